@@ -1,0 +1,192 @@
+"""Mixed and smoothed targets: loss, gradient and statistics against loops over their constituents."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import log_radius_of, weights_of
+
+from vlltr_plugin import ClassVolume, FocalLosses, InverseFrequency, ReweightedLoss
+from vlltr_plugin.core.normalization import expected_alpha
+
+
+def mixed_batch(seed, batch, classes, smoothing, lam=None, dtype=torch.float32):
+    """Labels, their flipped partners, the share of the first and the smoothed soft targets."""
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randint(classes, (batch,), generator=generator)
+    drawn = torch.rand(batch, generator=generator, dtype=torch.float64)
+    lam = drawn if lam is None else torch.full_like(drawn, lam)
+    second = first.flip(0)
+    mass = lam[:, None] * F.one_hot(first, classes) + (1 - lam[:, None]) * F.one_hot(second, classes)
+    targets = (1 - smoothing) * mass + smoothing / classes
+    logits = 3 * torch.randn(batch, classes, generator=generator)
+    return logits, first, second, lam, targets.to(dtype)
+
+
+def smoothed_losses(name, logits, label, smoothing):
+    """Float64 loss of one row for one hard label, written out class by class."""
+    classes = len(logits)
+
+    def hard(k):
+        if name == "softmax":
+            return torch.logsumexp(logits, 0) - logits[k]
+        gamma = 2.0 if name == "focal" else 0.0
+        total = 0.0
+        for j in range(classes):
+            p = torch.sigmoid(logits[j] if j == k else -logits[j])
+            total = total - (1 - p) ** gamma * torch.log(p)
+        return total
+
+    uniform = sum(hard(k) for k in range(classes)) / classes if smoothing else 0.0
+    return (1 - smoothing) * hard(label) + smoothing * uniform
+
+
+def loop_over_constituents(name, logits, alpha, parts, smoothing):
+    total = 0.0
+    for row, constituents in zip(logits, parts, strict=True):
+        for label, mass in constituents:
+            total = total + mass * alpha[label] * smoothed_losses(name, row, label, smoothing)
+    return total / len(parts)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    batch=st.integers(1, 6),
+    classes=st.integers(2, 6),
+    smoothing=st.sampled_from([0.0, 0.1]),
+    name=st.sampled_from(["softmax", "sigmoid", "focal"]),
+    mixed=st.booleans(),
+)
+def test_loss_and_gradient_equal_a_loop_over_constituents(seed, batch, classes, smoothing, name, mixed):
+    logits, first, second, lam, targets = mixed_batch(seed, batch, classes, smoothing)
+    logits = logits.double().requires_grad_()
+    weighting = InverseFrequency([2 * 3**i for i in range(classes)])
+    criterion = ReweightedLoss(weighting, base=name, smoothing=smoothing)
+    criterion(logits, targets.double() if mixed else first).backward()
+    copy = logits.detach().clone().requires_grad_()
+    parts = [[(int(a), float(w)), (int(b), 1 - float(w))] for a, b, w in zip(first, second, lam, strict=True)]
+    if not mixed:
+        parts = [[(int(a), 1.0)] for a in first]
+    expected = loop_over_constituents(name, copy, weighting.weights.double(), parts, smoothing)
+    expected.backward()
+    torch.testing.assert_close(criterion(logits, targets.double() if mixed else first), expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(logits.grad, copy.grad, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("base", ["softmax", "sigmoid", "focal"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_float32_loss_stays_within_1e_6_of_the_loop(base, smoothing):
+    logits, first, second, lam, targets = mixed_batch(1, 8, 20, smoothing)
+    weighting = InverseFrequency(torch.arange(1, 21))
+    parts = [[(int(a), float(w)), (int(b), 1 - float(w))] for a, b, w in zip(first, second, lam, strict=True)]
+    expected = loop_over_constituents(base, logits.double(), weighting.weights.double(), parts, smoothing)
+    found = ReweightedLoss(weighting, base, smoothing)(logits, targets)
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("base", ["softmax", "sigmoid", "focal"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_unmixed_soft_targets_cost_what_hard_labels_cost(base, smoothing):
+    logits, first, _, _, targets = mixed_batch(2, 16, 10, smoothing, lam=1.0)
+    criterion = ReweightedLoss(InverseFrequency([2**i for i in range(10)]), base, smoothing)
+    torch.testing.assert_close(criterion(logits, targets), criterion(logits, first), rtol=1e-6, atol=1e-6)
+
+
+def test_unmixed_soft_targets_give_the_statistics_of_hard_labels():
+    hard, soft = ClassVolume([50] * 10), ClassVolume([50] * 10)
+    for seed in range(8):
+        logits, first, _, _, targets = mixed_batch(seed, 64, 10, 0.1, lam=1.0)
+        hard.observe(logits, first)
+        soft.observe(logits, targets, smoothing=0.1)
+    hard.end_epoch()
+    soft.end_epoch()
+    torch.testing.assert_close(soft.weights, hard.weights, rtol=1e-6, atol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), classes=st.integers(3, 6), smoothing=st.sampled_from([0.0, 0.1]), bv=st.booleans())
+def test_mass_weighted_statistics_equal_a_float64_loop(seed, classes, smoothing, bv):
+    counts = [100] * classes
+    weighting = ClassVolume(counts, variant="bv" if bv else "dv", assign="mass")
+    rows: list[list[np.ndarray]] = [[] for _ in counts]
+    masses: list[list[float]] = [[] for _ in counts]
+    for step in range(6):
+        logits, first, second, lam, targets = mixed_batch(seed + step, 20, classes, smoothing)
+        weighting.observe(logits, targets, smoothing=smoothing)
+        for row, a, b, w in zip(logits.double().numpy(), first, second, lam.numpy(), strict=True):
+            parts = [(int(a), 1.0)] if a == b else [(int(a), w), (int(b), 1 - w)]
+            for label, mass in parts:
+                if mass >= 1e-3:
+                    rows[label].append(np.delete(row[label] - row, label) if bv else row)
+                    masses[label].append(mass)
+    weighting.end_epoch()
+    radii = [log_radius_of(np.array(r), np.array(w)) for r, w in zip(rows, masses, strict=True)]
+    expected = weights_of(radii, counts, mass=[sum(w) for w in masses])
+    np.testing.assert_allclose(weighting.weights.numpy(), expected, rtol=1e-5)
+
+
+def test_dominant_assignment_counts_the_heavier_label_once():
+    logits, first, second, _, targets = mixed_batch(3, 200, 4, 0.1, lam=0.7)
+    mixed, hard = ClassVolume([50] * 4, assign="dominant"), ClassVolume([50] * 4)
+    mixed.observe(logits, targets, smoothing=0.1)
+    hard.observe(logits, first)
+    mixed.end_epoch()
+    hard.end_epoch()
+    assert bool((first != second).any())
+    torch.testing.assert_close(mixed.weights, hard.weights, rtol=0, atol=0)
+
+
+def test_float16_rounding_of_targets_makes_no_class_seen():
+    logits, first, _, _, targets = mixed_batch(4, 64, 1000, 0.1, lam=1.0, dtype=torch.float16)
+    weighting = ClassVolume([50] * 1000)
+    weighting.observe(logits, targets, smoothing=0.1)
+    assert set(weighting._moments.mass.nonzero().flatten().tolist()) == set(first.tolist())
+
+
+def test_batch_mode_mixup_keeps_the_drawn_alpha():
+    """lam * alpha_y + (1 - lam) * alpha_flipped, averaged over a flipped batch, is the plain mean of alpha_y."""
+    weighting = InverseFrequency([1000, 100, 10, 2])
+    for seed, lam in enumerate([0.2, 0.5, 0.9]):
+        _, first, second, _, _ = mixed_batch(seed, 32, 4, 0.1, lam=lam)
+        alpha = weighting.weights.double()
+        mixed = (lam * alpha[first] + (1 - lam) * alpha[second]).mean()
+        assert float(mixed) == pytest.approx(float(alpha[first].mean()), rel=1e-12)
+        ones = torch.zeros(32, 4)  # every loss is log 4, so the loss is log 4 times the drawn E(alpha)
+        targets = mixed_batch(seed, 32, 4, 0.1, lam=lam)[-1]
+        loss = ReweightedLoss(weighting, smoothing=0.1)(ones, targets)
+        assert float(loss) / np.log(4) == pytest.approx(float(mixed), rel=1e-6)
+    assert expected_alpha(weighting.weights, weighting.draws) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_callable_base_is_weighted_constituent_by_constituent():
+    logits, first, _, _, targets = mixed_batch(5, 12, 5, 0.0)
+    weighting = InverseFrequency([2**i for i in range(5)])
+
+    def plain(z, y):
+        return F.cross_entropy(z, y, reduction="none")
+
+    for t in (first, targets):
+        torch.testing.assert_close(
+            ReweightedLoss(weighting, base=plain)(logits, t), ReweightedLoss(weighting)(logits, t), rtol=1e-6, atol=1e-6
+        )
+    with pytest.raises(ValueError, match="reduction='none'"):
+        ReweightedLoss(weighting, base=F.cross_entropy)(logits, first)
+
+
+def test_focal_with_gamma_0_is_the_sigmoid_loss():
+    logits, first, *_ = mixed_batch(6, 12, 5, 0.0)
+    weighting = InverseFrequency([2**i for i in range(5)])
+    focal = ReweightedLoss(weighting, base=FocalLosses(0.0))(logits, first)
+    torch.testing.assert_close(focal, ReweightedLoss(weighting, base="sigmoid")(logits, first))
+
+
+def test_a_smoothing_that_the_targets_do_not_show_is_refused():
+    logits, *_, targets = mixed_batch(7, 16, 10, 0.1)
+    criterion = ReweightedLoss(ClassVolume([5] * 10), smoothing=0.0)
+    with pytest.raises(ValueError, match=r"smoothed by 0 but they show 0\.1"):
+        criterion(logits.requires_grad_(), targets)
+    with pytest.raises(ValueError, match="sum to 1"):
+        ReweightedLoss(ClassVolume([5] * 10), smoothing=0.1)(logits, 2 * targets)

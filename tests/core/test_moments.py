@@ -1,0 +1,205 @@
+"""Streaming statistics against loops over samples held in memory."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import log_radius_of, projection, weights_of
+
+from vlltr_plugin import ClassVolume
+from vlltr_plugin.core.covariances import ClassCovariances
+
+
+def samples_of(seed, counts, ratio=3.0, scale=1.0):
+    """Float32 logits of every class: own mean (ratio times sigma away from 0) and own sigma in each feature."""
+    rng = np.random.default_rng(seed)
+    classes = len(counts)
+    rows, labels = [], []
+    for label, n in enumerate(counts):
+        sigma = scale * rng.uniform(0.5, 2.0, classes)
+        mean = ratio * sigma * rng.choice([-1.0, 1.0], classes)
+        rows.append((mean + sigma * rng.standard_normal((n, classes))).astype(np.float32))
+        labels += [label] * n
+    return np.concatenate(rows), np.array(labels)
+
+
+def stream(weighting, rows, labels, order=None, cuts=()):
+    order = np.arange(len(labels)) if order is None else order
+    for part in np.split(order, sorted(cuts)):
+        weighting.observe(torch.from_numpy(rows[part]), torch.from_numpy(labels[part]))
+    weighting.end_epoch()
+    return weighting.weights.double().numpy()
+
+
+counts_of_classes = st.lists(st.integers(2, 60), min_size=2, max_size=8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31), counts=counts_of_classes, ratio=st.floats(0, 100))
+def test_weights_equal_a_float64_loop(seed, counts, ratio):
+    rows, labels = samples_of(seed, counts, ratio)
+    radii = [log_radius_of(rows[labels == i], np.ones(n)) for i, n in enumerate(counts)]
+    weights = stream(ClassVolume(counts), rows, labels, cuts=[len(labels) // 2])
+    np.testing.assert_allclose(weights, weights_of(radii, counts), rtol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [3.0, 100.0])
+def test_weights_equal_a_float64_loop_for_1280_samples(ratio):
+    counts = [1280, 320, 20, 2]
+    rows, labels = samples_of(5, counts, ratio)
+    radii = [log_radius_of(rows[labels == i], np.ones(n)) for i, n in enumerate(counts)]
+    order = np.random.default_rng(0).permutation(len(labels))
+    weights = stream(ClassVolume(counts), rows, labels, order, range(100, len(labels), 100))
+    np.testing.assert_allclose(weights, weights_of(radii, counts), rtol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    counts=counts_of_classes,
+    ratio=st.sampled_from([(3.0, 1e-6), (100.0, 5e-6)]),
+    variant=st.sampled_from(["dv", "bv"]),
+    data=st.data(),
+)
+def test_order_and_split_of_the_stream_do_not_matter(seed, counts, ratio, variant, data):
+    rows, labels = samples_of(seed, counts, ratio[0])
+    cuts = data.draw(st.lists(st.integers(0, len(labels)), max_size=5))
+    order = np.random.default_rng(seed + 1).permutation(len(labels))
+    one = stream(ClassVolume(counts, variant=variant), rows, labels)
+    other = stream(ClassVolume(counts, variant=variant), rows, labels, order, cuts)
+    np.testing.assert_allclose(other, one, rtol=ratio[1])
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), counts=counts_of_classes, ratio=st.floats(0, 30))
+def test_bv_equals_the_explicit_projection(seed, counts, ratio):
+    rows, labels = samples_of(seed, counts, ratio)
+    radii = []
+    for i, n in enumerate(counts):
+        projected = rows[labels == i].astype(np.float64) @ projection(len(counts), i).T
+        radii.append(log_radius_of(projected, np.ones(n)))
+    weights = stream(ClassVolume(counts, variant="bv"), rows, labels)
+    np.testing.assert_allclose(weights, weights_of(radii, counts), rtol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 6), st.none() | st.integers(1, 6), st.floats(0, 100))
+def test_pv_equals_an_eigendecomposition(seed, classes, axes, ratio):
+    counts = [20 + 5 * i for i in range(classes)]
+    axes = axes and min(axes, classes)
+    rows, labels = samples_of(seed, counts, ratio)
+    radii = []
+    for i in range(classes):
+        covariance = np.cov(rows[labels == i].astype(np.float64), rowvar=False)
+        variances = np.sort(np.linalg.eigvalsh(covariance))[::-1][: axes or classes]
+        radii.append(0.5 * np.log(variances).mean())
+    weighting = ClassVolume(counts, variant="pv", axes=axes)
+    weights = stream(weighting, rows, labels, cuts=[7, 30])
+    np.testing.assert_allclose(weights, weights_of(radii, counts), rtol=1e-5)
+
+
+def test_pv_gives_no_volume_to_a_class_with_too_few_samples_for_its_axes():
+    counts = [40, 40, 3, 40]
+    rows, labels = samples_of(0, counts)
+    weighting = ClassVolume(counts, variant="pv")
+    stream(weighting, rows, labels)
+    assert weighting.substituted.tolist() == [False, False, True, False]
+
+
+def test_pv_is_refused_where_the_covariances_do_not_fit():
+    needed = ClassCovariances.bytes_needed(1000, 1000)
+    assert needed == 8 * 1000**3
+    with pytest.raises(ValueError, match=r"8,000,000,000 bytes.*use variant='dv'"):
+        ClassVolume([10] * 1000, variant="pv")
+    ClassVolume([10] * 20, variant="pv", memory_limit=8 * 20**3)
+    with pytest.raises(ValueError, match="memory_limit"):
+        ClassVolume([10] * 20, variant="pv", memory_limit=8 * 20**3 - 1)
+
+
+def test_state_does_not_grow_with_the_samples():
+    weighting = ClassVolume([100] * 30)
+    sizes = []
+    for _ in range(3):
+        weighting.observe(torch.randn(64, 30), torch.randint(30, (64,)))
+        sizes.append(sum(t.numel() * t.element_size() for t in vars(weighting._moments).values()))
+    assert sizes[0] == sizes[2] <= 3.1 * 30 * 30 * 4 + 16 * 30
+
+
+def test_tiny_sigmas_of_8142_logits_do_not_underflow():
+    classes, generator = 8142, torch.Generator().manual_seed(0)
+    weighting = ClassVolume([100] * classes)
+    rows = 5.0 + 1e-3 * torch.randn(16, classes, generator=generator)
+    rows[8:] *= 4.0
+    weighting.observe(rows, torch.tensor([0] * 8 + [1] * 8))
+    weighting.end_epoch()
+    expected = [log_radius_of(rows[:8].numpy(), np.ones(8)), log_radius_of(rows[8:].numpy(), np.ones(8))]
+    np.testing.assert_allclose(weighting.log_radius[:2].numpy(), expected, rtol=1e-5)
+    assert math.exp(expected[0]) < 2e-3
+    assert bool(weighting.weights.isfinite().all())
+
+
+def test_classes_with_one_none_or_identical_samples_take_the_mean_log_radius():
+    counts = [30, 30, 5, 5, 1]
+    rows, labels = samples_of(1, [30, 30, 0, 0, 1])
+    same = np.repeat(rows[:1], 5, axis=0)
+    weighting = ClassVolume(counts)
+    stream(weighting, np.concatenate([rows, same]), np.concatenate([labels, [3] * 5]))
+    assert weighting.substituted.tolist() == [False, False, True, True, True]
+    mean = weighting.log_radius[:2].mean()
+    torch.testing.assert_close(weighting.log_radius[2:], mean.expand(3))
+
+
+def test_small_classes_are_judged_by_images_even_when_drawn_often():
+    rows, labels = samples_of(2, [50, 50, 50])
+    weighting = ClassVolume([50, 50, 1], draws=[50, 50, 50])
+    stream(weighting, rows, labels)
+    assert weighting.substituted.tolist() == [False, False, True]
+
+
+def test_observed_counts_that_differ_from_the_given_ones_change_the_radius_only():
+    rows, labels = samples_of(3, [40, 40, 40])
+    counts, draws = [400, 40, 4], [60, 40, 20]
+    radii = [log_radius_of(rows[labels == i], np.ones(40)) for i in range(3)]
+    weights = stream(ClassVolume(counts, draws), rows, labels)
+    np.testing.assert_allclose(weights, weights_of(radii, counts, draws, mass=[40] * 3), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_rows_that_are_not_finite_are_left_out_and_counted(bad):
+    rows, labels = samples_of(4, [20, 20, 20])
+    clean = ClassVolume([20] * 3)
+    stream(clean, rows, labels)
+    spoiled = np.concatenate([np.full((2, 3), bad, np.float32), rows])
+    spoiled[1, 1:] = 0.0
+    weighting = ClassVolume([20] * 3)
+    stream(weighting, spoiled, np.concatenate([[0, 1], labels]))
+    assert weighting.skipped == 2
+    torch.testing.assert_close(weighting.weights, clean.weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-5), (torch.float16, 2e-2), (torch.bfloat16, 1e-1)])
+def test_logits_of_other_precision_are_accumulated_in_float32(dtype, rtol):
+    rows, labels = samples_of(6, [50, 50, 50])
+    exact = stream(ClassVolume([50] * 3), rows, labels)
+    weighting = ClassVolume([50] * 3)
+    weighting.observe(torch.from_numpy(rows).to(dtype), torch.from_numpy(labels))
+    weighting.end_epoch()
+    assert weighting.weights.dtype == torch.float32
+    np.testing.assert_allclose(weighting.weights.numpy(), exact, rtol=rtol)
+
+
+@pytest.mark.parametrize(("samples", "factor"), [(2, 0.53), (5, 0.87)])
+def test_debias_adds_what_log_sigma_of_few_normal_samples_lacks(samples, factor):
+    rows = torch.randn(100 * samples, 100, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(100).repeat(samples)
+    sigma = {}
+    for debias in (False, True):
+        weighting = ClassVolume([samples] * 100, debias=debias)
+        weighting.observe(rows, labels)
+        weighting.end_epoch()
+        sigma[debias] = float(weighting.log_radius.mean().exp())
+    assert sigma[False] == pytest.approx(factor, abs=0.015)
+    assert sigma[True] == pytest.approx(1.0, abs=0.025)

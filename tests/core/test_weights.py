@@ -1,0 +1,294 @@
+"""Normalisation, the schedule over epochs, state, and the other weightings."""
+
+import copy
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import weights_of
+
+from vlltr_plugin import (
+    ClassVolume,
+    EffectiveNumber,
+    InverseFrequency,
+    InverseSqrtFrequency,
+    ReweightedLoss,
+    Uniform,
+    Weighting,
+    build_weighting,
+    register_weighting,
+)
+from vlltr_plugin.core.normalization import class_weights, expected_alpha
+from vlltr_plugin.core.registry import WEIGHTINGS
+
+
+def observed(weighting, seed=0, batches=4, epochs=1):
+    generator = torch.Generator().manual_seed(seed)
+    classes = weighting.num_classes
+    spread = 1 + torch.arange(classes)
+    for _ in range(epochs):
+        for _ in range(batches):
+            labels = torch.randint(classes, (16 * classes,), generator=generator)
+            rows = torch.randn(16 * classes, classes, generator=generator) * spread[labels][:, None]
+            weighting.observe(rows, labels)
+        weighting.end_epoch()
+    return weighting
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), normalize=st.sampled_from(["expected", "dataset", "mean"]), by_draws=st.booleans())
+def test_normalisation_equals_the_loop_and_its_mean_is_1(data, normalize, by_draws):
+    counts = data.draw(st.lists(st.integers(0, 10_000), min_size=1, max_size=12).filter(any))
+    draws = [n and data.draw(st.floats(0.5, 1e4)) for n in counts]
+    log_radius = data.draw(st.lists(st.floats(-30, 30), min_size=len(counts), max_size=len(counts)))
+    n, m = torch.tensor(counts).double(), torch.tensor(draws).double()
+    divisor = m if by_draws else n
+    found = class_weights(torch.tensor(log_radius), divisor, n, m, normalize)
+    expected = weights_of(
+        log_radius, counts, draws, "draws" if by_draws else "counts", normalize, min_samples=0, mass=draws
+    )
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+    share = {"expected": m, "dataset": n, "mean": (n > 0).double()}[normalize]
+    assert float((share * found.float()).sum() / share.sum()) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_expected_alpha_of_class_volume_is_1_under_the_draws(seed):
+    counts = torch.tensor([5000, 900, 70, 6, 0, 2])
+    with pytest.warns(UserWarning, match=r"1 of 6 classes have no samples \(4\)"):
+        weighting = ClassVolume(counts, draws=counts.sqrt() * 3.7)
+    with pytest.warns(UserWarning, match="class_counts calls empty"):
+        observed(weighting, seed)
+    assert expected_alpha(weighting.weights, weighting.draws) == pytest.approx(1, abs=1e-6)
+    assert weighting.weights[4] == 1
+    assert len(weighting.weights.unique()) == 6
+
+
+def test_the_letter_of_eq_16_is_larger_under_a_square_root_sampler():
+    """The three readings of DESIGN 2.1, with equal radii: they agree for a uniform sampler only."""
+    counts = torch.tensor([1280.0, 100.0, 5.0])
+    for draws, agree in ((counts, True), (counts.sqrt(), False)):
+        readings = [
+            InverseFrequency(counts, draws, counts="sampler"),
+            InverseFrequency(counts, draws, counts="dataset"),
+            InverseFrequency(counts, draws, counts="dataset", normalize="dataset"),
+        ]
+        alphas = [expected_alpha(w.weights, w.draws) for w in readings]
+        assert alphas[0] == pytest.approx(1, abs=1e-6)
+        assert alphas[1] == pytest.approx(1, abs=1e-6)
+        assert (alphas[2] == pytest.approx(1, abs=1e-6)) is agree
+        assert torch.allclose(readings[0].weights, readings[2].weights) is agree
+
+
+def test_weights_stay_1_until_statistics_and_start_epoch():
+    weighting = ClassVolume([50, 40, 30], start_epoch=3)
+    for epoch in range(5):
+        assert weighting.active is (epoch >= 3)
+        assert bool((weighting.weights == 1).all()) is (epoch < 3)
+        observed(weighting)
+    early = ClassVolume([50, 40, 30], start_epoch=0)
+    assert not early.active
+    observed(early)
+    assert early.active
+
+
+def test_end_epoch_takes_the_hosts_epoch():
+    weighting = ClassVolume([50, 40, 30], start_epoch=10)
+    weighting.observe(torch.randn(60, 3), torch.arange(60) % 3)
+    weighting.end_epoch(9)
+    assert weighting.active
+    assert weighting.epoch == 10
+
+
+def test_an_epoch_without_statistics_leaves_the_weights():
+    weighting = observed(ClassVolume([50, 40, 30]))
+    before = weighting.weights.clone()
+    with pytest.warns(UserWarning, match="the weights stay as they are"):
+        weighting.end_epoch()
+    torch.testing.assert_close(weighting.weights, before, rtol=0, atol=0)
+
+
+def test_frequency_weightings_have_their_textbook_shapes():
+    n = torch.tensor([1000.0, 100.0, 10.0])
+    for weighting, raw in (
+        (Uniform(n), torch.ones(3)),
+        (InverseFrequency(n), 1 / n),
+        (InverseSqrtFrequency(n), n.rsqrt()),
+        (EffectiveNumber(n, 0.99), (1 - 0.99) / (1 - 0.99**n)),
+    ):
+        expected = raw * n.sum() / (n * raw).sum()
+        torch.testing.assert_close(weighting.weights, expected, rtol=1e-5, atol=0)
+        assert weighting.active is not isinstance(weighting, Uniform)
+
+
+def test_deferred_frequency_weighting_starts_at_its_epoch():
+    weighting = EffectiveNumber([100, 10], 0.999, start_epoch=2)
+    actives = []
+    for _ in range(4):
+        actives.append(weighting.active)
+        weighting.end_epoch()
+    assert actives == [False, False, True, True]
+
+
+@pytest.mark.parametrize("targets", ["hard", "soft"])
+def test_weights_of_1_give_the_plain_cross_entropy(targets):
+    logits, labels = torch.randn(20, 7), torch.randint(7, (20,))
+    t = labels if targets == "hard" else F.one_hot(labels, 7) * 0.9 + 0.1 / 7
+    loss = ReweightedLoss(Uniform([5] * 7), smoothing=0.1)(logits, t)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, labels, label_smoothing=0.1))
+
+
+def test_the_loss_is_the_plain_mean_not_the_weighted_one():
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 0, 0, 0, 1, 2])
+    weighting = InverseFrequency([100, 10, 1])
+    each = weighting.weights[labels] * F.cross_entropy(logits, labels, reduction="none")
+    torch.testing.assert_close(ReweightedLoss(weighting)(logits, labels), each.sum() / 6)
+
+
+def test_eval_mode_and_no_grad_observe_nothing():
+    criterion = ReweightedLoss(ClassVolume([9, 9, 9]))
+    batch = torch.randn(9, 3), torch.arange(9) % 3
+    with torch.no_grad():
+        criterion(*batch)
+    criterion.eval()
+    criterion(*batch)
+    assert criterion.weighting._moments is None
+    criterion.train()
+    criterion(*batch)
+    assert criterion.weighting._moments.mass.tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("soft", [False, True])
+def test_autocast_computes_the_loss_in_float32(dtype, soft):
+    weighting = observed(ClassVolume([50, 40, 30]))
+    layer, rows, labels = torch.nn.Linear(8, 3), torch.randn(32, 8), torch.arange(32) % 3
+    targets = F.one_hot(labels, 3) * 0.9 + 0.1 / 3 if soft else labels
+    criterion = ReweightedLoss(weighting, smoothing=0.1)
+    with torch.autocast("cpu", dtype=dtype):
+        logits = layer(rows)
+        loss = criterion(logits, targets)
+    assert logits.dtype == dtype
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, criterion(logits.float(), targets), rtol=1e-6, atol=0)
+    loss.backward()
+    assert layer.weight.grad.isfinite().all()
+
+
+def test_state_dict_round_trip_restores_the_weights_bit_for_bit_and_is_safe_to_load():
+    criterion = ReweightedLoss(observed(ClassVolume([50, 40, 30]), epochs=2))
+    file = io.BytesIO()
+    torch.save(criterion.state_dict(), file)
+    file.seek(0)
+    other = ReweightedLoss(ClassVolume([50, 40, 30]))
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(other.weighting.weights, criterion.weighting.weights)
+    assert torch.equal(other.weighting.log_radius, criterion.weighting.log_radius)
+    assert (other.weighting.epoch, other.weighting.active) == (2, True)
+    assert torch.equal(observed(other.weighting, 7).weights, observed(criterion.weighting, 7).weights)
+
+
+def test_state_holds_no_moments():
+    weighting = ClassVolume([50] * 100)
+    weighting.observe(torch.randn(64, 100), torch.randint(100, (64,)))
+    sizes = [v.numel() for v in weighting.state_dict().values() if isinstance(v, torch.Tensor)]
+    assert max(sizes) == 100
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (lambda: ClassVolume([50, 40, 30], variant="bv"), "variant: saved 'dv', here 'bv'"),
+        (lambda: ClassVolume([50, 40, 31]), "class_counts"),
+        (lambda: ClassVolume([50, 40]), "num_classes: saved 3, here 2"),
+        (lambda: InverseFrequency([50, 40, 30]), "type: saved 'ClassVolume', here 'InverseFrequency'"),
+    ],
+)
+def test_state_of_other_settings_is_refused_and_nothing_changes(other, named):
+    state = observed(ClassVolume([50, 40, 30])).state_dict()
+    weighting = other()
+    before = weighting.weights.clone()
+    with pytest.raises(ValueError, match=named):
+        weighting.load_state_dict(state)
+    assert torch.equal(weighting.weights, before)
+
+
+def test_deepcopy_and_casts_keep_weights_and_statistics():
+    weighting = ClassVolume([50, 40, 30])
+    weighting.observe(torch.randn(60, 3), torch.arange(60) % 3)
+    twin = copy.deepcopy(weighting)
+    ReweightedLoss(twin).half()
+    for w in (weighting, twin):
+        w.end_epoch()
+    assert torch.equal(weighting.weights, twin.weights)
+    assert twin.weights.dtype == torch.float32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_weights_follow_the_logits_to_their_device():
+    weighting = ClassVolume(torch.tensor([50, 40, 30]))
+    ReweightedLoss(weighting)(torch.randn(60, 3, device="cuda", requires_grad=True), torch.arange(60).cuda() % 3)
+    weighting.end_epoch()
+    assert weighting.weights.device.type == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ClassVolume([3, -1]), "not negative"),
+        (lambda: ClassVolume([0, 0]), "every count"),
+        (lambda: ClassVolume([1.5, 2]), "whole numbers"),
+        (lambda: ClassVolume([3, math.nan]), "finite"),
+        (lambda: ClassVolume([[3, 1]]), "shape"),
+        (lambda: ClassVolume([3, 1], draws=[1]), "draws for 2 classes but got 1"),
+        (lambda: ClassVolume([3, 1], variant="xv"), "'dv', 'bv', 'pv' but got 'xv'"),
+        (lambda: ClassVolume([3, 1], axes=2), "variant='pv' only"),
+        (lambda: ClassVolume([3, 1], min_samples=1), "min_samples"),
+        (lambda: ClassVolume([3, 1], normalize="sum"), "normalize"),
+        (lambda: EffectiveNumber([3, 1], 1.0), "beta"),
+        (lambda: ReweightedLoss(Uniform([3, 1]), smoothing=1.0), "smoothing"),
+        (lambda: ReweightedLoss(Uniform([3, 1]), base="hinge"), "'softmax', 'sigmoid', 'focal'"),
+        (lambda: build_weighting("class_volum", [3, 1]), "did you mean 'class_volume'"),
+        (lambda: build_weighting("class_volume", [3, 1], min_sample=3), "did you mean 'min_samples'"),
+        (lambda: build_weighting("effective_number", [3, 1], normalise="mean"), "did you mean 'normalize'"),
+    ],
+)
+def test_bad_settings_name_what_was_expected(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("logits", "targets", "error", "message"),
+    [
+        (torch.randn(4, 3), torch.tensor([0, 1, 2, 3]), ValueError, r"labels in 0\.\.2 but got 3"),
+        (torch.randn(4, 3), torch.tensor([0, 1, 2, -1]), ValueError, "got -1"),
+        (torch.randn(4, 3), torch.zeros(4, dtype=torch.int32), TypeError, r"targets\.long"),
+        (torch.randn(4, 3), torch.zeros(3, dtype=torch.int64), ValueError, "4 labels"),
+        (torch.randn(4, 3), torch.zeros(4, 1), ValueError, "soft targets of the logits' shape"),
+        (torch.randn(4, 2), torch.zeros(4, dtype=torch.int64), ValueError, r"\[B, 3\].*got \[4, 2\]"),
+    ],
+)
+def test_bad_batches_are_refused_before_anything_is_counted(logits, targets, error, message):
+    criterion = ReweightedLoss(ClassVolume([5, 5, 5]))
+    with pytest.raises(error, match=message):
+        criterion(logits.requires_grad_(), targets)
+    assert criterion.weighting._moments is None
+
+
+def test_users_weightings_join_the_registry(monkeypatch):
+    monkeypatch.setattr("vlltr_plugin.core.registry.WEIGHTINGS", dict(WEIGHTINGS))
+
+    @register_weighting("ones")
+    class Ones(Weighting):
+        def radii(self):
+            return None
+
+    assert isinstance(build_weighting("ones", [2, 1], start_epoch=4), Ones)
+    with pytest.raises(ValueError, match="exists: Ones"):
+        register_weighting("ones")(Ones)

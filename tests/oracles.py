@@ -1,0 +1,48 @@
+"""The definitions again, as naive float64 loops over samples held in memory."""
+
+import math
+
+import numpy as np
+
+
+def log_radius_of(samples: np.ndarray, masses: np.ndarray) -> float:
+    """Mean over the features of log sigma, with reliability weights; nan below two samples' worth."""
+    samples, masses = np.asarray(samples, np.float64), np.asarray(masses, np.float64)
+    total = masses.sum()
+    freedom = total - (masses**2).sum() / total if total > 0 else 0.0
+    if freedom <= 0:
+        return math.nan
+    log_sigmas = []
+    for k in range(samples.shape[1]):
+        mean = sum(w * x for w, x in zip(masses, samples[:, k], strict=True)) / total
+        variance = sum(w * (x - mean) ** 2 for w, x in zip(masses, samples[:, k], strict=True)) / freedom
+        log_sigmas.append(0.5 * math.log(variance) if variance > 0 else -math.inf)
+    return sum(log_sigmas) / len(log_sigmas)
+
+
+def projection(num_classes: int, label: int) -> np.ndarray:
+    """Eq. 8: the rows e_i - e_j, j != i."""
+    rows = []
+    for j in range(num_classes):
+        if j != label:
+            row = np.zeros(num_classes)
+            row[label], row[j] = 1.0, -1.0
+            rows.append(row)
+    return np.array(rows)
+
+
+def weights_of(log_radii, counts, draws=None, divide_by="draws", normalize="expected", min_samples=2, mass=None):
+    """Eq. 6 and 16 with S30-like substitution, class by class."""
+    counts = [float(n) for n in counts]
+    draws = counts if draws is None else [float(m) for m in draws]
+    mass = counts if mass is None else mass
+    good = [math.isfinite(r) and min(n, m) >= min_samples for r, n, m in zip(log_radii, counts, mass, strict=True)]
+    mean = sum(r for r, ok in zip(log_radii, good, strict=True) if ok) / sum(good)
+    radii = [math.exp(r if ok else mean) for r, ok in zip(log_radii, good, strict=True)]
+    divisor = draws if divide_by == "draws" else counts
+    present = [n > 0 and m > 0 for n, m in zip(counts, draws, strict=True)]
+    share = {"expected": draws, "dataset": counts, "mean": [1.0] * len(counts)}[normalize]
+    raw = [r / q if here else 0.0 for r, q, here in zip(radii, divisor, present, strict=True)]
+    total = sum(s for s, here in zip(share, present, strict=True) if here)
+    beta = total / sum(s * a for s, a in zip(share, raw, strict=True))
+    return np.array([beta * a if here else 1.0 for a, here in zip(raw, present, strict=True)])

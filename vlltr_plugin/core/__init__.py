@@ -1,0 +1,1 @@
+"""The mathematics: logits and targets -> statistics -> radii -> weights -> loss. Knows nothing of any host."""

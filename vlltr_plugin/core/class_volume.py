@@ -1,0 +1,194 @@
+"""Class-volume weighting (Zheng and Ng, "Class-Balanced Loss Based on Class Volume")."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlltr_plugin.core.covariances import ClassCovariances
+from vlltr_plugin.core.moments import ClassMoments
+from vlltr_plugin.core.normalization import log_sigma_bias, substitute
+from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
+from vlltr_plugin.core.targets import check_targets, constituent_masses, constituents
+from vlltr_plugin.core.weighting import Counts, Weighting, check_choice, listed
+
+MASS_TOLERANCE = 1e-3
+"""Masses of mixed targets add up with rounding: that many samples short still counts as enough."""
+
+
+class ClassVolume(Weighting):
+    """alpha_i ~ r_i / n_i, r_i = v_i^(1/D) the radius of the volume that class i fills in logit space.
+
+    Statistics stream from the training pass (`observe`, or through `ReweightedLoss`); `end_epoch` turns them
+    into weights and starts them anew. State is O(C*D) for dv and bv, O(C*D*D) for pv, whatever the samples.
+
+    Variants: `"dv"` takes the standard deviations of the logits (D = C). `"bv"` those of the C - 1 differences
+    f_i - f_j (Eq. 8 and 9). `"pv"` those along the principal axes of the class (Eq. 7).
+
+    Args:
+        class_counts: n_i, training samples of each class, `[C]`.
+        draws: m_i, expected draws in one epoch, `[C]`; default `class_counts`.
+        variant: `"dv"`, `"bv"` or `"pv"`.
+        min_samples: classes with fewer samples (of n_i and of the mass observed the smaller), or
+            without volume, take the mean log radius of the others; 30 is the paper's "S30". At least 2.
+        normalize: see `Weighting`.
+        start_epoch: first epoch (from 0) in which weights may differ from 1.
+        counts: see `Weighting`.
+        axes: for pv, the number of principal axes that count (all by default).
+        debias: add what log sigma of few normal samples lacks on average (dv and bv).
+        assign: what a mixed sample counts for: `"mass"`, for each of its two labels with its mass, or
+            `"dominant"`, for the heavier label only, as one whole sample.
+        memory_limit: bytes that pv's covariances may take.
+
+    Raises:
+        ValueError: for unknown options, and for pv where the covariances exceed `memory_limit`.
+
+    Example:
+        >>> weighting = ClassVolume([900, 90, 9])
+        >>> weighting.observe(torch.randn(60, 3), torch.arange(60) % 3)
+        >>> weighting.end_epoch()
+        >>> weighting.weights.argmax().item()
+        2
+    """
+
+    def __init__(
+        self,
+        class_counts: Counts,
+        draws: Counts | None = None,
+        variant: str = "dv",
+        min_samples: int = 2,
+        normalize: str = "expected",
+        start_epoch: int = 1,
+        *,
+        counts: str = "sampler",
+        axes: int | None = None,
+        debias: bool = False,
+        assign: str = "mass",
+        memory_limit: int = 2**30,
+    ) -> None:
+        super().__init__(class_counts, draws, counts=counts, normalize=normalize, start_epoch=start_epoch)
+        check_choice("variant", variant, ("dv", "bv", "pv"))
+        check_choice("assign", assign, ("mass", "dominant"))
+        if min_samples < 2:
+            raise ValueError(f"Expected min_samples to be 2 or more (one sample has no spread) but got {min_samples}.")
+        if axes is not None and (variant != "pv" or not 1 <= axes <= self.num_classes):
+            raise ValueError(f"Expected axes (1 to {self.num_classes}) with variant='pv' only but got {axes}.")
+        if debias and variant == "pv":
+            raise ValueError("Expected debias with variant 'dv' or 'bv' only: pv's axes are biased differently.")
+        if variant == "bv" and self.num_classes < 2:
+            raise ValueError("Expected at least 2 classes for variant='bv', which takes differences of logits.")
+        if variant == "pv":
+            _refuse_memory(ClassCovariances.bytes_needed(self.num_classes, self.num_classes), memory_limit)
+        self.variant, self.axes, self.assign = variant, axes, assign
+        self.min_samples, self.debias = int(min_samples), bool(debias)
+        self._moments: ClassMoments | None = None
+        self._faults = torch.zeros(2, dtype=torch.float64)
+        self.skipped = 0
+
+    @torch.no_grad()
+    def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
+        """Adds a batch to the statistics of the running epoch. Nothing here waits for a GPU.
+
+        Rows with a logit that is not finite are left out and counted (`skipped`).
+
+        Args:
+            logits: `[B, C]`, any floating point type.
+            targets: labels, int64 `[B]`, or mixtures of at most two labels, floating point `[B, C]`.
+            smoothing: the label smoothing already in floating point targets.
+
+        Raises:
+            ValueError: for shapes that do not fit, or labels out of range (on a GPU: raised by `end_epoch`).
+            TypeError: for dtypes that do not fit.
+        """
+        check_targets(logits, targets, self.num_classes)
+        self._follow(logits.device)
+        if targets.is_floating_point():
+            labels, masses = constituents(constituent_masses(targets, smoothing))
+            if self.assign == "dominant":
+                labels, masses = labels[:, :1], torch.ones_like(masses[:, :1])
+        else:
+            labels, masses = targets[:, None], logits.new_ones(len(targets), 1, dtype=torch.float32)
+        self._add(logits.detach().float(), labels, masses)
+
+    def radii(self) -> Tensor | None:
+        """Log radii from the statistics of all ranks, which start anew."""
+        self._follow(collective_device(self.weights.device))
+        moments = self._moments or self._new_moments()
+        skipped, out_of_range = sum_over_ranks(self._faults).tolist()
+        self._moments = None
+        self._faults.zero_()
+        self.skipped = int(skipped)
+        if out_of_range:
+            raise ValueError(f"Expected labels in 0..{self.num_classes - 1} but {int(out_of_range)} lay outside.")
+        merge_moments(moments)
+        if isinstance(moments, ClassCovariances):
+            log_radius = moments.mean_log_axis(self.axes or self.num_classes)
+        else:
+            log_radius = moments.mean_log_sigma(skip_own=self.variant == "bv")
+        return self._complete(log_radius, moments.mass)
+
+    def settings(self) -> dict[str, Any]:
+        """As in `Weighting`, and the estimator's own."""
+        own = {name: getattr(self, name) for name in ("variant", "axes", "min_samples", "debias", "assign")}
+        return {**super().settings(), **own}
+
+    def _complete(self, log_radius: Tensor, mass: Tensor) -> Tensor | None:
+        """Corrects, and substitutes for under-represented classes; None when nothing can be estimated."""
+        unexpected = ((self.class_counts == 0) & (mass > 0)).nonzero().flatten().tolist()
+        if unexpected:
+            warnings.warn(
+                f"Samples came of classes that class_counts calls empty ({listed(unexpected)}): their weight stays 1.",
+                stacklevel=4,
+            )
+        samples = torch.minimum(self.class_counts, mass)
+        few = samples < self.min_samples - MASS_TOLERANCE
+        if self.debias:
+            log_radius = log_radius + log_sigma_bias(samples.clamp(min=1.5))
+        under_represented = few | ~log_radius.isfinite()
+        if bool(under_represented.all()):
+            warnings.warn(
+                f"No class had {self.min_samples} samples that differ in every logit this epoch: "
+                "the weights stay as they are.",
+                stacklevel=4,
+            )
+            return None
+        self.substituted.copy_(under_represented)
+        return substitute(log_radius, under_represented)
+
+    def _add(self, rows: Tensor, labels: Tensor, masses: Tensor) -> None:
+        self._moments = self._moments or self._new_moments()
+        finite = rows.sum(dim=1).isfinite()
+        valid = (labels >= 0) & (labels < self.num_classes)
+        self._faults += torch.stack([(~finite).sum(), (~valid).sum()])
+        if rows.device.type != "cpu" or not bool(finite.all()):
+            rows = torch.where(finite[:, None], rows, 0.0)
+        masses = masses * (finite[:, None] & valid)
+        labels = labels.clamp(0, self.num_classes - 1)
+        for label, mass in zip(labels.unbind(1), masses.unbind(1), strict=True):
+            features = rows.gather(1, label[:, None]) - rows if self.variant == "bv" else rows
+            self._moments.add(features, label, mass)
+
+    def _new_moments(self) -> ClassMoments:
+        kind = ClassCovariances if self.variant == "pv" else ClassMoments
+        return kind(self.num_classes, self.num_classes, self.weights.device)
+
+    def _follow(self, device: torch.device) -> None:
+        if self.weights.device != device:
+            self.to(device)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "ClassVolume":
+        super()._apply(fn, recurse)
+        self._faults = self._faults.to(self.weights.device)
+        if self._moments is not None:
+            self._moments.to(self.weights.device)
+        return self
+
+
+def _refuse_memory(needed: int, limit: int) -> None:
+    if needed > limit:
+        raise ValueError(
+            f"Expected covariances within memory_limit={limit:,} bytes but variant='pv' needs {needed:,} bytes "
+            f"({needed / 2**30:.1f} GiB): use variant='dv' or 'bv' (the paper finds no clear difference between "
+            "them), or raise memory_limit."
+        )

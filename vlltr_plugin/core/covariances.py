@@ -1,0 +1,60 @@
+"""Streaming class covariances, for the principal axis variant (PV): O(C*D*D)."""
+
+import torch
+from torch import Tensor
+
+from vlltr_plugin.core.moments import ClassMoments
+
+BLOCK_BYTES = 2**26
+
+
+class ClassCovariances(ClassMoments):
+    """As `ClassMoments`, with the full matrix of second moments of each class, in float64.
+
+    The last principal axes of a class can be thousands of times shorter than the first; float32 sums would
+    drown them.
+    """
+
+    dtype = torch.float64
+
+    @classmethod
+    def bytes_needed(cls, num_classes: int, dim: int) -> int:
+        """Bytes of the matrices of second moments, `[C, D, D]`."""
+        return num_classes * dim * dim * torch.finfo(cls.dtype).bits // 8
+
+    def mean_log_axis(self, axes: int) -> Tensor:
+        """Mean log standard deviation along the first `axes` principal axes (paper, Eq. 7).
+
+        Args:
+            axes: how many axes of the largest variance count, 1 to D.
+
+        Returns:
+            float64 `[C]`; -inf where the samples span fewer than `axes` dimensions.
+        """
+        freedom = self.mass - self.mass_squared / self.mass
+        dim = self.pivot.shape[1]
+        noise = 1e3 * dim * torch.finfo(self.dtype).eps
+        means = []
+        for i in range(len(self.mass)):
+            if not freedom[i] > 0:
+                means.append(freedom.new_tensor(torch.nan))
+                continue
+            scatter = self.second[i] - torch.outer(self.sum[i], self.sum[i]) / self.mass[i]
+            variance = torch.linalg.eigvalsh(scatter / freedom[i]).flip(0)
+            variance = torch.where(variance > noise * variance[0], variance, 0.0)[:axes]
+            means.append(0.5 * variance.log().mean())
+        return torch.stack(means)
+
+    def _zero_second(self) -> Tensor:
+        classes, dim = self.pivot.shape
+        return self.pivot.new_zeros(classes, dim, dim)
+
+    def _add_second(self, delta: Tensor, weighted: Tensor, labels: Tensor) -> None:
+        dim = delta.shape[1]
+        rows = max(1, BLOCK_BYTES // (8 * dim * dim))
+        for a, b, label in zip(weighted.split(rows), delta.split(rows), labels.split(rows), strict=True):
+            self.second.index_add_(0, label, a[:, :, None] * b[:, None, :])
+
+    def _shift_second(self, shift: Tensor) -> None:
+        cross = shift[:, :, None] * self.sum[:, None, :]
+        self.second += cross + cross.mT + self.mass[:, None, None] * shift[:, :, None] * shift[:, None, :]

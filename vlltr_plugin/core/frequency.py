@@ -1,0 +1,90 @@
+"""Weightings that know the class frequencies only: the baselines, under the same normalisation."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlltr_plugin.core.weighting import Counts, Weighting
+
+
+class FrequencyWeighting(Weighting):
+    """Weights that are known before training; they apply from `start_epoch` on, 0 by default.
+
+    Each has the form alpha_i ~ r_i / q_i with q the draws or the counts (see `Weighting`), so all differ in
+    the shape of r only.
+    """
+
+    def __init__(self, class_counts: Counts, draws: Counts | None = None, **options: Any) -> None:
+        super().__init__(class_counts, draws, **options)
+        self._start()
+
+    def radii(self) -> Tensor | None:
+        """The same radii after every epoch."""
+        return torch.where(self.divisor > 0, self.log_shape(self.divisor), 0.0)
+
+    def log_shape(self, counts: Tensor) -> Tensor:
+        """Log r_i for counts q_i, float64 `[C]`; the value for q = 0 does not matter."""
+        raise NotImplementedError
+
+    def _start(self) -> None:
+        radii = self.radii()
+        assert radii is not None
+        self.log_radius64.copy_(radii)
+        self.has_radii = True
+        self.begin_epoch(0)
+
+
+class Uniform(FrequencyWeighting):
+    """No re-weighting: every weight is exactly 1."""
+
+    def log_shape(self, counts: Tensor) -> Tensor:
+        """r_i = q_i."""
+        return counts.log()
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Nothing to put in force."""
+        self.epoch = epoch
+
+
+class InverseFrequency(FrequencyWeighting):
+    """alpha_i ~ 1 / n_i: what is left of class volume when all radii are equal."""
+
+    def log_shape(self, counts: Tensor) -> Tensor:
+        """r_i = 1."""
+        return torch.zeros_like(counts)
+
+
+class InverseSqrtFrequency(FrequencyWeighting):
+    """alpha_i ~ 1 / sqrt(n_i)."""
+
+    def log_shape(self, counts: Tensor) -> Tensor:
+        """r_i = sqrt(q_i)."""
+        return counts.log() / 2
+
+
+class EffectiveNumber(FrequencyWeighting):
+    """alpha_i ~ (1 - beta) / (1 - beta^n_i), the effective number of samples (Cui et al., CVPR 2019, Eq. 2).
+
+    Args:
+        class_counts: n_i, `[C]`.
+        beta: 0 < beta < 1; 0.9999 is usual. Towards 1 it becomes inverse frequency.
+        draws: m_i, as in `Weighting`.
+        options: as in `Weighting`.
+    """
+
+    def __init__(self, class_counts: Counts, beta: float = 0.9999, draws: Counts | None = None, **options: Any) -> None:
+        if not 0.0 < beta < 1.0:
+            raise ValueError(f"Expected beta to lie between 0 and 1 but got {beta}.")
+        self._log_beta = math.log(beta)
+        super().__init__(class_counts, draws, **options)
+
+    def log_shape(self, counts: Tensor) -> Tensor:
+        """r_i = q_i / E_i, E_i = (1 - beta^q_i) / (1 - beta)."""
+        log_effective = torch.log(-torch.expm1(counts * self._log_beta)) - math.log(-math.expm1(self._log_beta))
+        return counts.log() - log_effective
+
+    def settings(self) -> dict[str, Any]:
+        """As in `Weighting`, and beta."""
+        return {**super().settings(), "beta": math.exp(self._log_beta)}

@@ -1,0 +1,110 @@
+"""Streaming first and second moments of each class, in memory that does not grow with the samples."""
+
+import torch
+from torch import Tensor
+
+ROWS_AT_ONCE = 64
+"""Classes read out together in float64: keeps the temporary in the cache at any C."""
+
+
+class ClassMoments:
+    """Sums of `x - pivot` and `(x - pivot)^2` for every class and feature, O(C*D).
+
+    The pivot of a class is its first sample: plain sums of squares lose every digit once
+    |mean|/sigma reaches 100, differences from a sample of the same class do not. Sums are float32
+    (`dtype`), masses float64; the read-out is float64. This is the shifted-data algorithm of Chan, Golub and
+    LeVeque, "Algorithms for Computing the Sample Variance" (1983), with weights.
+
+    How ranks merge: masses and sums add once every rank has moved to one common pivot (`repivot`).
+
+    Args:
+        num_classes: C.
+        dim: D, features of a sample.
+        device: where the state lives.
+    """
+
+    dtype = torch.float32
+
+    def __init__(self, num_classes: int, dim: int, device: torch.device) -> None:
+        self.mass = torch.zeros(num_classes, dtype=torch.float64, device=device)
+        self.mass_squared = torch.zeros_like(self.mass)
+        self.pivot = torch.zeros(num_classes, dim, dtype=self.dtype, device=device)
+        self.sum = torch.zeros_like(self.pivot)
+        self.second = self._zero_second()
+
+    def to(self, device: torch.device) -> None:
+        """Moves the state."""
+        for name, tensor in vars(self).items():
+            setattr(self, name, tensor.to(device))
+
+    def add(self, rows: Tensor, labels: Tensor, mass: Tensor) -> None:
+        """Adds samples; nothing here waits for a GPU.
+
+        Args:
+            rows: finite features, `[B, D]`.
+            labels: int64 `[B]`.
+            mass: how much of a sample each row is, `[B]`; rows of mass 0 change nothing.
+        """
+        rows = rows.to(self.dtype)
+        new = (self.mass[labels] == 0) & (mass > 0)
+        if new.device.type != "cpu" or bool(new.any()):
+            self._set_pivots(rows, labels, new)
+        delta = rows - self.pivot[labels]
+        weighted = delta * mass.to(self.dtype)[:, None]
+        self.sum.index_add_(0, labels, weighted)
+        self._add_second(delta, weighted, labels)
+        wide = mass.double()
+        self.mass.index_add_(0, labels, wide)
+        self.mass_squared.index_add_(0, labels, wide.square())
+
+    def repivot(self, pivot: Tensor) -> None:
+        """Moves the sums to another pivot `[C, D]`; classes without mass simply take it."""
+        shift = self.pivot - pivot
+        self._shift_second(shift)
+        self.sum += shift * self.mass.to(self.dtype)[:, None]
+        self.pivot = pivot
+
+    def mean_log_sigma(self, skip_own: bool = False) -> Tensor:
+        """Mean over the features of log sigma, sigma the unbiased standard deviation (paper, Eq. 3).
+
+        With masses w the unbiased variance is the one for reliability weights,
+        sum w (x - mean)^2 / (W - sum w^2 / W), W = sum w; for whole samples that is n - 1.
+
+        Args:
+            skip_own: leave feature i of class i out (D = C; for decision boundary axes).
+
+        Returns:
+            float64 `[C]`; -inf where a feature does not vary, nan where fewer than two samples came.
+        """
+        freedom = self.mass - self.mass_squared / self.mass
+        means = []
+        for start in range(0, len(self.mass), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            squares = self.sum[part].double().square_().div_(self.mass[part, None])
+            variance = self.second[part].double().sub_(squares).div_(freedom[part, None])
+            log_sigma = variance.clamp_(min=0.0).log_().mul_(0.5)
+            if skip_own:
+                own = torch.arange(start, start + len(log_sigma), device=log_sigma.device)[:, None]
+                log_sigma.scatter_(1, own, 0.0)
+            means.append(log_sigma.sum(dim=1) / (log_sigma.shape[1] - skip_own))
+        return torch.cat(means)
+
+    def _set_pivots(self, rows: Tensor, labels: Tensor, new: Tensor) -> None:
+        """The first row of each class not seen before becomes its pivot, however often the class comes."""
+        batch = len(rows)
+        position = torch.arange(batch, device=rows.device).masked_fill(~new, batch)
+        first = position.new_full(self.mass.shape, batch).scatter_reduce(0, labels, position, "amin")[labels]
+        found = (first < batch)[:, None]
+        # Rows of one class all carry the same value, so it does not matter which of them is written last.
+        values = torch.where(found, rows[first.clamp(max=max(batch - 1, 0))], self.pivot[labels])
+        self.pivot.index_copy_(0, labels, values)
+
+    def _zero_second(self) -> Tensor:
+        return torch.zeros_like(self.pivot)
+
+    def _add_second(self, delta: Tensor, weighted: Tensor, labels: Tensor) -> None:
+        self.second.index_add_(0, labels, weighted * delta)
+
+    def _shift_second(self, shift: Tensor) -> None:
+        mass = self.mass.to(self.dtype)[:, None]
+        self.second += shift * (2.0 * self.sum + shift * mass)

@@ -1,0 +1,101 @@
+"""Class targets as masses: which hard labels a (mixed, smoothed) target is made of."""
+
+import torch
+from torch import Tensor
+
+NEGLIGIBLE_MASS = 1e-3
+"""Constituents lighter than this are rounding noise (float16 targets) and feed no statistics."""
+
+
+def check_targets(logits: Tensor, targets: Tensor, num_classes: int) -> None:
+    """Refuses shapes and dtypes that would broadcast or index silently; never waits for a GPU.
+
+    Args:
+        logits: floating point, `[B, C]`.
+        targets: int64 `[B]` or floating point `[B, C]`.
+        num_classes: C.
+
+    Raises:
+        ValueError: for wrong shapes, or (on the CPU) labels outside `0..C-1`.
+        TypeError: for wrong dtypes.
+    """
+    if logits.ndim != 2 or logits.shape[1] != num_classes:
+        raise ValueError(
+            f"Expected logits of shape [B, {num_classes}] (one column for each entry of class_counts) "
+            f"but got {list(logits.shape)}."
+        )
+    if not logits.is_floating_point():
+        raise TypeError(f"Expected floating point logits but got {logits.dtype}.")
+    if targets.is_floating_point():
+        if targets.shape != logits.shape:
+            raise ValueError(
+                f"Expected soft targets of the logits' shape {list(logits.shape)} but got {list(targets.shape)}."
+            )
+    elif targets.dtype != torch.int64:
+        raise TypeError(
+            f"Expected targets to be int64 [B] or floating point [B, C] but got {targets.dtype}: use targets.long()."
+        )
+    elif targets.shape != logits.shape[:1]:
+        raise ValueError(f"Expected {logits.shape[0]} labels [B] but got shape {list(targets.shape)}.")
+    elif targets.device.type == "cpu" and targets.numel():
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"Expected labels in 0..{num_classes - 1} but got {low if low < 0 else high}.")
+
+
+def check_smoothing(targets: Tensor, smoothing: float, tolerance: float = 2e-3) -> None:
+    """Compares the label smoothing that soft targets show with the one that was configured.
+
+    A mixture of at most two labels leaves eps/C in every other column, so for C >= 3 the row minimum
+    shows eps. Reads the targets, so a GPU is waited for: call it once, not in every step.
+
+    Args:
+        targets: floating point `[B, C]`.
+        smoothing: the configured label smoothing eps in [0, 1).
+        tolerance: absolute, on row sums and on the eps that is read back.
+
+    Raises:
+        ValueError: when rows do not sum to 1, hold negative entries, or show another smoothing.
+    """
+    rows = targets.detach().double()
+    worst = float((rows.sum(dim=1) - 1).abs().max())
+    if not worst <= tolerance:
+        raise ValueError(f"Expected soft targets whose rows sum to 1 but one is off by {worst:.3g}.")
+    if float(rows.min()) < -tolerance:
+        raise ValueError(f"Expected soft targets without negative entries but got {float(rows.min()):.3g}.")
+    num_classes = rows.shape[1]
+    if num_classes >= 3:
+        shown = float(rows.min(dim=1).values.median()) * num_classes
+        if abs(shown - smoothing) > max(tolerance, 1e-2 * smoothing):
+            raise ValueError(
+                f"Expected soft targets smoothed by {smoothing:g} but they show {shown:.4g} (row minimum times C): "
+                "give the label smoothing that the mixup function applies as `smoothing`."
+            )
+
+
+def constituent_masses(targets: Tensor, smoothing: float) -> Tensor:
+    """Undoes label smoothing: m = (t - eps/C) / (1 - eps), the mass of each hard label in a soft target.
+
+    Args:
+        targets: floating point `[B, C]`: a mixture of hard labels, smoothed by eps.
+        smoothing: eps in [0, 1).
+
+    Returns:
+        Masses, at least float32, `[B, C]`, none below 0; rows sum to 1 when those of `targets` do.
+    """
+    wide = targets if targets.dtype == torch.float64 else targets.float()
+    return ((wide - smoothing / targets.shape[1]) / (1.0 - smoothing)).clamp(min=0.0)
+
+
+def constituents(masses: Tensor) -> tuple[Tensor, Tensor]:
+    """The (at most) two hard labels of which each target is mixed, the heavier first.
+
+    Args:
+        masses: `[B, C]`, from `constituent_masses`.
+
+    Returns:
+        Labels, int64 `[B, K]`, and their masses `[B, K]`, K = min(2, C); masses below
+        `NEGLIGIBLE_MASS` come back as 0.
+    """
+    heaviest = masses.topk(min(2, masses.shape[1]), dim=1)
+    return heaviest.indices, heaviest.values.masked_fill(heaviest.values < NEGLIGIBLE_MASS, 0.0)

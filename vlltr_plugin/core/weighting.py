@@ -1,0 +1,194 @@
+"""What all class weightings share: counts, normalisation, the schedule over epochs, state."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights
+from vlltr_plugin.core.ranks import same_on_all_ranks
+
+Counts = Tensor | Sequence[int] | Sequence[float]
+
+
+class Weighting(nn.Module):
+    """A radius for every class, and from it the class weights that a loss uses.
+
+    A subclass says which radii (`radii`); this class turns them into weights (Eq. 6 and 10 to 16 of Zheng
+    and Ng), at the end of an epoch only. Weights are all 1 until the first radii and until `start_epoch`.
+
+    Args:
+        class_counts: n_i, training samples of each class, whole numbers, `[C]`. A class without
+            samples keeps weight 1 and stays out of the normalisation.
+        draws: m_i, expected draws of each class in one epoch under the sampler in use, `[C]`; only the
+            ratios matter. Default: `class_counts`, what a uniform sampler gives.
+        counts: `"sampler"`: alpha ~ r_i / m_i; `"dataset"`: alpha ~ r_i / n_i, the letter of Eq. 6.
+        normalize: `"expected"`, `"dataset"` or `"mean"`, see `core.normalization.class_weights`.
+        start_epoch: first epoch (counted from 0) in which the weights apply ("deferred re-weighting").
+
+    Attributes:
+        weights: alpha in force now, float32 `[C]`.
+        substituted: classes whose radius is the mean of the others', bool `[C]`.
+        epoch: the epoch in progress, counted from 0.
+
+    Raises:
+        ValueError: for counts that are negative, fractional, not finite or all 0, and unknown options.
+    """
+
+    weights: Tensor
+    substituted: Tensor
+    log_radius64: Tensor
+    class_counts: Tensor
+    draws: Tensor
+
+    def __init__(
+        self,
+        class_counts: Counts,
+        draws: Counts | None = None,
+        *,
+        counts: str = "sampler",
+        normalize: str = "expected",
+        start_epoch: int = 0,
+    ) -> None:
+        super().__init__()
+        class_counts = _vector("class_counts", class_counts)
+        if bool((class_counts != class_counts.round()).any()):
+            raise ValueError("Expected class_counts to be whole numbers of samples but got fractions.")
+        draws = class_counts.clone() if draws is None else _vector("draws", draws)
+        if draws.shape != class_counts.shape:
+            raise ValueError(f"Expected draws for {len(class_counts)} classes but got {len(draws)}.")
+        if not bool(((class_counts > 0) & (draws > 0)).any()):
+            raise ValueError("Expected a class with samples that is drawn but every count (or draw) is 0.")
+        check_choice("counts", counts, ("sampler", "dataset"))
+        check_choice("normalize", normalize, NORMALIZATIONS)
+        if start_epoch < 0:
+            raise ValueError(f"Expected start_epoch to be 0 or more but got {start_epoch}.")
+        self.counts, self.normalize, self.start_epoch = counts, normalize, int(start_epoch)
+        self.epoch = 0
+        self.has_radii = False
+        self.active = False
+        self.register_buffer("weights", torch.ones(len(class_counts)))
+        self.register_buffer("log_radius64", torch.zeros_like(class_counts))
+        self.register_buffer("substituted", torch.zeros(len(class_counts), dtype=torch.bool))
+        self.register_buffer("class_counts", class_counts, persistent=False)
+        self.register_buffer("draws", draws, persistent=False)
+        empty = (class_counts == 0).nonzero().flatten().tolist()
+        if empty:
+            warnings.warn(
+                f"{len(empty)} of {len(class_counts)} classes have no samples ({listed(empty)}): "
+                "their weight stays 1 and they stay out of the normalisation.",
+                stacklevel=3,
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.weights)
+
+    @property
+    def log_radius(self) -> Tensor:
+        """Log r_i behind the weights to come, float32 `[C]`; 0 until the first radii."""
+        return self.log_radius64.float()
+
+    @property
+    def divisor(self) -> Tensor:
+        """What a radius is divided by: the draws m_i or the counts n_i, float64 `[C]`."""
+        return self.draws if self.counts == "sampler" else self.class_counts
+
+    def radii(self) -> Tensor | None:
+        """Log radii after an epoch, `[C]`; None when the epoch gave none. Collective over the ranks."""
+        raise NotImplementedError
+
+    def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
+        """Feeds a training batch to the statistics; weightings that need none ignore it."""
+
+    def end_epoch(self, epoch: int | None = None) -> None:
+        """Turns what the epoch gave into the weights of the next; every rank has to call it.
+
+        Args:
+            epoch: number of the epoch that ends, from 0; by default the one after the last that ended.
+        """
+        radii = self.radii()
+        if radii is not None:
+            self.log_radius64.copy_(same_on_all_ranks(radii))
+            self.has_radii = True
+        self.begin_epoch((self.epoch if epoch is None else int(epoch)) + 1)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Puts the weights for `epoch` in force; `end_epoch` does it, a loop that skips epochs may."""
+        self.epoch = epoch
+        self.active = self.has_radii and epoch >= self.start_epoch
+        self.weights.copy_(self.weights_for(self.log_radius64) if self.active else torch.ones_like(self.weights))
+
+    def weights_for(self, log_radius: Tensor) -> Tensor:
+        """The weights that given radii lead to, float64 `[C]`."""
+        return class_weights(log_radius, self.divisor, self.class_counts, self.draws, self.normalize)
+
+    def settings(self) -> dict[str, Any]:
+        """What must agree between a run and a state that it loads; plain values."""
+        return {
+            "type": type(self).__name__,
+            "num_classes": self.num_classes,
+            "counts": self.counts,
+            "normalize": self.normalize,
+            "start_epoch": self.start_epoch,
+            "class_counts": [int(n) for n in self.class_counts.tolist()],
+        }
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The plain part of the state: O(C), safe to load without unpickling objects."""
+        return {"epoch": self.epoch, "has_radii": self.has_radii, "active": self.active, "settings": self.settings()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes the plain part of a state; `load_state_dict` has checked its settings."""
+        self.epoch, self.has_radii, self.active = int(state["epoch"]), bool(state["has_radii"]), bool(state["active"])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        extra = state_dict.get(prefix + "_extra_state")
+        if extra is not None:
+            refuse_other_settings(extra.get("settings", {}), self.settings())
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Weighting":
+        """Follows to another device; the numbers keep their precision when a model is cast to half."""
+        device = fn(torch.zeros((), device=self.weights.device)).device
+        super()._apply(lambda tensor: tensor.to(device), recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+def refuse_other_settings(saved: dict[str, Any], own: dict[str, Any]) -> None:
+    """Raises ValueError, naming every setting in which a saved state differs from this run."""
+    differing = [key for key in sorted({*saved, *own}) if saved.get(key) != own.get(key)]
+    if differing:
+        parts = [f"{key}: saved {_short(saved.get(key))}, here {_short(own.get(key))}" for key in differing]
+        raise ValueError(
+            f"Expected a state of the same re-weighting but it differs in {'; '.join(parts)}. "
+            "Use the settings that it was made with, or start in a new folder."
+        )
+
+
+def _vector(name: str, values: Counts) -> Tensor:
+    vector = torch.as_tensor(values).detach().clone().double()
+    if vector.ndim != 1 or len(vector) == 0:
+        raise ValueError(f"Expected {name} to hold one number for each class but got shape {list(vector.shape)}.")
+    if not bool(torch.isfinite(vector).all()) or bool((vector < 0).any()):
+        raise ValueError(f"Expected {name} to be finite and not negative but got {_short(vector.tolist())}.")
+    return vector
+
+
+def check_choice(name: str, value: object, options: Sequence[str]) -> None:
+    """Raises ValueError, naming the options, when `value` is none of them."""
+    if value not in options:
+        raise ValueError(f"Expected {name} to be one of {', '.join(map(repr, options))} but got {value!r}.")
+
+
+def listed(numbers: list[int]) -> str:
+    """The first few of many class indices, for a message."""
+    return ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
