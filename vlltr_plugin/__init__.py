@@ -9,6 +9,7 @@ from vlltr_plugin.core.frequency import EffectiveNumber, InverseFrequency, Inver
 from vlltr_plugin.core.registry import build_weighting, register_weighting
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.host.attach import attach
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,7 @@ __all__ = [
     "ReweightedLoss",
     "Uniform",
     "Weighting",
+    "attach",
     "build_weighting",
     "register_weighting",
 ]

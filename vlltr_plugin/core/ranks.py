@@ -12,6 +12,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def is_first_rank() -> bool:
+    """Whether this is the rank that writes files."""
+    return world_size() == 1 or dist.get_rank() == 0
+
+
 def collective_device(device: torch.device) -> torch.device:
     """`device`, unless the process group can only reduce tensors on a GPU (NCCL)."""
     if world_size() > 1 and device.type == "cpu" and dist.get_backend() == "nccl":

@@ -1,0 +1,7 @@
+# ImageNet-LT, ResNet-50.
+# Class volume (DV) by the letter of Eq. 6 and 16 of Zheng and Ng: counts and E(alpha) of the data set.
+_base_ = "../imagelt/finetune/finetune_r50.py"
+
+cfg = dict(
+    reweight=dict(type="class_volume", counts="dataset", normalize="dataset"),
+)

@@ -1,0 +1,7 @@
+# ImageNet-LT, ViT-B/16.
+# Inverse frequency, normalised as class volume is: what is left of it when all radii are equal.
+_base_ = "../imagelt/finetune/finetune_vit16.py"
+
+cfg = dict(
+    reweight=dict(type="inverse", start_epoch=1),
+)

@@ -1,0 +1,63 @@
+"""How often each class is expected to be drawn in an epoch, read off the host's sampler."""
+
+import torch
+from torch import Tensor
+from torch.utils.data import RandomSampler, Sampler, SequentialSampler
+from torch.utils.data.distributed import DistributedSampler
+
+UNIFORM = (RandomSampler, SequentialSampler, DistributedSampler)
+UNIFORM_BY_NAME = ("RASampler",)
+
+
+def class_counts_of(targets: list[int] | Tensor, num_classes: int) -> Tensor:
+    """Training images of each class, int64 `[C]`.
+
+    Raises:
+        ValueError: when a target lies outside `0..C-1`.
+    """
+    labels = torch.as_tensor(targets, dtype=torch.int64)
+    if len(labels) == 0:
+        raise ValueError("Expected a training set with images but its targets are empty.")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"Expected the data set's targets in 0..{num_classes - 1} (args.nb_classes={num_classes}) "
+            f"but found {low if low < 0 else high}."
+        )
+    return torch.bincount(labels, minlength=num_classes)
+
+
+def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_classes: int) -> Tensor:
+    """Expected draws m_i of each class in an epoch, up to a common factor.
+
+    Args:
+        sampler: with `weights` (one for each image: torch's WeightedRandomSampler, VL-LTR's
+            WeightedDistributedSampler), or one of the uniform samplers of torch and VL-LTR.
+        targets: label of each training image, `[N]`.
+        num_classes: C.
+
+    Returns:
+        float64 `[C]`, summing to N.
+
+    Raises:
+        ValueError: for weights that do not fit the data set, and for samplers of unknown kind.
+    """
+    labels = torch.as_tensor(targets, dtype=torch.int64)
+    weights = getattr(sampler, "weights", None)
+    if weights is None:
+        if not isinstance(sampler, UNIFORM) and type(sampler).__name__ not in UNIFORM_BY_NAME:
+            raise ValueError(
+                f"Expected a sampler whose draws are known but got {type(sampler).__name__}: give it an attribute "
+                "`weights`, one for each training image (all 1 when it draws uniformly)."
+            )
+        return class_counts_of(labels, num_classes).double()
+    weights = torch.as_tensor(weights).detach().double().cpu()
+    if weights.shape != labels.shape:
+        raise ValueError(
+            f"Expected the sampler to hold one weight for each of the {len(labels)} training images but its "
+            f"weights have shape {list(weights.shape)}."
+        )
+    if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()) or float(weights.sum()) == 0:
+        raise ValueError("Expected finite sampler weights that are not negative and not all 0.")
+    drawn = torch.zeros(num_classes, dtype=torch.float64).index_add_(0, labels, weights)
+    return drawn * (len(labels) / drawn.sum())

@@ -1,0 +1,221 @@
+"""The epoch hook: what the inserted lines of the host call after `attach`."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlltr_plugin.core.normalization import expected_alpha
+from vlltr_plugin.core.ranks import sum_over_ranks
+from vlltr_plugin.core.weighting import Weighting, refuse_other_settings
+from vlltr_plugin.host.arrays import write_arrays
+from vlltr_plugin.host.base_criterion import HostCriterion
+from vlltr_plugin.host.settings import Settings
+
+KEY = "reweight"
+Statistics = dict[str, float | int | None]
+
+
+def say(message: str) -> None:
+    """Prints one line; the host silences `print` on all ranks but the first, and filters warnings out."""
+    print(f"[vlltr-plugin] {message}")
+
+
+class NoHook:
+    """What `attach` returns without a `reweight` key: every call does nothing."""
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Says so when a re-weighted run goes on without re-weighting; changes nothing."""
+        if KEY in checkpoint:
+            say("this checkpoint holds a re-weighting state, but the config has no `reweight`: weights stay 1.")
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Does nothing."""
+
+    def end_epoch(self, epoch: int) -> Statistics:
+        """No statistics."""
+        return {}
+
+    def checkpoint(self) -> dict[str, Any]:
+        """No entry."""
+        return {}
+
+
+class EvaluationHook(NoHook):
+    """With `--eval` nothing is trained: silent, also about states."""
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Does nothing."""
+
+
+class EpochHook(NoHook):
+    """Ends epochs: folds statistics into weights, logs, writes the arrays, keeps the state.
+
+    Args:
+        settings: what the config says.
+        criterion: the re-weighted criterion in the host's place.
+        weightings: by the name of the logits that feed them; the first is the primary one.
+        output_dir: the run's folder, None to write no arrays.
+        clean_pass: runs the clean pass, for `source="clean_pass"`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        criterion: HostCriterion,
+        weightings: dict[str, Weighting],
+        output_dir: Path | None,
+        clean_pass: Callable[[], None] | None = None,
+    ) -> None:
+        self._settings, self._criterion, self._weightings = settings, criterion, weightings
+        self._output_dir, self._clean_pass = output_dir, clean_pass
+        self._warned_of_disk = False
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the state out of a checkpoint of the host.
+
+        Raises:
+            ValueError: when the state was made with other settings, naming them; nothing is changed then.
+        """
+        state = checkpoint.get(KEY)
+        if state is None:
+            say("this checkpoint holds no re-weighting state: weights start at 1.")
+            return
+        if not isinstance(state, dict) or not {"settings", "weightings"} <= set(state):
+            raise ValueError(
+                f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but got {type(state).__name__}."
+            )
+        refuse_other_settings(state["settings"], self._settings.state())
+        saved = state["weightings"]
+        for name, weighting in self._weightings.items():
+            refuse_other_settings(saved[name]["_extra_state"]["settings"], weighting.settings())
+        for name, weighting in self._weightings.items():
+            weighting.load_state_dict(saved[name])
+        primary = self._primary()
+        say(f"resumed the weights in force from epoch {primary.epoch} on (largest {float(primary.weights.max()):.4g}).")
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Puts the weights for this epoch in force, also where a resumed run skipped to it."""
+        for weighting in self._weightings.values():
+            if weighting.epoch != epoch:
+                weighting.begin_epoch(epoch)
+
+    def end_epoch(self, epoch: int) -> Statistics:
+        """Ends an epoch of training; every rank has to call it.
+
+        Args:
+            epoch: the host's number of the epoch that ends, from 0.
+
+        Returns:
+            What the host logs as `train_reweight_*`: `alpha_*`, `expected_alpha` and `drawn_alpha` speak of the
+            weights that were in force in this epoch; `log_radius_mean`, `substituted` and `skipped` of the
+            statistics that it gave, from which the weights of the next come; `seconds` is the time this call took.
+        """
+        start = time.perf_counter()
+        drawn = sum_over_ranks(self._criterion.take_drawn())
+        in_force = {name: weighting.weights.clone() for name, weighting in self._weightings.items()}
+        with warnings_said():
+            self._fold(epoch)
+        statistics: Statistics = {}
+        arrays: dict[str, Tensor] = {"drawn": drawn}
+        for name, weighting in self._weightings.items():
+            prefix = f"{KEY}_" if weighting is self._primary() else f"{KEY}_{name}_"
+            for key, value in _summary(weighting, in_force[name], drawn).items():
+                statistics[prefix + key] = value
+            arrays |= {"counts": weighting.class_counts, "draws": weighting.draws}
+            arrays |= _arrays(name, weighting, in_force[name])
+        self._write(epoch, arrays)
+        statistics[f"{KEY}_seconds"] = time.perf_counter() - start
+        return statistics
+
+    def checkpoint(self) -> dict[str, Any]:
+        """The entry for the host's checkpoint: plain values and tensors, O(C)."""
+        from vlltr_plugin import __version__
+
+        weightings = {name: _state(weighting) for name, weighting in self._weightings.items()}
+        return {KEY: {"version": __version__, "settings": self._settings.state(), "weightings": weightings}}
+
+    def _primary(self) -> Weighting:
+        return next(iter(self._weightings.values()))
+
+    def _fold(self, epoch: int) -> None:
+        if self._clean_pass is not None:
+            if (epoch + 1) % self._settings.every:
+                for weighting in self._weightings.values():
+                    weighting.begin_epoch(epoch + 1)
+                return
+            self._clean_pass()
+        for weighting in self._weightings.values():
+            weighting.end_epoch(epoch)
+
+    def _write(self, epoch: int, arrays: dict[str, Tensor]) -> None:
+        if self._output_dir is None:
+            return
+        try:
+            write_arrays(self._output_dir, epoch, arrays)
+        except OSError as error:
+            if not self._warned_of_disk:
+                say(f"could not write the arrays of epoch {epoch} ({error}): training goes on without them.")
+            self._warned_of_disk = True
+
+
+def _state(weighting: Weighting) -> dict[str, Any]:
+    state = weighting.state_dict()
+    return {key: value.cpu().clone() if isinstance(value, Tensor) else value for key, value in state.items()}
+
+
+def _summary(weighting: Weighting, in_force: Tensor, drawn: Tensor) -> Statistics:
+    present = weighting.class_counts > 0
+    alpha = in_force.double()[present]
+    own = present & ~weighting.substituted
+    total = float(drawn.sum())
+    drawn_alpha = float((drawn.to(in_force.device) * in_force).sum()) / total if total else None
+    return {
+        "alpha_min": float(alpha.min()),
+        "alpha_median": float(alpha.median()),
+        "alpha_max": float(alpha.max()),
+        "log_radius_mean": float(weighting.log_radius64[own].mean()) if weighting.has_radii else None,
+        "substituted": int((weighting.substituted & present).sum()),
+        "skipped": int(getattr(weighting, "skipped", 0)),
+        "expected_alpha": expected_alpha(in_force, weighting.draws),
+        "drawn_alpha": drawn_alpha,
+        "drawn_alpha_se": _standard_error(in_force.double(), weighting.draws, total) if total else None,
+    }
+
+
+def _standard_error(alpha: Tensor, draws: Tensor, total: float) -> float:
+    """Of the mean of alpha over `total` independent draws; draws without replacement vary less."""
+    share = draws / draws.sum()
+    mean = (share * alpha).sum()
+    return float(((share * (alpha - mean).square()).sum() / total).sqrt())
+
+
+def _arrays(name: str, weighting: Weighting, in_force: Tensor) -> dict[str, Tensor]:
+    return {
+        f"weights_{name}": in_force,
+        f"next_weights_{name}": weighting.weights,
+        f"log_radius_{name}": weighting.log_radius64,
+        f"substituted_{name}": weighting.substituted,
+    }
+
+
+@contextmanager
+def warnings_said() -> Iterator[None]:
+    """The host ignores all warnings; ours are meant to be read."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        say(str(warning.message))
+
+
+@torch.no_grad()
+def weights_for_equal_radii(weighting: Weighting) -> tuple[float, float]:
+    """Smallest and largest weight that the counts alone would give (log radius 0 everywhere)."""
+    weights = weighting.weights_for(torch.zeros_like(weighting.log_radius64))[weighting.class_counts > 0]
+    return float(weights.min()), float(weights.max())

@@ -1,0 +1,104 @@
+"""The `reweight` key of a config, checked and split into what the hook and what the weighting needs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from vlltr_plugin.core.registry import WEIGHTINGS, nearest, option_names
+from vlltr_plugin.core.weighting import check_choice
+
+SINGLE = "single"
+TWO_BRANCHES = ("image_text", "visual", "sum", "each")
+SOURCES = ("stream", "clean_pass")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `reweight=dict(...)` in a config says.
+
+    Attributes:
+        type: name of the weighting in the registry.
+        branch: whose logits feed the statistics: `"image_text"` (default), `"visual"`, their `"sum"`, or
+            `"each"` (own statistics and weights for each branch); `"single"` for a model with one output.
+        source: `"stream"`: the training pass; `"clean_pass"`: one extra forward over the training images at
+            the end of an epoch, unmixed, with the evaluation transform.
+        every: epochs from one clean pass to the next.
+        options: arguments of the weighting.
+    """
+
+    type: str
+    branch: str
+    source: str = "stream"
+    every: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def state(self) -> dict[str, Any]:
+        """What has to agree on resume, beside the weighting's own settings."""
+        return {"branch": self.branch, "source": self.source, "every": self.every}
+
+
+def parse(reweight: Any, two_branch: bool) -> Settings:
+    """Reads the `reweight` key.
+
+    Args:
+        reweight: a dict with `type`, the hook's keys and the weighting's options.
+        two_branch: whether the model gives visual and image-text logits.
+
+    Returns:
+        The settings, defaults filled in.
+
+    Raises:
+        ValueError: for an unknown key or value, naming the nearest that exists, and for a branch
+            that the model lacks.
+    """
+    if not isinstance(reweight, dict) or "type" not in reweight:
+        raise ValueError(
+            f'Expected reweight=dict(type="class_volume", ...) in the config but got {reweight!r}: '
+            f"give a type, one of {', '.join(WEIGHTINGS)}."
+        )
+    given = dict(reweight)
+    name = given.pop("type")
+    if name not in WEIGHTINGS:
+        raise ValueError(f"Expected a known type in reweight but got {name!r}{nearest(name, WEIGHTINGS)}.")
+    own = {key: given.pop(key) for key in ("branch", "source", "every") if key in given}
+    known = [*option_names(WEIGHTINGS[name]), "branch", "source", "every"]
+    for key in given:
+        if key not in known:
+            raise ValueError(f"Expected known keys in reweight but got {key!r}{nearest(key, known)}.")
+    settings = Settings(
+        type=name,
+        branch=_branch(own.get("branch"), two_branch),
+        source=own.get("source", "stream"),
+        every=own.get("every", 1),
+        options=given,
+    )
+    check_choice("reweight's source", settings.source, SOURCES)
+    if not isinstance(settings.every, int) or settings.every < 1:
+        raise ValueError(f"Expected reweight's every to be a number of epochs, 1 or more, but got {settings.every!r}.")
+    if settings.every != 1 and settings.source != "clean_pass":
+        raise ValueError("Expected every with source='clean_pass' only: the stream is read in each epoch.")
+    return settings
+
+
+def plain(value: Any) -> Any:
+    """Copies nested dicts, lists and tuples of a config (mmcv's ConfigDict, say) as plain ones.
+
+    The host stores its arguments in every checkpoint, and only plain values load safely there.
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _branch(branch: str | None, two_branch: bool) -> str:
+    if branch is None:
+        return TWO_BRANCHES[0] if two_branch else SINGLE
+    if not two_branch and branch != SINGLE:
+        raise ValueError(
+            f"Expected no branch for a model with a single output but got branch={branch!r}: "
+            "take it out of reweight, or set two_branch=True."
+        )
+    if two_branch:
+        check_choice("reweight's branch", branch, TWO_BRANCHES)
+    return branch
