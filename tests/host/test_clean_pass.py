@@ -1,0 +1,75 @@
+"""Statistics from a clean pass: what it reads and that it leaves the training alone."""
+
+import random
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from vlltr_plugin import ClassVolume
+
+CLEAN = {"type": "class_volume", "source": "clean_pass"}
+
+
+@pytest.fixture
+def host_datasets(monkeypatch):
+    module = types.ModuleType("datasets")
+    module.build_transform = lambda is_train, args: lambda image: image
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    return module
+
+
+@pytest.mark.usefixtures("host_datasets")
+@pytest.mark.parametrize("branch", ["image_text", "sum", "each"])
+def test_weights_come_from_every_image_once_with_the_evaluation_transform(mini_host, branch):
+    host = mini_host({**CLEAN, "branch": branch})
+    host.attach()
+    host.epoch(0)
+    with torch.no_grad():
+        visual, text = host.model(host.dataset.data)
+    for name, weighting in host.hook._weightings.items():
+        reference = ClassVolume(weighting.class_counts, weighting.draws)
+        reference.observe(
+            {"image_text": text, "visual": visual, "sum": visual + text}[name], torch.tensor(host.dataset.targets)
+        )
+        reference.end_epoch()
+        torch.testing.assert_close(weighting.weights, reference.weights, rtol=1e-5, atol=0)
+
+
+@pytest.mark.usefixtures("host_datasets")
+def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_host):
+    host = mini_host(CLEAN)
+    host.model.visual.eval()
+    host.attach()
+    states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002
+    host.hook.end_epoch(0)
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert np.array_equal(states[1], np.random.get_state()[1])  # noqa: NPY002
+    assert states[2] == random.getstate()
+    assert [module.training for module in host.model.modules()] == [True, False, True]
+
+
+@pytest.mark.usefixtures("host_datasets")
+def test_every_n_epochs_only(mini_host):
+    host = mini_host({**CLEAN, "every": 2})
+    host.attach()
+    host.epoch(0)
+    weighting = host.hook._weightings["image_text"]
+    assert not weighting.active
+    host.epoch(1)
+    assert weighting.active
+    before = weighting.weights.clone()
+    host.epoch(2)
+    assert torch.equal(weighting.weights, before)
+    host.epoch(3)
+    assert not torch.equal(weighting.weights, before)
+
+
+def test_a_host_without_an_evaluation_transform_is_refused(mini_host, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", types.ModuleType("datasets"))
+    host = mini_host(CLEAN)
+    with pytest.raises(ValueError, match="use source='stream'"):
+        host.attach()
+    assert host.criterion.base_criterion is host.base

@@ -1,0 +1,107 @@
+"""The supplied configs: upstream's settings but for the named keys, with either Config."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vlltr_plugin.compat.mmcv_config import Config
+from vlltr_plugin.core.registry import build_weighting
+from vlltr_plugin.host.settings import parse
+from vlltr_plugin.resources import configs_dir
+
+FOLDER = configs_dir()
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+BASES = {
+    ("imagenet_lt", "r50"): "imagelt/finetune/finetune_r50.py",
+    ("imagenet_lt", "vit16"): "imagelt/finetune/finetune_vit16.py",
+    ("places_lt", "r50"): "placeslt/finetune/places_finetune_r50.py",
+    ("places_lt", "vit16"): "placeslt/finetune/places_finetune_vit16.py",
+    ("inat18", "r50"): "inat/finetune/inat_finetune_r50.py",
+    ("inat18", "vit16"): "inat/finetune/inat_finetune_vit16.py",
+}
+METHODS = {
+    "dv": {"reweight": {"type": "class_volume"}},
+    "dv_eq16": {"reweight": {"type": "class_volume", "counts": "dataset", "normalize": "dataset"}},
+    "inverse": {"reweight": {"type": "inverse", "start_epoch": 1}},
+    "en": {"reweight": {"type": "effective_number", "beta": 0.9999, "start_epoch": 1}},
+    "baseline100": {},
+}
+
+
+def split(name: str) -> tuple[str, str]:
+    """A config's name as the upstream config it extends and the method it adds."""
+    for (data, tower), base in BASES.items():
+        if name.startswith(f"{data}_{tower}_"):
+            return base, name.removeprefix(f"{data}_{tower}_")
+    raise AssertionError(f"{name} names no data set and backbone")
+
+
+def args_of(read: Callable[[str], Any], path: Path) -> dict[str, Any]:
+    """What the host sets on its arguments: every key of every top-level dict."""
+    args: dict[str, Any] = {}
+    for item in read(str(path))._cfg_dict.values():
+        args.update(item)
+    return args
+
+
+@pytest.fixture(params=["ours", "mmcv 1.x"])
+def read(request: pytest.FixtureRequest) -> Callable[[str], Any]:
+    if request.param == "ours":
+        return Config.fromfile
+    mmcv = pytest.importorskip("mmcv", reason="mmcv 1.x is not installed")
+    if not hasattr(mmcv, "Config") or mmcv.Config is Config:
+        pytest.skip("the mmcv here is not 1.x")
+    return mmcv.Config.fromfile
+
+
+@pytest.fixture(params=["own words", "checkout"])
+def upstream(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder of configs to extend: a real checkout's, and one that only marks which file was read."""
+    if request.param == "checkout":
+        if "VLLTR_CHECKOUT" not in os.environ:
+            pytest.skip("VLLTR_CHECKOUT does not name a VL-LTR checkout")
+        source = Path(os.environ["VLLTR_CHECKOUT"]) / "configs"
+    for base in BASES.values():
+        target = tmp_path / base
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = f"cfg = dict(marker={base!r}, epochs=7, two_branch=True)" if request.param == "own words" else None
+        target.write_text(text or (source / base).read_text())
+    (tmp_path / "class_volume").mkdir()
+    for path in FOLDER.glob("*.py"):
+        (tmp_path / "class_volume" / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def test_there_is_one_config_for_every_run() -> None:
+    runs = {(base, method) for base in BASES.values() for method in METHODS if method != "baseline100"}
+    runs |= {(base, "baseline100") for base in BASES.values() if base.startswith("inat")}
+    assert sorted(split(name) for name in NAMES) == sorted(runs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_args_are_upstreams_but_for_the_named_keys(name: str, read: Callable[[str], Any], upstream: Path) -> None:
+    base, method = split(name)
+    expected = args_of(read, upstream / base) | METHODS[method]
+    if name.startswith("inat18"):
+        expected["epochs"] = 100
+    assert args_of(read, upstream / "class_volume" / f"{name}.py") == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_reweight_key_builds_a_weighting_that_starts_at_epoch_1(name: str, upstream: Path) -> None:
+    reweight = args_of(Config.fromfile, upstream / "class_volume" / f"{name}.py").get("reweight")
+    if reweight is None:
+        assert name.endswith("baseline100")
+        return
+    settings = parse(reweight, two_branch=True)
+    weighting = build_weighting(settings.type, [5, 3, 2], draws=[3, 3, 3], **settings.options)
+    assert weighting.start_epoch == 1
+    assert torch.equal(weighting.weights, torch.ones(3))
+
+
+def test_names_differ_from_upstreams_so_that_no_run_resumes_a_baseline() -> None:
+    assert not set(NAMES) & {Path(base).stem for base in BASES.values()}
