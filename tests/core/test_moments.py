@@ -120,12 +120,26 @@ def test_pv_is_refused_where_the_covariances_do_not_fit():
 
 
 def test_state_does_not_grow_with_the_samples():
-    weighting = ClassVolume([100] * 30)
+    classes = 150
+    weighting = ClassVolume([100] * classes)
     sizes = []
     for _ in range(3):
-        weighting.observe(torch.randn(64, 30), torch.randint(30, (64,)))
-        sizes.append(sum(t.numel() * t.element_size() for t in vars(weighting._moments).values()))
-    assert sizes[0] == sizes[2] <= 3.1 * 30 * 30 * 4 + 16 * 30
+        weighting.observe(torch.randn(64, classes), torch.randint(classes, (64,)))
+        sizes.append(sum(t.nbytes for t in vars(weighting._moments).values() if isinstance(t, torch.Tensor)))
+    assert sizes[0] == sizes[2] <= 3.1 * classes * classes * 4
+
+
+@pytest.mark.parametrize("ratio", [(3.0, 1e-6), (100.0, 5e-6)])
+@pytest.mark.parametrize("classes", [2, 3, 130])
+@pytest.mark.parametrize("variant", ["dv", "bv"])
+def test_order_and_split_do_not_matter_for_1280_samples(ratio, classes, variant):
+    counts = [1280] * min(classes, 4) + [2] * (classes - 4)
+    for seed in range(3):
+        rows, labels = samples_of(seed, counts, ratio[0])
+        order = np.random.default_rng(seed).permutation(len(labels))
+        one = stream(ClassVolume(counts, variant=variant), rows, labels)
+        other = stream(ClassVolume(counts, variant=variant), rows, labels, order, range(128, len(labels), 128))
+        np.testing.assert_allclose(other, one, rtol=ratio[1])
 
 
 def test_tiny_sigmas_of_8142_logits_do_not_underflow():

@@ -15,12 +15,10 @@ class ClassCovariances(ClassMoments):
     drown them.
     """
 
-    dtype = torch.float64
-
-    @classmethod
-    def bytes_needed(cls, num_classes: int, dim: int) -> int:
+    @staticmethod
+    def bytes_needed(num_classes: int, dim: int) -> int:
         """Bytes of the matrices of second moments, `[C, D, D]`."""
-        return num_classes * dim * dim * torch.finfo(cls.dtype).bits // 8
+        return num_classes * dim * dim * torch.float64.itemsize
 
     def mean_log_axis(self, axes: int) -> Tensor:
         """Mean log standard deviation along the first `axes` principal axes (paper, Eq. 7).
@@ -44,6 +42,10 @@ class ClassCovariances(ClassMoments):
             variance = torch.where(variance > noise * variance[0], variance, 0.0)[:axes]
             means.append(0.5 * variance.log().mean())
         return torch.stack(means)
+
+    @staticmethod
+    def _dtype_for(dim: int) -> torch.dtype:
+        return torch.float64
 
     def _zero_second(self) -> Tensor:
         classes, dim = self.pivot.shape
