@@ -1,0 +1,124 @@
+"""A ready stand-in checkout in a folder, and a way to run its `main.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .digits import write_digits
+
+STANDIN = Path(__file__).parent / "standin"
+BASELINE = "configs/digits/finetune/digits_baseline.py"
+CLASS_VOLUME = "configs/digits/finetune/digits_dv.py"
+
+LogLine = dict[str, Any]
+
+
+def make_standin(folder: str | os.PathLike[str]) -> Path:
+    """Write the stand-in checkout and its data to `folder`, without the plug-in installed in it.
+
+    Args:
+        folder: A new or empty folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: `folder` holds something already.
+    """
+    checkout = Path(folder)
+    if checkout.exists() and (not checkout.is_dir() or any(checkout.iterdir())):
+        raise FileExistsError(f"Expected a new or empty folder, but {checkout} holds something: name another one")
+    shutil.copytree(STANDIN, checkout, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
+    write_digits(checkout / "data" / "digits")
+    return checkout
+
+
+def main_command(config: str, *args: str, processes: int = 1) -> list[str]:
+    """Return the command that runs the stand-in's `main.py`, by torch's launcher for more than one process."""
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+        command += ["--master_addr=127.0.0.1", f"--master_port={_free_port()}"]
+    return [*command, "main.py", "--config", config, *args]
+
+
+def main_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a run: one thread, this `vlltr_plugin` importable, and `env` over all."""
+    package_parent = str(Path(__file__).resolve().parents[2])
+    paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+    }
+    return {**environment, **(env or {})}
+
+
+def run_main(
+    checkout: Path,
+    config: str,
+    *args: str,
+    processes: int = 1,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 300.0,
+) -> list[LogLine]:
+    """Run `main.py` of a checkout to its end, on the CPU unless `args` name a device.
+
+    Args:
+        checkout: The folder of `main.py`.
+        config: Path of the config, relative to the checkout.
+        *args: Further arguments, as on the command line.
+        processes: More than one runs under torch's launcher.
+        env: Variables to set for the run.
+        timeout: Seconds after which the run is given up.
+
+    Returns:
+        The lines of `log.txt` of `--output_dir` (default: `checkpoints/<config name>`), oldest first.
+
+    Raises:
+        RuntimeError: The run failed; the message holds the end of what it printed.
+    """
+    arguments = list(args) if "--device" in args else [*args, "--device", "cpu"]
+    finished = subprocess.run(
+        main_command(config, *arguments, processes=processes),
+        cwd=checkout,
+        env=main_environment(env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        timeout=timeout,
+    )
+    if finished.returncode != 0:
+        raise RuntimeError(f"main.py ended with status {finished.returncode}:\n{finished.stdout[-4000:]}")
+    output_dir = f"checkpoints/{Path(config).stem}"
+    if "--output_dir" in arguments:
+        output_dir = arguments[arguments.index("--output_dir") + 1]
+    return read_log(checkout / output_dir / "log.txt")
+
+
+def read_log(path: Path) -> list[LogLine]:
+    """Return the JSON lines of a host's log; comments, blanks and lines torn by a killed run are left out."""
+    if not path.exists():
+        return []
+    parsed = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            parsed.append(json.loads(line))
+    return [line for line in parsed if isinstance(line, dict)]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
