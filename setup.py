@@ -1,0 +1,50 @@
+"""Packaging: the package, and with it the folders `patches` and `configs` that stand beside it in the source tree."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "vlltr_plugin/__init__.py").read_text("utf-8"), re.MULTILINE)
+README = HERE / "README.md"
+assert VERSION, "expected a line `__version__ = ...` in vlltr_plugin/__init__.py"
+
+setup(
+    name="vlltr-plugin",
+    version=VERSION[1],
+    description="Class-volume re-weighting for VL-LTR and any PyTorch training loop",
+    long_description=README.read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=[
+        *find_packages(include=["vlltr_plugin", "vlltr_plugin.*"]),
+        "vlltr_plugin.patches",
+        "vlltr_plugin.configs",
+    ],
+    package_dir={"vlltr_plugin.patches": "patches", "vlltr_plugin.configs": "configs"},
+    package_data={
+        "vlltr_plugin.patches": ["*.toml"],
+        "vlltr_plugin.demo": ["standin/**"],  # a checkout of its own, no package
+    },
+    exclude_package_data={"": ["*.pyc", "**/__pycache__/*"]},
+    install_requires=[
+        "torch>=2.4",
+        "torchvision",
+        "numpy",
+        "timm>=1.0",
+        "open_clip_torch",
+        "ftfy",
+        "regex",
+        "tqdm",
+        "rich",
+        'tomli; python_version < "3.11"',
+    ],
+    extras_require={
+        "demo": ["scikit-learn"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "scipy", "scikit-learn", "ruff", "mypy"],
+    },
+    entry_points={"console_scripts": ["vlltr-plugin = vlltr_plugin.__main__:main"]},
+)

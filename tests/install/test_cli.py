@@ -1,0 +1,92 @@
+"""The command line: what it prints and returns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import vlltr_plugin
+from vlltr_plugin.cli import main
+
+Make = Callable[..., Path]
+
+
+def test_install_status_uninstall_print_and_return_what_happened(
+    make_checkout: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(make_checkout())
+
+    def call(*arguments: str) -> tuple[int, str]:
+        code = main([*arguments, root])
+        return code, capsys.readouterr().out
+
+    code, out = call("install", "--dry-run")
+    assert (code, "--- a/main.py" in out, "nothing was written" in out) == (0, True, True)
+    assert call("status")[0] == 1
+    code, out = call("install")
+    assert (code, out.splitlines()[-1].startswith("installed in ")) == (0, True)
+    assert call("install")[1].startswith("already installed in ")
+    code, out = call("status")
+    assert (code, "and fits" in out) == (0, True)
+    code, out = call("uninstall")
+    assert (code, out.splitlines()[-1].startswith("uninstalled from ")) == (0, True)
+    assert call("uninstall")[1].startswith("nothing to uninstall in ")
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall", "status"])
+def test_a_user_error_is_one_line_and_exit_code_2(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "no such folder"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("vlltr-plugin: error: no such folder")
+    assert captured.err.count("\n") == 1
+
+
+def test_an_anchor_error_ends_with_the_lines_to_insert(make_checkout: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["install", str(make_checkout("x = 1\n"))]) == 2
+    error = capsys.readouterr().err
+    assert "main.py: expected one function `main`" in error.splitlines()[0]
+    assert "**reweight_hook.checkpoint()," in error.splitlines()[-1]
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "uninstall" in capsys.readouterr().err
+
+
+def test_wrong_arguments_exit_with_2() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["install"])
+    assert caught.value.code == 2
+
+
+def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"vlltr-plugin {vlltr_plugin.__version__}\n"
+
+
+def test_demo_hands_its_options_over(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[dict[str, object]] = []
+    monkeypatch.setattr("vlltr_plugin.demo.run_demo", lambda **options: calls.append(options))
+    assert main(["demo"]) == 0
+    assert main(["demo", "--out", "x", "--epochs", "3", "--keep"]) == 0
+    assert calls == [{"out": None, "keep": False}, {"out": Path("x"), "epochs": 3, "keep": True}]
+
+    def refuse(**options: object) -> None:
+        raise ValueError("Expected `epochs` of at least 1")
+
+    monkeypatch.setattr("vlltr_plugin.demo.run_demo", refuse)
+    assert main(["demo"]) == 2
+    assert capsys.readouterr().err == "vlltr-plugin: error: Expected `epochs` of at least 1\n"
+
+
+def test_the_module_runs_and_survives_a_narrow_encoding(make_checkout: Make, host: str) -> None:
+    root = make_checkout(host.replace("import json\n", "# größer\nimport json\n"))
+    command = [sys.executable, "-m", "vlltr_plugin", "install", str(root)]
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(vlltr_plugin.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "gr\\xf6\\xdfer" in done.stdout

@@ -1,0 +1,7 @@
+"""Puts the plug-in's few lines and its configs into a VL-LTR checkout, and takes them out again without a trace."""
+
+from vlltr_plugin.install.checkout import Report, install, uninstall
+from vlltr_plugin.install.errors import AnchorError, InstallError
+from vlltr_plugin.install.status import State, Status, status
+
+__all__ = ["AnchorError", "InstallError", "Report", "State", "Status", "install", "status", "uninstall"]

@@ -1,0 +1,104 @@
+"""The configs that go into a checkout: each copy carries a stamp that tells an untouched copy from an edited one."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import re
+from pathlib import Path
+
+from vlltr_plugin import __version__
+from vlltr_plugin.install.files import Change
+from vlltr_plugin.resources import configs_dir
+
+FOLDER = Path("configs") / "class_volume"
+_STAMP = re.compile(
+    rb"# vlltr-plugin (?P<version>\S+) copied this file, (?P<digest>[0-9a-f]{16}); an edited copy is kept\r?\n"
+)
+
+
+class Kind(enum.Enum):
+    """Whose a file in the folder is."""
+
+    UNTOUCHED = "untouched copy"
+    EDITED = "edited copy"
+    FOREIGN = "file of yours"
+
+
+def stamped(text: bytes) -> bytes:
+    """A config as it is copied: one comment line with version and digest, then the text."""
+    stamp = f"# vlltr-plugin {__version__} copied this file, {_digest(text)}; an edited copy is kept\n"
+    return stamp.encode("ascii") + text
+
+
+def kind(data: bytes) -> Kind:
+    """Whose a file is, by its stamp; a copy of any version counts."""
+    match = _STAMP.match(data)
+    if match is None:
+        return Kind.FOREIGN
+    untouched = _digest(data[match.end() :]).encode("ascii") == match["digest"]
+    return Kind.UNTOUCHED if untouched else Kind.EDITED
+
+
+def _digest(text: bytes) -> str:
+    """Digest of a text; git may have changed its line endings."""
+    return hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()[:16]
+
+
+def supplied() -> dict[str, bytes]:
+    """The configs of this version as they are copied, by file name."""
+    return {path.name: stamped(path.read_bytes()) for path in sorted(configs_dir().glob("*.py"))}
+
+
+def present(checkout: Path) -> dict[str, bytes]:
+    """The configs in a checkout's folder, by file name."""
+    return {path.name: path.read_bytes() for path in sorted((checkout / FOLDER).glob("*.py"))}
+
+
+def copies_in(checkout: Path) -> tuple[list[Change], list[str]]:
+    """What installing does to the folder.
+
+    Args:
+        checkout: the checkout.
+
+    Returns:
+        Changes (untouched copies of other versions are replaced, or removed if this version has none), and notes on
+        files that are kept.
+    """
+    wanted, found = supplied(), present(checkout)
+    changes: list[Change] = []
+    notes: list[str] = []
+    for name in sorted(wanted.keys() | found.keys()):
+        old, new = found.get(name), wanted.get(name)
+        if old is None or kind(old) is Kind.UNTOUCHED:
+            changes += [Change(checkout / FOLDER / name, old, new)] if old != new else []
+        elif new is not None:
+            notes.append(f"kept {FOLDER / name}: {kind(old).value}, not replaced by this version's")
+    return changes, notes
+
+
+def copies_out(checkout: Path) -> tuple[list[Change], list[str]]:
+    """What uninstalling does to the folder.
+
+    Args:
+        checkout: the checkout.
+
+    Returns:
+        Changes (untouched copies of any version go), and notes on files that are kept.
+    """
+    found = present(checkout)
+    kept = {name: kind(data) for name, data in found.items() if kind(data) is not Kind.UNTOUCHED}
+    changes = [Change(checkout / FOLDER / name, data, None) for name, data in found.items() if name not in kept]
+    return changes, [f"kept {FOLDER / name}: {whose.value}" for name, whose in kept.items()]
+
+
+def differences(checkout: Path) -> list[str]:
+    """How the copies in a checkout differ from this version's: edited ones, missing ones, those of other versions."""
+    wanted, found = supplied(), present(checkout)
+    rows = [f"{FOLDER / name}: missing" for name in wanted if name not in found]
+    for name, data in found.items():
+        if data == wanted.get(name) or (name not in wanted and kind(data) is Kind.FOREIGN):
+            continue
+        whose = "copy of another version" if kind(data) is Kind.UNTOUCHED else kind(data).value
+        rows.append(f"{FOLDER / name}: {whose}")
+    return rows

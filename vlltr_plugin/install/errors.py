@@ -1,0 +1,11 @@
+"""The errors that installing, uninstalling and looking raise."""
+
+from __future__ import annotations
+
+
+class InstallError(Exception):
+    """Something the user has to settle first; nothing was written. The first line of its text says it all."""
+
+
+class AnchorError(InstallError):
+    """The places for the inserted lines are missing, ambiguous or unsuitable in this file."""
