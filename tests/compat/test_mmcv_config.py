@@ -1,0 +1,134 @@
+"""Config files are read as mmcv 1.x reads them (the expected values were checked against mmcv 1.3.8 and 1.7.2)."""
+
+import copy
+import json
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from vlltr_plugin.compat.mmcv_config import Config, load, supply_mmcv
+
+Read = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Write the given files, read `a.py`, and return its variables as plain dicts."""
+
+    def write_and_read(**files: str) -> dict[str, Any]:
+        for name, text in files.items():
+            path = tmp_path / (name.replace("__", "/") + ".py")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return dict(Config.fromfile(tmp_path / "a.py")._cfg_dict.items())
+
+    return write_and_read
+
+
+def test_top_level_variables_without_imports_and_functions(read: Read) -> None:
+    text = (
+        "import math\ndef f(): return 1\n__hidden = 3\ncfg = dict(a=f(), b=[dict(x=math.floor(2.5))])\nmore = dict(z=3)"
+    )
+    assert read(a=text) == {"cfg": {"a": 1, "b": [{"x": 2}]}, "more": {"z": 3}}
+
+
+def test_child_and_base_dicts_are_merged_key_by_key(read: Read) -> None:
+    merged = read(
+        a="_base_ = 'b.py'\ncfg = dict(a=1, n=dict(y=5), l=[3], none=None)",
+        b="cfg = dict(a=0, k=2, n=dict(x=1), l=[1, 2], none=4)\nmore = dict(q=1)",
+    )
+    assert merged == {"cfg": {"a": 1, "k": 2, "n": {"x": 1, "y": 5}, "l": [3], "none": None}, "more": {"q": 1}}
+
+
+def test_bases_are_relative_to_the_config_that_names_them(read: Read) -> None:
+    merged = read(
+        a="_base_ = 'sub/b.py'\ncfg = dict(a=1)", sub__b="_base_ = '../c.py'\ncfg = dict(b=2)", c="cfg = dict(a=0, c=3)"
+    )
+    assert merged == {"cfg": {"a": 1, "b": 2, "c": 3}}
+
+
+def test_several_bases(read: Read) -> None:
+    merged = read(a="_base_ = ['b.py', 'c.py']\none = dict(x=2)", b="one = dict(x=1, y=1)", c="two = dict(z=3)")
+    assert merged == {"one": {"x": 2, "y": 1}, "two": {"z": 3}}
+    with pytest.raises(KeyError, match=r"a\.py define one more than once"):
+        read(a="_base_ = ['b.py', 'c.py']", b="one = dict(x=1)", c="one = dict(z=3)")
+
+
+@pytest.mark.parametrize(
+    ("child", "expected"),
+    [
+        ("dict(n=dict(_delete_=True, y=5))", {"a": 0, "n": {"y": 5}}),
+        ("dict(_delete_=True, y=5)", {"y": 5}),
+        ("dict(n=dict(_delete_=False, y=5))", {"a": 0, "n": {"x": 1, "y": 5}}),
+        ("dict(a=dict(_delete_=True, y=5))", {"a": {"y": 5}, "n": {"x": 1}}),
+        ("dict(new=dict(_delete_=True, y=5))", {"a": 0, "n": {"x": 1}, "new": {"y": 5}}),
+        ("dict(n=3)", {"a": 0, "n": 3}),
+    ],
+)
+def test_delete_replaces_instead_of_merging(read: Read, child: str, expected: dict[str, Any]) -> None:
+    assert read(a=f"_base_ = 'b.py'\ncfg = {child}", b="cfg = dict(a=0, n=dict(x=1))") == {"cfg": expected}
+
+
+def test_keys_are_attributes_and_values_stay_plain(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text("cfg = dict(epochs=2, nested=dict(type='x'))")
+    config = Config.fromfile(str(path))
+    assert config.cfg.nested.type == config["cfg"]["nested"]["type"] == "x"
+    assert list(config) == ["cfg"]
+    assert len(config) == 1
+    assert type(config._cfg_dict["cfg"]["nested"]) is dict
+    with pytest.raises(AttributeError, match="no key 'epoch'; it has epochs, nested"):
+        _ = config.cfg.epoch
+    assert pickle.loads(pickle.dumps(copy.deepcopy(config))).cfg.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "message"),
+    [
+        ({"a": "cfg = dict(a=1\n"}, SyntaxError, r"a\.py is not valid Python: line 1"),
+        ({"a": "_base_ = 'gone.py'"}, FileNotFoundError, r"gone\.py \(a `_base_` of .*a\.py\)"),
+        ({"a": "_base_ = 'b.py'", "b": "_base_ = 'a.py'"}, ValueError, "extends itself"),
+        ({"a": "lr = 0.1"}, TypeError, r"`lr` is 0\.1\. Move it into one, as in cfg = dict\(lr=\.\.\.\)"),
+        ({"a": "_base_ = 'b.py'\ncfg = dict(a=dict(y=1))", "b": "cfg = dict(a=0)"}, TypeError, "_delete_=True"),
+        ({"a": "_base_ = 'b.yaml'"}, ValueError, r"Expected a \.py config"),
+    ],
+)
+def test_errors_name_the_file_and_the_remedy(read: Read, files: dict[str, str], error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        read(**files)
+
+
+def test_a_missing_config_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"There is no config .*nope\.py"):
+        Config.fromfile(tmp_path / "nope.py")
+
+
+def test_load_reads_json_only(tmp_path: Path) -> None:
+    path = tmp_path / "train2018.json"
+    path.write_text(json.dumps({"images": ["é"]}, ensure_ascii=False), encoding="utf-8")
+    assert load(str(path)) == {"images": ["é"]}
+    with pytest.raises(ValueError, match=r"\.json"):
+        load(tmp_path / "a.pkl")
+
+
+def test_a_real_mmcv_is_left_alone_and_a_newer_one_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, newer = ModuleType("mmcv"), ModuleType("mmcv")
+    real.Config, real.load = object(), object()
+    before = dict(vars(real))
+    for module in (real, newer):
+        monkeypatch.setitem(sys.modules, "mmcv", module)
+        supply_mmcv()
+    assert vars(real) == before
+    assert newer.Config is Config
+    assert newer.load is load
+
+
+def test_a_missing_mmcv_is_supplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mmcv", None)  # importing it raises ImportError
+    supply_mmcv()
+    assert sys.modules["mmcv"].Config is Config

@@ -1,0 +1,60 @@
+"""CUDA-only calls of the host pass without CUDA; with CUDA torch stays as it is."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SETUP = """
+import torch, torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel as DDP
+names = lambda: (torch.cuda.synchronize, torch.cuda.set_device, dist.init_process_group, DDP.__init__)
+before = names()
+torch.cuda.is_available = lambda: {cuda}
+import vlltr_plugin.compat
+"""
+PATCHED = """
+torch.cuda.synchronize()
+torch.cuda.set_device(1)
+dist.init_process_group(backend="nccl", init_method="tcp://127.0.0.1:{port}", world_size=1, rank=0)
+print(dist.get_backend())
+model = DDP(torch.nn.Linear(2, 1), device_ids=[0])
+model(torch.ones(1, 2)).sum().backward()
+after = names()
+vlltr_plugin.compat.apply()
+print(after == names(), len(set(before) & set(after)))
+dist.destroy_process_group()
+"""
+UNTOUCHED = """
+import sys
+print(before == names(), [finder for finder in sys.meta_path if "vlltr" in str(finder)])
+"""
+
+
+def run(code: str) -> list[str]:
+    """Run code in a process of its own, since the shims last as long as the process."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_cuda_calls_pass_and_nccl_becomes_gloo_without_cuda(unused_port: int) -> None:
+    assert run(SETUP.format(cuda=False) + PATCHED.format(port=unused_port)) == ["gloo", "True 0"]
+
+
+def test_torch_stays_as_it_is_with_cuda() -> None:
+    assert run(SETUP.format(cuda=True) + UNTOUCHED) == ["True []"]
+
+
+@pytest.fixture
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -1,0 +1,68 @@
+"""OpenAI's `clip` package: the tokenizer, which is all the host takes from it."""
+
+import importlib
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["load_tokenizer", "supply_clip"]
+
+_START, _END = "<|startoftext|>", "<|endoftext|>"  # OpenAI's names; open_clip has others for the same two ids
+
+
+def supply_clip() -> None:
+    """Offer `clip.simple_tokenizer.SimpleTokenizer` where OpenAI's package is missing or does not import.
+
+    "ModuleNotFoundError: No module named 'clip'": OpenAI never put it on PyPI (the package of that name there
+    is another one, and stays in place), and older copies of it need setuptools' `pkg_resources`, which is gone.
+    """
+    try:
+        importlib.import_module("clip.simple_tokenizer")
+        return
+    except ImportError:
+        pass
+    tokenizer = ModuleType("clip.simple_tokenizer", "Stand-in by vlltr_plugin.compat for OpenAI's tokenizer.")
+    tokenizer.__spec__ = ModuleSpec("clip.simple_tokenizer", None)
+    tokenizer.SimpleTokenizer = load_tokenizer  # type: ignore[attr-defined]
+    package = ModuleType("clip", "Stand-in by vlltr_plugin.compat for OpenAI's clip: the tokenizer only.")
+    package.__spec__ = ModuleSpec("clip", None, is_package=True)
+    package.__path__ = []
+    sys.modules["clip.simple_tokenizer"] = tokenizer
+    vars(sys.modules.setdefault("clip", package))["simple_tokenizer"] = tokenizer
+
+
+def load_tokenizer(*args: Any, **kwargs: Any) -> Any:
+    """Return open_clip's tokenizer under OpenAI's names for the start and end tokens.
+
+    The host reads `encoder["<|startoftext|>"]` and `encoder["<|endoftext|>"]` (KeyError in open_clip) and calls
+    `encode(text)`; ids are those of OpenAI's tokenizer.
+
+    Args:
+        *args: As open_clip's `SimpleTokenizer`.
+        **kwargs: Likewise.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        ModuleNotFoundError: open_clip is not installed.
+    """
+    # Imported here because it takes seconds, and the host tokenizes once, then reads its cache.
+    try:
+        import regex
+        from open_clip.tokenizer import SimpleTokenizer
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"VL-LTR needs CLIP's tokenizer, but {error.name} is missing: pip install open_clip_torch",
+            name=error.name,
+        ) from error
+    tokenizer = SimpleTokenizer(*args, **kwargs)
+    for name, its_name in ((_START, "<start_of_text>"), (_END, "<end_of_text>")):
+        number = tokenizer.encoder.pop(its_name)
+        tokenizer.encoder[name] = number
+        tokenizer.decoder[number] = name
+        tokenizer.cache[name] = name
+        pattern = tokenizer.pat.pattern.replace(its_name, regex.escape(name))
+        tokenizer.pat = regex.compile(pattern, tokenizer.pat.flags)
+    return tokenizer
