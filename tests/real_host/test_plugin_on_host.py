@@ -1,0 +1,160 @@
+"""The plug-in at work in a real checkout, through the host's own main.py."""
+
+import argparse
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vlltr_plugin.install import install, uninstall
+
+from .layout import insert_compat_import
+from .runner import HostRun, run_host, write_config
+
+R50 = "configs/imagelt/finetune/finetune_r50.py"
+DV = "configs/class_volume/imagenet_lt_r50_dv.py"
+DV_CONFIGS = [f"{data}_{tower}_dv" for data in ("imagenet_lt", "places_lt", "inat18") for tower in ("r50", "vit16")]
+LOSSES = ("train_loss", "train_loss0", "train_loss1", "test_loss", "test_loss0", "test_loss1")
+
+
+def losses(run: HostRun, epoch: int) -> list[float]:
+    return [run.epochs[epoch][key] for key in LOSSES]
+
+
+def arrays(run: HostRun, epoch: int) -> Any:
+    return np.load(run.folder / "reweight" / f"epoch_{epoch:04d}.npz")
+
+
+@pytest.fixture
+def installed(checkout: Path) -> Path:
+    install(checkout)
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def two_epochs(copy_checkout: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, HostRun]:
+    """A checkout with the compat import alone, and an installed one: baselines of both, and class volume."""
+    folder = tmp_path_factory.mktemp("two_epochs")
+    bare, patched = (copy_checkout(folder / name) for name in ("bare", "patched"))
+    insert_compat_import(bare)
+    install(patched)
+    return {
+        "bare": run_host(bare, write_config(bare, "baseline", R50)),
+        "installed": run_host(patched, write_config(patched, "baseline", R50)),
+        "dv": run_host(patched, write_config(patched, "dv", DV)),
+    }
+
+
+def test_installed_without_the_key_every_logged_number_is_the_bare_hosts(two_epochs: dict[str, HostRun]) -> None:
+    assert two_epochs["installed"].log == two_epochs["bare"].log
+    assert not (two_epochs["installed"].folder / "reweight").exists()
+
+
+def test_the_first_epoch_logs_the_baselines_losses_to_the_last_bit(two_epochs: dict[str, HostRun]) -> None:
+    dv, baseline = two_epochs["dv"], two_epochs["bare"]
+    assert losses(dv, 0) == losses(baseline, 0)
+    assert losses(dv, 1) != losses(baseline, 1)
+
+
+def test_class_volume_is_at_work_in_the_second_epoch(two_epochs: dict[str, HostRun]) -> None:
+    run = two_epochs["dv"]
+    first, second = run.epochs
+    assert (first["train_reweight_alpha_min"], first["train_reweight_alpha_max"]) == (1, 1)
+    assert second["train_reweight_alpha_min"] < 1 < second["train_reweight_alpha_max"]
+    assert second["train_reweight_expected_alpha"] == pytest.approx(1, abs=1e-6)
+    deviation = abs(second["train_reweight_drawn_alpha"] - 1)
+    assert deviation < 4 * second["train_reweight_drawn_alpha_se"]
+    assert second["train_reweight_skipped"] == 0
+    weights = arrays(run, 1)["weights_image_text"]
+    counts = arrays(run, 1)["counts"]
+    assert (weights[counts == 0] == 1).all()
+    assert len(set(weights[counts > 0].tolist())) == 10
+    assert np.array_equal(weights, arrays(run, 0)["next_weights_image_text"])
+    assert "990 of 1000 classes have no samples" in run.stdout
+
+
+def test_the_checkpoint_loads_safely_and_in_a_plain_checkout(
+    two_epochs: dict[str, HostRun], compat_checkout: Path
+) -> None:
+    saved = two_epochs["dv"].folder / "checkpoint.pth"
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        state = torch.load(saved, weights_only=True)
+    assert state["args"].reweight == {"type": "class_volume"}
+    assert sum(v.numel() for v in state["reweight"]["weightings"]["image_text"].values() if torch.is_tensor(v)) == 3000
+    config = write_config(compat_checkout, "plain", R50, epochs=3)
+    run = run_host(compat_checkout, config, "--resume", str(saved))
+    assert [line["epoch"] for line in run.epochs] == [2]
+
+
+def test_a_resumed_run_goes_on_with_the_saved_weights(installed: Path) -> None:
+    whole = run_host(installed, write_config(installed, "whole", DV, epochs=2))
+    stopped = run_host(installed, write_config(installed, "stopped", DV, epochs=1))
+    saved = torch.load(stopped.folder / "checkpoint.pth", weights_only=False)["reweight"]["weightings"]["image_text"]
+    resumed = run_host(installed, write_config(installed, "stopped", DV, epochs=2))
+    assert "resumed the weights in force from epoch 1 on" in resumed.stdout
+    assert [line["epoch"] for line in resumed.epochs] == [0, 1]
+    assert np.array_equal(arrays(resumed, 1)["weights_image_text"], saved["weights"].numpy())
+    assert np.array_equal(arrays(resumed, 1)["weights_image_text"], arrays(whole, 1)["weights_image_text"])
+
+
+def test_a_baseline_checkpoint_resumes_with_weights_of_1(installed: Path) -> None:
+    baseline = run_host(installed, write_config(installed, "baseline", R50, epochs=1))
+    config = write_config(installed, "dv", DV, epochs=3)
+    run = run_host(installed, config, "--resume", str(baseline.folder / "checkpoint.pth"))
+    assert "weights start at 1" in run.stdout
+    assert [line["train_reweight_alpha_max"] > 1 for line in run.epochs] == [False, True]
+
+
+def test_two_gloo_processes_hold_identical_weights(installed: Path) -> None:
+    run = run_host(installed, write_config(installed, "dv", DV), "--port=8666", processes=2)
+    assert [line["epoch"] for line in run.epochs] == [0, 1]
+    assert run.epochs[1]["train_reweight_alpha_max"] > 1
+    assert run.epochs[1]["train_reweight_expected_alpha"] == pytest.approx(1, abs=1e-6)
+    assert arrays(run, 0)["drawn"].sum() == pytest.approx(run_size(run), rel=1e-5)
+
+
+def run_size(run: HostRun) -> int:
+    """Images of an epoch on all ranks: batches of 16 a rank, the rest dropped."""
+    images = int(arrays(run, 0)["counts"].sum())
+    return 2 * (-(-images // 2) // 16) * 16
+
+
+@pytest.mark.parametrize("name", DV_CONFIGS)
+def test_every_dv_config_finishes_an_epoch(installed: Path, name: str) -> None:
+    run = run_host(installed, write_config(installed, name, f"configs/class_volume/{name}.py", epochs=1))
+    assert run.epochs[0]["train_reweight_log_radius_mean"] is not None
+    assert arrays(run, 0)["next_weights_image_text"].max() > 1
+
+
+def test_evaluation_needs_no_training_and_writes_no_arrays(installed: Path) -> None:
+    run = run_host(installed, write_config(installed, "dv", DV, epochs=1))
+    before = sorted(path.name for path in (run.folder / "reweight").iterdir())
+    again = run_host(installed, "configs/real_host/dv.py", "--eval")
+    assert sorted(path.name for path in (run.folder / "reweight").iterdir()) == before
+    assert len(again.log) == len(run.log) + 1
+
+
+def test_the_pretraining_stage_is_refused_before_it_trains(installed: Path) -> None:
+    config = write_config(
+        installed, "stage1", "configs/imagelt/pretrain/pretrain_r50.py", reweight={"type": "class_volume"}
+    )
+    with pytest.raises(AssertionError, match="pre-training stage"):
+        run_host(installed, config)
+
+
+def test_a_clean_pass_gives_the_statistics(installed: Path) -> None:
+    reweight = {"type": "class_volume", "source": "clean_pass"}
+    run = run_host(installed, write_config(installed, "clean", R50, reweight=reweight))
+    assert run.epochs[1]["train_reweight_alpha_max"] > 1
+    assert run.epochs[1]["train_reweight_expected_alpha"] == pytest.approx(1, abs=1e-6)
+
+
+def test_uninstall_leaves_the_checkout_clean(installed: Path) -> None:
+    run_host(installed, write_config(installed, "dv", DV, epochs=1))
+    uninstall(installed)
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=installed, capture_output=True, text=True, check=True)
+    assert status.stdout == ""
