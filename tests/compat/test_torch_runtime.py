@@ -28,7 +28,7 @@ dist.destroy_process_group()
 """
 UNTOUCHED = """
 import sys
-print(before == names(), [finder for finder in sys.meta_path if "vlltr" in str(finder)])
+print(before == names(), [finder for finder in sys.meta_path if "vlltr_plugin.compat" in str(finder)])
 """
 
 
