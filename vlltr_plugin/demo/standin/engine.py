@@ -51,19 +51,19 @@ def train_one_epoch(
             else:
                 loss = criterion(samples, outputs, targets)
 
-        loss_value = loss.item()
-        if not math.isfinite(loss_value):
-            print(f"Loss is {loss_value}, stopping training")
+        value = loss.item()
+        if not math.isfinite(value):
+            print(f"Stopping: the loss is {value}")
             sys.exit(1)
 
         optimizer.zero_grad()
         loss_scaler(loss, optimizer, clip_grad=max_norm or None, parameters=model.parameters())
         if model_ema is not None:
             model_ema.update(model)
-        metric_logger.update(loss=loss_value, lr=optimizer.param_groups[0]["lr"])
+        metric_logger.update(loss=value, lr=optimizer.param_groups[0]["lr"])
 
     metric_logger.synchronize_between_processes()
-    print("Averaged stats:", metric_logger)
+    print("Averages of the epoch:", metric_logger)
     return metric_logger.averages()
 
 

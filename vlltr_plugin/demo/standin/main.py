@@ -72,9 +72,9 @@ def main(args: argparse.Namespace) -> None:
     print(args)
 
     device = torch.device(args.device)
-    seed = args.seed + utils.get_rank()
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  (Mixup draws from numpy's global generator)
+    own_seed = utils.get_rank() + args.seed
+    torch.manual_seed(own_seed)
+    np.random.seed(own_seed)  # noqa: NPY002  (Mixup draws from numpy's global generator)
 
     dataset_train, args.nb_classes = build_dataset(split="train", args=args)
     dataset_val, _ = build_dataset(split="val", args=args)
@@ -117,7 +117,7 @@ def main(args: argparse.Namespace) -> None:
             num_classes=args.nb_classes,
         )
 
-    print(f"Creating model: {args.model}")
+    print("Model:", args.model)
     model = create_model(args.model, pretrained=False, num_classes=args.nb_classes, dataset=dataset_train, args=args)
     model.to(device)
     model_ema = None
@@ -127,8 +127,8 @@ def main(args: argparse.Namespace) -> None:
         device_ids = [args.gpu] if device.type == "cuda" else None
         model = nn.parallel.DistributedDataParallel(model, device_ids=device_ids)
         model_without_ddp = model.module
-    n_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    print("number of params:", n_parameters)
+    n_parameters = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    print(f"{n_parameters} trainable parameters")
 
     optimizer = create_optimizer(args, model_without_ddp)
     loss_scaler = NativeScaler()
@@ -169,7 +169,7 @@ def main(args: argparse.Namespace) -> None:
                 log.write(json.dumps({f"test_{key}": value for key, value in test_stats.items()}) + "\n")
         return
 
-    print(f"Start training for {args.epochs} epochs")
+    print(f"Training from epoch {args.start_epoch} up to {args.epochs - 1}")
     start_time = time.time()
     for epoch in range(args.start_epoch, args.epochs):
         train_stats = {}
@@ -192,10 +192,10 @@ def main(args: argparse.Namespace) -> None:
             )
             lr_scheduler.step(epoch)
 
-            checkpoint_paths = [output_dir / "checkpoint.pth"]
+            paths = [output_dir / "checkpoint.pth"]
             if (epoch + 1) % 10 == 0:
-                checkpoint_paths.append(output_dir / f"checkpoint_{epoch + 1}.pth")
-            for checkpoint_path in checkpoint_paths:
+                paths.append(output_dir / f"checkpoint_{epoch + 1}.pth")
+            for path in paths:
                 utils.save_on_master(
                     {
                         "model": model_without_ddp.state_dict(),
@@ -205,7 +205,7 @@ def main(args: argparse.Namespace) -> None:
                         "scaler": loss_scaler.state_dict(),
                         "args": args,
                     },
-                    checkpoint_path,
+                    path,
                 )
 
         test_stats = evaluate_LT(data_loader_val, model, device, args=args, labels=dataset_train.targets)

@@ -13,9 +13,8 @@ def one_hot(labels: Tensor, num_classes: int, on_value: float = 1.0, off_value: 
 
 def mixup_target(labels: Tensor, num_classes: int, lam: float = 1.0, smoothing: float = 0.0) -> Tensor:
     """Return soft targets [B, C]: `lam` of each label, the rest of its partner's, both smoothed."""
-    off_value = smoothing / num_classes
-    on_value = 1.0 - smoothing + off_value
-    own = one_hot(labels, num_classes, on_value, off_value)
+    off = smoothing / num_classes
+    own = one_hot(labels, num_classes, on_value=1.0 - smoothing + off, off_value=off)
     return lam * own + (1.0 - lam) * own.flip(0)
 
 

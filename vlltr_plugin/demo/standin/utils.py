@@ -66,8 +66,8 @@ class MetricLogger:
 
     def synchronize_between_processes(self) -> None:
         """Make every average that of all ranks."""
-        for meter in self.meters.values():
-            meter.synchronize_between_processes()
+        for average in self.meters.values():
+            average.synchronize_between_processes()
 
     def log_every(self, iterable: Iterable[Item], print_freq: int, header: str = "") -> Iterator[Item]:
         """Yield the items, printing the averages after each `print_freq` of them."""
