@@ -95,8 +95,9 @@ def test_unmixed_soft_targets_cost_what_hard_labels_cost(base, smoothing):
     torch.testing.assert_close(criterion(logits, targets), criterion(logits, first), rtol=1e-6, atol=1e-6)
 
 
-def test_unmixed_soft_targets_give_the_statistics_of_hard_labels():
-    hard, soft = ClassVolume([50] * 10), ClassVolume([50] * 10)
+@pytest.mark.parametrize("assign", ["mass", "dominant"])
+def test_unmixed_soft_targets_give_the_statistics_of_hard_labels(assign):
+    hard, soft = ClassVolume([50] * 10), ClassVolume([50] * 10, assign=assign)
     for seed in range(8):
         logits, first, _, _, targets = mixed_batch(seed, 64, 10, 0.1, lam=1.0)
         hard.observe(logits, first)
@@ -141,7 +142,7 @@ def test_dominant_assignment_counts_the_heavier_label_once():
 
 def test_float16_rounding_of_targets_makes_no_class_seen():
     logits, first, _, _, targets = mixed_batch(4, 64, 1000, 0.1, lam=1.0, dtype=torch.float16)
-    weighting = ClassVolume([50] * 1000)
+    weighting = ClassVolume([50] * 1000, assign="mass")
     weighting.observe(logits, targets, smoothing=0.1)
     assert set(weighting._moments.mass.nonzero().flatten().tolist()) == set(first.tolist())
 

@@ -37,8 +37,9 @@ class ClassVolume(Weighting):
         counts: see `Weighting`.
         axes: for pv, the number of principal axes that count (all by default).
         debias: add what log sigma of few normal samples lacks on average (dv and bv).
-        assign: what a mixed sample counts for: `"mass"`, for each of its two labels with its mass, or
-            `"dominant"`, for the heavier label only, as one whole sample.
+        assign: what a mixed sample counts for: `"dominant"`, for the heavier of its two labels, as one whole
+            sample (ranks the classes more like unmixed images do: `tests/benchmarks/assign.py`), or `"mass"`, for
+            both labels by mass.
         memory_limit: bytes that pv's covariances may take.
 
     Raises:
@@ -64,7 +65,7 @@ class ClassVolume(Weighting):
         counts: str = "sampler",
         axes: int | None = None,
         debias: bool = False,
-        assign: str = "mass",
+        assign: str = "dominant",
         memory_limit: int = 2**30,
     ) -> None:
         super().__init__(class_counts, draws, counts=counts, normalize=normalize, start_epoch=start_epoch)
