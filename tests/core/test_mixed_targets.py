@@ -1,5 +1,7 @@
 """Mixed and smoothed targets: loss, gradient and statistics against loops over their constituents."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -182,6 +184,28 @@ def test_focal_with_gamma_0_is_the_sigmoid_loss():
     weighting = InverseFrequency([2**i for i in range(5)])
     focal = ReweightedLoss(weighting, base=FocalLosses(0.0))(logits, first)
     torch.testing.assert_close(focal, ReweightedLoss(weighting, base="sigmoid")(logits, first))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda t: 5 * t, lambda t: -t, lambda t: t * math.nan, lambda t: torch.full_like(t, 1 / t.shape[1])],
+    ids=["sum 5", "negative", "nan", "more than two labels"],
+)
+def test_soft_targets_that_are_no_mixture_of_two_labels_are_refused_in_any_batch(spoil):
+    logits, *_, targets = mixed_batch(8, 16, 10, 0.0)
+    weighting = ClassVolume([5] * 10)
+    weighting.observe(logits, targets)
+    mass = weighting._moments.mass.clone()
+    with pytest.raises(ValueError, match="mixtures of at most two labels"):
+        weighting.observe(logits, spoil(targets))
+    assert torch.equal(weighting._moments.mass, mass)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounded_soft_targets_of_half_precision_are_accepted(dtype):
+    for seed in range(50):
+        logits, *_, targets = mixed_batch(seed, 32, 10, 0.1, dtype=dtype)
+        ReweightedLoss(ClassVolume([5] * 10), smoothing=0.1)(logits.requires_grad_(), targets)
 
 
 def test_a_smoothing_that_the_targets_do_not_show_is_refused():

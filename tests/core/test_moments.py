@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracles import log_radius_of, projection, weights_of
 
@@ -74,7 +74,8 @@ def test_order_and_split_of_the_stream_do_not_matter(seed, counts, ratio, varian
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**31), counts=counts_of_classes, ratio=st.floats(0, 30))
+@given(seed=st.integers(0, 2**31), counts=counts_of_classes, ratio=st.floats(0, 100))
+@example(seed=155, counts=[2, 2, 5, 2, 2, 2], ratio=11.0)
 def test_bv_equals_the_explicit_projection(seed, counts, ratio):
     rows, labels = samples_of(seed, counts, ratio)
     radii = []
@@ -99,6 +100,19 @@ def test_pv_equals_an_eigendecomposition(seed, classes, axes, ratio):
     weighting = ClassVolume(counts, variant="pv", axes=axes)
     weights = stream(weighting, rows, labels, cuts=[7, 30])
     np.testing.assert_allclose(weights, weights_of(radii, counts), rtol=1e-5)
+
+
+def test_bv_of_two_samples_keeps_its_digits_in_float32_sums():
+    """Differences of raw logits would round at 1e-5 of sigma here; at C = 400 some class would lose its volume."""
+    counts = [2] * 130
+    rows, labels = samples_of(0, counts, 100.0)
+    radii = [log_radius_of(np.delete(r[:, [i]] - r, i, axis=1), np.ones(2)) for i, r in by_class(rows, labels)]
+    weights = stream(ClassVolume(counts, variant="bv"), rows, labels)
+    np.testing.assert_allclose(weights, weights_of(radii, counts), rtol=1e-5)
+
+
+def by_class(rows, labels):
+    return [(i, rows[labels == i].astype(np.float64)) for i in range(labels.max() + 1)]
 
 
 def test_pv_gives_no_volume_to_a_class_with_too_few_samples_for_its_axes():
@@ -192,6 +206,38 @@ def test_rows_that_are_not_finite_are_left_out_and_counted(bad):
     stream(weighting, spoiled, np.concatenate([[0, 1], labels]))
     assert weighting.skipped == 2
     torch.testing.assert_close(weighting.weights, clean.weights, rtol=0, atol=0)
+
+
+def test_faults_are_counted_for_each_epoch_anew():
+    weighting = ClassVolume([20] * 3)
+    for expected in (1, 0):
+        rows, labels = samples_of(4, [20] * 3)
+        rows[0, 0] = math.nan if expected else 0.0
+        stream(weighting, rows, labels)
+        assert weighting.skipped == expected
+
+
+def test_debias_and_thresholds_use_the_smaller_of_images_and_mass():
+    rows = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(400) % 2
+    radii = {}
+    for counts in ([200, 200, 9], [200, 3, 9]):
+        weighting = ClassVolume(counts, draws=[200, 200, 9], debias=True)
+        weighting.observe(rows, labels)
+        weighting.end_epoch()
+        radii[counts[1]] = float(weighting.log_radius[1])
+    bias = {n: (math.log((n - 1) / 2) - float(torch.digamma(torch.tensor((n - 1) / 2)))) / 2 for n in (3, 200)}
+    assert radii[3] - radii[200] == pytest.approx(bias[3] - bias[200], abs=1e-5)
+
+
+def test_masses_that_rounding_leaves_just_short_of_a_sample_still_count():
+    weighting = ClassVolume([2, 2], assign="mass")
+    third = torch.tensor([[1 / 3, 2 / 3], [1 / 3, 2 / 3], [1 / 3, 2 / 3]], dtype=torch.float16)
+    for _ in range(2):
+        weighting.observe(torch.randn(3, 2), third)
+    weighting.end_epoch()
+    assert float(third.float().sum(0)[0]) * 2 < 2
+    assert weighting.substituted.tolist() == [False, False]
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-5), (torch.float16, 2e-2), (torch.bfloat16, 1e-1)])

@@ -218,6 +218,59 @@ def test_state_of_other_settings_is_refused_and_nothing_changes(other, named):
     assert torch.equal(weighting.weights, before)
 
 
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda s: s.pop("_extra_state"), "settings are missing"),
+        (lambda s: s.update(_extra_state={"settings": 3}), "settings are missing"),
+        (lambda s: s["_extra_state"].update(epoch="x"), "epoch"),
+        (lambda s: s["weights"].fill_(math.nan), "weights is finite"),
+        (lambda s: s["weights"].fill_(-3.0), "positive"),
+        (lambda s: s.update(weights=torch.ones(2)), "weights"),
+        (lambda s: s.pop("log_radius64"), "log_radius64"),
+        (lambda s: s["draws"].add_(torch.tensor([5.0, 0, 0])), "sampler"),
+    ],
+)
+def test_a_damaged_state_is_refused_and_nothing_changes(damage, named):
+    state = copy.deepcopy(dict(observed(ClassVolume([50, 40, 30])).state_dict()))
+    damage(state)
+    weighting = ClassVolume([50, 40, 30])
+    with pytest.raises(ValueError, match=named):
+        weighting.load_state_dict(state)
+    assert torch.equal(weighting.weights, torch.ones(3))
+    assert not weighting.active
+
+
+def test_a_state_made_under_other_draws_is_refused_but_rounding_is_not():
+    state = observed(ClassVolume([50, 40, 30], draws=[5, 4, 3])).state_dict()
+    ClassVolume([50, 40, 30], draws=[5 * (1 + 1e-8), 4, 3]).load_state_dict(state)
+    with pytest.raises(ValueError, match="sampler"):
+        ClassVolume([50, 40, 30], draws=[4, 4, 4]).load_state_dict(state)
+
+
+def test_loading_a_state_forgets_what_was_observed_before():
+    state = observed(ClassVolume([50, 40, 30])).state_dict()
+    clean, spoiled = ClassVolume([50, 40, 30]), ClassVolume([50, 40, 30])
+    spoiled.observe(1e4 * torch.randn(60, 3), torch.arange(60) % 3)
+    for weighting in (clean, spoiled):
+        weighting.load_state_dict(state)
+        observed(weighting, 5)
+    assert torch.equal(clean.weights, spoiled.weights)
+
+
+def test_effective_numbers_count_what_the_radii_are_divided_by():
+    counts, draws = torch.tensor([1000.0, 10.0]), torch.tensor([100.0, 10.0])
+    raw = (1 - 0.99) / (1 - 0.99**draws)
+    expected = raw * draws.sum() / (draws * raw).sum()
+    torch.testing.assert_close(EffectiveNumber(counts, 0.99, draws).weights, expected, rtol=1e-5, atol=0)
+
+
+def test_a_class_that_is_never_drawn_keeps_weight_1_and_stays_out():
+    weighting = InverseFrequency([50, 40, 30], draws=[50, 0, 30], counts="dataset")
+    assert weighting.weights[1] == 1
+    assert expected_alpha(weighting.weights, weighting.draws) == pytest.approx(1, abs=1e-6)
+
+
 def test_deepcopy_and_casts_keep_weights_and_statistics():
     weighting = ClassVolume([50, 40, 30])
     weighting.observe(torch.randn(60, 3), torch.arange(60) % 3)
@@ -249,6 +302,11 @@ def test_weights_follow_the_logits_to_their_device():
         (lambda: ClassVolume([3, 1], variant="xv"), "'dv', 'bv', 'pv' but got 'xv'"),
         (lambda: ClassVolume([3, 1], axes=2), "variant='pv' only"),
         (lambda: ClassVolume([3, 1], min_samples=1), "min_samples"),
+        (lambda: ClassVolume([3, 1], min_samples=30.9), "min_samples"),
+        (lambda: ClassVolume([3, 1], start_epoch="3"), "start_epoch"),
+        (lambda: ClassVolume([3, 1], debias="no"), "debias"),
+        (lambda: ClassVolume([3, 1], variant="pv", axes=1.5), "axes"),
+        (lambda: ClassVolume([3, 1], draws=[3, 1e-40]), "draws of 0 or at least"),
         (lambda: ClassVolume([3, 1], normalize="sum"), "normalize"),
         (lambda: EffectiveNumber([3, 1], 1.0), "beta"),
         (lambda: ReweightedLoss(Uniform([3, 1]), smoothing=1.0), "smoothing"),

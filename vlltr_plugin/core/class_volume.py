@@ -10,8 +10,17 @@ from vlltr_plugin.core.covariances import ClassCovariances
 from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import log_sigma_bias, substitute
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
-from vlltr_plugin.core.targets import check_targets, constituent_masses, constituents
-from vlltr_plugin.core.weighting import Counts, Weighting, check_choice, listed
+from vlltr_plugin.core.targets import (
+    NEGLIGIBLE_MASS,
+    check_targets,
+    constituent_masses,
+    constituents,
+    tolerance_of,
+)
+from vlltr_plugin.core.weighting import Counts, Weighting, check_choice, check_whole, listed
+
+FAULTS = ("skipped rows", "labels out of range", "targets that are no mixture of two labels")
+"""Counted on the device and read at the end of the epoch, so that no step waits for a GPU."""
 
 MASS_TOLERANCE = 1e-3
 """Masses of mixed targets add up with rounding: that many samples short still counts as enough."""
@@ -53,6 +62,8 @@ class ClassVolume(Weighting):
         2
     """
 
+    uses_logits = True
+
     def __init__(
         self,
         class_counts: Counts,
@@ -71,9 +82,11 @@ class ClassVolume(Weighting):
         super().__init__(class_counts, draws, counts=counts, normalize=normalize, start_epoch=start_epoch)
         check_choice("variant", variant, ("dv", "bv", "pv"))
         check_choice("assign", assign, ("mass", "dominant"))
-        if min_samples < 2:
-            raise ValueError(f"Expected min_samples to be 2 or more (one sample has no spread) but got {min_samples}.")
-        if axes is not None and (variant != "pv" or not 1 <= axes <= self.num_classes):
+        check_choice("debias", debias, (False, True))
+        check_whole("min_samples", min_samples, least=2)  # one sample has no spread
+        if axes is not None:
+            check_whole("axes", axes, least=1)
+        if axes is not None and (variant != "pv" or axes > self.num_classes):
             raise ValueError(f"Expected axes (1 to {self.num_classes}) with variant='pv' only but got {axes}.")
         if debias and variant == "pv":
             raise ValueError("Expected debias with variant 'dv' or 'bv' only: pv's axes are biased differently.")
@@ -82,16 +95,17 @@ class ClassVolume(Weighting):
         if variant == "pv":
             _refuse_memory(ClassCovariances.bytes_needed(self.num_classes, self.num_classes), memory_limit)
         self.variant, self.axes, self.assign = variant, axes, assign
-        self.min_samples, self.debias = int(min_samples), bool(debias)
+        self.min_samples, self.debias = min_samples, bool(debias)
         self._moments: ClassMoments | None = None
-        self._faults = torch.zeros(2, dtype=torch.float64)
+        self._faults = torch.zeros(len(FAULTS), dtype=torch.float64)
         self.skipped = 0
 
     @torch.no_grad()
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
         """Adds a batch to the statistics of the running epoch. Nothing here waits for a GPU.
 
-        Rows with a logit that is not finite are left out and counted (`skipped`).
+        Rows with a logit that is not finite (or with logits too large to add up in float32) are left out and
+        counted (`skipped`).
 
         Args:
             logits: `[B, C]`, any floating point type.
@@ -99,49 +113,62 @@ class ClassVolume(Weighting):
             smoothing: the label smoothing already in floating point targets.
 
         Raises:
-            ValueError: for shapes that do not fit, or labels out of range (on a GPU: raised by `end_epoch`).
+            ValueError: for shapes that do not fit, labels out of range, or floating point targets that are no
+                mixture of at most two labels with that smoothing (both on a GPU: raised by `end_epoch`).
             TypeError: for dtypes that do not fit.
         """
         check_targets(logits, targets, self.num_classes)
-        self._follow(logits.device)
+        self.follow(logits.device)
         if targets.is_floating_point():
             labels, masses = constituents(constituent_masses(targets, smoothing))
+            mixture = (masses.sum(dim=1) - 1).abs() <= tolerance_of(targets) + NEGLIGIBLE_MASS
+            masses = masses * mixture[:, None]
             if self.assign == "dominant":
-                labels, masses = labels[:, :1], torch.ones_like(masses[:, :1])
+                labels, masses = labels[:, :1], (masses[:, :1] > 0).float()
         else:
             labels, masses = targets[:, None], logits.new_ones(len(targets), 1, dtype=torch.float32)
-        self._add(logits.detach().float(), labels, masses)
+            mixture = torch.ones_like(targets, dtype=torch.bool)
+        if mixture.device.type == "cpu" and not bool(mixture.all()):
+            raise ValueError(_no_mixture(int((~mixture).sum()), smoothing))
+        self._add(logits.detach().float(), labels, masses, mixture)
 
     def radii(self) -> Tensor | None:
         """Log radii from the statistics of all ranks, which start anew."""
-        self._follow(collective_device(self.weights.device))
+        self.follow(collective_device(self.weights.device))
         moments = self._moments or self._new_moments()
-        skipped, out_of_range = sum_over_ranks(self._faults).tolist()
-        self._moments = None
-        self._faults.zero_()
+        skipped, out_of_range, no_mixture = sum_over_ranks(self._faults).tolist()
+        self._start_anew()
         self.skipped = int(skipped)
         if out_of_range:
             raise ValueError(f"Expected labels in 0..{self.num_classes - 1} but {int(out_of_range)} lay outside.")
+        if no_mixture:
+            raise ValueError(_no_mixture(int(no_mixture)))
         merge_moments(moments)
+        self._warn_of_empty_classes(moments.mass)
         if isinstance(moments, ClassCovariances):
-            log_radius = moments.mean_log_axis(self.axes or self.num_classes)
-        else:
-            log_radius = moments.mean_log_sigma(skip_own=self.variant == "bv")
-        return self._complete(log_radius, moments.mass)
+            return self._complete(moments.mean_log_axis(self.axes or self.num_classes), moments.mass)
+        return self._complete(moments.mean_log_sigma(), moments.mass)
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """As in `Weighting`; what was observed before a state is loaded belongs to another run."""
+        super().set_extra_state(state)
+        self._start_anew()
 
     def settings(self) -> dict[str, Any]:
         """As in `Weighting`, and the estimator's own."""
         own = {name: getattr(self, name) for name in ("variant", "axes", "min_samples", "debias", "assign")}
         return {**super().settings(), **own}
 
-    def _complete(self, log_radius: Tensor, mass: Tensor) -> Tensor | None:
-        """Corrects, and substitutes for under-represented classes; None when nothing can be estimated."""
+    def _warn_of_empty_classes(self, mass: Tensor) -> None:
         unexpected = ((self.class_counts == 0) & (mass > 0)).nonzero().flatten().tolist()
         if unexpected:
             warnings.warn(
                 f"Samples came of classes that class_counts calls empty ({listed(unexpected)}): their weight stays 1.",
                 stacklevel=4,
             )
+
+    def _complete(self, log_radius: Tensor, mass: Tensor) -> Tensor | None:
+        """Corrects, and substitutes for under-represented classes; None when nothing can be estimated."""
         samples = torch.minimum(self.class_counts, mass)
         few = samples < self.min_samples - MASS_TOLERANCE
         if self.debias:
@@ -157,26 +184,25 @@ class ClassVolume(Weighting):
         self.substituted.copy_(under_represented)
         return substitute(log_radius, under_represented)
 
-    def _add(self, rows: Tensor, labels: Tensor, masses: Tensor) -> None:
+    def _add(self, rows: Tensor, labels: Tensor, masses: Tensor, mixture: Tensor) -> None:
         self._moments = self._moments or self._new_moments()
         finite = rows.sum(dim=1).isfinite()
         valid = (labels >= 0) & (labels < self.num_classes)
-        self._faults += torch.stack([(~finite).sum(), (~valid).sum()])
+        self._faults += torch.stack([(~finite).sum(), (~valid).sum(), (~mixture).sum()])
         if rows.device.type != "cpu" or not bool(finite.all()):
             rows = torch.where(finite[:, None], rows, 0.0)
         masses = masses * (finite[:, None] & valid)
         labels = labels.clamp(0, self.num_classes - 1)
         for label, mass in zip(labels.unbind(1), masses.unbind(1), strict=True):
-            features = rows.gather(1, label[:, None]) - rows if self.variant == "bv" else rows
-            self._moments.add(features, label, mass)
+            self._moments.add(rows, label, mass)
 
     def _new_moments(self) -> ClassMoments:
-        kind = ClassCovariances if self.variant == "pv" else ClassMoments
-        return kind(self.num_classes, self.num_classes, self.weights.device)
+        size = self.num_classes, self.num_classes, self.weights.device
+        return ClassCovariances(*size) if self.variant == "pv" else ClassMoments(*size, self.variant == "bv")
 
-    def _follow(self, device: torch.device) -> None:
-        if self.weights.device != device:
-            self.to(device)
+    def _start_anew(self) -> None:
+        self._moments = None
+        self._faults.zero_()
 
     def _apply(self, fn: Any, recurse: bool = True) -> "ClassVolume":
         super()._apply(fn, recurse)
@@ -184,6 +210,14 @@ class ClassVolume(Weighting):
         if self._moments is not None:
             self._moments.to(self.weights.device)
         return self
+
+
+def _no_mixture(number: int, smoothing: float | None = None) -> str:
+    told = "" if smoothing is None else f" smoothed by {smoothing:g}"
+    return (
+        f"Expected soft targets that are mixtures of at most two labels{told}, rows summing to 1, but {number} are "
+        "not: give the label smoothing that they contain, or hard labels."
+    )
 
 
 def _refuse_memory(needed: int, limit: int) -> None:

@@ -57,6 +57,7 @@ class ClassCovariances(ClassMoments):
         for a, b, label in zip(weighted.split(rows), delta.split(rows), labels.split(rows), strict=True):
             self.second.index_add_(0, label, a[:, :, None] * b[:, None, :])
 
-    def _shift_second(self, shift: Tensor) -> None:
-        cross = shift[:, :, None] * self.sum[:, None, :]
-        self.second += cross + cross.mT + self.mass[:, None, None] * shift[:, :, None] * shift[:, None, :]
+    def _shift_second(self, part: slice, shift: Tensor, mass: Tensor) -> None:
+        for second, total, moved, weight in zip(self.second[part], self.sum[part], shift, mass, strict=True):
+            cross = torch.outer(moved, total)
+            second += cross + cross.T + weight * torch.outer(moved, moved)

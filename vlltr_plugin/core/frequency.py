@@ -18,34 +18,25 @@ class FrequencyWeighting(Weighting):
 
     def __init__(self, class_counts: Counts, draws: Counts | None = None, **options: Any) -> None:
         super().__init__(class_counts, draws, **options)
-        self._start()
-
-    def radii(self) -> Tensor | None:
-        """The same radii after every epoch."""
-        return torch.where(self.divisor > 0, self.log_shape(self.divisor), 0.0)
-
-    def log_shape(self, counts: Tensor) -> Tensor:
-        """Log r_i for counts q_i, float64 `[C]`; the value for q = 0 does not matter."""
-        raise NotImplementedError
-
-    def _start(self) -> None:
-        radii = self.radii()
-        assert radii is not None
-        self.log_radius64.copy_(radii)
+        self.log_radius64.copy_(torch.where(self.divisor > 0, self.log_shape(self.divisor), 0.0))
         self.has_radii = True
         self.begin_epoch(0)
 
-
-class Uniform(FrequencyWeighting):
-    """No re-weighting: every weight is exactly 1."""
+    def radii(self) -> Tensor | None:
+        """None: they never change."""
+        return None
 
     def log_shape(self, counts: Tensor) -> Tensor:
-        """r_i = q_i."""
-        return counts.log()
+        """Log radii for counts q_i, float64 `[C]`; the value for q = 0 does not matter."""
+        raise NotImplementedError
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Nothing to put in force."""
-        self.epoch = epoch
+
+class Uniform(Weighting):
+    """No re-weighting: every weight is exactly 1."""
+
+    def radii(self) -> Tensor | None:
+        """None: there are none."""
+        return None
 
 
 class InverseFrequency(FrequencyWeighting):

@@ -1,10 +1,12 @@
 """Streaming first and second moments of each class, in memory that does not grow with the samples."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 ROWS_AT_ONCE = 64
-"""Classes read out together in float64: keeps the temporary in the cache at any C."""
+"""Classes moved or read out together: keeps temporaries small at any C."""
 
 FEW_FEATURES = 128
 """Up to that many features sums are float64: averaging log sigma over a few does not even out the rounding of
@@ -22,14 +24,20 @@ class ClassMoments:
 
     How ranks merge: masses and sums add once every rank has moved to one common pivot (`repivot`).
 
+    Deviations must lie between 1e-19 and 1e19: float32 squares leave their range beyond (such a class has no
+    finite volume then).
+
     Args:
         num_classes: C.
         dim: D, features of a sample.
         device: where the state lives.
+        differences: take the moments of f_i - f_j for samples of class i (D = C), not of f_j. The differences
+            are formed of the deviations from the pivot, so that large means cost no digits.
     """
 
-    def __init__(self, num_classes: int, dim: int, device: torch.device) -> None:
+    def __init__(self, num_classes: int, dim: int, device: torch.device, differences: bool = False) -> None:
         self.dtype = self._dtype_for(dim)
+        self.differences = differences
         self.mass = torch.zeros(num_classes, dtype=torch.float64, device=device)
         self.mass_squared = torch.zeros_like(self.mass)
         self.pivot = torch.zeros(num_classes, dim, dtype=self.dtype, device=device)
@@ -55,6 +63,8 @@ class ClassMoments:
         if new.device.type != "cpu" or bool(new.any()):
             self._set_pivots(rows, labels, new)
         delta = rows - self.pivot[labels]
+        if self.differences:
+            delta = delta.gather(1, labels[:, None]) - delta
         weighted = delta * mass.to(self.dtype)[:, None]
         self.sum.index_add_(0, labels, weighted)
         self._add_second(delta, weighted, labels)
@@ -64,34 +74,34 @@ class ClassMoments:
 
     def repivot(self, pivot: Tensor) -> None:
         """Moves the sums to another pivot `[C, D]`; classes without mass simply take it."""
-        shift = self.pivot - pivot
-        self._shift_second(shift)
-        self.sum += shift * self.mass.to(self.dtype)[:, None]
+        for part in self._parts():
+            shift = self.pivot[part] - pivot[part]
+            if self.differences:
+                shift = shift.diagonal(offset=part.start)[:, None] - shift
+            mass = self.mass[part, None].to(self.dtype)
+            self._shift_second(part, shift, mass)
+            self.sum[part] += shift * mass
         self.pivot = pivot
 
-    def mean_log_sigma(self, skip_own: bool = False) -> Tensor:
+    def mean_log_sigma(self) -> Tensor:
         """Mean over the features of log sigma, sigma the unbiased standard deviation (paper, Eq. 3).
 
         With masses w the unbiased variance is the one for reliability weights,
-        sum w (x - mean)^2 / (W - sum w^2 / W), W = sum w; for whole samples that is n - 1.
-
-        Args:
-            skip_own: leave feature i of class i out (D = C; for decision boundary axes).
+        sum w (x - mean)^2 / (W - sum w^2 / W), W = sum w; for whole samples that is n - 1. Of differences, the
+        one of a class with itself does not count.
 
         Returns:
             float64 `[C]`; -inf where a feature does not vary, nan where fewer than two samples came.
         """
         freedom = self.mass - self.mass_squared / self.mass
         means = []
-        for start in range(0, len(self.mass), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
+        for part in self._parts():
             squares = self.sum[part].double().square_().div_(self.mass[part, None])
             variance = self.second[part].double().sub_(squares).div_(freedom[part, None])
             log_sigma = variance.clamp_(min=0.0).log_().mul_(0.5)
-            if skip_own:
-                own = torch.arange(start, start + len(log_sigma), device=log_sigma.device)[:, None]
-                log_sigma.scatter_(1, own, 0.0)
-            means.append(log_sigma.sum(dim=1) / (log_sigma.shape[1] - skip_own))
+            if self.differences:
+                log_sigma.diagonal(offset=part.start).zero_()
+            means.append(log_sigma.sum(dim=1) / (log_sigma.shape[1] - self.differences))
         return torch.cat(means)
 
     def _set_pivots(self, rows: Tensor, labels: Tensor, new: Tensor) -> None:
@@ -104,6 +114,11 @@ class ClassMoments:
         values = torch.where(found, rows[first.clamp(max=max(batch - 1, 0))], self.pivot[labels])
         self.pivot.index_copy_(0, labels, values)
 
+    def _parts(self) -> Iterator[slice]:
+        """Slices of the classes, small enough that a temporary of one costs little."""
+        for start in range(0, len(self.mass), ROWS_AT_ONCE):
+            yield slice(start, start + ROWS_AT_ONCE)
+
     @staticmethod
     def _dtype_for(dim: int) -> torch.dtype:
         return torch.float64 if dim <= FEW_FEATURES else torch.float32
@@ -114,6 +129,5 @@ class ClassMoments:
     def _add_second(self, delta: Tensor, weighted: Tensor, labels: Tensor) -> None:
         self.second.index_add_(0, labels, weighted * delta)
 
-    def _shift_second(self, shift: Tensor) -> None:
-        mass = self.mass.to(self.dtype)[:, None]
-        self.second += shift * (2.0 * self.sum + shift * mass)
+    def _shift_second(self, part: slice, shift: Tensor, mass: Tensor) -> None:
+        self.second[part] += shift * (2.0 * self.sum[part] + shift * mass)

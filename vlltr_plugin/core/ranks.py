@@ -28,7 +28,7 @@ def merge_moments(moments: ClassMoments) -> None:
     """Adds up the moments of all ranks, in place, so that each holds those of every sample.
 
     Each class takes the pivot of the lowest rank that saw it; every rank moves its sums there, then
-    they add. Six collectives and one extra copy of one [C, D] tensor. No-op on a single rank.
+    they add. Six collectives, and one more tensor [C, D] for the common pivot. No-op on a single rank.
     """
     if world_size() == 1:
         return

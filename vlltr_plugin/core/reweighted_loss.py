@@ -72,7 +72,8 @@ class ReweightedLoss(nn.Module):
             The loss, a scalar.
 
         Raises:
-            ValueError: for shapes, labels or a smoothing that do not fit (the smoothing is checked once).
+            ValueError: for shapes, labels, row sums or a smoothing that do not fit (on a GPU the latter two are
+                checked in the first batch only, so that no other step waits for it).
             TypeError: for dtypes that do not fit.
         """
         if self.training and torch.is_grad_enabled():
@@ -82,7 +83,7 @@ class ReweightedLoss(nn.Module):
     def observe(self, logits: Tensor, targets: Tensor) -> None:
         """The streaming half alone."""
         check_targets(logits, targets, self.weighting.num_classes)
-        if targets.is_floating_point() and not self._smoothing_checked:
+        if targets.is_floating_point() and (targets.device.type == "cpu" or not self._smoothing_checked):
             check_smoothing(targets, self.smoothing)
             self._smoothing_checked = True
         self.weighting.observe(logits, targets, self.smoothing)
@@ -92,22 +93,20 @@ class ReweightedLoss(nn.Module):
         check_targets(logits, targets, self.weighting.num_classes)
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
-        alpha = self.weighting.weights.to(logits)
-        with torch.autocast(logits.device.type, enabled=False):
-            if self._loss_per_sample is not None:
-                return self._from_constituents(self._loss_per_sample, logits, targets, alpha)
-            assert self._loss_matrix is not None
-            if targets.is_floating_point():
-                return (self._label_weights(targets, alpha) * self._loss_matrix(logits)).sum(dim=1)
-            if self._loss_matrix is softmax_losses:  # the same numbers, fused
-                return alpha[targets] * F.cross_entropy(
-                    logits, targets, reduction="none", label_smoothing=self.smoothing
-                )
-            matrix = self._loss_matrix(logits)
-            hard = matrix.gather(1, targets[:, None]).squeeze(1)
-            if self.smoothing:
-                hard = (1.0 - self.smoothing) * hard + self.smoothing * matrix.mean(dim=1)
-            return alpha[targets] * hard
+        self.weighting.follow(logits.device)
+        alpha = self.weighting.weights.to(logits.dtype)
+        if self._loss_per_sample is not None:
+            return self._from_constituents(self._loss_per_sample, logits, targets, alpha)
+        assert self._loss_matrix is not None
+        if targets.is_floating_point():
+            return (self._label_weights(targets, alpha) * self._loss_matrix(logits)).sum(dim=1)
+        if self._loss_matrix is softmax_losses:  # the same numbers, fused
+            return alpha[targets] * F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)
+        matrix = self._loss_matrix(logits)
+        hard = matrix.gather(1, targets[:, None]).squeeze(1)
+        if self.smoothing:
+            hard = (1.0 - self.smoothing) * hard + self.smoothing * matrix.mean(dim=1)
+        return alpha[targets] * hard
 
     def end_epoch(self, epoch: int | None = None) -> None:
         """Folds the statistics into new weights; see `Weighting.end_epoch`."""

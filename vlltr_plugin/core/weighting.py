@@ -12,6 +12,12 @@ from vlltr_plugin.core.ranks import same_on_all_ranks
 
 Counts = Tensor | Sequence[int] | Sequence[float]
 
+SMALLEST_SHARE = 1e-12
+"""Of all draws, that a class may have: with less its weight would leave float32's range."""
+
+DRAWS_TOLERANCE = 1e-5
+"""Relative, on the share of the draws that a saved state was made with."""
+
 
 class Weighting(nn.Module):
     """A radius for every class, and from it the class weights that a loss uses.
@@ -37,6 +43,9 @@ class Weighting(nn.Module):
         ValueError: for counts that are negative, fractional, not finite or all 0, and unknown options.
     """
 
+    uses_logits = False
+    """Whether the radii come from observed logits."""
+
     weights: Tensor
     substituted: Tensor
     log_radius64: Tensor
@@ -61,19 +70,21 @@ class Weighting(nn.Module):
             raise ValueError(f"Expected draws for {len(class_counts)} classes but got {len(draws)}.")
         if not bool(((class_counts > 0) & (draws > 0)).any()):
             raise ValueError("Expected a class with samples that is drawn but every count (or draw) is 0.")
+        if bool(((draws > 0) & (draws < SMALLEST_SHARE * draws.sum())).any()):
+            raise ValueError(
+                f"Expected draws of 0 or at least {SMALLEST_SHARE:g} of all but got {float(draws.min()):g}."
+            )
         check_choice("counts", counts, ("sampler", "dataset"))
         check_choice("normalize", normalize, NORMALIZATIONS)
-        if start_epoch < 0:
-            raise ValueError(f"Expected start_epoch to be 0 or more but got {start_epoch}.")
-        self.counts, self.normalize, self.start_epoch = counts, normalize, int(start_epoch)
+        check_whole("start_epoch", start_epoch, least=0)
+        self.counts, self.normalize, self.start_epoch = counts, normalize, start_epoch
         self.epoch = 0
         self.has_radii = False
-        self.active = False
         self.register_buffer("weights", torch.ones(len(class_counts)))
         self.register_buffer("log_radius64", torch.zeros_like(class_counts))
         self.register_buffer("substituted", torch.zeros(len(class_counts), dtype=torch.bool))
         self.register_buffer("class_counts", class_counts, persistent=False)
-        self.register_buffer("draws", draws, persistent=False)
+        self.register_buffer("draws", draws)
         empty = (class_counts == 0).nonzero().flatten().tolist()
         if empty:
             warnings.warn(
@@ -97,8 +108,13 @@ class Weighting(nn.Module):
         """What a radius is divided by: the draws m_i or the counts n_i, float64 `[C]`."""
         return self.draws if self.counts == "sampler" else self.class_counts
 
+    @property
+    def active(self) -> bool:
+        """Whether weights other than 1 are in force; known without looking at them."""
+        return self.has_radii and self.epoch >= self.start_epoch
+
     def radii(self) -> Tensor | None:
-        """Log radii after an epoch, `[C]`; None when the epoch gave none. Collective over the ranks."""
+        """Log radii after an epoch, `[C]`; None when it gave no new ones. Collective over the ranks."""
         raise NotImplementedError
 
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
@@ -119,7 +135,6 @@ class Weighting(nn.Module):
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for `epoch` in force; `end_epoch` does it, a loop that skips epochs may."""
         self.epoch = epoch
-        self.active = self.has_radii and epoch >= self.start_epoch
         self.weights.copy_(self.weights_for(self.log_radius64) if self.active else torch.ones_like(self.weights))
 
     def weights_for(self, log_radius: Tensor) -> Tensor:
@@ -139,17 +154,51 @@ class Weighting(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The plain part of the state: O(C), safe to load without unpickling objects."""
-        return {"epoch": self.epoch, "has_radii": self.has_radii, "active": self.active, "settings": self.settings()}
+        return {"epoch": self.epoch, "has_radii": self.has_radii, "settings": self.settings()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes the plain part of a state; `load_state_dict` has checked its settings."""
-        self.epoch, self.has_radii, self.active = int(state["epoch"]), bool(state["has_radii"]), bool(state["active"])
+        """Takes the plain part of a state that `check_state` has passed."""
+        self.epoch, self.has_radii = state["epoch"], state["has_radii"]
+
+    def check_state(self, state: Any) -> None:
+        """Refuses a state that is damaged or was made with other settings; changes nothing.
+
+        Args:
+            state: what `state_dict` gave.
+
+        Raises:
+            ValueError: naming what is wrong.
+        """
+        extra = state.get("_extra_state") if isinstance(state, dict) else None
+        if not isinstance(extra, dict) or not isinstance(extra.get("settings"), dict):
+            raise ValueError("Expected the state of a re-weighting but its settings are missing.")
+        refuse_other_settings(extra["settings"], self.settings())
+        if type(extra.get("epoch")) is not int or type(extra.get("has_radii")) is not bool or extra["epoch"] < 0:
+            raise ValueError(f"Expected a state with epoch and has_radii but got {_short(extra)}.")
+        for name in ("weights", "log_radius64", "substituted", "draws"):
+            own, saved = getattr(self, name), state.get(name)
+            if not isinstance(saved, Tensor) or saved.shape != own.shape or saved.dtype != own.dtype:
+                raise ValueError(f"Expected a state whose {name} is {own.dtype} {list(own.shape)} but it is damaged.")
+            if not bool(saved.isfinite().all()):
+                raise ValueError(f"Expected a state whose {name} is finite but it is damaged.")
+        if not bool((state["weights"] > 0).all()):
+            raise ValueError("Expected a state whose weights are positive but it is damaged.")
+        own_share, share = (draws.cpu() / draws.sum().cpu() for draws in (self.draws, state["draws"]))
+        if not torch.allclose(share, own_share, rtol=DRAWS_TOLERANCE, atol=0.0):
+            raise ValueError(
+                "Expected a state made under the same expected draws but they differ: resume with the sampler that it "
+                "was made with, or start in a new folder."
+            )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        extra = state_dict.get(prefix + "_extra_state")
-        if extra is not None:
-            refuse_other_settings(extra.get("settings", {}), self.settings())
+        own = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
+        self.check_state(own)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def follow(self, device: torch.device) -> None:
+        """Moves to the device of the logits, once."""
+        if self.weights.device != device:
+            self.to(device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Weighting":
         """Follows to another device; the numbers keep their precision when a model is cast to half."""
@@ -178,10 +227,16 @@ def _vector(name: str, values: Counts) -> Tensor:
     return vector
 
 
-def check_choice(name: str, value: object, options: Sequence[str]) -> None:
+def check_choice(name: str, value: object, options: Sequence[object]) -> None:
     """Raises ValueError, naming the options, when `value` is none of them."""
     if value not in options:
         raise ValueError(f"Expected {name} to be one of {', '.join(map(repr, options))} but got {value!r}.")
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raises ValueError when `value` is no whole number of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"Expected {name} to be a whole number, {least} or more, but got {value!r}.")
 
 
 def listed(numbers: list[int]) -> str:

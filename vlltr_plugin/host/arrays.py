@@ -1,11 +1,12 @@
 """The arrays of an epoch as an .npz file in the run's folder."""
 
-import os
-import tempfile
+import io
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
+
+from vlltr_plugin.whole_files import write_whole
 
 FOLDER = "reweight"
 
@@ -24,18 +25,9 @@ def write_arrays(output_dir: Path, epoch: int, arrays: dict[str, Tensor]) -> Pat
     Raises:
         OSError: when it cannot be written; nothing partial is left behind.
     """
-    folder = output_dir / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"epoch_{epoch:04d}.npz"
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".npz")
+    path = output_dir / FOLDER / f"epoch_{epoch:04d}.npz"
+    buffer = io.BytesIO()
     plain = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **plain)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    np.savez(buffer, **plain)  # type: ignore[arg-type]
+    write_whole(path, buffer.getvalue())
     return path

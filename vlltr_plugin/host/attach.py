@@ -15,14 +15,8 @@ from vlltr_plugin.host.base_criterion import HostCriterion, check_base_criterion
 from vlltr_plugin.host.branches import IMAGE_TEXT, VISUAL, OutputWatch
 from vlltr_plugin.host.clean_pass import CleanPass
 from vlltr_plugin.host.draws import class_counts_of, expected_draws
-from vlltr_plugin.host.hook import (
-    EpochHook,
-    EvaluationHook,
-    NoHook,
-    say,
-    warnings_said,
-    weights_for_equal_radii,
-)
+from vlltr_plugin.host.hook import EpochHook, EvaluationHook, NoHook
+from vlltr_plugin.host.messages import say, warnings_said
 from vlltr_plugin.host.settings import Settings, parse, plain
 
 
@@ -115,9 +109,10 @@ def _observe_clean(weightings: dict[str, Weighting], outputs: Any, labels: Tenso
 
 def _announce(settings: Settings, weightings: dict[str, Weighting]) -> None:
     primary = next(iter(weightings.values()))
-    low, high = weights_for_equal_radii(primary)
     options = ", ".join(f"{key}={value!r}" for key, value in settings.options.items())
-    say(
-        f"{settings.type}({options}) from the {settings.branch} logits ({settings.source}), weights from epoch "
-        f"{primary.start_epoch} on; with equal radii they would run from {low:.3g} to {high:.3g}."
-    )
+    weights = primary.weights_for(primary.log_radius64)[primary.class_counts > 0]
+    feed = f" from the {settings.branch} logits ({settings.source})" if primary.uses_logits else ""
+    spread = f"with equal radii they would run from {weights.min():.3g} to {weights.max():.3g}"
+    if not primary.uses_logits:
+        spread = f"from {weights.min():.3g} to {weights.max():.3g}" if primary.has_radii else "all 1"
+    say(f"{settings.type}({options}){feed}: weights from epoch {primary.start_epoch} on, {spread}.")

@@ -124,5 +124,6 @@ def check_base_criterion(
         raise ValueError(
             f"Expected the base criterion to be softmax cross entropy of {kind} with smoothing {smoothing:g}, averaged "
             f"over the batch, but {name} gives {found:.6g} where that gives {expected:.6g}: re-weighting would change "
-            "more than the weights. Use loss_type='CE' with mixup, or 'smoothCE' without."
+            "more than the weights. With mixup or cutmix use soft-target cross entropy (loss_type='softCE' always "
+            "gives it); without both, loss_type='smoothCE', or 'CE' with smoothing=0."
         )

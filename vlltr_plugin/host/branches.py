@@ -56,4 +56,6 @@ class OutputWatch:
                 f"Expected the model to return {len(self.names)} tensor(s) ({', '.join(self.names)} logits) but got "
                 f"{len(outputs)}: make `two_branch` in the config agree with the model."
             )
+        if len({id(tensor) for tensor in outputs}) < len(outputs):
+            raise ValueError("Expected two tensors from the two branches but got the same one twice.")
         self._outputs = [weakref.ref(tensor) for tensor in outputs]

@@ -72,7 +72,7 @@ def _evaluation_transform(args: Any, dataset: Any) -> Any:
 def _untouched_rng() -> Iterator[None]:
     # The host draws from all three global generators.
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:
             yield
         finally:

@@ -15,7 +15,10 @@ def class_counts_of(targets: list[int] | Tensor, num_classes: int) -> Tensor:
     Raises:
         ValueError: when a target lies outside `0..C-1`.
     """
-    labels = torch.as_tensor(targets, dtype=torch.int64)
+    labels = torch.as_tensor(targets)
+    if labels.is_floating_point() and bool((labels != labels.round()).any()):
+        raise ValueError("Expected the data set's targets to be whole numbers but got fractions.")
+    labels = labels.long()
     if len(labels) == 0:
         raise ValueError("Expected a training set with images but its targets are empty.")
     low, high = int(labels.min()), int(labels.max())
@@ -45,12 +48,18 @@ def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_class
     labels = torch.as_tensor(targets, dtype=torch.int64)
     weights = getattr(sampler, "weights", None)
     if weights is None:
-        if not isinstance(sampler, UNIFORM) and type(sampler).__name__ not in UNIFORM_BY_NAME:
+        # Not isinstance: a subclass may well draw otherwise.
+        if type(sampler) not in UNIFORM and type(sampler).__name__ not in UNIFORM_BY_NAME:
             raise ValueError(
                 f"Expected a sampler whose draws are known but got {type(sampler).__name__}: give it an attribute "
                 "`weights`, one for each training image (all 1 when it draws uniformly)."
             )
         return class_counts_of(labels, num_classes).double()
+    if getattr(sampler, "replacement", True) is not True:
+        raise ValueError(
+            "Expected a weighted sampler that draws with replacement: without it, what it draws does not follow from "
+            "its weights."
+        )
     weights = torch.as_tensor(weights).detach().double().cpu()
     if weights.shape != labels.shape:
         raise ValueError(

@@ -1,29 +1,21 @@
 """The epoch hook: what the inserted lines of the host call after `attach`."""
 
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from vlltr_plugin.core.normalization import expected_alpha
 from vlltr_plugin.core.ranks import sum_over_ranks
 from vlltr_plugin.core.weighting import Weighting, refuse_other_settings
 from vlltr_plugin.host.arrays import write_arrays
 from vlltr_plugin.host.base_criterion import HostCriterion
+from vlltr_plugin.host.log_line import Statistics, summary
+from vlltr_plugin.host.messages import say, warnings_said
 from vlltr_plugin.host.settings import Settings
 
 KEY = "reweight"
-Statistics = dict[str, float | int | None]
-
-
-def say(message: str) -> None:
-    """Prints one line; the host silences `print` on all ranks but the first, and filters warnings out."""
-    print(f"[vlltr-plugin] {message}")
 
 
 class NoHook:
@@ -80,20 +72,21 @@ class EpochHook(NoHook):
         """Takes the state out of a checkpoint of the host.
 
         Raises:
-            ValueError: when the state was made with other settings, naming them; nothing is changed then.
+            ValueError: when the state is damaged or was made with other settings, naming them; nothing is
+                changed then.
         """
         state = checkpoint.get(KEY)
         if state is None:
             say("this checkpoint holds no re-weighting state: weights start at 1.")
             return
-        if not isinstance(state, dict) or not {"settings", "weightings"} <= set(state):
+        if not isinstance(state, dict) or not all(isinstance(state.get(k), dict) for k in ("settings", "weightings")):
             raise ValueError(
-                f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but got {type(state).__name__}."
+                f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or foreign."
             )
         refuse_other_settings(state["settings"], self._settings.state())
         saved = state["weightings"]
         for name, weighting in self._weightings.items():
-            refuse_other_settings(saved[name]["_extra_state"]["settings"], weighting.settings())
+            weighting.check_state(saved.get(name))
         for name, weighting in self._weightings.items():
             weighting.load_state_dict(saved[name])
         primary = self._primary()
@@ -125,7 +118,7 @@ class EpochHook(NoHook):
         arrays: dict[str, Tensor] = {"drawn": drawn}
         for name, weighting in self._weightings.items():
             prefix = f"{KEY}_" if weighting is self._primary() else f"{KEY}_{name}_"
-            for key, value in _summary(weighting, in_force[name], drawn).items():
+            for key, value in summary(weighting, in_force[name], drawn).items():
                 statistics[prefix + key] = value
             arrays |= {"counts": weighting.class_counts, "draws": weighting.draws}
             arrays |= _arrays(name, weighting, in_force[name])
@@ -169,32 +162,6 @@ def _state(weighting: Weighting) -> dict[str, Any]:
     return {key: value.cpu().clone() if isinstance(value, Tensor) else value for key, value in state.items()}
 
 
-def _summary(weighting: Weighting, in_force: Tensor, drawn: Tensor) -> Statistics:
-    present = weighting.class_counts > 0
-    alpha = in_force.double()[present]
-    own = present & ~weighting.substituted
-    total = float(drawn.sum())
-    drawn_alpha = float((drawn.to(in_force.device) * in_force).sum()) / total if total else None
-    return {
-        "alpha_min": float(alpha.min()),
-        "alpha_median": float(alpha.median()),
-        "alpha_max": float(alpha.max()),
-        "log_radius_mean": float(weighting.log_radius64[own].mean()) if weighting.has_radii else None,
-        "substituted": int((weighting.substituted & present).sum()),
-        "skipped": int(getattr(weighting, "skipped", 0)),
-        "expected_alpha": expected_alpha(in_force, weighting.draws),
-        "drawn_alpha": drawn_alpha,
-        "drawn_alpha_se": _standard_error(in_force.double(), weighting.draws, total) if total else None,
-    }
-
-
-def _standard_error(alpha: Tensor, draws: Tensor, total: float) -> float:
-    """Of the mean of alpha over `total` independent draws; draws without replacement vary less."""
-    share = draws / draws.sum()
-    mean = (share * alpha).sum()
-    return float(((share * (alpha - mean).square()).sum() / total).sqrt())
-
-
 def _arrays(name: str, weighting: Weighting, in_force: Tensor) -> dict[str, Tensor]:
     return {
         f"weights_{name}": in_force,
@@ -202,20 +169,3 @@ def _arrays(name: str, weighting: Weighting, in_force: Tensor) -> dict[str, Tens
         f"log_radius_{name}": weighting.log_radius64,
         f"substituted_{name}": weighting.substituted,
     }
-
-
-@contextmanager
-def warnings_said() -> Iterator[None]:
-    """The host ignores all warnings; ours are meant to be read."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    for warning in caught:
-        say(str(warning.message))
-
-
-@torch.no_grad()
-def weights_for_equal_radii(weighting: Weighting) -> tuple[float, float]:
-    """Smallest and largest weight that the counts alone would give (log radius 0 everywhere)."""
-    weights = weighting.weights_for(torch.zeros_like(weighting.log_radius64))[weighting.class_counts > 0]
-    return float(weights.min()), float(weights.max())

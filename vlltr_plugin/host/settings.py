@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vlltr_plugin.core.registry import WEIGHTINGS, nearest, option_names
-from vlltr_plugin.core.weighting import check_choice
+from vlltr_plugin.core.weighting import check_choice, check_whole
 
 SINGLE = "single"
 TWO_BRANCHES = ("image_text", "visual", "sum", "each")
@@ -72,8 +72,9 @@ def parse(reweight: Any, two_branch: bool) -> Settings:
         options=given,
     )
     check_choice("reweight's source", settings.source, SOURCES)
-    if not isinstance(settings.every, int) or settings.every < 1:
-        raise ValueError(f"Expected reweight's every to be a number of epochs, 1 or more, but got {settings.every!r}.")
+    check_whole("reweight's every", settings.every, least=1)
+    if settings.source == "clean_pass" and not WEIGHTINGS[name].uses_logits:
+        raise ValueError(f"Expected source='clean_pass' with a type that reads logits only but got type={name!r}.")
     if settings.every != 1 and settings.source != "clean_pass":
         raise ValueError("Expected every with source='clean_pass' only: the stream is read in each epoch.")
     return settings

@@ -1,0 +1,20 @@
+"""What the plug-in says in a run: the host silences `print` on all ranks but the first, and hides all warnings."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def say(message: str) -> None:
+    """Prints one line, marked as ours."""
+    print(f"[vlltr-plugin] {message}")
+
+
+@contextmanager
+def warnings_said() -> Iterator[None]:
+    """Prints the warnings that come inside it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        say(str(warning.message))
