@@ -64,6 +64,7 @@ def test_config_dicts_become_plain_ones_so_that_checkpoints_load_safely(mini_hos
         ({**DV, "source": "clean"}, {}, "'stream', 'clean_pass'"),
         ({**DV, "every": 2}, {}, "clean_pass' only"),
         ({**DV, "source": "clean_pass", "every": 0}, {}, "1 or more"),
+        ({"type": "inverse", "source": "clean_pass"}, {}, "reads logits only"),
         ({**DV, "variant": "pv", "memory_limit": 99}, {}, "memory_limit"),
     ],
 )
@@ -156,3 +157,33 @@ def test_expected_draws_follow_the_sampler():
         expected_draws(object(), targets, 3)
     with pytest.raises(ValueError, match="one weight for each of the 9"):
         expected_draws(weighted, targets[:-1], 3)
+
+
+def test_samplers_whose_draws_do_not_follow_from_their_kind_are_refused():
+    targets = [0] * 8 + [1] * 2
+
+    class Balanced(torch.utils.data.DistributedSampler):
+        pass
+
+    for sampler, message in (
+        (torch.utils.data.WeightedRandomSampler([1.0] * 10, 10, replacement=False), "with replacement"),
+        (Balanced(targets, num_replicas=1, rank=0), "attribute `weights`"),
+        (torch.utils.data.WeightedRandomSampler([1.0] * 9 + [float("inf")], 10), "finite sampler weights"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            expected_draws(sampler, targets, 2)
+
+
+def test_data_set_labels_must_be_whole_numbers(mini_host):
+    host = mini_host(DV)
+    host.dataset.targets[0] = 0.5
+    with pytest.raises(ValueError, match="whole numbers"):
+        host.attach()
+
+
+def test_one_tensor_for_both_branches_is_refused(mini_host):
+    host = mini_host(DV)
+    host.attach()
+    host.model.forward = lambda x: (host.model.text(x),) * 2
+    with pytest.raises(ValueError, match="the same one twice"):
+        host.epoch(0)

@@ -3,6 +3,7 @@
 import copy
 import io
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -236,6 +237,79 @@ def test_a_state_of_another_configuration_is_refused_and_changes_nothing(mini_ho
     with pytest.raises(ValueError, match=message):
         second.hook.load(through_a_file(first.state()))
     assert torch.equal(weighting.weights, before)
+
+
+def test_a_loop_that_skips_epochs_puts_the_weights_of_its_epoch_in_force(mini_host):
+    host = mini_host({"type": "inverse", "start_epoch": 5})
+    host.attach()
+    weighting = host.hook._weightings["image_text"]
+    for epoch, active in ((0, False), (7, True), (4, False)):
+        host.hook.begin_epoch(epoch)
+        assert weighting.active is active
+        assert bool((weighting.weights == 1).all()) is not active
+
+
+@pytest.mark.parametrize("how", ["eval", "no_grad"])
+def test_evaluation_with_the_criterion_feeds_no_statistics(mini_host, how):
+    host = mini_host(DV, mixed=False)
+    host.attach()
+    host.criterion.train(how != "eval")
+    with torch.set_grad_enabled(how != "no_grad"):
+        outputs = host.model(host.dataset.data[:16])
+        host.criterion(None, outputs[1], torch.tensor(host.dataset.targets[:16]))
+    assert host.hook._weightings["image_text"]._moments is None
+    assert host.criterion.base_criterion.take_drawn().sum() == 0
+
+
+def test_the_outputs_of_a_step_are_not_kept_alive(mini_host):
+    host = mini_host(DV)
+    host.attach()
+    outputs = host.model(host.dataset.data[:16])
+    reference = weakref.ref(outputs[1])
+    del outputs
+    assert reference() is None
+
+
+def test_classes_without_images_do_not_enter_the_alphas_of_the_log(mini_host):
+    host = mini_host({"type": "inverse", "start_epoch": 0}, mixed=False)
+    host.dataset.targets = [0] * 100 + [1] * 8  # weights below and above 1; three classes are empty
+    host.sampler = torch.utils.data.RandomSampler(host.dataset)
+    host.attach()
+    host.hook.begin_epoch(0)
+    stats = host.hook.end_epoch(0)
+    assert stats["reweight_alpha_median"] == pytest.approx(108 / 2 / 100)
+    assert stats["reweight_drawn_alpha"] is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda s: s["reweight"].clear(), "damaged or foreign"),
+        (lambda s: s["reweight"].update(settings=3), "damaged or foreign"),
+        (lambda s: s["reweight"]["weightings"].clear(), "settings are missing"),
+        (lambda s: s["reweight"]["weightings"]["visual"]["weights"].fill_(math.nan), "weights is finite"),
+    ],
+)
+def test_a_damaged_state_is_refused_and_changes_no_branch(mini_host, damage, message):
+    first, second = mini_host({**DV, "branch": "each"}), mini_host({**DV, "branch": "each"})
+    first.attach()
+    first.epoch(0)
+    second.attach()
+    state = through_a_file(first.state())
+    damage(state)
+    with pytest.raises(ValueError, match=message):
+        second.hook.load(state)
+    assert all(torch.equal(w.weights, torch.ones(5)) for w in second.hook._weightings.values())
+
+
+def test_a_resume_under_another_sampler_is_refused(mini_host):
+    first, second = mini_host(DV), mini_host(DV)
+    first.attach()
+    first.epoch(0)
+    second.sampler = torch.utils.data.RandomSampler(second.dataset)
+    second.attach()
+    with pytest.raises(ValueError, match="resume with the sampler"):
+        second.hook.load(through_a_file(first.state()))
 
 
 def test_rows_that_are_not_finite_are_counted_in_the_log(mini_host):
