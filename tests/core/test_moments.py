@@ -208,6 +208,21 @@ def test_rows_that_are_not_finite_are_left_out_and_counted(bad):
     torch.testing.assert_close(weighting.weights, clean.weights, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("fault", ["label", "mixture"])
+def test_faulty_rows_that_no_step_could_refuse_weigh_nothing_and_are_raised_at_the_end(fault):
+    """On a GPU nothing is read back in a step; this is the half of `observe` that runs there."""
+    weighting = ClassVolume([20] * 3)
+    labels, mixture = torch.tensor([[0], [1], [2]]), torch.ones(3, dtype=torch.bool)
+    if fault == "label":
+        labels[1] = 3
+    else:
+        mixture[1] = False
+    weighting._add(torch.randn(3, 3), labels, torch.ones(3, 1), mixture)
+    assert weighting._moments.mass.tolist() == [1, 0, 1]
+    with pytest.raises(ValueError, match=r"1 lay outside" if fault == "label" else "1 are not"):
+        weighting.end_epoch()
+
+
 def test_faults_are_counted_for_each_epoch_anew():
     weighting = ClassVolume([20] * 3)
     for expected in (1, 0):

@@ -266,7 +266,7 @@ def test_effective_numbers_count_what_the_radii_are_divided_by():
 
 
 def test_a_class_that_is_never_drawn_keeps_weight_1_and_stays_out():
-    weighting = InverseFrequency([50, 40, 30], draws=[50, 0, 30], counts="dataset")
+    weighting = InverseFrequency([50, 20, 30], draws=[50, 0, 30], counts="dataset")
     assert weighting.weights[1] == 1
     assert expected_alpha(weighting.weights, weighting.draws) == pytest.approx(1, abs=1e-6)
 

@@ -122,7 +122,6 @@ class ClassVolume(Weighting):
         if targets.is_floating_point():
             labels, masses = constituents(constituent_masses(targets, smoothing))
             mixture = (masses.sum(dim=1) - 1).abs() <= tolerance_of(targets) + NEGLIGIBLE_MASS
-            masses = masses * mixture[:, None]
             if self.assign == "dominant":
                 labels, masses = labels[:, :1], (masses[:, :1] > 0).float()
         else:
@@ -185,13 +184,14 @@ class ClassVolume(Weighting):
         return substitute(log_radius, under_represented)
 
     def _add(self, rows: Tensor, labels: Tensor, masses: Tensor, mixture: Tensor) -> None:
+        """Adds float32 rows `[B, C]` for labels and masses `[B, K]`; faulty ones are counted and weigh nothing."""
         self._moments = self._moments or self._new_moments()
         finite = rows.sum(dim=1).isfinite()
         valid = (labels >= 0) & (labels < self.num_classes)
         self._faults += torch.stack([(~finite).sum(), (~valid).sum(), (~mixture).sum()])
         if rows.device.type != "cpu" or not bool(finite.all()):
             rows = torch.where(finite[:, None], rows, 0.0)
-        masses = masses * (finite[:, None] & valid)
+        masses = masses * ((finite & mixture)[:, None] & valid)
         labels = labels.clamp(0, self.num_classes - 1)
         for label, mass in zip(labels.unbind(1), masses.unbind(1), strict=True):
             self._moments.add(rows, label, mass)
