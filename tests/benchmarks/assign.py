@@ -7,6 +7,7 @@ correlation over the classes. `trained` trains everything (as for iNaturalist); 
 eval mode and trains a cosine head on it (as for ImageNet-LT and Places-LT).
 
     VLLTR_DATA=... python tests/benchmarks/assign.py --dataset cifar100_lt --epochs 12 --seeds 3 --out assign.jsonl
+    python tests/benchmarks/assign.py --seeds 0 --out tests/benchmarks/results/assign.jsonl    # the table alone
 """
 
 import argparse
@@ -158,14 +159,21 @@ def run(args, seed):
 
 
 def table(records):
-    """Median over epochs and seeds of each phase, the first epoch left out (weights are 1 until then)."""
-    columns = [key for key in records[0] if "/" in key]
-    print("| data | phase | " + " | ".join(columns) + " |\n|" + " --- |" * (len(columns) + 2))
+    """Medians over epochs and seeds, the first epoch of each phase left out (there, weights are still 1)."""
+    print(
+        "| data | phase | variant | epochs | `mass` | `dominant` | `dominant` ranks better in | spread: clean, mass, dominant |"
+    )
+    print("| --- |" + " --- |" * 7)
     for key in sorted({(r["dataset"], r["imbalance"], r["phase"]) for r in records}):
-        rows = [r for r in records if (r["dataset"], r["imbalance"], r["phase"]) == key]
-        rows = [r for r in rows if r["epoch"] > 0] or rows
-        cells = [f"{np.median([r[c] for r in rows]):.3f}" for c in columns]
-        print(f"| {key[0]}, IF {key[1]} | {key[2]} | " + " | ".join(cells) + " |")
+        rows = [r for r in records if (r["dataset"], r["imbalance"], r["phase"]) == key and r["epoch"] > 0]
+        for variant in ("dv", "bv"):
+            tail = ", bv" if variant == "bv" else ""
+            mass, dominant = (np.array([r[f"{name}{tail} / all"] for r in rows]) for name in ("mass", "dominant"))
+            columns = (f"mass{tail} / clean spread", f"mass{tail} / spread", f"dominant{tail} / spread")
+            spread = ", ".join(f"{np.median([r[column] for r in rows]):.3f}" for column in columns)
+            cells = [f"{key[0]}, IF {key[1]}", key[2], variant, str(len(rows)), f"{np.median(mass):.3f}"]
+            cells += [f"{np.median(dominant):.3f}", f"{(dominant > mass).sum()} of {len(rows)}", spread]
+            print("| " + " | ".join(cells) + " |")
 
 
 def main():

@@ -1,6 +1,6 @@
 """Smallest and largest weight, and E(alpha) over the draws, of the three readings of Eq. 6 and 16 with equal radii.
 
-    VLLTR_DATA=... python tests/benchmarks/readings.py
+VLLTR_DATA=... python tests/benchmarks/readings.py
 """
 
 import json
