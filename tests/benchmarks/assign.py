@@ -160,10 +160,8 @@ def run(args, seed):
 
 def table(records):
     """Medians over epochs and seeds, the first epoch of each phase left out (there, weights are still 1)."""
-    print(
-        "| data | phase | variant | epochs | `mass` | `dominant` | `dominant` ranks better in | spread: clean, mass, dominant |"
-    )
-    print("| --- |" + " --- |" * 7)
+    head = ["data", "phase", "variant", "epochs", "`mass`", "`dominant`", "`dominant` ranks better in"]
+    print("| " + " | ".join([*head, "spread: clean, mass, dominant"]) + " |\n|" + " --- |" * 8)
     for key in sorted({(r["dataset"], r["imbalance"], r["phase"]) for r in records}):
         rows = [r for r in records if (r["dataset"], r["imbalance"], r["phase"]) == key and r["epoch"] > 0]
         for variant in ("dv", "bv"):

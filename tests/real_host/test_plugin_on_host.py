@@ -84,7 +84,7 @@ def test_the_checkpoint_loads_safely_and_in_a_plain_checkout(
     with torch.serialization.safe_globals([argparse.Namespace]):
         state = torch.load(saved, weights_only=True)
     assert state["args"].reweight == {"type": "class_volume"}
-    assert sum(v.numel() for v in state["reweight"]["weightings"]["image_text"].values() if torch.is_tensor(v)) == 3000
+    assert sum(v.numel() for v in state["reweight"]["weightings"]["image_text"].values() if torch.is_tensor(v)) == 4000
     config = write_config(compat_checkout, "plain", R50, epochs=3)
     run = run_host(compat_checkout, config, "--resume", str(saved))
     assert [line["epoch"] for line in run.epochs] == [2]
