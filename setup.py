@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "vlltr_plugin/__init__.py").read_text("utf-8"), re.MULTILINE)
 README = HERE / "README.md"
+REPORT = ["matplotlib", "torchmetrics"]
 assert VERSION, "expected a line `__version__ = ...` in vlltr_plugin/__init__.py"
 
 setup(
@@ -28,6 +29,7 @@ setup(
     package_data={
         "vlltr_plugin.patches": ["*.toml"],
         "vlltr_plugin.demo": ["standin/**"],  # a checkout of its own, no package
+        "vlltr_plugin.report": ["published.json"],
     },
     exclude_package_data={"": ["*.pyc", "**/__pycache__/*"]},
     install_requires=[
@@ -43,8 +45,9 @@ setup(
         'tomli; python_version < "3.11"',
     ],
     extras_require={
-        "demo": ["scikit-learn"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "scipy", "scikit-learn", "ruff", "mypy"],
+        "report": REPORT,
+        "demo": ["scikit-learn", *REPORT],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "scipy", "scikit-learn", "ruff", "mypy", *REPORT],
     },
     entry_points={"console_scripts": ["vlltr-plugin = vlltr_plugin.__main__:main"]},
 )

@@ -7,8 +7,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 # The commands import what they need themselves, so that `--help` and wrong arguments answer at once.
+
+
+Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 class UserError(Exception):
@@ -69,11 +73,30 @@ def build_parser() -> argparse.ArgumentParser:
     _add_checkout(command)
     command.set_defaults(command=_status)
 
+    command = commands.add_parser(
+        "compare",
+        help="compare runs with a baseline, from the logs that VL-LTR writes",
+        description="RUN is a run's folder or its log.txt; name=FOLDER,FOLDER,... are the seeds of one method.",
+    )
+    command.add_argument("baseline", metavar="BASELINE", help="the run that the others are compared with")
+    command.add_argument("runs", metavar="RUN", nargs="*", help="without any, --reference is the baseline")
+    command.add_argument(
+        "--reference",
+        metavar="DATA/MODEL",
+        help="set published results beside them: imagenet_lt, places_lt or inat2018, with /r50 or /vit16",
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="write report.md, report.json, report.csv and pictures"
+    )
+    command.set_defaults(command=_compare)
+
     command = commands.add_parser("demo", help="train baseline and class volume on handwritten digits, and compare")
     command.add_argument("--out", type=Path, help="new or empty folder for the runs, which stays (default: temporary)")
     command.add_argument("--epochs", type=int, help="epochs of each run")
     command.add_argument("--keep", action="store_true", help="leave the temporary folder in place")
     command.set_defaults(command=_demo)
+    _add_inspect(commands)
+    _add_evaluate(commands)
     return parser
 
 
@@ -139,6 +162,17 @@ def _status(options: argparse.Namespace) -> int:
     return 0 if found.fits else 1
 
 
+def _compare(options: argparse.Namespace) -> int:
+    from vlltr_plugin.report.compare_command import run_compare
+    from vlltr_plugin.report.errors import ReportError
+
+    try:
+        run_compare([options.baseline, *options.runs], options.reference, options.out)
+    except ReportError as error:
+        raise UserError(str(error)) from error
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     from vlltr_plugin.demo import run_demo
 
@@ -146,5 +180,61 @@ def _demo(options: argparse.Namespace) -> int:
     try:
         run_demo(out=options.out, keep=options.keep, **given)
     except (ValueError, ModuleNotFoundError, RuntimeError) as error:
+        raise UserError(str(error)) from error
+    return 0
+
+
+def _add_inspect(commands: Subcommands) -> None:
+    command = commands.add_parser("inspect", help="show the weights and radii of a run against class size")
+    command.add_argument("run", type=Path, metavar="RUN", help="the run's folder, with reweight/epoch_*.npz")
+    command.add_argument("--epoch", type=int, help="epoch to look at, from 0 (default: the last)")
+    command.add_argument("--checkout", type=Path, help="where data/ has the classes' names (default: around RUN)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="also write pictures (PNG) into this folder")
+    command.set_defaults(command=_inspect)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from vlltr_plugin.report.errors import ReportError
+    from vlltr_plugin.report.inspect_command import run_inspect
+    from vlltr_plugin.report.pictures import MissingExtraError
+
+    try:
+        run_inspect(options.run, options.epoch, options.checkout, options.out)
+    except (ReportError, MissingExtraError) as error:
+        raise UserError(str(error)) from error
+    return 0
+
+
+def _add_evaluate(commands: Subcommands) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="evaluate a checkpoint in a checkout, all accuracies from the same predictions",
+        description="Imports and runs the checkout's code; never what a checkpoint may hold beside tensors.",
+    )
+    command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the host's checkpoint.pth")
+    command.add_argument("--config", type=Path, required=True, help="the config that it was trained with")
+    command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
+    command.add_argument("--split", choices=("val", "test"), help="default: test where the config says test=True")
+    command.add_argument("--device", help="default: cuda if there is one, else cpu")
+    command.add_argument("--batch-size", type=int, help="default: the host's, 1.5 times that of training")
+    command.add_argument("--limit", type=int, metavar="N", help="only N images, evenly spaced over the split")
+    command.add_argument("--out", type=Path, metavar="DIR", help="default: evaluation/ beside the checkpoint")
+    command.add_argument(
+        "--host-args",
+        default="",
+        metavar="ARGS",
+        help='arguments that main.py had on its command line when it trained, quoted: "--input-size 224 --seed 1"',
+    )
+    command.set_defaults(command=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from vlltr_plugin.host.evaluate_command import run_evaluate
+    from vlltr_plugin.report.errors import ReportError
+    from vlltr_plugin.report.pictures import MissingExtraError
+
+    try:
+        run_evaluate(options)
+    except (ReportError, MissingExtraError) as error:
         raise UserError(str(error)) from error
     return 0

@@ -1,6 +1,8 @@
 """The demonstration itself, and its parts that need no training."""
 
 import io
+import json
+import sys
 import tempfile
 
 import pytest
@@ -8,10 +10,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vlltr_plugin.demo import read_log, run, run_demo
-from vlltr_plugin.demo.comparison import GroupAccuracy, compare_groups
+from vlltr_plugin.demo.standard_errors import standard_errors
 from vlltr_plugin.demo.watched_run import WatchedRun
+from vlltr_plugin.report.comparison import compare
+from vlltr_plugin.report.runs import Run, load_seed
 
 RESULT = {"test_many": 90.0, "test_median": 80.0, "test_low": 50.0, "test_acc1": 75.0}
+
+
+def made_up_comparison(folder):
+    path = folder / "log.txt"
+    path.write_text(json.dumps(RESULT))
+    return compare([Run(name, (load_seed(path),)) for name in "ab"])
 
 
 def quiet_console():
@@ -20,11 +30,16 @@ def quiet_console():
 
 def test_demo_trains_both_resumes_and_prints_the_comparison(tmp_path):
     console = quiet_console()
-    groups = run_demo(tmp_path / "demo", epochs=2, console=console)
+    comparison = run_demo(tmp_path / "demo", epochs=2, console=console)
     printed = console.file.getvalue()
-    for words in ("6 lines in main.py", "started again", "many-shot", "few-shot", "reweight/*.npz"):
+    for words in ("6 lines in main.py", "started again", "many-shot", "few-shot", "standard errors", "reweight/*.npz"):
         assert words in printed
-    assert [group.images for group in groups] == [108, 144, 108, 360]
+    assert [run.name for run in comparison.runs] == ["baseline", "class volume"]
+    assert comparison.verdict.comparable
+    report = tmp_path / "demo" / "report"
+    for name in ("groups.png", "accuracy.png", "time.png", "report.md"):
+        assert f"wrote {report / name}" in printed
+        assert (report / name).stat().st_size > 1000
     runs = tmp_path / "demo" / "checkpoints"
     logs = {folder.name: read_log(folder / "log.txt") for folder in runs.iterdir()}
     epochs = {name: [line.get("epoch") for line in log] for name, log in logs.items()}
@@ -41,9 +56,18 @@ def test_demo_trains_both_resumes_and_prints_the_comparison(tmp_path):
 @pytest.mark.parametrize("keep", [False, True])
 def test_temporary_folder_stays_only_when_told(monkeypatch, tmp_path, keep):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(run, "_demonstrate", lambda checkout, epochs, console: [])
+    monkeypatch.setattr(run, "_demonstrate", lambda checkout, epochs, console: made_up_comparison(checkout))
     run_demo(keep=keep, console=quiet_console())
     assert any(tmp_path.iterdir()) == keep
+
+
+def test_without_matplotlib_the_demo_works_and_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(run, "_demonstrate", lambda checkout, epochs, console: made_up_comparison(checkout))
+    console = quiet_console()
+    run_demo(tmp_path / "demo", console=console)
+    assert "No pictures: Expected matplotlib" in console.file.getvalue()
+    assert (tmp_path / "demo" / "report" / "report.md").exists()
 
 
 def test_no_epochs_are_refused_before_anything_is_written(tmp_path):
@@ -59,21 +83,25 @@ def test_failed_run_is_reported_with_what_it_printed(tmp_path):
             watched.train()
 
 
-def test_groups_pair_the_two_results():
-    other = {**RESULT, "test_low": 60.0}
-    groups = compare_groups(RESULT, other)
-    assert [group.difference for group in groups] == [0.0, 0.0, 10.0, 0.0]
-    assert [group.images for group in groups] == [3 * 36, 4 * 36, 3 * 36, 10 * 36]
+def test_standard_errors_are_the_binomial_ones_of_the_demos_test_images(tmp_path):
+    runs = []
+    for name, few in (("a", 50.0), ("b", 20.0)):
+        path = tmp_path / name / "log.txt"
+        path.parent.mkdir()
+        path.write_text(json.dumps({**RESULT, "test_low": few}))
+        runs.append(Run(name, (load_seed(path),)))
+    errors = standard_errors(compare(runs))
+    assert list(errors) == ["overall top-1", "many-shot", "medium-shot", "few-shot"]
+    assert errors["few-shot"] == pytest.approx(100 * ((0.25 + 0.16) / (3 * 36)) ** 0.5)
+    assert errors["overall top-1"] == pytest.approx(100 * (2 * 0.75 * 0.25 / (10 * 36)) ** 0.5)
 
 
-def test_standard_error_is_the_binomial_one_of_a_difference():
-    group = GroupAccuracy("few-shot", images=100, baseline=50.0, class_volume=20.0)
-    assert group.standard_error == pytest.approx(100 * (0.25 / 100 + 0.16 / 100) ** 0.5)
-
-
-def test_a_log_that_does_not_end_in_a_test_line_is_refused():
-    with pytest.raises(ValueError, match="class volume's log to end in a test line"):
-        compare_groups(RESULT, {**RESULT, "epoch": 3})
+def test_runs_without_a_final_test_have_no_standard_errors(tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_text(json.dumps({**RESULT, "epoch": 3}))
+    runs = [Run(name, (load_seed(path),)) for name in "ab"]
+    with pytest.raises(RuntimeError, match="final test"):
+        standard_errors(compare(runs))
 
 
 def test_log_reader_leaves_out_comments_blanks_and_torn_lines(tmp_path):

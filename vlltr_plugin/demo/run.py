@@ -1,4 +1,4 @@
-"""The demonstration: stand-in checkout, install, baseline and class volume, comparison."""
+"""The demonstration: stand-in checkout, install, baseline and class volume, `compare`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .comparison import GroupAccuracy, compare_groups, comparison_table
+from vlltr_plugin.report.compare_command import plain_console, print_comparison, print_files
+from vlltr_plugin.report.compare_files import write_report
+from vlltr_plugin.report.comparison import Comparison, compare
+from vlltr_plugin.report.runs import Run, load_seed
+
 from .digits import long_tailed_counts
+from .standard_errors import standard_errors
 from .standin_checkout import BASELINE, CLASS_VOLUME, LogLine, make_standin
 from .watched_run import WatchedRun
 
@@ -25,7 +30,7 @@ def run_demo(
     epochs: int = DEFAULT_EPOCHS,
     keep: bool = False,
     console: Console | None = None,
-) -> list[GroupAccuracy]:
+) -> Comparison:
     """Train baseline and class volume on long-tailed digits in a stand-in checkout, and print both results.
 
     Args:
@@ -35,7 +40,7 @@ def run_demo(
         console: Where to print.
 
     Returns:
-        The test accuracies that were printed.
+        What was printed.
 
     Raises:
         ValueError: `epochs` is less than 1.
@@ -44,19 +49,19 @@ def run_demo(
     """
     if epochs < 1:
         raise ValueError(f"Expected `epochs` of at least 1, but got {epochs}")
-    console = console or Console()
+    console = console or plain_console()
     folder = Path(tempfile.mkdtemp(prefix="vlltr-plugin-demo-")) if out is None else Path(out)
     stays = keep or out is not None
     try:
-        groups = _demonstrate(make_standin(folder).resolve(), epochs, console)
-        _print_whereabouts(folder.resolve(), stays, console)
+        comparison = _demonstrate(make_standin(folder).resolve(), epochs, console)
+        _print_whereabouts(comparison, folder.resolve(), stays, console)
     finally:
         if not stays:
             shutil.rmtree(folder, ignore_errors=True)
-    return groups
+    return comparison
 
 
-def _demonstrate(checkout: Path, epochs: int, console: Console) -> list[GroupAccuracy]:
+def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
     from vlltr_plugin.install import install
     from vlltr_plugin.install.recipe import MARKER
 
@@ -91,17 +96,18 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> list[GroupAcc
     resumed_at = resumed.log()[lines_before].get("epoch", RESUME_EPOCHS)
     console.print(f"The resume test was killed on purpose and started again: it went on at epoch {resumed_at}.")
     console.print(_weights_line(class_volume.log()))
-    groups = compare_groups(baseline.log()[-1], class_volume.log()[-1])
-    console.print(comparison_table(groups))
+    watched = {"baseline": baseline, "class volume": class_volume}
+    comparison = compare([Run(name, (load_seed(run.output_dir),)) for name, run in watched.items()])
+    print_comparison(comparison, console)
+    errors = ", ".join(f"{title} {error:.1f}" for title, error in standard_errors(comparison).items())
     console.print(
-        "One run each: read the differences beside their standard errors, which cover\n"
-        "the choice of test images only. many: >= 100 training images a class, few: <= 20.\n"
-        "As in VL-LTR, the groups are scored by the sum of both branches' logits, and\n"
-        "overall by the mixture of their softmaxes. How much of it the class counts alone\n"
+        f"One run each: read the test differences beside their standard errors ({errors}),\n"
+        "which cover the choice of test images only. How much of it the class counts alone\n"
         "would do, a control run shows: reweight=dict(type='inverse') in the config.",
         soft_wrap=True,
+        highlight=False,
     )
-    return groups
+    return comparison
 
 
 def _weights_line(log: list[LogLine]) -> str:
@@ -119,14 +125,18 @@ def _weights_line(log: list[LogLine]) -> str:
     )
 
 
-def _print_whereabouts(checkout: Path, stays: bool, console: Console) -> None:
+def _print_whereabouts(comparison: Comparison, checkout: Path, stays: bool, console: Console) -> None:
+    """Write the report where it stays, and say what lies where."""
     if stays:
+        print_files(write_report(comparison, checkout / "report"), console)
         console.print(f"In {escape(str(checkout / 'checkpoints'))}, for each run:", soft_wrap=True)
         console.print("  log.txt         a JSON line per epoch; class volume adds train_reweight_*")
         console.print("  checkpoint.pth  the last epoch's; class volume adds the key reweight")
         console.print("  reweight/*.npz  class volume only: counts, radii and weights of each epoch")
     else:
         console.print(
-            "The folder is removed now; --keep or --out DIR leaves logs, checkpoints, weights.", soft_wrap=True
+            "The folder is removed now; --keep or --out DIR leaves the report with its pictures, logs, checkpoints,\n"
+            "weights.",
+            soft_wrap=True,
         )
     console.print("Next: vlltr-plugin install CHECKOUT, on your own VL-LTR checkout; see README.md.")

@@ -143,6 +143,7 @@ def main(args: argparse.Namespace) -> None:
     criterion = DistillationLoss(criterion, None, "none", 0, 0)
 
     output_dir = Path(args.output_dir)
+    evaluated = ""
     if args.resume:
         checkpoint = None
         if Path(args.resume).is_file():
@@ -151,6 +152,7 @@ def main(args: argparse.Namespace) -> None:
             print(f"No checkpoint at {args.resume}: starting anew")
         if checkpoint is not None:
             model_without_ddp.load_state_dict(checkpoint["model"], strict=False)
+            evaluated = f"# epoch={checkpoint['epoch']} resume={args.resume}"
             if not args.eval and "optimizer" in checkpoint:
                 optimizer.load_state_dict(checkpoint["optimizer"])
                 lr_scheduler.load_state_dict(checkpoint["lr_scheduler"])
@@ -165,7 +167,7 @@ def main(args: argparse.Namespace) -> None:
         print(f"Accuracy on {len(loader.dataset)} images: {test_stats['acc1']:.1f}%")
         if utils.is_main_process():
             with (output_dir / "log.txt").open("a") as log:
-                log.write(f"# epoch={args.start_epoch} resume={args.resume}\n")
+                log.write(f"{evaluated}\n")
                 log.write(json.dumps({f"test_{key}": value for key, value in test_stats.items()}) + "\n")
         return
 
@@ -225,7 +227,7 @@ def main(args: argparse.Namespace) -> None:
         if utils.is_main_process():
             with (output_dir / "log.txt").open("a") as log:
                 log.write(json.dumps({f"test_{key}": value for key, value in test_stats.items()}) + "\n")
-    print(f"Training time {time.time() - start_time:.0f} s")
+    print(f"Training time {utils.clock(time.time() - start_time)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Averages for the log, the processes of a distributed run, and the config file."""
 
 import argparse
+import datetime
 import os
 import time
 from collections import deque
@@ -70,15 +71,22 @@ class MetricLogger:
             average.synchronize_between_processes()
 
     def log_every(self, iterable: Iterable[Item], print_freq: int, header: str = "") -> Iterator[Item]:
-        """Yield the items, printing the averages after each `print_freq` of them."""
-        start = time.time()
+        """Yield the items, printing the averages after each `print_freq` of them, and the time at the end."""
+        start, length = time.time(), len(iterable)  # type: ignore[arg-type]
         for number, item in enumerate(iterable, start=1):
             yield item
             if number % print_freq == 0:
-                print(f"{header} [{number}]  {self}  time {time.time() - start:.1f} s")
+                print(f"{header} [{number}/{length}]  {self}  time {time.time() - start:.1f} s")
+        seconds = time.time() - start
+        print(f"{header} Total time: {clock(seconds)} ({seconds / max(length, 1):.4f} s / it)")
 
     def __str__(self) -> str:
         return self.delimiter.join(f"{name}: {meter}" for name, meter in self.meters.items())
+
+
+def clock(seconds: float) -> str:
+    """Return a time in whole seconds as H:MM:SS."""
+    return str(datetime.timedelta(seconds=int(seconds)))
 
 
 def get_world_size() -> int:

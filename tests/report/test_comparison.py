@@ -1,0 +1,128 @@
+"""The numbers of a comparison against numpy, and its edge cases."""
+
+import numpy as np
+import pytest
+from report_lines import log_line
+
+from vlltr_plugin.report.comparison import compare, curve, empty_groups, summary_of
+from vlltr_plugin.report.costs import COSTS, costs_of, overhead
+from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.report.metrics import METRICS, OVERALL
+from vlltr_plugin.report.reference import load_reference
+from vlltr_plugin.report.runs import load, load_all
+
+BY_NAME = {metric.name: metric for metric in METRICS}
+FEW = BY_NAME["few"]
+
+
+def test_mean_sd_and_standard_error_over_seeds_equal_numpys(write_run):
+    ours, theirs = [50.0, 53.0, 55.5], [40.0, 41.0]
+    for name, values in (("a", theirs), ("b", ours)):
+        for number, value in enumerate(values):
+            write_run(f"{name}{number}", [log_line(0), log_line(None, low=value)])
+    folder = write_run("x").parent
+    runs = load_all([f"base={folder}/a0,{folder}/a1", f"dv={folder}/b0,{folder}/b1,{folder}/b2"])
+    comparison = compare(runs)
+    summary = summary_of(runs[1], "test", FEW)
+    assert (summary.mean, summary.sd, summary.n) == pytest.approx((np.mean(ours), np.std(ours, ddof=1), 3))
+    difference = comparison.difference(runs[1], "test", FEW)
+    assert difference.value == pytest.approx(np.mean(ours) - np.mean(theirs))
+    assert difference.se == pytest.approx(np.sqrt(np.var(ours, ddof=1) / 3 + np.var(theirs, ddof=1) / 2))
+    assert comparison.difference(runs[0], "test", FEW) is None
+
+
+def test_one_seed_has_no_scatter(write_run):
+    runs = [load(str(write_run(name))) for name in "ab"]
+    assert summary_of(runs[0], "last", OVERALL).sd is None
+    assert compare(runs).difference(runs[1], "last", OVERALL).se is None
+
+
+def test_best_epoch_is_the_first_of_the_highest_overall_accuracy(write_run):
+    lines = [log_line(epoch, acc1=value, low=epoch) for epoch, value in enumerate([1.0, 7.0, 7.0, 3.0])]
+    run = load(str(write_run("a", lines)))
+    assert (run.seeds[0].best_epoch, run.seeds[0].last_epoch) == (1, 3)
+    assert [summary_of(run, stage, FEW).mean for stage in ("best", "last")] == [1.0, 3.0]
+    assert summary_of(run, "test", FEW) is None
+
+
+def test_the_sign_is_run_minus_baseline(write_run):
+    runs = [load(str(write_run(name, [log_line(None, acc1=value)]))) for name, value in (("a", 60.0), ("b", 58.0))]
+    assert compare(runs).difference(runs[1], "test", OVERALL).value == -2.0
+
+
+def test_a_curve_averages_the_seeds_that_have_the_epoch(write_run):
+    folder = write_run("a", [log_line(0, acc1=1.0), log_line(1, acc1=2.0)]).parent
+    write_run("b", [log_line(0, acc1=3.0)])
+    values = curve(load(f"m={folder}/a,{folder}/b"), OVERALL)
+    assert {epoch: (value.mean, value.n) for epoch, value in values.items()} == {0: (2.0, 2), 1: (2.0, 1)}
+
+
+def test_a_group_is_empty_only_where_every_line_of_every_run_is_zero(write_run):
+    zeros = {"5-shot": 0.0, "10-shot": 0.0}
+    one = load(str(write_run("a", [log_line(0, **zeros), log_line(None, **zeros)])))
+    other = load(str(write_run("b", [log_line(0, **zeros), log_line(None, **{"5-shot": 0.0, "10-shot": 0.5})])))
+    assert [metric.name for metric in empty_groups([one])] == ["10-shot", "5-shot"]
+    assert [metric.name for metric in empty_groups([one, other])] == ["5-shot"]
+
+
+def test_runs_that_have_learnt_nothing_have_no_empty_groups(write_run):
+    zeros = dict.fromkeys(("many", "median", "low", "5-shot", "10-shot"), 0.0)
+    assert empty_groups([load(str(write_run("a", [log_line(0, **zeros)])))]) == []
+
+
+def test_a_single_run_is_compared_with_the_published_baseline(write_run):
+    run = load(str(write_run("a", [log_line(0), log_line(None, acc1=71.0, low=50.0)])))
+    comparison = compare([run], load_reference("imagenet_lt/r50"))
+    assert comparison.difference(run, "test", OVERALL).value == pytest.approx(71.0 - 69.9)
+    assert comparison.difference(run, "test", FEW).value == pytest.approx(50.0 - 47.8)
+    assert comparison.difference(run, "test", BY_NAME["5-shot"]) is None
+    assert comparison.difference(run, "last", OVERALL) is None
+
+
+def test_a_single_run_without_a_reference_is_refused(write_run):
+    with pytest.raises(ReportError, match="name a second run or a reference"):
+        compare([load(str(write_run("a")))])
+
+
+def stdout(*seconds):
+    lines = [f"Epoch: [{epoch}] Total time: 0:00:{value:02d} (1.0 s / it)" for epoch, value in enumerate(seconds)]
+    return "\n".join(["Namespace(epochs=2)", *lines, "Training time 0:01:00\n"])
+
+
+def test_times_and_overhead(write_run):
+    args = {"epochs": 2}
+    re_weighted = [{**log_line(epoch), "train_reweight_seconds": 0.5 + epoch} for epoch in (0, 1)]
+    base = load(str(write_run("base", None, args, stdout(10, 20))))
+    run = load(str(write_run("dv", re_weighted, args, stdout(12, 24))))
+    costs = costs_of(run.seeds[0])
+    assert (costs.training, costs.passes, costs.per_epoch, costs.reweight_per_epoch) == (60, 36, 18, 1.0)
+    percent = [overhead(run, base, cost) for cost in COSTS]
+    assert percent == pytest.approx([0.0, 20.0, 20.0, 100 * 1.0 / 18])
+    assert overhead(base, base, COSTS[0]) is None
+
+
+def test_the_sum_of_passes_needs_them_all(write_run):
+    run = load(str(write_run("a", None, {}, stdout(10))))
+    assert (costs_of(run.seeds[0]).passes, costs_of(run.seeds[0]).per_epoch) == (None, 10)
+
+
+def test_runs_of_one_name_are_told_apart(write_run):
+    folder = write_run("one/dv").parent.parent
+    write_run("two/dv")
+    assert [run.name for run in load_all([f"{folder}/one/dv", f"{folder}/two/dv/log.txt"])] == ["dv", "dv (2)"]
+
+
+@pytest.mark.parametrize("text", ["=a", "name=", "name=,"])
+def test_a_name_without_folders_is_refused(text):
+    with pytest.raises(ReportError, match="name=folder1,folder2"):
+        load(text)
+
+
+def test_a_folder_given_twice_is_no_second_seed(write_run):
+    folder = write_run("a")
+    with pytest.raises(ReportError, match="given twice"):
+        load(f"m={folder},{folder}/log.txt")
+
+
+def test_a_folder_may_have_an_equals_sign_in_its_name(write_run):
+    assert load(str(write_run("lr=0.1"))).name == "lr=0.1"

@@ -1,0 +1,18 @@
+"""Made-up lines of a host's log, and settings, for the tests of the reports."""
+
+from typing import Any
+
+KEYS = (
+    *("loss", "loss0", "loss1", "acc0_1", "acc0_5", "acc1_1", "acc1_5", "acc1", "acc5"),
+    *("many", "median", "low", "10-shot", "5-shot"),
+)
+SETTINGS = {"data_set": "IMNET_LT", "model": "LGR_r50", "epochs": 2, "batch_size": 128, "lr": 1e-3, "nb_classes": 1000}
+
+
+def log_line(epoch: int | None, start: float = 10.0, **values: float) -> dict[str, Any]:
+    """A line of a log with every key of the host's; all numbers differ."""
+    base = start + (epoch or 0) * 0.125
+    line: dict[str, Any] = {f"test_{key}": base + number for number, key in enumerate(KEYS)}
+    if epoch is not None:
+        line = {"train_loss": base / 7, "train_lr": 1e-3, **line, "epoch": epoch, "n_parameters": 123}
+    return {**line, **{f"test_{key}": value for key, value in values.items()}}

@@ -1,0 +1,80 @@
+"""`vlltr-plugin compare`: load, compare, write, print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from vlltr_plugin.report.compare_files import write_report
+from vlltr_plugin.report.compare_sheets import sheets_of
+from vlltr_plugin.report.compare_text import notes_of
+from vlltr_plugin.report.comparison import Comparison, compare
+from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.report.reference import load_reference
+from vlltr_plugin.report.runs import load_all
+
+WIDE = 400  # columns where the output is no terminal: tables in files and pipes need no folding
+
+
+def run_compare(
+    runs: Sequence[str], reference: str | None = None, out: Path | None = None, console: Console | None = None
+) -> Comparison:
+    """Compare runs with the first one, write a report if told to, and print the tables.
+
+    Args:
+        runs: folders, logs, or `name=folder1,folder2,...`.
+        reference: name of published results to set beside them.
+        out: folder for the report.
+        console: where to print.
+
+    Returns:
+        What was compared.
+
+    Raises:
+        ReportError: something given cannot be used; nothing was written.
+        OSError: a file cannot be read or written.
+    """
+    try:
+        published = None if reference is None else load_reference(reference)
+    except ValueError as error:
+        raise ReportError(str(error)) from error
+    comparison = compare(load_all(runs), published)
+    paths = [] if out is None else write_report(comparison, out)  # first: who reads the tables may stop reading
+    console = console or plain_console()
+    print_comparison(comparison, console)
+    if paths:
+        print_files(paths, console)
+    return comparison
+
+
+def plain_console() -> Console:
+    """The terminal, or wide lines where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Print tables, verdict, notes and warnings."""
+    for sheet in sheets_of(comparison):
+        console.print(sheet.rich())
+    style = {True: "green", False: "bold red", None: "yellow"}[comparison.verdict.comparable]
+    console.print(f"[{style}]{escape(str(comparison.verdict))}[/]", soft_wrap=True, highlight=False)
+    for note in notes_of(comparison):
+        console.print(escape(note), soft_wrap=True, highlight=False)
+    for warning in comparison.warnings:
+        console.print(f"[yellow]warning: {escape(warning)}[/]", soft_wrap=True, highlight=False)
+
+
+def print_files(paths: Sequence[Path], console: Console) -> None:
+    """Say where the report is, and what is missing for pictures."""
+    from vlltr_plugin.report.pictures import MissingExtraError, require_matplotlib
+
+    for path in paths:
+        console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)
+    try:
+        require_matplotlib()
+    except MissingExtraError as error:
+        console.print(f"[yellow]No pictures: {escape(str(error))}[/]", soft_wrap=True, highlight=False)

@@ -1,0 +1,177 @@
+"""A comparison as files: report.md, report.json (unrounded), report.csv (a row for each line of a log) and pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vlltr_plugin import __version__
+from vlltr_plugin.report.compare_sheets import sheets_of
+from vlltr_plugin.report.compare_text import notes_of
+from vlltr_plugin.report.comparison import STAGES, Comparison, empty_groups, summary_of
+from vlltr_plugin.report.costs import COSTS, REWEIGHT_KEY, cost_summary, costs_of, overhead
+from vlltr_plugin.report.logs import Line
+from vlltr_plugin.report.metrics import METRICS, Metric
+from vlltr_plugin.report.runs import Run, Seed
+from vlltr_plugin.report.settings import method_of
+from vlltr_plugin.whole_files import write_whole
+
+CAPTIONS = {
+    "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline.",
+    "accuracy.png": "Accuracy over the epochs, on the validation split; markers are the best epochs.",
+    "time.png": "Seconds of the training pass of each epoch.",
+}
+
+
+def write_report(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write all files of a report; each appears whole or not at all, and report.md last.
+
+    Args:
+        comparison: the numbers.
+        folder: where to; is made if it is missing. Files of an earlier report are replaced.
+
+    Returns:
+        The files. Without matplotlib there are no pictures among them, and report.md says so.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    from vlltr_plugin.report.compare_pictures import draw_comparison
+    from vlltr_plugin.report.pictures import MissingExtraError
+
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = ""
+    try:
+        pictures = draw_comparison(comparison, folder)
+    except MissingExtraError as error:
+        pictures, missing = [], str(error)
+    texts = {
+        "report.json": json_text(comparison),
+        "report.csv": csv_text(comparison),
+        "report.md": markdown_text(comparison, [path.name for path in pictures], missing),
+    }
+    for name, text in texts.items():
+        write_whole(folder / name, text.encode("utf-8"))
+    return [*pictures, *(folder / name for name in texts)]
+
+
+def markdown_text(comparison: Comparison, pictures: Sequence[str], missing: str = "") -> str:
+    """The report for people.
+
+    Args:
+        comparison: the numbers.
+        pictures: names of the PNG files beside the report.
+        missing: why there are no pictures.
+    """
+    names = " and ".join([", ".join(run.name for run in comparison.runs[1:]), comparison.baseline_name])
+    if comparison.baseline is None:
+        names = f"{comparison.runs[0].name} and {comparison.baseline_name}"
+    parts = [f"# Comparison of {names}", "", f"**{comparison.verdict}**", ""]
+    parts += [sheet.markdown() for sheet in sheets_of(comparison)]
+    for name in pictures:
+        parts += [f"![{CAPTIONS[name]}]({name})", "", CAPTIONS[name], ""]
+    parts += [f"No pictures: {missing}", ""] if missing else []
+    parts += ["## Notes", "", *(f"- {note}" for note in notes_of(comparison)), ""]
+    if comparison.warnings:
+        parts += ["## Warnings", "", *(f"- {warning}" for warning in comparison.warnings), ""]
+    return "\n".join(parts)
+
+
+def json_text(comparison: Comparison) -> str:
+    """The report for programs: every number as it is in the logs; not-a-number and infinity as null."""
+    reference = comparison.reference
+    content = {
+        "vlltr_plugin": __version__,
+        "baseline": comparison.baseline_name,
+        "comparable": comparison.verdict.comparable,
+        "verdict": str(comparison.verdict),
+        "differing_settings": {setting.name: list(setting.values) for setting in comparison.verdict.differing},
+        "always_zero": [metric.name for metric in empty_groups(comparison.runs)],
+        "runs": [_run(comparison, run) for run in comparison.runs],
+        "reference": None if reference is None else asdict(reference),
+        "notes": notes_of(comparison),
+        "warnings": list(comparison.warnings),
+    }
+    return json.dumps(_finite(content), indent=1, allow_nan=False) + "\n"
+
+
+def csv_text(comparison: Comparison) -> str:
+    """A row for each epoch (validation split) and each final test, unrounded; published results last."""
+    columns = [metric.name for metric in METRICS]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(
+        ["run", "path", "split", "epoch", "is_best", "is_last", *columns, "pass_seconds", "reweight_seconds"]
+    )
+    for run in comparison.runs:
+        for seed in run.seeds:
+            for epoch, line in seed.log.epochs.items():
+                marks = [int(epoch == seed.best_epoch), int(epoch == seed.last_epoch)]
+                seconds = seed.stdout.epoch_seconds.get(epoch, "") if seed.stdout else ""
+                times = [seconds, line.get(REWEIGHT_KEY, "")]
+                writer.writerow([run.name, seed.path, "validation", epoch, *marks, *_cells(line), *times])
+            if seed.log.test is not None:
+                writer.writerow([run.name, seed.path, comparison.split, "", "", "", *_cells(seed.log.test), "", ""])
+    for name, results in comparison.reference.results.items() if comparison.reference else ():
+        writer.writerow([name, "", "test", "", "", "", *(results.get(column, "") for column in columns), "", ""])
+    return buffer.getvalue()
+
+
+def _cells(line: Line) -> list[float | str]:
+    return [line.get(metric.key, "") for metric in METRICS]
+
+
+def _run(comparison: Comparison, run: Run) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "method": method_of(run),
+        "seeds": [_seed(seed) for seed in run.seeds],
+        **{stage: _stage(comparison, run, stage) for stage in STAGES},
+        "times": {
+            cost.name: {**asdict(summary), "percent": overhead(run, comparison.baseline, cost)}
+            for cost in COSTS
+            if (summary := cost_summary(run, cost)) is not None
+        },
+    }
+
+
+def _seed(seed: Seed) -> dict[str, Any]:
+    """A training run: the lines of its log by the host's own keys, and its times in seconds."""
+    return {
+        "path": str(seed.path),
+        "settings_from": None if seed.args_source is None else str(seed.args_source),
+        "best_epoch": seed.best_epoch,
+        "last_epoch": seed.last_epoch,
+        "epochs": list(seed.log.epochs.values()),
+        "test": seed.log.test,
+        "times": asdict(costs_of(seed)),
+        "pass_seconds": seed.stdout.epoch_seconds if seed.stdout else {},
+    }
+
+
+def _stage(comparison: Comparison, run: Run, stage: str) -> dict[str, Any]:
+    return {metric.name: value for metric in METRICS if (value := _number(comparison, run, stage, metric)) is not None}
+
+
+def _number(comparison: Comparison, run: Run, stage: str, metric: Metric) -> dict[str, Any] | None:
+    summary = summary_of(run, stage, metric)
+    if summary is None:
+        return None
+    difference = comparison.difference(run, stage, metric)
+    more = {} if difference is None else {"difference": difference.value, "difference_se": difference.se}
+    return {**asdict(summary), **more}
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity and no not-a-number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

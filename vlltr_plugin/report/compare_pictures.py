@@ -1,0 +1,208 @@
+"""The pictures of a comparison. A colour is always a group of classes; line styles and hatches tell runs apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlltr_plugin.report.compare_sheets import signed
+from vlltr_plugin.report.comparison import Comparison, Summary, curve, empty_groups, has_epochs, summarise, summary_of
+from vlltr_plugin.report.costs import epoch_seconds
+from vlltr_plugin.report.groups import COLOURS
+from vlltr_plugin.report.metrics import GROUP_METRICS, OVERALL
+from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
+from vlltr_plugin.report.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHOWN = (OVERALL, *GROUP_METRICS[:3])
+LINES: tuple[Any, ...] = ("--", "-", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v")
+HATCHES = ("", "///", "...", "xxx", "ooo")
+GREY = "#444444"
+BAR = 0.8  # of the room of a group that its bars take
+
+
+def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
+    """Draw what the logs allow into a folder.
+
+    Args:
+        comparison: the numbers.
+        folder: where the PNG files go.
+
+    Returns:
+        The files.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    makers: dict[str, Callable[[Comparison], Figure | None]] = {
+        "groups.png": draw_groups,
+        "accuracy.png": draw_accuracy,
+        "time.png": draw_times,
+    }
+    with styled():
+        figures = {name: make(comparison) for name, make in makers.items()}
+        return [save(figure, folder / name) for name, figure in figures.items() if figure is not None]
+
+
+def draw_accuracy(comparison: Comparison) -> Figure | None:
+    """Accuracy on the validation split over the epochs: a panel for overall and each group, a line for each run."""
+    if not any(map(has_epochs, comparison.runs)):
+        return None
+    figure = new_figure(8.0, 6.0)
+    panels = figure.subplots(2, 2, sharex=True).flat
+    for axes, metric in zip(panels, SHOWN, strict=True):
+        axes.set_title(metric.title, color=COLOURS[metric.name], fontweight="bold")
+        for number, run in enumerate(comparison.runs):
+            _line(axes, curve(run, metric), number, COLOURS[metric.name], _best_epochs(run))
+        if metric in empty_groups(comparison.runs):
+            axes.text(0.5, 0.5, "no test images", transform=axes.transAxes, ha="center", va="center", color=GREY)
+        _whole_epochs(axes)
+        light_grid(axes)
+    figure.supxlabel("epoch", fontsize=11)
+    figure.supylabel("top-1 accuracy, validation split (%)", fontsize=11)
+    _legend(figure, comparison, [has_epochs(run) for run in comparison.runs], marked=True)
+    return figure
+
+
+def draw_groups(comparison: Comparison) -> Figure | None:
+    """Bars of each group's accuracy, with the difference to the baseline above them."""
+    stage = "test" if all(summary_of(run, "test", OVERALL) for run in comparison.runs) else "last"
+    bars = _bars(comparison, stage)
+    if not bars:
+        return None
+    metrics = [metric for metric in (*SHOWN[1:], OVERALL) if metric not in empty_groups(comparison.runs)]
+    figure = new_figure(max(8.0, 0.5 * len(bars) * len(metrics) + 1.5), 4.6)
+    axes = figure.subplots()
+    width = BAR / len(bars)
+    for place, metric in enumerate(metrics):
+        for number, (_, values, labels) in enumerate(bars):
+            if metric.name in values:
+                x = place + (number + 0.5) * width - BAR / 2
+                _bar(axes, x, width, values[metric.name], labels[metric.name], COLOURS[metric.name], number)
+    axes.set_xticks(range(len(metrics)), [metric.title for metric in metrics])
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylim(0, max(value.mean + (value.sd or 0) for _, values, _ in bars for value in values.values()) * 1.1 + 1)
+    where = f"{comparison.split} split" if stage == "test" else "validation, last epoch"
+    axes.set_ylabel(f"top-1 accuracy, {where} (%)")
+    light_grid(axes)
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(facecolor=_face(GREY, number), edgecolor=GREY, hatch=_hatch(number), label=name)
+        for number, (name, _, _) in enumerate(bars)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=_columns(handles))
+    return figure
+
+
+def draw_times(comparison: Comparison) -> Figure | None:
+    """Seconds of the training pass of each epoch, if the logs tell."""
+    times = [epoch_seconds(run) for run in comparison.runs]
+    if not any(times):
+        return None
+    figure = new_figure(8.0, 3.6)
+    axes = figure.subplots()
+    for number, seconds in enumerate(times):
+        _line(axes, seconds, number, GREY if number else "black", set())
+    axes.set_ylim(0, 1.08 * max(value.mean + (value.sd or 0) for seconds in times for value in seconds.values()))
+    _whole_epochs(axes)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("training pass (seconds)")
+    light_grid(axes)
+    _legend(figure, comparison, [bool(seconds) for seconds in times], marked=False)
+    return figure
+
+
+def _line(axes: Axes, values: Mapping[int, Summary], number: int, colour: str, marked: set[int]) -> None:
+    """One run's line; a band of one standard deviation with several seeds, markers at its best epochs."""
+    if not values:
+        return
+    epochs = list(values)
+    means = [value.mean for value in values.values()]
+    few = "." if len(epochs) == 1 else ""
+    axes.plot(epochs, means, color=colour, linestyle=LINES[number % len(LINES)], marker=few)
+    sds = [value.sd or 0.0 for value in values.values()]
+    if any(sds):
+        low, high = ([m + sign * sd for m, sd in zip(means, sds, strict=True)] for sign in (-1, 1))
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+    for epoch in marked & set(values):
+        axes.plot(epoch, values[epoch].mean, color=colour, marker=MARKERS[number % len(MARKERS)], markersize=7)
+
+
+def _whole_epochs(axes: Axes) -> None:
+    """No ticks between two epochs."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _best_epochs(run: Run) -> set[int]:
+    """The best epoch; of several seeds none, since each has its own."""
+    best = run.seeds[0].best_epoch
+    return set() if best is None or len(run.seeds) > 1 else {best}
+
+
+def _legend(figure: Figure, comparison: Comparison, drawn: list[bool], marked: bool) -> None:
+    """The runs that were drawn by line style, in grey, since colours are groups."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=GREY,
+            linestyle=LINES[number % len(LINES)],
+            marker=MARKERS[number % len(MARKERS)] if marked and len(run.seeds) == 1 else "",
+            label=run.name,
+        )
+        for number, run in enumerate(comparison.runs)
+        if drawn[number]
+    ]
+    title = "marker: best epoch" if marked and any(handle.get_marker() for handle in handles) else None
+    figure.legend(handles=handles, loc="outside upper center", ncols=_columns(handles), title=title)
+
+
+def _columns(handles: Sequence[object]) -> int:
+    """Columns of a legend: one row up to three entries, else two rows."""
+    return len(handles) if len(handles) <= 3 else (len(handles) + 1) // 2
+
+
+def _bars(comparison: Comparison, stage: str) -> list[tuple[str, dict[str, Summary], dict[str, str]]]:
+    """For each run and published result: its name, values by metric, and labels (differences, or values)."""
+    bars = []
+    for run in comparison.runs:
+        values = {m.name: summary for m in SHOWN if (summary := summary_of(run, stage, m))}
+        differences = {m.name: comparison.difference(run, stage, m) for m in SHOWN}
+        labels = {
+            name: f"{value.mean:.1f}" if (more := differences[name]) is None else signed(more.value, 1)
+            for name, value in values.items()
+        }
+        bars.append((run.name, values, labels))
+    if comparison.reference is not None and stage == "test":
+        for name, published in comparison.reference.results.items():
+            values = {m.name: summary for m in SHOWN if (summary := summarise([published[m.name]]))}
+            bars.append((name, values, {key: f"{value.mean:.1f}" for key, value in values.items()}))
+    return [bar for bar in bars if bar[1]]
+
+
+def _bar(axes: Axes, x: float, width: float, value: Summary, label: str, colour: str, number: int) -> None:
+    face, hatch = _face(colour, number), _hatch(number)
+    axes.bar(x, value.mean, 0.92 * width, edgecolor=colour, facecolor=face, hatch=hatch, linewidth=1.2)
+    top = value.mean + (value.sd or 0.0)
+    if value.sd is not None:
+        axes.errorbar(x, value.mean, value.sd, color=GREY, capsize=3, linewidth=1.2)
+    axes.annotate(label, (x, top), xytext=(0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=9.5)
+
+
+def _face(colour: str, number: int) -> str:
+    """The first bar is hollow, the second full, further ones hatched on white."""
+    return colour if number == 1 else "white"
+
+
+def _hatch(number: int) -> str:
+    return "" if number <= 1 else HATCHES[1 + (number - 2) % (len(HATCHES) - 1)]

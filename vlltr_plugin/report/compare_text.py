@@ -1,0 +1,48 @@
+"""The words around a comparison's tables."""
+
+from __future__ import annotations
+
+from vlltr_plugin.report.comparison import Comparison, empty_groups
+from vlltr_plugin.report.costs import COSTS, NO_TIMES, SOURCES, cost_summary
+from vlltr_plugin.report.metrics import EMPTY_GROUPS, EPOCHS_FROM_0, TRAINING_LOSS, TWO_PREDICTIONS
+from vlltr_plugin.report.runs import Seed
+
+
+def notes_of(comparison: Comparison) -> list[str]:
+    """What a reader has to know, one sentence or two each."""
+    timed = any(cost_summary(run, cost) for run in comparison.runs for cost in COSTS[:-1])
+    notes = [
+        f"Differences are to {comparison.baseline_name}, in percentage points for accuracies.",
+        TWO_PREDICTIONS,
+        EPOCHS_FROM_0,
+        TRAINING_LOSS,
+        SOURCES if timed else NO_TIMES,
+    ]
+    if any(len(run.seeds) > 1 for run in comparison.runs):
+        notes.append(
+            "With several seeds: mean ± standard deviation; a difference has the standard error of the scatter between "
+            "seeds, where both sides have two or more."
+        )
+    empty = empty_groups(comparison.runs)
+    if empty:
+        notes.append(EMPTY_GROUPS.format(groups=", ".join(metric.title for metric in empty)))
+    notes += [_evaluated(seed) for run in comparison.runs for seed in run.seeds if seed.evaluated]
+    for run in comparison.runs:
+        tested = sum(seed.log.test is not None for seed in run.seeds)
+        if 0 < tested < len(run.seeds):
+            notes.append(f"Only {tested} of {len(run.seeds)} seeds of {run.name} have a final test.")
+    if comparison.reference is not None:
+        notes.append(
+            f"Published, {comparison.reference.name} (class volume with its difference to VL-LTR): "
+            f"{comparison.reference.source}"
+        )
+    return notes
+
+
+def _evaluated(seed: Seed) -> str:
+    assert seed.evaluated is not None
+    of_epoch = "" if seed.evaluated.epoch is None else f" of epoch {seed.evaluated.epoch}"
+    return (
+        f"{seed.path} is an evaluation{of_epoch} on {seed.evaluated.images} images of {seed.evaluated.split}; "
+        "mean over classes, harmonic mean and calibration error are of the overall prediction."
+    )

@@ -1,0 +1,84 @@
+"""An `evaluation.json` of `vlltr-plugin evaluate` as a run that `compare` can show; evaluation.py has its keys."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.report.evaluation import FORMAT, overall_rule
+from vlltr_plugin.report.logs import Line, Log
+
+NAME = "evaluation.json"
+EXTRA = ("macro_top1", "harmonic_top1", "ece")
+"""What an evaluation says of the overall rule beyond the host's log."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation was made on.
+
+    Attributes:
+        split: `"val"` or `"test"`.
+        images: number of images.
+        limited: whether these are only part of the split.
+        labels: digest of the labels, equal for equal images.
+        epoch: of the checkpoint; None if unknown.
+        checkpoint: name of its file.
+    """
+
+    split: str
+    images: int
+    limited: bool
+    labels: str
+    epoch: int | None
+    checkpoint: str
+
+
+def read_evaluation(path: Path) -> tuple[Log, Evaluated, dict[str, Any]]:
+    """Read an evaluation.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        Its numbers as the test line of a log without epochs, what it was made on, and the host's arguments it tells.
+
+    Raises:
+        ReportError: it is no evaluation of ours.
+        OSError: it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{path}: expected an evaluation of `vlltr-plugin evaluate`, but it is not JSON") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise ReportError(f"{path}: expected the format {FORMAT!r}, but got {found!r}: evaluate again")
+    try:
+        evaluated = Evaluated(
+            split=content["split"],
+            images=int(content["images"]),
+            limited=content["images"] != content["split_images"],
+            labels=content["labels_sha256"],
+            epoch=content["checkpoint"]["epoch"],
+            checkpoint=Path(content["checkpoint"]["file"]).name,
+        )
+        args = {"model": content["settings"]["model"], "nb_classes": content["classes"]}
+        return Log(path, {}, _line(content), ()), evaluated, args | _data_set(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ReportError(f"{path}: expected the keys of {FORMAT!r}, but {error} is missing or odd") from error
+
+
+def _line(content: dict[str, Any]) -> Line:
+    """The numbers by the keys of the host's log, and ours with `eval_` before them; groups without images are out."""
+    host = {f"test_{key}": value for key, value in content["host_log"].items()}
+    overall = content["rules"][overall_rule(content["rules"])]
+    ours = {f"eval_{key}": overall[key] for key in EXTRA}
+    return {key: float(value) for key, value in (host | ours).items() if value is not None}
+
+
+def _data_set(content: dict[str, Any]) -> dict[str, str]:
+    return {"data_set": content["data_set"]} if content["data_set"] else {}

@@ -1,0 +1,144 @@
+"""What the user names as a run: a folder or log, or several seeds of one method, with all that is known about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlltr_plugin.report.checkpoint_args import read_checkpoint_args
+from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.report.evaluation_runs import NAME as EVALUATION
+from vlltr_plugin.report.evaluation_runs import Evaluated, read_evaluation
+from vlltr_plugin.report.logs import Line, Log, read_log
+from vlltr_plugin.report.stdout_log import StdoutLog, find_stdout_log
+
+LOG = "log.txt"
+CHECKPOINT = "checkpoint.pth"
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One training run.
+
+    Attributes:
+        path: as the user gave it.
+        log: its results.
+        args: the host's arguments, by name; empty if unknown.
+        args_source: the file that all of them come from; None if they are not all known.
+        stdout: what the run printed, if that was kept.
+        warnings: what was left out or could not be read.
+        evaluated: where the results come from `vlltr-plugin evaluate`: what it was made on.
+    """
+
+    path: Path
+    log: Log
+    args: dict[str, Any]
+    args_source: Path | None
+    stdout: StdoutLog | None
+    warnings: tuple[str, ...]
+    evaluated: Evaluated | None = None
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The first epoch of the best overall top-1 accuracy on the validation split."""
+        scored = [epoch for epoch, line in self.log.epochs.items() if "test_acc1" in line]
+        return max(scored, key=lambda epoch: self.log.epochs[epoch]["test_acc1"], default=None)
+
+    @property
+    def last_epoch(self) -> int | None:
+        """The last epoch in the log."""
+        return max(self.log.epochs, default=None)
+
+    def line(self, stage: str) -> Line | None:
+        """The line of the `"best"` or `"last"` epoch, or of the final `"test"`; None if there is none."""
+        if stage == "test":
+            return self.log.test
+        epoch = self.best_epoch if stage == "best" else self.last_epoch
+        return None if epoch is None else self.log.epochs[epoch]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method: a name and its seeds."""
+
+    name: str
+    seeds: tuple[Seed, ...]
+
+
+def load(text: str) -> Run:
+    """Load what a command-line argument names.
+
+    Args:
+        text: a folder, a log or an evaluation, or `name=folder1,folder2,...` for the seeds of one method.
+
+    Returns:
+        The run, named after its folder unless a name is given.
+
+    Raises:
+        ReportError: something in it is missing or cannot be used.
+        OSError: a file cannot be read.
+    """
+    if Path(text).exists() or "=" not in text:
+        path = Path(text)
+        seed = load_seed(path)
+        return Run(_name(seed) or str(path), (seed,))
+    name, _, rest = text.partition("=")
+    paths = [Path(part) for part in rest.split(",") if part]
+    if not name or not paths:
+        raise ReportError(f"{text}: expected name=folder1,folder2,... for the seeds of a method")
+    seeds = tuple(load_seed(path) for path in paths)
+    if len({seed.log.path.resolve() for seed in seeds}) < len(seeds):
+        raise ReportError(f"{text}: expected different folders, but one is given twice")
+    return Run(name, seeds)
+
+
+def load_all(texts: Sequence[str]) -> list[Run]:
+    """Load several runs and make their names different."""
+    runs: list[Run] = []
+    for text in texts:
+        run = load(text)
+        same = sum(other.name.split(" (")[0] == run.name for other in runs)
+        runs.append(run if not same else Run(f"{run.name} ({same + 1})", run.seeds))
+    return runs
+
+
+def load_seed(path: Path) -> Seed:
+    """Load one training run, from its folder or its log, with what lies beside the log; or an evaluation."""
+    candidates = [path / LOG, path / EVALUATION] if path.is_dir() else [path]
+    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if found is None:
+        what = f"no {LOG} in this folder" if path.is_dir() else "no such file or folder"
+        raise ReportError(f"{path}: expected a run's folder or its {LOG}, but there is {what}")
+    return _load_evaluation(path, found) if found.suffix == ".json" else _load_log(path, found)
+
+
+def _load_log(path: Path, log_path: Path) -> Seed:
+    log = read_log(log_path)
+    stdout = find_stdout_log(log_path.parent)
+    args, source, warnings = _checkpoint_args(log_path.with_name(CHECKPOINT))
+    if args is None and stdout is not None and stdout.args:
+        args, source = stdout.args, stdout.path
+    return Seed(path, log, args or {}, source if args else None, stdout, (*log.warnings, *warnings))
+
+
+def _load_evaluation(path: Path, file: Path) -> Seed:
+    """An evaluation; its checkpoint, if it still lies beside the evaluation's folder, tells the settings."""
+    log, evaluated, told = read_evaluation(file)
+    args, source, warnings = _checkpoint_args(file.resolve().parent.parent / evaluated.checkpoint)
+    return Seed(path, log, told | (args or {}), source if args else None, None, tuple(warnings), evaluated)
+
+
+def _checkpoint_args(path: Path) -> tuple[dict[str, Any] | None, Path, list[str]]:
+    """The arguments in a checkpoint, if there is one; its path; a warning where it is damaged."""
+    try:
+        return read_checkpoint_args(path) if path.is_file() else None, path, []
+    except ValueError as error:
+        return None, path, [str(error)]
+
+
+def _name(seed: Seed) -> str:
+    """The run's folder; `evaluate` writes into a folder of its own inside it."""
+    folder = seed.log.path.resolve().parent
+    return folder.parent.name if seed.evaluated and folder.name == "evaluation" else folder.name

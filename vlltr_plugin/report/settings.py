@@ -1,0 +1,197 @@
+"""Whether runs may be compared: what differs between their settings, and what forbids to set them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.report.reference import Reference
+from vlltr_plugin.report.runs import Run, Seed
+
+METHOD = "reweight"
+"""The argument that the comparison is about."""
+
+IRRELEVANT = frozenset(
+    (
+        *("config", "output_dir", "resume", "start_epoch", "data_path", "seed", "device", "num_workers", "pin_mem"),
+        *("eval", "test", "test_p", "select", "debug", "dist_eval", "distributed"),
+        *("gpu", "rank", "local_rank", "port", "dist_url", "dist_backend"),
+    )
+)
+"""Arguments that say where or how often a run was made; `seed` may differ, and data sets are told apart first."""
+
+FIRST = ("data_set", "nb_classes", "model", "epochs", "batch_size", "world_size", "lr", "weight_sample")
+"""Settings listed before the others, which follow by name."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that differs.
+
+    Attributes:
+        name: the host's argument, or words.
+        values: as text, for each run and then for the reference if there is one; "?" where unknown.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be said about comparability.
+
+    Attributes:
+        differing: settings that differ.
+        unknown: names of runs whose settings are not known.
+        checked: number of settings that were compared.
+    """
+
+    differing: tuple[Setting, ...]
+    unknown: tuple[str, ...]
+    checked: int
+
+    @property
+    def comparable(self) -> bool | None:
+        """False where something differs, None where that cannot be told."""
+        return False if self.differing else None if self.unknown else True
+
+    def __str__(self) -> str:
+        if self.differing:
+            names = ", ".join(setting.name for setting in self.differing)
+            return f"NOT comparable as they stand: {names} differ (see the table of settings)."
+        if self.unknown:
+            return (
+                f"Cannot tell whether these are comparable: the settings of {', '.join(self.unknown)} are unknown "
+                "(no checkpoint.pth or train.log beside the log)."
+            )
+        return f"Comparable: the same in all {self.checked} settings that matter."
+
+
+def compare_settings(runs: Sequence[Run], reference: Reference | None = None) -> Verdict:
+    """List what differs.
+
+    Args:
+        runs: the runs.
+        reference: published results that stand beside them.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        ReportError: the data sets differ, or, with the settings unknown, the sizes of the models.
+    """
+    refuse_different_data(runs, reference)
+    names = {name for run in runs for seed in run.seeds for name in seed.args} - IRRELEVANT - {METHOD}
+    in_order = sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+    columns = {name: [_values(run, name) for run in runs] for name in in_order}
+    columns["last epoch in the log"] = [_last_epochs(run) for run in runs]
+    differing = []
+    for name, values in columns.items():
+        row = values if reference is None else [*values, _published(reference, name, set().union(*values))]
+        if len(set().union(*row)) > 1:
+            differing.append(Setting(name, tuple(" / ".join(sorted(value)) or "?" for value in row)))
+    unknown = tuple(run.name for run in runs if None in {seed.args_source for seed in run.seeds})
+    return Verdict(tuple(differing), unknown, len(names))
+
+
+def refuse_different_data(runs: Sequence[Run], reference: Reference | None = None) -> None:
+    """Raise `ReportError` where two runs, or a run and the reference, are not of one data set."""
+    seeds = [seed for run in runs for seed in run.seeds]
+    for seed in seeds[1:]:
+        _refuse_pair(seeds[0], seed)
+    for seed in seeds:
+        if reference is not None and seed.args.get("data_set", reference.data_set) != reference.data_set:
+            raise ReportError(
+                f"{seed.path} is of data set {seed.args['data_set']}, but the reference {reference.name} "
+                f"of {reference.data_set}: not comparable"
+            )
+
+
+def method_of(run: Run) -> str:
+    """The `reweight` setting in words: `"none"` for a baseline, `"?"` if unknown."""
+    if None in {seed.args_source for seed in run.seeds}:
+        lines = [line for seed in run.seeds for line in seed.log.epochs.values()]
+        return "?" if not any("train_reweight_seconds" in line for line in lines) else "re-weighted, settings unknown"
+    return " / ".join(sorted({_method(seed.args.get(METHOD)) for seed in run.seeds}))
+
+
+def _refuse_pair(one: Seed, other: Seed) -> None:
+    _refuse_other_images(one, other)
+    known = set(one.args) & set(other.args)
+    for key, words in (("data_set", "data set"), ("nb_classes", "a data set with this many classes:")):
+        if key in known and one.args[key] != other.args[key]:
+            raise ReportError(
+                f"{other.path} is of {words} {other.args[key]}, but {one.path} of {one.args[key]}: not comparable"
+            )
+    if "data_set" in known:
+        return
+    if "data_path" in known:
+        if _shown("data_path", one.args) != _shown("data_path", other.args):
+            raise ReportError(
+                f"{other.path} is of the data in {other.args['data_path']}, but {one.path} of those in "
+                f"{one.args['data_path']}: not comparable"
+            )
+        return
+    sizes, other_sizes = _sizes(one), _sizes(other)
+    if sizes and other_sizes and sizes.isdisjoint(other_sizes):
+        raise ReportError(
+            f"{other.path} trained {max(other_sizes):.0f} parameters, but {one.path} {max(sizes):.0f}: another data "
+            "set or model; a checkpoint.pth or train.log beside both logs is needed to tell which"
+        )
+
+
+def _refuse_other_images(one: Seed, other: Seed) -> None:
+    """Evaluations must be of the same images; beside a log's test only a whole test split may stand."""
+    mine, others = one.evaluated, other.evaluated
+    if mine and others and mine.labels != others.labels:
+        raise ReportError(
+            f"{other.path} was evaluated on {others.images} images of {others.split}, but {one.path} on other images "
+            f"({mine.images} of {mine.split}): not comparable"
+        )
+    for seed, beside in ((one, other), (other, one)):
+        if seed.evaluated and not beside.evaluated and (seed.evaluated.limited or seed.evaluated.split != "test"):
+            part = "part of " if seed.evaluated.limited else ""
+            raise ReportError(
+                f"{seed.path} was evaluated on {part}the split {seed.evaluated.split}, but {beside.path} is a log with "
+                "the whole test split: not comparable"
+            )
+
+
+def _sizes(seed: Seed) -> set[float]:
+    return {line["n_parameters"] for line in seed.log.epochs.values() if "n_parameters" in line}
+
+
+def _values(run: Run, name: str) -> set[str]:
+    return {_shown(name, seed.args) for seed in run.seeds if name in seed.args}
+
+
+def _shown(name: str, args: dict[str, Any]) -> str:
+    """A value as text; of a path only the last part, since the rest differs between machines."""
+    value = args[name]
+    if name.endswith("_path") and isinstance(value, str):
+        return value.rstrip("/").rpartition("/")[2]
+    return str(value)
+
+
+def _last_epochs(run: Run) -> set[str]:
+    return {str(seed.last_epoch) for seed in run.seeds if seed.last_epoch is not None}
+
+
+def _published(reference: Reference, name: str, values: set[str]) -> set[str]:
+    """The reference's value; where the host's model name holds its backbone, that name."""
+    if name not in reference.settings:
+        return set()
+    published = str(reference.settings[name])
+    if name == "model":
+        return {value for value in values if published in value} or {published}
+    return {published}
+
+
+def _method(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "none" if value is None else str(value)
+    others = ", ".join(f"{key}={value[key]!r}" for key in value if key != "type")
+    return str(value.get("type", "?")) + (f" ({others})" if others else "")

@@ -1,0 +1,79 @@
+"""JSON objects of one line of text, also where a killed run wrote half an object and the next one follows it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_DECODER = json.JSONDecoder()
+_WORDS = ("true", "false", "null", "NaN", "-Infinity", "Infinity")
+_BEGINNINGS = {word[:length] for word in _WORDS for length in range(len(word))} | {
+    ".",
+    "e",
+    "E",
+    "e-",
+    "E-",
+    "e+",
+    "E+",
+}
+"""What may be left over where a JSON object is cut inside a number or a word."""
+
+_NEXT_STARTS = (re.compile(r'\{"(?:train_|test_|val_|epoch")|#'), re.compile(r"[{#]"))
+"""Where the text after a cut may begin: first what the host writes, then any object or comment."""
+
+
+def whole_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
+    """Decode the JSON objects of a line, leaving out those that were cut short.
+
+    Args:
+        text: the line, without its end; a comment (`#`) may follow the objects.
+
+    Returns:
+        The whole objects in order, and whether something was cut.
+
+    Raises:
+        ValueError: part of the line is neither an object, nor the beginning of one, nor a comment.
+    """
+    found: list[dict[str, Any]] = []
+    cut = False
+    start = 0
+    while True:
+        while start < len(text) and text[start].isspace():
+            start += 1
+        if start == len(text) or text[start] == "#":
+            return found, cut
+        if text[start] != "{":
+            raise ValueError(f"expected a JSON object, but got {_excerpt(text[start:])}")
+        try:
+            value, start = _DECODER.raw_decode(text, start)
+            found.append(value)
+        except json.JSONDecodeError as error:
+            after = _end_of_cut(text, start)
+            if after is None:
+                raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from error
+            start, cut = after, True
+        except RecursionError as error:
+            raise ValueError("JSON nested too deeply") from error
+
+
+def _end_of_cut(text: str, start: int) -> int | None:
+    """Where the next object or comment begins after the cut one at `start`; None if that one is not just cut."""
+    for pattern in _NEXT_STARTS:
+        for match in pattern.finditer(text, start + 1):
+            if _is_cut(text[start : match.start()]):
+                return match.start()
+    return len(text) if _is_cut(text[start:]) else None
+
+
+def _is_cut(fragment: str) -> bool:
+    """Whether a fragment that starts with a brace is the beginning of a JSON object, but not a whole one."""
+    try:
+        _DECODER.raw_decode(fragment)
+    except json.JSONDecodeError as error:
+        return error.msg.startswith("Unterminated string") or fragment[error.pos :].strip() in _BEGINNINGS
+    return False
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
