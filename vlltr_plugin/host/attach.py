@@ -109,10 +109,10 @@ def _observe_clean(weightings: dict[str, Weighting], outputs: Any, labels: Tenso
 
 def _announce(settings: Settings, weightings: dict[str, Weighting]) -> None:
     primary = next(iter(weightings.values()))
-    options = ", ".join(f"{key}={value!r}" for key, value in settings.options.items())
+    options = "".join(f", {key}={value!r}" for key, value in settings.options.items())
     weights = primary.weights_for(primary.log_radius64)[primary.class_counts > 0]
     feed = f" from the {settings.branch} logits ({settings.source})" if primary.uses_logits else ""
     spread = f"with equal radii they would run from {weights.min():.3g} to {weights.max():.3g}"
     if not primary.uses_logits:
         spread = f"from {weights.min():.3g} to {weights.max():.3g}" if primary.has_radii else "all 1"
-    say(f"{settings.type}({options}){feed}: weights from epoch {primary.start_epoch} on, {spread}.")
+    say(f"{settings.type}{options}{feed}: weights from epoch {primary.start_epoch} on, {spread}.")
