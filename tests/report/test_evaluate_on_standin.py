@@ -1,0 +1,266 @@
+"""`vlltr-plugin evaluate` in the demo's stand-in checkout."""
+
+import csv
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vlltr_plugin.cli import main
+from vlltr_plugin.demo import BASELINE, CLASS_VOLUME, make_standin, run_main
+from vlltr_plugin.install import install
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("torchmetrics")
+pytest.importorskip("sklearn")
+
+pytestmark = pytest.mark.filterwarnings("ignore:Overwriting")  # a process of its own registers each model once
+
+FLOAT32 = 1e-6  # relative: the host's accuracies are float32 means
+ONE_BRANCH = "configs/digits/finetune/one_branch.py"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stand-in with the plug-in installed and two runs of two epochs, not to be written to."""
+    checkout = make_standin(tmp_path_factory.mktemp("evaluate") / "standin")
+    install(checkout)
+    (checkout / ONE_BRANCH).write_text('_base_ = ["./digits_baseline.py"]\ncfg = dict(two_branch=False)\n')
+    run_main(checkout, CLASS_VOLUME, "--epochs", "2")
+    run_main(checkout, ONE_BRANCH, "--epochs", "2")
+    return checkout
+
+
+@pytest.fixture
+def checkout(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "standin"))
+
+
+def call(checkout: Path, config: str, *more: str, run: str | None = None) -> int:
+    checkpoint = checkout / "checkpoints" / (run or Path(config).stem) / "checkpoint.pth"
+    return main(["evaluate", str(checkpoint), "--config", config, "--checkout", str(checkout), "--device=cpu", *more])
+
+
+def evaluation(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def log(checkout: Path, config: str) -> list[dict[str, Any]]:
+    text = (checkout / "checkpoints" / Path(config).stem / "log.txt").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if "__pycache__" not in path.parts and path.is_file()}
+
+
+@pytest.mark.parametrize("config", [CLASS_VOLUME, ONE_BRANCH])
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_numbers_equal_the_hosts_own_log(checkout: Path, config: str, split: str) -> None:
+    assert call(checkout, config, "--split", split) == 0
+    found = evaluation(checkout / "checkpoints" / Path(config).stem / "evaluation")
+    line = log(checkout, config)[-1 if split == "test" else -2]
+    assert ("epoch" in line) == (split == "val")
+    assert found["host_log"] == pytest.approx({key: line[f"test_{key}"] for key in found["host_log"]}, rel=FLOAT32)
+    losses = {"visual": "loss0", "image_text": "loss1", "single": "loss"}
+    for rule in found["rules"].keys() & losses.keys():
+        assert found["rules"][rule]["cross_entropy"] == pytest.approx(line[f"test_{losses[rule]}"], rel=1e-5)
+
+
+def test_writes_json_csv_and_pictures_beside_the_checkpoint_and_nothing_else(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(checkout)
+    assert call(checkout, CLASS_VOLUME) == 0
+    folder = checkout / "checkpoints/digits_dv/evaluation"
+    names = {"evaluation.json", "per_class.csv", "reliability.png", "confusion.png"}
+    assert files(checkout) - before == {folder / name for name in names}
+    assert all((folder / name).read_bytes().startswith(PNG) for name in names if name.endswith(".png"))
+    found = evaluation(folder)
+    checkpoint = folder.parent / "checkpoint.pth"
+    assert found["format"] == "vlltr-plugin evaluation 1"
+    assert found["checkpoint"]["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert found["checkpoint"]["epoch"] == 1
+    assert found["config"]["sha256"] == hashlib.sha256((checkout / CLASS_VOLUME).read_bytes()).hexdigest()
+    assert (found["split"], found["images"], found["split_images"], found["classes"]) == ("test", 360, 360, 10)
+    labels = np.load(checkout / "data/digits/test.npz")["labels"].astype("<i8")
+    assert found["labels_sha256"] == hashlib.sha256(labels.tobytes()).hexdigest()
+    assert found["settings"]["batch_size"] == 48
+    with (folder / "per_class.csv").open() as file:
+        accuracies = [float(row["top1_sum"]) for row in csv.DictReader(file)]
+    assert np.mean(accuracies) == pytest.approx(found["rules"]["sum"]["macro_top1"])
+    printed = capsys.readouterr().out
+    assert f"{found['rules']['mixture']['top1']:.2f}*" in printed
+    assert f"{found['rules']['sum']['groups']['upstream']['few']['micro']:.2f}*" in printed
+
+
+def test_options_reach_the_evaluation(checkout: Path, tmp_path: Path) -> None:
+    out = tmp_path / "elsewhere"
+    host_args = ("--host-args", "--data-path data/digits --epochs 7")
+    assert call(checkout, CLASS_VOLUME, "--limit", "9", "--batch-size", "4", "--out", str(out), *host_args) == 0
+    found = evaluation(out)
+    assert (found["images"], found["split_images"], found["limit"]) == (9, 360, 9)
+    assert found["settings"]["batch_size"] == 4
+    labels = np.load(checkout / "data/digits/test.npz")["labels"]
+    evenly = labels[[position * 360 // 9 for position in range(9)]].astype("<i8")
+    assert found["labels_sha256"] == hashlib.sha256(evenly.tobytes()).hexdigest()
+
+
+def test_python_is_as_before_afterwards(checkout: Path) -> None:
+    before = os.getcwd(), list(sys.path), {name for name in ("main", "utils", "models") if name in sys.modules}
+    assert call(checkout, CLASS_VOLUME, "--limit", "5") == 0
+    assert call(checkout, "no_such_config.py", run="digits_dv") == 2
+    after = os.getcwd(), list(sys.path), {name for name in ("main", "utils", "models") if name in sys.modules}
+    assert before == after
+
+
+def test_an_uninstalled_checkout_is_evaluated_too(checkout: Path) -> None:
+    from vlltr_plugin.install import uninstall
+
+    uninstall(checkout)
+    assert call(checkout, CLASS_VOLUME, "--limit", "5") == 0
+
+
+def test_the_model_is_in_eval_mode(checkout: Path) -> None:
+    with (checkout / "models/finetune.py").open("a") as file:
+        file.write(
+            "\n\nforward = DigitsLGR.forward\n\n\ndef checked(self, images):\n    assert not self.training\n"
+            "    return forward(self, images)\n\n\nDigitsLGR.forward = checked\n"
+        )
+    assert call(checkout, CLASS_VOLUME, "--limit", "5") == 0
+
+
+class Hostile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def refused(checkout: Path, capsys: pytest.CaptureFixture[str], *call_args: str, **kwargs: str) -> str:
+    """The one line of an error; nothing was written."""
+    capsys.readouterr()
+    before = files(checkout)
+    assert call(checkout, *call_args, **kwargs) == 2
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if line.strip()]
+    assert lines[-1].startswith("vlltr-plugin: error: ")
+    assert len([line for line in lines if "vlltr-plugin" in line]) == 1
+    assert "Traceback" not in error
+    assert files(checkout) == before
+    return lines[-1]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_hostile_pickle_is_refused_and_never_run(
+    checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], legacy: bool
+) -> None:
+    run = checkout / "checkpoints/hostile"
+    run.mkdir()
+    payload = {"model": {"x": torch.zeros(1)}, "args": Hostile(tmp_path / "executed")}
+    torch.save(payload, run / "checkpoint.pth", _use_new_zipfile_serialization=not legacy)
+    assert "could run code" in refused(checkout, capsys, CLASS_VOLUME, run="hostile")
+    (run / "checkpoint.pth").write_bytes(pickle.dumps(Hostile(tmp_path / "executed")))
+    refused(checkout, capsys, CLASS_VOLUME, run="hostile")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff" * 100, b"PK\x03\x04 but no more"])
+def test_a_file_that_is_no_checkpoint_is_refused(
+    checkout: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    run = checkout / "checkpoints/broken"
+    run.mkdir()
+    (run / "checkpoint.pth").write_bytes(content)
+    assert "checkpoint.pth" in refused(checkout, capsys, CLASS_VOLUME, run="broken")
+
+
+def test_half_a_checkpoint_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = checkout / "checkpoints/digits_dv/checkpoint.pth"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "checkpoint.pth" in refused(checkout, capsys, CLASS_VOLUME)
+
+
+def test_a_checkpoint_without_parameters_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"epoch": 3}, checkout / "checkpoints/digits_dv/checkpoint.pth")
+    assert "`model`, the parameters" in refused(checkout, capsys, CLASS_VOLUME)
+
+
+def test_another_models_config_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "text_branch" in refused(checkout, capsys, CLASS_VOLUME, run="one_branch")
+    assert "left over" in refused(checkout, capsys, ONE_BRANCH, run="digits_dv")
+
+
+def test_parameters_alone_are_evaluated_as_the_host_would(checkout: Path) -> None:
+    path = checkout / "checkpoints/digits_dv/checkpoint.pth"
+    assert call(checkout, CLASS_VOLUME) == 0
+    whole = evaluation(path.parent / "evaluation")
+    torch.save(torch.load(path, weights_only=False)["model"], path)
+    assert call(checkout, CLASS_VOLUME) == 0
+    alone = evaluation(path.parent / "evaluation")
+    assert alone["rules"] == whole["rules"]
+    assert alone["checkpoint"]["epoch"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([CLASS_VOLUME, "--limit", "0"], "limit to be 1 or more"),
+        ([CLASS_VOLUME, "--batch-size", "-3"], "batch-size to be 1 or more"),
+        ([CLASS_VOLUME, "--host-args", "--no-such-option 3"], "own parser refused"),
+        ([CLASS_VOLUME, "--host-args", "'open"], "as in a shell"),
+        ([CLASS_VOLUME, "--host-args", "--data-path x"], "x/train.npz"),
+        (["configs/missing.py"], "no file configs/missing.py"),
+        ([CLASS_VOLUME, "--out", "{checkout}/main.py"], "is a file"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    checkout: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    arguments = [argument.format(checkout=checkout) for argument in arguments]
+    # a config that sets data_path would win over --host-args
+    text = (checkout / BASELINE).read_text()
+    (checkout / BASELINE).write_text(text.replace('data_path="data/digits",', ""))
+    assert message in refused(checkout, capsys, *arguments, run="digits_dv")
+
+
+def test_a_folder_that_is_no_checkout_is_one_line(
+    checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(checkout / "checkpoints/digits_dv/checkpoint.pth")
+    config = str(checkout / CLASS_VOLUME)
+    assert main(["evaluate", checkpoint, "--config", config, "--checkout", str(tmp_path)]) == 2
+    assert "has no main.py" in capsys.readouterr().err
+
+
+def test_failing_host_code_is_one_line(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = checkout / "datasets.py"
+    path.write_text(path.read_text() + "\nraise SyntaxWarning('two\\nlines')\n")
+    assert "while importing its modules: SyntaxWarning: two lines" in refused(checkout, capsys, CLASS_VOLUME)
+
+
+def test_a_config_of_the_pretraining_stage_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = checkout / "configs/stage1.py"
+    path.write_text("cfg = dict(pretrain_cvlp=True)\n")
+    assert "pre-training stage" in refused(checkout, capsys, "configs/stage1.py", run="digits_dv")
+
+
+@pytest.mark.parametrize("library", ["matplotlib", "torchmetrics"])
+def test_a_missing_library_names_the_extra_before_any_work(
+    checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    (checkout / "main.py").unlink()  # would be found out next
+    error = refused(checkout, capsys, CLASS_VOLUME)
+    assert library in error
+    assert "[report]" in error

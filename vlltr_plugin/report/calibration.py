@@ -1,0 +1,73 @@
+"""How well confidence matches accuracy: reliability bins, and the expected calibration error."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vlltr_plugin.report.pictures import require
+
+BINS = 15
+BELOW_1 = 1 - 1e-9  # torchmetrics would give a confidence of exactly 1 a bin of its own
+
+
+def require_torchmetrics() -> Any:
+    """Import `torchmetrics.functional.classification`, or raise `MissingExtraError` naming the extra."""
+    import vlltr_plugin.compat  # noqa: F401  (torchmetrics imports torchvision)
+
+    require("torchmetrics")
+    return require("torchmetrics.functional.classification")
+
+
+def expected_calibration_error(confidence: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = BINS) -> float:
+    """Mean over the images of |accuracy - confidence| of their bin (Guo et al., ICML 2017, Eq. 3).
+
+    Args:
+        confidence: probability of the predicted class, `[N]`.
+        hits: whether it is the label, `[N]`.
+        bins: number of bins of equal width.
+
+    Returns:
+        From 0 to 1.
+
+    Raises:
+        MissingExtraError: torchmetrics is not installed.
+    """
+    metrics = require_torchmetrics()
+    # Of the predicted class alone, top-label calibration is a matter of two outcomes: right or wrong.
+    error = metrics.binary_calibration_error(
+        torch.from_numpy(_inside(confidence)), torch.from_numpy(hits.astype(np.int64)), n_bins=bins, norm="l1"
+    )
+    return float(error)
+
+
+def reliability(confidence: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = BINS) -> list[dict[str, float]]:
+    """The bins behind it, empty ones left out.
+
+    Args:
+        confidence: as above.
+        hits: as above.
+        bins: as above.
+
+    Returns:
+        For each bin `from`, `to`, `images`, mean `confidence` and `accuracy`, the last four from 0 to 1.
+    """
+    inside = _inside(confidence)
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64).numpy()
+    number = np.searchsorted(edges, inside, side="right") - 1
+    return [
+        {
+            "from": float(edges[index]),
+            "to": float(edges[index + 1]),
+            "images": int((number == index).sum()),
+            "confidence": float(inside[number == index].mean()),
+            "accuracy": float(hits[number == index].mean()),
+        }
+        for index in np.unique(number).tolist()
+    ]
+
+
+def _inside(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    clipped: NDArray[np.float64] = np.clip(np.nan_to_num(confidence, nan=0.0), 0.0, BELOW_1)
+    return clipped

@@ -1,0 +1,67 @@
+"""Names of the classes from the files that VL-LTR's data sets come with."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+LEVELS_UP = 5  # from a run's folder to its checkout: checkpoints/<name> is two, people nest deeper
+
+
+def class_names(start: Path, num_classes: int, folder: str = "") -> list[str] | None:
+    """Looks for `labels.txt` or `categories.json` below `data/` of the checkout that a path lies in.
+
+    Args:
+        start: the checkout, or a folder inside it, such as a run's.
+        num_classes: C; files with another number of classes are passed over.
+        folder: where the run's descriptions are (`desc_path`), if known; it is asked first.
+
+    Returns:
+        One name for each class; None when no file fits, or files that fit disagree.
+    """
+    start = start.resolve()
+    if folder:
+        names = _fitting([start / folder], num_classes)
+        if names:
+            return names[0]
+    for place in [start, *start.parents][: LEVELS_UP + 1]:
+        if (place / "data").is_dir() and (place == start or (place / "main.py").is_file()):
+            names = _fitting(sorted((place / "data").iterdir()), num_classes)
+            return names[0] if names and all(other == names[0] for other in names) else None
+    return None
+
+
+def label(names: list[str] | None, index: int) -> str:
+    """The name of a class with its index, or the index alone."""
+    return f"{names[index]} ({index})" if names else f"class {index}"
+
+
+def _fitting(folders: list[Path], num_classes: int) -> list[list[str]]:
+    found = [names for folder in folders for names in _names_in(folder)]
+    return [names for names in found if len(names) == num_classes]
+
+
+def _names_in(folder: Path) -> Iterator[list[str]]:
+    """What the files of one data set say; a file in another format says nothing."""
+    for name, parse in (("labels.txt", _from_labels), ("categories.json", _from_categories)):
+        try:
+            names = parse((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            continue
+        if names:
+            yield names
+
+
+def _from_labels(text: str) -> list[str]:
+    """`<wordnet id> <number> <name>`, numbered in the order of the ids; or `/<letter>/<name> <number>`."""
+    rows = [line.split() for line in text.splitlines() if line.strip()]
+    if all(len(row) == 2 for row in rows):
+        by_number = {int(number): re.sub(r"^/\w/", "", name) for name, number in rows}
+        names = [by_number[number] for number in range(len(by_number))]
+    else:
+        names = [row[-1] for row in sorted(rows)]
+    return [name.replace("_", " ").replace("/", " ").strip() for name in names]
+
+
+def _from_categories(text: str) -> list[str]:
+    return [str(category["name"]) for category in json.loads(text)]

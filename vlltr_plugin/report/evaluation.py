@@ -1,0 +1,176 @@
+"""One consistent evaluation: every accuracy from the same predictions. Numbers only.
+
+`evaluation.json` holds, all accuracies and calibration errors in percent and unrounded:
+
+- `format` (`FORMAT`), `plugin_version`, `checkpoint` (`file`, `sha256`, `epoch`), `config` (`file`, `sha256`),
+  `data_set`, `split`, `labels_sha256` (of the labels as int64, in order: equal in two evaluations of the same images),
+  `images` (evaluated), `split_images` (in the split), `limit`, `classes`, `not_finite` (images with a logit that is not
+  finite), `settings`, `differs_from_training`: what the host's args were here and in the checkpoint where they differ.
+- `groups`: for each convention (`upstream`, `others`; see groups.py) and group `classes` and `images`; `upstream` also
+  has `10-shot` and `5-shot`. Only classes with training images belong to a group, as in VL-LTR; `untrained` has
+  the others.
+- `rules`: for each rule (`mixture`, `sum`, `visual`, `image_text`, or `single` alone)
+  `top1`, `top5` over the images (micro), `macro_top1` the mean over the classes, `harmonic_top1` their harmonic mean
+  (0 as soon as one class is at 0), `classes_at_0`, `worst_class` (`class`, `name`, `top1`), `cross_entropy` (mean over
+  the images), `ece`, `reliability` (bins; confidence and accuracy from 0 to 1), `groups`: for each convention and group
+  `micro` and `macro`, null where it is empty.
+- `host_log`: the same numbers under the keys of VL-LTR's log.txt (`acc1`, `many`, ...), each from the rule it uses.
+- `confusion`: `rule`, `classes` (the 20 with the lowest accuracy), `names`, `counts` (rows: these classes; columns: the
+  same classes as predictions, then all others), `most_taken_for` (`class`, `name`, `images`; null without an error).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlltr_plugin.report.calibration import expected_calibration_error, reliability
+from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.report.groups import GROUPS, OTHERS, UPSTREAM, Convention
+from vlltr_plugin.report.predictions import Predictions
+
+FORMAT = "vlltr-plugin evaluation 1"
+CONVENTIONS = (UPSTREAM, OTHERS)
+UPSTREAM_SHOTS = {"10-shot": 10, "5-shot": 5}
+WORST = 20
+HOST_GROUPS = {"many": "many", "median": "medium", "low": "few", "10-shot": "10-shot", "5-shot": "5-shot"}
+"""Key in the host's log to the group's name here."""
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+def evaluate_predictions(
+    labels: Ints, by_rule: dict[str, Predictions], train_counts: Ints, names: list[str] | None = None
+) -> dict[str, Any]:
+    """Everything that the predictions say; the keys `groups`, `rules`, `host_log` and `confusion` of evaluation.json.
+
+    Args:
+        labels: `[N]`.
+        by_rule: the predictions of each rule on the same images.
+        train_counts: training images of each class, `[C]`.
+        names: the classes' names, if known.
+
+    Returns:
+        Plain values, ready for JSON.
+
+    Raises:
+        MissingExtraError: torchmetrics is not installed.
+        ReportError: without images.
+    """
+    if len(labels) == 0:
+        raise ReportError("Expected at least one image to evaluate.")
+    images = np.bincount(labels, minlength=len(train_counts))
+    members = {convention.name: group_masks(train_counts, convention) for convention in CONVENTIONS}
+    rules = {rule: _rule(labels, predictions, images, members, names) for rule, predictions in by_rule.items()}
+    untrained = train_counts == 0
+    return {
+        "groups": {
+            convention: {name: _size(mask, images) for name, mask in masks.items()}
+            for convention, masks in members.items()
+        }
+        | {"untrained": _size(untrained, images)},
+        "rules": rules,
+        "host_log": _host_log(rules),
+        "confusion": _confusion(labels, by_rule, images, names),
+    }
+
+
+def group_masks(train_counts: Ints, convention: Convention) -> dict[str, Mask]:
+    """The classes of each group, `[C]`; those without training images are in none."""
+    group = convention.group(train_counts)
+    masks = {name: (group == name) & (train_counts > 0) for name in GROUPS}
+    if convention is UPSTREAM:
+        masks |= {name: (train_counts > 0) & (train_counts <= most) for name, most in UPSTREAM_SHOTS.items()}
+    return masks
+
+
+def class_accuracies(labels: Ints, predicted: Ints, num_classes: int) -> NDArray[np.float64]:
+    """Accuracy of each class in percent, `[C]`; NaN for classes without images."""
+    images = np.bincount(labels, minlength=num_classes)
+    hits = np.bincount(labels[predicted == labels], minlength=num_classes)
+    accuracy: NDArray[np.float64] = np.full(num_classes, np.nan)
+    np.divide(100.0 * hits, images, out=accuracy, where=images > 0)
+    return accuracy
+
+
+def overall_rule(rules: dict[str, Any]) -> str:
+    """The rule of VL-LTR's own overall accuracy: the mixture, or the only one."""
+    return "mixture" if "mixture" in rules else "single"
+
+
+def shots_rule(rules: dict[str, Any]) -> str:
+    """The rule of VL-LTR's own many, median and low: the sum of logits, or the only one."""
+    return "sum" if "sum" in rules else "single"
+
+
+def _rule(
+    labels: Ints, predictions: Predictions, images: Ints, members: dict[str, dict[str, Mask]], names: list[str] | None
+) -> dict[str, Any]:
+    hits = predictions.top1 == labels
+    of_class = class_accuracies(labels, predictions.top1, len(images))
+    tested = of_class[images > 0]
+    worst = int(np.nanargmin(of_class))
+    return {
+        "top1": 100.0 * float(hits.mean()),
+        "top5": 100.0 * float(predictions.in_top5.mean()),
+        "macro_top1": float(tested.mean()),
+        "harmonic_top1": float(len(tested) / (1 / tested).sum()) if tested.min() > 0 else 0.0,
+        "classes_at_0": int((tested == 0).sum()),
+        "worst_class": {"class": worst, "name": names[worst] if names else None, "top1": float(of_class[worst])},
+        "cross_entropy": _finite(float(predictions.cross_entropy.mean())),
+        "ece": 100.0 * expected_calibration_error(predictions.confidence, hits),
+        "reliability": reliability(predictions.confidence, hits),
+        "groups": {
+            convention: {name: _group(mask, hits, labels, of_class) for name, mask in masks.items()}
+            for convention, masks in members.items()
+        },
+    }
+
+
+def _group(mask: Mask, hits: Mask, labels: Ints, of_class: NDArray[np.float64]) -> dict[str, float | None]:
+    inside = mask[labels]
+    if not inside.any():
+        return {"micro": None, "macro": None}
+    return {"micro": 100.0 * float(hits[inside].mean()), "macro": float(np.nanmean(of_class[mask]))}
+
+
+def _size(mask: Mask, images: Ints) -> dict[str, int]:
+    return {"classes": int(mask.sum()), "images": int(images[mask].sum())}
+
+
+def _host_log(rules: dict[str, Any]) -> dict[str, float | None]:
+    overall, shots = rules[overall_rule(rules)], rules[shots_rule(rules)]
+    log = {"acc1": overall["top1"], "acc5": overall["top5"]}
+    for number, branch in enumerate(("visual", "image_text")):
+        if branch in rules:
+            log |= {f"acc{number}_1": rules[branch]["top1"], f"acc{number}_5": rules[branch]["top5"]}
+    groups = shots["groups"][UPSTREAM.name]
+    return log | {key: groups[name]["micro"] for key, name in HOST_GROUPS.items()}
+
+
+def _confusion(labels: Ints, by_rule: dict[str, Predictions], images: Ints, names: list[str] | None) -> dict[str, Any]:
+    rule = overall_rule(by_rule)
+    predicted = by_rule[rule].top1
+    accuracy = class_accuracies(labels, predicted, len(images))
+    tested = np.flatnonzero(images > 0)
+    worst = tested[np.argsort(accuracy[tested], kind="stable")][:WORST].tolist()
+    rows = [np.bincount(predicted[labels == index], minlength=len(images)) for index in worst]
+    counts = [[*row[worst].tolist(), int(row.sum() - row[worst].sum())] for row in rows]
+    taken = [_most_taken_for(row, index, names) for row, index in zip(rows, worst, strict=True)]
+    shown = [names[index] for index in worst] if names else None
+    return {"rule": rule, "classes": worst, "names": shown, "counts": counts, "most_taken_for": taken}
+
+
+def _most_taken_for(row: Ints, own: int, names: list[str] | None) -> dict[str, Any] | None:
+    errors = row.copy()
+    errors[own] = 0
+    if not errors.any():
+        return None
+    other = int(errors.argmax())
+    return {"class": other, "name": names[other] if names else None, "images": int(errors[other])}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,78 @@
+"""The files of an evaluation: evaluation.json, per_class.csv and the pictures."""
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlltr_plugin.report.evaluation import CONVENTIONS, class_accuracies
+from vlltr_plugin.report.pictures_evaluate import write_pictures
+from vlltr_plugin.report.predictions import Predictions
+from vlltr_plugin.whole_files import write_whole
+
+Ints = NDArray[np.int64]
+
+
+def write_evaluation(
+    evaluation: dict[str, Any],
+    labels: Ints,
+    by_rule: dict[str, Predictions],
+    train_counts: Ints,
+    names: list[str] | None,
+    folder: Path,
+) -> list[Path]:
+    """Writes everything.
+
+    Args:
+        evaluation: as documented in evaluation.py.
+        labels: `[N]`.
+        by_rule: the predictions of each rule.
+        train_counts: training images of each class, `[C]`.
+        names: the classes' names, if known.
+        folder: where to; it is made.
+
+    Returns:
+        The files.
+
+    Raises:
+        OSError: when one cannot be written.
+    """
+    pictures = write_pictures(evaluation, train_counts, folder)
+    table, numbers = folder / "per_class.csv", folder / "evaluation.json"
+    write_whole(table, per_class_csv(labels, by_rule, train_counts, names).encode())
+    write_whole(numbers, (json.dumps(evaluation, indent=1, allow_nan=False) + "\n").encode())
+    return [numbers, table, *pictures]
+
+
+def per_class_csv(labels: Ints, by_rule: dict[str, Predictions], train_counts: Ints, names: list[str] | None) -> str:
+    """One row a class: index, name, training and evaluated images, group by either convention, accuracy in percent.
+
+    Classes without training images belong to no group; without evaluated images they have no accuracy.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    groups = [np.where(train_counts > 0, convention.group(train_counts), "") for convention in CONVENTIONS]
+    images = np.bincount(labels, minlength=len(train_counts))
+    accuracies = [class_accuracies(labels, predictions.top1, len(train_counts)) for predictions in by_rule.values()]
+    header = ["class", "name", "training_images", "images"]
+    header += [f"group_{convention.name}" for convention in CONVENTIONS] + [f"top1_{rule}" for rule in by_rule]
+    writer.writerow(header)
+    for index in range(len(train_counts)):
+        row = [index, names[index] if names else "", int(train_counts[index]), int(images[index])]
+        row += [str(group[index]) for group in groups]
+        writer.writerow(row + [repr(float(values[index])) if images[index] else "" for values in accuracies])
+    return text.getvalue()
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,111 @@
+"""An evaluation in the terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from vlltr_plugin.report.evaluation import CONVENTIONS, overall_rule, shots_rule
+from vlltr_plugin.report.groups import GROUPS, UPSTREAM, Convention
+
+TITLES = {"mixture": "mixture", "sum": "sum", "visual": "visual", "image_text": "image-text"}
+HOST_MARK = "*"
+
+Evaluation = dict[str, Any]
+
+
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """Prints overall numbers and groups.
+
+    Args:
+        evaluation: as in evaluation.json.
+        console: where to.
+    """
+    console.print(overall_table(evaluation))
+    console.print(groups_table(evaluation))
+    for line in notes(evaluation):
+        console.print(escape(line), soft_wrap=True, highlight=False)
+
+
+def overall_table(evaluation: Evaluation) -> Table:
+    """One row a rule."""
+    rules = evaluation["rules"]
+    images, whole = evaluation["images"], evaluation["split_images"]
+    part = f"{images} of {whole} images, evenly spaced" if images < whole else f"{images} images"
+    of_set = f"{evaluation['data_set']}, " if evaluation["data_set"] else ""
+    table = Table(title=f"{of_set}{evaluation['split']} split, {part}, in percent")
+    table.add_column("prediction")
+    for heading in ("top-1", "top-5", "class mean", "harmonic", "worst class", "ECE"):
+        table.add_column(heading, justify="right")
+    for rule, values in rules.items():
+        mark = HOST_MARK if rule == overall_rule(rules) else ""
+        numbers = [values["top1"], values["top5"], values["macro_top1"], values["harmonic_top1"]]
+        numbers += [values["worst_class"]["top1"], values["ece"]]
+        cells = [f"{number:.2f}" for number in numbers]
+        cells[0] += mark
+        cells[1] += mark
+        table.add_row(TITLES.get(rule, rule), *cells)
+    return table
+
+
+def groups_table(evaluation: Evaluation) -> Table:
+    """Top-1 of each group of classes by either convention, one column a rule."""
+    rules = evaluation["rules"]
+    table = Table(
+        title="Top-1 of the groups (training images of a class)",
+        caption="above the line VL-LTR's thresholds, below those of most other papers",
+    )
+    for heading in ("group", "classes", "images", *(TITLES.get(rule, rule) for rule in rules)):
+        table.add_column(heading, justify="left" if heading == "group" else "right")
+    for convention in CONVENTIONS:
+        for name, size in evaluation["groups"][convention.name].items():
+            values = {rule: rules[rule]["groups"][convention.name][name]["micro"] for rule in rules}
+            cells = {rule: "-" if value is None else f"{value:.2f}" for rule, value in values.items()}
+            if convention is UPSTREAM:
+                cells[shots_rule(rules)] += HOST_MARK
+            table.add_row(_group_title(name, convention), str(size["classes"]), str(size["images"]), *cells.values())
+        table.add_section()
+    return table
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """What to know when reading the tables."""
+    rules = evaluation["rules"]
+    found = [f"{HOST_MARK} what VL-LTR logs: its overall accuracy and its groups come from different predictions."]
+    if "mixture" in rules:
+        share = evaluation["settings"]["visual_share"]
+        found.append(f"mixture: {share:g} * softmax(visual) + {1 - share:g} * softmax(image-text); sum: of the logits.")
+    else:
+        found = [f"{HOST_MARK} what VL-LTR logs."]
+    overall = rules[overall_rule(rules)]
+    worst = overall["worst_class"]
+    name = f"{worst['name']} ({worst['class']})" if worst["name"] else str(worst["class"])
+    zero = overall["classes_at_0"]
+    harmonic = f"; {zero} classes at 0 %, which makes the harmonic mean 0" if zero else ""
+    found.append(f"Worst class: {name}, {worst['top1']:.2f} %{harmonic}.")
+    untrained = evaluation["groups"]["untrained"]
+    if untrained["images"]:
+        found.append(
+            f"{untrained['images']} images are of the {untrained['classes']} classes without training images: they "
+            "count overall and in no group, as in VL-LTR."
+        )
+    if evaluation["not_finite"]:
+        found.append(
+            f"{evaluation['not_finite']} images have logits that are not finite: their predictions mean nothing."
+        )
+    differing = evaluation["differs_from_training"]
+    found += [
+        f"Differs from the training run: {key} is {here['here']!r} here, was {here['training']!r}."
+        for key, here in differing.items()
+    ]
+    return found
+
+
+def _group_title(name: str, convention: Convention) -> str:
+    bounds = {
+        "many": f">= {convention.many_from}",
+        "medium": f"{convention.few_to + 1}-{convention.many_from - 1}",
+        "few": f"<= {convention.few_to}",
+    }
+    return f"{name} {bounds[name]}" if name in GROUPS else f"<= {name.removesuffix('-shot')}"

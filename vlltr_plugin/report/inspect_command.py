@@ -1,0 +1,54 @@
+"""`vlltr-plugin inspect`: reads a run's arrays, prints what they say, draws them."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from vlltr_plugin.report.class_names import class_names
+from vlltr_plugin.report.inspection import inspect_run
+from vlltr_plugin.report.inspection_tables import print_inspection
+from vlltr_plugin.report.pictures import require_matplotlib
+from vlltr_plugin.report.pictures_inspect import write_pictures
+
+
+def run_inspect(
+    run: Path,
+    epoch: int | None = None,
+    checkout: Path | None = None,
+    out: Path | None = None,
+    console: Console | None = None,
+) -> list[Path]:
+    """Prints tables and findings, and writes the pictures where a folder is named.
+
+    Args:
+        run: the run's folder.
+        epoch: the epoch to look at; default: the last.
+        checkout: where to look for the classes' names; default: around `run`.
+        out: folder for the pictures; default: none.
+        console: where to print.
+
+    Returns:
+        The pictures.
+
+    Raises:
+        ReportError: for unusable input; nothing is written then.
+        MissingExtraError: pictures are wanted, but matplotlib is not installed.
+        OSError: a file cannot be read or written.
+    """
+    console = console or Console()
+    if out is not None:
+        require_matplotlib()
+    inspections = inspect_run(run, epoch)
+    names = class_names(checkout or run, len(inspections[0].counts))
+    pictures: list[Path] = []
+    for inspection in inspections:
+        print_inspection(inspection, names, console)
+        if out is not None:
+            suffix = f"_{inspection.logits}" if len(inspections) > 1 else ""
+            pictures += write_pictures(inspection, names, out, suffix)
+    for path in pictures:
+        console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)
+    if out is None:
+        console.print("--out DIR draws this.")
+    return pictures

@@ -1,0 +1,251 @@
+"""What the arrays of a run say: radii and weights against class size, and over the epochs. Numbers only."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlltr_plugin.report.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
+from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.report.groups import GROUPS, UPSTREAM
+from vlltr_plugin.report.rank_correlation import rank_correlation
+
+QUANTILES = (0.1, 0.5, 0.9)
+EQUAL = 1e-6  # relative; weights are stored as float32
+
+
+@dataclass(frozen=True)
+class GroupSummary:
+    """One group of classes in one epoch; None where it has no class, or none with a radius of its own.
+
+    Attributes:
+        name: many, medium or few (upstream's thresholds).
+        classes: how many, those without images left out.
+        images: fewest and most training images of a class.
+        weights: smallest, median and largest weight in force.
+        radius: median radius of the classes with one of their own.
+        substituted: classes that took the mean log radius of the others.
+        share_of_draws: part of the epoch's expected draws, which is its part of the loss at weights of 1.
+        share_of_weight: its part of the expected sum of weights, draws times alpha.
+    """
+
+    name: str
+    classes: int
+    images: tuple[int, int] | None
+    weights: tuple[float, float, float] | None
+    radius: float | None
+    substituted: int
+    share_of_draws: float
+    share_of_weight: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far a positive quantity varies over the classes, as factors: 1 means not at all.
+
+    Attributes:
+        middle: 90 % quantile over 10 % quantile.
+        whole: largest over smallest.
+    """
+
+    middle: float
+    whole: float
+
+
+@dataclass
+class Series:
+    """Epoch by epoch, quantiles `QUANTILES` over each group's classes.
+
+    Attributes:
+        epochs: numbers of the epochs.
+        weights: group to one row `[3]` an epoch; NaN for a group without classes.
+        radii: the same for the radii that are the classes' own.
+        correlation: rank correlation of radius and class size in each epoch.
+        radii_moved: whether any class's radius ever changed.
+    """
+
+    epochs: list[int] = field(default_factory=list)
+    weights: dict[str, list[Floats]] = field(default_factory=lambda: {name: [] for name in GROUPS})
+    radii: dict[str, list[Floats]] = field(default_factory=lambda: {name: [] for name in GROUPS})
+    correlation: list[float] = field(default_factory=list)
+    radii_moved: bool = False
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One kind of logits of one run, in one epoch and over all; arrays `[C]`.
+
+    Attributes:
+        logits: name of the logits that the radii come from.
+        epoch: the epoch looked at.
+        counts: training images n.
+        draws: expected draws m of an epoch.
+        weights: alpha in force in that epoch.
+        radii: r as measured in it.
+        own: classes with images whose radius is their own.
+        substituted: classes with images that took the mean log radius of the others.
+        group: many, medium or few; empty for classes without images.
+        summaries: by group.
+        radius_correlation: Spearman's rho of radius and class size over `own`; NaN when radii are all equal.
+        weight_correlation: the same of weight and class size over all classes with images.
+        radius_spread: spread of r over the classes with images.
+        weight_times_draws: spread of alpha * m; 1 for weights that are 1/m and nothing else.
+        weight_times_images: spread of alpha * n; 1 for weights that are 1/n and nothing else.
+        series: over all epochs.
+    """
+
+    logits: str
+    epoch: int
+    counts: NDArray[np.int64]
+    draws: Floats
+    weights: Floats
+    radii: Floats
+    own: NDArray[np.bool_]
+    substituted: NDArray[np.bool_]
+    group: NDArray[np.str_]
+    summaries: list[GroupSummary]
+    radius_correlation: float
+    weight_correlation: float
+    radius_spread: Spread
+    weight_times_draws: Spread
+    weight_times_images: Spread
+    series: Series
+
+    @property
+    def all_weights_one(self) -> bool:
+        """Whether re-weighting was not (yet) in force in this epoch."""
+        return bool((self.weights == 1).all())
+
+    def extremes(self, number: int) -> tuple[list[int], list[int]]:
+        """The classes with the largest and with the smallest radius of their own, most extreme first, none in both."""
+        order = np.flatnonzero(self.own)[np.argsort(self.radii[self.own], kind="stable")].tolist()
+        number = min(number, len(order) // 2)
+        return order[::-1][:number], order[:number]
+
+
+def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
+    """Reads all epochs of a run, one file at a time, and sums them up.
+
+    Args:
+        run: the run's folder.
+        epoch: the epoch to look at; default: the last.
+
+    Returns:
+        One inspection for each kind of logits with radii of its own (one, except with `branch="each"`).
+
+    Raises:
+        ReportError: for a folder without arrays, a broken or foreign file, or an epoch that is not there.
+    """
+    files = epoch_files(run)
+    chosen = max(files) if epoch is None else epoch
+    if chosen not in files:
+        raise ReportError(f"Expected an epoch of {run} ({_ranges(files)}) but got {chosen}.")
+    series: dict[str, Series] = {}
+    first: EpochArrays | None = None
+    kept: EpochArrays | None = None
+    for number, path in files.items():
+        arrays = read_epoch(number, path)
+        first = first or arrays
+        if len(arrays.counts) != len(first.counts) or list(arrays.by_logits) != list(first.by_logits):
+            raise ReportError(
+                f"{path}: expected {len(first.counts)} classes and radii of {', '.join(first.by_logits)} as in epoch "
+                f"{first.epoch} but got {len(arrays.counts)} and {', '.join(arrays.by_logits)}: two runs in one folder?"
+            )
+        kept = arrays if number == chosen else kept
+        for name in arrays.by_logits:
+            _append(series.setdefault(name, Series()), arrays, first, name)
+    assert kept is not None
+    return [_inspect(kept, name, series[name]) for name in kept.by_logits]
+
+
+def spread(values: Floats) -> Spread:
+    """How far positive values vary; see `Spread`."""
+    low, high = np.quantile(values, [0.1, 0.9])
+    return Spread(float(high / low), float(values.max() / values.min()))
+
+
+def _inspect(arrays: EpochArrays, name: str, series: Series) -> Inspection:
+    weights = arrays.by_logits[name]
+    present = arrays.counts > 0
+    drawn = present & (arrays.draws > 0)
+    own = present & ~weights.substituted
+    radii = np.exp(weights.log_radius)
+    group = np.where(present, UPSTREAM.group(arrays.counts), "")
+    return Inspection(
+        logits=name,
+        epoch=arrays.epoch,
+        counts=arrays.counts,
+        draws=arrays.draws,
+        weights=weights.in_force,
+        radii=radii,
+        own=own,
+        substituted=present & weights.substituted,
+        group=group,
+        summaries=[_summary(arrays, name, group == member, member) for member in GROUPS],
+        radius_correlation=_radius_correlation(arrays, name),
+        weight_correlation=rank_correlation(weights.in_force[present], arrays.counts[present]),
+        radius_spread=spread(radii[present]),
+        weight_times_draws=spread((weights.in_force * arrays.draws)[drawn]),
+        weight_times_images=spread((weights.in_force * arrays.counts)[present]),
+        series=series,
+    )
+
+
+def _summary(arrays: EpochArrays, name: str, members: NDArray[np.bool_], group: str) -> GroupSummary:
+    weights = arrays.by_logits[name]
+    present = arrays.counts > 0
+    counts, alpha = arrays.counts[members], weights.in_force[members]
+    own = weights.log_radius[members & ~weights.substituted]
+    weighted = arrays.draws * weights.in_force
+    return GroupSummary(
+        name=group,
+        classes=len(counts),
+        images=(int(counts.min()), int(counts.max())) if len(counts) else None,
+        weights=(float(alpha.min()), float(np.median(alpha)), float(alpha.max())) if len(counts) else None,
+        radius=float(np.exp(np.median(own))) if len(own) else None,
+        substituted=int((members & weights.substituted).sum()),
+        share_of_draws=float(arrays.draws[members].sum() / arrays.draws[present].sum()),
+        share_of_weight=float(weighted[members].sum() / weighted[present].sum()),
+    )
+
+
+def _radius_correlation(arrays: EpochArrays, name: str) -> float:
+    weights = arrays.by_logits[name]
+    own = (arrays.counts > 0) & ~weights.substituted
+    log_radius = weights.log_radius[own]
+    if len(log_radius) == 0 or np.ptp(log_radius) <= EQUAL * max(1.0, np.abs(log_radius).max()):
+        return math.nan
+    return rank_correlation(log_radius, arrays.counts[own])
+
+
+def _append(series: Series, arrays: EpochArrays, first: EpochArrays, name: str) -> None:
+    weights = arrays.by_logits[name]
+    group = np.where(arrays.counts > 0, UPSTREAM.group(arrays.counts), "")
+    series.epochs.append(arrays.epoch)
+    for member in GROUPS:
+        members = group == member
+        series.weights[member].append(_quantiles(weights.in_force[members]))
+        series.radii[member].append(_quantiles(np.exp(weights.log_radius[members & ~weights.substituted])))
+    series.correlation.append(_radius_correlation(arrays, name))
+    moved = np.abs(weights.log_radius - first.by_logits[name].log_radius).max() > EQUAL
+    series.radii_moved = series.radii_moved or bool(moved)
+
+
+def _quantiles(values: Floats) -> Floats:
+    nothing: Floats = np.full(len(QUANTILES), np.nan)
+    return np.quantile(values, QUANTILES) if len(values) else nothing
+
+
+def _ranges(epochs: Iterable[Any]) -> str:
+    """`0-4, 7` for 0, 1, 2, 3, 4, 7."""
+    runs: list[list[int]] = []
+    for epoch in epochs:
+        if runs and epoch == runs[-1][-1] + 1:
+            runs[-1][1:] = [epoch]
+        else:
+            runs.append([epoch])
+    return ", ".join("-".join(map(str, run)) for run in runs)

@@ -1,0 +1,152 @@
+"""The pictures of an evaluation: reliability, and the confusion of the worst classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlltr_plugin.report.groups import COLOURS, GROUPS, UPSTREAM
+from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS = {"mixture": "Mixture of softmaxes", "sum": "Sum of logits", "single": "Single branch"}
+BAR, GAP = "#56B4E9", "#D55E00"
+LONGEST_NAME = 18
+
+
+def write_pictures(evaluation: dict[str, Any], train_counts: NDArray[np.int64], folder: Path) -> list[Path]:
+    """Draws `reliability.png` and `confusion.png`.
+
+    Args:
+        evaluation: as in evaluation.json.
+        train_counts: training images of each class, `[C]`.
+        folder: where to; it is made.
+
+    Returns:
+        The files.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    with styled():
+        figures = {
+            "reliability": _reliability(evaluation),
+            "confusion": _confusion(evaluation, train_counts),
+        }
+        return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def _reliability(evaluation: dict[str, Any]) -> Figure:
+    """Accuracy in each bin of confidence, and how many images fall into it."""
+    rules = [rule for rule in PANELS if rule in evaluation["rules"]]
+    figure = new_figure(8 if len(rules) > 1 else 5, 5.6)
+    panels = figure.subplots(2, len(rules), sharex=True, sharey="row", height_ratios=[5, 2], squeeze=False)
+    for (above, below), rule in zip(panels.T, rules, strict=True):
+        values = evaluation["rules"][rule]
+        _draw_bins(above, below, values["reliability"], evaluation["images"])
+        above.set(title=f"{PANELS[rule]}: ECE {values['ece']:.1f} %", xlim=(0, 1), ylim=(0, 1))
+        below.set(xlabel="confidence", xticks=[0, 0.25, 0.5, 0.75, 1], xticklabels=["0", "0.25", "0.5", "0.75", "1"])
+    panels[0, 0].set_ylabel("accuracy")
+    panels[1, 0].set_ylabel("share of\nimages")
+    handles, texts = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_bins(above: Axes, below: Axes, bins: list[dict[str, float]], images: int) -> None:
+    start = [entry["from"] for entry in bins]
+    width = [entry["to"] - entry["from"] for entry in bins]
+    accuracy = np.array([entry["accuracy"] for entry in bins])
+    confidence = np.array([entry["confidence"] for entry in bins])
+    above.bar(start, accuracy, width, align="edge", color=BAR, edgecolor="white", label="accuracy")
+    above.plot([0, 1], [0, 1], "--", color="#555555", lw=1.2, label="perfectly calibrated")
+    above.vlines(confidence, np.minimum(accuracy, confidence), np.maximum(accuracy, confidence), GAP, lw=2, label="gap")
+    below.bar(start, [entry["images"] / images for entry in bins], width, align="edge", color="#999999", ec="white")
+    light_grid(below, "y")
+
+
+def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64]) -> Figure:
+    """Rows: the worst classes; columns: what they are taken for, in percent of the row."""
+    confusion = evaluation["confusion"]
+    classes: list[int] = confusion["classes"]
+    counts = np.array(confusion["counts"], dtype=float)
+    share = 100 * counts / counts.sum(axis=1, keepdims=True)
+    number = len(classes)
+    everything = number == len(train_counts)
+    share = share[:, :-1] if everything else share
+    figure = new_figure(8, 2.2 + 0.29 * number)
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Greys", vmin=0, vmax=100, aspect="auto")
+    for row, column in np.argwhere(share >= 0.5).tolist():
+        value = share[row, column]
+        colour = "white" if value > 50 else "black"
+        axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7 if number > 10 else 9, color=colour)
+    names = confusion["names"] or [None] * number
+    axes.set_yticks(
+        range(number), [_title(name, index) for name, index in zip(names, classes, strict=True)], fontsize=9
+    )
+    columns = [str(index) for index in classes] + ([] if everything else ["other"])
+    axes.set_xticks(range(len(columns)), columns, rotation=90 if number > 10 else 0)
+    axes.set_xlabel("predicted class")
+    figure.suptitle(_confusion_title(evaluation, number), fontsize=12)
+    groups = UPSTREAM.group(train_counts)[classes]
+    for tick, group in zip([*axes.get_yticklabels(), *axes.get_xticklabels()], [*groups, *groups], strict=False):
+        tick.set_color(COLOURS[str(group)])
+    axes.grid(False)
+    axes.tick_params(length=0)
+    _second_names(axes, evaluation)
+    present = [group for group in GROUPS if (groups == group).any()]
+    marks = [axes.plot([], [], "s", color=COLOURS[group], label=f"{group}-shot")[0] for group in present]
+    figure.legend(handles=marks, loc="outside lower center", ncols=3, title="colour of a class's name")
+    return figure
+
+
+def _confusion_title(evaluation: dict[str, Any], number: int) -> str:
+    rule = evaluation["confusion"]["rule"]
+    at_0 = evaluation["rules"][rule]["classes_at_0"]
+    what = f"The {number} worst classes"
+    if number == evaluation["classes"]:
+        what = "All classes"
+    elif at_0 > number:
+        what = f"The first {number} of the {at_0} classes at 0 %"
+    return f"{what}: predictions in percent of their images ({rule})"
+
+
+def _second_names(axes: Axes, evaluation: dict[str, Any]) -> None:
+    """Beside each row the class that it is most often taken for: usually none of the worst ones."""
+    confusion = evaluation["confusion"]
+    for row, taken in enumerate(confusion["most_taken_for"]):
+        if taken is None:
+            continue
+        part = 100 * taken["images"] / sum(confusion["counts"][row])
+        axes.annotate(
+            f"{_title(taken['name'], taken['class'])}: {part:.0f} %",
+            (1.0, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    axes.annotate(
+        "most often taken for",
+        (1.0, 1.0),
+        xycoords="axes fraction",
+        xytext=(6, 4),
+        textcoords="offset points",
+        fontsize=9,
+        style="italic",
+    )
+
+
+def _title(name: str | None, index: int) -> str:
+    if name is None:
+        return f"class {index}"
+    short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return f"{short} ({index})"

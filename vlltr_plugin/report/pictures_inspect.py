@@ -1,0 +1,198 @@
+"""The pictures of an inspection: against class size, over the epochs, and the extreme classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlltr_plugin.report.class_names import label
+from vlltr_plugin.report.epoch_arrays import Floats
+from vlltr_plugin.report.groups import COLOURS, GROUPS, UPSTREAM
+from vlltr_plugin.report.inspection import EQUAL, Inspection
+from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+LEGEND = {
+    "many": f"many-shot ($\\geq${UPSTREAM.many_from} images)",
+    "medium": f"medium-shot ({UPSTREAM.few_to + 1} to {UPSTREAM.many_from - 1})",
+    "few": f"few-shot ($\\leq${UPSTREAM.few_to})",
+}
+EXTREMES = 10
+LONGEST_NAME = 32
+
+
+def write_pictures(inspection: Inspection, names: list[str] | None, folder: Path, suffix: str = "") -> list[Path]:
+    """Draws `class_size.png`, `epochs.png` and `extremes.png`.
+
+    Args:
+        inspection: what to draw.
+        names: the classes' names, if known.
+        folder: where to; it is made.
+        suffix: of the file names, for runs with several kinds of logits.
+
+    Returns:
+        The files.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    with styled():
+        figures = {
+            "class_size": _class_size(inspection),
+            "epochs": _epochs(inspection),
+            "extremes": _extremes(inspection, names),
+        }
+        return [save(figure, folder / f"{name}{suffix}.png") for name, figure in figures.items()]
+
+
+def _class_size(inspection: Inspection) -> Figure:
+    figure = new_figure(8, 4.4)
+    left, right = figure.subplots(1, 2)
+    _scatter(left, inspection, inspection.weights)
+    _references(left, inspection)
+    left.set(title=f"Weights in force in epoch {inspection.epoch}", ylabel="weight alpha")
+    left.legend(loc="lower left")
+    _scatter(right, inspection, inspection.radii)
+    _running_median(right, inspection)
+    right.set(title=f"Radii measured in epoch {inspection.epoch}", ylabel="radius r")
+    for axes in (left, right):
+        axes.set(xscale="log", yscale="log", xlabel="training images of the class")
+        _plain_ticks(axes)
+    marks = _group_marks(left, [group for group in GROUPS if (inspection.group == group).any()])
+    if inspection.substituted.any():
+        marks += left.plot([], [], "o", mfc="none", mec="#555555", label="substituted")
+    figure.legend(handles=marks, loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.2)
+    return figure
+
+
+def _group_marks(axes: Axes, groups: list[str]) -> list[Line2D]:
+    return [axes.plot([], [], "o", color=COLOURS[group], ms=7, label=LEGEND[group])[0] for group in groups]
+
+
+def _scatter(axes: Axes, inspection: Inspection, values: Floats) -> None:
+    size, opacity = float(np.clip(6000 / len(values), 4, 40)), 0.6 if len(values) > 100 else 1.0
+    for group in GROUPS:
+        members = inspection.group == group
+        own, taken = members & ~inspection.substituted, members & inspection.substituted
+        colour = COLOURS[group]
+        axes.scatter(inspection.counts[own], values[own], size, c=colour, alpha=opacity, lw=0)
+        axes.scatter(inspection.counts[taken], values[taken], size, facecolors="none", edgecolors=colour, lw=0.8)
+
+
+def _references(axes: Axes, inspection: Inspection) -> None:
+    """What weights from the counts alone would be, with the same mean over the draws."""
+    present = inspection.group != ""
+    counts, order = inspection.counts[present], np.argsort(inspection.counts[present], kind="stable")
+    draws = inspection.draws[present]
+    lines = {"1/n": 1 / counts}
+    if np.ptp(draws / counts) > EQUAL * (draws / counts).max():
+        lines["1/m (m: draws)"] = 1 / np.maximum(draws, np.finfo(float).tiny)
+    for (text, shape), style in zip(lines.items(), ("--", ":"), strict=False):
+        weights = shape * draws.sum() / (shape * draws).sum()
+        axes.plot(counts[order], weights[order], style, color="#555555", lw=1.4, label=text, zorder=0.5)
+
+
+def _running_median(axes: Axes, inspection: Inspection) -> None:
+    """The median radius in slices of equally many classes, largest classes to smallest, where there are enough."""
+    indices = np.flatnonzero(inspection.own)
+    slices = min(20, len(indices) // 25)
+    if slices < 4:
+        return
+    parts = np.array_split(indices[np.argsort(inspection.counts[indices], kind="stable")], slices)
+    medians = [(np.median(inspection.counts[part]), np.median(inspection.radii[part])) for part in parts]
+    axes.plot(*np.array(medians).T, color=COLOURS["overall"], label="median")
+    axes.legend(loc="lower left")
+
+
+def _epochs(inspection: Inspection) -> Figure:
+    figure = new_figure(8, 7.5)
+    weights, radii, correlation = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 2])
+    series = inspection.series
+    for group in GROUPS:
+        if (inspection.group == group).any():
+            _band(weights, series.epochs, series.weights[group], group)
+            _band(radii, series.epochs, series.radii[group], group)
+    for axes in (weights, radii):
+        axes.set_yscale("log")
+        _plain_ticks(axes)
+    weights.set(title="Weights in force: median of the group's classes, 10 % to 90 % shaded", ylabel="weight alpha")
+    radii.set(title="Radii measured (substituted classes left out)", ylabel="radius r")
+    correlation.plot(series.epochs, series.correlation, color=COLOURS["overall"], marker=_marker(series.epochs))
+    correlation.axhline(0, color="#555555", lw=1)
+    correlation.set(
+        title="Rank correlation of radius and class size (below 0: rare classes are larger)",
+        xlabel="epoch",
+        ylabel="Spearman's rho",
+        ylim=(-1.05, 1.05),
+    )
+    correlation.xaxis.get_major_locator().set_params(integer=True)
+    handles, texts = weights.get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _band(axes: Axes, epochs: list[int], rows: list[Floats], group: str) -> None:
+    low, median, high = np.array(rows).T
+    axes.fill_between(epochs, low, high, color=COLOURS[group], alpha=0.2, lw=0)
+    axes.plot(epochs, median, color=COLOURS[group], label=LEGEND[group], marker=_marker(epochs))
+
+
+def _marker(epochs: list[int]) -> str:
+    return "o" if len(epochs) < 3 else ""  # a line of one point cannot be seen
+
+
+def _extremes(inspection: Inspection, names: list[str] | None) -> Figure:
+    largest, smallest = inspection.extremes(EXTREMES)
+    indices = [*largest, *reversed(smallest)]
+    figure = new_figure(8, 1.6 + 0.28 * len(indices))
+    axes = figure.subplots()
+    for place, index in enumerate(indices):
+        colour = COLOURS[str(inspection.group[index])]
+        axes.plot(inspection.radii[index], -place, "o", color=colour, ms=8)
+        axes.annotate(
+            f"n = {inspection.counts[index]}, alpha = {inspection.weights[index]:.3g}",
+            (1.0, -place),
+            xycoords=("axes fraction", "data"),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    axes.axhline(0.5 - len(largest), color="#555555", lw=1)
+    shown = [label(names, index) for index in indices]
+    shown = [text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…" for text in shown]
+    axes.set_yticks([-place for place in range(len(indices))], shown)
+    axes.set(
+        xscale="log",
+        xlabel="radius r",
+        title=f"Largest and smallest radii, epoch {inspection.epoch}",
+    )
+    _plain_ticks(axes, "x")
+    light_grid(axes, "x")
+    present = [group for group in GROUPS if (inspection.group[indices] == group).any()]
+    figure.legend(handles=_group_marks(axes, present), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _plain_ticks(axes: Axes, which: str = "xy") -> None:
+    """Log axes with numbers like 0.5 and 20 instead of powers of ten, also where they span less than a decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    for name in which:
+        axis: Any = getattr(axes, f"{name}axis")
+        if axis.get_scale() != "log":
+            continue
+        low, high = sorted(getattr(axes, f"get_{name}lim")())
+        decades = np.log10(high / low)
+        steps = [1.0] if decades > 4 else [1.0, 3.0] if decades > 2.5 else [1.0, 2.0, 5.0]
+        steps = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0] if decades < 1 else steps
+        narrow = decades < 0.5
+        axis.set_major_locator(MaxNLocator(6) if narrow else LogLocator(10, subs=steps, numticks=12))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
