@@ -163,7 +163,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from vlltr_plugin.report.compare_command import run_compare
+    from vlltr_plugin.report.compare.command import run_compare
     from vlltr_plugin.report.errors import ReportError
 
     try:
@@ -195,7 +195,7 @@ def _add_inspect(commands: Subcommands) -> None:
 
 def _inspect(options: argparse.Namespace) -> int:
     from vlltr_plugin.report.errors import ReportError
-    from vlltr_plugin.report.inspect_command import run_inspect
+    from vlltr_plugin.report.inspect.command import run_inspect
     from vlltr_plugin.report.pictures import MissingExtraError
 
     try:

@@ -12,8 +12,8 @@ from rich.progress import Progress
 from vlltr_plugin.demo import read_log, run, run_demo
 from vlltr_plugin.demo.standard_errors import standard_errors
 from vlltr_plugin.demo.watched_run import WatchedRun
-from vlltr_plugin.report.comparison import compare
-from vlltr_plugin.report.runs import Run, load_seed
+from vlltr_plugin.report.compare.comparison import compare
+from vlltr_plugin.report.compare.runs import Run, load_seed
 
 RESULT = {"test_many": 90.0, "test_median": 80.0, "test_low": 50.0, "test_acc1": 75.0}
 

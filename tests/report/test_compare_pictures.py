@@ -5,12 +5,12 @@ import matplotlib.colors
 import pytest
 from report_lines import SETTINGS, log_line
 
-from vlltr_plugin.report import compare_pictures
-from vlltr_plugin.report.comparison import compare
+from vlltr_plugin.report.compare import pictures as compare_pictures
+from vlltr_plugin.report.compare.comparison import compare
+from vlltr_plugin.report.compare.reference import load_reference
+from vlltr_plugin.report.compare.runs import load
 from vlltr_plugin.report.groups import COLOURS
 from vlltr_plugin.report.pictures import STYLE, styled
-from vlltr_plugin.report.reference import load_reference
-from vlltr_plugin.report.runs import load
 
 
 @pytest.fixture

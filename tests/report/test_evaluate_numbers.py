@@ -10,8 +10,8 @@ import torch
 
 import vlltr_plugin.compat  # noqa: F401  (before torchmetrics)
 from vlltr_plugin.report.errors import ReportError
-from vlltr_plugin.report.evaluation import evaluate_predictions
-from vlltr_plugin.report.predictions import PredictionCollector, Predictions
+from vlltr_plugin.report.evaluate.evaluation import evaluate_predictions
+from vlltr_plugin.report.evaluate.predictions import PredictionCollector, Predictions
 
 pytest.importorskip("torchmetrics")
 pytest.importorskip("matplotlib")
@@ -229,7 +229,7 @@ def test_confusion_counts_the_worst_classes_against_each_other_and_the_rest() ->
 def test_the_csv_has_one_row_a_class_with_accuracy_only_where_there_are_images(
     outputs: tuple[torch.Tensor, ...],
 ) -> None:
-    from vlltr_plugin.report.evaluation_files import per_class_csv
+    from vlltr_plugin.report.evaluate.files import per_class_csv
 
     collector = collect(outputs)
     labels, by_rule = collector.labels(), collector.predictions()

@@ -21,9 +21,9 @@ from vlltr_plugin.cli import main
 from vlltr_plugin.host.arrays import write_arrays
 from vlltr_plugin.report.class_names import class_names
 from vlltr_plugin.report.errors import ReportError
-from vlltr_plugin.report.inspection import Inspection, inspect_run
-from vlltr_plugin.report.inspection_tables import findings
-from vlltr_plugin.report.rank_correlation import rank_correlation
+from vlltr_plugin.report.inspect.inspection import Inspection, inspect_run
+from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
+from vlltr_plugin.report.inspect.tables import findings
 
 COUNTS = np.array([300, 120, 100, 99, 50, 21, 20, 9, 4, 2, 1, 0])
 DRAWS = np.sqrt(COUNTS) * COUNTS.sum() / np.sqrt(COUNTS).sum()

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from vlltr_plugin.report.compare.logs import read_log
 from vlltr_plugin.report.errors import ReportError
-from vlltr_plugin.report.logs import read_log
 
 
 def write(path, *texts):

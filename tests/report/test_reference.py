@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlltr_plugin.report.reference import load_reference, reference_names
+from vlltr_plugin.report.compare.reference import load_reference, reference_names
 
 
 def test_all_six_are_there_and_class_volume_is_ahead_except_on_many_shot():

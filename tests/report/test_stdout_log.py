@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from vlltr_plugin.report.stdout_log import find_stdout_log, parse_clock, parse_namespace, read_stdout_log
+from vlltr_plugin.report.compare.stdout_log import find_stdout_log, parse_clock, parse_namespace, read_stdout_log
 
 
 def printed(epochs, batches=20, seconds_per_batch=0.5):

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from vlltr_plugin.report.compare_command import plain_console, print_comparison, print_files
-from vlltr_plugin.report.compare_files import write_report
-from vlltr_plugin.report.comparison import Comparison, compare
-from vlltr_plugin.report.runs import Run, load_seed
+from vlltr_plugin.report.compare.command import plain_console, print_comparison, print_files
+from vlltr_plugin.report.compare.comparison import Comparison, compare
+from vlltr_plugin.report.compare.files import write_report
+from vlltr_plugin.report.compare.runs import Run, load_seed
 
 from .digits import long_tailed_counts
 from .standard_errors import standard_errors

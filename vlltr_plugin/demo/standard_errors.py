@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from vlltr_plugin.report.comparison import Comparison, summary_of
+from vlltr_plugin.report.compare.comparison import Comparison, summary_of
+from vlltr_plugin.report.compare.metrics import GROUP_METRICS, OVERALL, Metric
 from vlltr_plugin.report.groups import GROUPS, UPSTREAM
-from vlltr_plugin.report.metrics import GROUP_METRICS, OVERALL, Metric
 
 from .digits import CLASSES, TEST, long_tailed_counts
 

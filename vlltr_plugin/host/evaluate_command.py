@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vlltr_plugin.host.evaluation_run import Outcome, Request, run_evaluation
 from vlltr_plugin.report.errors import ReportError
-from vlltr_plugin.report.evaluation_files import write_evaluation
-from vlltr_plugin.report.evaluation_tables import print_evaluation
+from vlltr_plugin.report.evaluate.files import write_evaluation
+from vlltr_plugin.report.evaluate.tables import print_evaluation
 
 FOLDER = "evaluation"
 

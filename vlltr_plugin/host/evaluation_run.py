@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader, Subset
 
 from vlltr_plugin.host.checkout_modules import checkout_modules, said_by_host
 from vlltr_plugin.host.trained_model import HostRun, build, differences, host_args, read_checkpoint
-from vlltr_plugin.report.calibration import require_torchmetrics
 from vlltr_plugin.report.class_names import class_names
 from vlltr_plugin.report.errors import ReportError
-from vlltr_plugin.report.evaluation import FORMAT, evaluate_predictions
-from vlltr_plugin.report.evaluation_files import sha256
+from vlltr_plugin.report.evaluate.calibration import require_torchmetrics
+from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
+from vlltr_plugin.report.evaluate.files import sha256
+from vlltr_plugin.report.evaluate.predictions import PredictionCollector, Predictions
 from vlltr_plugin.report.pictures import require_matplotlib
-from vlltr_plugin.report.predictions import PredictionCollector, Predictions
 
 SPLITS = ("val", "test")
 Ints = NDArray[np.int64]

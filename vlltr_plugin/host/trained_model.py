@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vlltr_plugin.host.checkout_modules import said_by_host
-from vlltr_plugin.report.checkpoint_args import _load as load_safely
+from vlltr_plugin.report.checkpoint_args import load_safely
 from vlltr_plugin.report.errors import ReportError
 
 MATTER = "model data_set data_path desc_path input_size clip_ms sent_length context_length cls_token_length two_branch"

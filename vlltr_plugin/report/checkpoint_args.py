@@ -30,7 +30,7 @@ def read_checkpoint_args(path: Path) -> dict[str, Any] | None:
         ValueError: it is damaged, for example because the run was killed while it was written.
     """
     try:
-        checkpoint = _load(path)
+        checkpoint = load_safely(path)
     except pickle.UnpicklingError as error:
         raise ReportError(
             f"{path}: not loaded: it holds more than tensors and plain values, which could run code; "
@@ -44,8 +44,8 @@ def read_checkpoint_args(path: Path) -> dict[str, Any] | None:
     return {str(key): value for key, value in args.items()} if isinstance(args, dict) else None
 
 
-def _load(path: Path) -> Any:
-    """Load safely; by memory mapping, which only the format since torch 1.6 allows."""
+def load_safely(path: Path) -> Any:
+    """Loads a checkpoint without running what is in it; by memory mapping where its format (torch >= 1.6) allows."""
     with path.open("rb") as file:
         is_zip = file.read(4) == b"PK\3\4"
     with _trusted(argparse.Namespace), warnings.catch_warnings():

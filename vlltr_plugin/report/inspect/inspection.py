@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.report.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
 from vlltr_plugin.report.errors import ReportError
 from vlltr_plugin.report.groups import GROUPS, UPSTREAM
-from vlltr_plugin.report.rank_correlation import rank_correlation
+from vlltr_plugin.report.inspect.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
+from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
 
 QUANTILES = (0.1, 0.5, 0.9)
 EQUAL = 1e-6  # relative; weights are stored as float32

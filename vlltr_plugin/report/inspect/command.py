@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from vlltr_plugin.report.class_names import class_names
-from vlltr_plugin.report.inspection import inspect_run
-from vlltr_plugin.report.inspection_tables import print_inspection
+from vlltr_plugin.report.inspect.inspection import inspect_run
+from vlltr_plugin.report.inspect.pictures import write_pictures
+from vlltr_plugin.report.inspect.tables import print_inspection
 from vlltr_plugin.report.pictures import require_matplotlib
-from vlltr_plugin.report.pictures_inspect import write_pictures
 
 
 def run_inspect(

@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from vlltr_plugin.report.class_names import label
-from vlltr_plugin.report.inspection import EQUAL, GroupSummary, Inspection
-from vlltr_plugin.report.rank_correlation import chance_level
+from vlltr_plugin.report.inspect.inspection import EQUAL, GroupSummary, Inspection
+from vlltr_plugin.report.inspect.rank_correlation import chance_level
 
 EXTREMES = 5
 LISTED = 10

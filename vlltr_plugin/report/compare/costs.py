@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-from vlltr_plugin.report.comparison import Summary, summarise
-from vlltr_plugin.report.runs import Run, Seed
+from vlltr_plugin.report.compare.comparison import Summary, summarise
+from vlltr_plugin.report.compare.runs import Run, Seed
 
 REWEIGHT_KEY = "train_reweight_seconds"
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin import __version__
-from vlltr_plugin.report.compare_sheets import sheets_of
-from vlltr_plugin.report.compare_text import notes_of
-from vlltr_plugin.report.comparison import STAGES, Comparison, empty_groups, summary_of
-from vlltr_plugin.report.costs import COSTS, REWEIGHT_KEY, cost_summary, costs_of, overhead
-from vlltr_plugin.report.logs import Line
-from vlltr_plugin.report.metrics import METRICS, Metric
-from vlltr_plugin.report.runs import Run, Seed
-from vlltr_plugin.report.settings import method_of
+from vlltr_plugin.report.compare.comparison import STAGES, Comparison, empty_groups, summary_of
+from vlltr_plugin.report.compare.costs import COSTS, REWEIGHT_KEY, cost_summary, costs_of, overhead
+from vlltr_plugin.report.compare.logs import Line
+from vlltr_plugin.report.compare.metrics import METRICS, Metric
+from vlltr_plugin.report.compare.runs import Run, Seed
+from vlltr_plugin.report.compare.settings import method_of
+from vlltr_plugin.report.compare.sheets import sheets_of
+from vlltr_plugin.report.compare.text import notes_of
 from vlltr_plugin.whole_files import write_whole
 
 CAPTIONS = {
@@ -42,7 +42,7 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     Raises:
         OSError: a file cannot be written.
     """
-    from vlltr_plugin.report.compare_pictures import draw_comparison
+    from vlltr_plugin.report.compare.pictures import draw_comparison
     from vlltr_plugin.report.pictures import MissingExtraError
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from vlltr_plugin.report.compare.torn_lines import whole_objects
 from vlltr_plugin.report.errors import ReportError
-from vlltr_plugin.report.torn_lines import whole_objects
 
 Line = dict[str, float]
 """The numbers of a line, by the host's keys. `test_*` of an epoch's line are on the validation split."""

@@ -6,13 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlltr_plugin.report.compare_sheets import signed
-from vlltr_plugin.report.comparison import Comparison, Summary, curve, empty_groups, has_epochs, summarise, summary_of
-from vlltr_plugin.report.costs import epoch_seconds
+from vlltr_plugin.report.compare.comparison import (
+    Comparison,
+    Summary,
+    curve,
+    empty_groups,
+    has_epochs,
+    summarise,
+    summary_of,
+)
+from vlltr_plugin.report.compare.costs import epoch_seconds
+from vlltr_plugin.report.compare.metrics import GROUP_METRICS, OVERALL
+from vlltr_plugin.report.compare.runs import Run
+from vlltr_plugin.report.compare.sheets import signed
 from vlltr_plugin.report.groups import COLOURS
-from vlltr_plugin.report.metrics import GROUP_METRICS, OVERALL
 from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
-from vlltr_plugin.report.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vlltr_plugin.report.compare.metrics import GROUP_METRICS, METRICS, Metric
+from vlltr_plugin.report.compare.reference import PUBLISHED_BASELINE, Reference
+from vlltr_plugin.report.compare.runs import Run
+from vlltr_plugin.report.compare.settings import Verdict, compare_settings
 from vlltr_plugin.report.errors import ReportError
-from vlltr_plugin.report.metrics import GROUP_METRICS, METRICS, Metric
-from vlltr_plugin.report.reference import PUBLISHED_BASELINE, Reference
-from vlltr_plugin.report.runs import Run
-from vlltr_plugin.report.settings import Verdict, compare_settings
 
 STAGES = ("best", "last", "test")
 """Best and last epoch, on the validation split, and the final test."""

@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.report.calibration import expected_calibration_error, reliability
 from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.report.evaluate.calibration import expected_calibration_error, reliability
+from vlltr_plugin.report.evaluate.predictions import Predictions
 from vlltr_plugin.report.groups import GROUPS, OTHERS, UPSTREAM, Convention
-from vlltr_plugin.report.predictions import Predictions
 
 FORMAT = "vlltr-plugin evaluation 1"
 CONVENTIONS = (UPSTREAM, OTHERS)

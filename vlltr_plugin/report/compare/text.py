@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vlltr_plugin.report.comparison import Comparison, empty_groups
-from vlltr_plugin.report.costs import COSTS, NO_TIMES, SOURCES, cost_summary
-from vlltr_plugin.report.metrics import EMPTY_GROUPS, EPOCHS_FROM_0, TRAINING_LOSS, TWO_PREDICTIONS
-from vlltr_plugin.report.runs import Seed
+from vlltr_plugin.report.compare.comparison import Comparison, empty_groups
+from vlltr_plugin.report.compare.costs import COSTS, NO_TIMES, SOURCES, cost_summary
+from vlltr_plugin.report.compare.metrics import EMPTY_GROUPS, EPOCHS_FROM_0, TRAINING_LOSS, TWO_PREDICTIONS
+from vlltr_plugin.report.compare.runs import Seed
 
 
 def notes_of(comparison: Comparison) -> list[str]:

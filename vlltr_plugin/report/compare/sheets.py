@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vlltr_plugin.report.comparison import (
+from vlltr_plugin.report.compare.comparison import (
     STAGES,
     Comparison,
     Difference,
@@ -14,10 +14,10 @@ from vlltr_plugin.report.comparison import (
     shown_metrics,
     summary_of,
 )
-from vlltr_plugin.report.costs import COSTS, REWEIGHTING, Cost, cost_summary, overhead
-from vlltr_plugin.report.metrics import Metric
-from vlltr_plugin.report.runs import Run
-from vlltr_plugin.report.settings import METHOD, method_of
+from vlltr_plugin.report.compare.costs import COSTS, REWEIGHTING, Cost, cost_summary, overhead
+from vlltr_plugin.report.compare.metrics import Metric
+from vlltr_plugin.report.compare.runs import Run
+from vlltr_plugin.report.compare.settings import METHOD, method_of
 from vlltr_plugin.report.sheets import Sheet
 
 MISSING = "-"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlltr_plugin.report.compare.logs import Line, Log
 from vlltr_plugin.report.errors import ReportError
-from vlltr_plugin.report.evaluation import FORMAT, overall_rule
-from vlltr_plugin.report.logs import Line, Log
+from vlltr_plugin.report.evaluate.evaluation import FORMAT, overall_rule
 
 NAME = "evaluation.json"
 EXTRA = ("macro_top1", "harmonic_top1", "ece")

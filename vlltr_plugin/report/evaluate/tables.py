@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vlltr_plugin.report.evaluation import CONVENTIONS, overall_rule, shots_rule
+from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, overall_rule, shots_rule
 from vlltr_plugin.report.groups import GROUPS, UPSTREAM, Convention
 
 TITLES = {"mixture": "mixture", "sum": "sum", "visual": "visual", "image_text": "image-text"}

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.report.checkpoint_args import read_checkpoint_args
+from vlltr_plugin.report.compare.evaluation_runs import NAME as EVALUATION
+from vlltr_plugin.report.compare.evaluation_runs import Evaluated, read_evaluation
+from vlltr_plugin.report.compare.logs import Line, Log, read_log
+from vlltr_plugin.report.compare.stdout_log import StdoutLog, find_stdout_log
 from vlltr_plugin.report.errors import ReportError
-from vlltr_plugin.report.evaluation_runs import NAME as EVALUATION
-from vlltr_plugin.report.evaluation_runs import Evaluated, read_evaluation
-from vlltr_plugin.report.logs import Line, Log, read_log
-from vlltr_plugin.report.stdout_log import StdoutLog, find_stdout_log
 
 LOG = "log.txt"
 CHECKPOINT = "checkpoint.pth"

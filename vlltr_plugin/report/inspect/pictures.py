@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vlltr_plugin.report.class_names import label
-from vlltr_plugin.report.epoch_arrays import Floats
 from vlltr_plugin.report.groups import COLOURS, GROUPS, UPSTREAM
-from vlltr_plugin.report.inspection import EQUAL, Inspection
+from vlltr_plugin.report.inspect.epoch_arrays import Floats
+from vlltr_plugin.report.inspect.inspection import EQUAL, Inspection
 from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
 
 if TYPE_CHECKING:

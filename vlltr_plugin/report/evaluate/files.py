@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.report.evaluation import CONVENTIONS, class_accuracies
-from vlltr_plugin.report.pictures_evaluate import write_pictures
-from vlltr_plugin.report.predictions import Predictions
+from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, class_accuracies
+from vlltr_plugin.report.evaluate.pictures import write_pictures
+from vlltr_plugin.report.evaluate.predictions import Predictions
 from vlltr_plugin.whole_files import write_whole
 
 Ints = NDArray[np.int64]

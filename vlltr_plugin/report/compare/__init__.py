@@ -1,0 +1,1 @@
+"""Runs beside a baseline, from what VL-LTR itself writes."""

@@ -1,0 +1,1 @@
+"""The weights and radii of a run, from the arrays of its epochs."""
