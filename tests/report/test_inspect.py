@@ -4,10 +4,8 @@ import json
 import math
 import os
 import pickle
-import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -353,7 +351,8 @@ def test_without_matplotlib_tables_come_and_pictures_name_the_extra(
     assert "[report]" in refused(run, capsys)
 
 
-def test_a_run_of_inaturalists_size_takes_seconds_and_little_memory(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc")
+def test_a_run_of_inaturalists_size_takes_little_memory(tmp_path: Path) -> None:
     """360 epochs of 8142 classes: 360 links to two files."""
     pytest.importorskip("matplotlib")
     rng = np.random.default_rng(0)
@@ -373,11 +372,14 @@ def test_a_run_of_inaturalists_size_takes_seconds_and_little_memory(tmp_path: Pa
         )
     for epoch in range(360):
         (folder / f"epoch_{epoch:04d}.npz").symlink_to(tmp_path / f"{epoch % 2}.npz")
-    command = [sys.executable, "-m", "vlltr_plugin", "inspect", str(folder.parent), "--out", str(tmp_path / "out")]
-    start = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])
-    assert time.monotonic() - start < 60  # 10 on a machine that is free
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2**20  # KiB
+    # Not getrusage: a child inherits its parent's peak there.
+    code = (
+        "import sys; from vlltr_plugin.cli import main; assert main(sys.argv[1:]) == 0; "
+        "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+    )
+    command = [sys.executable, "-c", code, "inspect", str(folder.parent), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert int(done.stdout.splitlines()[-1]) < 2**20  # KiB
 
 
 def test_mixed_runs_in_one_folder_are_refused(run: Path, write: Write) -> None:
