@@ -68,11 +68,12 @@ def check_smoothing(targets: Tensor, smoothing: float) -> None:
     worst = float((rows.sum(dim=1) - 1).abs().max())
     if not worst <= tolerance:
         raise ValueError(f"Expected soft targets whose rows sum to 1 but one is off by {worst:.3g}.")
-    if float(rows.min()) < -tolerance:
-        raise ValueError(f"Expected soft targets without negative entries but got {float(rows.min()):.3g}.")
+    lowest = rows.amin(dim=1)
+    if float(lowest.min()) < -tolerance:
+        raise ValueError(f"Expected soft targets without negative entries but got {float(lowest.min()):.3g}.")
     num_classes = rows.shape[1]
     if num_classes >= 3:
-        shown = float(rows.min(dim=1).values.median()) * num_classes
+        shown = float(lowest.median()) * num_classes
         if abs(shown - smoothing) > max(tolerance, 1e-2 * smoothing):
             raise ValueError(
                 f"Expected soft targets smoothed by {smoothing:g} but they show {shown:.4g} (row minimum times C): "
