@@ -20,7 +20,12 @@ READINGS = {
 
 
 def main():
-    data = json.loads((Path(os.environ["VLLTR_DATA"]) / "class_counts.json").read_text())
+    path = Path(os.environ.get("VLLTR_DATA", ".")) / "class_counts.json"
+    if not path.is_file():
+        raise SystemExit(
+            "Expected VLLTR_DATA to name a folder with class_counts.json, see the README of the benchmarks."
+        )
+    data = json.loads(path.read_text())
     print("| data set, 1/sqrt(n) sampler | " + " | ".join(f"`{name}`" for name in READINGS) + " |")
     print("| --- |" + " --- |" * len(READINGS))
     for name in ("imagenet_lt", "places_lt", "inat2018"):

@@ -41,6 +41,16 @@ def test_what_differs_is_listed_in_a_fixed_order(runs):
     assert "model, lr, aa" in str(verdict)
 
 
+def test_a_data_set_that_only_one_run_or_the_reference_names_is_a_difference(runs):
+    unnamed = {name: value for name, value in SETTINGS.items() if name not in ("data_set", "nb_classes")}
+    named, alone = runs(SETTINGS, unnamed)
+    verdict = compare_settings([named, alone])
+    assert verdict.comparable is False
+    assert ("data_set", ("IMNET_LT", "not set")) in [(s.name, s.values) for s in verdict.differing]
+    beside = compare_settings([alone], load_reference("imagenet_lt/r50"))
+    assert "data_set" in [setting.name for setting in beside.differing]
+
+
 def test_the_same_file_elsewhere_is_no_difference(runs):
     one, other = ({**SETTINGS, "txt_embed_path": f"/{root}/txt.npy"} for root in ("here", "there"))
     assert compare_settings(runs(one, other)).comparable

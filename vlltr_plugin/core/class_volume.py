@@ -174,11 +174,10 @@ class ClassVolume(Weighting):
             log_radius = log_radius + log_sigma_bias(samples.clamp(min=1.5))
         under_represented = few | ~log_radius.isfinite()
         if bool(under_represented.all()):
-            warnings.warn(
-                f"No class had {self.min_samples} samples that differ in every logit this epoch: "
-                "the weights stay as they are.",
-                stacklevel=4,
-            )
+            reason = f"No class had {self.min_samples} samples that differ in every logit this epoch"
+            if not bool((mass > 0).any()):
+                reason = "No training batch was observed this epoch (criterion in eval mode, or under no_grad?)"
+            warnings.warn(f"{reason}: the weights stay as they are.", stacklevel=5)
             return None
         self.substituted.copy_(under_represented)
         return substitute(log_radius, under_represented)

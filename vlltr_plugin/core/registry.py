@@ -50,11 +50,11 @@ def build_weighting(name: str, class_counts: Counts, draws: Counts | None = None
         ValueError: for an unknown name or option, naming the nearest that exists.
     """
     if name not in WEIGHTINGS:
-        raise ValueError(f"Expected a known weighting but got type={name!r}{nearest(name, WEIGHTINGS)}.")
+        raise ValueError(f"Expected a known weighting but got type={name!r}{nearest(name, WEIGHTINGS)}")
     known = option_names(WEIGHTINGS[name])
     for key in options:
         if key not in known:
-            raise ValueError(f"Expected options of {name!r} but got {key!r}{nearest(key, known)}.")
+            raise ValueError(f"Expected options of {name!r} but got {key!r}{nearest(key, known)}")
     return WEIGHTINGS[name](class_counts, draws=draws, **options)
 
 
@@ -74,4 +74,4 @@ def option_names(weighting: type[Weighting]) -> list[str]:
 def nearest(name: str, known: Any) -> str:
     """The end of an error about an unknown name: what was probably meant, or all there is."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f": did you mean {close[0]!r}?" if close else f": choose one of {', '.join(known)}"
+    return f": did you mean {close[0]!r}?" if close else f": choose one of {', '.join(known)}."

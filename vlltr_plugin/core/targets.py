@@ -77,7 +77,8 @@ def check_smoothing(targets: Tensor, smoothing: float) -> None:
         if abs(shown - smoothing) > max(tolerance, 1e-2 * smoothing):
             raise ValueError(
                 f"Expected soft targets smoothed by {smoothing:g} but they show {shown:.4g} (row minimum times C): "
-                "give the label smoothing that the mixup function applies as `smoothing`."
+                "give the label smoothing that the mixup function applies as `smoothing`. Targets of more than two "
+                "labels are not supported."
             )
 
 

@@ -152,6 +152,11 @@ class Weighting(nn.Module):
             "class_counts": [int(n) for n in self.class_counts.tolist()],
         }
 
+    def extra_repr(self) -> str:
+        """The settings, in `print(criterion)`."""
+        shown = {key: value for key, value in self.settings().items() if key not in ("type", "class_counts")}
+        return ", ".join(f"{key}={value!r}" for key, value in shown.items())
+
     def get_extra_state(self) -> dict[str, Any]:
         """The plain part of the state: O(C), safe to load without unpickling objects."""
         return {"epoch": self.epoch, "has_radii": self.has_radii, "settings": self.settings()}

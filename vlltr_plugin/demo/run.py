@@ -18,7 +18,7 @@ from vlltr_plugin.report.compare.runs import Run, load_seed
 
 from .digits import long_tailed_counts
 from .standard_errors import standard_errors
-from .standin_checkout import BASELINE, CLASS_VOLUME, LogLine, make_standin
+from .standin_checkout import BASELINE, CLASS_VOLUME, CONTROL, LogLine, make_standin
 from .watched_run import WatchedRun
 
 DEFAULT_EPOCHS = 30
@@ -103,7 +103,8 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
     console.print(
         f"One run each: read the test differences beside their standard errors ({errors}),\n"
         "which cover the choice of test images only. How much of it the class counts alone\n"
-        "would do, a control run shows: reweight=dict(type='inverse') in the config.",
+        "do, a control run shows; where the folder stays, start it there:\n"
+        f"  python main.py --config {CONTROL} --epochs {epochs}",
         soft_wrap=True,
         highlight=False,
     )

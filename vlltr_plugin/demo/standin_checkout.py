@@ -18,6 +18,7 @@ from .digits import write_digits
 STANDIN = Path(__file__).parent / "standin"
 BASELINE = "configs/digits/finetune/digits_baseline.py"
 CLASS_VOLUME = "configs/digits/finetune/digits_dv.py"
+CONTROL = "configs/digits/finetune/digits_inverse.py"
 
 LogLine = dict[str, Any]
 

@@ -1,5 +1,6 @@
 """`attach`: puts class re-weighting into a run of the host, or leaves it alone."""
 
+import difflib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def attach(
     """
     reweight = plain(getattr(args, "reweight", None))
     if reweight is None:
+        for name in difflib.get_close_matches("reweight", vars(args), cutoff=0.75):
+            say(f"the config has no `reweight`, but {name!r}: was that meant? Nothing is re-weighted.")
         return NoHook()
     args.reweight = reweight  # mmcv's ConfigDict would make the host's checkpoints unsafe to load
     if getattr(args, "eval", False):
@@ -110,8 +113,9 @@ def _observe_clean(weightings: dict[str, Weighting], outputs: Any, labels: Tenso
 def _announce(settings: Settings, weightings: dict[str, Weighting]) -> None:
     primary = next(iter(weightings.values()))
     options = "".join(f", {key}={value!r}" for key, value in settings.options.items())
+    which = "each branch's own" if settings.branch == "each" else f"the {settings.branch}"
     weights = primary.weights_for(primary.log_radius64)[primary.class_counts > 0]
-    feed = f" from the {settings.branch} logits ({settings.source})" if primary.uses_logits else ""
+    feed = f" from {which} logits ({settings.source})" if primary.uses_logits else ""
     spread = f"with equal radii they would run from {weights.min():.3g} to {weights.max():.3g}"
     if not primary.uses_logits:
         spread = f"from {weights.min():.3g} to {weights.max():.3g}" if primary.has_radii else "all 1"

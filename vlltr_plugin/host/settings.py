@@ -58,12 +58,12 @@ def parse(reweight: Any, two_branch: bool) -> Settings:
     given = dict(reweight)
     name = given.pop("type")
     if name not in WEIGHTINGS:
-        raise ValueError(f"Expected a known type in reweight but got {name!r}{nearest(name, WEIGHTINGS)}.")
+        raise ValueError(f"Expected a known type in reweight but got {name!r}{nearest(name, WEIGHTINGS)}")
     own = {key: given.pop(key) for key in ("branch", "source", "every") if key in given}
     known = [*option_names(WEIGHTINGS[name]), "branch", "source", "every"]
     for key in given:
         if key not in known:
-            raise ValueError(f"Expected known keys in reweight but got {key!r}{nearest(key, known)}.")
+            raise ValueError(f"Expected known keys in reweight but got {key!r}{nearest(key, known)}")
     settings = Settings(
         type=name,
         branch=_branch(own.get("branch"), two_branch),

@@ -33,7 +33,11 @@ class Report:
     @property
     def diff(self) -> str:
         """The changes as a unified diff; empty if there are none."""
-        return "\n".join(line for change in self.changes for line in self._file_diff(change))
+        return "\n".join(line for change in self._in_order() for line in self._file_diff(change))
+
+    def _in_order(self) -> list[Change]:
+        """Changed files before the added and removed ones: what matters comes first."""
+        return sorted(self.changes, key=lambda change: change.old is None or change.new is None)
 
     def _file_diff(self, change: Change) -> list[str]:
         name = change.path.relative_to(self.checkout).as_posix()

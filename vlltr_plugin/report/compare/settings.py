@@ -22,6 +22,8 @@ IRRELEVANT = frozenset(
 )
 """Arguments that say where or how often a run was made; `seed` may differ, and data sets are told apart first."""
 
+NOT_SET = "not set"
+
 FIRST = ("data_set", "nb_classes", "model", "epochs", "batch_size", "world_size", "lr", "weight_sample")
 """Settings listed before the others, which follow by name."""
 
@@ -85,6 +87,8 @@ def compare_settings(runs: Sequence[Run], reference: Reference | None = None) ->
     """
     refuse_different_data(runs, reference)
     names = {name for run in runs for seed in run.seeds for name in seed.args} - IRRELEVANT - {METHOD}
+    if reference is not None:
+        names |= set(reference.settings)
     in_order = sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
     columns = {name: [_values(run, name) for run in runs] for name in in_order}
     columns["last epoch in the log"] = [_last_epochs(run) for run in runs]
@@ -165,7 +169,10 @@ def _sizes(seed: Seed) -> set[float]:
 
 
 def _values(run: Run, name: str) -> set[str]:
-    return {_shown(name, seed.args) for seed in run.seeds if name in seed.args}
+    """The values in the seeds that tell; what a checkpoint does not hold, that host does not have."""
+    values = {_shown(name, seed.args) for seed in run.seeds if name in seed.args}
+    whole = [seed for seed in run.seeds if seed.args_source is not None and seed.args_source.suffix == ".pth"]
+    return values | {NOT_SET for seed in whole if name not in seed.args}
 
 
 def _shown(name: str, args: dict[str, Any]) -> str:

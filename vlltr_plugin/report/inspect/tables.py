@@ -38,11 +38,11 @@ def groups_table(inspection: Inspection) -> Table:
     title = f"Epoch {inspection.epoch} of {epochs[0]} to {epochs[-1]}, volumes from the {inspection.logits} logits"
     caption = (
         "weight, radius: median of the group; subst.: took the others' mean radius\n"
-        "% of loss: share of the expected weights, at weights of 1 -> with these"
+        "% of weight: share of the expected weights, at weights of 1 -> with these"
     )
     table = Table(title=title, caption=caption)
     table.add_column("group")
-    for heading in ("classes", "images", "weight (range)", "radius", "subst.", "% of loss"):
+    for heading in ("classes", "images", "weight (range)", "radius", "subst.", "% of weight"):
         table.add_column(heading, justify="right")
     for summary in inspection.summaries:
         table.add_row(*_cells(summary))
