@@ -47,7 +47,7 @@ setup(
     extras_require={
         "report": REPORT,
         "demo": ["scikit-learn", *REPORT],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "scipy", "scikit-learn", "ruff", "mypy", *REPORT],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "scipy", "scikit-learn", "ruff==0.17.6", "mypy==2.4.1", *REPORT],
     },
     entry_points={"console_scripts": ["vlltr-plugin = vlltr_plugin.__main__:main"]},
 )

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import torch
 
 
 def log_radius_of(samples: np.ndarray, masses: np.ndarray) -> float:
@@ -46,3 +47,17 @@ def weights_of(log_radii, counts, draws=None, divide_by="draws", normalize="expe
     total = sum(s for s, here in zip(share, present, strict=True) if here)
     beta = total / sum(s * a for s, a in zip(share, raw, strict=True))
     return np.array([beta * a if here else 1.0 for a, here in zip(raw, present, strict=True)])
+
+
+def observed(weighting, seed=0, batches=4, epochs=1):
+    """A weighting after epochs of seeded logits whose spread grows with the class."""
+    generator = torch.Generator().manual_seed(seed)
+    classes = weighting.num_classes
+    spread = 1 + torch.arange(classes)
+    for _ in range(epochs):
+        for _ in range(batches):
+            labels = torch.randint(classes, (16 * classes,), generator=generator)
+            rows = torch.randn(16 * classes, classes, generator=generator) * spread[labels][:, None]
+            weighting.observe(rows, labels)
+        weighting.end_epoch()
+    return weighting

@@ -1,7 +1,5 @@
 """Normalisation, the schedule over epochs, state, and the other weightings."""
 
-import copy
-import io
 import math
 
 import numpy as np
@@ -10,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import weights_of
+from oracles import observed, weights_of
 
 from vlltr_plugin import (
     ClassVolume,
@@ -25,19 +23,6 @@ from vlltr_plugin import (
 )
 from vlltr_plugin.core.normalization import class_weights, expected_alpha
 from vlltr_plugin.core.registry import WEIGHTINGS
-
-
-def observed(weighting, seed=0, batches=4, epochs=1):
-    generator = torch.Generator().manual_seed(seed)
-    classes = weighting.num_classes
-    spread = 1 + torch.arange(classes)
-    for _ in range(epochs):
-        for _ in range(batches):
-            labels = torch.randint(classes, (16 * classes,), generator=generator)
-            rows = torch.randn(16 * classes, classes, generator=generator) * spread[labels][:, None]
-            weighting.observe(rows, labels)
-        weighting.end_epoch()
-    return weighting
 
 
 @settings(max_examples=60, deadline=None)
@@ -180,84 +165,6 @@ def test_autocast_computes_the_loss_in_float32(dtype, soft):
     assert layer.weight.grad.isfinite().all()
 
 
-def test_state_dict_round_trip_restores_the_weights_bit_for_bit_and_is_safe_to_load():
-    criterion = ReweightedLoss(observed(ClassVolume([50, 40, 30]), epochs=2))
-    file = io.BytesIO()
-    torch.save(criterion.state_dict(), file)
-    file.seek(0)
-    other = ReweightedLoss(ClassVolume([50, 40, 30]))
-    other.load_state_dict(torch.load(file, weights_only=True))
-    assert torch.equal(other.weighting.weights, criterion.weighting.weights)
-    assert torch.equal(other.weighting.log_radius, criterion.weighting.log_radius)
-    assert (other.weighting.epoch, other.weighting.active) == (2, True)
-    assert torch.equal(observed(other.weighting, 7).weights, observed(criterion.weighting, 7).weights)
-
-
-def test_state_holds_no_moments():
-    weighting = ClassVolume([50] * 100)
-    weighting.observe(torch.randn(64, 100), torch.randint(100, (64,)))
-    sizes = [v.numel() for v in weighting.state_dict().values() if isinstance(v, torch.Tensor)]
-    assert max(sizes) == 100
-
-
-@pytest.mark.parametrize(
-    ("other", "named"),
-    [
-        (lambda: ClassVolume([50, 40, 30], variant="bv"), "variant: saved 'dv', here 'bv'"),
-        (lambda: ClassVolume([50, 40, 31]), "class_counts"),
-        (lambda: ClassVolume([50, 40]), "num_classes: saved 3, here 2"),
-        (lambda: InverseFrequency([50, 40, 30]), "type: saved 'ClassVolume', here 'InverseFrequency'"),
-    ],
-)
-def test_state_of_other_settings_is_refused_and_nothing_changes(other, named):
-    state = observed(ClassVolume([50, 40, 30])).state_dict()
-    weighting = other()
-    before = weighting.weights.clone()
-    with pytest.raises(ValueError, match=named):
-        weighting.load_state_dict(state)
-    assert torch.equal(weighting.weights, before)
-
-
-@pytest.mark.parametrize(
-    ("damage", "named"),
-    [
-        (lambda s: s.pop("_extra_state"), "settings are missing"),
-        (lambda s: s.update(_extra_state={"settings": 3}), "settings are missing"),
-        (lambda s: s["_extra_state"].update(epoch="x"), "epoch"),
-        (lambda s: s["weights"].fill_(math.nan), "weights is finite"),
-        (lambda s: s["weights"].fill_(-3.0), "positive"),
-        (lambda s: s.update(weights=torch.ones(2)), "weights"),
-        (lambda s: s.pop("log_radius64"), "log_radius64"),
-        (lambda s: s["draws"].add_(torch.tensor([5.0, 0, 0])), "sampler"),
-    ],
-)
-def test_a_damaged_state_is_refused_and_nothing_changes(damage, named):
-    state = copy.deepcopy(dict(observed(ClassVolume([50, 40, 30])).state_dict()))
-    damage(state)
-    weighting = ClassVolume([50, 40, 30])
-    with pytest.raises(ValueError, match=named):
-        weighting.load_state_dict(state)
-    assert torch.equal(weighting.weights, torch.ones(3))
-    assert not weighting.active
-
-
-def test_a_state_made_under_other_draws_is_refused_but_rounding_is_not():
-    state = observed(ClassVolume([50, 40, 30], draws=[5, 4, 3])).state_dict()
-    ClassVolume([50, 40, 30], draws=[5 * (1 + 1e-8), 4, 3]).load_state_dict(state)
-    with pytest.raises(ValueError, match="sampler"):
-        ClassVolume([50, 40, 30], draws=[4, 4, 4]).load_state_dict(state)
-
-
-def test_loading_a_state_forgets_what_was_observed_before():
-    state = observed(ClassVolume([50, 40, 30])).state_dict()
-    clean, spoiled = ClassVolume([50, 40, 30]), ClassVolume([50, 40, 30])
-    spoiled.observe(1e4 * torch.randn(60, 3), torch.arange(60) % 3)
-    for weighting in (clean, spoiled):
-        weighting.load_state_dict(state)
-        observed(weighting, 5)
-    assert torch.equal(clean.weights, spoiled.weights)
-
-
 def test_effective_numbers_count_what_the_radii_are_divided_by():
     counts, draws = torch.tensor([1000.0, 10.0]), torch.tensor([100.0, 10.0])
     raw = (1 - 0.99) / (1 - 0.99**draws)
@@ -269,17 +176,6 @@ def test_a_class_that_is_never_drawn_keeps_weight_1_and_stays_out():
     weighting = InverseFrequency([50, 20, 30], draws=[50, 0, 30], counts="dataset")
     assert weighting.weights[1] == 1
     assert expected_alpha(weighting.weights, weighting.draws) == pytest.approx(1, abs=1e-6)
-
-
-def test_deepcopy_and_casts_keep_weights_and_statistics():
-    weighting = ClassVolume([50, 40, 30])
-    weighting.observe(torch.randn(60, 3), torch.arange(60) % 3)
-    twin = copy.deepcopy(weighting)
-    ReweightedLoss(twin).half()
-    for w in (weighting, twin):
-        w.end_epoch()
-    assert torch.equal(weighting.weights, twin.weights)
-    assert twin.weights.dtype == torch.float32
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

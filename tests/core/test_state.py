@@ -1,0 +1,100 @@
+"""The state of a weighting: what it holds, what it restores, what it refuses."""
+
+import copy
+import io
+import math
+
+import pytest
+import torch
+from oracles import observed
+
+from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
+
+
+def test_state_dict_round_trip_restores_the_weights_bit_for_bit_and_is_safe_to_load():
+    criterion = ReweightedLoss(observed(ClassVolume([50, 40, 30]), epochs=2))
+    file = io.BytesIO()
+    torch.save(criterion.state_dict(), file)
+    file.seek(0)
+    other = ReweightedLoss(ClassVolume([50, 40, 30]))
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(other.weighting.weights, criterion.weighting.weights)
+    assert torch.equal(other.weighting.log_radius, criterion.weighting.log_radius)
+    assert (other.weighting.epoch, other.weighting.active) == (2, True)
+    assert torch.equal(observed(other.weighting, 7).weights, observed(criterion.weighting, 7).weights)
+
+
+def test_state_holds_no_moments():
+    weighting = ClassVolume([50] * 100)
+    weighting.observe(torch.randn(64, 100), torch.randint(100, (64,)))
+    sizes = [v.numel() for v in weighting.state_dict().values() if isinstance(v, torch.Tensor)]
+    assert max(sizes) == 100
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (lambda: ClassVolume([50, 40, 30], variant="bv"), "variant: saved 'dv', here 'bv'"),
+        (lambda: ClassVolume([50, 40, 31]), "class_counts"),
+        (lambda: ClassVolume([50, 40]), "num_classes: saved 3, here 2"),
+        (lambda: InverseFrequency([50, 40, 30]), "type: saved 'ClassVolume', here 'InverseFrequency'"),
+    ],
+)
+def test_state_of_other_settings_is_refused_and_nothing_changes(other, named):
+    state = observed(ClassVolume([50, 40, 30])).state_dict()
+    weighting = other()
+    before = weighting.weights.clone()
+    with pytest.raises(ValueError, match=named):
+        weighting.load_state_dict(state)
+    assert torch.equal(weighting.weights, before)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda s: s.pop("_extra_state"), "settings are missing"),
+        (lambda s: s.update(_extra_state={"settings": 3}), "settings are missing"),
+        (lambda s: s["_extra_state"].update(epoch="x"), "epoch"),
+        (lambda s: s["weights"].fill_(math.nan), "weights is finite"),
+        (lambda s: s["weights"].fill_(-3.0), "positive"),
+        (lambda s: s.update(weights=torch.ones(2)), "weights"),
+        (lambda s: s.pop("log_radius64"), "log_radius64"),
+        (lambda s: s["draws"].add_(torch.tensor([5.0, 0, 0])), "sampler"),
+    ],
+)
+def test_a_damaged_state_is_refused_and_nothing_changes(damage, named):
+    state = copy.deepcopy(dict(observed(ClassVolume([50, 40, 30])).state_dict()))
+    damage(state)
+    weighting = ClassVolume([50, 40, 30])
+    with pytest.raises(ValueError, match=named):
+        weighting.load_state_dict(state)
+    assert torch.equal(weighting.weights, torch.ones(3))
+    assert not weighting.active
+
+
+def test_a_state_made_under_other_draws_is_refused_but_rounding_is_not():
+    state = observed(ClassVolume([50, 40, 30], draws=[5, 4, 3])).state_dict()
+    ClassVolume([50, 40, 30], draws=[5 * (1 + 1e-8), 4, 3]).load_state_dict(state)
+    with pytest.raises(ValueError, match="sampler"):
+        ClassVolume([50, 40, 30], draws=[4, 4, 4]).load_state_dict(state)
+
+
+def test_loading_a_state_forgets_what_was_observed_before():
+    state = observed(ClassVolume([50, 40, 30])).state_dict()
+    clean, spoiled = ClassVolume([50, 40, 30]), ClassVolume([50, 40, 30])
+    spoiled.observe(1e4 * torch.randn(60, 3), torch.arange(60) % 3)
+    for weighting in (clean, spoiled):
+        weighting.load_state_dict(state)
+        observed(weighting, 5)
+    assert torch.equal(clean.weights, spoiled.weights)
+
+
+def test_deepcopy_and_casts_keep_weights_and_statistics():
+    weighting = ClassVolume([50, 40, 30])
+    weighting.observe(torch.randn(60, 3), torch.arange(60) % 3)
+    twin = copy.deepcopy(weighting)
+    ReweightedLoss(twin).half()
+    for w in (weighting, twin):
+        w.end_epoch()
+    assert torch.equal(weighting.weights, twin.weights)
+    assert twin.weights.dtype == torch.float32
