@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "vlltr_plugin/__init__.py").read_text("utf-8"), re.MULTILINE)
 README = HERE / "README.md"
+LINTERS = ["ruff==0.17.6", "mypy==2.4.1"]  # a newer one may find something new
 REPORT = ["matplotlib", "torchmetrics"]
 assert VERSION, "expected a line `__version__ = ...` in vlltr_plugin/__init__.py"
 
@@ -47,7 +48,7 @@ setup(
     extras_require={
         "report": REPORT,
         "demo": ["scikit-learn", *REPORT],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "scipy", "scikit-learn", "ruff==0.17.6", "mypy==2.4.1", *REPORT],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "scipy", "scikit-learn", *LINTERS, *REPORT],
     },
     entry_points={"console_scripts": ["vlltr-plugin = vlltr_plugin.__main__:main"]},
 )
