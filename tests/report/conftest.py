@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from report_lines import log_line
+from run_arrays import run, write  # noqa: F401  (fixtures of the tests of inspect)
 
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME, make_standin, run_main
 from vlltr_plugin.install import install
