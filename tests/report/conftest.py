@@ -18,7 +18,7 @@ from vlltr_plugin.install import install
 def write_run(tmp_path) -> Callable[..., Path]:
     """Writes a run's folder: `log.txt` from lines (or text), and a checkpoint with arguments unless told otherwise."""
 
-    def write(name: str, lines: Any = None, args: dict[str, Any] | None = None, stdout: str = "") -> Path:
+    def make(name: str, lines: Any = None, args: dict[str, Any] | None = None, stdout: str = "") -> Path:
         folder = tmp_path / name
         folder.mkdir(parents=True)
         if lines is None:
@@ -31,7 +31,7 @@ def write_run(tmp_path) -> Callable[..., Path]:
             (folder / "train.log").write_text(stdout)
         return folder
 
-    return write
+    return make
 
 
 @pytest.fixture(scope="session")
