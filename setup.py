@@ -30,6 +30,7 @@ setup(
     package_data={
         "vlltr_plugin.patches": ["*.toml"],
         "vlltr_plugin.demo": ["standin/**"],  # a checkout of its own, no package
+        "vlltr_plugin.cifar_lt": ["published.json"],
         "vlltr_plugin.report.compare": ["published.json"],
     },
     exclude_package_data={"": ["*.pyc", "**/__pycache__/*"]},

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from vlltr_plugin.cifar_lt.methods import METHODS
+
+COUNTS = torch.tensor([40, 9, 3])
+
+
+def weights_of(name, epochs, start_epoch=2):
+    """The weights in force in each epoch of a short training on made-up logits."""
+    generator = torch.Generator().manual_seed(0)
+    criterion = METHODS[name].criterion(COUNTS, COUNTS, start_epoch)
+    labels = torch.repeat_interleave(torch.arange(3), COUNTS)
+    found = []
+    for epoch in range(epochs):
+        found.append(criterion.weighting.weights.clone())
+        criterion(torch.randn(len(labels), 3, generator=generator).mul(10).requires_grad_(), labels).backward()
+        criterion.end_epoch(epoch)
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.deferred])
+def test_deferred_weights_are_1_until_their_epoch_and_not_after(name):
+    first, second, third = weights_of(name, 3) if "10" not in name else weights_of("pv", 3)
+    assert torch.equal(first, torch.ones(3))
+    assert torch.equal(second, torch.ones(3))
+    assert not torch.allclose(third, torch.ones(3), atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["inverse", "en", "cb-focal", "cb-sigmoid"])
+def test_weights_that_are_not_deferred_apply_from_the_first_epoch(name):
+    first, *later = weights_of(name, 2)
+    assert not torch.allclose(first, torch.ones(3), atol=0.05)
+    assert all(torch.equal(first, weights) for weights in later)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.weighting == "none"])
+def test_methods_without_weights_keep_them_at_1(name):
+    assert all(torch.equal(weights, torch.ones(3)) for weights in weights_of(name, 3))
+
+
+@pytest.mark.parametrize("name", ["inverse", "inverse-drw", "en-drw-ne", "dv", "dv-s30", "dv-debias", "bv", "pv"])
+def test_normalized_weights_keep_the_expected_weight_at_1(name):
+    weights = weights_of(name, 3)[-1].double()
+    assert (weights * COUNTS).sum() / COUNTS.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["en", "en-drw", "dv-mean", "bv-mean", "pv-mean"])
+def test_the_older_normalisation_keeps_the_mean_over_the_classes_at_1(name):
+    assert weights_of(name, 3)[-1].mean() == pytest.approx(1, abs=1e-5)
+
+
+def test_s30_gives_classes_below_30_images_one_radius():
+    weights = weights_of("dv-s30", 3)[-1] * COUNTS
+    torch.testing.assert_close(weights[1], weights[2])
+    assert not torch.isclose(*(weights_of("dv", 3)[-1] * COUNTS)[1:], rtol=1e-3)
+
+
+def test_warm_ups_are_shared_by_methods_of_one_base_only():
+    assert METHODS["dv"].warm_up == METHODS["inverse-drw"].warm_up == METHODS["ce"].warm_up == "ce"
+    assert METHODS["ldam-drw"].warm_up == "ldam"
+    assert METHODS["en"].warm_up is None
+    assert METHODS["balanced-softmax"].warm_up == "balanced-softmax"

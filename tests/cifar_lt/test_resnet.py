@@ -1,0 +1,74 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vlltr_plugin.cifar_lt.resnet import ResNet32
+
+
+def trained_once(seeds, images, cosine=False):
+    """A network after one step of SGD on one batch for each replica."""
+    torch.manual_seed(0)
+    network = ResNet32(4, seeds, cosine).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    loss = sum(F.cross_entropy(logits, torch.arange(8) % 4) for logits in network(images))
+    loss.backward()
+    optimizer.step()
+    return network
+
+
+def test_it_has_the_0_46_million_parameters_of_resnet32():
+    assert sum(parameter.numel() for parameter in ResNet32(10, [0]).parameters()) == 464_154
+
+
+def test_option_a_shortcuts_take_every_second_pixel_and_pad_with_zeros():
+    block = ResNet32(10, [0, 1]).blocks[5]
+    x = torch.randn(2, 2 * 16, 8, 8)
+    shortcut = block._shortcut(x)
+    assert shortcut.shape == (2, 2 * 32, 4, 4)
+    for replica in (0, 1):
+        own = shortcut[:, 32 * replica : 32 * (replica + 1)]
+        assert torch.equal(own[:, 8:24], x[:, 16 * replica : 16 * (replica + 1), ::2, ::2])
+        assert not own[:, :8].any()
+        assert not own[:, 24:].any()
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_replicas_train_as_if_alone(cosine):
+    images = torch.randn(8, 3 * 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    together = trained_once([5, 6, 7], images, cosine)
+    for replica, seed in enumerate([5, 6, 7]):
+        own = slice(3 * replica, 3 * replica + 3)
+        alone = trained_once([seed], images[:, own], cosine)
+        together.eval()
+        alone.eval()
+        torch.testing.assert_close(together(images)[replica], alone(images[:, own])[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_replica_does_not_feel_its_neighbours_to_the_last_bit():
+    images = torch.randn(8, 2 * 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    other = images.clone()
+    other[:, 3:] = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    first, second = trained_once([5, 6], images), trained_once([5, 6], other)
+    assert torch.equal(first.stem.convolution.weight[:16], second.stem.convolution.weight[:16])
+    assert not torch.equal(first.stem.convolution.weight[16:], second.stem.convolution.weight[16:])
+
+
+def test_a_seed_gives_one_initialisation_whatever_torch_drew_before():
+    torch.rand(3)
+    assert torch.equal(ResNet32(4, [3]).head.weight, ResNet32(4, [3]).head.weight)
+    assert not torch.equal(ResNet32(4, [3]).head.weight, ResNet32(4, [4]).head.weight)
+
+
+def test_convolutions_start_with_he_initialisation():
+    weight = ResNet32(4, [3, 4]).blocks[12].second.convolution.weight.detach()
+    assert weight.std() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+
+
+def test_cosine_logits_stay_within_their_scale():
+    logits = ResNet32(4, [0], cosine=True)(torch.randn(8, 3, 8, 8))
+    assert logits.abs().max() <= 30 + 1e-4
+
+
+def test_sigmoid_heads_start_at_the_prior():
+    head = ResNet32(10, [0], prior=True).head
+    assert torch.sigmoid(head.bias.detach()).allclose(torch.tensor(0.1))

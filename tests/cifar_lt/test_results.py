@@ -1,0 +1,110 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from cifar_runs import run
+from scipy import stats
+
+from vlltr_plugin.cifar_lt.paired import STUDENT_T, difference
+from vlltr_plugin.cifar_lt.plot import draw
+from vlltr_plugin.cifar_lt.results import ResultsError, append, per_seed, read
+from vlltr_plugin.cifar_lt.tables import PUBLISHED_ROW, published, published_error, tables
+
+
+def cells(sheet, row):
+    return dict(zip(sheet.header, next(cells for cells in sheet.rows if cells[0] == row), strict=True))
+
+
+def test_students_quantiles_are_those_of_scipy():
+    np.testing.assert_allclose(STUDENT_T, stats.t.ppf(0.975, np.arange(1, 31)), atol=6e-4)
+
+
+def test_the_paired_interval_is_the_one_sample_t_interval_of_the_differences():
+    first, second = {0: 20.0, 1: 22.5, 2: 21.0, 9: 99.0}, {0: 21.0, 1: 22.0, 2: 23.0}
+    found = difference(first, second)
+    expected = stats.ttest_1samp([-1.0, 0.5, -2.0], 0).confidence_interval(0.95)
+    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx(expected, abs=1e-3)
+    assert found.seeds == 3
+    assert not found.clear
+
+
+def test_one_seed_has_no_interval_and_none_no_difference():
+    assert math.isnan(difference({0: 1.0}, {0: 2.0}).half_width)
+    assert not difference({0: 1.0}, {0: 2.0}).clear
+    assert difference({0: 1.0}, {1: 2.0}) is None
+
+
+def test_lines_come_back_and_a_torn_one_is_left_out(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append(path, run("ce", 0, 30.0))
+    with path.open("a") as file:
+        file.write(json.dumps(run("ce", 1, 31.0))[:-40])
+    append(path, run("ce", 2, 32.0))
+    assert [line["seed"] for line in read(path)] == [0, 2]
+
+
+@pytest.mark.parametrize("line", ['{"epoch": 3}', "[1]}", "{no json}"])
+def test_a_file_of_something_else_is_refused(tmp_path, line):
+    path = tmp_path / "log.txt"
+    path.write_text(f"{line}\n")
+    with pytest.raises(ResultsError, match="line 1"):
+        read(path)
+
+
+def test_a_repeated_run_counts_once_with_its_newest_result():
+    assert per_seed([run("ce", 0, 30.0), run("ce", 0, 31.0)], "ce") == {0: 31.0}
+
+
+def test_published_numbers_are_the_papers():
+    assert published_error("ce", "cifar10", 200) == 39.9
+    assert published_error("dv", "cifar10", 100) == 20.8
+    assert published_error("dv-s30", "cifar100", 100) == 52.6
+    assert published_error("pv10-mean", "cifar100", 10) == 38.5
+    assert published_error("dv-s30", "cifar10", 100) is None
+    assert published_error("inverse-drw", "cifar10", 100) is None
+    assert set(PUBLISHED_ROW.values()) == set(published()) - {"source"}
+
+
+def test_the_table_of_errors_shows_means_deviations_and_the_published_value():
+    sheet = tables([run("dv", 0, 22.0), run("dv", 1, 24.0), run("ce", 0, 30.0)])[0]
+    found = cells(sheet, "dv")
+    assert sheet.title == "CIFAR-10-LT, 200 epochs, IF 100: test error, %"
+    assert (found["seeds"], found["last epoch"], found["best epoch"]) == ("2", "23.0 ± 1.4", "22.0 ± 1.4")
+    assert (found["many"], found["medium"]) == ("13.0", "43.0")
+    assert (found["published"], found["best minus\npublished"]) == ("20.8", "+1.2")
+    assert (found["largest /\nsmallest radius"], found["largest /\nsmallest weight"]) == ("2.72", "4")
+    assert cells(sheet, "ce")["last epoch"] == "30.0"
+    assert cells(sheet, "ce")["largest /\nsmallest radius"] == ""
+
+
+def test_the_table_of_differences_is_paired_over_the_seeds():
+    runs = [run(name, seed, 30.0 + seed + shift) for name, shift in (("ce", 0.0), ("dv", -5.0)) for seed in (0, 7, 8)]
+    runs += [run("inverse-drw", seed, error) for seed, error in ((0, 26.0), (7, 31.0))]
+    sheet = tables(runs)[1]
+    assert cells(sheet, "dv")["minus ce"] == "-5.0 ± 0.0 *"
+    assert cells(sheet, "dv")["minus inverse-drw"] == "+0.0 ± 12.7"
+    assert cells(sheet, "dv")["minus dv"] == ""
+
+
+def test_several_imbalance_factors_make_an_overview_like_table_1():
+    runs = [run("ce", 0, 38.0, imbalance=200), run("ce", 0, 27.5), run("dv", 0, 21.0)]
+    overview, *rest = tables(runs)
+    assert overview.header == ("method", "IF 200", "IF 100")
+    assert cells(overview, "ce") == {"method": "ce", "IF 200": "38.0 [39.9, -1.9]", "IF 100": "27.5 [26.5, +1.0]"}
+    assert cells(overview, "dv")["IF 200"] == ""
+    assert len(rest) == 4
+
+
+def test_recipes_are_never_mixed_in_a_table():
+    titles = [sheet.title for sheet in tables([run("ce", 0, 30.0), run("ce", 0, 50.0, epochs=30, sampler="sqrt")])]
+    assert any(title.startswith("CIFAR-10-LT, 30 epochs, sqrt sampler, IF 100") for title in titles)
+    assert len(titles) == 4
+
+
+def test_a_plot_is_drawn_for_one_recipe_only(tmp_path):
+    runs = [run(name, 0, 30.0, imbalance=factor) for name in ("ce", "dv") for factor in (50, 100)]
+    assert draw(runs, tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="epochs takes 2 values"):
+        draw([*runs, run("ce", 0, 30.0, epochs=30)], tmp_path / "mixed.png")
+    assert not (tmp_path / "mixed.png").exists()

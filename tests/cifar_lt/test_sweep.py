@@ -1,0 +1,139 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from vlltr_plugin.cifar_lt.batches import Batches
+from vlltr_plugin.cifar_lt.methods import METHODS
+from vlltr_plugin.cifar_lt.recipe import Recipe
+from vlltr_plugin.cifar_lt.results import read
+from vlltr_plugin.cifar_lt.sweep import Sweep
+from vlltr_plugin.cifar_lt.training import Training
+
+LABELS = {"dataset": "cifar10", "imbalance": 20}
+RECIPE = Recipe(epochs=3, start_epoch=2, batch_size=50)
+TIMES = ("seconds", "together")
+
+
+def sweep(batches, results, methods, seeds=(0,), recipe=RECIPE, **options):
+    """The results of a sweep, by method and seed, without what the clock says."""
+    said = []
+    Sweep(batches, LABELS, recipe, results, say=said.append, **options).run(methods, list(seeds))
+    lines = [{key: value for key, value in line.items() if key not in TIMES} for line in read(results)]
+    return {(line["method"], line["seed"]): line for line in lines}, said
+
+
+@pytest.fixture(scope="module")
+def whole(digits, tmp_path_factory):
+    """A sweep that nothing interrupted."""
+    batches = Batches(digits, torch.device("cpu"))
+    return sweep(batches, tmp_path_factory.mktemp("whole") / "results.jsonl", ["ce", "dv"])[0]
+
+
+def test_every_method_runs_and_reports(batches, tmp_path):
+    recipe = Recipe(epochs=2, start_epoch=1, batch_size=100)
+    found, _ = sweep(batches, tmp_path / "results.jsonl", list(METHODS), recipe=recipe, share_warmup=True)
+    assert sorted(method for method, _ in found) == sorted(METHODS)
+    for (name, _), line in found.items():
+        method = METHODS[name]
+        assert [epoch for epoch, _ in line["curve"]] == [0, 1]
+        assert line["last_error"] == line["curve"][-1][1]
+        assert line["best_error"] == min(error for _, error in line["curve"])
+        assert np.mean(line["class_errors"]) == pytest.approx(line["last_error"], abs=0.01)  # 5 test images a class
+        assert len(line["weights"]) == 10
+        assert (line["log_radius"] is not None) == (method.weighting == "class_volume")
+        if method.options.get("normalize") != "mean":
+            assert line["expected_alpha"] == pytest.approx(1, abs=1e-5)
+        assert (max(line["weights"]) > 1.01) == (method.weighting != "none")
+    assert not (tmp_path / "results.states").exists()
+
+
+def test_a_shared_warm_up_changes_no_number(batches, tmp_path, whole):
+    shared, _ = sweep(batches, tmp_path / "shared.jsonl", ["ce", "dv"], share_warmup=True)
+    assert shared == whole
+    assert shared["dv", 0]["weights"] != shared["ce", 0]["weights"]
+
+
+def test_seeds_together_and_alone_agree(batches, tmp_path):
+    recipe = Recipe(epochs=1, start_epoch=1, batch_size=50)  # later epochs amplify the rounding
+    together, _ = sweep(batches, tmp_path / "together.jsonl", ["dv"], (0, 1), recipe, together=2)
+    alone, _ = sweep(batches, tmp_path / "alone.jsonl", ["dv"], (0, 1), recipe)
+    for key in alone:
+        np.testing.assert_allclose(together[key]["log_radius"], alone[key]["log_radius"], atol=1e-3)
+    assert together["dv", 0]["log_radius"] != together["dv", 1]["log_radius"]
+
+
+@pytest.mark.parametrize(("share", "after"), [(False, 1), (False, 4), (True, 1), (True, 4)])
+def test_an_interrupted_sweep_goes_on_where_it_stopped(batches, tmp_path, monkeypatch, whole, share, after):
+    train, trained = Training.train, []
+
+    def dies(training):
+        if len(trained) == after:
+            raise KeyboardInterrupt
+        trained.append(training.epoch)
+        train(training)
+
+    monkeypatch.setattr(Training, "train", dies)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(batches, tmp_path / "cut.jsonl", ["ce", "dv"], share_warmup=share)
+    monkeypatch.setattr(Training, "train", lambda training: (trained.append(training.epoch), train(training)))
+    found, _ = sweep(batches, tmp_path / "cut.jsonl", ["ce", "dv"], share_warmup=share)
+    assert found == whole
+    assert len(trained) == (1 + 2 + 2 if share else 3 + 3)  # no epoch twice
+
+
+def test_a_run_killed_between_its_last_epoch_and_its_line_is_not_trained_again(batches, tmp_path, monkeypatch, whole):
+    results = tmp_path / "results.jsonl"
+    with monkeypatch.context() as broken:
+        broken.setattr("vlltr_plugin.cifar_lt.sweep.append", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            sweep(batches, results, ["dv"])
+    monkeypatch.setattr(Training, "train", lambda training: pytest.fail("trained again"))
+    assert sweep(batches, results, ["dv"])[0]["dv", 0] == whole["dv", 0]
+
+
+def test_runs_under_another_recipe_are_not_taken_for_done(batches, tmp_path):
+    results = tmp_path / "results.jsonl"
+    sweep(batches, results, ["ce"])
+    sweep(batches, results, ["ce"], recipe=Recipe(epochs=2, start_epoch=1, batch_size=50))
+    assert [json.loads(line)["epochs"] for line in results.read_text().splitlines()] == [3, 2]
+
+
+def test_the_statistics_of_the_epoch_before_the_start_give_the_first_weights(batches):
+    training = Training(batches, METHODS["dv"], RECIPE, [0])
+    seen = []
+    for _ in range(3):
+        training.train()
+        seen.append(training.weights[0].clone())
+    assert torch.equal(seen[0], torch.ones(10))
+    assert torch.equal(seen[1], torch.ones(10))
+    assert seen[2].max() > 1.5
+    again = Training(batches, METHODS["dv"], RECIPE, [0])
+    again.train()
+    again.train()
+    torch.testing.assert_close(again.criteria[0].weighting.weights, seen[2])
+
+
+@pytest.mark.parametrize("options", [{"sampler": "sqrt"}, {"mixup": 0.5}])
+def test_expected_weight_is_1_under_other_samplers_and_mixup(digits, tmp_path, options):
+    recipe = Recipe(epochs=3, start_epoch=2, batch_size=50, **options)
+    batches = Batches(digits, torch.device("cpu"), recipe.sampler, recipe.batch_size, recipe.mixup)
+    found, _ = sweep(batches, tmp_path / "r.jsonl", ["dv", "dv-letter"], recipe=recipe)
+    assert found["dv", 0]["expected_alpha"] == pytest.approx(1, abs=1e-5)
+    if recipe.sampler == "sqrt":
+        assert found["dv-letter", 0]["expected_alpha"] > 1.1
+
+
+def test_post_hoc_adjustment_moves_the_test_and_nothing_else(batches, tmp_path):
+    plain, adjusted = (Training(batches, METHODS[name], RECIPE, [0]) for name in ("ce", "logit-adjustment"))
+    for training in (plain, adjusted):
+        training.train()
+    for one, two in zip(plain.model.parameters(), adjusted.model.parameters(), strict=True):
+        assert torch.equal(one, two)
+    plain.model.eval()
+    with torch.no_grad():
+        logits = torch.cat([plain.model(images)[0] for images in batches.test(1)])
+    shifted = logits.double().numpy() - np.log(batches.class_counts.numpy())
+    np.testing.assert_array_equal(adjusted.predictions[0].numpy(), shifted.argmax(axis=1))
+    np.testing.assert_array_equal(plain.predictions[0].numpy(), logits.numpy().argmax(axis=1))

@@ -1,0 +1,120 @@
+"""Long-tailed CIFAR-10 and CIFAR-100: from torchvision's copies, or from an .npz file as it is."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DATASETS = {"cifar10": 10, "cifar100": 100}
+IMBALANCES = (200, 100, 50, 20, 10)
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+class DataError(ValueError):
+    """The images cannot be had, or are not what they should be."""
+
+
+@dataclass(frozen=True)
+class LongTailed:
+    """A long-tailed training set and its balanced test set.
+
+    Attributes:
+        x_train: RGB images, uint8 `[N, H, W, 3]`.
+        y_train: labels, int64 `[N]`.
+        x_test: uint8 `[M, H, W, 3]`.
+        y_test: int64 `[M]`.
+    """
+
+    x_train: NDArray[np.uint8]
+    y_train: NDArray[np.int64]
+    x_test: NDArray[np.uint8]
+    y_test: NDArray[np.int64]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return int(max(self.y_train.max(), self.y_test.max())) + 1
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """n_i, training images of each class, `[C]`."""
+        return np.bincount(self.y_train, minlength=self.num_classes)
+
+
+def profile(largest: int, imbalance: float, num_classes: int) -> list[int]:
+    """The exponential profile n_i = floor(n_max IF^(-i/(C-1))) (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019).
+
+    Args:
+        largest: n_max, images of the first class.
+        imbalance: IF, the first class's images over the last one's, 1 or more.
+        num_classes: C, 2 or more.
+
+    Returns:
+        The images of each class.
+
+    Raises:
+        DataError: for an imbalance below 1.
+    """
+    if imbalance < 1:
+        raise DataError(f"Expected an imbalance factor of 1 or more but got {imbalance:g}.")
+    return [int(largest / imbalance ** (i / (num_classes - 1))) for i in range(num_classes)]
+
+
+def from_torchvision(dataset: str, imbalance: float, folder: Path) -> LongTailed:
+    """CIFAR from torchvision's classes, cut to the profile; downloaded into `folder` where it is not there yet.
+
+    Which images fill a class is one fixed draw, nested: a more imbalanced set is a subset of a less imbalanced one.
+
+    Raises:
+        DataError: when the images are not there and cannot be downloaded.
+    """
+    from vlltr_plugin.compat.torchvision_ops import declare_missing_ops
+
+    declare_missing_ops()
+    from torchvision import datasets
+
+    kind: Any = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[dataset]
+    try:
+        train, test = (kind(str(folder), train=split, download=True) for split in (True, False))
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"Expected {dataset} in {folder}, or a network to download it, but got: {error}. Put the archive there, or "
+            "give --npz FILE."
+        ) from error
+    x, y = train.data, np.asarray(train.targets, dtype=np.int64)
+    counts = profile(int(np.bincount(y).max()), imbalance, DATASETS[dataset])
+    rng = np.random.default_rng(0)
+    kept = np.concatenate([rng.permutation(np.flatnonzero(y == label))[:n] for label, n in enumerate(counts)])
+    return LongTailed(x[kept], y[kept], test.data, np.asarray(test.targets, dtype=np.int64))
+
+
+def from_npz(path: Path) -> LongTailed:
+    """The arrays `x_train`, `y_train`, `x_test`, `y_test` of a file, as they are; nothing in it is unpickled.
+
+    Raises:
+        DataError: for a file that is missing, is no such archive, or holds arrays of another kind or shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[name] for name in ARRAYS]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"Expected an .npz file with {', '.join(ARRAYS)} but {path} is not: {error}") from error
+    data = LongTailed(*arrays)
+    for x, y, split in ((data.x_train, data.y_train, "train"), (data.x_test, data.y_test, "test")):
+        if x.ndim != 4 or x.shape[3] != 3 or x.dtype != np.uint8:
+            raise DataError(f"Expected x_{split} to be uint8 [N, H, W, 3] but got {x.dtype} {list(x.shape)}.")
+        if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer) or len(y) == 0:
+            raise DataError(f"Expected y_{split} to be {len(x)} whole numbers but got {y.dtype} {list(y.shape)}.")
+        if y.min() < 0:
+            raise DataError(f"Expected labels from 0 in y_{split} but got {y.min()}.")
+    if data.x_train.shape[1:] != data.x_test.shape[1:]:
+        raise DataError("Expected training and test images of one size but they differ.")
+    if (data.class_counts == 0).any():
+        raise DataError(f"Expected training images of every class but class {data.class_counts.argmin()} has none.")
+    return LongTailed(data.x_train, data.y_train.astype(np.int64), data.x_test, data.y_test.astype(np.int64))

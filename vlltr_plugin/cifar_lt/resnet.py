@@ -1,0 +1,108 @@
+"""ResNet-32 for 32x32 images, one or several independent replicas side by side in one network."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BLOCKS = 5  # of each of the three stages: 6 * 5 + 2 = 32 layers
+WIDTHS = (16, 32, 64)
+COSINE_SCALE = 30.0
+"""Of a cosine head's logits (Cao et al., NeurIPS 2019)."""
+
+
+class ResNet32(nn.Module):
+    """The 32-layer residual network for CIFAR with parameter-free shortcuts (He et al., CVPR 2016, option A).
+
+    S replicas share no number: their convolutions are the groups of one grouped convolution, and batch norm works
+    on each channel alone anyway. Every replica is initialised from its own seed.
+
+    Args:
+        num_classes: C.
+        seeds: one for each replica.
+        cosine: logits are scaled cosines, as LDAM wants them, not affine.
+        prior: start the biases at -log(C - 1), as sigmoid losses need (Cui et al., CVPR 2019, section 4.2).
+    """
+
+    def __init__(self, num_classes: int, seeds: list[int], cosine: bool = False, prior: bool = False) -> None:
+        super().__init__()
+        replicas, width = len(seeds), WIDTHS[0]
+        self.stem = _Convolution(3, width, replicas)
+        blocks = []
+        for out in WIDTHS:
+            for block in range(BLOCKS):
+                blocks.append(_Block(width, out, 2 if block == 0 and out != WIDTHS[0] else 1, replicas))
+                width = out
+        self.blocks = nn.Sequential(*blocks)
+        self.head = _Head(width, num_classes, replicas, cosine, prior)
+        self._initialise(seeds)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images `[B, S*3, H, W]` to logits `[S, B, C]`."""
+        features: Tensor = self.blocks(F.relu(self.stem(images)))
+        return self.head(features.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def _initialise(self, seeds: list[int]) -> None:
+        """He et al.'s normal initialisation, ICCV 2015, of every weight but batch norm's."""
+        for replica, seed in enumerate(seeds):
+            generator = torch.Generator().manual_seed(seed)
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d | _Head):
+                    weight = module.weight.chunk(len(seeds))[replica]
+                    fan_in = weight[0].numel() if isinstance(module, nn.Conv2d) else weight.shape[-1]
+                    weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
+
+
+class _Convolution(nn.Module):
+    """3x3 convolution and batch norm of S replicas."""
+
+    def __init__(self, width: int, out: int, replicas: int, stride: int = 1) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(
+            width * replicas, out * replicas, 3, stride, padding=1, bias=False, groups=replicas
+        )
+        self.norm = nn.BatchNorm2d(out * replicas)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.convolution(x))  # type: ignore[no-any-return]
+
+
+class _Block(nn.Module):
+    """Two convolutions and a shortcut; where the width grows, it takes every second pixel and pads with zeros."""
+
+    def __init__(self, width: int, out: int, stride: int, replicas: int) -> None:
+        super().__init__()
+        self.first = _Convolution(width, out, replicas, stride)
+        self.second = _Convolution(out, out, replicas)
+        self.stride, self.added, self.replicas = stride, out - width, replicas
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.second(F.relu(self.first(x))) + self._shortcut(x))
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        if self.stride == 1:
+            return x
+        half = x[:, :, :: self.stride, :: self.stride]
+        zeros = half.new_zeros(len(half), self.added // 2, *half.shape[2:])
+        parts = [part for replica in half.chunk(self.replicas, dim=1) for part in (zeros, replica, zeros)]
+        return torch.cat(parts, dim=1)
+
+
+class _Head(nn.Module):
+    """Linear classifiers of S replicas."""
+
+    def __init__(self, width: int, num_classes: int, replicas: int, cosine: bool, prior: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(replicas, num_classes, width))
+        start = -torch.log(torch.tensor(num_classes - 1.0)).item() if prior else 0.0
+        self.bias = None if cosine else nn.Parameter(torch.full((replicas, 1, num_classes), start))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features `[B, S*width]` to logits `[S, B, C]`."""
+        replicas, _, width = self.weight.shape
+        x = features.reshape(len(features), replicas, width).transpose(0, 1)
+        if self.bias is None:
+            return COSINE_SCALE * F.normalize(x, dim=2) @ F.normalize(self.weight, dim=2).transpose(1, 2)
+        return x @ self.weight.transpose(1, 2) + self.bias

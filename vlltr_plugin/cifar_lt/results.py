@@ -1,0 +1,117 @@
+"""The results file: one JSON line for each finished run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vlltr_plugin.cifar_lt.training import Training
+from vlltr_plugin.core.class_volume import ClassVolume
+from vlltr_plugin.report.groups import GROUPS, OTHERS
+
+RUN = ("dataset", "imbalance", "epochs", "start_epoch", "sampler", "mixup", "batch_size", "amp", "method", "seed")
+"""Keys that tell one run from another."""
+
+
+class ResultsError(ValueError):
+    """The results file is not one."""
+
+
+def result(training: Training, replica: int) -> dict[str, Any]:
+    """What one run has to report.
+
+    Args:
+        training: finished.
+        replica: which of its seeds.
+
+    Returns:
+        Errors in percent, the weights in force in the last epoch, the log radii measured in it, its share of the
+        seconds.
+    """
+    curve = training.curve[replica]
+    confusion = training.confusion(replica)
+    class_errors = 100 * (1 - confusion.diagonal() / confusion.sum(axis=1))
+    groups = OTHERS.group(training.batches.class_counts.numpy())
+    weighting, weights = training.criteria[replica].weighting, training.weights[replica].double()
+    line: dict[str, Any] = {
+        "seed": training.seeds[replica],
+        "last_error": curve[-1][1],
+        "best_error": min(error for _, error in curve),
+        "group_errors": {
+            group: round(float(class_errors[groups == group].mean()), 4) for group in GROUPS if (groups == group).any()
+        },
+        "class_errors": [round(float(error), 2) for error in class_errors],
+        "curve": [[epoch, error] for epoch, error in curve],
+        "weights": [float(f"{alpha:.6g}") for alpha in weights.tolist()],
+        "expected_alpha": float((weights * weighting.draws.cpu()).sum() / weighting.draws.sum()),
+        "log_radius": None,
+        "seconds": round(training.seconds / len(training.seeds), 1),
+        "together": len(training.seeds),
+        "device": _device(training.batches.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    if isinstance(weighting, ClassVolume):
+        line["log_radius"] = [round(float(radius), 5) for radius in weighting.log_radius]
+        line["substituted"] = int(weighting.substituted.sum())
+    return line
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    """Adds a run to the file, in one write, on a line of its own even if the last one was cut off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with path.open("ab") as file:
+        file.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The runs of a results file; a last line that a killed process left unfinished does not count.
+
+    Raises:
+        ResultsError: when another line is no run.
+        OSError: when the file cannot be read.
+    """
+    runs = []
+    lines = path.read_text("utf-8", errors="replace").splitlines()
+    for number, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+            missing = [key for key in (*RUN, "last_error", "best_error") if key not in line]
+        except (ValueError, TypeError):
+            line, missing = None, []
+        if not isinstance(line, dict) or missing:
+            if not text.rstrip().endswith("}"):
+                continue  # cut off; the run was never reported as done
+            reason = f"it lacks {', '.join(missing)}" if missing else "it is no JSON object"
+            raise ResultsError(f"Expected line {number} of {path} to be the result of a run but {reason}.")
+        runs.append(line)
+    return runs
+
+
+def same_run(line: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two lines are of the same run, whatever came out."""
+    return all(line[key] == other[key] for key in RUN)
+
+
+def per_seed(runs: list[dict[str, Any]], method: str, measure: str = "last_error") -> dict[int, float]:
+    """A measure of a method for each seed; of a run repeated, the newest."""
+    return {run["seed"]: run[measure] for run in runs if run["method"] == method}
+
+
+def mean_and_std(values: list[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (nan for one value)."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -1,0 +1,122 @@
+"""A sweep over methods and seeds: what is left to do, the shared warm-up, and going on after an interruption."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlltr_plugin.cifar_lt.batches import Batches
+from vlltr_plugin.cifar_lt.methods import METHODS, Method
+from vlltr_plugin.cifar_lt.recipe import Recipe
+from vlltr_plugin.cifar_lt.results import append, read, result, same_run
+from vlltr_plugin.cifar_lt.training import Training
+from vlltr_plugin.whole_files import write_whole
+
+Say = Callable[[str], None]
+
+
+class Sweep:
+    """Runs of one data set under one recipe; each finished one is a line of the results file.
+
+    The state of a run in progress and the shared warm-ups lie beside the results file, in `<name>.states/`; a state
+    is written after every epoch and removed when its run is in the results.
+
+    Args:
+        batches: the data on its device.
+        labels: `dataset` and `imbalance`, what the results file calls them.
+        recipe: how to train.
+        results: the results file.
+        share_warmup: train what deferred methods have in common once for each group of seeds.
+        together: seeds trained in one program.
+        say: takes a line on the progress.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        labels: dict[str, Any],
+        recipe: Recipe,
+        results: Path,
+        share_warmup: bool = False,
+        together: int = 1,
+        say: Say = print,
+    ) -> None:
+        self.batches, self.recipe, self.results = batches, recipe, results
+        self.labels = {**labels, **recipe.labels()}
+        self.share_warmup, self.together, self.say = share_warmup, together, say
+        self.states = results.with_name(f"{results.stem}.states")
+
+    def run(self, methods: Sequence[str], seeds: Sequence[int]) -> None:
+        """Trains every method with every seed that the results file does not hold yet.
+
+        Raises:
+            ResultsError: when the results file is not one.
+            OSError: when it cannot be written.
+        """
+        done = read(self.results) if self.results.exists() else []
+        for start in range(0, len(seeds), self.together):
+            group = list(seeds[start : start + self.together])
+            for name in methods:
+                wanted = [{**self.labels, "method": name, "seed": seed} for seed in group]
+                if all(any(same_run(line, key) for line in done) for key in wanted):
+                    self.say(f"{name}, {_named(group)}: in the results already")
+                    continue
+                self._run(name, group)
+        if self.states.is_dir() and not any(self.states.iterdir()):
+            self.states.rmdir()
+
+    def _run(self, name: str, seeds: list[int]) -> None:
+        method = METHODS[name]
+        training = Training(self.batches, method, self.recipe, seeds)
+        state = self._state(name, seeds)
+        if state.exists():
+            training.load(_load(state))
+            self.say(f"{name}, {_named(seeds)}: goes on from epoch {training.epoch}")
+        elif self.share_warmup and method.warm_up and self.recipe.warm_up:
+            training.load(self._warm_up(method, seeds), weightings=False)
+        self._train(training, name, state, self.recipe.epochs)
+        for replica in range(len(seeds)):
+            append(self.results, {**self.labels, "method": name, **result(training, replica)})
+        state.unlink()
+
+    def _warm_up(self, method: Method, seeds: list[int]) -> dict[str, Any]:
+        """The state after the epochs before the weights can matter, trained once."""
+        assert method.warm_up
+        path = self._state(f"warmup-{method.warm_up}", seeds)
+        training = Training(self.batches, METHODS[method.warm_up], self.recipe, seeds)
+        if path.exists():
+            training.load(_load(path))
+        self._train(training, f"warm-up of {method.warm_up}", path, self.recipe.warm_up)
+        return training.state()
+
+    def _train(self, training: Training, name: str, state: Path, until: int) -> None:
+        while training.epoch < until:
+            training.train()
+            _save(state, training.state())
+            errors = ", ".join(f"{curve[-1][1]:.2f}" for curve in training.curve if curve)
+            self.say(
+                f"{name}, {_named(training.seeds)}: epoch {training.epoch}/{self.recipe.epochs}, "
+                f"{training.seconds / training.epoch:.1f} s/epoch" + (f", test error {errors} %" if errors else "")
+            )
+
+    def _state(self, name: str, seeds: list[int]) -> Path:
+        told = [str(value) for value in self.labels.values()] + [name, *map(str, seeds)]
+        return self.states / ("-".join(told) + ".pth")
+
+
+def _named(seeds: list[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]

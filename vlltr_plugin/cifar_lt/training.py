@@ -1,0 +1,147 @@
+"""Training of one method on one data set, for one or several seeds in lockstep."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vlltr_plugin.cifar_lt.batches import Batch, Batches
+from vlltr_plugin.cifar_lt.methods import Method
+from vlltr_plugin.cifar_lt.recipe import Recipe
+from vlltr_plugin.cifar_lt.resnet import ResNet32
+
+SIGMOID_BASES = ("sigmoid", "focal")
+
+
+class Training:
+    """S replicas of a method, one for each seed, that share a program but no number.
+
+    Args:
+        batches: the data on its device.
+        method: what is trained.
+        recipe: how.
+        seeds: of the replicas.
+
+    Attributes:
+        epoch: the next to train, from 0.
+        curve: for each replica `(epoch, test error in percent)` of the epochs tested.
+        predictions: labels of the last test, int64 `[S, M]`.
+        weights: alpha in force in the last epoch trained, float32 `[S, C]`.
+        seconds: spent in `train`, for all replicas together.
+    """
+
+    def __init__(self, batches: Batches, method: Method, recipe: Recipe, seeds: list[int]) -> None:
+        self.batches, self.method, self.recipe, self.seeds = batches, method, recipe, seeds
+        cosine, prior = method.base == "ldam", method.base in SIGMOID_BASES
+        model = ResNet32(batches.num_classes, seeds, cosine, prior)
+        self.model = model.to(batches.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=True,
+        )
+        self.criteria = [method.criterion(batches.class_counts, batches.draws, recipe.start_epoch) for _ in seeds]
+        for criterion in self.criteria:
+            criterion.to(batches.device)
+        mode = "reduce-overhead" if batches.device.type == "cuda" else None
+        self._network = torch.compile(self.model, mode=mode, dynamic=False) if recipe.compile else self.model
+        self.epoch = 0
+        self.curve: list[list[tuple[int, float]]] = [[] for _ in seeds]
+        self.predictions = torch.zeros(len(seeds), 0, dtype=torch.int64)
+        self.weights = torch.ones(len(seeds), batches.num_classes)
+        self.seconds = 0.0
+
+    def train(self) -> None:
+        """Trains one epoch, and tests where the recipe says so."""
+        started = time.perf_counter()
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate_in(self.epoch)
+        for batch in self.batches.epoch(self.seeds, self.epoch):
+            loss = self._loss(batch)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+        self.weights = torch.stack([criterion.weighting.weights.cpu() for criterion in self.criteria])
+        for criterion in self.criteria:
+            if self._observes:
+                criterion.end_epoch(self.epoch)
+            else:
+                criterion.weighting.begin_epoch(self.epoch + 1)
+        if self.recipe.evaluates(self.epoch):
+            self._test()
+        self.epoch += 1
+        self.seconds += time.perf_counter() - started
+
+    def confusion(self, replica: int) -> NDArray[np.int64]:
+        """Of the last test, `[C, C]`: rows are true classes, columns predicted ones."""
+        size = self.batches.num_classes
+        truth = self.batches.test_labels.cpu().numpy()
+        return np.bincount(truth * size + self.predictions[replica].numpy(), minlength=size * size).reshape(size, size)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after `epoch`, safe to load."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "weightings": [criterion.weighting.state_dict() for criterion in self.criteria],
+            "epoch": self.epoch,
+            "curve": self.curve,
+            "predictions": self.predictions,
+            "weights": self.weights,
+            "seconds": self.seconds,
+        }
+
+    def load(self, state: dict[str, Any], weightings: bool = True) -> None:
+        """Goes on from a state; without its weightings when it is another method's warm-up."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.seconds = state["epoch"], state["seconds"]
+        self.predictions, self.weights = state["predictions"], state["weights"]
+        self.curve = [list(map(tuple, curve)) for curve in state["curve"]]
+        for criterion, saved in zip(self.criteria, state["weightings"], strict=True):
+            if weightings:
+                criterion.weighting.load_state_dict(saved)
+            else:
+                criterion.weighting.begin_epoch(self.epoch)
+
+    @property
+    def _observes(self) -> bool:
+        """Whether this epoch's logits can matter: those before are not asked for."""
+        return self.epoch >= self.recipe.start_epoch - 1
+
+    def _logits(self, images: Tensor, network: Any) -> Tensor:
+        with torch.autocast(self.batches.device.type, torch.bfloat16, enabled=self.recipe.amp):
+            logits: Tensor = network(images)
+        return logits.float()
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """The sum of the replicas' losses, so that none feels how many there are."""
+        losses = []
+        for criterion, logits, targets in zip(
+            self.criteria, self._logits(batch.images, self._network), batch.targets, strict=True
+        ):
+            if self._observes:
+                criterion.observe(logits, targets)
+            losses.append(criterion.losses(logits, targets).mean())
+        return torch.stack(losses).sum()
+
+    @torch.no_grad()
+    def _test(self) -> None:
+        self.model.eval()
+        shift = self.method.adjust * self.batches.class_counts.double().log().float().to(self.batches.device)
+        found = [
+            (self._logits(images, self.model) - shift).argmax(dim=2) for images in self.batches.test(len(self.seeds))
+        ]
+        predicted = torch.cat(found, dim=1)
+        wrong = (predicted != self.batches.test_labels).double().mean(dim=1) * 100
+        for curve, error in zip(self.curve, wrong.tolist(), strict=True):
+            curve.append((self.epoch, round(error, 4)))
+        self.predictions = predicted.cpu()
