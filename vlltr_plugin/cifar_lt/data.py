@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 DATASETS = {"cifar10": 10, "cifar100": 100}
-IMBALANCES = (200, 100, 50, 20, 10)
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 

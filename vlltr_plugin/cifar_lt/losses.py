@@ -23,8 +23,9 @@ class LDAMLoss:
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits `[B, C]` (scaled cosines) and int64 labels `[B]` to losses `[B]`."""
-        margin = COSINE_SCALE * self.margins.to(logits)[labels]
-        lowered = logits.scatter_add(1, labels[:, None], -margin[:, None].to(logits.dtype))
+        self.margins = self.margins.to(logits)  # moved once
+        margin = COSINE_SCALE * self.margins[labels]
+        lowered = logits.scatter_add(1, labels[:, None], -margin[:, None])
         return F.cross_entropy(lowered, labels, reduction="none")
 
 
@@ -42,4 +43,5 @@ class BalancedSoftmaxLoss:
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits `[B, C]` and int64 labels `[B]` to losses `[B]`."""
-        return F.cross_entropy(logits + self.log_counts.to(logits), labels, reduction="none")
+        self.log_counts = self.log_counts.to(logits)  # moved once
+        return F.cross_entropy(logits + self.log_counts, labels, reduction="none")
