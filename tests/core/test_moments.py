@@ -217,7 +217,7 @@ def test_faulty_rows_that_no_step_could_refuse_weigh_nothing_and_are_raised_at_t
         labels[1] = 3
     else:
         mixture[1] = False
-    weighting._add(torch.randn(3, 3), labels, torch.ones(3, 1), mixture)
+    weighting._add_sound_rows(torch.randn(3, 3), labels, None, torch.ones(3, dtype=torch.bool), mixture)
     assert weighting._moments.mass.tolist() == [1, 0, 1]
     with pytest.raises(ValueError, match=r"1 lay outside" if fault == "label" else "1 are not"):
         weighting.end_epoch()

@@ -1,5 +1,6 @@
 """Class-volume weighting (Zheng and Ng, "Class-Balanced Loss Based on Class Volume")."""
 
+import math
 import warnings
 from typing import Any
 
@@ -10,13 +11,7 @@ from vlltr_plugin.core.covariances import ClassCovariances
 from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import log_sigma_bias, substitute
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
-from vlltr_plugin.core.targets import (
-    NEGLIGIBLE_MASS,
-    check_targets,
-    constituent_masses,
-    constituents,
-    tolerance_of,
-)
+from vlltr_plugin.core.targets import are_mixtures, check_targets, constituents
 from vlltr_plugin.core.weighting import Counts, Weighting, check_choice, check_whole, listed
 
 FAULTS = ("skipped rows", "labels out of range", "targets that are no mixture of two labels")
@@ -100,7 +95,6 @@ class ClassVolume(Weighting):
         self._faults = torch.zeros(len(FAULTS), dtype=torch.float64)
         self.skipped = 0
 
-    @torch.no_grad()
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
         """Adds a batch to the statistics of the running epoch. Nothing here waits for a GPU.
 
@@ -119,17 +113,16 @@ class ClassVolume(Weighting):
         """
         check_targets(logits, targets, self.num_classes)
         self.follow(logits.device)
-        if targets.is_floating_point():
-            labels, masses = constituents(constituent_masses(targets, smoothing))
-            mixture = (masses.sum(dim=1) - 1).abs() <= tolerance_of(targets) + NEGLIGIBLE_MASS
-            if self.assign == "dominant":
-                labels, masses = labels[:, :1], (masses[:, :1] > 0).float()
-        else:
-            labels, masses = targets[:, None], logits.new_ones(len(targets), 1, dtype=torch.float32)
-            mixture = torch.ones_like(targets, dtype=torch.bool)
-        if mixture.device.type == "cpu" and not bool(mixture.all()):
+        logits, targets = logits.detach(), targets.detach()  # what follows is recorded nowhere
+        labels, masses, mixture = self._samples(targets, smoothing)
+        if mixture is not None and mixture.device.type == "cpu" and not bool(mixture.all()):
             raise ValueError(_no_mixture(int((~mixture).sum()), smoothing))
-        self._add(logits.detach().float(), labels, masses, mixture)
+        rows = logits.float()
+        sums = rows.sum(dim=1)
+        if sums.device.type == "cpu" and math.isfinite(float(sums.sum())):
+            self._add(rows, labels, masses)
+        else:
+            self._add_sound_rows(rows, labels, masses, sums.isfinite(), mixture)
 
     def radii(self) -> Tensor | None:
         """Log radii from the statistics of all ranks, which start anew."""
@@ -182,18 +175,33 @@ class ClassVolume(Weighting):
         self.substituted.copy_(under_represented)
         return substitute(log_radius, under_represented)
 
-    def _add(self, rows: Tensor, labels: Tensor, masses: Tensor, mixture: Tensor) -> None:
-        """Adds float32 rows `[B, C]` for labels and masses `[B, K]`; faulty ones are counted and weigh nothing."""
-        self._moments = self._moments or self._new_moments()
-        finite = rows.sum(dim=1).isfinite()
+    def _samples(self, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Labels `[B, K]` that rows count for; their masses, None for whole samples; which rows are mixtures of two."""
+        if not targets.is_floating_point():
+            return targets.unsqueeze(1), None, None
+        labels, masses = constituents(targets, smoothing)
+        mixture = are_mixtures(masses, targets.dtype)
+        if self.assign == "dominant":
+            return labels[:, :1], None, mixture
+        return labels, masses, mixture
+
+    def _add(self, rows: Tensor, labels: Tensor, masses: Tensor | None) -> None:
+        """Adds float32 rows `[B, C]` for labels and masses `[B, K]` (None: whole samples)."""
+        if self._moments is None:
+            self._moments = self._new_moments()
+        for k, label in enumerate(labels.unbind(1)):
+            self._moments.add(rows, label, None if masses is None else masses[:, k])
+
+    def _add_sound_rows(
+        self, rows: Tensor, labels: Tensor, masses: Tensor | None, finite: Tensor, mixture: Tensor | None
+    ) -> None:
+        """As `_add`, without looking at the data: faulty rows weigh nothing and are counted."""
         valid = (labels >= 0) & (labels < self.num_classes)
+        mixture = torch.ones_like(finite) if mixture is None else mixture
         self._faults += torch.stack([(~finite).sum(), (~valid).sum(), (~mixture).sum()])
-        if rows.device.type != "cpu" or not bool(finite.all()):
-            rows = torch.where(finite[:, None], rows, 0.0)
-        masses = masses * ((finite & mixture)[:, None] & valid)
-        labels = labels.clamp(0, self.num_classes - 1)
-        for label, mass in zip(labels.unbind(1), masses.unbind(1), strict=True):
-            self._moments.add(rows, label, mass)
+        sound = (finite & mixture)[:, None] & valid
+        masses = sound.float() if masses is None else masses * sound
+        self._add(torch.where(finite[:, None], rows, 0.0), labels.clamp(0, self.num_classes - 1), masses)
 
     def _new_moments(self) -> ClassMoments:
         size = self.num_classes, self.num_classes, self.weights.device

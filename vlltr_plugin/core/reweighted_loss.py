@@ -76,45 +76,50 @@ class ReweightedLoss(nn.Module):
                 checked in the first batch only, so that no other step waits for it).
             TypeError: for dtypes that do not fit.
         """
+        check_targets(logits, targets, self.weighting.num_classes)
+        logits = _widened(logits)
         if self.training and torch.is_grad_enabled():
-            self.observe(logits, targets)
-        return self.losses(logits, targets).mean()
+            self._observe(logits, targets)
+        return self._losses(logits, targets).mean()
 
     def observe(self, logits: Tensor, targets: Tensor) -> None:
         """The streaming half alone."""
         check_targets(logits, targets, self.weighting.num_classes)
-        if targets.is_floating_point() and (targets.device.type == "cpu" or not self._smoothing_checked):
-            check_smoothing(targets, self.smoothing)
-            self._smoothing_checked = True
-        self.weighting.observe(logits, targets, self.smoothing)
+        self._observe(logits, targets)
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Weighted loss of each sample, `[B]`; observes nothing."""
         check_targets(logits, targets, self.weighting.num_classes)
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
-        self.weighting.follow(logits.device)
-        alpha = self.weighting.weights.to(logits.dtype)
-        if self._loss_per_sample is not None:
-            return self._from_constituents(self._loss_per_sample, logits, targets, alpha)
-        assert self._loss_matrix is not None
-        if targets.is_floating_point():
-            return (self._label_weights(targets, alpha) * self._loss_matrix(logits)).sum(dim=1)
-        if self._loss_matrix is softmax_losses:  # the same numbers, fused
-            return alpha[targets] * F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)
-        matrix = self._loss_matrix(logits)
-        hard = matrix.gather(1, targets[:, None]).squeeze(1)
-        if self.smoothing:
-            hard = (1.0 - self.smoothing) * hard + self.smoothing * matrix.mean(dim=1)
-        return alpha[targets] * hard
+        return self._losses(_widened(logits), targets)
 
     def end_epoch(self, epoch: int | None = None) -> None:
         """Folds the statistics into new weights; see `Weighting.end_epoch`."""
         self.weighting.end_epoch(epoch)
 
+    def _observe(self, logits: Tensor, targets: Tensor) -> None:
+        if targets.is_floating_point() and (targets.device.type == "cpu" or not self._smoothing_checked):
+            check_smoothing(targets, self.smoothing)
+            self._smoothing_checked = True
+        self.weighting.observe(logits, targets, self.smoothing)
+
+    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        self.weighting.follow(logits.device)
+        alpha = self.weighting.weights.to(logits.dtype)
+        if self._loss_per_sample is not None:
+            return self._from_constituents(self._loss_per_sample, logits, targets, alpha)
+        assert self._loss_matrix is not None
+        # Minus the losses, since for softmax these are there without another matrix [B, C].
+        gains = F.log_softmax(logits, dim=1) if self._loss_matrix is softmax_losses else -self._loss_matrix(logits)
+        if targets.is_floating_point():
+            return -(self._label_weights(targets, alpha) * gains).sum(dim=1)
+        losses = F.nll_loss(gains, targets, reduction="none")
+        if self.smoothing:
+            losses = torch.sub(losses * (1.0 - self.smoothing), gains.sum(dim=1), alpha=self.smoothing / gains.shape[1])
+        return alpha.index_select(0, targets) * losses
+
     def _label_weights(self, targets: Tensor, alpha: Tensor) -> Tensor:
         """The weight of every label's loss: (1 - eps) m_k alpha_k + eps/C sum_j m_j alpha_j, `[B, C]`."""
-        weighted = constituent_masses(targets, self.smoothing).to(alpha) * alpha
+        weighted = constituent_masses(targets, self.smoothing).to(alpha).mul_(alpha)
         if not self.smoothing:
             return weighted
         uniform = weighted.mean(dim=1, keepdim=True) * self.smoothing
@@ -123,10 +128,14 @@ class ReweightedLoss(nn.Module):
     def _from_constituents(self, base: PerSampleLoss, logits: Tensor, targets: Tensor, alpha: Tensor) -> Tensor:
         if not targets.is_floating_point():
             return alpha[targets] * _checked(base(logits, targets), targets)
-        labels, masses = constituents(constituent_masses(targets, self.smoothing))
+        labels, masses = constituents(targets, self.smoothing)
         weights = masses.to(alpha) * alpha[labels]
         columns = zip(labels.unbind(1), weights.unbind(1), strict=True)
         return torch.stack([weight * _checked(base(logits, label), label) for label, weight in columns]).sum(dim=0)
+
+
+def _widened(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def _checked(losses: Tensor, labels: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ NEGLIGIBLE_MASS = 1e-3
 """Constituents lighter than this are rounding noise (float16 targets) and feed no statistics."""
 
 
-def tolerance_of(targets: Tensor) -> float:
-    """How far masses may be off 1 by the rounding of the targets' dtype."""
-    return max(2e-3, 8 * torch.finfo(targets.dtype).eps)
+def tolerance_of(dtype: torch.dtype) -> float:
+    """How far masses may be off 1 by the rounding of targets of that dtype."""
+    return max(2e-3, 8 * torch.finfo(dtype).eps)
 
 
 def check_targets(logits: Tensor, targets: Tensor, num_classes: int) -> None:
@@ -43,7 +43,7 @@ def check_targets(logits: Tensor, targets: Tensor, num_classes: int) -> None:
     elif targets.shape != logits.shape[:1]:
         raise ValueError(f"Expected {logits.shape[0]} labels [B] but got shape {list(targets.shape)}.")
     elif targets.device.type == "cpu" and targets.numel():
-        low, high = int(targets.min()), int(targets.max())
+        low, high = (int(label) for label in targets.aminmax())
         if low < 0 or high >= num_classes:
             raise ValueError(f"Expected labels in 0..{num_classes - 1} but got {low if low < 0 else high}.")
 
@@ -63,9 +63,9 @@ def check_smoothing(targets: Tensor, smoothing: float) -> None:
     """
     if len(targets) == 0:
         return
-    tolerance = tolerance_of(targets)
+    tolerance = tolerance_of(targets.dtype)
     rows = targets.detach().float()
-    worst = float((rows.sum(dim=1) - 1).abs().max())
+    worst = max(abs(float(extreme) - 1) for extreme in rows.sum(dim=1).aminmax())
     if not worst <= tolerance:
         raise ValueError(f"Expected soft targets whose rows sum to 1 but one is off by {worst:.3g}.")
     lowest = rows.amin(dim=1)
@@ -92,19 +92,40 @@ def constituent_masses(targets: Tensor, smoothing: float) -> Tensor:
     Returns:
         Masses, at least float32, `[B, C]`, none below 0; rows sum to 1 when those of `targets` do.
     """
-    wide = targets if targets.dtype == torch.float64 else targets.float()
-    return ((wide - smoothing / targets.shape[1]) / (1.0 - smoothing)).clamp(min=0.0)
+    return _unsmoothed(targets, smoothing, targets.shape[1])
 
 
-def constituents(masses: Tensor) -> tuple[Tensor, Tensor]:
+def constituents(targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """The (at most) two hard labels of which each target is mixed, the heavier first.
 
     Args:
-        masses: `[B, C]`, from `constituent_masses`.
+        targets: floating point `[B, C]`, as for `constituent_masses`.
+        smoothing: eps in [0, 1).
 
     Returns:
         Labels, int64 `[B, K]`, and their masses `[B, K]`, K = min(2, C); masses below
         `NEGLIGIBLE_MASS` come back as 0.
     """
-    heaviest = masses.topk(min(2, masses.shape[1]), dim=1)
-    return heaviest.indices, heaviest.values.masked_fill(~(heaviest.values >= NEGLIGIBLE_MASS), 0.0)
+    num_classes = targets.shape[1]
+    heaviest = targets.topk(min(2, num_classes), dim=1)
+    masses = _unsmoothed(heaviest.values, smoothing, num_classes)
+    return heaviest.indices, masses.masked_fill_(~(masses >= NEGLIGIBLE_MASS), 0.0)
+
+
+def are_mixtures(masses: Tensor, dtype: torch.dtype) -> Tensor:
+    """Whether the two constituents are all that a target holds, up to the rounding of its dtype.
+
+    Args:
+        masses: `[B, K]`, from `constituents`.
+        dtype: of the targets.
+
+    Returns:
+        bool `[B]`.
+    """
+    return (masses.sum(dim=1) - 1).abs() <= tolerance_of(dtype) + NEGLIGIBLE_MASS
+
+
+def _unsmoothed(targets: Tensor, smoothing: float, num_classes: int) -> Tensor:
+    """Masses of some or all columns of the targets, in a new tensor."""
+    wide = targets if targets.dtype == torch.float64 else targets.float()
+    return (wide - smoothing / num_classes).div_(1.0 - smoothing).clamp_(min=0.0)

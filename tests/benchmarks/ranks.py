@@ -1,0 +1,117 @@
+"""What merging the statistics over ranks costs: collectives, bytes, seconds and memory of `end_epoch`.
+
+Real processes on one machine, with gloo; then the arithmetic for 8 GPUs. Linux only (memory is read from /proc).
+
+    python tests/benchmarks/ranks.py --out ranks.jsonl
+    python tests/benchmarks/ranks.py --ranks --out tests/benchmarks/results/ranks.jsonl    # tables alone
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from vlltr_plugin import ClassVolume
+
+DATA_SETS = {"Places-LT": 365, "ImageNet-LT": 1000, "iNaturalist 2018": 8142, "ImageNet-21k": 21841}
+COLLECTIVES = ("all_reduce", "broadcast")
+
+
+def filled(classes, rank):
+    """Statistics as in the middle of an epoch, every page of them touched; ranks differ in their pivots."""
+    weighting = ClassVolume([100] * classes)
+    moments = weighting._moments = weighting._new_moments()
+    moments.mass.fill_(20.0)
+    moments.mass_squared.fill_(20.0)
+    moments.pivot.fill_(float(rank))
+    moments.sum.fill_(1.0)
+    moments.second.fill_(30.0)
+    return weighting
+
+
+def count_collectives():
+    """The tensors that collectives will be given, as a list of (name, bytes) that grows."""
+    calls = []
+
+    def counted(name, collective):
+        def call(tensor, *args, **kwargs):
+            calls.append((name, tensor.nbytes))
+            return collective(tensor, *args, **kwargs)
+
+        return call
+
+    for name in COLLECTIVES:
+        setattr(dist, name, counted(name, getattr(dist, name)))
+    return calls
+
+
+def memory(field):
+    """Bytes in `field` of this process: VmRSS now, VmHWM at its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def one_rank(rank, world, classes, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    filled(8, rank).end_epoch()  # connects, loads what is loaded once
+    weighting = filled(classes, rank)
+    calls = count_collectives()
+    state = sum(t.nbytes for t in vars(weighting._moments).values() if isinstance(t, torch.Tensor))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    before, wall, cpu = memory("VmRSS"), time.perf_counter(), time.process_time()
+    weighting.end_epoch()
+    record = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    record |= {"state": state, "extra": memory("VmHWM") - before}
+    record |= {"collectives": len(calls), "payload": sum(size for _, size in calls)}
+    Path(folder, f"{rank}.json").write_text(json.dumps(record))
+    dist.destroy_process_group()
+
+
+def measure(world, classes):
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(one_rank, args=(world, classes, folder), nprocs=world)
+        ranks = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(world)]
+    worst = {key: max(rank[key] for rank in ranks) for key in ranks[0]}
+    return {"world": world, "classes": classes, "torch": torch.__version__, **worst}
+
+
+def sent(payload, world):
+    """Bytes that a rank sends when `payload` is all-reduced around a ring."""
+    return 2 * (world - 1) / world * payload
+
+
+def tables(records):
+    print("| C | ranks | collectives | given to them | extra memory at the peak | CPU s of a rank |\n|" + " --- |" * 6)
+    for r in records:
+        extra = f"{r['extra'] / 1e6:.0f} MB ({r['extra'] / r['state']:.2f} of the state)"
+        payload = f"{r['payload'] / 1e6:.1f} MB ({r['payload'] / r['state']:.2f} of the state)"
+        print(f"| {r['classes']} | {r['world']} | {r['collectives']} | {payload} | {extra} | {r['cpu']:.2f} |")
+    print("\n| logits of | C | state | while ranks merge | sent by each of 8 ranks an epoch |\n|" + " --- |" * 5)
+    for name, classes in DATA_SETS.items():
+        tensor, vector = 4 * classes**2, 8 * classes
+        cells = [3 * tensor + 2 * vector, 4 * tensor + 3 * vector, sent(3 * tensor + 4 * vector, 8)]
+        print(f"| {name} | {classes} | " + " | ".join(f"{value / 1e6:,.1f} MB" for value in cells) + " |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", type=int, nargs="*", default=[2, 4])
+    parser.add_argument("--classes", type=int, nargs="+", default=[365, 1000, 8142])
+    parser.add_argument("--out", required=True, help="JSON lines are appended here")
+    args = parser.parse_args()
+    for classes in args.classes:
+        for world in args.ranks:
+            with open(args.out, "a", encoding="utf-8") as file:
+                file.write(json.dumps(measure(world, classes)) + "\n")
+    with open(args.out, encoding="utf-8") as file:
+        tables([json.loads(line) for line in file])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""What the statistics cost: our criterion against the plain loss, and against lists of logits.
+
+Two questions, as ratios within one run (the variants take turns of five calls, in random order):
+
+- `step`: forward and backward of the criterion with statistics, weights already not 1, against torch's soft-target
+  cross entropy without any, for hard labels and mixup targets; the memory of the statistics, and `end_epoch`.
+- `epoch`: one epoch of ImageNet-LT (905 batches of 128), statistics only, against the straightforward way: each
+  class's logits in a list on the CPU, numpy's standard deviation at the end.
+
+    VLLTR_DATA=... python tests/benchmarks/statistics_cost.py --out costs.jsonl
+
+With `--only none` it prints the tables of `--out` alone.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from vlltr_plugin import ClassVolume, ReweightedLoss
+
+BATCH, SMOOTHING = 128, 0.1
+DATA_SETS = {365: "places_lt", 1000: "imagenet_lt", 8142: "inat2018"}
+EPOCH_BATCHES = 905
+
+
+def class_counts(classes):
+    path = Path(os.environ.get("VLLTR_DATA", ".")) / "class_counts.json"
+    if not path.is_file():
+        raise SystemExit("Expected VLLTR_DATA to name a folder with class_counts.json, see the benchmarks' README.")
+    return torch.tensor(json.loads(path.read_text())[DATA_SETS[classes]])
+
+
+def clock(device):
+    """Wall and CPU seconds; on a GPU after it has finished."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter(), time.process_time()
+
+
+def spread(values):
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return {"median": float(median), "low": float(low), "high": float(high)}
+
+
+def in_turns(variants, repeats, device, warm_up=2, in_a_row=5):
+    """Seconds of each variant, `{name: {"wall": [...], "cpu": [...]}}`; variants get the number of the round."""
+    seconds = {name: {"wall": [], "cpu": []} for name in variants}
+    order, shuffle = list(variants), random.Random(0).shuffle
+    for number in range(warm_up + repeats):
+        shuffle(order)  # in a fixed order, a busy machine's time slices hit the same variant again and again
+        for name, k in itertools.product(order, range(in_a_row)):
+            start = clock(device)
+            variants[name](number * in_a_row + k)
+            end = clock(device)
+            if number >= warm_up:
+                for kind, a, b in zip(("wall", "cpu"), start, end, strict=True):
+                    seconds[name][kind].append(b - a)
+    return seconds
+
+
+def batches_of(counts, number, generator):
+    """Labels as a 1/sqrt(n) sampler draws them, `[number, BATCH]`."""
+    drawn = torch.multinomial(counts.double().sqrt(), number * BATCH, replacement=True, generator=generator)
+    return drawn.view(number, BATCH)
+
+
+def mixed(labels, classes):
+    hard = F.one_hot(labels, classes).float()
+    return (1 - SMOOTHING) * (0.7 * hard + 0.3 * hard.flip(0)) + SMOOTHING / classes
+
+
+def plain_loss(logits, targets):
+    return torch.sum(-targets * F.log_softmax(logits, dim=-1), dim=-1).mean()
+
+
+def state_bytes(weighting):
+    return sum(value.nbytes for value in vars(weighting._moments).values() if isinstance(value, torch.Tensor))
+
+
+def step(classes, dtype, repeats, device):
+    """One record: ratios, seconds, bytes."""
+    generator = torch.Generator().manual_seed(0)
+    counts = class_counts(classes)
+    weighting = ClassVolume(counts, draws=counts.sqrt())
+    criterion = ReweightedLoss(weighting, smoothing=SMOOTHING).to(device)
+    labels = batches_of(counts, 8, generator)
+    # Two samples of each class first: weights other than 1, and a state in the middle of an epoch.
+    for number in range(2):
+        for part in torch.arange(classes).repeat(2).split(BATCH):
+            weighting.observe(torch.randn(len(part), classes, generator=generator).to(device), part.to(device))
+        if number == 0:
+            weighting.end_epoch()
+    assert weighting.active
+    assert float(weighting.weights.std()) > 0
+    rows = [torch.randn(BATCH, classes, generator=generator).to(device, dtype).requires_grad_() for _ in range(8)]
+    hard, soft = [y.to(device) for y in labels], [mixed(y, classes).to(device) for y in labels]
+
+    def run(loss, targets):
+        def call(number):
+            logits = rows[number % 8]
+            logits.grad = None
+            # Autocast computes either loss in float32, as in training.
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype != torch.float32):
+                value = loss(logits, targets[number % 8])
+            value.backward()
+
+        return call
+
+    variants = {"plain": run(plain_loss, soft), "hard": run(criterion, hard), "mixup": run(criterion, soft)}
+    variants["mixup, loss only"] = run(lambda z, t: criterion.losses(z, t).mean(), soft)
+    variants["plain hard"] = run(F.cross_entropy, hard)
+    seconds = in_turns(variants, repeats, device)
+    record = {"classes": classes, "dtype": str(dtype).removeprefix("torch."), "repeats": repeats}
+    record["synchronises"] = waits_for_device(run(criterion, hard), run(criterion, soft), device)
+    for kind in ("wall", "cpu"):
+        base = np.median(seconds["plain"][kind])
+        record[kind] = {name: spread(values[kind]) for name, values in seconds.items()}
+        record[f"{kind}_ratio"] = {name: spread(np.array(values[kind]) / base) for name, values in seconds.items()}
+    record["state_bytes"] = state_bytes(weighting)
+    record["state_over_4CD"] = record["state_bytes"] / (4 * classes * classes)
+    start = clock(device)
+    criterion.end_epoch()
+    record["end_epoch_wall"], record["end_epoch_cpu"] = (b - a for a, b in zip(start, clock(device), strict=True))
+    return record
+
+
+def waits_for_device(hard, soft, device):
+    """Whether a step waits for the GPU, by CUDA's own debug mode; None on the CPU."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        hard(0)
+        soft(0)
+    except RuntimeError:
+        return True
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return False
+
+
+def streamed(counts, batches, generator):
+    weighting = ClassVolume(counts, draws=counts.sqrt())
+    for labels in batches:
+        weighting.observe(torch.randn(BATCH, len(counts), generator=generator), labels)
+    size = state_bytes(weighting)
+    weighting.end_epoch()
+    return size, weighting.log_radius
+
+
+def listed(counts, batches, generator):
+    lists = [[] for _ in counts]
+    for labels in batches:
+        logits = torch.randn(BATCH, len(counts), generator=generator)
+        for label, row in zip(labels, logits.detach().cpu(), strict=True):
+            lists[int(label)].append(row.numpy())
+    size = sum(row.nbytes for rows in lists for row in rows)
+    radii = [np.log(np.std(np.stack(rows), axis=0, ddof=1)).mean() if len(rows) > 1 else np.nan for rows in lists]
+    return size, torch.tensor(np.array(radii))
+
+
+def nothing(counts, batches, generator):
+    """The logits alone, to be subtracted: they are made in either way."""
+    for _ in batches:
+        torch.randn(BATCH, len(counts), generator=generator)
+    return 0, None
+
+
+def epoch(repeats):
+    """One record: seconds and bytes of both ways over an epoch, less the making of the logits."""
+    counts = class_counts(1000)
+    batches = batches_of(counts, EPOCH_BATCHES, torch.Generator().manual_seed(1))
+    ways = {"logits": nothing, "streamed": streamed, "lists": listed}
+    results = {}
+
+    def run(name):
+        def call(number):
+            results[name] = ways[name](counts, batches, torch.Generator().manual_seed(number))
+
+        return call
+
+    seconds = in_turns({name: run(name) for name in ways}, repeats, torch.device("cpu"), warm_up=0, in_a_row=1)
+    own = torch.isfinite(results["lists"][1])
+    error = float((results["streamed"][1] - results["lists"][1])[own].abs().max())
+    record = {"classes": 1000, "batches": EPOCH_BATCHES, "repeats": repeats, "largest_difference": error}
+    for kind in ("wall", "cpu"):
+        net = {n: np.array(seconds[n][kind]) - np.array(seconds["logits"][kind]) for n in ("streamed", "lists")}
+        record[kind] = {name: spread(values) for name, values in net.items()}
+        record[f"{kind}_ratio"] = spread(net["streamed"] / net["lists"])
+    record["bytes"] = {name: results[name][0] for name in ("streamed", "lists")}
+    return record
+
+
+def tables(records):
+    def cell(value):
+        return f"{value['median']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+
+    print("| C | logits | hard labels | mixup targets | of which the loss | state | `end_epoch` |\n|" + " --- |" * 7)
+    for r in (r for r in records if r["kind"] == "step"):
+        ratio = [cell(r["cpu_ratio"][name]) for name in ("hard", "mixup", "mixup, loss only")]
+        size = f"{r['state_bytes'] / 1e6:.1f} MB"
+        print(f"| {r['classes']} | {r['dtype']} | {' | '.join(ratio)} | {size} | {r['end_epoch_cpu']:.2f} s |")
+    for r in (r for r in records if r["kind"] == "epoch"):
+        print("\n| ImageNet-LT, 905 batches | streamed | lists | ratio |\n|" + " --- |" * 4)
+        print(f"| CPU s | {cell(r['cpu']['streamed'])} | {cell(r['cpu']['lists'])} | {cell(r['cpu_ratio'])} |")
+        size = r["bytes"]
+        ratio = size["lists"] / size["streamed"]
+        print(f"| MB | {size['streamed'] / 1e6:.1f} | {size['lists'] / 1e6:.1f} | 1/{ratio:.1f} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=("all", "step", "epoch", "none"), default="all")
+    parser.add_argument("--classes", type=int, nargs="+", default=list(DATA_SETS), choices=list(DATA_SETS))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=100, help="turns of each variant; 8142 classes take a tenth")
+    parser.add_argument("--epochs", type=int, default=3, help="rounds of the epoch")
+    parser.add_argument("--out", required=True, help="JSON lines are appended here")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    device = torch.device(args.device)
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else "1 CPU thread"
+    about = {"torch": torch.__version__, "machine": machine}
+
+    def keep(kind, record):
+        record = {"kind": kind, **about, **record}
+        with open(args.out, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        print(json.dumps(record), file=sys.stderr, flush=True)
+
+    if args.only in ("all", "step"):
+        for classes in args.classes:
+            for dtype in (torch.float32, torch.bfloat16):
+                keep("step", step(classes, dtype, args.repeats if classes < 5000 else args.repeats // 10, device))
+    if args.only in ("all", "epoch"):
+        keep("epoch", epoch(args.epochs))
+    with open(args.out, encoding="utf-8") as file:
+        tables([json.loads(line) for line in file])
+
+
+if __name__ == "__main__":
+    main()
