@@ -97,6 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_demo)
     _add_inspect(commands)
     _add_evaluate(commands)
+    _add_check(commands)
+    _add_cifar_lt(commands)
     return parser
 
 
@@ -236,5 +238,87 @@ def _evaluate(options: argparse.Namespace) -> int:
     try:
         run_evaluate(options)
     except (ReportError, MissingExtraError) as error:
+        raise UserError(str(error)) from error
+    return 0
+
+
+def _add_check(commands: Subcommands) -> None:
+    command = commands.add_parser(
+        "check",
+        help="look at everything that a run needs, before it starts; trains and writes nothing",
+        description="Imports and runs the checkout's code. Exit code 0: all fine; 1: something is amiss.",
+    )
+    command.add_argument("config", type=Path, metavar="CONFIG", help="the config of the run")
+    command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
+    command.add_argument("--device", help="default: cuda if there is one, else cpu")
+    command.add_argument(
+        "--host-args",
+        default="",
+        metavar="ARGS",
+        help='arguments that main.py will have on its command line, quoted: "--input-size 224 --seed 1"',
+    )
+    command.add_argument("--json", action="store_true", help="print the lines as JSON")
+    command.set_defaults(command=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from vlltr_plugin.check.command import run_check
+    from vlltr_plugin.report.errors import ReportError
+
+    try:
+        return 0 if run_check(options) else 1
+    except ReportError as error:
+        raise UserError(str(error)) from error
+
+
+def _add_cifar_lt(commands: Subcommands) -> None:
+    command = commands.add_parser(
+        "cifar-lt",
+        help="train the paper's CIFAR-LT experiments, and compare with its tables",
+        description="Each finished run is one line of the results file; what the file holds is not trained again.",
+    )
+    command.add_argument("--results", type=Path, required=True, metavar="FILE", help="results, one JSON line a run")
+    command.add_argument("--table", action="store_true", help="train nothing, print tables of the results file")
+    command.add_argument("--plot", type=Path, metavar="PNG", help="train nothing, draw error against imbalance")
+    data = command.add_argument_group("data")
+    data.add_argument("--dataset", choices=("cifar10", "cifar100"), default="cifar10")
+    data.add_argument("--imbalance", type=int, default=100, help="largest class over smallest (default: 100)")
+    data.add_argument("--data", type=Path, default=Path("data"), help="folder of torchvision's CIFAR (default: data)")
+    data.add_argument("--npz", type=Path, metavar="FILE", help="x_train, y_train, x_test, y_test, used as they are")
+    what = command.add_argument_group("training")
+    what.add_argument("--method", nargs="+", metavar="NAME", default=["ce", "inverse-drw", "dv"], help="one or several")
+    what.add_argument("--seeds", type=_positive, default=3, help="number of seeds (default: 3)")
+    what.add_argument("--first-seed", type=int, default=0)
+    what.add_argument("--preset", choices=("full", "short"), default="full", help="200 epochs, or 30 for a CPU")
+    what.add_argument("--epochs", type=_positive)
+    what.add_argument("--start-epoch", type=_positive, help="of deferred weights (default: 80 %% of the epochs)")
+    what.add_argument("--batch-size", type=_positive)
+    what.add_argument("--sampler", choices=("uniform", "sqrt"), help="sqrt: 1/sqrt(n), as VL-LTR draws")
+    what.add_argument("--mixup", type=float, metavar="ALPHA", help="of mixup's Beta distribution; 0 for none")
+    what.add_argument("--evaluate-every", type=_positive, help="epochs between tests before the weights apply")
+    what.add_argument("--share-warmup", action="store_true", help="train once what deferred methods have in common")
+    how = command.add_argument_group("machine")
+    how.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    how.add_argument("--threads", type=_positive, help="of the CPU")
+    how.add_argument("--together", type=_positive, default=1, metavar="N", help="seeds trained in one program")
+    how.add_argument("--amp", action="store_true", default=None, help="bfloat16 autocast of the network")
+    how.add_argument("--compile", action="store_true", default=None, help="torch.compile of the network")
+    command.set_defaults(command=_cifar_lt)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more but got {value}")
+    return value
+
+
+def _cifar_lt(options: argparse.Namespace) -> int:
+    from vlltr_plugin.cifar_lt.command import run_cifar_lt
+    from vlltr_plugin.report.pictures import MissingExtraError
+
+    try:
+        run_cifar_lt(options)
+    except (ValueError, MissingExtraError) as error:
         raise UserError(str(error)) from error
     return 0

@@ -4,6 +4,7 @@ import importlib
 import io
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -16,13 +17,14 @@ NAMES = ("main", "utils", "datasets", "models")
 
 
 @contextmanager
-def checkout_modules(checkout: Path) -> Iterator[dict[str, ModuleType]]:
+def checkout_modules(checkout: Path, current: Path | None = None) -> Iterator[dict[str, ModuleType]]:
     """Runs in a checkout: its folder is the current one and comes first in `sys.path`.
 
-    Afterwards folder, path and the table of modules are as they were.
+    Afterwards folder, path and the table of modules are as they were. No byte code is written into the checkout.
 
     Args:
         checkout: folder of the host's `main.py`.
+        current: the current folder in its place, where the host finds its data.
 
     Yields:
         The host's modules `NAMES`; importing them runs their code.
@@ -34,8 +36,9 @@ def checkout_modules(checkout: Path) -> Iterator[dict[str, ModuleType]]:
     checkout = checkout.resolve()
     _require_files(checkout)
     vlltr_plugin.compat.apply()  # once more: its import hooks serve one import each
-    before, folder = set(sys.modules), Path.cwd()
-    os.chdir(checkout)
+    before, folder, no_bytecode = set(sys.modules), Path.cwd(), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    os.chdir(current or checkout)
     sys.path.insert(0, str(checkout))
     try:
         with said_by_host("importing its modules"):
@@ -45,6 +48,7 @@ def checkout_modules(checkout: Path) -> Iterator[dict[str, ModuleType]]:
         yield modules
     finally:
         os.chdir(folder)
+        sys.dont_write_bytecode = no_bytecode
         sys.path.remove(str(checkout))
         for name in set(sys.modules) - before:
             if _is_inside(checkout, sys.modules[name]):
@@ -65,12 +69,18 @@ def said_by_host(doing: str) -> Iterator[None]:
     except (ReportError, OSError):
         raise
     except Exception as error:  # the host's code may raise anything
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300] or _place(error)
         last = said.getvalue().strip().rpartition("\n")[2][:120]
         raise ReportError(
             f"The host's code failed while {doing}: {type(error).__name__}: {reason}"
             + (f" (it last said: {last})" if last else "")
         ) from error
+
+
+def _place(error: Exception) -> str:
+    """Where a bare `assert`, say, stands."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}: {frame.line}"
 
 
 def _require_files(checkout: Path) -> None:

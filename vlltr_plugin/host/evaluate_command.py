@@ -1,13 +1,13 @@
 """`vlltr-plugin evaluate`: runs an evaluation under a progress bar, prints it, writes its files."""
 
 import argparse
-import shlex
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from vlltr_plugin.host.command_line import split_host_args
 from vlltr_plugin.host.evaluation_run import Outcome, Request, run_evaluation
 from vlltr_plugin.report.errors import ReportError
 from vlltr_plugin.report.evaluate.files import write_evaluation
@@ -43,7 +43,7 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
         device=options.device,
         batch_size=options.batch_size,
         limit=options.limit,
-        host_args=tuple(_split(options.host_args)),
+        host_args=tuple(split_host_args(options.host_args)),
     )
     outcome = _watched(request)
     print_evaluation(outcome.evaluation, console)
@@ -70,10 +70,3 @@ def _watched(request: Request) -> Outcome:
         return run_evaluation(
             request, lambda done, total: progress.update(task, completed=done, total=total, refresh=True)
         )
-
-
-def _split(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise ReportError(f"Expected --host-args to be arguments as in a shell but got {text!r} ({error}).") from error

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Subset
 
 from vlltr_plugin.host.checkout_modules import checkout_modules, said_by_host
+from vlltr_plugin.host.command_line import config_path, device_or_default
 from vlltr_plugin.host.trained_model import HostRun, build, differences, host_args, read_checkpoint
 from vlltr_plugin.report.class_names import class_names
 from vlltr_plugin.report.errors import ReportError
@@ -82,9 +83,10 @@ def run_evaluation(request: Request, progress: Progress = lambda done, total: No
     require_matplotlib()  # before the work, not after it
     require_torchmetrics()
     checkpoint = read_checkpoint(request.checkpoint)
-    path, config, checkout = request.checkpoint.resolve(), _config_path(request), request.checkout.resolve()
+    path, checkout = request.checkpoint.resolve(), request.checkout.resolve()
+    config = config_path(request.config, request.checkout)
     with checkout_modules(checkout) as modules:
-        device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = device_or_default(request.device)
         args = host_args(modules, config, device, list(request.host_args))
         split = request.split or ("test" if getattr(args, "test", False) else "val")
         run = build(modules, args, split, checkpoint)
@@ -157,14 +159,6 @@ def _predict(
         done += len(labels)
         progress(done, number)
     return whole
-
-
-def _config_path(request: Request) -> Path:
-    """The config as named from here, or else from the checkout."""
-    for path in (request.config, request.checkout / request.config):
-        if path.is_file():
-            return path.resolve()
-    raise FileNotFoundError(f"Expected a config but there is no file {request.config}.")
 
 
 def _check(request: Request) -> None:

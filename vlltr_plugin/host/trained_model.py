@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vlltr_plugin.host.checkout_modules import said_by_host
+from vlltr_plugin.host.hook import KEY
 from vlltr_plugin.report.checkpoint_args import load_safely
 from vlltr_plugin.report.errors import ReportError
 
@@ -28,11 +29,13 @@ class Checkpoint:
         model: the parameters and buffers.
         epoch: the epoch after which it was saved, from 0; None if it does not say.
         args: the host's arguments of that run; empty if it does not say.
+        reweight: the state of a re-weighting, not looked at; None without one.
     """
 
     model: dict[str, Tensor]
     epoch: int | None
     args: dict[str, Any]
+    reweight: Any = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         model=state,
         epoch=epoch if isinstance(epoch, int) else None,
         args=dict(vars(args)) if isinstance(args, argparse.Namespace) else {},
+        reweight=saved.get(KEY) if state is not saved else None,
     )
 
 
@@ -137,13 +141,29 @@ def build(modules: dict[str, ModuleType], args: argparse.Namespace, split: str, 
     Raises:
         ReportError: when the host's code fails, or the parameters do not fit the model.
     """
-    from timm.models import create_model
-
     with said_by_host("building the data sets"):
         train, args.nb_classes = modules["datasets"].build_dataset(split="train", args=args)
         dataset, _ = modules["datasets"].build_dataset(split=split, args=args)
+    model = build_model(args, train)
+    put_in(model, checkpoint)
+    model.eval()
+    return HostRun(args, model, list(train.targets), dataset, int(args.nb_classes))
+
+
+def build_model(args: argparse.Namespace, train: Any) -> nn.Module:
+    """The config's model, built by the host's code, on the device.
+
+    Args:
+        args: the host's arguments, with `nb_classes`.
+        train: the training set.
+
+    Raises:
+        ReportError: when the host's code fails.
+    """
+    from timm.models import create_model
+
     with said_by_host("building the model"):
-        model = create_model(
+        model: nn.Module = create_model(
             args.model,
             pretrained=getattr(args, "pretrained", False),
             num_classes=args.nb_classes,
@@ -154,9 +174,7 @@ def build(modules: dict[str, ModuleType], args: argparse.Namespace, split: str, 
             args=args,
         )
         model.to(args.device)  # the host's own `to` returns nothing
-    _put_in(model, checkpoint)
-    model.eval()
-    return HostRun(args, model, list(train.targets), dataset, int(args.nb_classes))
+    return model
 
 
 def differences(here: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, dict[str, str]]:
@@ -168,7 +186,12 @@ def differences(here: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, d
     }
 
 
-def _put_in(model: nn.Module, checkpoint: Checkpoint) -> None:
+def put_in(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Loads a checkpoint's parameters.
+
+    Raises:
+        ReportError: when they do not fit the model.
+    """
     try:
         result = model.load_state_dict(checkpoint.model, strict=False)
     except RuntimeError as error:

@@ -1,0 +1,36 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vlltr_plugin.demo import CLASS_VOLUME, make_standin, run_main
+from vlltr_plugin.install import install
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stand-in with the plug-in installed and no runs; not to be written to."""
+    pytest.importorskip("sklearn")
+    checkout = make_standin(tmp_path_factory.mktemp("check") / "standin")
+    install(checkout)
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def trained(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after one epoch of class volume of one; not to be written to."""
+    checkout = Path(shutil.copytree(installed, tmp_path_factory.mktemp("check_trained") / "standin"))
+    run_main(checkout, CLASS_VOLUME, "--epochs", "1")
+    return checkout
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copies a checkout, to be spoilt."""
+    return lambda source: Path(shutil.copytree(source, tmp_path / "standin"))
+
+
+@pytest.fixture
+def checkout(installed: Path, copied: Callable[[Path], Path]) -> Path:
+    return copied(installed)

@@ -1,0 +1,151 @@
+"""What `vlltr-plugin check` says about the run's folder and a checkpoint in it."""
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from checking import check, only
+
+from vlltr_plugin.demo import BASELINE, CLASS_VOLUME
+from vlltr_plugin.demo.standin_checkout import CONTROL
+
+pytestmark = pytest.mark.filterwarnings("ignore:Overwriting")
+
+SAVED = "checkpoints/digits_dv/checkpoint.pth"
+GO_ON = ("--host-args", "--epochs 3")
+
+
+@pytest.fixture
+def begun(trained: Path, copied: Callable[[Path], Path]) -> Path:
+    """A stand-in with a run of which one epoch of three is done."""
+    checkout = copied(trained)
+    change(checkout, lambda saved: setattr(saved["args"], "epochs", 3))
+    return checkout
+
+
+def change(checkout: Path, how: Callable[[dict[str, Any]], object]) -> None:
+    saved = torch.load(checkout / SAVED, weights_only=False)
+    how(saved)
+    torch.save(saved, checkout / SAVED)
+
+
+def test_a_resume_of_the_same_settings_is_fine(begun: Path) -> None:
+    found = check(begun, CLASS_VOLUME, *GO_ON, code=0)
+    assert found["output"] == ("ok", f"{SAVED}: resumes after 1 of 3 epochs, with the same settings")
+
+
+def test_other_settings(begun: Path) -> None:
+    message = only(check(begun, CLASS_VOLUME, code=1), "output")
+    assert "epochs: saved 3, here 30" in message
+    change(begun, lambda saved: vars(saved["args"]).update(mixup=0.2, seed=5, device="cuda"))
+    message = only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
+    assert "other settings (mixup: saved 0.2, here 0.8)" in message
+
+
+def test_other_settings_of_the_weighting(begun: Path) -> None:
+    path = begun / "configs/digits/finetune/digits_dv.py"
+    path.write_text(path.read_text().replace('"class_volume"', '"class_volume", min_samples=30'))
+    message = only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
+    assert "min_samples: saved 2, here 30" in message
+
+
+def test_a_sampler_other_than_the_states(begun: Path) -> None:
+    path = begun / "samplers.py"
+    path.write_text(path.read_text().replace("weights, dtype=torch.double)", "weights, dtype=torch.double) ** 2"))
+    assert "same expected draws" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
+
+
+def test_a_state_that_was_tampered_with(begun: Path) -> None:
+    change(begun, lambda saved: saved["reweight"]["weightings"]["image_text"]["weights"].fill_(-1.0))
+    assert "weights are positive" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
+
+
+@pytest.mark.parametrize(("config", "state"), [(BASELINE, True), (CLASS_VOLUME, False)])
+def test_a_baselines_checkpoint_for_a_re_weighted_run_or_the_other_way_round(
+    begun: Path, config: str, state: bool
+) -> None:
+    if not state:
+        change(begun, lambda saved: saved.pop("reweight"))
+    message = only(check(begun, config, "--host-args", f"--epochs 3 --resume {SAVED}", code=1), "output")
+    assert f"is of a run with{'' if state else 'out'} re-weighting" in message
+
+
+def test_another_models_parameters(begun: Path) -> None:
+    change(begun, lambda saved: saved["model"].pop("head.0.weight"))
+    assert "head.0.weight" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
+
+
+def test_resumed_parameters_that_are_not_finite(begun: Path) -> None:
+    change(begun, lambda saved: saved["model"]["head.2.bias"].fill_(float("nan")))
+    assert "rows of visual logits" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "step")
+
+
+def test_a_finished_run(trained: Path, copied: Callable[[Path], Path]) -> None:
+    message = only(check(copied(trained), CLASS_VOLUME, "--host-args", "--epochs 1", code=1), "output")
+    assert "has all 1 epochs" in message
+
+
+@pytest.mark.parametrize("cut", [0, 0.5, 0.99])
+def test_a_damaged_checkpoint(begun: Path, cut: float) -> None:
+    whole = (begun / SAVED).read_bytes()
+    (begun / SAVED).write_bytes(whole[: int(cut * len(whole))])
+    assert "checkpoint.pth" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
+
+
+class Hostile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
+def test_a_hostile_pickle_is_never_run(begun: Path, tmp_path: Path, form: str) -> None:
+    bait = Hostile(tmp_path / "executed")
+    if form == "pickle":
+        (begun / SAVED).write_bytes(pickle.dumps(bait))
+    else:
+        saved = torch.load(begun / SAVED, weights_only=False)
+        torch.save({**saved, "extra": bait}, begun / SAVED, _use_new_zipfile_serialization=form == "zip")
+    assert "could run code" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
+    assert not (tmp_path / "executed").exists()
+    pickle.loads(pickle.dumps(bait))
+    assert (tmp_path / "executed").exists()  # the bait would have worked
+
+
+@pytest.mark.parametrize("left", ["log.txt", "checkpoint_10.pth", "reweight/epoch_0003.npz"])
+def test_what_another_run_has_left(checkout: Path, left: str) -> None:
+    path = checkout / "checkpoints/digits_dv" / left
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    assert f"holds {left} without one" in only(check(checkout, CLASS_VOLUME, code=1), "output")
+    assert check(checkout, CONTROL, code=0)["output"] == ("ok", "checkpoints/digits_inverse: new")
+
+
+def test_the_launchers_log_alone_is_a_new_folder(checkout: Path) -> None:
+    (checkout / "checkpoints/digits_dv").mkdir(parents=True)
+    (checkout / "checkpoints/digits_dv/train.log").write_text("started\n")
+    assert check(checkout, CLASS_VOLUME, code=0)["output"][1] == "checkpoints/digits_dv: new"
+
+
+def test_a_checkpoint_to_resume_from_that_is_not_there(checkout: Path) -> None:
+    message = only(check(checkout, CLASS_VOLUME, "--host-args", "--resume checkpoints/gone.pth", code=1), "output")
+    assert "there is no checkpoints/gone.pth" in message
+
+
+def test_an_output_folder_that_is_a_file(checkout: Path) -> None:
+    (checkout / "checkpoints").mkdir(exist_ok=True)
+    (checkout / "checkpoints/digits_dv").write_text("")
+    assert "can be written" in only(check(checkout, CLASS_VOLUME, code=1), "output")
+
+
+def test_with_missing_data_a_checkpoint_is_still_compared_as_far_as_can_be(begun: Path) -> None:
+    (begun / "data/digits/val.npz").unlink()
+    found = check(begun, CLASS_VOLUME, *GO_ON, code=1)
+    assert only(found, "val list")
+    assert found["output"] == ("skip", f"{SAVED}: the same settings; parameters and weights could not be compared yet")

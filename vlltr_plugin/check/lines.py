@@ -1,0 +1,78 @@
+"""The lines of a check: what was looked at, and what came of it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from vlltr_plugin.report.errors import ReportError
+
+OK, FAIL, SKIP = "ok", "FAIL", "skip"
+
+
+class SkipError(Exception):
+    """Raised by a look that has nothing to look at; its text says why."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line.
+
+    Attributes:
+        check: what was looked at.
+        status: `"ok"`, `"FAIL"` or `"skip"`.
+        message: what was found; with FAIL also what to do.
+    """
+
+    check: str
+    status: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.status:<4}  {self.check:<10}  {self.message}"
+
+
+class Lines:
+    """Looks one after the other; a look whose grounds have failed is skipped.
+
+    Args:
+        say: gets each line as it comes.
+    """
+
+    def __init__(self, say: Callable[[Line], None] = lambda line: None) -> None:
+        self.lines: list[Line] = []
+        self._say = say
+        self._unknown: set[str] = set()
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing failed."""
+        return all(line.status != FAIL for line in self.lines)
+
+    def failed(self, checks: Iterable[str]) -> list[str]:
+        """Those of `checks` that failed, or were skipped because of another that did."""
+        return [check for check in checks if check in self._unknown]
+
+    def look(self, check: str, look: Callable[[], str], needs: Iterable[str] = ()) -> None:
+        """Takes a look and notes what it says.
+
+        Args:
+            check: what is looked at.
+            look: gives the message; raises ReportError, ValueError, TypeError or OSError where something is amiss,
+                `SkipError` where there is nothing to look at.
+            needs: checks without which it makes no sense.
+        """
+        missing = self.failed(needs)
+        if missing:
+            self._unknown.add(check)
+            return self._add(Line(check, SKIP, f"not looked at: {missing[0]} comes first"))
+        try:
+            line = Line(check, OK, look())
+        except SkipError as reason:
+            line = Line(check, SKIP, str(reason))
+        except (ReportError, ValueError, TypeError, OSError) as error:
+            self._unknown.add(check)
+            line = Line(check, FAIL, " ".join(str(error).split()))
+        self._add(line)
+
+    def _add(self, line: Line) -> None:
+        self.lines.append(line)
+        self._say(line)
