@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -16,14 +17,32 @@ def write_whole(path: Path, data: bytes) -> None:
         OSError: when it cannot be written; an older file of that name is as it was, and nothing partial is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")  # one name: what a killed process left is written over
+    with whole_file(path, path.with_name(f".{path.name}.tmp")) as unfinished:
+        unfinished.write_bytes(data)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, unfinished: Path) -> Iterator[Path]:
+    """For content that streams to a file: it takes its name once it is complete and on the disk.
+
+    Args:
+        path: the file to write or replace.
+        unfinished: the name until then, in the same folder. Give one file always the same: what a killed process
+            left is then written over.
+
+    Yields:
+        `unfinished`, to be written and closed inside the block.
+
+    Raises:
+        OSError: when it cannot be written; as for any error in the block, an older file is as it was, and nothing
+            partial is left.
+    """
     try:
-        with unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
+        yield unfinished
+        with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             unfinished.unlink()
         raise

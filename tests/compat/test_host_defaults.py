@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vlltr_plugin.compat.host_defaults import _AfterImport, hook_host_modules, say_cpu
+from vlltr_plugin.compat.after_import import _AfterImport
+from vlltr_plugin.compat.host_defaults import hook_host_modules, say_cpu
 
 MIXUP = """
 import torch

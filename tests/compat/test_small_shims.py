@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import pickle
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import vlltr_plugin.compat
+from vlltr_plugin.compat.checkpoints import load_safely_by_default, trust_argparse_namespace
 from vlltr_plugin.compat.launcher import accept_dashed_local_rank
 from vlltr_plugin.compat.numpy_names import supply_numpy_bool
 
@@ -19,11 +21,38 @@ class Arbitrary:
 
 
 def test_a_namespace_loads_safely_and_nothing_else_is_let_in(tmp_path: Path) -> None:
+    trust_argparse_namespace()
     torch.save({"args": argparse.Namespace(lr=0.1)}, tmp_path / "good.pth")
     torch.save({"args": Arbitrary()}, tmp_path / "bad.pth")
     assert torch.load(tmp_path / "good.pth", weights_only=True)["args"].lr == 0.1
     with pytest.raises(Exception, match="Arbitrary"):
         torch.load(tmp_path / "bad.pth")
+
+
+@pytest.mark.parametrize("version", ["2.4.1", "2.5.1+cpu"])
+def test_before_torch_2_6_loading_is_made_safe_unless_the_caller_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str
+) -> None:
+    real = torch.load
+
+    def load_of_then(f, map_location=None, pickle_module=None, *, weights_only=None, **options):
+        return real(f, map_location, pickle_module, weights_only=bool(weights_only), **options)
+
+    monkeypatch.setattr(torch, "__version__", type(torch.__version__)(version))
+    monkeypatch.setattr(torch, "load", load_of_then)
+    torch.save({"args": Arbitrary()}, tmp_path / "bad.pth")
+    assert isinstance(torch.load(tmp_path / "bad.pth")["args"], Arbitrary)
+    load_safely_by_default()
+    load_safely_by_default()
+    for options in ({"map_location": "cpu"}, {"weights_only": True}, {"weights_only": None}):
+        with pytest.raises(Exception, match="Arbitrary"):
+            torch.load(tmp_path / "bad.pth", **options)
+    assert isinstance(torch.load(tmp_path / "bad.pth", "cpu", weights_only=False)["args"], Arbitrary)
+    assert isinstance(torch.load(tmp_path / "bad.pth", pickle_module=pickle)["args"], Arbitrary)
+
+
+def test_from_torch_2_6_on_loading_stays_as_it_is() -> None:
+    assert torch.__version__ < "2.6" or not hasattr(torch.load, "safe_by_default")
 
 
 def test_numpy_bool_is_supplied_only_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

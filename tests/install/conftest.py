@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.runs import Nursery
 
 HOST = '''\
 """Trains nothing, in the order in which the real script trains something."""
@@ -164,3 +165,11 @@ def run_host(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[Any], 
         return events, space
 
     return run
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """Forks processes that may be killed."""
+    place = Nursery(tmp_path_factory.mktemp("nursery"), for_hosts=False)
+    yield place
+    place.close()

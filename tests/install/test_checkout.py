@@ -212,29 +212,6 @@ def test_a_failure_at_any_file_operation_rolls_back(
     pytest.fail("expected the operation to need fewer calls")
 
 
-@pytest.mark.parametrize("operation", [install, uninstall])
-def test_killed_between_two_files_is_seen_and_a_second_try_finishes(
-    operation: Callable[[Path], object], make_checkout: Make, contents: Contents, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = make_checkout()
-    clean = contents(root)
-    if operation is uninstall:
-        install(root)
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "_roll_back", lambda *_: [])
-        patch.setattr(files, "_check", lambda change: 1 / 0 if change.path.name == "two.py" else None)
-        with pytest.raises(ZeroDivisionError):
-            operation(root)
-    (root / ".main.py.vlltr-tmp").write_text("half a li")
-    found = status(root)
-    assert found.state is State.PARTIAL
-    assert any("interrupted" in problem for problem in found.problems)
-    operation(root)
-    assert status(root).fits is (operation is install)
-    uninstall(root)
-    assert contents(root) == clean
-
-
 def test_a_file_that_changes_while_installing_is_not_overwritten(make_checkout: Make) -> None:
     root = make_checkout()
     plan = install(root, dry_run=True)

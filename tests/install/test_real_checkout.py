@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vlltr_plugin.install import install, status, uninstall
 
+pytestmark = pytest.mark.skipif("VLLTR_CHECKOUT" not in os.environ, reason="VLLTR_CHECKOUT names no clean VL-LTR clone")
 
-@pytest.mark.skipif("VLLTR_CHECKOUT" not in os.environ, reason="VLLTR_CHECKOUT names no clean VL-LTR clone")
+
 def test_the_real_checkout_gets_insertions_only_and_is_clean_afterwards(tmp_path: Path) -> None:
     root = tmp_path / "real"
     shutil.copytree(os.environ["VLLTR_CHECKOUT"], root)
@@ -28,3 +33,41 @@ def test_the_real_checkout_gets_insertions_only_and_is_clean_afterwards(tmp_path
     assert git("status", "--porcelain", "--untracked-files=all").count("configs/class_volume/") == 2
     uninstall(root)
     assert git("status", "--porcelain") == ""
+
+
+def reformatted(width: int) -> Callable[[bytes], bytes]:
+    """In the style of black."""
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", f"--line-length={width}", "-"]
+    return lambda text: subprocess.run(command, input=text, check=True, capture_output=True).stdout
+
+
+def tabs(text: bytes) -> bytes:
+    """Indented with tabs, so far as four blanks are a level."""
+    return re.sub(rb"(?m)^(?:    )+", lambda blanks: b"\t" * (len(blanks[0]) // 4), reformatted(120)(text))
+
+
+DRESSES: dict[str, Callable[[bytes], bytes]] = {
+    "black": reformatted(88),
+    "wide": reformatted(200),
+    "tabs": tabs,
+    "crlf": lambda text: text.replace(b"\n", b"\r\n"),
+    "bom": lambda text: codecs.BOM_UTF8 + text,
+    "nested ifs": lambda text: text.replace(b"    if args.eval:\n", b"    if True:\n        pass\n    if args.eval:\n"),
+    "more arguments": lambda text: text.replace(b"def main(args):", b"def main(args, *, extra=None, **more) -> None:"),
+}
+
+
+@pytest.mark.parametrize("name", DRESSES)
+def test_in_another_dress_it_is_patched_and_restored(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "größer, real"
+    (root / "configs").mkdir(parents=True)
+    original = (Path(os.environ["VLLTR_CHECKOUT"]) / "main.py").read_bytes()
+    dressed = DRESSES[name](original)
+    assert dressed != original
+    compile(dressed, "main.py", "exec")
+    (root / "main.py").write_bytes(dressed)
+    install(root)
+    assert status(root).fits
+    compile((root / "main.py").read_bytes(), "main.py", "exec")
+    uninstall(root)
+    assert (root / "main.py").read_bytes() == dressed

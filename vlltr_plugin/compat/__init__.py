@@ -9,7 +9,7 @@ Importing the package twice is harmless. On a machine with CUDA nothing about de
 (`CUDA_VISIBLE_DEVICES=`) to run on the CPU there. Without CUDA, start the host with `--device cpu`.
 """
 
-from vlltr_plugin.compat.checkpoints import trust_argparse_namespace
+from vlltr_plugin.compat.checkpoints import load_safely_by_default, trust_argparse_namespace
 from vlltr_plugin.compat.clip_tokenizer import supply_clip
 from vlltr_plugin.compat.host_defaults import hook_host_modules
 from vlltr_plugin.compat.launcher import accept_dashed_local_rank
@@ -18,6 +18,7 @@ from vlltr_plugin.compat.numpy_names import supply_numpy_bool
 from vlltr_plugin.compat.timm_names import accept_zero_bit_posterize, supply_timm_registry
 from vlltr_plugin.compat.torch_runtime import run_without_cuda
 from vlltr_plugin.compat.torchvision_ops import declare_missing_ops
+from vlltr_plugin.compat.whole_checkpoints import save_checkpoints_whole
 
 __all__ = ["apply"]
 
@@ -31,6 +32,8 @@ def apply() -> None:
     supply_timm_registry()
     accept_zero_bit_posterize()
     trust_argparse_namespace()
+    load_safely_by_default()
+    save_checkpoints_whole()
     accept_dashed_local_rank()
     run_without_cuda()
     hook_host_modules()

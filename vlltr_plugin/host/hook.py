@@ -1,10 +1,13 @@
 """The epoch hook: what the inserted lines of the host call after `attach`."""
 
+import contextlib
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vlltr_plugin.core.ranks import sum_over_ranks
@@ -16,6 +19,9 @@ from vlltr_plugin.host.messages import say, warnings_said
 from vlltr_plugin.host.settings import Settings
 
 KEY = "reweight"
+
+WEIGHTS_TOLERANCE = 1e-4
+"""Relative: how far saved weights may be off those of their radii when another machine computed them."""
 
 
 class NoHook:
@@ -83,10 +89,12 @@ class EpochHook(NoHook):
             raise ValueError(
                 f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or foreign."
             )
-        refuse_other_settings(state["settings"], self._settings.state())
         saved = state["weightings"]
-        for name, weighting in self._weightings.items():
-            weighting.check_state(saved.get(name))
+        with _version_named(state.get("version")):
+            refuse_other_settings(state["settings"], self._settings.state())
+            for name, weighting in self._weightings.items():
+                weighting.check_state(saved.get(name))
+                _refuse_other_weights(weighting, saved[name])
         for name, weighting in self._weightings.items():
             weighting.load_state_dict(saved[name])
         primary = self._primary()
@@ -153,13 +161,47 @@ class EpochHook(NoHook):
             write_arrays(self._output_dir, epoch, arrays)
         except OSError as error:
             if not self._warned_of_disk:
-                say(f"could not write the arrays of epoch {epoch} ({error}): training goes on without them.")
+                say(
+                    f"could not write the arrays of epoch {epoch} ({error}): training goes on without them, and each "
+                    "later epoch tries again. This is said once."
+                )
             self._warned_of_disk = True
 
 
 def _state(weighting: Weighting) -> dict[str, Any]:
     state = weighting.state_dict()
     return {key: value.cpu().clone() if isinstance(value, Tensor) else value for key, value in state.items()}
+
+
+@contextlib.contextmanager
+def _version_named(version: object) -> Iterator[None]:
+    """Adds to an error that the state is another version's, which may be all that is wrong."""
+    from vlltr_plugin import __version__
+
+    try:
+        yield
+    except ValueError as error:
+        if version == __version__:
+            raise
+        known = f"version {version}" if isinstance(version, str) else "an unknown version"
+        raise ValueError(
+            f"{error} The state was saved by {known[:40]} of vlltr-plugin, this is {__version__}: if nothing else "
+            "differs, go on with that one."
+        ) from error
+
+
+def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:
+    """Raises ValueError when checked weights are not those that the radii saved with them lead to."""
+    twin = copy.deepcopy(weighting)
+    twin.load_state_dict(state)
+    twin.begin_epoch(twin.epoch)  # as the run that saved it did
+    saved, expected = state["weights"].cpu(), twin.weights.cpu()
+    if not torch.allclose(saved, expected, rtol=WEIGHTS_TOLERANCE, atol=0.0):
+        raise ValueError(
+            "Expected a state whose weights follow from its radii but they do not (largest: saved "
+            f"{float(saved.max()):.4g}, from the radii {float(expected.max()):.4g}): it is damaged or was changed. "
+            "Take an older checkpoint, or start in a new folder."
+        )
 
 
 def _arrays(name: str, weighting: Weighting, in_force: Tensor) -> dict[str, Tensor]:

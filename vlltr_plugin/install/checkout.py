@@ -103,8 +103,8 @@ def install(path: str | Path, *, dry_run: bool = False) -> Report:
         new = old
         reason = str(error).splitlines()[0].removesuffix("; nothing was written")
         notes.append(f"kept the marked lines in {recipe.file} as they are, their places unchecked: {reason}")
-    # The configs first: until main.py is replaced, a run of the checkout does not change.
-    plan = [*changes, *_changed(root / recipe.file, old, new)]
+    # main.py first: with its lines alone the host runs as ever, but a config without them would train a baseline.
+    plan = [*_changed(root / recipe.file, old, new), *changes]
     return _carry_out(Report(root, tuple(plan), tuple(notes)), recipe, dry_run)
 
 
@@ -125,7 +125,8 @@ def uninstall(path: str | Path, *, dry_run: bool = False) -> Report:
     root = open_checkout(path, recipe)
     changes, notes = copies_out(root)
     old = (root / recipe.file).read_bytes()
-    plan = [*_changed(root / recipe.file, old, unpatched(old, recipe)), *changes]
+    # main.py last: a config that is still there must not train a baseline.
+    plan = [*changes, *_changed(root / recipe.file, old, unpatched(old, recipe))]
     return _carry_out(
         Report(root, tuple(plan), tuple(notes)),
         recipe,

@@ -52,7 +52,7 @@ def supplied() -> dict[str, bytes]:
 
 def present(checkout: Path) -> dict[str, bytes]:
     """The configs in a checkout's folder, by file name."""
-    return {path.name: path.read_bytes() for path in sorted((checkout / FOLDER).glob("*.py"))}
+    return {path.name: path.read_bytes() for path in sorted((checkout / FOLDER).glob("*.py")) if path.is_file()}
 
 
 def copies_in(checkout: Path) -> tuple[list[Change], list[str]]:

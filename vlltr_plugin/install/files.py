@@ -40,23 +40,30 @@ def read(path: Path) -> bytes | None:
 def apply(changes: Iterable[Change]) -> None:
     """Make all changes in order, or none.
 
+    All new contents are written to the disk beside their files first; then one quick step a file puts them in place.
+    A process killed before the first of these steps has changed nothing; killed between two of them it leaves
+    temporary files (`leftovers`) that tell.
+
     Args:
-        changes: what to do. A process killed between two files leaves the first ones changed, so put the file that
-            decides last.
+        changes: what to do.
 
     Raises:
         InstallError: if a file is read-only or cannot be written, or changed in the meantime; all is as before.
     """
+    changes = list(changes)
     started: list[Change] = []
     folders: list[Path] = []
     try:
         for change in changes:
             _check(change)
             folders += _make_folder(change.path.parent)
+            _stage(change)
+        for change in changes:
+            _check(change)
             started.append(change)
-            _put(change.path, change.new)
+            _put_in_place(change)
     except BaseException as error:
-        lost = _roll_back(started, folders)
+        lost = _roll_back(changes, started, folders)
         if lost:
             raise InstallError(f"failed ({error}), and could not restore {', '.join(map(str, lost))}") from error
         if isinstance(error, OSError):
@@ -76,23 +83,26 @@ def _check(change: Change) -> None:
         raise InstallError(f"{change.path} changed in the meantime; nothing was written, try again")
 
 
-def _put(path: Path, data: bytes | None) -> None:
-    """Replace, create or remove a file in one step, keeping its mode."""
-    if data is None:
-        path.unlink(missing_ok=True)
+def _stage(change: Change) -> None:
+    """Write a new content beside its file, with the file's mode."""
+    if change.new is None:
         return
-    temporary = _temporary(path)
+    temporary = _temporary(change.path)
     temporary.unlink(missing_ok=True)  # of a run that was killed
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with temporary.open("xb") as file:
+        file.write(change.new)
+        file.flush()
+        os.fsync(file.fileno())
+    if change.path.exists():
+        temporary.chmod(stat.S_IMODE(change.path.stat().st_mode))
+
+
+def _put_in_place(change: Change) -> None:
+    """Replace, create or remove a file, whose new content is staged, in one step."""
+    if change.new is None:
+        change.path.unlink(missing_ok=True)
+    else:
+        os.replace(_temporary(change.path), change.path)
 
 
 def _make_folder(folder: Path) -> list[Path]:
@@ -103,15 +113,20 @@ def _make_folder(folder: Path) -> list[Path]:
     return missing
 
 
-def _roll_back(started: list[Change], folders: list[Path]) -> list[Path]:
-    """Restore the files of begun changes; returns those that could not be restored."""
+def _roll_back(changes: list[Change], started: list[Change], folders: list[Path]) -> list[Path]:
+    """Restore the files of begun changes, drop what is staged; returns the files that could not be restored."""
     lost: list[Path] = []
     for change in reversed(started):
+        back = Change(change.path, change.new, change.old)
         try:
             if read(change.path) != change.old:
-                _put(change.path, change.old)
+                _stage(back)
+                _put_in_place(back)
         except OSError:
             lost.append(change.path)
+    for change in changes:
+        with contextlib.suppress(OSError):
+            _temporary(change.path).unlink(missing_ok=True)
     remove_if_empty(*reversed(folders))
     return lost
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from vlltr_plugin import __version__
 from vlltr_plugin.install.bindings import mentions
 from vlltr_plugin.install.checkout import open_checkout
-from vlltr_plugin.install.config_copies import FOLDER, Kind, differences, kind, present
+from vlltr_plugin.install.config_copies import FOLDER, Kind, differences, kind, present, supplied
 from vlltr_plugin.install.errors import AnchorError
 from vlltr_plugin.install.files import leftovers
 from vlltr_plugin.install.patcher import patched
@@ -72,7 +72,8 @@ def status(path: str | Path) -> Status:
     data = (root / recipe.file).read_bytes()
     marked = Source.of(data).marked()
     copies = [name for name, text in present(root).items() if kind(text) is not Kind.FOREIGN]
-    problems = [f"{left} was left by an interrupted run" for left in leftovers(root / recipe.file, root / FOLDER)]
+    left = leftovers(root / recipe.file, root / FOLDER)
+    problems = [f"{path} was left by an interrupted run: install or uninstall again" for path in left]
     notes: list[str] = []
     reason, expected = _expected(data, recipe)
     if marked:
@@ -84,7 +85,9 @@ def status(path: str | Path) -> Status:
         problems += [f"{FOLDER} holds {len(copies)} copied configs, but {recipe.file} no line"] if copies else []
         problems += _unmarked_use(data, recipe)
     complete = {line.code for line in marked} >= {item.line for item in recipe.insertions}
-    state = State.INSTALLED if complete else State.PARTIAL if marked or copies else State.ABSENT
+    interrupted = bool(left) and not supplied().keys() <= present(root).keys()
+    whole = complete and not interrupted
+    state = State.INSTALLED if whole else State.PARTIAL if marked or copies else State.ABSENT
     versions = tuple(sorted({line.version for line in marked}))
     if versions not in ((), (__version__,)):
         notes.append("lines of another version: `install` brings them up to this one")

@@ -105,11 +105,9 @@ def is_main_process() -> bool:
 
 
 def save_on_master(state: dict[str, Any], path: Path) -> None:
-    """Save on rank 0, by way of a temporary file: a killed run must not leave half a checkpoint."""
+    """Save on rank 0."""
     if is_main_process():
-        unfinished = path.with_name(path.name + ".tmp")
-        torch.save(state, unfinished)
-        os.replace(unfinished, path)
+        torch.save(state, path)
 
 
 def init_distributed_mode(args: argparse.Namespace) -> None:

@@ -1,0 +1,145 @@
+"""The host's checkpoints are replaced in one step; what else saves is left alone."""
+
+import importlib
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from vlltr_plugin.compat.after_import import _AfterImport
+from vlltr_plugin.compat.whole_checkpoints import save_checkpoints_whole
+
+UTILS = """
+import torch
+def is_main_process():
+    return MAIN
+def save_on_master(*args, **kwargs):
+    if is_main_process():
+        torch.save(*args, **kwargs)
+MAIN = True
+"""
+STATE = {"model": {"w": torch.arange(10_000)}, "epoch": 3}
+
+
+@pytest.fixture
+def utils(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A host's `utils`, imported after the shim has been applied, twice."""
+    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, _AfterImport)])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    saved = sys.modules.pop("utils", None)
+    (tmp_path / "utils.py").write_text(UTILS)
+    save_checkpoints_whole()
+    save_checkpoints_whole()
+    yield importlib.import_module("utils")
+    del sys.modules["utils"]
+    if saved is not None:
+        sys.modules["utils"] = saved
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pth", "checkpoint_10.pth", "no_suffix", "a.b.pt"])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_the_file_has_the_bytes_that_the_host_alone_would_write(
+    utils: ModuleType, folder: Path, name: str, as_text: bool
+) -> None:
+    torch.save(STATE, folder / name)
+    plain = (folder / name).read_bytes()
+    (folder / name).unlink()
+    utils.save_on_master(STATE, str(folder / name) if as_text else folder / name)
+    assert (folder / name).read_bytes() == plain
+    assert names(folder) == [name]
+
+
+def test_while_it_is_written_the_old_checkpoint_is_there(
+    utils: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "checkpoint.pth"
+    utils.save_on_master({"epoch": 1}, path)
+    seen = []
+    real = torch.save
+
+    def watched(state: object, f: Path) -> None:
+        Path(f).write_bytes(b"half")
+        seen.append(torch.load(path, weights_only=True)["epoch"])
+        real(state, f)
+
+    monkeypatch.setattr(torch, "save", watched)
+    utils.save_on_master({"epoch": 2}, path)
+    assert seen == [1]
+    assert torch.load(path, weights_only=True)["epoch"] == 2
+    assert torch.save is watched
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), RuntimeError("file write failed"), KeyboardInterrupt()])
+def test_a_failed_save_raises_and_leaves_the_old_checkpoint_alone(
+    utils: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    path = folder / "checkpoint.pth"
+    utils.save_on_master(STATE, path)
+    before = path.read_bytes()
+
+    def failing(state: object, f: Path) -> None:
+        Path(f).write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", failing)
+    with pytest.raises(type(error)):
+        utils.save_on_master({}, path)
+    assert path.read_bytes() == before
+    assert names(folder) == ["checkpoint.pth"]
+    assert torch.save is failing
+
+
+def test_what_a_killed_run_left_is_removed(utils: ModuleType, folder: Path) -> None:
+    for left in ("checkpoint.vlltr-unfinished", "checkpoint_10.vlltr-unfinished"):
+        (folder / left).write_bytes(b"half")
+    (folder / "mine.tmp").write_bytes(b"mine")
+    utils.save_on_master(STATE, folder / "checkpoint.pth")
+    assert names(folder) == ["checkpoint.pth", "mine.tmp"]
+
+
+def test_other_ranks_write_and_remove_nothing(utils: ModuleType, folder: Path) -> None:
+    (folder / "checkpoint.vlltr-unfinished").write_bytes(b"rank 0 is at it")
+    utils.MAIN = False
+    utils.save_on_master(STATE, folder / "checkpoint.pth")
+    assert names(folder) == ["checkpoint.vlltr-unfinished"]
+
+
+def test_a_link_stays_a_link_and_an_open_file_is_written_as_it_is(utils: ModuleType, folder: Path) -> None:
+    (folder / "disk").mkdir()
+    (folder / "checkpoint.pth").symlink_to(folder / "disk" / "real.pth")
+    utils.save_on_master(STATE, folder / "checkpoint.pth")
+    assert (folder / "checkpoint.pth").is_symlink()
+    assert names(folder / "disk") == ["real.pth"]
+    with (folder / "open.pth").open("wb") as file:
+        utils.save_on_master(STATE, file)
+    assert torch.load(folder / "open.pth", weights_only=True)["epoch"] == 3
+
+
+def test_saving_elsewhere_is_left_alone(utils: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(STATE, folder / "own.pth")
+    monkeypatch.setattr("os.replace", lambda *_: pytest.fail("torch.save itself was changed"))
+    torch.save(STATE, folder / "own.pth")
+
+
+def test_memory_does_not_hold_a_second_copy(utils: ModuleType, folder: Path) -> None:
+    size = 200 * 2**20
+    state = {"w": torch.ones(size // 4)}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    utils.save_on_master(state, folder / "checkpoint.pth")
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    assert grown < size / 4
+    assert (folder / "checkpoint.pth").stat().st_size > size

@@ -1,0 +1,25 @@
+"""A place that forks runs, and a stand-in checkout with the plug-in installed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faults.runs import Nursery
+
+from vlltr_plugin.demo import make_standin
+from vlltr_plugin.install import install
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    place = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield place
+    place.close()
+
+
+@pytest.fixture(scope="session")
+def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stand-in checkout with the plug-in in it; each test uses output folders of its own."""
+    checkout = make_standin(tmp_path_factory.mktemp("faults") / "standin")
+    install(checkout)
+    return checkout

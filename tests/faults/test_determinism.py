@@ -1,0 +1,88 @@
+"""Same seeds, same machine: the same bits, with one thread and with two."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from faults.recovery import same_bits, visible_files_are_whole
+from faults.runs import Nursery
+from mini_host import MiniHost
+
+from vlltr_plugin import ClassVolume
+
+VARIANTS = ["dv", "bv", "pv"]
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def states(folder: Path) -> tuple[Any, Any]:
+    checkpoint = visible_files_are_whole(folder)
+    assert checkpoint is not None
+    return checkpoint["model"], checkpoint["reweight"]["weightings"]["image_text"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_repeated_has_the_same_bits(nursery: Nursery, standin: Path, threads: int) -> None:
+    names = [f"threads_{threads}_{copy}" for copy in "ab"]
+    for name in names:
+        started = nursery.train(standin, name, 2, threads=threads)
+        assert started.wait() == 0, started.printed()
+    (model_a, state_a), (model_b, state_b) = (states(standin / "checkpoints" / name) for name in names)
+    assert all(same_bits(model_a[key], model_b[key]) for key in model_a)
+    for key in ("weights", "log_radius64", "substituted", "draws"):
+        assert same_bits(state_a[key], state_b[key])
+
+
+def statistics(variant: str, mixed: bool, threads: int) -> bytes:
+    """Radii and weights of made-up logits, with a number of threads."""
+    classes = 365 if variant != "pv" else 40
+    generator = torch.Generator().manual_seed(0)
+    torch.set_num_threads(threads)
+    try:
+        weighting = ClassVolume([100] * classes, variant=variant)
+        for _ in range(8):
+            logits = 9 * torch.randn(256, classes, generator=generator)
+            labels = torch.randint(classes, (256,), generator=generator)
+            hard = torch.nn.functional.one_hot(labels, classes).float()
+            weighting.observe(logits, 0.7 * hard + 0.3 * hard.flip(0) if mixed else labels)
+        weighting.end_epoch()
+        return weighting.log_radius64.numpy().tobytes() + weighting.weights.numpy().tobytes()
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_same_logits_give_the_same_bits_with_any_number_of_threads(variant: str, mixed: bool) -> None:
+    assert len({statistics(variant, mixed, threads) for threads in (1, 2, 3, 1)}) == 1
+
+
+def trained(reweight: dict[str, Any]) -> list[Any]:
+    host = MiniHost(reweight)
+    host.attach()
+    losses = [host.epoch(epoch) for epoch in range(2)]
+    return [losses, {key: value for key, value in host.stats.items() if key != "reweight_seconds"}]
+
+
+@pytest.mark.parametrize(
+    "reweight",
+    [
+        *({"type": "class_volume", "variant": variant} for variant in VARIANTS),
+        {"type": "class_volume", "branch": "each", "assign": "mass", "debias": True},
+        {"type": "effective_number"},
+    ],
+    ids=str,
+)
+def test_deterministic_algorithms_are_all_there_is_and_change_nothing(
+    reweight: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    expected = trained(reweight)
+    request.getfixturevalue("deterministic")
+    assert trained(reweight) == expected

@@ -1,0 +1,109 @@
+"""Pickles that would leave a mark when something loads them: nothing does. Checkpoints of other origin."""
+
+import argparse
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from faults.recovery import epoch_arrays
+from faults.runs import Nursery
+
+from vlltr_plugin.report.compare.logs import read_log
+from vlltr_plugin.report.errors import ReportError
+
+
+class Hostile:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture(scope="module")
+def one_epoch(nursery: Nursery, standin: Path) -> Path:
+    """The folder of a run of one epoch."""
+    started = nursery.train(standin, "one_epoch", 1)
+    assert started.wait() == 0, started.printed()
+    return standin / "checkpoints" / "one_epoch"
+
+
+def spoiled(checkpoint: dict[str, Any], where: str, hostile: Hostile) -> Any:
+    if where == "everything":
+        return hostile
+    if where == "arguments":
+        return {**checkpoint, "args": argparse.Namespace(epochs=2, lr=hostile)}
+    if where == "state":
+        return {**checkpoint, "reweight": hostile}
+    checkpoint["reweight"]["weightings"]["image_text"]["_extra_state"]["settings"]["variant"] = hostile
+    return checkpoint
+
+
+@pytest.mark.parametrize("where", ["everything", "arguments", "state", "setting", "bare pickle"])
+def test_a_hostile_checkpoint_ends_the_resume_and_is_never_run(
+    nursery: Nursery, standin: Path, one_epoch: Path, tmp_path: Path, where: str
+) -> None:
+    mark, name = tmp_path / "mark", f"hostile_{where.replace(' ', '_')}"
+    folder = Path(shutil.copytree(one_epoch, standin / "checkpoints" / name))
+    saved = torch.load(folder / "checkpoint.pth", weights_only=False)
+    if where == "bare pickle":
+        (folder / "checkpoint.pth").write_bytes(pickle.dumps(Hostile(mark)))
+    else:
+        torch.save(spoiled(saved, where, Hostile(mark)), folder / "checkpoint.pth")
+    before = (folder / "log.txt").read_bytes()
+    started = nursery.train(standin, name, 2)
+    assert started.wait() == 1
+    assert "Weights only load failed" in started.printed()
+    assert not mark.exists()
+    assert (folder / "log.txt").read_bytes() == before
+    with (folder / "checkpoint.pth").open("rb") as file:
+        pickle.load(file) if where == "bare pickle" else torch.load(file, weights_only=False)
+    assert mark.exists()  # the payload was a real one
+
+
+def test_hostile_arrays_in_the_folder_of_a_run_are_never_read_by_it(
+    nursery: Nursery, standin: Path, one_epoch: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(one_epoch, standin / "checkpoints" / "hostile_arrays"))
+    hostile = np.array([Hostile(tmp_path / "mark")], dtype=object)
+    np.savez(folder / "reweight" / "epoch_0000.npz", weights_image_text=hostile)
+    started = nursery.train(standin, "hostile_arrays", 2)
+    assert started.wait() == 0, started.printed()
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("form", ["bytes", "protocol 0", "in a line"])
+def test_a_hostile_log_is_refused_and_never_run(tmp_path: Path, form: str) -> None:
+    hostile = Hostile(tmp_path / "mark")
+    text = pickle.dumps(hostile, protocol=0)
+    content = {"bytes": pickle.dumps(hostile), "protocol 0": text}.get(form)
+    if content is None:
+        content = json.dumps({"epoch": 0, "train_loss": text.decode("latin-1")}).encode() + b"\n" + text
+    (tmp_path / "log.txt").write_bytes(content)
+    with pytest.raises(ReportError):
+        read_log(tmp_path / "log.txt")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_checkpoint_of_a_host_without_the_plug_in_goes_on_with_weights_of_1(
+    nursery: Nursery, standin: Path, one_epoch: Path
+) -> None:
+    folder = standin / "checkpoints" / "from_upstream"
+    folder.mkdir()
+    saved = torch.load(one_epoch / "checkpoint.pth", weights_only=False)
+    del saved["reweight"]
+    torch.save(saved, folder / "checkpoint.pth")
+    started = nursery.train(standin, "from_upstream", 3)
+    assert started.wait() == 0, started.printed()
+    assert "holds no re-weighting state: weights start at 1" in started.printed()
+    assert "next epoch 1" in started.printed()
+    assert (epoch_arrays(folder, 1)["weights_image_text"] == 1).all()
+    assert (epoch_arrays(folder, 2)["weights_image_text"] != 1).any()

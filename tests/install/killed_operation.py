@@ -1,0 +1,75 @@
+"""Install or uninstall in a process that is killed at its k-th change of the file system."""
+
+import os
+import pathlib
+import signal
+import sys
+from typing import Any
+
+from vlltr_plugin import install as operations
+from vlltr_plugin.install import config_copies
+
+CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod")
+
+
+class Killer:
+    """Counts what is done below a folder, and dies before the k-th."""
+
+    def __init__(self, root: str, k: int) -> None:
+        self.root, self.k, self.seen, self.armed = root, k, 0, True
+
+    def count(self, path: Any) -> bool:
+        """One more; whether it is the one to die at."""
+        if not self.armed or not str(path).startswith(self.root):
+            return False
+        self.seen += 1
+        return self.seen > self.k
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Before a file is opened for writing, removed, renamed, ..."""
+        writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wxa+")
+        if (writes or event in CHANGES) and self.count(arguments[0]):
+            die()
+
+    def half_written(self) -> None:
+        """Half-way through a file, and before what was written is on the disk."""
+        real_open, real_sync = pathlib.Path.open, os.fsync
+
+        def half(path: pathlib.Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            file = real_open(path, mode, *args, **kwargs)
+            if set(mode) & set("wxa") and self.count(path):
+                file.write = lambda data, write=file.write: (write(data[: len(data) // 2]), file.flush(), die())
+            return file
+
+        def sync(number: int) -> None:
+            if self.count(self.root):
+                die()
+            real_sync(number)
+
+        pathlib.Path.open, os.fsync = half, sync  # type: ignore[method-assign,assignment]
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(operation: str, root: str, configs: str, k: int, as_user: int = 0) -> None:
+    """Do it; prints how many changes it took when it survives.
+
+    Args:
+        operation: "install" or "uninstall".
+        root: The checkout.
+        configs: The folder of the configs to copy.
+        k: Changes of the file system before the kill.
+        as_user: Who does it, 0 for whoever runs the tests.
+    """
+    config_copies.configs_dir = lambda: pathlib.Path(configs)
+    if as_user:
+        os.setgid(as_user)
+        os.setuid(as_user)
+    killer = Killer(root, k)
+    sys.addaudithook(killer.audit)
+    killer.half_written()
+    getattr(operations, operation)(root)
+    killer.armed = False
+    print(killer.seen)

@@ -1,0 +1,109 @@
+"""kill -9 at every change of the file system: each file is old or new, `status` says which, a second try finishes."""
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from faults.runs import Nursery
+
+from vlltr_plugin import __version__
+from vlltr_plugin.install import State, install, status, uninstall
+
+Make = Callable[..., Path]
+Contents = Callable[[Path], "dict[str, bytes | None]"]
+CALL = "install.killed_operation:main"
+NOBODY = 65534
+
+
+def visible(found: "dict[str, bytes | None]") -> dict[str, bytes]:
+    """The files that are not temporary."""
+    return {name: data for name, data in found.items() if data is not None and not name.endswith(".vlltr-tmp")}
+
+
+def prepare(kind: str, make_checkout: Make) -> tuple[Path, str]:
+    """A checkout to be killed in, and the operation."""
+    root = make_checkout(name=kind)
+    if kind != "install":
+        install(root)
+    if kind == "upgrade":
+        for path in (root / "main.py", root / "configs" / "class_volume" / "one.py"):
+            path.write_text(path.read_text().replace(f"vlltr-plugin {__version__}", "vlltr-plugin 0.0.9"))
+    return root, "uninstall" if kind == "uninstall" else "install"
+
+
+@pytest.mark.parametrize("kind", ["install", "uninstall", "upgrade"])
+def test_killed_at_every_change_of_the_file_system(
+    kind: str, make_checkout: Make, contents: Contents, supplied_configs: Path, nursery: Nursery
+) -> None:
+    root, operation = prepare(kind, make_checkout)
+    kept, before, state_before = shutil.copytree(root, root.with_name("kept")), contents(root), status(root).state
+    again, back = (install, uninstall) if operation == "install" else (uninstall, install)
+    again(root)
+    after, state_after = contents(root), status(root).state
+    seen: Counter[str] = Counter()
+    for k in range(100):
+        shutil.rmtree(root)
+        shutil.copytree(kept, root)
+        tried = nursery.start(Path(__file__).parent, operation, str(root), str(supplied_configs), k, call=CALL)
+        if tried.wait() == 0:
+            break
+        assert tried.status == -9, tried.printed()
+        left, found = visible(contents(root)), status(root)
+        assert left["main.py"] in (before["main.py"], after["main.py"])
+        assert left.items() <= before.items() | after.items()  # each file is the old or the new one
+        if left == visible(before):
+            seen["as before"] += 1
+            assert found.state is state_before
+        elif left == visible(after):
+            seen["done"] += 1
+            assert found.state is state_after
+        else:
+            seen["between"] += 1
+            assert kind == "upgrade" or found.state is State.PARTIAL
+            assert any("interrupted" in problem for problem in found.problems)
+        for path in (root / "configs" / "class_volume").glob("*.py"):
+            assert not path.is_file() or b"reweight_hook" in left["main.py"]  # else it would train a baseline
+        again(root)
+        assert contents(root) == after
+        back(root)
+        again(root)
+        assert contents(root) == after
+    assert contents(root) == after
+    assert tried.status == 0
+    assert int(tried.printed()) == k
+    print(f"{kind}: killed at each of {k} changes: {dict(seen)}")
+    assert seen["as before"] >= 5
+
+
+@pytest.fixture
+def others_folder() -> Iterator[Path]:
+    """A folder that another user can reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("part", [".", "configs", "main.py"])
+def test_without_write_permission_nothing_changes(
+    part: str, make_checkout: Make, contents: Contents, supplied_configs: Path, nursery: Nursery, others_folder: Path
+) -> None:
+    configs = shutil.copytree(supplied_configs, others_folder / "supplied")
+    configs.chmod(0o755)
+    root = shutil.copytree(make_checkout(), others_folder / "checkout")
+    (root / part).chmod(0o555 if (root / part).is_dir() else 0o444)
+    user = NOBODY if os.getuid() == 0 else 0
+    if user:
+        for path in (root, *root.rglob("*")):
+            os.chown(path, user, user)
+    before = contents(root)
+    tried = nursery.start(Path(__file__).parent, "install", str(root), str(configs), 1000, user, call=CALL)
+    assert tried.wait() == 1
+    assert "InstallError" in tried.printed()
+    assert "read-only" in tried.printed() if part == "main.py" else "Permission denied" in tried.printed()
+    assert contents(root) == before
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755)
