@@ -12,6 +12,7 @@ from vlltr_plugin.core.ranks import is_first_rank
 from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.fast.switch import speed_up
 from vlltr_plugin.host.base_criterion import HostCriterion, check_base_criterion, smoothing_of
 from vlltr_plugin.host.branches import IMAGE_TEXT, VISUAL, OutputWatch
 from vlltr_plugin.host.clean_pass import CleanPass
@@ -32,6 +33,7 @@ def attach(
 ) -> NoHook:
     """Wraps the host's base criterion in place and returns the epoch hook.
 
+    `fast_head` and `fast_tower` among the arguments speed the model up first (see `vlltr_plugin.fast`).
     Without `reweight` among the arguments it returns a hook that does nothing, and touches nothing; with
     `--eval` as well. Everything that can be known before training is checked before anything is changed; the rest
     (width of the logits, outputs of the model, smoothing in the targets) at the first step.
@@ -51,6 +53,8 @@ def attach(
     Raises:
         ValueError: naming what to change, when the configuration cannot be re-weighted.
     """
+    if not getattr(args, "eval", False):  # an evaluation runs the host's own code
+        speed_up(args, model)
     reweight = plain(getattr(args, "reweight", None))
     if reweight is None:
         for name in difflib.get_close_matches("reweight", vars(args), cutoff=0.75):

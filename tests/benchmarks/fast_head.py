@@ -1,0 +1,319 @@
+"""How much faster and smaller are `fast_head` and `fast_tower` than a checkout's own code?
+
+    export VLLTR_CHECKOUT=path/to/VL-LTR OUT=tests/benchmarks/results/fast_head.jsonl
+    python tests/benchmarks/fast_head.py --out $OUT                 # the head on one CPU thread: time, memory, profile
+    python tests/benchmarks/fast_head.py --iteration --out $OUT     # a whole iteration, on a GPU when there is one
+    python tests/benchmarks/fast_head.py --iteration --device cpu --small    # does it run?
+
+Times of the head: both kinds in turn in one process, forward and backward of both branches' mean squares, without a
+gradient for the features (a frozen tower, as ImageNet-LT's) and with one; seconds of the thread's CPU time, so that a
+shared machine matters less, and of the clock.
+Memory: one process a kind; its peak (Linux's VmHWM, reset before) minus what it held before the first of two steps,
+so with the cached statistics. An iteration: forward under autocast, soft-target cross entropy of both branches,
+backward and AdamW on images that lie on the device; one process a kind and round, peak memory the allocator's.
+
+Stock's time on the CPU goes to the products that project all C*S sentences and their gradient (76 %), the attended
+sentences [B, C, d] and their gradient (10 %), their normalisation (6 %) and LayerNorm (5 %).
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+import vlltr_plugin.compat  # noqa: F401  (before the host's modules)
+from vlltr_plugin.fast.switch import speed_up
+
+KINDS = ("stock", "fast")
+TIME = {"classes": 1000, "sentences": 64, "dim": 1024, "batch": 16}
+MEMORY = {"classes": 500, "sentences": 64, "dim": 1024, "batch": 128}
+ITERATIONS = {
+    "imagenet_lt": {"classes": 1000, "batch": 128, "trained": False},
+    "inat18": {"classes": 8142, "batch": 128, "trained": True},
+}
+SMALL = {"classes": 50, "batch": 4}
+
+
+def host_modules():
+    """models.finetune of the checkout."""
+    folder = os.environ.get("VLLTR_CHECKOUT")
+    if not folder:
+        sys.exit("set VLLTR_CHECKOUT to a clean clone of VL-LTR at e5391f5")
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, folder)
+    warnings.simplefilter("ignore")  # timm's old import paths
+    from models import finetune
+
+    return finetune
+
+
+def sentence_counts(classes, sentences):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(1, sentences + 1, (classes,), generator=generator).tolist()
+
+
+class HeadAlone(torch.nn.Module):
+    """A checkout's own head with random sentences, as its LGR model calls it."""
+
+    def __init__(self, classes, sentences, dim):
+        super().__init__()
+        torch.manual_seed(0)
+        embeddings = torch.empty(classes, sentences, dim).normal_()
+        self.text_embeddings = torch.nn.Parameter(embeddings, requires_grad=False)
+        self.text_block = host_modules().Block(dim, 1, num_classes=classes)
+        self.logit_scale = torch.tensor(2.66)
+        self.mask = torch.arange(sentences) >= torch.tensor(sentence_counts(classes, sentences))[:, None]
+
+    def forward(self, x):
+        scale = self.logit_scale
+        return self.text_block(x.unsqueeze(1), self.text_embeddings, key_padding_mask=self.mask, logit_scale=scale)
+
+
+def head(kind, classes, sentences, dim):
+    model = HeadAlone(classes, sentences, dim)
+    speed_up(argparse.Namespace(fast_head=kind == "fast"), model)
+    return model
+
+
+def step(model, x):
+    x.grad = None
+    model.zero_grad()
+    sum(output.square().mean() for output in model(x)).backward()
+
+
+def seconds(function, repeats):
+    """Medians of the thread's CPU time and of the clock."""
+    taken = []
+    for _ in range(repeats):
+        cpu, clock = time.process_time(), time.perf_counter()
+        function()
+        taken.append((time.process_time() - cpu, time.perf_counter() - clock))
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+def spread(values):
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def head_times(rounds, trained):
+    sizes = dict(TIME)
+    x = torch.randn(sizes.pop("batch"), sizes["dim"], requires_grad=trained)
+    models = {kind: head(kind, **sizes) for kind in KINDS}
+    for model in models.values():
+        step(model, x)
+    cpu, clock = {kind: [] for kind in KINDS}, {kind: [] for kind in KINDS}
+    for _ in range(rounds):
+        for kind, repeats in (("stock", 1), ("fast", 5)):
+            taken = seconds(lambda kind=kind: step(models[kind], x), repeats)
+            cpu[kind].append(taken[0])
+            clock[kind].append(taken[1])
+    record = {"what": "head time", "tower": "trained" if trained else "frozen", **TIME, "rounds": rounds}
+    for name, columns in (("cpu", cpu), ("clock", clock)):
+        for kind in KINDS:
+            record[f"{kind} {name} s"] = spread(columns[kind])
+        ratios = [theirs / ours for theirs, ours in zip(columns["stock"], columns["fast"], strict=True)]
+        record[f"stock / fast, {name}"] = spread(ratios)
+    return record
+
+
+def head_profile():
+    sizes = dict(TIME)
+    x = torch.randn(sizes.pop("batch"), sizes["dim"], requires_grad=True)
+    record = {"what": "head profile, % of CPU time", **TIME}
+    for kind in KINDS:
+        model = head(kind, **sizes)
+        step(model, x)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            step(model, x)
+        events = sorted(profile.key_averages(), key=lambda event: -event.self_cpu_time_total)
+        total = sum(event.self_cpu_time_total for event in events)
+        record[kind] = {event.key: round(100 * event.self_cpu_time_total / total, 1) for event in events[:8]}
+    return record
+
+
+def resident(name):
+    """VmRSS or VmHWM of this process in MiB."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) / 1024
+
+
+def head_memory_of(kind):
+    """In a process of its own: peak above what was held before the first step, MiB."""
+    sizes = dict(MEMORY)
+    batch = sizes.pop("batch")
+    step(head(kind, 4, 4, 64), torch.randn(2, 64, requires_grad=True))  # libraries' own memory
+    model, x = head(kind, **sizes), torch.randn(batch, sizes["dim"], requires_grad=True)
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
+    step(model, x)
+    step(model, x)
+    return {"peak MiB": resident("VmHWM") - before, "before MiB": before}
+
+
+def head_memory(rounds):
+    found = {kind: [in_process("--memory-of", kind)["peak MiB"] for _ in range(rounds)] for kind in KINDS}
+    ratios = [theirs / ours for theirs, ours in zip(found["stock"], found["fast"], strict=True)]
+    record = {"what": "head memory", **MEMORY, "rounds": rounds, "stock / fast": spread(ratios)}
+    for kind in KINDS:
+        record[f"{kind} MiB"] = spread(found[kind])
+        # Every tensor of the head but [B, d] ones has a factor C.
+        record[f"{kind} GiB at C = 8142, in proportion"] = statistics.median(found[kind]) * 8142 / 500 / 1024
+    return record
+
+
+def iteration_of(kind, case, device, small, iterations):
+    """In a process of its own: seconds of an iteration and peak memory."""
+    sizes = ITERATIONS[case] | (SMALL if small else {})
+    torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True
+    tower = {"vision_layers": (1, 1, 1, 1) if small else (3, 4, 6, 3), "vision_width": 16 if small else 64}
+    trained, length = sizes["trained"], 8 if small else 64
+    counts = sentence_counts(sizes["classes"], length)
+    with open(os.devnull, "w") as nowhere:
+        stdout, sys.stdout = sys.stdout, nowhere
+        model = host_modules().LGR(
+            num_classes=sizes["classes"], embed_dim=1024, image_resolution=224, vision_patch_size=None, **tower,
+            sent_length=length, attn_heads=1, sent_idxs=counts, use_norm=True, img_grad=trained, v_detach=trained,
+        )  # fmt: skip
+        torch.nn.init.normal_(model.text_embeddings)
+        model.text_embeddings.requires_grad_(False)
+        model.visual.requires_grad_(trained)
+        model.to(device)
+        model.train()
+        fast = kind == "fast"
+        speed_up(argparse.Namespace(fast_head=fast, fast_tower=fast and not trained), model)
+        sys.stdout = stdout
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
+    images = torch.randn(sizes["batch"], 3, 224, 224, device=device)
+    targets = torch.rand(sizes["batch"], sizes["classes"], device=device).softmax(dim=-1)
+    scaler = torch.amp.GradScaler(device, enabled=device == "cuda")
+    kinds = {"cuda": torch.float16, "cpu": torch.bfloat16}
+
+    def iterate():
+        with torch.autocast(device, dtype=kinds[device]):
+            loss = sum(F.cross_entropy(output.float(), targets) for output in model(images))
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    for _ in range(2 if small else 10):
+        iterate()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    taken = [seconds(iterate, 1)[1] for _ in range(iterations)]
+    peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else resident("VmHWM")
+    return {"s": spread(taken), "peak MiB": peak}
+
+
+def iteration(case, device, small, rounds, iterations):
+    flags = ["--iteration", "--device", device, *(["--small"] if small else []), "--iterations", str(iterations)]
+    found = {kind: [] for kind in KINDS}
+    for _ in range(rounds):
+        for kind in KINDS:
+            found[kind].append(in_process(*flags, "--case", case, "--iteration-of", kind))
+    times = {kind: [one["s"]["median"] for one in found[kind]] for kind in KINDS}
+    ratios = [ours / theirs for ours, theirs in zip(times["fast"], times["stock"], strict=True)]
+    record = {"what": "iteration", "case": case, "device": device, "small": small, "rounds": rounds}
+    record |= ITERATIONS[case] | (SMALL if small else {})
+    for kind in KINDS:
+        record[f"{kind} s"] = spread(times[kind])
+        record[f"{kind} peak MiB"] = statistics.median(one["peak MiB"] for one in found[kind])
+    return record | {"fast / stock": spread(ratios)}
+
+
+def ceilings(device):
+    """What the device can do: products of half-precision matrices (TFLOP/s) and copies (GB/s, read and write)."""
+    dtype = torch.float16 if device == "cuda" else torch.float32
+    size = 8192 if device == "cuda" else 1024
+    a = torch.randn(size, size, device=device).to(dtype)
+    vector = torch.empty(2**28 if device == "cuda" else 2**25, device=device)
+
+    def timed(function):
+        def run():
+            for _ in range(5):
+                function()
+            if device == "cuda":
+                torch.cuda.synchronize()
+
+        run()
+        return seconds(run, 5)[1] / 5
+
+    return {
+        "what": "ceilings",
+        "device": torch.cuda.get_device_name() if device == "cuda" else "one CPU thread",
+        f"{dtype} product TFLOP/s": 2 * size**3 / timed(lambda: a @ a) / 1e12,
+        "copy GB/s": 2 * vector.nbytes / timed(vector.clone) / 1e9,
+    }
+
+
+def in_process(*flags):
+    done = subprocess.run([sys.executable, __file__, *flags], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def parsed():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", help="JSON lines are appended here")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--iteration", action="store_true", help="a whole iteration of stage two")
+    parser.add_argument("--case", choices=ITERATIONS, help="one of the two, else both")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cuda", "cpu"))
+    parser.add_argument("--iterations", type=int, default=30, help="timed, in each process")
+    parser.add_argument("--small", action="store_true", help="small tower, batch and class count")
+    parser.add_argument("--memory-of", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--iteration-of", choices=KINDS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def records(args: argparse.Namespace) -> Any:
+    if args.iteration:
+        yield ceilings(args.device)
+        for case in [args.case] if args.case else ITERATIONS:
+            yield iteration(case, args.device, args.small, args.rounds, args.iterations)
+        return
+    for trained in (False, True):
+        yield head_times(args.rounds, trained)
+    yield head_memory(args.rounds)
+    yield head_profile()
+
+
+def rounded(value):
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def main():
+    args = parsed()
+    torch.set_num_threads(1)
+    if args.memory_of:
+        print(json.dumps(head_memory_of(args.memory_of)))
+        return
+    if args.iteration_of:
+        print(json.dumps(iteration_of(args.iteration_of, args.case, args.device, args.small, args.iterations)))
+        return
+    for record in records(args):
+        line = json.dumps(rounded(record | {"torch": torch.__version__, "machine": platform.machine()}))
+        print(line, flush=True)
+        if args.out:
+            with open(args.out, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
