@@ -49,7 +49,7 @@ setup(
     extras_require={
         "report": REPORT,
         "demo": ["scikit-learn", *REPORT],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "scipy", "scikit-learn", *LINTERS, *REPORT],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "scipy", "scikit-learn", "setuptools>=77", *LINTERS, *REPORT],
     },
     entry_points={"console_scripts": ["vlltr-plugin = vlltr_plugin.__main__:main"]},
 )

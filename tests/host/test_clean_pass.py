@@ -73,3 +73,16 @@ def test_a_host_without_an_evaluation_transform_is_refused(mini_host, monkeypatc
     with pytest.raises(ValueError, match="use source='stream'"):
         host.attach()
     assert host.criterion.base_criterion is host.base
+
+
+@pytest.mark.usefixtures("host_datasets")
+@pytest.mark.parametrize(
+    "spoil", [lambda t: 2 * t, lambda t: (t - 0.02) / 0.9, lambda t: -t], ids=["sum 2", "not smoothed", "negative"]
+)
+def test_soft_targets_that_do_not_fit_are_refused_though_no_batch_is_observed(mini_host, spoil):
+    host = mini_host(CLEAN)
+    host.attach()
+    x, targets = host.mixup(host.dataset.data[:8], torch.tensor(host.dataset.targets[:8]))
+    with pytest.raises(ValueError, match="Expected soft targets"):
+        host.criterion(x, host.model(x)[0], spoil(targets))
+    assert host.criterion.base_criterion.drawn.sum() == 0

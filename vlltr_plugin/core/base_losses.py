@@ -35,12 +35,12 @@ class FocalLosses:
         gamma: focusing parameter, 0 or more; at 0 it is `sigmoid_losses`.
 
     Raises:
-        ValueError: for a negative gamma.
+        ValueError: for a gamma that is negative or not finite.
     """
 
     def __init__(self, gamma: float = 2.0) -> None:
-        if gamma < 0:
-            raise ValueError(f"Expected gamma to be 0 or more but got {gamma}.")
+        if not 0 <= gamma < float("inf"):
+            raise ValueError(f"Expected gamma to be finite and 0 or more but got {gamma}.")
         self.gamma = gamma
 
     def __call__(self, logits: Tensor) -> Tensor:

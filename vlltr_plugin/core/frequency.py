@@ -18,8 +18,7 @@ class FrequencyWeighting(Weighting):
 
     def __init__(self, class_counts: Counts, draws: Counts | None = None, **options: Any) -> None:
         super().__init__(class_counts, draws, **options)
-        self.log_radius64.copy_(torch.where(self.divisor > 0, self.log_shape(self.divisor), 0.0))
-        self.has_radii = True
+        self._take_radii(torch.where(self.divisor > 0, self.log_shape(self.divisor), 0.0))
         self.begin_epoch(0)
 
     def radii(self) -> Tensor | None:

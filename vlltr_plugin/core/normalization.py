@@ -5,6 +5,9 @@ from torch import Tensor
 
 NORMALIZATIONS = ("expected", "dataset", "mean")
 
+SMALLEST_WEIGHT = torch.finfo(torch.float32).tiny
+"""Radii more than 38 digits apart (huge logits) would make a float32 weight 0, which no saved state may hold."""
+
 
 def class_weights(log_radius: Tensor, divisor: Tensor, class_counts: Tensor, draws: Tensor, normalize: str) -> Tensor:
     """Class weights alpha for given radii.
@@ -29,7 +32,7 @@ def class_weights(log_radius: Tensor, divisor: Tensor, class_counts: Tensor, dra
     share = {"expected": draws, "dataset": class_counts, "mean": torch.ones_like(draws)}[normalize].double()
     share = share.masked_fill(~present, 0.0)
     beta = share.sum() / (share * raw).sum()
-    return torch.where(present, beta * raw, 1.0)
+    return torch.where(present, (beta * raw).clamp(min=SMALLEST_WEIGHT), 1.0)
 
 
 def expected_alpha(weights: Tensor, draws: Tensor) -> float:

@@ -76,31 +76,32 @@ class ReweightedLoss(nn.Module):
                 checked in the first batch only, so that no other step waits for it).
             TypeError: for dtypes that do not fit.
         """
-        check_targets(logits, targets, self.weighting.num_classes)
+        self.check(logits, targets)
         logits = _widened(logits)
         if self.training and torch.is_grad_enabled():
-            self._observe(logits, targets)
+            self.weighting.observe(logits, targets, self.smoothing)
         return self._losses(logits, targets).mean()
 
     def observe(self, logits: Tensor, targets: Tensor) -> None:
         """The streaming half alone."""
-        check_targets(logits, targets, self.weighting.num_classes)
-        self._observe(logits, targets)
+        self.check(logits, targets)
+        self.weighting.observe(logits, targets, self.smoothing)
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Weighted loss of each sample, `[B]`; observes nothing."""
-        check_targets(logits, targets, self.weighting.num_classes)
+        self.check(logits, targets)
         return self._losses(_widened(logits), targets)
+
+    def check(self, logits: Tensor, targets: Tensor) -> None:
+        """Raises what `forward` would for a batch that does not fit; changes nothing."""
+        check_targets(logits, targets, self.weighting.num_classes)
+        if targets.is_floating_point() and (targets.device.type == "cpu" or not self._smoothing_checked):
+            check_smoothing(targets, self.smoothing)
+            self._smoothing_checked = True
 
     def end_epoch(self, epoch: int | None = None) -> None:
         """Folds the statistics into new weights; see `Weighting.end_epoch`."""
         self.weighting.end_epoch(epoch)
-
-    def _observe(self, logits: Tensor, targets: Tensor) -> None:
-        if targets.is_floating_point() and (targets.device.type == "cpu" or not self._smoothing_checked):
-            check_smoothing(targets, self.smoothing)
-            self._smoothing_checked = True
-        self.weighting.observe(logits, targets, self.smoothing)
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         self.weighting.follow(logits.device)

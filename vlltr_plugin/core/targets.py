@@ -51,8 +51,9 @@ def check_targets(logits: Tensor, targets: Tensor, num_classes: int) -> None:
 def check_smoothing(targets: Tensor, smoothing: float) -> None:
     """Compares the label smoothing that soft targets show with the one that was configured.
 
-    A mixture of at most two labels leaves eps/C in every other column, so for C >= 3 the row minimum
-    shows eps. Reads the targets, so a GPU is waited for: call it once there, not in every step.
+    Smoothing leaves at least eps/C in every column, whatever C; a mixture of at most two labels leaves eps/C in
+    every other one, so for C >= 3 the row minimum shows eps. Reads the targets, so a GPU is waited for: call it
+    once there, not in every step.
 
     Args:
         targets: floating point `[B, C]`.
@@ -72,14 +73,16 @@ def check_smoothing(targets: Tensor, smoothing: float) -> None:
     if float(lowest.min()) < -tolerance:
         raise ValueError(f"Expected soft targets without negative entries but got {float(lowest.min()):.3g}.")
     num_classes = rows.shape[1]
-    if num_classes >= 3:
+    slack = max(tolerance, 1e-2 * smoothing)
+    shown = float(lowest.min()) * num_classes
+    if num_classes >= 3 and shown >= smoothing - slack:
         shown = float(lowest.median()) * num_classes
-        if abs(shown - smoothing) > max(tolerance, 1e-2 * smoothing):
-            raise ValueError(
-                f"Expected soft targets smoothed by {smoothing:g} but they show {shown:.4g} (row minimum times C): "
-                "give the label smoothing that the mixup function applies as `smoothing`. Targets of more than two "
-                "labels are not supported."
-            )
+    if shown < smoothing - slack or (num_classes >= 3 and shown > smoothing + slack):
+        raise ValueError(
+            f"Expected soft targets smoothed by {smoothing:g} but they show {shown:.4g} (row minimum times C): "
+            "give the label smoothing that the mixup function applies as `smoothing`. Targets of more than two "
+            "labels are not supported."
+        )
 
 
 def constituent_masses(targets: Tensor, smoothing: float) -> Tensor:

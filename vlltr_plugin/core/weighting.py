@@ -125,12 +125,24 @@ class Weighting(nn.Module):
 
         Args:
             epoch: number of the epoch that ends, from 0; by default the one after the last that ended.
+
+        Raises:
+            ValueError: for radii of another shape, or not finite, from a weighting of the user's.
         """
         radii = self.radii()
         if radii is not None:
-            self.log_radius64.copy_(same_on_all_ranks(radii))
-            self.has_radii = True
+            self._take_radii(radii, same_on_all_ranks)
         self.begin_epoch((self.epoch if epoch is None else int(epoch)) + 1)
+
+    def _take_radii(self, log_radius: Tensor, agreed: Callable[[Tensor], Tensor] = lambda radii: radii) -> None:
+        """Takes log radii; refuses what would broadcast or make weights that are no numbers."""
+        if log_radius.shape != self.log_radius64.shape:
+            raise ValueError(f"Expected log radii [{self.num_classes}], one a class, but got {list(log_radius.shape)}.")
+        log_radius = agreed(log_radius)
+        if not bool(log_radius.isfinite().all()):
+            raise ValueError(f"Expected finite log radii but got {_short(log_radius.tolist())}.")
+        self.log_radius64.copy_(log_radius)
+        self.has_radii = True
 
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for `epoch` in force; `end_epoch` does it, a loop that skips epochs may."""

@@ -49,6 +49,8 @@ class HostCriterion(nn.Module):
         branch = self._watch.branch_of(outputs)
         loss: ReweightedLoss = self.losses[branch]  # type: ignore[assignment]
         if self.training and torch.is_grad_enabled():
+            if not self._streams:  # nothing else looks at the targets in an epoch whose weights are 1
+                loss.check(outputs, targets)
             self._observe(branch, outputs, targets)
             if branch == self._watch.names[-1]:
                 self._count(targets, loss.smoothing)

@@ -13,9 +13,16 @@ def class_counts_of(targets: list[int] | Tensor, num_classes: int) -> Tensor:
     """Training images of each class, int64 `[C]`.
 
     Raises:
-        ValueError: when a target lies outside `0..C-1`.
+        ValueError: when a target is no whole number in `0..C-1`.
     """
+    return torch.bincount(_labels(targets, num_classes), minlength=num_classes)
+
+
+def _labels(targets: list[int] | Tensor, num_classes: int) -> Tensor:
+    """The data set's targets, int64 `[N]`, if they are labels."""
     labels = torch.as_tensor(targets)
+    if labels.ndim != 1:
+        raise ValueError(f"Expected the data set's targets to be one label an image but got {list(labels.shape)}.")
     if labels.is_floating_point() and bool((labels != labels.round()).any()):
         raise ValueError("Expected the data set's targets to be whole numbers but got fractions.")
     labels = labels.long()
@@ -27,7 +34,7 @@ def class_counts_of(targets: list[int] | Tensor, num_classes: int) -> Tensor:
             f"Expected the data set's targets in 0..{num_classes - 1} (args.nb_classes={num_classes}) "
             f"but found {low if low < 0 else high}."
         )
-    return torch.bincount(labels, minlength=num_classes)
+    return labels
 
 
 def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_classes: int) -> Tensor:
@@ -43,9 +50,9 @@ def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_class
         float64 `[C]`, summing to N.
 
     Raises:
-        ValueError: for weights that do not fit the data set, and for samplers of unknown kind.
+        ValueError: for targets that are no labels, weights that do not fit them, and samplers of unknown kind.
     """
-    labels = torch.as_tensor(targets, dtype=torch.int64)
+    labels = _labels(targets, num_classes)
     weights = getattr(sampler, "weights", None)
     if weights is None:
         # Not isinstance: a subclass may well draw otherwise.
@@ -66,7 +73,7 @@ def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_class
             f"Expected the sampler to hold one weight for each of the {len(labels)} training images but its "
             f"weights have shape {list(weights.shape)}."
         )
-    if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()) or float(weights.sum()) == 0:
+    if not 0 < float(weights.sum()) < float("inf") or bool((weights < 0).any()):  # a nan makes the sum one
         raise ValueError("Expected finite sampler weights that are not negative and not all 0.")
     drawn = torch.zeros(num_classes, dtype=torch.float64).index_add_(0, labels, weights)
-    return drawn * (len(labels) / drawn.sum())
+    return drawn / drawn.sum() * len(labels)

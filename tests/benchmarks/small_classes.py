@@ -1,0 +1,100 @@
+"""How well is the radius of a class known from few images: as measured, debiased, or the mean of the other classes'?
+
+vlltr-plugin cifar-lt --npz cifar10_lt_100.npz --preset short --method dv --seeds 1 --share-warmup --results runs.jsonl
+python tests/benchmarks/small_classes.py --npz cifar10_lt_100.npz --out small.jsonl runs.states/*warmup-ce*.pth
+
+A state holds a ResNet-32 in the middle of its training. Its logits of the training images, augmented and in train mode
+as the statistics see them, give each class of 200 images or more a log radius; from random subsets of n of these
+images it is estimated again.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vlltr_plugin.cifar_lt.batches import Batches
+from vlltr_plugin.cifar_lt.data import from_npz
+from vlltr_plugin.cifar_lt.methods import METHODS
+from vlltr_plugin.cifar_lt.recipe import Recipe
+from vlltr_plugin.cifar_lt.training import Training
+from vlltr_plugin.core.normalization import log_sigma_bias
+
+KNOWN_FROM = 200
+SUBSETS = 500
+SIZES = (2, 3, 5, 10, 20, 30, 50)
+
+
+def training_logits(batches: Batches, state: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Logits `[N, C]` and labels of one pass over the training images, in train mode; nothing is learned."""
+    training = Training(batches, METHODS["ce"], Recipe(epochs=30), [0])
+    training.load(torch.load(state, map_location="cpu", weights_only=True))
+    training.model.train()
+    logits, labels = [], []
+    with torch.no_grad():
+        for batch in batches.epoch([0], training.epoch):
+            logits.append(training.model(batch.images)[0].double().numpy())
+            labels.append(batch.targets[0].numpy())
+    return np.concatenate(logits), np.concatenate(labels)
+
+
+def log_radius(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean log standard deviation over the features of rows `[..., n, C]`."""
+    return np.log(rows.std(axis=-2, ddof=1)).mean(axis=-1)
+
+
+def estimates(
+    logits: NDArray[np.float64], labels: NDArray[np.int64], rng: np.random.Generator
+) -> list[dict[str, float]]:
+    """A line for each class and subset size."""
+    counts = np.bincount(labels)
+    known = {int(label): logits[labels == label] for label in np.flatnonzero(counts >= KNOWN_FROM)}
+    radii = {label: float(log_radius(rows)) for label, rows in known.items()}
+    lines = []
+    for size in SIZES:
+        bias = float(log_sigma_bias(torch.tensor([float(size)], dtype=torch.float64)))
+        for label, rows in known.items():
+            picks = np.stack([rng.choice(len(rows), size, replace=False) for _ in range(SUBSETS)])
+            errors = log_radius(rows[picks]) - radii[label]
+            others = np.mean([radii[other] for other in radii if other != label])
+            line = {
+                "n": size,
+                "class": label,
+                "log_radius": radii[label],
+                "mean_of_others_error": others - radii[label],
+            }
+            for name, shift in (("", 0.0), ("debiased_", bias)):
+                line[f"{name}bias"] = float(errors.mean()) + shift
+                line[f"{name}rms"] = float(np.sqrt(((errors + shift) ** 2).mean()))
+            lines.append({key: round(float(value), 5) for key, value in line.items()})
+    return lines
+
+
+def main() -> None:
+    """Print a table and write its lines."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("states", type=Path, nargs="+")
+    parser.add_argument("--npz", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    batches = Batches(from_npz(options.npz), torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    lines = []
+    for number, state in enumerate(options.states):
+        logits, labels = training_logits(batches, state)
+        lines += [{"state": number, **line} for line in estimates(logits, labels, rng)]
+    options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    print("| n | as measured: bias, rms | debiased: bias, rms | mean of the others: rms |\n| --- | --- | --- | --- |")
+    for size in SIZES:
+        own = [line for line in lines if line["n"] == size]
+        bias, debiased = (np.mean([line[key] for line in own]) for key in ("bias", "debiased_bias"))
+        names = ("rms", "debiased_rms", "mean_of_others_error")
+        rms, debiased_rms, others = (np.sqrt(np.mean([line[key] ** 2 for line in own])) for key in names)
+        print(f"| {size} | {bias:+.3f}, {rms:.3f} | {debiased:+.3f}, {debiased_rms:.3f} | {others:.3f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What a wheel holds, that the sdist builds the same one, and that our own code starts without a warning."""
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from vlltr_plugin.cli import build_parser
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ("vlltr_plugin", "patches", "configs", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+MODERN_SETUPTOOLS = 77
+"""pyproject.toml asks for it; `license_expression` is unknown to older ones."""
+
+STRAY = ("patches/notes.txt", "vlltr_plugin/core/leftover.npz", "vlltr_plugin/fast/old.py.orig", "tests/conftest.py")
+"""Put into the source tree before the build; no wheel may hold them."""
+
+
+def build(kind: str, tree: Path, out: Path) -> Path:
+    """A `wheel` or an `sdist` of a source tree, from setuptools' own backend: needs no network."""
+    out.mkdir()
+    call = f"import sys; from setuptools import build_meta; build_meta.build_{kind}(sys.argv[1])"
+    ran = subprocess.run([sys.executable, "-c", call, str(out)], cwd=tree, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return next(out.iterdir())
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources: a build writes into its tree."""
+    if importlib.util.find_spec("setuptools") is None:
+        pytest.skip("no setuptools in this environment: pip install '.[test]'")
+    import setuptools
+
+    if int(setuptools.__version__.split(".")[0]) < MODERN_SETUPTOOLS:
+        pytest.skip(f"setuptools {setuptools.__version__} is older than {MODERN_SETUPTOOLS}: pip install '.[test]'")
+    copy = tmp_path_factory.mktemp("sources")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)
+    for name in STRAY:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text("stray\n", "utf-8")
+    cache = copy / "vlltr_plugin/core/__pycache__"
+    cache.mkdir()
+    (cache / "moments.cpython-310.pyc").write_bytes(b"stray")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path) -> dict[str, bytes]:
+    return contents(build("wheel", tree, tree / "built"))
+
+
+def expected_files(tree: Path) -> dict[str, bytes]:
+    """What belongs into the wheel, by its path there: every module, and the data that the package reads."""
+    files = {f"vlltr_plugin/{path.relative_to(tree)}": path for path in (tree / "configs").glob("*.py")}
+    files |= {f"vlltr_plugin/{path.relative_to(tree)}": path for path in (tree / "patches").glob("*.toml")}
+    package = tree / "vlltr_plugin"
+    files |= {str(path.relative_to(tree)): path for path in package.rglob("*.py")}
+    files |= {str(path.relative_to(tree)): path for path in package.rglob("published.json")}
+    standin = package / "demo/standin"
+    files |= {str(path.relative_to(tree)): path for path in standin.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items()}
+
+
+def test_the_wheel_holds_the_package_with_its_data_patches_and_configs_and_nothing_else(tree, wheel):
+    found = {name: data for name, data in wheel.items() if ".dist-info/" not in name}
+    expected = expected_files(tree)
+    assert sorted(found) == sorted(expected)
+    assert found == expected
+
+
+def test_the_data_that_commands_read_is_in_the_wheel(wheel):
+    for name in (
+        "cifar_lt/published.json",
+        "report/compare/published.json",
+        "demo/standin/main.py",
+        "patches/main.toml",
+        "configs/imagenet_lt_r50_dv.py",
+    ):
+        assert f"vlltr_plugin/{name}" in wheel
+
+
+def test_beside_the_package_the_wheel_holds_its_metadata_and_the_licence(tree, wheel):
+    beside = {name.split(".dist-info/")[1]: data for name, data in wheel.items() if ".dist-info/" in name}
+    names = ["METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt"]
+    assert sorted(beside) == names
+    assert beside["licenses/LICENSE"] == (tree / "LICENSE").read_bytes()
+    assert beside["top_level.txt"].split() == [b"vlltr_plugin"]
+
+
+def test_the_sdist_builds_the_same_wheel(tree, wheel, tmp_path):
+    sdist = build("sdist", tree, tmp_path / "sdist")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    unpacked = next((tmp_path / "unpacked").iterdir())
+    again = contents(build("wheel", unpacked, tmp_path / "again"))
+    assert sorted(again) == sorted(wheel)
+    assert [name for name in wheel if again[name] != wheel[name]] == []
+
+
+def commands() -> list[str]:
+    actions = build_parser()._subparsers._group_actions  # type: ignore[union-attr]
+    return [name for action in actions if isinstance(action, argparse._SubParsersAction) for name in action.choices]
+
+
+def test_our_own_code_starts_without_a_warning_and_every_command_has_its_help():
+    """One process: `--help` ends in SystemExit, so all of them fit into it."""
+    code = """
+import contextlib, io, sys
+import vlltr_plugin
+from vlltr_plugin.cli import main
+for command in sys.argv[1:]:
+    out = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out):
+            main([command, "--help"])
+    except SystemExit as end:
+        assert end.code == 0, (command, end.code)
+    assert f"vlltr-plugin {command}" in out.getvalue(), out.getvalue()
+print("fine")
+"""
+    known = commands()
+    assert {"install", "uninstall", "status", "demo", "compare", "evaluate", "inspect", "check", "cifar-lt"} <= {*known}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *known], env=environment, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "fine\n", "")
+
+
+def test_every_module_compiles_without_a_warning(tmp_path):
+    """Invalid escapes and `is` with a literal warn when a module is first compiled, hidden by a cache later."""
+    code = "import sys, pathlib\nfor p in sys.argv[1:]: compile(pathlib.Path(p).read_bytes(), p, 'exec')"
+    files = [str(path) for folder in ("vlltr_plugin", "configs") for path in (ROOT / folder).rglob("*.py")]
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", code, *files], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
