@@ -23,7 +23,7 @@ class Sweep:
     """Runs of one data set under one recipe; each finished one is a line of the results file.
 
     The state of a run in progress and the shared warm-ups lie beside the results file, in `<name>.states/`; a state
-    is written after every epoch and removed when its run is in the results.
+    is written after every epoch and removed when its run is in the results. Warm-ups stay, for methods to come.
 
     Args:
         batches: the data on its device.
