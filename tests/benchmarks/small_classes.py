@@ -36,7 +36,7 @@ def training_logits(batches: Batches, state: Path) -> tuple[NDArray[np.float64],
     logits, labels = [], []
     with torch.no_grad():
         for batch in batches.epoch([0], training.epoch):
-            logits.append(training.model(batch.images)[0].double().numpy())
+            logits.append(training.model(batch.images)[0][0].double().numpy())
             labels.append(batch.targets[0].numpy())
     return np.concatenate(logits), np.concatenate(labels)
 

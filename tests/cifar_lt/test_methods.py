@@ -45,7 +45,7 @@ def test_normalized_weights_keep_the_expected_weight_at_1(name):
     assert (weights * COUNTS).sum() / COUNTS.sum() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["en", "en-drw", "dv-mean", "bv-mean", "pv-mean"])
+@pytest.mark.parametrize("name", ["en", "en-drw", "dv-mean", "bv-mean", "pv-mean", "ib"])
 def test_the_older_normalisation_keeps_the_mean_over_the_classes_at_1(name):
     assert weights_of(name, 3)[-1].mean() == pytest.approx(1, abs=1e-5)
 
@@ -60,4 +60,5 @@ def test_warm_ups_are_shared_by_methods_of_one_base_only():
     assert METHODS["dv"].warm_up == METHODS["inverse-drw"].warm_up == METHODS["ce"].warm_up == "ce"
     assert METHODS["ldam-drw"].warm_up == "ldam"
     assert METHODS["en"].warm_up is None
-    assert METHODS["balanced-softmax"].warm_up == "balanced-softmax"
+    assert METHODS["ib"].warm_up == "ce"
+    assert all(METHODS[name].warm_up == name for name in ("balanced-softmax", "lade", "ldam", "focal"))

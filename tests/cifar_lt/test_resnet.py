@@ -10,7 +10,7 @@ def trained_once(seeds, images, cosine=False):
     torch.manual_seed(0)
     network = ResNet32(4, seeds, cosine).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    loss = sum(F.cross_entropy(logits, torch.arange(8) % 4) for logits in network(images))
+    loss = sum(F.cross_entropy(logits, torch.arange(8) % 4) for logits in network(images)[0])
     loss.backward()
     optimizer.step()
     return network
@@ -41,7 +41,7 @@ def test_replicas_train_as_if_alone(cosine):
         alone = trained_once([seed], images[:, own], cosine)
         together.eval()
         alone.eval()
-        torch.testing.assert_close(together(images)[replica], alone(images[:, own])[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(together(images)[0][replica], alone(images[:, own])[0][0], rtol=1e-4, atol=1e-4)
 
 
 def test_a_replica_does_not_feel_its_neighbours_to_the_last_bit():
@@ -65,10 +65,21 @@ def test_convolutions_start_with_he_initialisation():
 
 
 def test_cosine_logits_stay_within_their_scale():
-    logits = ResNet32(4, [0], cosine=True)(torch.randn(8, 3, 8, 8))
+    logits = ResNet32(4, [0], cosine=True)(torch.randn(8, 3, 8, 8))[0]
     assert logits.abs().max() <= 30 + 1e-4
 
 
 def test_sigmoid_heads_start_at_the_prior():
     head = ResNet32(10, [0], prior=True).head
     assert torch.sigmoid(head.bias.detach()).allclose(torch.tensor(0.1))
+
+
+def test_feature_norms_are_of_what_the_heads_see():
+    network = ResNet32(4, [3, 4]).eval()
+    seen = []
+    network.head.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    logits, norms = network(torch.randn(8, 6, 8, 8))
+    assert norms.shape == (2, 8)
+    torch.testing.assert_close(norms, torch.stack([features.abs().sum(1) for features in seen[0]]))
+    weight, bias = network.head.weight, network.head.bias
+    torch.testing.assert_close(logits[1], seen[0][1] @ weight[1].T + bias[1])

@@ -138,8 +138,28 @@ def test_post_hoc_adjustment_moves_the_test_and_nothing_else(batches):
             training.model.head.bias /= logits.std()
         training._test()
     with torch.no_grad():
-        logits = torch.cat([plain.model(images)[0] for images in batches.test(1)])
+        logits = torch.cat([plain.model(images)[0][0] for images in batches.test(1)])
     shifted = logits.double().numpy() - np.log(batches.class_counts.numpy())
     np.testing.assert_array_equal(adjusted.predictions[0].numpy(), shifted.argmax(axis=1))
     np.testing.assert_array_equal(plain.predictions[0].numpy(), logits.numpy().argmax(axis=1))
     assert not torch.equal(plain.predictions, adjusted.predictions)
+
+
+def test_influence_divides_the_weighted_losses_from_the_start_epoch_on(batches):
+    balanced, plain = (Training(batches, METHODS[name], RECIPE, [0]) for name in ("ib", "ce"))
+    for epoch in range(3):
+        batch = next(batches.epoch([0], epoch))
+        found, without = balanced._loss(batch).item(), plain._loss(batch).item()
+        if epoch < RECIPE.start_epoch:
+            assert found == without
+        else:
+            with torch.no_grad():
+                logits, norms = (output[0].double() for output in balanced.model(batch.images))
+            alpha = 1 / batches.class_counts.double()
+            labels = batch.targets[0]
+            own = logits.log_softmax(dim=1).gather(1, labels[:, None])[:, 0]
+            factors = 1000 / (2 * (1 - own.exp()) * norms + 0.001)
+            expected = (-(alpha * 10 / alpha.sum())[labels] * own * factors).mean()
+            assert found == pytest.approx(expected.item(), rel=1e-4)
+        balanced.train()
+        plain.train()

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vlltr_plugin.cifar_lt.losses import BalancedSoftmaxLoss, LDAMLoss
+from vlltr_plugin.cifar_lt.losses import BalancedSoftmaxLoss, LADELoss, LDAMLoss
 from vlltr_plugin.core.base_losses import FocalLosses
 from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
@@ -22,6 +22,7 @@ BASES: Mapping[str, Callable[[Tensor], Any]] = {
     "focal": lambda class_counts: FocalLosses(gamma=1.0),
     "ldam": LDAMLoss,
     "balanced_softmax": BalancedSoftmaxLoss,
+    "lade": LADELoss,
 }
 
 
@@ -35,6 +36,7 @@ class Method:
         options: of the weighting.
         deferred: the weights apply from the recipe's `start_epoch` on, not from the first epoch.
         adjust: tau: subtract tau log n_j of the training counts from the test logits.
+        influence: once the weights apply, divide each sample's loss by its influence on the last layer.
     """
 
     base: str = "softmax"
@@ -42,6 +44,7 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     deferred: bool = False
     adjust: float = 0.0
+    influence: bool = False
 
     @property
     def warm_up(self) -> str | None:
@@ -93,7 +96,10 @@ METHODS: Mapping[str, Method] = {
     "ldam-drw": _effective_number(base="ldam", deferred=True),
     "balanced-softmax": Method(base="balanced_softmax"),
     "logit-adjustment": Method(adjust=1.0),
+    "ib": Method(weighting="inverse", options={"normalize": "mean"}, deferred=True, influence=True),
+    "lade": Method(base="lade"),
 }
 """`dv-dataset` and `dv-letter` are the other readings of Eq. 6 and 16: they differ from `dv` under the sqrt sampler
 only. `*-mean` have the paper's older normalisation, that of its Table 2. `logit-adjustment` is the post-hoc one (Menon
-et al., ICLR 2021, Eq. 9): as a loss it is `balanced-softmax`."""
+et al., ICLR 2021, Eq. 9): as a loss it is `balanced-softmax`. `ib` is deferred like the others; its authors start it
+halfway (`--start-epoch 100` of 200)."""

@@ -38,10 +38,12 @@ class ResNet32(nn.Module):
         self.head = _Head(width, num_classes, replicas, cosine, prior)
         self._initialise(seeds)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images `[B, S*3, H, W]` to logits `[S, B, C]`."""
-        features: Tensor = self.blocks(F.relu(self.stem(images)))
-        return self.head(features.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images `[B, S*3, H, W]` to logits `[S, B, C]` and the L1 norms of the features they come from, `[S, B]`."""
+        maps: Tensor = self.blocks(F.relu(self.stem(images)))
+        replicas, _, width = self.head.weight.shape
+        features = maps.mean(dim=(2, 3)).reshape(len(images), replicas, width).transpose(0, 1)
+        return self.head(features), features.abs().sum(dim=2)
 
     @torch.no_grad()
     def _initialise(self, seeds: list[int]) -> None:
@@ -100,9 +102,7 @@ class _Head(nn.Module):
         self.bias = None if cosine else nn.Parameter(torch.full((replicas, 1, num_classes), start))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features `[B, S*width]` to logits `[S, B, C]`."""
-        replicas, _, width = self.weight.shape
-        x = features.reshape(len(features), replicas, width).transpose(0, 1)
+        """Features `[S, B, width]` to logits `[S, B, C]`."""
         if self.bias is None:
-            return COSINE_SCALE * F.normalize(x, dim=2) @ F.normalize(self.weight, dim=2).transpose(1, 2)
-        return x @ self.weight.transpose(1, 2) + self.bias
+            return COSINE_SCALE * F.normalize(features, dim=2) @ F.normalize(self.weight, dim=2).transpose(1, 2)
+        return features @ self.weight.transpose(1, 2) + self.bias

@@ -24,6 +24,8 @@ PUBLISHED_ROW = {
     "focal": "Focal loss*",
     "ldam": "LDAM*",
     "ldam-drw": "LDAM-DRW*",
+    "ib": "IB*",
+    "lade": "LADE*",
     "dv": "DV+NE",
     "dv-mean": "DV",
     "dv-s30": "DV+NE+S30",

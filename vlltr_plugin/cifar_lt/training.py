@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlltr_plugin.cifar_lt.batches import Batch, Batches
+from vlltr_plugin.cifar_lt.losses import influence_factors
 from vlltr_plugin.cifar_lt.methods import Method
 from vlltr_plugin.cifar_lt.recipe import Recipe
 from vlltr_plugin.cifar_lt.resnet import ResNet32
@@ -117,28 +118,34 @@ class Training:
         """Whether this epoch's logits can matter: those before are not asked for."""
         return self.epoch >= self.recipe.start_epoch - 1
 
-    def _logits(self, images: Tensor, network: Any) -> Tensor:
+    def _outputs(self, images: Tensor, network: Any) -> tuple[Tensor, Tensor]:
+        """Logits `[S, B, C]` and feature norms `[S, B]`, float32."""
         with torch.autocast(self.batches.device.type, torch.bfloat16, enabled=self.recipe.amp):
-            logits: Tensor = network(images)
-        return logits.float()
+            logits, norms = network(images)
+        return logits.float(), norms.float()
 
     def _loss(self, batch: Batch) -> Tensor:
         """The sum of the replicas' losses, so that none feels how many there are."""
-        losses = []
-        for criterion, logits, targets in zip(
-            self.criteria, self._logits(batch.images, self._network), batch.targets, strict=True
+        influence = self.method.influence and self.epoch >= self.recipe.start_epoch
+        means = []
+        for criterion, logits, norms, targets in zip(
+            self.criteria, *self._outputs(batch.images, self._network), batch.targets, strict=True
         ):
             if self._observes:
                 criterion.observe(logits, targets)
-            losses.append(criterion.losses(logits, targets).mean())
-        return torch.stack(losses).sum()
+            losses = criterion.losses(logits, targets)
+            if influence:
+                losses = losses * influence_factors(logits, targets, norms)
+            means.append(losses.mean())
+        return torch.stack(means).sum()
 
     @torch.no_grad()
     def _test(self) -> None:
         self.model.eval()
         shift = self.method.adjust * self.batches.class_counts.double().log().float().to(self.batches.device)
         found = [
-            (self._logits(images, self.model) - shift).argmax(dim=2) for images in self.batches.test(len(self.seeds))
+            (self._outputs(images, self.model)[0] - shift).argmax(dim=2)
+            for images in self.batches.test(len(self.seeds))
         ]
         predicted = torch.cat(found, dim=1)
         wrong = (predicted != self.batches.test_labels).double().mean(dim=1) * 100
