@@ -2,7 +2,7 @@
 
 from vlltr_plugin.check.lines import SkipError
 from vlltr_plugin.check.planned import Planned
-from vlltr_plugin.core.weighting import listed
+from vlltr_plugin.core.arguments import listed
 from vlltr_plugin.host.checkout_modules import said_by_host
 from vlltr_plugin.host.draws import class_counts_of
 from vlltr_plugin.report.errors import ReportError

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlltr_plugin.core.weighting import check_choice
+from vlltr_plugin.core.arguments import check_choice
 
 LossMatrix = Callable[[Tensor], Tensor]
 

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed
 from vlltr_plugin.core.covariances import ClassCovariances
 from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import log_sigma_bias, substitute
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
 from vlltr_plugin.core.targets import are_mixtures, check_targets, constituents
-from vlltr_plugin.core.weighting import Counts, Weighting, check_choice, check_whole, listed
+from vlltr_plugin.core.weighting import Weighting
 
 FAULTS = ("skipped rows", "labels out of range", "targets that are no mixture of two labels")
 """Counted on the device and read at the end of the epoch, so that no step waits for a GPU."""

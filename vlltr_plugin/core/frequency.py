@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.weighting import Counts, Weighting
+from vlltr_plugin.core.arguments import Counts
+from vlltr_plugin.core.weighting import Weighting
 
 
 class FrequencyWeighting(Weighting):

@@ -5,9 +5,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from vlltr_plugin.core.arguments import Counts
 from vlltr_plugin.core.class_volume import ClassVolume
 from vlltr_plugin.core.frequency import EffectiveNumber, InverseFrequency, InverseSqrtFrequency, Uniform
-from vlltr_plugin.core.weighting import Counts, Weighting
+from vlltr_plugin.core.weighting import Weighting
 
 WEIGHTINGS: dict[str, type[Weighting]] = {
     "class_volume": ClassVolume,

@@ -1,16 +1,15 @@
 """What all class weightings share: counts, normalisation, the schedule over epochs, state."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed, numbers_of_classes, shortened
 from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights
 from vlltr_plugin.core.ranks import same_on_all_ranks
-
-Counts = Tensor | Sequence[int] | Sequence[float]
 
 SMALLEST_SHARE = 1e-12
 """Of all draws, that a class may have: with less its weight would leave float32's range."""
@@ -62,10 +61,10 @@ class Weighting(nn.Module):
         start_epoch: int = 0,
     ) -> None:
         super().__init__()
-        class_counts = _vector("class_counts", class_counts)
+        class_counts = numbers_of_classes("class_counts", class_counts)
         if bool((class_counts != class_counts.round()).any()):
             raise ValueError("Expected class_counts to be whole numbers of samples but got fractions.")
-        draws = class_counts.clone() if draws is None else _vector("draws", draws)
+        draws = class_counts.clone() if draws is None else numbers_of_classes("draws", draws)
         if draws.shape != class_counts.shape:
             raise ValueError(f"Expected draws for {len(class_counts)} classes but got {len(draws)}.")
         if not bool(((class_counts > 0) & (draws > 0)).any()):
@@ -140,7 +139,7 @@ class Weighting(nn.Module):
             raise ValueError(f"Expected log radii [{self.num_classes}], one a class, but got {list(log_radius.shape)}.")
         log_radius = agreed(log_radius)
         if not bool(log_radius.isfinite().all()):
-            raise ValueError(f"Expected finite log radii but got {_short(log_radius.tolist())}.")
+            raise ValueError(f"Expected finite log radii but got {shortened(log_radius.tolist())}.")
         self.log_radius64.copy_(log_radius)
         self.has_radii = True
 
@@ -191,7 +190,7 @@ class Weighting(nn.Module):
             raise ValueError("Expected the state of a re-weighting but its settings are missing.")
         refuse_other_settings(extra["settings"], self.settings())
         if type(extra.get("epoch")) is not int or type(extra.get("has_radii")) is not bool or extra["epoch"] < 0:
-            raise ValueError(f"Expected a state with epoch and has_radii but got {_short(extra)}.")
+            raise ValueError(f"Expected a state with epoch and has_radii but got {shortened(extra)}.")
         for name in ("weights", "log_radius64", "substituted", "draws"):
             own, saved = getattr(self, name), state.get(name)
             if not isinstance(saved, Tensor) or saved.shape != own.shape or saved.dtype != own.dtype:
@@ -228,39 +227,8 @@ def refuse_other_settings(saved: dict[str, Any], own: dict[str, Any]) -> None:
     """Raises ValueError, naming every setting in which a saved state differs from this run."""
     differing = [key for key in sorted({*saved, *own}) if saved.get(key) != own.get(key)]
     if differing:
-        parts = [f"{key}: saved {_short(saved.get(key))}, here {_short(own.get(key))}" for key in differing]
+        parts = [f"{key}: saved {shortened(saved.get(key))}, here {shortened(own.get(key))}" for key in differing]
         raise ValueError(
             f"Expected a state of the same re-weighting but it differs in {'; '.join(parts)}. "
             "Use the settings that it was made with, or start in a new folder."
         )
-
-
-def _vector(name: str, values: Counts) -> Tensor:
-    vector = torch.as_tensor(values).detach().clone().double()
-    if vector.ndim != 1 or len(vector) == 0:
-        raise ValueError(f"Expected {name} to hold one number for each class but got shape {list(vector.shape)}.")
-    if not bool(torch.isfinite(vector).all()) or bool((vector < 0).any()):
-        raise ValueError(f"Expected {name} to be finite and not negative but got {_short(vector.tolist())}.")
-    return vector
-
-
-def check_choice(name: str, value: object, options: Sequence[object]) -> None:
-    """Raises ValueError, naming the options, when `value` is none of them."""
-    if value not in options:
-        raise ValueError(f"Expected {name} to be one of {', '.join(map(repr, options))} but got {value!r}.")
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Raises ValueError when `value` is no whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"Expected {name} to be a whole number, {least} or more, but got {value!r}.")
-
-
-def listed(numbers: list[int]) -> str:
-    """The first few of many class indices, for a message."""
-    return ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -74,7 +74,8 @@ class HostCriterion(nn.Module):
     def _count(self, targets: Tensor, smoothing: float) -> None:
         self.drawn = self.drawn.to(targets.device)
         if targets.is_floating_point():
-            self.drawn += constituent_masses(targets, smoothing).sum(dim=0)
+            mean = targets.mean(dim=0, keepdim=True, dtype=torch.float64)  # masses are linear in targets
+            self.drawn += len(targets) * constituent_masses(mean, smoothing)[0]
         else:
             self.drawn.index_add_(0, targets, torch.ones_like(targets, dtype=torch.float64))
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from vlltr_plugin.core.arguments import check_choice, check_whole
 from vlltr_plugin.core.registry import WEIGHTINGS, nearest, option_names
-from vlltr_plugin.core.weighting import check_choice, check_whole
 
 SINGLE = "single"
 TWO_BRANCHES = ("image_text", "visual", "sum", "each")

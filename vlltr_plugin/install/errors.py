@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from vlltr_plugin.errors import UserError
 
-class InstallError(Exception):
+
+class InstallError(UserError):
     """Something the user has to settle first; nothing was written. The first line of its text says it all."""
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlltr_plugin.errors import UserError
 from vlltr_plugin.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ STYLE: Mapping[str, Any] = {
 """Readable when an 8 inch wide figure is shown 800 pixels wide, as README does."""
 
 
-class MissingExtraError(RuntimeError):
+class MissingExtraError(UserError):
     """A library of the extra `report` is not installed."""
 
 

@@ -1,0 +1,65 @@
+"""The command line, `vlltr-plugin`: what each command is given and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from vlltr_plugin.cli import checkouts, experiments, runs
+from vlltr_plugin.errors import UserError
+
+# The commands import what they need themselves, so that `--help` and wrong arguments answer at once.
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments; default: the process's own.
+
+    Returns:
+        The exit code: 0 for success, 1 where a command has looked and found something amiss, 2 for a user error.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a diff may hold letters that the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
+    options = build_parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        code = command(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `vlltr-plugin ... | head`: the work is done, nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (UserError, OSError) as error:
+        print(f"vlltr-plugin: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vlltr-plugin: interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands; each sets `command` to the function that runs it."""
+    parser = argparse.ArgumentParser(prog="vlltr-plugin", description="Class-volume re-weighting for VL-LTR.")
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    parser.set_defaults(command=lambda options: _version(options, parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    checkouts.add_to(commands)
+    runs.add_to(commands)
+    experiments.add_to(commands)
+    return parser
+
+
+def _version(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Print the version, or the help where no command was given."""
+    if not options.version:
+        parser.print_help(sys.stderr)
+        return 2
+    from vlltr_plugin import __version__
+
+    print(f"vlltr-plugin {__version__}")
+    return 0

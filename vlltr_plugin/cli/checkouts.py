@@ -1,0 +1,98 @@
+"""`install`, `uninstall`, `status`, `check`: what is done to a checkout, or looked at in it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from vlltr_plugin.cli.subcommands import Subcommands
+
+
+def add_to(commands: Subcommands) -> None:
+    """Adds the commands to the parser."""
+    command = commands.add_parser("install", help="insert the plug-in's lines and configs into a VL-LTR checkout")
+    _add_checkout(command)
+    command.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    command.set_defaults(command=_install)
+
+    command = commands.add_parser("uninstall", help="take everything out again, byte for byte")
+    _add_checkout(command)
+    command.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    command.set_defaults(command=_uninstall)
+
+    command = commands.add_parser(
+        "status",
+        help="say what is installed in a checkout, and whether it still fits",
+        description="Exit code 0: installed and fits; 1: not installed, or something does not fit.",
+    )
+    _add_checkout(command)
+    command.set_defaults(command=_status)
+
+    command = commands.add_parser(
+        "check",
+        help="look at everything that a run needs, before it starts; trains and writes nothing",
+        description="Imports and runs the checkout's code. Exit code 0: all fine; 1: something is amiss.",
+    )
+    command.add_argument("config", type=Path, metavar="CONFIG", help="the config of the run")
+    command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
+    command.add_argument("--device", help="default: cuda if there is one, else cpu")
+    command.add_argument(
+        "--host-args",
+        default="",
+        metavar="ARGS",
+        help='arguments that main.py will have on its command line, quoted: "--input-size 224 --seed 1"',
+    )
+    command.add_argument("--json", action="store_true", help="print the lines as JSON")
+    command.set_defaults(command=_check)
+
+
+def _add_checkout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkout", type=Path, metavar="CHECKOUT", help="folder of the VL-LTR checkout")
+
+
+def _install(options: argparse.Namespace) -> int:
+    from vlltr_plugin.install import install
+
+    return _operate(options, install, "installed in", "already installed in")
+
+
+def _uninstall(options: argparse.Namespace) -> int:
+    from vlltr_plugin.install import uninstall
+
+    return _operate(options, uninstall, "uninstalled from", "nothing to uninstall in")
+
+
+def _operate(options: argparse.Namespace, operation: Callable[..., object], done: str, idle: str) -> int:
+    """Install or uninstall, and print the diff, the notes and one line on the outcome."""
+    from vlltr_plugin.install import Report
+
+    report = operation(options.checkout, dry_run=options.dry_run)
+    assert isinstance(report, Report)
+    if report.diff:
+        print(report.diff)
+    for note in report.notes:
+        print(note)
+    count = len(report.changes)
+    files = f"{count} file{'s' * (count != 1)}"
+    if not count:
+        print(f"{idle} {report.checkout}")
+    elif options.dry_run:
+        print(f"dry run: {files} would change in {report.checkout}; nothing was written")
+    else:
+        print(f"{done} {report.checkout}: {files} changed")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from vlltr_plugin.install import status
+
+    found = status(options.checkout)
+    print(found)
+    return 0 if found.fits else 1
+
+
+def _check(options: argparse.Namespace) -> int:
+    from vlltr_plugin.check.command import run_check
+
+    return 0 if run_check(options) else 1

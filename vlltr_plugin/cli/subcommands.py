@@ -1,0 +1,6 @@
+"""What argparse hands to those who add commands."""
+
+import argparse
+from typing import TypeAlias
+
+Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
