@@ -19,7 +19,7 @@ from vlltr_plugin.cifar_lt.sweep import Sweep
 from vlltr_plugin.cifar_lt.tables import tables
 from vlltr_plugin.core.registry import nearest
 
-PRESETS: dict[str, Recipe] = {"full": Recipe(), "short": Recipe(epochs=30, evaluate_every=3)}
+PRESETS: dict[str, Recipe] = {"full": Recipe(), "short": Recipe(epochs=30, evaluate_every=6)}
 
 
 def run_cifar_lt(options: argparse.Namespace) -> None:

@@ -40,7 +40,7 @@ class ResNet32(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images `[B, S*3, H, W]` to logits `[S, B, C]` and the L1 norms of the features they come from, `[S, B]`."""
-        maps: Tensor = self.blocks(F.relu(self.stem(images)))
+        maps: Tensor = self.blocks(F.relu_(self.stem(images)))
         replicas, _, width = self.head.weight.shape
         features = maps.mean(dim=(2, 3)).reshape(len(images), replicas, width).transpose(0, 1)
         return self.head(features), features.abs().sum(dim=2)
@@ -81,7 +81,7 @@ class _Block(nn.Module):
         self.stride, self.added, self.replicas = stride, out - width, replicas
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.second(F.relu(self.first(x))) + self._shortcut(x))
+        return F.relu_(self.second(F.relu_(self.first(x))).add_(self._shortcut(x)))
 
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.stride == 1:
