@@ -12,8 +12,8 @@ Memory: one process a kind; its peak (Linux's VmHWM, reset before) minus what it
 so with the cached statistics. An iteration: forward under autocast, soft-target cross entropy of both branches,
 backward and AdamW on images that lie on the device; one process a kind and round, peak memory the allocator's.
 
-Stock's time on the CPU goes to the products that project all C*S sentences and their gradient (76 %), the attended
-sentences [B, C, d] and their gradient (10 %), their normalisation (6 %) and LayerNorm (5 %).
+Stock's time on the CPU goes to the products that project all C*S sentences and their gradient (74 %), the attended
+sentences [B, C, d] and their gradient (11 %), their normalisation (7 %) and LayerNorm (5 %).
 """
 
 import argparse
