@@ -83,3 +83,11 @@ def test_feature_norms_are_of_what_the_heads_see():
     torch.testing.assert_close(norms, torch.stack([features.abs().sum(1) for features in seen[0]]))
     weight, bias = network.head.weight, network.head.bias
     torch.testing.assert_close(logits[1], seen[0][1] @ weight[1].T + bias[1])
+
+
+def test_logits_under_autocast_are_those_of_a_float32_head():
+    network = ResNet32(4, [3]).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, norms = network(torch.randn(8, 3, 8, 8))
+    assert logits.dtype == norms.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from vlltr_plugin.cifar_lt import sweep as sweep_module
 from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.recipe import Recipe
@@ -14,6 +15,11 @@ from vlltr_plugin.cifar_lt.training import Training
 LABELS = {"dataset": "cifar10", "imbalance": 20}
 RECIPE = Recipe(epochs=3, start_epoch=2, batch_size=50)
 TIMES = ("seconds", "together")
+
+
+@pytest.fixture(autouse=True)
+def saves_every_epoch(monkeypatch):
+    monkeypatch.setattr(sweep_module, "SAVE_EVERY", 0.0)
 
 
 def sweep(batches, results, methods, seeds=(0,), recipe=RECIPE, **options):
@@ -81,6 +87,14 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(batches, tmp_path, monkey
     found, _ = sweep(batches, tmp_path / "cut.jsonl", ["ce", "dv"], share_warmup=share)
     assert found == whole
     assert len(trained) == (1 + 2 + 2 if share else 3 + 3)  # no epoch twice
+
+
+def test_quick_epochs_are_not_all_saved(batches, tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(sweep_module, "SAVE_EVERY", 3600.0)
+    saved, save = [], sweep_module._save
+    monkeypatch.setattr(sweep_module, "_save", lambda path, state: (saved.append(state["epoch"]), save(path, state)))
+    assert sweep(batches, tmp_path / "results.jsonl", ["dv"])[0]["dv", 0] == whole["dv", 0]
+    assert saved == [1, 3]  # the first, and the last
 
 
 def test_a_run_killed_between_its_last_epoch_and_its_line_is_not_trained_again(batches, tmp_path, monkeypatch, whole):

@@ -16,6 +16,9 @@ BORDER = 4
 
 SAMPLERS = ("uniform", "sqrt")
 
+TEST_BATCH = 1000
+"""Images of a test batch on a GPU, which small ones leave idle."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -80,7 +83,8 @@ class Batches:
 
     def test(self, replicas: int) -> Iterator[Tensor]:
         """The test images for every replica, `[B, S*3, H, W]`."""
-        for part in self._test.split(self.batch_size):
+        size = max(self.batch_size, TEST_BATCH) if self.device.type == "cuda" else self.batch_size
+        for part in self._test.split(size):
             yield _stacked(self._normalized(part)[None].expand(replicas, *part.shape))
 
     def _plan(self, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

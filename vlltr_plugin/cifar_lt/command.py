@@ -55,6 +55,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = _device(options.device)
+    torch.backends.cudnn.allow_tf32 = False  # results of all devices are float32's, unless --amp says otherwise
     recipe = recipe_of(options)
     npz: Path | None = options.npz
     data = from_npz(npz) if npz else from_torchvision(options.dataset, options.imbalance, options.data)

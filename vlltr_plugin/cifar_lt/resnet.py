@@ -42,8 +42,9 @@ class ResNet32(nn.Module):
         """Images `[B, S*3, H, W]` to logits `[S, B, C]` and the L1 norms of the features they come from, `[S, B]`."""
         maps: Tensor = self.blocks(F.relu_(self.stem(images)))
         replicas, _, width = self.head.weight.shape
-        features = maps.mean(dim=(2, 3)).reshape(len(images), replicas, width).transpose(0, 1)
-        return self.head(features), features.abs().sum(dim=2)
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 logits would blur margins and volumes
+            features = maps.float().mean(dim=(2, 3)).reshape(len(images), replicas, width).transpose(0, 1)
+            return self.head(features), features.abs().sum(dim=2)
 
     @torch.no_grad()
     def _initialise(self, seeds: list[int]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,16 @@ from vlltr_plugin.whole_files import write_whole
 
 Say = Callable[[str], None]
 
+SAVE_EVERY = 10.0
+"""Seconds that an interruption may cost, or one epoch where that takes longer."""
+
 
 class Sweep:
     """Runs of one data set under one recipe; each finished one is a line of the results file.
 
     The state of a run in progress and the shared warm-ups lie beside the results file, in `<name>.states/`; a state
-    is written after every epoch and removed when its run is in the results. Warm-ups stay, for methods to come.
+    is written after an epoch, every `SAVE_EVERY` seconds, and removed when its run is in the results. Warm-ups stay,
+    for methods to come.
 
     Args:
         batches: the data on its device.
@@ -94,9 +100,12 @@ class Sweep:
         return training.state()
 
     def _train(self, training: Training, name: str, state: Path, until: int) -> None:
+        saved = -math.inf
         while training.epoch < until:
             training.train()
-            _save(state, training.state())
+            if training.epoch == until or time.monotonic() >= saved + SAVE_EVERY:
+                _save(state, training.state())
+                saved = time.monotonic()
             errors = ", ".join(f"{curve[-1][1]:.2f}" for curve in training.curve if curve)
             self.say(
                 f"{name}, {_named(training.seeds)}: epoch {training.epoch}/{self.recipe.epochs}, "

@@ -39,19 +39,23 @@ class Training:
     def __init__(self, batches: Batches, method: Method, recipe: Recipe, seeds: list[int]) -> None:
         self.batches, self.method, self.recipe, self.seeds = batches, method, recipe, seeds
         cosine, prior = method.base == "ldam", method.base in SIGMOID_BASES
+        cuda = batches.device.type == "cuda"
+        # cuDNN's grouped convolutions are slow with channels last.
+        self._layout = torch.contiguous_format if cuda and len(seeds) > 1 else torch.channels_last
         model = ResNet32(batches.num_classes, seeds, cosine, prior)
-        self.model = model.to(batches.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(batches.device, memory_format=self._layout)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             recipe.learning_rate,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=True,
+            fused=cuda or None,
         )
         self.criteria = [method.criterion(batches.class_counts, batches.draws, recipe.start_epoch) for _ in seeds]
         for criterion in self.criteria:
             criterion.to(batches.device)
-        mode = "reduce-overhead" if batches.device.type == "cuda" else None
+        mode = "reduce-overhead" if cuda else None
         self._network = torch.compile(self.model, mode=mode, dynamic=False) if recipe.compile else self.model
         self.epoch = 0
         self.curve: list[list[tuple[int, float]]] = [[] for _ in seeds]
@@ -121,15 +125,17 @@ class Training:
     def _outputs(self, images: Tensor, network: Any) -> tuple[Tensor, Tensor]:
         """Logits `[S, B, C]` and feature norms `[S, B]`, float32."""
         with torch.autocast(self.batches.device.type, torch.bfloat16, enabled=self.recipe.amp):
-            logits, norms = network(images)
-        return logits.float(), norms.float()
+            outputs: tuple[Tensor, Tensor] = network(images.contiguous(memory_format=self._layout))
+        return outputs
 
     def _loss(self, batch: Batch) -> Tensor:
         """The sum of the replicas' losses, so that none feels how many there are."""
+        # An epoch's last batch is smaller: not worth a compilation of its own.
+        network = self._network if len(batch.images) == self.batches.batch_size else self.model
         influence = self.method.influence and self.epoch >= self.recipe.start_epoch
         means = []
         for criterion, logits, norms, targets in zip(
-            self.criteria, *self._outputs(batch.images, self._network), batch.targets, strict=True
+            self.criteria, *self._outputs(batch.images, network), batch.targets, strict=True
         ):
             if self._observes:
                 criterion.observe(logits, targets)
