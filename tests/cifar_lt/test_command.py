@@ -1,6 +1,7 @@
 import pytest
 from cifar_runs import run
 
+from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.results import append, read
 from vlltr_plugin.cli import main
 
@@ -65,3 +66,10 @@ def test_what_the_file_holds_is_not_trained_again(tmp_path, capsys, digits_npz):
     assert main(["cifar-lt", "--results", str(results), *options]) == 0
     assert "in the results already" in capsys.readouterr().out
     assert len(read(results)) == 1
+
+
+def test_help_names_every_method(capsys):
+    with pytest.raises(SystemExit):
+        main(["cifar-lt", "--help"])
+    listed = capsys.readouterr().out.split("methods: ")[1].replace("\n", " ").split(", ")
+    assert [name.replace(" ", "") for name in listed] == list(METHODS)

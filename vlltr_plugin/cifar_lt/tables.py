@@ -35,7 +35,7 @@ PUBLISHED_ROW = {
 }
 """The paper's row for a method; it does not say whether its EN is deferred, and Table 2 is without NE."""
 
-RIVALS = ("ce", "inverse-drw", "dv")
+RIVALS = ("ce", "en-drw", "inverse-drw", "dv")
 """Whom every method is compared with, seed by seed."""
 
 SETTING = tuple(key for key in RUN if key not in ("dataset", "imbalance", "method", "seed"))

@@ -35,10 +35,13 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _add_cifar_lt(commands: Subcommands) -> None:
+    from vlltr_plugin.cifar_lt.methods import METHODS
+
     command = commands.add_parser(
         "cifar-lt",
         help="train the paper's CIFAR-LT experiments, and compare with its tables",
         description="Each finished run is one line of the results file; what the file holds is not trained again.",
+        epilog=f"methods: {', '.join(METHODS)}",
     )
     command.add_argument("--results", type=Path, required=True, metavar="FILE", help="results, one JSON line a run")
     command.add_argument("--table", action="store_true", help="train nothing, print tables of the results file")
@@ -49,10 +52,10 @@ def _add_cifar_lt(commands: Subcommands) -> None:
     data.add_argument("--data", type=Path, default=Path("data"), help="folder of torchvision's CIFAR (default: data)")
     data.add_argument("--npz", type=Path, metavar="FILE", help="x_train, y_train, x_test, y_test, used as they are")
     what = command.add_argument_group("training")
-    what.add_argument("--method", nargs="+", metavar="NAME", default=["ce", "inverse-drw", "dv"], help="one or several")
+    what.add_argument("--method", nargs="+", metavar="NAME", default=["ce", "inverse-drw", "dv"], help="see below")
     what.add_argument("--seeds", type=_positive, default=3, help="number of seeds (default: 3)")
     what.add_argument("--first-seed", type=int, default=0)
-    what.add_argument("--preset", choices=("full", "short"), default="full", help="200 epochs, or 30 for a CPU")
+    what.add_argument("--preset", choices=("full", "short"), default="full", help="200 epochs (default), or 30")
     what.add_argument("--epochs", type=_positive)
     what.add_argument("--start-epoch", type=_positive, help="of deferred weights (default: 80 %% of the epochs)")
     what.add_argument("--batch-size", type=_positive)
