@@ -102,6 +102,13 @@ def test_recipes_are_never_mixed_in_a_table():
     assert len(titles) == 4
 
 
+@pytest.mark.parametrize("other", [{"sampler": "sqrt"}, {"mixup": 0.2}])
+def test_published_errors_stand_beside_runs_that_draw_as_the_papers_did(other):
+    overview = tables([run("ce", 0, 38.0, imbalance=200, **other), run("ce", 0, 27.5, **other)])[0]
+    assert cells(overview, "ce") == {"method": "ce", "IF 200": "38.0", "IF 100": "27.5"}
+    assert cells(tables([run("ce", 0, 27.5, **other)])[0], "ce")["published"] == ""
+
+
 def test_a_plot_is_drawn_for_one_recipe_only(tmp_path):
     runs = [run(name, 0, 30.0, imbalance=factor) for name in ("ce", "dv") for factor in (50, 100)]
     assert draw(runs, tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
