@@ -11,6 +11,7 @@ from oracles import log_radius_of, projection, weights_of
 
 from vlltr_plugin import ClassVolume
 from vlltr_plugin.core.covariances import ClassCovariances
+from vlltr_plugin.core.moments import ClassMoments
 
 
 def samples_of(seed, counts, ratio=3.0, scale=1.0):
@@ -278,3 +279,19 @@ def test_debias_adds_what_log_sigma_of_few_normal_samples_lacks(samples, factor)
         sigma[debias] = float(weighting.log_radius.mean().exp())
     assert sigma[False] == pytest.approx(factor, abs=0.015)
     assert sigma[True] == pytest.approx(1.0, abs=0.025)
+
+
+@pytest.mark.parametrize("dim", [5, 130])
+@pytest.mark.parametrize("kind", ["dv", "bv", "pv"])
+def test_reading_the_statistics_leaves_them_as_they_are(dim, kind):
+    classes = dim if kind == "bv" else 3
+    cpu = torch.device("cpu")
+    moments = ClassCovariances(3, dim, cpu) if kind == "pv" else ClassMoments(classes, dim, cpu, kind == "bv")
+    generator = torch.Generator().manual_seed(0)
+    moments.add(5 + torch.randn(600, dim, generator=generator), torch.arange(600) % 3)
+    read = (lambda: moments.mean_log_axis(dim)) if kind == "pv" else moments.mean_log_sigma
+    before = {name: value.clone() for name, value in vars(moments).items() if isinstance(value, torch.Tensor)}
+    first = read()
+    assert bool(first[:3].isfinite().all())
+    torch.testing.assert_close(read(), first, rtol=0, atol=0, equal_nan=True)
+    assert all(torch.equal(getattr(moments, name), value) for name, value in before.items())

@@ -97,7 +97,8 @@ class ClassMoments:
         means = []
         for part in self._parts():
             total = self.sum[part].double()
-            scatter = self.second[part].double().addcmul_(total, total / self.mass[part, None], value=-1.0)
+            second = self.second[part].double()  # no copy where sums are float64: only read
+            scatter = torch.addcmul(second, total, total / self.mass[part, None], value=-1.0)
             log_scatter = scatter.clamp_(min=0.0).log_()
             if self.differences:
                 log_scatter.diagonal(offset=part.start).zero_()
