@@ -295,3 +295,66 @@ def test_reading_the_statistics_leaves_them_as_they_are(dim, kind):
     assert bool(first[:3].isfinite().all())
     torch.testing.assert_close(read(), first, rtol=0, atol=0, equal_nan=True)
     assert all(torch.equal(getattr(moments, name), value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("classes", [5, 130])
+@pytest.mark.parametrize("variant", ["dv", "bv"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_float64_logits_keep_their_digits_until_the_pivot_is_off(classes, variant, soft):
+    rng = np.random.default_rng(0)
+    rows = 1e6 + 0.05 * rng.standard_normal((400, classes))
+    labels = np.arange(400) % 2
+    counts = [200, 200] + [0] * (classes - 2)
+    with pytest.warns(UserWarning, match="no samples"):
+        weighting = ClassVolume(counts, variant=variant)
+    targets = torch.from_numpy(labels)
+    targets = torch.nn.functional.one_hot(targets, classes).double() if soft else targets
+    for part in np.split(np.arange(400), [1, 7, 150]):
+        weighting.observe(torch.from_numpy(rows[part]), targets[part])
+    weighting.end_epoch()
+    for label in range(2):
+        own = rows[labels == label]
+        own = own @ projection(classes, label).T if variant == "bv" else own
+        assert float(weighting.log_radius64[label]) == pytest.approx(log_radius_of(own, np.ones(200)), abs=1e-6)
+
+
+def test_float64_rows_beyond_float32_are_left_out_also_where_they_sum_to_nothing():
+    weighting = ClassVolume([20] * 3)
+    rows = torch.randn(60, 3, dtype=torch.float64)
+    rows[0] = torch.tensor([1e200, -1e200, 0.0])
+    weighting.observe(rows, torch.arange(60) % 3)
+    weighting.end_epoch()
+    assert weighting.skipped == 1
+    assert bool(weighting.weights.isfinite().all())
+
+
+@pytest.mark.parametrize("differences", [False, True])
+@pytest.mark.parametrize("sigmas", [300.0, 1000.0])
+def test_a_first_sample_far_outside_its_class_costs_no_digits(differences, sigmas):
+    """As a pivot for good it would leave the class of float32 sums without a volume, or off by 1e-2."""
+    dim, size = 130, 40_000
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(size, dim, generator=generator)
+    rows[0] = sigmas * rows[0].sign()
+    moments = ClassMoments(dim, dim, torch.device("cpu"), differences)
+    for part in rows.split(400):
+        moments.add(part, torch.zeros(len(part), dtype=torch.int64))
+    wide = rows.double()
+    expected = (wide[:, :1] - wide)[:, 1:] if differences else wide
+    assert float(moments.mean_log_sigma()[0]) == pytest.approx(float(expected.std(0).log().mean()), abs=1e-4)
+
+
+@pytest.mark.parametrize("dim", [130, 400])
+@pytest.mark.parametrize("differences", [False, True])
+def test_centring_changes_pivots_and_no_radius(dim, differences):
+    generator = torch.Generator().manual_seed(0)
+    moments = ClassMoments(dim, dim, torch.device("cpu"), differences)
+    labels = torch.randint(0, 40, (1000,), generator=generator)
+    moments.add(100 + 3 * torch.randn(1000, dim, generator=generator), labels)
+    before, pivot = moments.mean_log_sigma(), moments.pivot.clone()
+    moments.centre()
+    after = moments.mean_log_sigma()
+    assert not torch.equal(moments.pivot[:40], pivot[:40])
+    assert torch.equal(moments.pivot[40:], pivot[40:])
+    torch.testing.assert_close(after[:40], before[:40], rtol=0, atol=1e-6)
+    assert bool(after[40:].isnan().all())

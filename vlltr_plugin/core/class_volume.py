@@ -120,6 +120,8 @@ class ClassVolume(Weighting):
             raise ValueError(_no_mixture(int((~mixture).sum()), smoothing))
         rows = logits.float()
         sums = rows.sum(dim=1)
+        if logits.dtype == torch.float64:
+            rows = logits  # rounded only once the pivot is off
         if sums.device.type == "cpu" and math.isfinite(float(sums.sum())):
             self._add(rows, labels, masses)
         else:
