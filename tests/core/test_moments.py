@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from oracles import log_radius_of, projection, weights_of
 
 from vlltr_plugin import ClassVolume
-from vlltr_plugin.core.covariances import ClassCovariances
+from vlltr_plugin.core.covariances import ClassCovariances, mean_log_axis
 from vlltr_plugin.core.moments import ClassMoments
 
 
@@ -289,7 +289,7 @@ def test_reading_the_statistics_leaves_them_as_they_are(dim, kind):
     moments = ClassCovariances(3, dim, cpu) if kind == "pv" else ClassMoments(classes, dim, cpu, kind == "bv")
     generator = torch.Generator().manual_seed(0)
     moments.add(5 + torch.randn(600, dim, generator=generator), torch.arange(600) % 3)
-    read = (lambda: moments.mean_log_axis(dim)) if kind == "pv" else moments.mean_log_sigma
+    read = (lambda: mean_log_axis(moments.axis_variances(), dim)) if kind == "pv" else moments.mean_log_sigma
     before = {name: value.clone() for name, value in vars(moments).items() if isinstance(value, torch.Tensor)}
     first = read()
     assert bool(first[:3].isfinite().all())
@@ -358,3 +358,56 @@ def test_centring_changes_pivots_and_no_radius(dim, differences):
     assert torch.equal(moments.pivot[40:], pivot[40:])
     torch.testing.assert_close(after[:40], before[:40], rtol=0, atol=1e-6)
     assert bool(after[40:].isnan().all())
+
+
+def test_a_short_axis_is_measured_beside_one_ten_thousand_times_longer():
+    """Float32 sums, or float32 covariances, would drown it."""
+    counts, generator = [300, 300], torch.Generator().manual_seed(0)
+    rows = torch.randn(600, 2, generator=generator, dtype=torch.float64)
+    labels = torch.arange(600) % 2
+    rows[:, 1] *= torch.where(labels == 0, 1e-4, 1.0)
+    turn = torch.tensor([[0.6, 0.8], [-0.8, 0.6]], dtype=torch.float64)
+    weighting = ClassVolume(counts, variant="pv")
+    for part in torch.arange(600).split(50):
+        weighting.observe((rows @ turn)[part], labels[part])
+    weighting.end_epoch()
+    for label in range(2):
+        own = rows[labels == label]
+        expected = 0.5 * torch.linalg.svdvals(own - own.mean(0)).square().div(299).log().mean()
+        assert float(weighting.log_radius64[label]) == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("mass", [[300, 300], [3, 2]])
+def test_pv_of_logits_of_low_rank_says_how_many_axes_there_are(mass):
+    generator = torch.Generator().manual_seed(0)
+    classes, features = 10, 4
+    labels = torch.cat([torch.full((n,), i) for i, n in enumerate(mass)])
+    rows = torch.randn(len(labels), features, generator=generator) @ torch.randn(features, classes, generator=generator)
+    spanned = min(features, max(mass) - 1)
+    weighting = ClassVolume([300] * classes, variant="pv")
+    weighting.observe(rows, labels)
+    with pytest.warns(UserWarning, match=rf"{spanned} at most.*give axes={spanned} or fewer.*weights stay"):
+        weighting.end_epoch()
+    assert not weighting.has_radii
+    fewer = ClassVolume([300] * classes, variant="pv", axes=spanned)
+    fewer.observe(rows, labels)
+    fewer.end_epoch()
+    assert fewer.has_radii
+
+
+@pytest.mark.parametrize("variant", ["dv", "bv", "pv"])
+@pytest.mark.parametrize(
+    ("sound", "said"), [(0, "18 of 18 rows were not finite"), (1, r"\(17 of 18 rows were not finite")]
+)
+def test_an_epoch_that_leaves_rows_out_says_how_many(variant, sound, said):
+    weighting = ClassVolume([6] * 3, variant=variant)
+    rows, labels = torch.randn(18, 3), torch.arange(18) % 3
+    rows[sound:, 1] = -math.inf
+    for part in torch.arange(18).split(5):
+        weighting.observe(rows[part], labels[part])
+    with pytest.warns(UserWarning, match=rf"{said}.*: the weights stay") as caught:
+        weighting.end_epoch()
+    assert "eval mode" not in str(caught[0].message)
+    assert weighting.skipped == 18 - sound
+    with pytest.warns(UserWarning, match="eval mode"):
+        weighting.end_epoch()

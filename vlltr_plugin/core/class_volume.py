@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed
-from vlltr_plugin.core.covariances import ClassCovariances
+from vlltr_plugin.core.covariances import ClassCovariances, mean_log_axis
 from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import log_sigma_bias, substitute
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
@@ -40,7 +40,8 @@ class ClassVolume(Weighting):
         normalize: see `Weighting`.
         start_epoch: first epoch (from 0) in which weights may differ from 1.
         counts: see `Weighting`.
-        axes: for pv, the number of principal axes that count (all by default).
+        axes: for pv, the number of principal axes that count (all by default). Logits made of fewer features than
+            classes span as many dimensions as features (+1): without a smaller `axes` no class has a volume then.
         debias: add what log sigma of few normal samples lacks on average (dv and bv).
         assign: what a mixed sample counts for: `"dominant"`, for the heavier of its two labels, as one whole
             sample (ranks the classes more like unmixed images do: `tests/benchmarks/assign.py`), or `"mass"`, for
@@ -140,9 +141,11 @@ class ClassVolume(Weighting):
             raise ValueError(_no_mixture(int(no_mixture)))
         merge_moments(moments)
         self._warn_of_empty_classes(moments.mass)
-        if isinstance(moments, ClassCovariances):
-            return self._complete(moments.mean_log_axis(self.axes or self.num_classes), moments.mass)
-        return self._complete(moments.mean_log_sigma(), moments.mass)
+        if not isinstance(moments, ClassCovariances):
+            return self._complete(moments.mean_log_sigma(), moments.mass)
+        variances = moments.axis_variances()
+        spanned = int((variances > 0).sum(dim=1).max())
+        return self._complete(mean_log_axis(variances, self.axes or self.num_classes), moments.mass, spanned)
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """As in `Weighting`; what was observed before a state is loaded belongs to another run."""
@@ -162,21 +165,40 @@ class ClassVolume(Weighting):
                 stacklevel=4,
             )
 
-    def _complete(self, log_radius: Tensor, mass: Tensor) -> Tensor | None:
-        """Corrects, and substitutes for under-represented classes; None when nothing can be estimated."""
+    def _complete(self, log_radius: Tensor, mass: Tensor, spanned: int | None = None) -> Tensor | None:
+        """Corrects, and substitutes for under-represented classes; None when nothing can be estimated.
+
+        Args:
+            log_radius: as measured, `[C]`.
+            mass: of the samples, `[C]`.
+            spanned: for pv, the dimensions that the samples of a class span at most.
+        """
         samples = torch.minimum(self.class_counts, mass)
         few = samples < self.min_samples - MASS_TOLERANCE
         if self.debias:
             log_radius = log_radius + log_sigma_bias(samples.clamp(min=1.5))
         under_represented = few | ~log_radius.isfinite()
         if bool(under_represented.all()):
-            reason = f"No class had {self.min_samples} samples that differ in every logit this epoch"
-            if not bool((mass > 0).any()):
-                reason = "No training batch was observed this epoch (criterion in eval mode, or under no_grad?)"
-            warnings.warn(f"{reason}: the weights stay as they are.", stacklevel=5)
+            warnings.warn(f"{self._what_lacks(mass, spanned)}: the weights stay as they are.", stacklevel=5)
             return None
         self.substituted.copy_(under_represented)
         return substitute(log_radius, under_represented)
+
+    def _what_lacks(self, mass: Tensor, spanned: int | None) -> str:
+        """Why no class has a radius; arguments as for `_complete`."""
+        left_out = f"{self.skipped} of {round(float(mass.sum())) + self.skipped} rows were not finite"
+        if not bool((mass > 0).any()):
+            if self.skipped:
+                return f"No class has statistics of this epoch, since {left_out} (logits masked with -inf?)"
+            return "No training batch was observed this epoch (criterion in eval mode, or under no_grad?)"
+        axes = self.axes or self.num_classes
+        if spanned and spanned < axes:
+            return (
+                f"No class spans {axes} dimensions of the logits this epoch, {spanned} at most (no more than the "
+                f"features that the logits are made of, or the samples): give axes={spanned} or fewer, or variant='dv'"
+            )
+        reason = f"No class had {self.min_samples} samples that differ in every logit this epoch"
+        return f"{reason} ({left_out})" if self.skipped else reason
 
     def _samples(self, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Labels `[B, K]` that rows count for; their masses, None for whole samples; which rows are mixtures of two."""

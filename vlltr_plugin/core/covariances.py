@@ -20,28 +20,22 @@ class ClassCovariances(ClassMoments):
         """Bytes of the matrices of second moments, `[C, D, D]`."""
         return num_classes * dim * dim * torch.float64.itemsize
 
-    def mean_log_axis(self, axes: int) -> Tensor:
-        """Mean log standard deviation along the first `axes` principal axes (paper, Eq. 7).
-
-        Args:
-            axes: how many axes of the largest variance count, 1 to D.
+    def axis_variances(self) -> Tensor:
+        """Variances along the principal axes of each class, the largest first.
 
         Returns:
-            float64 `[C]`; -inf where the samples span fewer than `axes` dimensions.
+            float64 `[C, D]`; 0 beyond the dimensions that the samples span, nan where fewer than two samples came.
         """
         freedom = self.mass - self.mass_squared / self.mass
         dim = self.pivot.shape[1]
         noise = 1e3 * dim * torch.finfo(self.dtype).eps
-        means = []
+        variances = torch.full_like(self.pivot, torch.nan)
         for i in range(len(self.mass)):
-            if not freedom[i] > 0:
-                means.append(freedom.new_tensor(torch.nan))
-                continue
-            scatter = self.second[i] - torch.outer(self.sum[i], self.sum[i]) / self.mass[i]
-            variance = torch.linalg.eigvalsh(scatter / freedom[i]).flip(0)
-            variance = torch.where(variance > noise * variance[0], variance, 0.0)[:axes]
-            means.append(0.5 * variance.log().mean())
-        return torch.stack(means)
+            if freedom[i] > 0:
+                scatter = self.second[i] - torch.outer(self.sum[i], self.sum[i]) / self.mass[i]
+                variance = torch.linalg.eigvalsh(scatter / freedom[i]).flip(0)
+                variances[i] = torch.where(variance > noise * variance[0], variance, 0.0)
+        return variances
 
     @staticmethod
     def _dtype_for(dim: int) -> torch.dtype:
@@ -61,3 +55,16 @@ class ClassCovariances(ClassMoments):
         for second, total, moved, weight in zip(self.second[part], self.sum[part], shift, mass, strict=True):
             cross = torch.outer(moved, total)
             second += cross + cross.T + weight * torch.outer(moved, moved)
+
+
+def mean_log_axis(variances: Tensor, axes: int) -> Tensor:
+    """Mean log standard deviation along the first `axes` principal axes (paper, Eq. 7).
+
+    Args:
+        variances: along all axes, the largest first, `[C, D]`.
+        axes: how many of them count, 1 to D.
+
+    Returns:
+        `[C]`; -inf where the samples span fewer than `axes` dimensions.
+    """
+    return variances[:, :axes].log().mean(dim=1) / 2
