@@ -1,6 +1,7 @@
 """A host's training steps again: naive float64 loops over what its criterion was given."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,3 +74,26 @@ def expected_weights(
         spread = of_class.std(axis=0, ddof=1) if len(of_class) > 1 else np.zeros(rows.shape[1])
         radii.append(float(np.log(spread).mean()) if (spread > 0).all() else float("nan"))
     return weights_of(radii, counts, draws, mass=seen).tolist()
+
+
+def read_calls(path: Path, epochs: int) -> list[list[Call]]:
+    """What a run under record_launch.py has saved, by epoch; both branches of a step stand beside each other."""
+    calls = [Call(*saved) for saved in torch.load(path, weights_only=True)]
+    each, rest = divmod(len(calls), epochs)
+    assert each
+    assert not rest
+    return [calls[epoch * each : (epoch + 1) * each] for epoch in range(epochs)]
+
+
+def assert_two_branch_losses(
+    calls: Sequence[Call], visual: Sequence[float], image_text: Sequence[float], smoothing: float
+) -> float:
+    """Each call gave its own branch's loss under these class weights; returns the mean of the steps' sums."""
+    expected = [
+        expected_loss(call.logits, parts_of(call.targets, smoothing), alpha, smoothing).item()
+        for number, alpha in enumerate((visual, image_text))
+        for call in calls[number::2]
+    ]
+    found = [call.loss.item() for number in range(2) for call in calls[number::2]]
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
+    return 2 * sum(expected) / len(expected)
