@@ -38,8 +38,14 @@ def test_weights_come_from_every_image_once_with_the_evaluation_transform(mini_h
         torch.testing.assert_close(weighting.weights, reference.weights, rtol=1e-5, atol=0)
 
 
-@pytest.mark.usefixtures("host_datasets")
-def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_host):
+def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_host, host_datasets):
+    drawn = []
+
+    def draw(image):  # as an evaluation transform may, from each generator that the host uses
+        drawn.append((random.random(), np.random.rand(), float(torch.rand(()))))  # noqa: NPY002
+        return image
+
+    host_datasets.build_transform = lambda is_train, args: draw
     host = mini_host(CLEAN)
     host.model.visual.eval()
     host.attach()
@@ -49,6 +55,7 @@ def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_ho
     assert np.array_equal(states[1], np.random.get_state()[1])  # noqa: NPY002
     assert states[2] == random.getstate()
     assert [module.training for module in host.model.modules()] == [True, False, True]
+    assert len(drawn) == len(host.dataset)
 
 
 @pytest.mark.usefixtures("host_datasets")

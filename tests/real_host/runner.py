@@ -61,6 +61,7 @@ def run_host(
     processes: int = 1,
     module: str = "torch.distributed.run",
     timeout_s: float = 300,
+    launch: tuple[str, ...] = (str(LAUNCH),),
 ) -> HostRun:
     """Run the host's main.py with small towers on the CPU.
 
@@ -71,6 +72,7 @@ def run_host(
         processes: More than one runs under a launcher, with gloo.
         module: The launcher.
         timeout_s: Give up after so many seconds.
+        launch: The script that runs main.py, and arguments of its own.
 
     Returns:
         The log and the output.
@@ -81,7 +83,7 @@ def run_host(
     command = [sys.executable]
     if processes > 1:
         command += ["-m", module, f"--nproc_per_node={processes}", f"--master_port={_free_port()}"]
-    command += [str(LAUNCH), "--config", config, *SMALL, *cli_args]
+    command += [*launch, "--config", config, *SMALL, *cli_args]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
