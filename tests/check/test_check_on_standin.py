@@ -76,6 +76,12 @@ def test_a_baseline_is_fine_installed_or_not(checkout: Path) -> None:
     assert skipped(found) == ["plug-in", *STAGE_ONE, "training", "reweight", "weights", "memory", "step"]
 
 
+@pytest.mark.parametrize("value", [None, False])
+def test_a_key_that_asks_for_nothing_is_a_baseline(checkout: Path, value: object) -> None:
+    found = check(checkout, reweight(checkout, f"reweight={value}"), code=0)
+    assert found["reweight"] == ("skip", "the config asks for no `reweight`: nothing is re-weighted")
+
+
 def test_lines_are_printed_one_by_one(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", CLASS_VOLUME, "--checkout", str(checkout), "--device=cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -160,6 +166,48 @@ def test_a_forward_step_that_is_not_finite(checkout: Path) -> None:
     assert "8 of 8 rows of image-text logits" in only(check(checkout, CLASS_VOLUME, code=1), "step")
 
 
+FORWARD = "def forward(self, inputs: Tensor, outputs: Tensor, labels: Tensor)"
+
+
+@pytest.mark.parametrize("config", [BASELINE, CLASS_VOLUME])
+@pytest.mark.parametrize("more", [", epoch: int", ", *, epoch: int", ", epoch: int = 0", ", *args: int"])
+def test_a_fork_whose_criterion_takes_a_fourth_argument_is_fine(checkout: Path, config: str, more: str) -> None:
+    """Its loop gives the argument, which nothing but the loop knows."""
+    plain = check(checkout, config, code=0)["step"][1]
+    edit(checkout / "losses.py", FORWARD, FORWARD.replace(")", f"{more})"))
+    step = check(checkout, config, code=0)["step"][1]
+    needed = more in (", epoch: int", ", *, epoch: int")
+    assert step.split(", loss")[0] == plain.split(", loss")[0]
+    assert ("(of the base criterion; of DistillationLoss, it also takes `epoch`)" in step) == needed
+
+
+def test_a_fork_whose_loop_alone_can_call_criterion_or_model_is_fine(checkout: Path) -> None:
+    edit(checkout / "losses.py", FORWARD, FORWARD.replace(")", ", epoch: int)"))
+    edit(checkout / "losses.py", "self.base_criterion = base_criterion", "self.base = base_criterion")
+    edit(
+        checkout / "main.py",
+        "    output_dir = Path(args.output_dir)\n",
+        "    criterion.base_criterion = None\n    output_dir = Path(args.output_dir)\n",
+    )
+    message = check(checkout, BASELINE, code=0)["step"][1]
+    assert "finite logits; no loss tried: only the host's own loop can call its criterion: it also takes" in message
+
+
+def test_a_fork_whose_model_takes_another_argument_is_not_run(checkout: Path) -> None:
+    edit(
+        checkout / "models/finetune.py",
+        "(self, images: Tensor) -> Tensor | tup",
+        "(self, images: Tensor, epoch: int) -> Tensor | tup",
+    )
+    found = check(checkout, BASELINE, code=0)
+    assert found["step"] == ("skip", "only the host's own loop can call its model: it also takes `epoch`")
+
+
+def test_a_fork_whose_criterion_gives_parts_of_the_loss_beside_is_fine(checkout: Path) -> None:
+    edit(checkout / "losses.py", "return loss", "return loss, loss.detach()")
+    assert "finite logits, loss" in check(checkout, BASELINE, code=0)["step"][1]
+
+
 def test_logits_of_another_width(checkout: Path) -> None:
     edit(checkout / "models/finetune.py", "visual: Tensor = self.head(x)", "visual: Tensor = self.head(x)[:, 1:]")
     assert "but the model gives [[8, 9], [8, 10]]" in only(check(checkout, CLASS_VOLUME, code=1), "step")
@@ -179,6 +227,7 @@ def test_a_model_with_one_output_for_two_branches(checkout: Path) -> None:
         ('reweight=dict(type="class_volume", normalize="sum")', "normalize"),
         ('reweight=dict(type="class_volume", variant="pv", memory_limit=100)', "memory_limit"),
         ('reweigth=dict(type="class_volume")', "'reweigth': was that meant?"),
+        ('reweight=None, re_weight=dict(type="class_volume")', "'re_weight': was that meant?"),
     ],
 )
 def test_a_typing_error_in_reweight(checkout: Path, text: str, message: str) -> None:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from mini_host import SoftCrossEntropy, Wrapper
 from torch import nn
 
 from vlltr_plugin.host.draws import expected_draws
@@ -88,6 +89,85 @@ def test_a_base_criterion_other_than_softmax_cross_entropy_is_refused(mini_host)
         with pytest.raises(ValueError, match=message):
             host.attach()
         assert host.criterion.base_criterion is base
+
+
+@pytest.mark.parametrize("value", [None, False])
+@pytest.mark.parametrize("more", [{}, {"weights": "clip.pth", "reweighting": True, "re_weight": None}])
+def test_a_key_that_asks_for_nothing_is_the_baseline_and_no_misspelling(mini_host, capsys, value, more):
+    host = mini_host(**more)
+    host.args.reweight = value
+    assert type(host.attach()) is NoHook
+    assert host.criterion.base_criterion is host.base
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("reweight", [{}, "", 0, True, []])
+def test_a_key_that_says_no_type_is_refused_in_words_that_tell_how_to_leave_it_out(mini_host, reweight):
+    host = mini_host(reweight)
+    with pytest.raises(ValueError, match=r"got .*: give a type, .*None or no `reweight` at all re-weights nothing"):
+        host.attach()
+
+
+@pytest.mark.parametrize(
+    "name", ["reweigth", "re_weight", "reweighting", "rewieght", "Reweight", "REWEIGHT", "re-weight"]
+)
+@pytest.mark.parametrize("beside", [{}, {"reweight": None}])
+def test_a_dict_under_a_name_like_reweight_is_pointed_out(mini_host, capsys, name, beside):
+    host = mini_host(**{name: DV}, lr=0.1)
+    vars(host.args).update(beside)
+    assert type(host.attach()) is NoHook
+    assert f"asks for no `reweight`, but has {name!r}: was that meant?" in capsys.readouterr().out
+
+
+class SoftenedBy(SoftCrossEntropy):
+    """A fork's base criterion, which also takes the epoch."""
+
+    def forward(self, logits, targets, epoch):
+        return super().forward(logits / (1 + epoch), targets)
+
+
+class Named(SoftCrossEntropy):
+    def forward(self, logits, targets, *, epoch, more=0, **rest):
+        return super().forward(logits, targets)
+
+
+class Optional(SoftCrossEntropy):
+    def forward(self, logits, targets, epoch=0):
+        return super().forward(logits, targets)
+
+
+@pytest.mark.parametrize("kind", [SoftenedBy, Named])
+@pytest.mark.parametrize("mixed", [True, False])
+def test_a_base_criterion_with_a_further_argument_is_refused_by_its_name(mini_host, kind, mixed):
+    host = mini_host(DV, mixed=mixed)
+    host.criterion.base_criterion = kind()
+    with pytest.raises(ValueError, match="also takes `epoch`") as refused:
+        host.attach()
+    assert not re.search("mixup|cutmix|smoothing|loss_type", str(refused.value))
+    assert type(host.criterion.base_criterion) is kind
+
+
+@pytest.mark.parametrize(("more", "named"), [((3,), {}), ((), {"epoch": 3})])
+def test_further_arguments_that_only_the_loop_gives_are_refused_at_the_first_step(mini_host, more, named):
+    host = mini_host(DV)
+    host.criterion.base_criterion = Optional()
+    host.attach()
+    x, targets = host.mixup(host.dataset.data[:8], torch.tensor(host.dataset.targets[:8]))
+    with pytest.raises(ValueError, match=r"(1 argument\(s\)|`epoch`) more: what that does to the loss"):
+        host.criterion.base_criterion(host.model(x)[0], targets, *more, **named)
+
+
+def test_a_wrapper_with_a_further_argument_is_no_obstacle(mini_host):
+    class OfEpoch(Wrapper):
+        def forward(self, inputs, outputs, labels, epoch):
+            return (1 + epoch) * super().forward(inputs, outputs, labels)
+
+    host = mini_host(DV)
+    host.criterion = OfEpoch(host.base)
+    host.attach()
+    x, targets = host.mixup(host.dataset.data[:8], torch.tensor(host.dataset.targets[:8]))
+    outputs = host.model(x)
+    assert torch.equal(host.criterion(x, outputs[0], targets, 1), 2 * host.base(outputs[0], targets))
 
 
 def test_cutmix_with_a_hard_label_loss_is_refused(mini_host):

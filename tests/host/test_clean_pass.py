@@ -39,9 +39,10 @@ def test_weights_come_from_every_image_once_with_the_evaluation_transform(mini_h
 
 
 def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_host, host_datasets):
-    drawn = []
+    drawn, training = [], set()
 
     def draw(image):  # as an evaluation transform may, from each generator that the host uses
+        training.update(module.training for module in host.model.modules())
         drawn.append((random.random(), np.random.rand(), float(torch.rand(()))))  # noqa: NPY002
         return image
 
@@ -56,6 +57,7 @@ def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_ho
     assert states[2] == random.getstate()
     assert [module.training for module in host.model.modules()] == [True, False, True]
     assert len(drawn) == len(host.dataset)
+    assert training == {False}
 
 
 @pytest.mark.usefixtures("host_datasets")

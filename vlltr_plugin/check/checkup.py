@@ -18,7 +18,7 @@ from vlltr_plugin.check.training import look_at_main, look_at_model, look_at_rew
 from vlltr_plugin.check.weights import look_at_memory, look_at_weights
 from vlltr_plugin.host.checkout_modules import checkout_modules
 from vlltr_plugin.host.command_line import config_path
-from vlltr_plugin.host.hook import KEY
+from vlltr_plugin.host.settings import asked
 from vlltr_plugin.host.trained_model import host_args
 from vlltr_plugin.install import InstallError, State, status
 from vlltr_plugin.report.errors import ReportError
@@ -104,7 +104,7 @@ def look_at_installation(run: Planned) -> str:
         raise ReportError(str(error)) from error
     if found.fits:
         return f"installed, version {' and '.join(found.versions)}"
-    if found.state is State.ABSENT and getattr(run.args, KEY, None) is None:
+    if found.state is State.ABSENT and asked(run.args) is None:
         raise SkipError("not installed; this config asks for no re-weighting")
     problems = f" ({'; '.join(found.problems)})" if found.problems else ""
     raise ReportError(

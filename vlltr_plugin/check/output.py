@@ -7,8 +7,7 @@ from pathlib import Path
 
 from vlltr_plugin.check.lines import SkipError
 from vlltr_plugin.check.planned import Planned
-from vlltr_plugin.host.hook import KEY
-from vlltr_plugin.host.settings import plain
+from vlltr_plugin.host.settings import KEY, asked, plain
 from vlltr_plugin.host.trained_model import Checkpoint, put_in, read_checkpoint
 from vlltr_plugin.report.compare.settings import IRRELEVANT
 from vlltr_plugin.report.errors import ReportError
@@ -78,7 +77,7 @@ def _refuse_finished(run: Planned, checkpoint: Checkpoint, resume: str) -> None:
 
 
 def _refuse_other_method(run: Planned, checkpoint: Checkpoint, resume: str) -> None:
-    wanted, found = getattr(run.args, KEY, None) is not None, checkpoint.reweight is not None
+    wanted, found = asked(run.args) is not None, checkpoint.reweight is not None
     if checkpoint.epoch is None or wanted == found:
         return
     raise ReportError(

@@ -1,6 +1,7 @@
 """One forward step, as the run would make it."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader
 from vlltr_plugin.check.lines import SkipError
 from vlltr_plugin.check.planned import Planned
 from vlltr_plugin.host.checkout_modules import said_by_host
+from vlltr_plugin.host.signatures import misfit
 from vlltr_plugin.report.errors import ReportError
 
 STEP = 8
@@ -20,6 +22,9 @@ def look_at_step(run: Planned) -> str:
     if not run.parts:
         raise SkipError("takes what main.py builds, which needs the plug-in's lines there")
     args, device = run.args, torch.device(run.args.device)
+    if other := misfit(run.parts["model"], "images"):
+        raise SkipError(f"only the host's own loop can call its model: {other}")
+    criterion, note = _callable_criterion(run.parts["criterion"])
     size = min(int(args.batch_size), STEP + int(args.batch_size) % 2)
     with said_by_host("running one step"):
         loader = DataLoader(run.parts["dataset"], batch_size=size, sampler=run.parts["sampler"])
@@ -32,10 +37,30 @@ def look_at_step(run: Planned) -> str:
             outputs = run.parts["model"](images)
             outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
             _refuse_odd_logits(outputs, size, run)
-            losses = [run.parts["criterion"](images, logits, targets).item() for logits in outputs]
+            found = f"{size} images give {len(outputs)} x {list(outputs[0].shape)} finite logits"
+            if criterion is None:
+                return f"{found}; no loss tried: {note}"
+            losses = [_number(criterion(images, logits, targets)) for logits in outputs]
     if not all(map(math.isfinite, losses)):
         raise ReportError(f"Expected a finite loss but got {_numbers(losses)}.")
-    return f"{size} images give {len(outputs)} x {list(outputs[0].shape)} finite logits, loss {_numbers(losses)}"
+    return f"{found}, loss {_numbers(losses)}{note}"
+
+
+def _callable_criterion(criterion: Any) -> tuple[Any, str]:
+    """`criterion(images, logits, targets)`, and a note; a fork's that wants more is stood in for by its base."""
+    other = misfit(criterion, "samples", "outputs", "targets")
+    if other is None:
+        return criterion, ""
+    base = getattr(criterion, "base_criterion", None)
+    if base is None or misfit(base, "outputs", "targets"):
+        return None, f"only the host's own loop can call its criterion: {other}"
+    name = type(criterion).__name__
+    return lambda images, logits, targets: base(logits, targets), f" (of the base criterion; of {name}, {other})"
+
+
+def _number(loss: Any) -> float:
+    """The loss of a criterion that may give parts of it beside."""
+    return float(loss[0] if isinstance(loss, tuple | list) else loss)
 
 
 def _refuse_odd_logits(outputs: tuple[Tensor, ...], size: int, run: Planned) -> None:

@@ -14,8 +14,8 @@ from vlltr_plugin.check.planned import Planned
 from vlltr_plugin.check.stage_one import refuse_unfilled
 from vlltr_plugin.host.base_criterion import HostCriterion
 from vlltr_plugin.host.checkout_modules import said_by_host
-from vlltr_plugin.host.hook import KEY, NoHook
-from vlltr_plugin.host.settings import parse, plain
+from vlltr_plugin.host.hook import NoHook
+from vlltr_plugin.host.settings import asked, misspelling, parse
 from vlltr_plugin.host.trained_model import build_model
 from vlltr_plugin.install import State, status
 from vlltr_plugin.report.errors import ReportError
@@ -75,12 +75,13 @@ def look_at_main(run: Planned) -> str:
 
 def look_at_reweight(run: Planned) -> str:
     """Reads the `reweight` key, and attaches the plug-in as the run will."""
-    reweight = plain(getattr(run.args, KEY, None))
-    with redirect_stdout(io.StringIO()) as said:
+    reweight = asked(run.args)
+    with redirect_stdout(io.StringIO()):
         if reweight is None:
             run.hook = vlltr_plugin.attach(run.args, **run.parts) if run.parts else None
-            _refuse_misspelt(said.getvalue())
-            raise SkipError("the config has no `reweight`: nothing is re-weighted")
+            if sentence := misspelling(run.args):
+                raise ReportError(sentence)
+            raise SkipError("the config asks for no `reweight`: nothing is re-weighted")
         settings = parse(reweight, bool(getattr(run.args, "two_branch", False)))
         if not run.parts:
             raise SkipError("its keys are known; whether it fits sampler and criterion could not be tried yet")
@@ -92,13 +93,6 @@ def look_at_reweight(run: Planned) -> str:
     which = "each branch's own" if settings.branch == "each" else f"the {settings.branch}"
     reads = bool(run.weightings) and run.weightings[0].uses_logits
     return settings.type + (f" from {which} logits ({settings.source})" if reads else "")
-
-
-def _refuse_misspelt(said: str) -> None:
-    """Raises ReportError where `attach` said that an argument looks like a misspelt `reweight`."""
-    for line in said.splitlines():
-        if "was that meant?" in line:
-            raise ReportError(line.removeprefix("[vlltr-plugin] "))
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """`attach`: puts class re-weighting into a run of the host, or leaves it alone."""
 
-import difflib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from vlltr_plugin.host.clean_pass import CleanPass
 from vlltr_plugin.host.draws import class_counts_of, expected_draws
 from vlltr_plugin.host.hook import EpochHook, EvaluationHook, NoHook
 from vlltr_plugin.host.messages import say, warnings_said
-from vlltr_plugin.host.settings import Settings, parse, plain
+from vlltr_plugin.host.settings import Settings, asked, misspelling, parse
 
 
 def attach(
@@ -34,9 +33,9 @@ def attach(
     """Wraps the host's base criterion in place and returns the epoch hook.
 
     `fast_head` and `fast_tower` among the arguments speed the model up first (see `vlltr_plugin.fast`).
-    Without `reweight` among the arguments it returns a hook that does nothing, and touches nothing; with
-    `--eval` as well. Everything that can be known before training is checked before anything is changed; the rest
-    (width of the logits, outputs of the model, smoothing in the targets) at the first step.
+    Without `reweight` among the arguments (or with None or False) it returns a hook that does nothing, and touches
+    nothing; with `--eval` as well. Everything that can be known before training is checked before anything is
+    changed; the rest (width of the logits, outputs of the model, smoothing in the targets) at the first step.
 
     Args:
         args: the host's arguments; reads `reweight`, `two_branch`, `nb_classes`, `pretrain_cvlp`, `eval`,
@@ -55,10 +54,10 @@ def attach(
     """
     if not getattr(args, "eval", False):  # an evaluation runs the host's own code
         speed_up(args, model)
-    reweight = plain(getattr(args, "reweight", None))
+    reweight = asked(args)
     if reweight is None:
-        for name in difflib.get_close_matches("reweight", vars(args), cutoff=0.75):
-            say(f"the config has no `reweight`, but {name!r}: was that meant? Nothing is re-weighted.")
+        if sentence := misspelling(args):
+            say(sentence)
         return NoHook()
     args.reweight = reweight  # mmcv's ConfigDict would make the host's checkpoints unsafe to load
     if getattr(args, "eval", False):

@@ -1,6 +1,6 @@
 """The host's base criterion: proven equal to softmax cross entropy, then weighted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.targets import constituent_masses
 from vlltr_plugin.host.branches import IMAGE_TEXT, OutputWatch
+from vlltr_plugin.host.signatures import misfit
 
 TOLERANCE = 1e-4
 
@@ -44,8 +45,18 @@ class HostCriterion(nn.Module):
         self._watch, self._streams = watch, streams
         self.drawn = torch.zeros(num_classes, dtype=torch.float64)
 
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of one branch: logits `[B, C]`, targets int64 `[B]` or float `[B, C]`, to a scalar."""
+    def forward(self, outputs: Tensor, targets: Tensor, *more: Any, **named: Any) -> Tensor:
+        """The loss of one branch: logits `[B, C]`, targets int64 `[B]` or float `[B, C]`, to a scalar.
+
+        Raises:
+            ValueError: for further arguments, whose part in the loss is unknown, and for batches that do not fit.
+        """
+        if more or named:
+            raise ValueError(
+                f"Expected base_criterion(logits, targets) but the host gives it {_further(len(more), named)} more: "
+                "what that does to the loss cannot be re-weighted. Take `reweight` out of the config, or the argument "
+                "out of the call."
+            )
         branch = self._watch.branch_of(outputs)
         loss: ReweightedLoss = self.losses[branch]  # type: ignore[assignment]
         if self.training and torch.is_grad_enabled():
@@ -80,6 +91,10 @@ class HostCriterion(nn.Module):
             self.drawn.index_add_(0, targets, torch.ones_like(targets, dtype=torch.float64))
 
 
+def _further(unnamed: int, named: Mapping[str, Any]) -> str:
+    return " and ".join([f"{unnamed} argument(s)"] * bool(unnamed) + [f"`{name}`" for name in named])
+
+
 def smoothing_of(base: Callable[[Tensor, Tensor], Tensor], mixup: Any | None) -> float:
     """The label smoothing that the host trains with: the mixup function's, or the base criterion's own.
 
@@ -105,8 +120,14 @@ def check_base_criterion(
         soft: whether the host hands over mixtures of labels (mixup, cutmix) or hard labels.
 
     Raises:
-        ValueError: when it fails on such targets, or is not the mean softmax cross entropy.
+        ValueError: when it takes other arguments, fails on such targets, or is not the mean softmax cross entropy.
     """
+    name = type(base).__name__
+    if other := misfit(base, "logits", "targets"):
+        raise ValueError(
+            f"Expected the base criterion to be called as base_criterion(logits, targets) but {name} is not: {other}. "
+            "Take `reweight` out of the config, or make the base criterion plain softmax cross entropy."
+        )
     labels = (7 * torch.arange(8)) % num_classes
     logits = 4.0 * torch.sin(torch.arange(8.0 * num_classes)).view(8, num_classes)
     targets: Tensor = labels
@@ -115,7 +136,6 @@ def check_base_criterion(
         targets = (1.0 - smoothing) * (0.7 * hard + 0.3 * hard.flip(0)) + smoothing / num_classes
     expected = float(ReweightedLoss(Uniform([1] * num_classes), smoothing=smoothing).losses(logits, targets).mean())
     kind = "mixed labels (mixup or cutmix is on)" if soft else "hard labels"
-    name = type(base).__name__
     try:
         found = float(base(logits, targets))
     except Exception as error:

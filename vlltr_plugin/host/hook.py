@@ -16,9 +16,7 @@ from vlltr_plugin.host.arrays import write_arrays
 from vlltr_plugin.host.base_criterion import HostCriterion
 from vlltr_plugin.host.log_line import Statistics, summary
 from vlltr_plugin.host.messages import say, warnings_said
-from vlltr_plugin.host.settings import Settings
-
-KEY = "reweight"
+from vlltr_plugin.host.settings import KEY, Settings
 
 WEIGHTS_TOLERANCE = 1e-4
 """Relative: how far saved weights may be off those of their radii when another machine computed them."""

@@ -1,11 +1,14 @@
 """The `reweight` key of a config, checked and split into what the hook and what the weighting needs."""
 
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vlltr_plugin.core.arguments import check_choice, check_whole
 from vlltr_plugin.core.registry import WEIGHTINGS, nearest, option_names
 
+KEY = "reweight"
 SINGLE = "single"
 TWO_BRANCHES = ("image_text", "visual", "sum", "each")
 SOURCES = ("stream", "clean_pass")
@@ -36,6 +39,28 @@ class Settings:
         return {"branch": self.branch, "source": self.source, "every": self.every}
 
 
+def asked(args: Any) -> Any:
+    """The `reweight` key as plain values; None where it is missing, None or False: nothing is to be re-weighted."""
+    reweight = plain(getattr(args, KEY, None))
+    return None if reweight is False else reweight
+
+
+def misspelling(args: Any) -> str | None:
+    """A sentence about a dict under a name like `reweight` (`reweigth`, `re_weight`), where nothing is asked for.
+
+    Only dicts: a host may have a flag `reweighting` or a file `weights` of its own.
+    """
+    names = {_letters(name): name for name, value in vars(args).items() if name != KEY and isinstance(value, Mapping)}
+    near = difflib.get_close_matches(KEY, names, n=1, cutoff=0.75)
+    if not near:
+        return None
+    return f"the config asks for no `{KEY}`, but has {names[near[0]]!r}: was that meant? Nothing is re-weighted."
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()
+
+
 def parse(reweight: Any, two_branch: bool) -> Settings:
     """Reads the `reweight` key.
 
@@ -53,7 +78,7 @@ def parse(reweight: Any, two_branch: bool) -> Settings:
     if not isinstance(reweight, dict) or "type" not in reweight:
         raise ValueError(
             f'Expected reweight=dict(type="class_volume", ...) in the config but got {reweight!r}: '
-            f"give a type, one of {', '.join(WEIGHTINGS)}."
+            f"give a type, one of {', '.join(WEIGHTINGS)}; None or no `reweight` at all re-weights nothing."
         )
     given = dict(reweight)
     name = given.pop("type")

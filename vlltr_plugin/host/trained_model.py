@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vlltr_plugin.host.checkout_modules import said_by_host
-from vlltr_plugin.host.hook import KEY
+from vlltr_plugin.host.settings import KEY
 from vlltr_plugin.report.checkpoint_args import load_safely
 from vlltr_plugin.report.errors import ReportError
 
