@@ -53,16 +53,35 @@ def test_a_missing_package_is_supplied_twice_without_harm() -> None:
 
 
 @pytest.mark.usefixtures("without_clip")
-@pytest.mark.parametrize("broken", [False, True])
-def test_a_real_package_is_used_if_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
+def test_a_real_package_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "clip").mkdir()
-    (tmp_path / "clip" / "__init__.py").write_text("import a_module_of_old_setuptools" if broken else "")
+    (tmp_path / "clip" / "__init__.py").write_text("")
     (tmp_path / "clip" / "simple_tokenizer.py").write_text("class SimpleTokenizer: real = True")
     monkeypatch.syspath_prepend(str(tmp_path))
     supply_clip()
     from clip.simple_tokenizer import SimpleTokenizer
 
-    assert hasattr(SimpleTokenizer, "real") is not broken
+    assert hasattr(SimpleTokenizer, "real")
+
+
+@pytest.mark.usefixtures("without_clip")
+@pytest.mark.parametrize("kind", ["folder", "package", "module"])
+def test_something_else_named_clip_gets_the_tokenizer_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    if kind == "module":
+        (tmp_path / "clip.py").write_text("own = True")
+    else:
+        (tmp_path / "clip").mkdir()
+    if kind == "package":
+        (tmp_path / "clip" / "__init__.py").write_text("own = True")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    supply_clip()
+    import clip
+    from clip.simple_tokenizer import SimpleTokenizer
+
+    assert SimpleTokenizer is load_tokenizer
+    assert hasattr(clip, "own") == (kind != "folder")
 
 
 @pytest.mark.usefixtures("without_clip")

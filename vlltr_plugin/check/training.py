@@ -69,7 +69,9 @@ def look_at_main(run: Planned) -> str:
         run.args.resume = resume
     if not run.parts:
         raise ReportError("Expected main.py to call vlltr_plugin.attach but it did not: install the plug-in again.")
-    sampler, base = (type(part).__name__ for part in (run.parts["sampler"], run.parts["criterion"].base_criterion))
+    criterion = run.parts["criterion"]
+    named = run.parts["sampler"], getattr(criterion, "base_criterion", criterion)
+    sampler, base = (type(part).__name__ for part in named)
     return f"{sampler}, {base}, {'no ' if run.parts.get('mixup') is None else ''}mixup or cutmix"
 
 
@@ -86,7 +88,7 @@ def look_at_reweight(run: Planned) -> str:
         if not run.parts:
             raise SkipError("its keys are known; whether it fits sampler and criterion could not be tried yet")
         run.hook = vlltr_plugin.attach(run.args, **run.parts)
-    criterion = run.parts["criterion"].base_criterion
+    criterion = getattr(run.parts["criterion"], "base_criterion", None)
     if isinstance(criterion, HostCriterion):
         losses: Any = criterion.losses.values()
         run.weightings = list(dict.fromkeys(loss.weighting for loss in losses))

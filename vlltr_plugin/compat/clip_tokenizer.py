@@ -1,10 +1,11 @@
 """OpenAI's `clip` package: the tokenizer, which is all the host takes from it."""
 
-import importlib
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+from vlltr_plugin.compat.presence import is_there
 
 __all__ = ["load_tokenizer", "supply_clip"]
 
@@ -12,16 +13,14 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"  # OpenAI's names; open_clip h
 
 
 def supply_clip() -> None:
-    """Offer `clip.simple_tokenizer.SimpleTokenizer` where OpenAI's package is missing or does not import.
+    """Offer `clip.simple_tokenizer.SimpleTokenizer` where there is no such module.
 
-    "ModuleNotFoundError: No module named 'clip'": OpenAI never put it on PyPI (the package of that name there
-    is another one, and stays in place), and older copies of it need setuptools' `pkg_resources`, which is gone.
+    "ModuleNotFoundError: No module named 'clip'": OpenAI never put it on PyPI. The package of that name there is
+    another one, and stays in place. One that is there and does not import (for want of `ftfy`, say, or in older
+    copies of setuptools' `pkg_resources`) is left alone: its own error says what is missing.
     """
-    try:
-        importlib.import_module("clip.simple_tokenizer")
+    if is_there("clip.simple_tokenizer"):
         return
-    except ImportError:
-        pass
     tokenizer = ModuleType("clip.simple_tokenizer", "Stand-in by vlltr_plugin.compat for OpenAI's tokenizer.")
     tokenizer.__spec__ = ModuleSpec("clip.simple_tokenizer", None)
     tokenizer.SimpleTokenizer = load_tokenizer  # type: ignore[attr-defined]

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from vlltr_plugin.compat.presence import is_there
+
 __all__ = ["Config", "ConfigDict", "load", "supply_mmcv"]
 
 _BASE, _DELETE = "_base_", "_delete_"
@@ -112,14 +114,17 @@ def supply_mmcv() -> None:
     """Offer `mmcv.Config` and `mmcv.load` where mmcv 1.x is missing.
 
     "ModuleNotFoundError: No module named 'mmcv'"; or "AttributeError: module 'mmcv' has no attribute 'Config'" with
-    mmcv 2.x, which moved both names to another package. A working mmcv 1.x is used as it is.
+    mmcv 2.x, which moved both names to another package. A working mmcv 1.x is used as it is; one that does not import
+    (for want of `cv2`, say) is left alone: its own error says what is missing.
     """
-    try:
-        import mmcv
-    except ImportError:
+    if not is_there("mmcv"):
         mmcv = ModuleType("mmcv", "Stand-in by vlltr_plugin.compat for mmcv 1.x: Config and load only.")
         mmcv.__spec__ = ModuleSpec("mmcv", None)
         sys.modules["mmcv"] = mmcv
+    elif "mmcv" in sys.modules:
+        mmcv = sys.modules["mmcv"]
+    else:
+        return  # broken
     if not hasattr(mmcv, "Config"):
         mmcv.Config = Config
     if not hasattr(mmcv, "load"):
