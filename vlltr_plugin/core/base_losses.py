@@ -1,9 +1,6 @@
-"""Base losses by name: the loss that each sample would have, for every label it could carry.
+"""Base losses: what one sample costs under each label, and so under any weighting of the labels."""
 
-A base loss here maps logits `[B, C]` to a matrix `[B, C]` whose entry (b, k) is the loss of sample b if its label
-were k. Label smoothing, mixtures and class weights are then linear in this matrix, the same way for all of them.
-"""
-
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -12,27 +9,122 @@ from torch import Tensor
 
 from vlltr_plugin.core.arguments import check_choice
 
-LossMatrix = Callable[[Tensor], Tensor]
+NO_LABEL = -(2**31)
+"""What nobody's label is: torch would take -100 for one to ignore, in silence."""
+
+PerSampleLoss = Callable[[Tensor, Tensor], Tensor]
 
 
-def softmax_losses(logits: Tensor) -> Tensor:
+class BaseLoss(ABC):
+    """What a criterion asks of a base loss l(x, k): the loss of samples x, one for each, under hard labels k.
+
+    Class weights, mixtures of labels and label smoothing are linear in l(x, k), so two questions are enough. The
+    usual ways to answer them are `LabelLosses` (l of all labels at once) and `SampleLosses` (any callable).
+    """
+
+    @abstractmethod
+    def of_labels(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """LS_eps(z_b, y_b) = (1 - eps) l(z_b, y_b) + eps/C sum_k l(z_b, k).
+
+        Args:
+            logits: z, `[B, C]`.
+            labels: y, int64 `[B]`.
+            smoothing: eps in [0, 1).
+
+        Returns:
+            `[B]`.
+        """
+
+    @abstractmethod
+    def of_mixtures(self, logits: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+        """sum_k w_bk LS_eps(z_b, k).
+
+        Args:
+            logits: z, `[B, C]`.
+            weights: w, mass times class weight of each label in each sample, 0 where it has none, `[B, C]`.
+            smoothing: eps in [0, 1).
+
+        Returns:
+            `[B]`.
+        """
+
+
+class LabelLosses(BaseLoss):
+    """A base loss that gives the losses of all labels at once: a subclass says how, in `__call__`.
+
+    Example:
+        >>> class Brier(LabelLosses):
+        ...     def __call__(self, logits):
+        ...         p = logits.softmax(dim=1)
+        ...         return 1 - 2 * p + p.square().sum(dim=1, keepdim=True)
+        >>> from vlltr_plugin import InverseFrequency, ReweightedLoss
+        >>> criterion = ReweightedLoss(InverseFrequency([900, 90, 9]), base=Brier())
+        >>> criterion(torch.zeros(2, 3), torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.7, 0.3]])).shape
+        torch.Size([])
+    """
+
+    @abstractmethod
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Logits `[B, C]` to losses `[B, C]`: entry (b, k) is the loss of sample b if its label were k."""
+
+    def gains(self, logits: Tensor) -> Tensor:
+        """Minus the losses, `[B, C]`; softmax has these without another matrix."""
+        return -self(logits)
+
+    def of_labels(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """As in `BaseLoss`."""
+        gains = self._gains(logits)
+        losses = F.nll_loss(gains, labels, reduction="none", ignore_index=NO_LABEL)
+        if not smoothing:
+            return losses
+        return torch.sub(losses * (1.0 - smoothing), gains.sum(dim=1), alpha=smoothing / gains.shape[1])
+
+    def of_mixtures(self, logits: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+        """As in `BaseLoss`; writes over `weights`, whose uniform part is eps/C sum_j w_j."""
+        gains = self._gains(logits)
+        if smoothing:
+            uniform = weights.mean(dim=1, keepdim=True) * smoothing
+            weights = weights.mul_(1.0 - smoothing).add_(uniform)
+        return -(weights * gains).sum(dim=1)
+
+    def _gains(self, logits: Tensor) -> Tensor:
+        gains = self.gains(logits)
+        if gains.shape != logits.shape:
+            raise ValueError(
+                f"Expected the base loss to return one loss for each sample and label, shape {list(logits.shape)}, "
+                f"but got {list(gains.shape)}."
+            )
+        return gains
+
+
+class SoftmaxLosses(LabelLosses):
     """Softmax cross entropy: -log softmax(z)_k."""
-    return -F.log_softmax(logits, dim=1)
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Logits to losses, both `[B, C]`."""
+        return -self.gains(logits)
+
+    def gains(self, logits: Tensor) -> Tensor:
+        """Log softmax(z)_k."""
+        return F.log_softmax(logits, dim=1)
 
 
-def sigmoid_losses(logits: Tensor) -> Tensor:
+class SigmoidLosses(LabelLosses):
     """Sigmoid cross entropy summed over the classes, one-versus-rest (Cui et al., CVPR 2019, Eq. 11).
 
     softplus(-z_k) + sum_{j != k} softplus(z_j) = sum_j softplus(z_j) - z_k.
     """
-    return F.softplus(logits).sum(dim=1, keepdim=True) - logits
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Logits to losses, both `[B, C]`."""
+        return F.softplus(logits).sum(dim=1, keepdim=True) - logits
 
 
-class FocalLosses:
+class FocalLosses(LabelLosses):
     """Sigmoid focal loss summed over the classes (Lin et al., ICCV 2017, Eq. 4; as Cui et al., Eq. 13).
 
     Args:
-        gamma: focusing parameter, 0 or more; at 0 it is `sigmoid_losses`.
+        gamma: focusing parameter, 0 or more; at 0 it is `SigmoidLosses`.
 
     Raises:
         ValueError: for a gamma that is negative or not finite.
@@ -54,18 +146,73 @@ class FocalLosses:
         return torch.exp(-self.gamma * F.softplus(z)) * F.softplus(-z)
 
 
-BASE_LOSSES: dict[str, Callable[[], LossMatrix]] = {
-    "softmax": lambda: softmax_losses,
-    "sigmoid": lambda: sigmoid_losses,
+class SampleLosses(BaseLoss):
+    """A callable of logits `[B, C]` and int64 labels `[B]` as a base loss; smoothing is its own affair.
+
+    A batch of mixtures is asked for as often as its most mixed sample has labels, each time as a whole: with the
+    heaviest label of every sample, with the second, and so on. How often is read from the targets, so a GPU is waited
+    for; `torch.compile` cannot read it, there two labels are the most and more raise RuntimeError.
+
+    Args:
+        loss: gives one loss for each sample, `[B]`.
+    """
+
+    def __init__(self, loss: PerSampleLoss) -> None:
+        self.loss = loss
+
+    def of_labels(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """`loss` itself, `[B]`."""
+        losses = self.loss(logits, labels)
+        if losses.shape != labels.shape:
+            raise ValueError(
+                f"Expected the base loss to return one loss for each sample, shape {list(labels.shape)}, but got "
+                f"{list(losses.shape)}: give it reduction='none'."
+            )
+        return losses
+
+    def of_mixtures(self, logits: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+        """As in `BaseLoss`, for any number of labels in a sample."""
+        heaviest = weights.topk(_most_labels(weights), dim=1)
+        # Where a sample has fewer labels, its heaviest stands in: the loss of another, times 0, might be 0 * inf.
+        labels = torch.where(heaviest.values > 0, heaviest.indices, heaviest.indices[:, :1])
+        columns = zip(labels.unbind(1), heaviest.values.unbind(1), strict=True)
+        return torch.stack([weight * self.of_labels(logits, label, smoothing) for label, weight in columns]).sum(dim=0)
+
+
+def _most_labels(weights: Tensor) -> int:
+    """The most labels that a sample is mixed of, at least 1."""
+    two = min(2, weights.shape[1])
+    if weights.is_meta or weights.numel() == 0:
+        return two
+    most = (weights > 0).sum(dim=1).max()
+    if torch.compiler.is_compiling():
+        torch._assert_async(most <= two, "Expected mixtures of at most two labels for a callable base under compile.")
+        return two
+    return max(1, int(most))
+
+
+BASE_LOSSES: dict[str, Callable[[], BaseLoss]] = {
+    "softmax": SoftmaxLosses,
+    "sigmoid": SigmoidLosses,
     "focal": FocalLosses,
 }
 
 
-def base_loss(name: str) -> LossMatrix:
-    """The base loss of that name.
+def base_loss(base: str | BaseLoss | PerSampleLoss) -> BaseLoss:
+    """The base loss of that name, or of that callable; a `BaseLoss` is returned as it is.
 
     Raises:
         ValueError: for an unknown name.
+        TypeError: for what cannot be called.
     """
-    check_choice("base", name, tuple(BASE_LOSSES))
-    return BASE_LOSSES[name]()
+    if isinstance(base, BaseLoss):
+        return base
+    if isinstance(base, str):
+        check_choice("base", base, tuple(BASE_LOSSES))
+        return BASE_LOSSES[base]()
+    if isinstance(base, type) or not callable(base):
+        raise TypeError(
+            f"Expected base to be {', '.join(map(repr, BASE_LOSSES))}, a BaseLoss or a callable of logits and labels "
+            f"but got {base!r}."
+        )
+    return SampleLosses(base)

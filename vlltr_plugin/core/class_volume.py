@@ -11,6 +11,7 @@ from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, liste
 from vlltr_plugin.core.covariances import ClassCovariances, mean_log_axis
 from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import log_sigma_bias, substitute
+from vlltr_plugin.core.passes import readable
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
 from vlltr_plugin.core.targets import are_mixtures, check_targets, constituents
 from vlltr_plugin.core.weighting import Weighting
@@ -114,19 +115,26 @@ class ClassVolume(Weighting):
             TypeError: for dtypes that do not fit.
         """
         check_targets(logits, targets, self.num_classes)
+        self._observe(logits, targets, smoothing, None)
+
+    def observe_kept(self, logits: Tensor, targets: Tensor, smoothing: float, kept: Tensor) -> None:
+        """`observe` of the rows where `kept`, bool `[B]`, without waiting for a GPU."""
+        self._observe(logits, targets, smoothing, kept)
+
+    def _observe(self, logits: Tensor, targets: Tensor, smoothing: float, kept: Tensor | None) -> None:
         self.follow(logits.device)
         logits, targets = logits.detach(), targets.detach()  # what follows is recorded nowhere
         labels, masses, mixture = self._samples(targets, smoothing)
-        if mixture is not None and mixture.device.type == "cpu" and not bool(mixture.all()):
+        if mixture is not None and readable(mixture) and not bool(mixture.all()):
             raise ValueError(_no_mixture(int((~mixture).sum()), smoothing))
         rows = logits.float()
         sums = rows.sum(dim=1)
         if logits.dtype == torch.float64:
             rows = logits  # rounded only once the pivot is off
-        if sums.device.type == "cpu" and math.isfinite(float(sums.sum())):
+        if kept is None and readable(sums) and math.isfinite(float(sums.sum())):
             self._add(rows, labels, masses)
         else:
-            self._add_sound_rows(rows, labels, masses, sums.isfinite(), mixture)
+            self._add_sound_rows(rows, labels, masses, sums.isfinite(), mixture, kept)
 
     def radii(self) -> Tensor | None:
         """Log radii from the statistics of all ranks, which start anew."""
@@ -218,13 +226,21 @@ class ClassVolume(Weighting):
             self._moments.add(rows, label, None if masses is None else masses[:, k])
 
     def _add_sound_rows(
-        self, rows: Tensor, labels: Tensor, masses: Tensor | None, finite: Tensor, mixture: Tensor | None
+        self,
+        rows: Tensor,
+        labels: Tensor,
+        masses: Tensor | None,
+        finite: Tensor,
+        mixture: Tensor | None,
+        kept: Tensor | None = None,
     ) -> None:
-        """As `_add`, without looking at the data: faulty rows weigh nothing and are counted."""
+        """As `_add`, without looking at the data: faulty rows weigh nothing and are counted, others than `kept` not."""
         valid = (labels >= 0) & (labels < self.num_classes)
         mixture = torch.ones_like(finite) if mixture is None else mixture
-        self._faults += torch.stack([(~finite).sum(), (~valid).sum(), (~mixture).sum()])
-        sound = (finite & mixture)[:, None] & valid
+        kept = torch.ones_like(finite) if kept is None else kept
+        at_fault = (~finite & kept, ~valid & kept[:, None], ~mixture & kept)
+        self._faults += torch.stack([fault.sum() for fault in at_fault])
+        sound = (finite & mixture & kept)[:, None] & valid
         masses = sound.float() if masses is None else masses * sound
         self._add(torch.where(finite[:, None], rows, 0.0), labels.clamp(0, self.num_classes - 1), masses)
 
@@ -248,7 +264,7 @@ def _no_mixture(number: int, smoothing: float | None = None) -> str:
     told = "" if smoothing is None else f" smoothed by {smoothing:g}"
     return (
         f"Expected soft targets that are mixtures of at most two labels{told}, rows summing to 1, but {number} are "
-        "not: give the label smoothing that they contain, or hard labels."
+        "not: give the label smoothing that they contain, or hard labels (multi-label targets are not supported)."
     )
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from vlltr_plugin.core.passes import readable
+
 ROWS_AT_ONCE = 16
 """Classes moved or read out together: temporaries stay in the cache (1 MB at 8142 features)."""
 
@@ -131,11 +133,11 @@ class ClassMoments:
     def _find_pivots(self, rows: Tensor, labels: Tensor, mass: Tensor | None) -> None:
         """Gives classes not seen before their pivots; a GPU is not asked whether there are any."""
         seen = self.mass.index_select(0, labels)
-        on_cpu = seen.device.type == "cpu"
-        if on_cpu and bool(seen.all()):
+        looking = readable(seen)
+        if looking and bool(seen.all()):
             return
         new = seen == 0 if mass is None else (seen == 0) & (mass > 0)
-        if on_cpu:
+        if looking:
             rows, labels, new = rows[new], labels[new], new[new]
         self._set_pivots(rows, labels, new)
 

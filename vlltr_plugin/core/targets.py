@@ -7,26 +7,40 @@ NEGLIGIBLE_MASS = 1e-3
 """Constituents lighter than this are rounding noise (float16 targets) and feed no statistics."""
 
 
+ROUNDINGS = 4
+"""Of a target: smoothed, scaled twice and added by mixup."""
+
+MULTI_LABEL = (
+    "Multi-label targets (several labels of one sample, each a 1) are not supported: a sample is weighted by its "
+    "class. Give one label for each sample, or a mixture of labels whose masses sum to 1."
+)
+
+
 def tolerance_of(dtype: torch.dtype) -> float:
     """How far masses may be off 1 by the rounding of targets of that dtype."""
     return max(2e-3, 8 * torch.finfo(dtype).eps)
 
 
-def check_targets(logits: Tensor, targets: Tensor, num_classes: int) -> None:
+def check_targets(
+    logits: Tensor, targets: Tensor, num_classes: int, ignore_index: int | None = None, dense: bool = False
+) -> None:
     """Refuses shapes and dtypes that would broadcast or index silently; never waits for a GPU.
 
     Args:
-        logits: floating point, `[B, C]`.
-        targets: int64 `[B]` or floating point `[B, C]`.
+        logits: floating point, `[B, C]`, and where `dense` also `[B, C, d1, ...]`.
+        targets: int64 `[B]` (`[B, d1, ...]`) or floating point of the logits' shape.
         num_classes: C.
+        ignore_index: a label that is allowed, whatever it is.
+        dense: whether logits may have more than two dimensions.
 
     Raises:
         ValueError: for wrong shapes, or (on the CPU) labels outside `0..C-1`.
         TypeError: for wrong dtypes.
     """
-    if logits.ndim != 2 or logits.shape[1] != num_classes:
+    if logits.ndim < 2 or logits.shape[1] != num_classes or (logits.ndim > 2 and not dense):
+        more = f" or [B, {num_classes}, d1, ...]" if dense else ""
         raise ValueError(
-            f"Expected logits of shape [B, {num_classes}] (one column for each entry of class_counts) "
+            f"Expected logits of shape [B, {num_classes}]{more} (one column for each entry of class_counts) "
             f"but got {list(logits.shape)}."
         )
     if not logits.is_floating_point():
@@ -36,16 +50,38 @@ def check_targets(logits: Tensor, targets: Tensor, num_classes: int) -> None:
             raise ValueError(
                 f"Expected soft targets of the logits' shape {list(logits.shape)} but got {list(targets.shape)}."
             )
-    elif targets.dtype != torch.int64:
+        return
+    expected = logits.shape[:1] + logits.shape[2:]
+    multi_label = f" {MULTI_LABEL}" if targets.shape == logits.shape and targets.shape != expected else ""
+    if targets.dtype != torch.int64:
         raise TypeError(
-            f"Expected targets to be int64 [B] or floating point [B, C] but got {targets.dtype}: use targets.long()."
+            f"Expected targets to be int64 {list(expected)} or floating point {list(logits.shape)} but got "
+            f"{targets.dtype} {list(targets.shape)}: {multi_label.strip() or 'use targets.long().'}"
         )
-    elif targets.shape != logits.shape[:1]:
-        raise ValueError(f"Expected {logits.shape[0]} labels [B] but got shape {list(targets.shape)}.")
-    elif targets.device.type == "cpu" and targets.numel():
-        low, high = (int(label) for label in targets.aminmax())
-        if low < 0 or high >= num_classes:
-            raise ValueError(f"Expected labels in 0..{num_classes - 1} but got {low if low < 0 else high}.")
+    if targets.shape != expected:
+        raise ValueError(
+            f"Expected {expected.numel()} labels {list(expected)} but got shape {list(targets.shape)}.{multi_label}"
+        )
+    if targets.device.type == "cpu" and targets.numel():
+        _check_labels(targets, num_classes, ignore_index)
+
+
+def _check_labels(labels: Tensor, num_classes: int, ignore_index: int | None) -> None:
+    if torch.compiler.is_compiling():
+        sound = (labels >= 0) & (labels < num_classes)
+        if ignore_index is not None:
+            sound |= labels == ignore_index
+        torch._assert_async(sound.all(), f"Expected labels in 0..{num_classes - 1}.")
+        return
+    low, high = (int(label) for label in labels.aminmax())
+    if (low < 0 or high >= num_classes) and ignore_index is not None:
+        labels = labels[labels != ignore_index]
+        low, high = (int(label) for label in labels.aminmax()) if len(labels) else (0, 0)
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"Expected labels in 0..{num_classes - 1} but got {low if low < 0 else high}: give labels counted from 0, "
+            "and a label to leave out as `ignore_index`."
+        )
 
 
 def check_smoothing(targets: Tensor, smoothing: float) -> None:
@@ -68,7 +104,8 @@ def check_smoothing(targets: Tensor, smoothing: float) -> None:
     rows = targets.detach().float()
     worst = max(abs(float(extreme) - 1) for extreme in rows.sum(dim=1).aminmax())
     if not worst <= tolerance:
-        raise ValueError(f"Expected soft targets whose rows sum to 1 but one is off by {worst:.3g}.")
+        multi_label = f" {MULTI_LABEL}" if bool(((rows == 0) | (rows == 1)).all()) else ""
+        raise ValueError(f"Expected soft targets whose rows sum to 1 but one is off by {worst:.3g}.{multi_label}")
     lowest = rows.amin(dim=1)
     if float(lowest.min()) < -tolerance:
         raise ValueError(f"Expected soft targets without negative entries but got {float(lowest.min()):.3g}.")
@@ -80,22 +117,32 @@ def check_smoothing(targets: Tensor, smoothing: float) -> None:
     if shown < smoothing - slack or (num_classes >= 3 and shown > smoothing + slack):
         raise ValueError(
             f"Expected soft targets smoothed by {smoothing:g} but they show {shown:.4g} (row minimum times C): "
-            "give the label smoothing that the mixup function applies as `smoothing`. Targets of more than two "
-            "labels are not supported."
+            "give the label smoothing that the mixup function applies as `smoothing`. Targets that give every label a "
+            "mass of its own are not supported: they cannot be told from smoothed ones."
         )
 
 
 def constituent_masses(targets: Tensor, smoothing: float) -> Tensor:
     """Undoes label smoothing: m = (t - eps/C) / (1 - eps), the mass of each hard label in a soft target.
 
+    What the rounding of the targets leaves of eps/C in labels that a target does not hold is no mass.
+
     Args:
-        targets: floating point `[B, C]`: a mixture of hard labels, smoothed by eps.
+        targets: floating point `[B, C]`: a mixture of any number of hard labels, smoothed by eps.
         smoothing: eps in [0, 1).
 
     Returns:
         Masses, at least float32, `[B, C]`, none below 0; rows sum to 1 when those of `targets` do.
     """
-    return _unsmoothed(targets, smoothing, targets.shape[1])
+    num_classes = targets.shape[1]
+    noise = _smoothing_noise(smoothing / num_classes, targets.dtype) if smoothing else 0.0
+    return torch.threshold_(_unsmoothed(targets, smoothing, num_classes), noise, 0.0)
+
+
+def _smoothing_noise(uniform: float, dtype: torch.dtype) -> float:
+    """How far eps/C may be off after a few roundings (mixing twice, in float32 at best), normal or subnormal."""
+    least = torch.finfo(dtype)
+    return ROUNDINGS * (max(least.eps, torch.finfo(torch.float32).eps) * uniform + least.smallest_normal * least.eps)
 
 
 def constituents(targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
@@ -111,7 +158,7 @@ def constituents(targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """
     num_classes = targets.shape[1]
     heaviest = targets.topk(min(2, num_classes), dim=1)
-    masses = _unsmoothed(heaviest.values, smoothing, num_classes)
+    masses = _unsmoothed(heaviest.values, smoothing, num_classes).clamp_(min=0.0)
     return heaviest.indices, masses.masked_fill_(~(masses >= NEGLIGIBLE_MASS), 0.0)
 
 
@@ -129,6 +176,6 @@ def are_mixtures(masses: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _unsmoothed(targets: Tensor, smoothing: float, num_classes: int) -> Tensor:
-    """Masses of some or all columns of the targets, in a new tensor."""
+    """Masses of some or all columns of the targets, in a new tensor; rounding may leave them below 0."""
     wide = targets if targets.dtype == torch.float64 else targets.float()
-    return (wide - smoothing / num_classes).div_(1.0 - smoothing).clamp_(min=0.0)
+    return (wide - smoothing / num_classes).div_(1.0 - smoothing)

@@ -119,6 +119,10 @@ class Weighting(nn.Module):
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
         """Feeds a training batch to the statistics; weightings that need none ignore it."""
 
+    def observe_kept(self, logits: Tensor, targets: Tensor, smoothing: float, kept: Tensor) -> None:
+        """`observe` of the rows where `kept`, bool `[B]`; taking them out waits for a GPU."""
+        self.observe(logits[kept], targets[kept], smoothing)
+
     def end_epoch(self, epoch: int | None = None) -> None:
         """Turns what the epoch gave into the weights of the next; every rank has to call it.
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlltr_plugin.core.frequency import Uniform
+from vlltr_plugin.core.passes import observing
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.targets import constituent_masses
 from vlltr_plugin.host.branches import IMAGE_TEXT, OutputWatch
@@ -59,7 +60,7 @@ class HostCriterion(nn.Module):
             )
         branch = self._watch.branch_of(outputs)
         loss: ReweightedLoss = self.losses[branch]  # type: ignore[assignment]
-        if self.training and torch.is_grad_enabled():
+        if observing(self):
             if not self._streams:  # nothing else looks at the targets in an epoch whose weights are 1
                 loss.check(outputs, targets)
             self._observe(branch, outputs, targets)

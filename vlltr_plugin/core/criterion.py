@@ -1,0 +1,107 @@
+"""What the criteria share: a batch is checked, its statistics are taken, and its losses are averaged."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from vlltr_plugin.core.batch import Batch, batch_of
+from vlltr_plugin.core.passes import observing, readable
+from vlltr_plugin.core.targets import check_smoothing, check_targets
+from vlltr_plugin.core.weighting import Weighting
+
+
+class Criterion(nn.Module):
+    """Mean over the elements of a batch of a loss that the class weights change; a subclass says how (`_losses`).
+
+    Elements are the samples `[B]`, or of dense logits `[B, C, d1, ...]` each of `[B, d1, ...]`, as
+    `torch.nn.CrossEntropyLoss` has them.
+
+    Args:
+        weighting: where the class weights come from, for example `ClassVolume`.
+        smoothing: label smoothing eps in [0, 1). Applied to int64 targets; already contained in floating point
+            ones, where it must be told to be undone.
+        ignore_index: label of elements to leave out of loss, statistics and the mean's denominator; it has no meaning
+            for floating point targets. Where all are left out the loss is 0 (torch's is nan).
+
+    Raises:
+        ValueError: for a smoothing outside [0, 1), or an ignore_index that is no whole number.
+    """
+
+    def __init__(self, weighting: Weighting, smoothing: float = 0.0, ignore_index: int | None = None) -> None:
+        super().__init__()
+        if not 0.0 <= smoothing < 1.0:
+            raise ValueError(f"Expected smoothing in [0, 1) but got {smoothing}.")
+        if ignore_index is not None and (not isinstance(ignore_index, int) or isinstance(ignore_index, bool)):
+            raise ValueError(f"Expected ignore_index to be a whole number or None but got {ignore_index!r}.")
+        self.weighting = weighting
+        self.smoothing = smoothing
+        self.ignore_index = ignore_index
+        self._smoothing_checked = False
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss; feeds the batch to the statistics while training.
+
+        Not in eval mode, not in no_grad, and not in a pass that activation checkpointing runs again during backward.
+
+        Args:
+            logits: `[B, C]` or `[B, C, d1, ...]`; computed in float32 at least, also under autocast.
+            targets: int64 `[B]` or `[B, d1, ...]`, or floating point of the logits' shape whose rows (over C) sum to 1.
+
+        Returns:
+            The loss, a scalar.
+
+        Raises:
+            ValueError: for shapes, labels, row sums or a smoothing that do not fit. On a GPU the latter two are
+                checked in the first batch only, so that no other step waits for it, and under `torch.compile` never;
+                a label out of range is a RuntimeError there.
+            TypeError: for dtypes that do not fit.
+        """
+        batch = self._checked(logits, targets)
+        if observing(self):
+            self._observe(batch)
+        return batch.mean(self._losses(batch.logits, batch.targets))
+
+    def observe(self, logits: Tensor, targets: Tensor) -> None:
+        """The streaming half alone, in any mode.
+
+        Every call counts. A closure that an optimizer calls several times in a step (L-BFGS) would count its batch as
+        often through `forward`: take `criterion.losses(logits, targets).mean()` there, and `observe` once a step.
+        """
+        self._observe(self._checked(logits, targets))
+
+    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each element, `[B]` or `[B, d1, ...]`, 0 where it is ignored; observes nothing."""
+        batch = self._checked(logits, targets)
+        return batch.spread(self._losses(batch.logits, batch.targets))
+
+    def check(self, logits: Tensor, targets: Tensor) -> None:
+        """Raises what `forward` would for a batch that does not fit; changes nothing."""
+        self._checked(logits, targets)
+
+    def end_epoch(self, epoch: int | None = None) -> None:
+        """Folds the statistics into new weights; see `Weighting.end_epoch`."""
+        self.weighting.end_epoch(epoch)
+
+    def extra_repr(self) -> str:
+        """The settings, in `print(criterion)`."""
+        return f"smoothing={self.smoothing}, ignore_index={self.ignore_index}"
+
+    @abstractmethod
+    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Losses `[N]` of checked rows: logits `[N, C]`, targets int64 `[N]` or floating point `[N, C]`."""
+
+    def _checked(self, logits: Tensor, targets: Tensor) -> Batch:
+        check_targets(logits, targets, self.weighting.num_classes, self.ignore_index, dense=True)
+        batch = batch_of(logits, targets, self.ignore_index)
+        first = not self._smoothing_checked and not torch.compiler.is_compiling()
+        if targets.is_floating_point() and (readable(targets) or first):
+            check_smoothing(batch.targets, self.smoothing)
+            self._smoothing_checked = True
+        return batch
+
+    def _observe(self, batch: Batch) -> None:
+        if batch.rows_kept is None:
+            self.weighting.observe(batch.logits, batch.targets, self.smoothing)
+        else:
+            self.weighting.observe_kept(batch.logits, batch.targets, self.smoothing, batch.rows_kept)

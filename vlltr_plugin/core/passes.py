@@ -1,0 +1,43 @@
+"""What kind of pass a module is called in: training or not, recomputed or not, compiled or not."""
+
+import sys
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
+
+
+def observing(module: nn.Module) -> bool:
+    """Whether a call of the module is a training step's own pass: train mode, gradients, no recomputation."""
+    return module.training and torch.is_grad_enabled() and not recomputing()
+
+
+def recomputing() -> bool:
+    """Whether a pass that ran before, with gradients, is run again during backward (activation checkpointing).
+
+    Non-reentrant checkpointing (`use_reentrant=False`) runs a pass again where backward unpacks a tensor that was not
+    kept. Reentrant checkpointing, torch's or another's, does so in the backward of an autograd function whose forward
+    ran without gradients: there the second pass is the training step's own. Which of them it is stands on the stack.
+    Under `torch.compile` it is always False.
+    """
+    if torch.compiler.is_compiling() or not _within_backward():
+        return False
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if isinstance(frame.f_locals.get("self"), BackwardCFunction):
+            return False
+        if frame.f_code.co_name == "unpack_hook" and frame.f_globals.get("__name__") == "torch.utils.checkpoint":
+            return True
+    return True
+
+
+def readable(tensor: Tensor) -> bool:
+    """Whether values can be looked at for nothing: not on a GPU, which would be waited for, nor while compiling."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _within_backward() -> bool:
+    """Whether autograd's backward runs in this thread; False where torch does not tell."""
+    task = getattr(torch._C, "_current_graph_task_id", None)
+    return task is not None and task() != -1
