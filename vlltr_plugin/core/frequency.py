@@ -34,6 +34,10 @@ class FrequencyWeighting(Weighting):
 class Uniform(Weighting):
     """No re-weighting: every weight is exactly 1."""
 
+    def weights_for(self, log_radius: Tensor) -> Tensor:
+        """All 1."""
+        return torch.ones_like(log_radius)
+
     def radii(self) -> Tensor | None:
         """None: there are none."""
         return None

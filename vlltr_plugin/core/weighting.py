@@ -35,6 +35,7 @@ class Weighting(nn.Module):
 
     Attributes:
         weights: alpha in force now, float32 `[C]`.
+        margins: log alpha as `LogitAdjustedLoss` takes it, float64 `[C]`; see `update_margins`.
         substituted: classes whose radius is the mean of the others', bool `[C]`.
         epoch: the epoch in progress, counted from 0.
 
@@ -46,6 +47,7 @@ class Weighting(nn.Module):
     """Whether the radii come from observed logits."""
 
     weights: Tensor
+    margins: Tensor
     substituted: Tensor
     log_radius64: Tensor
     class_counts: Tensor
@@ -84,6 +86,8 @@ class Weighting(nn.Module):
         self.register_buffer("substituted", torch.zeros(len(class_counts), dtype=torch.bool))
         self.register_buffer("class_counts", class_counts, persistent=False)
         self.register_buffer("draws", draws)
+        self.register_buffer("margins", torch.zeros_like(class_counts), persistent=False)
+        self.register_load_state_dict_post_hook(_margins_of_loaded_radii)  # type: ignore[no-untyped-call]
         empty = (class_counts == 0).nonzero().flatten().tolist()
         if empty:
             warnings.warn(
@@ -151,6 +155,17 @@ class Weighting(nn.Module):
         """Puts the weights for `epoch` in force; `end_epoch` does it, a loop that skips epochs may."""
         self.epoch = epoch
         self.weights.copy_(self.weights_for(self.log_radius64) if self.active else torch.ones_like(self.weights))
+        self.update_margins()
+
+    def update_margins(self) -> None:
+        """Sets `margins` to log alpha; all radii count as equal until they apply (`active`).
+
+        A class without samples or draws has no alpha: it takes the largest of the others, as if it were the rarest.
+        """
+        alpha = self.weights_for(self.log_radius64 if self.active else torch.zeros_like(self.log_radius64))
+        present = (self.class_counts > 0) & (self.draws > 0)
+        log_alpha = alpha.double().log()
+        self.margins.copy_(torch.where(present, log_alpha, log_alpha[present].max()))
 
     def weights_for(self, log_radius: Tensor) -> Tensor:
         """The weights that given radii lead to, float64 `[C]`."""
@@ -225,6 +240,10 @@ class Weighting(nn.Module):
         device = fn(torch.zeros((), device=self.weights.device)).device
         super()._apply(lambda tensor: tensor.to(device), recurse)  # type: ignore[no-untyped-call]
         return self
+
+
+def _margins_of_loaded_radii(weighting: Weighting, incompatible_keys: Any) -> None:
+    weighting.update_margins()
 
 
 def refuse_other_settings(saved: dict[str, Any], own: dict[str, Any]) -> None:

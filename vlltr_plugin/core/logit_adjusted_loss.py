@@ -1,0 +1,63 @@
+"""The class weights as margins: cross entropy of logits lowered by log alpha."""
+
+import math
+
+from torch import Tensor
+
+from vlltr_plugin.core.base_losses import SoftmaxLosses
+from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.weighting import Weighting
+
+CROSS_ENTROPY = SoftmaxLosses()
+
+
+class LogitAdjustedLoss(Criterion):
+    """Mean over the batch of the softmax cross entropy of z - tau log alpha, alpha ~ r / m (or r / n).
+
+    With equal radii and `counts="dataset"` that is the logit-adjusted loss (Menon et al., ICLR 2021, Eq. 10) at tau,
+    and at tau = 1 balanced softmax (Ren et al., NeurIPS 2020, Eq. 3). So it is until radii apply, in the first epoch
+    and before `start_epoch`: all radii count as equal then, whatever the weighting (`Uniform` gives plain cross
+    entropy throughout). A constant factor of alpha changes nothing: `normalize` and E(alpha) = 1 do not matter here.
+    A class without samples takes the largest log alpha of the others: any constant would depend on the scale.
+
+    Statistics are those of the logits as they come, unadjusted; at test time they are used so, too. The state is the
+    weighting's alone: what `ReweightedLoss` saved loads here, and the other way round.
+
+    Args:
+        weighting: where alpha comes from, for example `ClassVolume`.
+        tau: strength of the margins, 0 or more; 0 is plain cross entropy.
+        smoothing: as in `Criterion`: label smoothing of the adjusted logits.
+        ignore_index: as in `Criterion`.
+
+    Raises:
+        ValueError: for a tau that is negative or no finite number, or a smoothing or ignore_index that does not fit.
+
+    Example:
+        >>> from vlltr_plugin import ClassVolume, LogitAdjustedLoss
+        >>> criterion = LogitAdjustedLoss(ClassVolume([900, 90, 9]), tau=1.0)
+        >>> for epoch in range(2):
+        ...     for _ in range(4):
+        ...         logits = torch.randn(30, 3, requires_grad=True)
+        ...         criterion(logits, torch.arange(30) % 3).backward()
+        ...     criterion.end_epoch()
+    """
+
+    def __init__(
+        self, weighting: Weighting, tau: float = 1.0, smoothing: float = 0.0, ignore_index: int | None = None
+    ) -> None:
+        super().__init__(weighting, smoothing, ignore_index)
+        if isinstance(tau, bool) or not isinstance(tau, (int, float)) or not 0 <= tau < math.inf:
+            raise ValueError(f"Expected tau to be a finite number, 0 or more, but got {tau!r}.")
+        self.tau = float(tau)
+        weighting.update_margins()
+
+    def extra_repr(self) -> str:
+        """As in `Criterion`, and tau."""
+        return f"tau={self.tau}, {super().extra_repr()}"
+
+    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        self.weighting.follow(logits.device)
+        margins = (self.tau * self.weighting.margins).to(device=logits.device, dtype=logits.dtype)
+        if targets.is_floating_point():  # the smoothing is in them
+            return CROSS_ENTROPY.of_mixtures(logits - margins, targets.to(logits.dtype), smoothing=0.0)
+        return CROSS_ENTROPY.of_labels(logits - margins, targets, self.smoothing)
