@@ -91,7 +91,7 @@ def test_the_data_that_commands_read_is_in_the_wheel(wheel):
         "cifar_lt/published.json",
         "report/compare/published.json",
         "demo/standin/main.py",
-        "patches/main.toml",
+        "patches/vl_ltr.toml",
         "configs/imagenet_lt_r50_dv.py",
     ):
         assert f"vlltr_plugin/{name}" in wheel

@@ -173,3 +173,55 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     place = Nursery(tmp_path_factory.mktemp("nursery"), for_hosts=False)
     yield place
     place.close()
+
+
+LIFT_TRAINER = '''\
+"""Trains nothing, in the order in which LIFT's trainer does."""
+import os
+from types import SimpleNamespace as Box
+
+os.environ["HOST_SETTING"] = "1"
+
+import torch  # noqa: E402
+
+
+class Trainer:
+    def __init__(self, cfg):
+        self.cfg = cfg
+        self.model, self.criterion, self.events = "net", lambda output, label: 0.5, []
+        self.sched = Box(step=lambda: self.events.append("step"))
+
+    def train(self):
+        cfg = self.cfg
+        num_epochs = cfg.num_epochs
+        for epoch_idx in range(num_epochs):
+            for batch_idx, batch in enumerate(["a", "b"]):
+                self.events.append(self.criterion(batch, batch_idx))
+
+            self.sched.step()
+            self.events.append("rest")
+        return self.events
+'''
+LIFT_CONFIG = '''\
+from yacs.config import CfgNode as CN
+
+_C = CN()
+
+_C.num_epochs = 2
+_C.inner = CN()
+_C.loss_type = "LA"'''  # no newline at the end of the file, as in several real ones
+
+
+@pytest.fixture
+def make_lift(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a checkout with LIFT's shape."""
+
+    def make(trainer: str = LIFT_TRAINER, config: str = LIFT_CONFIG, name: str = "lift") -> Path:
+        root = tmp_path / name
+        (root / "utils").mkdir(parents=True)
+        (root / "main.py").write_text("def main(args):\n    pass\n")
+        (root / "trainer.py").write_text(trainer)
+        (root / "utils" / "config.py").write_text(config)
+        return root
+
+    return make

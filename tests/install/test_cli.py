@@ -46,6 +46,29 @@ def test_a_user_error_is_one_line_and_exit_code_2(command: str, capsys: pytest.C
     assert captured.err.count("\n") == 1
 
 
+def test_dry_run_is_the_hosts_diff_a_line_on_the_configs_and_the_next_command(
+    make_checkout: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_checkout(name="my runs")
+    assert main(["install", "--dry-run", str(root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("+") and "# vlltr-plugin" in line for line in lines) == 6
+    assert not any("class_volume/one.py" in line for line in lines)
+    assert [line for line in lines if "2 added" in line] == ["configs/class_volume/: 2 added (copied configs)"]
+    assert lines[-1] == f"next: vlltr-plugin install '{root}'"
+    assert len(lines) < 60
+    assert main(["install", str(root)]) == 0
+    assert (
+        f"next: vlltr-plugin check configs/class_volume/imagenet_lt_r50_dv.py --checkout '{root}'"
+        in (capsys.readouterr().out.splitlines()[-1])
+    )
+    (root / "configs" / "class_volume" / "one.py").unlink()
+    assert main(["install", "--dry-run", str(root)]) == 0
+    assert "configs/class_volume/: 1 added (copied configs)" in capsys.readouterr().out
+    assert main(["uninstall", "--dry-run", str(root)]) == 0
+    assert "configs/class_volume/: 1 removed (copied configs)" in capsys.readouterr().out
+
+
 def test_an_anchor_error_ends_with_the_lines_to_insert(make_checkout: Make, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["install", str(make_checkout("x = 1\n"))]) == 2
     error = capsys.readouterr().err

@@ -9,9 +9,9 @@ import pytest
 
 from vlltr_plugin.install.errors import AnchorError
 from vlltr_plugin.install.patcher import patched, unpatched
-from vlltr_plugin.install.recipe import load_recipe
+from vlltr_plugin.install.recipe import load_recipes
 
-RECIPE = load_recipe()
+RECIPE = load_recipes()["vl-ltr"].patches[0]
 
 # Pieces of the miniature host that several mutations replace.
 DOCSTRING = '"""Trains nothing, in the order in which the real script trains something."""\n'

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from vlltr_plugin import __version__
 from vlltr_plugin.install.errors import AnchorError, InstallError
 from vlltr_plugin.install.patcher import patched, unpatched
-from vlltr_plugin.install.recipe import load_recipe
+from vlltr_plugin.install.recipe import load_recipes
 from vlltr_plugin.install.source import Source
 
-RECIPE = load_recipe()
+RECIPE = load_recipes()["vl-ltr"].patches[0]
 NOW = f"vlltr-plugin {__version__}".encode()
 
 

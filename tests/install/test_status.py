@@ -9,7 +9,7 @@ import pytest
 
 from vlltr_plugin import __version__
 from vlltr_plugin.install import AnchorError, State, install, status, uninstall
-from vlltr_plugin.install.recipe import load_recipe
+from vlltr_plugin.install.recipe import load_recipes
 
 Make = Callable[..., Path]
 
@@ -44,9 +44,9 @@ def test_edits_elsewhere_still_fit(make_checkout: Make) -> None:
     assert status(edited(root, lambda text: text.replace("import json\n", "import json\nimport os\n"))).fits
 
 
-@pytest.mark.parametrize("name", [item.name for item in load_recipe().insertions])
+@pytest.mark.parametrize("name", [item.name for item in load_recipes()["vl-ltr"].patches[0].insertions])
 def test_a_missing_line_is_named_and_install_puts_it_back(name: str, make_checkout: Make) -> None:
-    code = next(item.line for item in load_recipe().insertions if item.name == name)
+    code = next(item.line for item in load_recipes()["vl-ltr"].patches[0].insertions if item.name == name)
     root = make_checkout()
     install(root)
     whole = (root / "main.py").read_text()

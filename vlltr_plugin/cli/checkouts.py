@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlltr_plugin.cli.subcommands import Subcommands
+
+if TYPE_CHECKING:
+    from vlltr_plugin.install import Report
 
 
 def add_to(commands: Subcommands) -> None:
     """Adds the commands to the parser."""
-    command = commands.add_parser("install", help="insert the plug-in's lines and configs into a VL-LTR checkout")
+    command = commands.add_parser(
+        "install", help="insert the plug-in's lines and configs into a checkout of VL-LTR or LIFT"
+    )
     _add_checkout(command)
+    command.add_argument("--host", choices=["auto", "vl-ltr", "lift"], default="auto", help="default: find out")
     command.add_argument("--dry-run", action="store_true", help="only print what would be done")
     command.set_defaults(command=_install)
 
@@ -48,40 +55,43 @@ def add_to(commands: Subcommands) -> None:
 
 
 def _add_checkout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkout", type=Path, metavar="CHECKOUT", help="folder of the VL-LTR checkout")
+    parser.add_argument(
+        "checkout", type=Path, metavar="CHECKOUT", help="folder of the checkout of VL-LTR, or of LIFT and its kin"
+    )
 
 
 def _install(options: argparse.Namespace) -> int:
     from vlltr_plugin.install import install
 
-    return _operate(options, install, "installed in", "already installed in")
+    report = install(options.checkout, host=options.host, dry_run=options.dry_run)
+    _print(report, options.dry_run, "installed in", "already installed in")
+    if options.dry_run and report.changes:
+        print(f"next: vlltr-plugin install {shlex.quote(str(options.checkout))}")
+    return 0
 
 
 def _uninstall(options: argparse.Namespace) -> int:
     from vlltr_plugin.install import uninstall
 
-    return _operate(options, uninstall, "uninstalled from", "nothing to uninstall in")
+    report = uninstall(options.checkout, dry_run=options.dry_run)
+    _print(report, options.dry_run, "uninstalled from", "nothing to uninstall in")
+    return 0
 
 
-def _operate(options: argparse.Namespace, operation: Callable[..., object], done: str, idle: str) -> int:
-    """Install or uninstall, and print the diff, the notes and one line on the outcome."""
-    from vlltr_plugin.install import Report
-
-    report = operation(options.checkout, dry_run=options.dry_run)
-    assert isinstance(report, Report)
-    if report.diff:
-        print(report.diff)
-    for note in report.notes:
-        print(note)
+def _print(report: Report, dry_run: bool, done: str, idle: str) -> None:
+    """The diff of the host's files, a line on the copied configs, the notes, and one line on the outcome."""
+    for text in (report.host_diff, report.copied, *report.notes):
+        if text:
+            print(text)
     count = len(report.changes)
     files = f"{count} file{'s' * (count != 1)}"
     if not count:
         print(f"{idle} {report.checkout}")
-    elif options.dry_run:
+    elif dry_run:
         print(f"dry run: {files} would change in {report.checkout}; nothing was written")
     else:
-        print(f"{done} {report.checkout}: {files} changed")
-    return 0
+        after = f"; next: {report.next_command}" if report.next_command else ""
+        print(f"{done} {report.checkout}: {files} changed{after}")
 
 
 def _status(options: argparse.Namespace) -> int:

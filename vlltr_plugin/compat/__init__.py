@@ -1,6 +1,6 @@
 """Lets an unmodified VL-LTR checkout (2022) run on a current Python stack, with or without CUDA.
 
-Import this package before anything else in the host's `main.py`:
+Import this package before torch, torchvision and timm, as `install` does in the host's `main.py`:
 
     import vlltr_plugin.compat
 

@@ -1,4 +1,4 @@
-"""Puts the plug-in's few lines and its configs into a VL-LTR checkout, and takes them out again without a trace."""
+"""Puts the plug-in's few lines and its configs into a host's checkout, and takes them out again without a trace."""
 
 from vlltr_plugin.install.checkout import Report, install, uninstall
 from vlltr_plugin.install.errors import AnchorError, InstallError

@@ -168,6 +168,14 @@ def _bound_by_entering(statement: ast.stmt) -> set[str]:
     return set()
 
 
+def dotted(node: ast.expr) -> str:
+    """A name with its dots, `self.sched.step`; "" for another expression."""
+    if isinstance(node, ast.Attribute):
+        before = dotted(node.value)
+        return f"{before}.{node.attr}" if before else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 def mentions(tree: ast.AST, names: frozenset[str]) -> list[int]:
     """Lines (1-based) that use one of the names as an identifier of any kind, in any scope."""
     lines: list[int] = []

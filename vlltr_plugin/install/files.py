@@ -138,9 +138,9 @@ def remove_if_empty(*folders: Path) -> None:
             folder.rmdir()
 
 
-def leftovers(path: Path, folder: Path) -> list[Path]:
-    """Temporary files that a killed run left beside a file and in a folder."""
-    candidates = [_temporary(path), *sorted(folder.glob(f".*{_TEMPORARY}"))]
+def leftovers(paths: Iterable[Path], folder: Path) -> list[Path]:
+    """Temporary files that a killed run left beside files and in a folder."""
+    candidates = [*map(_temporary, paths), *sorted(folder.glob(f".*{_TEMPORARY}"))]
     return [candidate for candidate in candidates if candidate.exists() or candidate.is_symlink()]
 
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
-from vlltr_plugin.install.anchors import RULES, Anchor, Host, Refusal
-from vlltr_plugin.install.bindings import Function, Spot, bound_before, stores
+from vlltr_plugin.install.anchors import Anchor, Refusal, Script
+from vlltr_plugin.install.bindings import Function, Spot, bound_before, dotted, stores
 from vlltr_plugin.install.errors import AnchorError
-from vlltr_plugin.install.recipe import Insertion, Recipe
+from vlltr_plugin.install.recipe import Insertion, Patch
+from vlltr_plugin.install.rules import RULES
 from vlltr_plugin.install.source import Source
 
 
-def locate(source: Source, tree: ast.Module, recipe: Recipe) -> list[Anchor]:
+def locate(
+    source: Source, tree: ast.Module, patch: Patch, standing: dict[str, int], is_own: Callable[[str], bool]
+) -> list[Anchor]:
     """Find and check the places of all insertions.
 
     Args:
         source: the file, without any line of the plug-in.
         tree: its syntax tree.
-        recipe: what to insert.
+        patch: what to insert.
+        standing: where marked lines stand now: index of the physical line below, by their code.
+        is_own: whether a top-level module belongs to the checkout.
 
     Returns:
         One anchor for each insertion, in file order.
@@ -26,66 +32,78 @@ def locate(source: Source, tree: ast.Module, recipe: Recipe) -> list[Anchor]:
         AnchorError: if any is missing, ambiguous, out of order, or lacks a variable that its line uses.
     """
     try:
-        function = _function(tree, recipe.function)
-        host = Host(source, tree, function, _epoch_loop(function, recipe.loop))
+        top, function = _function(tree, patch) if patch.function else (None, None)
+        loop = _epoch_loop(function, patch) if function else None
     except Refusal as refusal:
-        raise refuse(recipe, [str(refusal)]) from None
+        raise refuse(patch, [str(refusal)]) from None
+    script = Script(source, tree, top, function, loop, standing, is_own)
     anchors: list[Anchor] = []
     problems: list[str] = []
-    for item in recipe.insertions:
+    for item in patch.insertions:
         try:
-            anchors.append(_checked(host, _only(item, host), recipe, anchors[-1:]))
+            anchors.append(_checked(script, _only(item, script), patch, anchors[-1:]))
         except Refusal as refusal:
             problems.append(f"anchor `{item.name}`: {refusal}")
     if problems:
-        raise refuse(recipe, problems)
+        raise refuse(patch, problems)
     return anchors
 
 
-def refuse(recipe: Recipe, problems: list[str]) -> AnchorError:
+def refuse(patch: Patch, problems: list[str]) -> AnchorError:
     """Build the one error for everything that does not fit.
 
     Args:
-        recipe: what was to be inserted.
+        patch: what was to be inserted.
         problems: what was expected and what came, one text each.
 
     Returns:
         The error, with the lines to insert by hand.
     """
     return AnchorError(
-        f"{recipe.file}: {'; '.join(problems)}; nothing was written\n"
+        f"{patch.file}: {'; '.join(problems)}",
         "Change the file so that the places can be found, or insert the lines by hand (with their comments, "
-        f"so that status and uninstall find them) and run install again:\n{recipe.by_hand()}"
+        f"so that status and uninstall find them) and run install again:\n{patch.by_hand()}",
     )
 
 
-def _function(tree: ast.Module, name: str) -> Function:
-    """The training function, on the file's top level."""
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+def _function(tree: ast.Module, patch: Patch) -> tuple[ast.stmt, Function]:
+    """The training function, and the statement at the file's top level that is it or holds it."""
+    *outer, name = patch.function.split(".")
+    holders: list[ast.stmt] = [
+        node for node in tree.body if not outer or (isinstance(node, ast.ClassDef) and node.name == outer[0])
+    ]
+    found = [
+        (holder, node)
+        for holder in holders
+        for node in (holder.body if isinstance(holder, ast.ClassDef) and outer else [holder])
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    ]
     if len(found) != 1:
-        raise Refusal(f"expected one function `{name}` at the top level, as VL-LTR has it, but found {len(found)}")
+        kind, where = ("method", "") if outer else ("function", " at the top level")
+        raise Refusal(f"expected one {kind} `{patch.function}`{where}, as {patch.host} has it, but found {len(found)}")
     return found[0]
 
 
-def _epoch_loop(function: Function, variable: str) -> Spot:
+def _epoch_loop(function: Function, patch: Patch) -> Spot:
     """The epoch loop, on the training function's own level."""
     found = [
         spot
         for spot in (Spot(function.body, index) for index in range(len(function.body)))
         if isinstance(spot.statement, ast.For)
         and isinstance(spot.statement.target, ast.Name)
-        and spot.statement.target.id == variable
+        and spot.statement.target.id == patch.loop
     ]
     if len(found) != 1:
         raise Refusal(
-            f"expected one loop `for {variable} in ...` at the own level of `{function.name}`, but found {len(found)}"
+            f"expected one loop `for {patch.loop} in ...` at the own level of `{patch.function}`, as {patch.host} has "
+            f"it, but found {len(found)}: a loop by steps has no end of an epoch, where weights could change"
         )
     return found[0]
 
 
-def _only(item: Insertion, host: Host) -> Anchor:
+def _only(item: Insertion, script: Script) -> Anchor:
     """The one place that an insertion's rule finds."""
-    found = list(RULES[item.rule](host, item))
+    found = list(RULES[item.rule](script, item))
     if not found:
         raise Refusal(f"found no place for it; expected {item.place}")
     if len(found) > 1:
@@ -94,7 +112,7 @@ def _only(item: Insertion, host: Host) -> Anchor:
     return found[0]
 
 
-def _checked(host: Host, anchor: Anchor, recipe: Recipe, previous: list[Anchor]) -> Anchor:
+def _checked(script: Script, anchor: Anchor, patch: Patch, previous: list[Anchor]) -> Anchor:
     """Check order and variables of a place."""
     item = anchor.insertion
     if previous and previous[0].line >= anchor.line:
@@ -102,16 +120,30 @@ def _checked(host: Host, anchor: Anchor, recipe: Recipe, previous: list[Anchor])
             f"its place (line {anchor.line + 1}) comes before that of `{previous[0].insertion.name}` "
             f"(line {previous[0].line + 1}); expected it {item.place}"
         )
-    if item.rule == "first_statement":
+    if item.at_module_level:
         return anchor
-    needed = item.names(recipe.reserved)
-    missing = sorted(needed - bound_before(host.function, anchor.spot))
+    needed = item.names(patch.reserved)
+    missing = sorted(needed - bound_before(script.trains, anchor.spot))
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
-        raise Refusal(f"its line uses {names}, not surely set in `{host.function.name}` before line {anchor.line + 1}")
+        raise Refusal(f"its line uses {names}, not surely set in `{patch.function}` before line {anchor.line + 1}")
+    loop = script.loop_statement
     if item.holds_names:
-        end = host.loop_statement.end_lineno or 0
-        for name, line in stores(*host.function.body):
-            if name in needed and anchor.line < line <= end:
+        for name, line in stores(*script.trains.body):
+            since = loop.lineno if name == patch.loop else anchor.line
+            if name in needed and since < line <= (loop.end_lineno or 0):
                 raise Refusal(f"its line uses `{name}`, which line {line} sets again before the epoch loop ends")
+    _check_attributes(loop, item)
     return anchor
+
+
+def _check_attributes(loop: ast.For, item: Insertion) -> None:
+    """Refuse an epoch loop that replaces what the line has put in place, or never calls it."""
+    nodes = list(ast.walk(loop))
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load) and dotted(node) in item.holds:
+            raise Refusal(f"the epoch loop sets `{dotted(node)}` again in line {node.lineno}")
+    called = {dotted(node.func) for node in nodes if isinstance(node, ast.Call)}
+    for name in item.calls:
+        if name not in called:
+            raise Refusal(f"the epoch loop does not call `{name}`: there is nothing that could be re-weighted")

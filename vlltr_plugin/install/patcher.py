@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
+from typing import NamedTuple
 
 from vlltr_plugin.install.anchors import Anchor
 from vlltr_plugin.install.bindings import mentions
 from vlltr_plugin.install.errors import InstallError
 from vlltr_plugin.install.locate import locate, refuse
-from vlltr_plugin.install.recipe import Recipe
+from vlltr_plugin.install.recipe import Patch
 from vlltr_plugin.install.source import Source, parse
 
 
-def patched(data: bytes, recipe: Recipe) -> bytes:
+class Patched(NamedTuple):
+    """A file with the lines in.
+
+    Attributes:
+        data: its bytes.
+        anchors: where the lines went, in file order, by the lines of the file without them.
+    """
+
+    data: bytes
+    anchors: list[Anchor]
+
+
+def _nobody(name: str) -> bool:
+    """No module is the checkout's own."""
+    return False
+
+
+def patched(data: bytes, patch: Patch, is_own: Callable[[str], bool] = _nobody) -> bytes:
+    """The file with the lines; see `plan`."""
+    return plan(data, patch, is_own).data
+
+
+def plan(data: bytes, patch: Patch, is_own: Callable[[str], bool] = _nobody) -> Patched:
     """Insert the lines, in place of any that an earlier installation left.
 
     Args:
         data: the file.
-        recipe: what to insert.
+        patch: what to insert.
+        is_own: whether a top-level module belongs to the checkout.
 
     Returns:
         The file with the lines. Without its marked lines it has the bytes of `data` without its marked lines, and
@@ -26,16 +51,18 @@ def patched(data: bytes, recipe: Recipe) -> bytes:
     Raises:
         AnchorError: if a line has no suitable place.
     """
-    source = Source.of(data).without_marked()
+    given = Source.of(data)
+    standing = {line.code: line.at for line in given.marked()}
+    source = given.without_marked()
     try:
         tree = parse(source.data)
     except SyntaxError as error:
-        raise refuse(recipe, [f"expected Python, but line {error.lineno} does not parse ({error.msg})"]) from error
-    taken = mentions(tree, recipe.reserved)
+        raise refuse(patch, [f"expected Python, but line {error.lineno} does not parse ({error.msg})"]) from error
+    taken = mentions(tree, patch.reserved)
     if taken:
-        names = " and ".join(f"`{name}`" for name in sorted(recipe.reserved))
-        raise refuse(recipe, [f"expected the names {names} to be unused, but line {taken[0]} uses one"])
-    anchors = locate(source, tree, recipe)
+        names = " and ".join(f"`{name}`" for name in sorted(patch.reserved))
+        raise refuse(patch, [f"expected the names {names} to be unused, but line {taken[0]} uses one"])
+    anchors = locate(source, tree, patch, standing, is_own)
     result = _inserted(source, anchors)
     for anchor in reversed(anchors):  # from the end, so that the earlier positions stay valid
         anchor.graft()
@@ -44,8 +71,8 @@ def patched(data: bytes, recipe: Recipe) -> bytes:
     except SyntaxError:
         same = False
     if not same or result.without_marked().data != source.data:
-        raise refuse(recipe, ["the lines would change the meaning of the lines around them"])
-    return result.data
+        raise refuse(patch, ["the lines would change the meaning of the lines around them"])
+    return Patched(result.data, anchors)
 
 
 def _inserted(source: Source, anchors: list[Anchor]) -> Source:
@@ -58,12 +85,12 @@ def _inserted(source: Source, anchors: list[Anchor]) -> Source:
     return Source(source.bom, tuple(lines))
 
 
-def unpatched(data: bytes, recipe: Recipe) -> bytes:
+def unpatched(data: bytes, patch: Patch) -> bytes:
     """Take the marked lines out.
 
     Args:
         data: the file.
-        recipe: what had been inserted.
+        patch: what had been inserted.
 
     Returns:
         The file without the marked lines.
@@ -81,13 +108,13 @@ def unpatched(data: bytes, recipe: Recipe) -> bytes:
         tree = parse(rest.data)
     except SyntaxError as error:
         raise InstallError(
-            f"{recipe.file}: without the marked lines it would not parse (line {error.lineno}: {error.msg}); nothing "
+            f"{patch.file}: without the marked lines it would not parse (line {error.lineno}: {error.msg}); nothing "
             "was written. Mend the code around the lines marked `# vlltr-plugin`, then uninstall again"
         ) from error
-    left = mentions(tree, recipe.reserved)
+    left = mentions(tree, patch.reserved)
     if left and rest.data != data:
         raise InstallError(
-            f"{recipe.file}: unmarked code still uses the plug-in (line {left[0]} once the marked lines are out; was "
+            f"{patch.file}: unmarked code still uses the plug-in (line {left[0]} once the marked lines are out; was "
             "the file reformatted after the installation?); nothing was written. Remove that code by hand, then "
             "uninstall again"
         )

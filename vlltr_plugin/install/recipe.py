@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from vlltr_plugin import __version__
 from vlltr_plugin.resources import patches_dir
@@ -30,6 +31,9 @@ class Insertion:
         place: the place in words, for somebody who inserts the line by hand.
         subject: the host's variable or function that marks the place.
         holds_names: whether the names the line uses must keep their values until the epoch loop ends.
+        holds: attributes, `self.criterion`, that must keep their values until then as well.
+        calls: attributes among them that the epoch loop has to call: else the line would do nothing.
+        modules: packages that must not be imported before the line; with it the checkout's own modules.
         pragma: a second comment that keeps formatters from moving or splitting the line.
     """
 
@@ -39,7 +43,15 @@ class Insertion:
     place: str
     subject: str = ""
     holds_names: bool = False
+    holds: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     pragma: str = ""
+
+    @property
+    def at_module_level(self) -> bool:
+        """Whether the line stands outside all functions."""
+        return self.rule in ("before_imports", "after_module_assignment")
 
     @property
     def is_entry(self) -> bool:
@@ -73,22 +85,24 @@ class Insertion:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """All insertions for one file of the host, in file order.
+class Patch:
+    """All insertions for one file of a host, in file order.
 
     Args:
         file: path of the file inside the checkout.
-        function: the function that trains.
-        loop: the variable of its epoch loop.
-        reserved: names that must be free in the file.
         insertions: the lines.
+        reserved: names that must be free in the file.
+        host: the host's name for messages.
+        function: the function that trains, or a method: `Trainer.train`; empty where no line goes into one.
+        loop: the variable of its epoch loop.
     """
 
     file: str
-    function: str
-    loop: str
-    reserved: frozenset[str]
     insertions: tuple[Insertion, ...]
+    reserved: frozenset[str]
+    host: str
+    function: str = ""
+    loop: str = ""
 
     def by_hand(self) -> str:
         """The lines and their places in words, for somebody who inserts them by hand."""
@@ -96,20 +110,55 @@ class Recipe:
         return "\n".join(rows)
 
 
-def load_recipe(path: Path | None = None) -> Recipe:
+@dataclass(frozen=True)
+class Recipe:
+    """What goes into a checkout of one host.
+
+    Args:
+        name: the host, as `--host` takes it.
+        host: its name for messages.
+        patches: the lines, file by file. A checkout with those of the first files only must run as ever; one with
+            those of the last files only may not exist at any moment.
+        next_command: what to type after the installation; `{checkout}` stands for the checkout.
+        copies: whether the supplied configs are copied into the checkout.
+    """
+
+    name: str
+    host: str
+    patches: tuple[Patch, ...]
+    next_command: str
+    copies: bool
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that get lines."""
+        return tuple(patch.file for patch in self.patches)
+
+
+def load_recipe(path: Path) -> Recipe:
     """Read the description of the inserted lines.
 
     Args:
-        path: a TOML file; default: the one that ships with the plug-in.
+        path: a TOML file.
 
     Returns:
         The recipe.
     """
-    raw = tomllib.loads((path or patches_dir() / "main.toml").read_text(encoding="utf-8"))
-    return Recipe(
-        file=raw["file"],
-        function=raw["function"],
-        loop=raw["loop"],
-        reserved=frozenset(raw["reserved"]),
-        insertions=tuple(Insertion(**item) for item in raw["insertion"]),
-    )
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    common = {"reserved": frozenset(raw["reserved"]), "host": raw["host"]}
+    patches = [
+        Patch(**{**patch, "insertions": tuple(_insertion(item) for item in patch["insertions"])}, **common)
+        for patch in raw["patches"]
+    ]
+    return Recipe(raw["name"], raw["host"], tuple(patches), raw["next_command"], raw.get("copies", False))
+
+
+def _insertion(raw: dict[str, Any]) -> Insertion:
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    return Insertion(**plain)
+
+
+def load_recipes() -> dict[str, Recipe]:
+    """Read the recipes that ship with the plug-in, by the name of the host."""
+    recipes = [load_recipe(path) for path in sorted(patches_dir().glob("*.toml"))]
+    return {recipe.name: recipe for recipe in recipes}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vlltr_plugin import __version__
+from vlltr_plugin.install.anchors import Anchor
 from vlltr_plugin.install.bindings import mentions
-from vlltr_plugin.install.checkout import open_checkout
+from vlltr_plugin.install.choose import is_own, open_checkout
 from vlltr_plugin.install.config_copies import FOLDER, Kind, differences, kind, present, supplied
 from vlltr_plugin.install.errors import AnchorError
 from vlltr_plugin.install.files import leftovers
-from vlltr_plugin.install.patcher import patched
-from vlltr_plugin.install.recipe import Recipe, load_recipe
+from vlltr_plugin.install.patcher import plan
+from vlltr_plugin.install.recipe import Patch
 from vlltr_plugin.install.source import MarkedLine, Source, parse
 
 
@@ -65,28 +67,28 @@ def status(path: str | Path) -> Status:
         What is there.
 
     Raises:
-        InstallError: if the path is no VL-LTR checkout.
+        InstallError: if the path is no checkout of a known host.
     """
-    recipe = load_recipe()
-    root = open_checkout(path, recipe)
-    data = (root / recipe.file).read_bytes()
-    marked = Source.of(data).marked()
-    copies = [name for name, text in present(root).items() if kind(text) is not Kind.FOREIGN]
-    left = leftovers(root / recipe.file, root / FOLDER)
+    root, recipe = open_checkout(path)
+    looks = [_look(root, patch) for patch in recipe.patches]
+    marked = [line for look in looks for line in look.marked]
+    found = present(root) if recipe.copies else {}
+    copies = [name for name, text in found.items() if kind(text) is not Kind.FOREIGN]
+    left = leftovers((root / file for file in recipe.files), root / FOLDER)
     problems = [f"{path} was left by an interrupted run: install or uninstall again" for path in left]
     notes: list[str] = []
-    reason, expected = _expected(data, recipe)
+    refused = "; ".join(look.refused for look in looks if look.refused)
     if marked:
-        problems += [f"{recipe.file}: {row}" for row in _misplaced(marked, expected, recipe)]
-        problems += [reason] if reason else []
-        notes += differences(root)
+        problems += [f"{look.patch.file}: {row}" for look in looks for row in look.misplaced]
+        problems += [refused] if refused else []
+        notes += [f"{look.patch.file}: {row}" for look in looks for row in look.movable]
+        notes += differences(root) if recipe.copies else []
     else:
-        notes += [f"install would be refused: {reason}" if reason else "install would fit"]
-        problems += [f"{FOLDER} holds {len(copies)} copied configs, but {recipe.file} no line"] if copies else []
-        problems += _unmarked_use(data, recipe)
-    complete = {line.code for line in marked} >= {item.line for item in recipe.insertions}
-    interrupted = bool(left) and not supplied().keys() <= present(root).keys()
-    whole = complete and not interrupted
+        notes += [f"install would be refused: {refused}" if refused else f"install would fit ({recipe.host})"]
+        problems += [f"{FOLDER} holds {len(copies)} copied configs, but {recipe.files[0]} no line"] if copies else []
+        problems += [row for look in looks for row in look.unmarked]
+    missing_copies = recipe.copies and not supplied().keys() <= found.keys()
+    whole = all(look.complete for look in looks) and not (left and missing_copies)
     state = State.INSTALLED if whole else State.PARTIAL if marked or copies else State.ABSENT
     versions = tuple(sorted({line.version for line in marked}))
     if versions not in ((), (__version__,)):
@@ -94,32 +96,64 @@ def status(path: str | Path) -> Status:
     return Status(root, state, versions, tuple(problems), tuple(notes))
 
 
-def _expected(data: bytes, recipe: Recipe) -> tuple[str, list[MarkedLine]]:
-    """Why this version could not insert its lines (empty if it could), and where it would put them."""
+@dataclass(frozen=True)
+class _Look:
+    """What was found in one file of the host.
+
+    Attributes:
+        patch: what belongs there.
+        data: its bytes.
+        marked: the lines of the plug-in.
+        anchors: where this version would put its lines; empty if it could not.
+        refused: why it could not; empty if it could.
+    """
+
+    patch: Patch
+    data: bytes
+    marked: list[MarkedLine]
+    anchors: list[Anchor]
+    refused: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether all lines are there."""
+        return {line.code for line in self.marked} >= {item.line for item in self.patch.insertions}
+
+    @property
+    def misplaced(self) -> list[str]:
+        """Lines that are missing, unknown, doubled, or not where this version would leave them."""
+        places = {anchor.insertion.line: (anchor.line, anchor.also) for anchor in self.anchors}
+        known = [item.line for item in self.patch.insertions]
+        seen = [line.code for line in self.marked]
+        rows = [f"missing line `{code}`" for code in known if code not in seen]
+        rows += [f"line {line.index + 1} is not a line of this version: `{line.code}`"
+                 for line in self.marked if line.code not in known]  # fmt: skip
+        rows += [f"line `{code}` is there {seen.count(code)} times" for code in known if seen.count(code) > 1]
+        rows += [f"line {line.index + 1} is not where this version would put it: `{line.code}`"
+                 for line in self.marked if line.code in places and line.at not in places[line.code]]  # fmt: skip
+        return rows
+
+    @property
+    def movable(self) -> list[str]:
+        """Lines that fit, but that `install` would move."""
+        also = {anchor.insertion.line: anchor.also for anchor in self.anchors if anchor.also is not None}
+        return [f"line {line.index + 1}, `{line.code}`, stands above code that may be settings for torch: `install` "
+                "moves it below" for line in self.marked if also.get(line.code) == line.at]  # fmt: skip
+
+    @property
+    def unmarked(self) -> list[str]:
+        """Lines of the plug-in without a marker, which uninstall would not find."""
+        try:
+            lines = mentions(parse(self.data), self.patch.reserved)
+        except SyntaxError:
+            return []
+        return [f"{self.patch.file}: line {lines[0]} uses the plug-in without its marker comment"] if lines else []
+
+
+def _look(root: Path, patch: Patch) -> _Look:
+    data = (root / patch.file).read_bytes()
     try:
-        return "", Source.of(patched(data, recipe)).marked()
+        anchors, refused = plan(data, patch, partial(is_own, root)).anchors, ""
     except AnchorError as error:
-        return str(error).splitlines()[0].removesuffix("; nothing was written"), []
-
-
-def _misplaced(marked: list[MarkedLine], expected: list[MarkedLine], recipe: Recipe) -> list[str]:
-    """Lines that are missing, unknown, doubled, or not where this version would put them."""
-    places = {line.code: line.at for line in expected}
-    known = [item.line for item in recipe.insertions]
-    seen = [line.code for line in marked]
-    rows = [f"missing line `{code}`" for code in known if code not in seen]
-    rows += [f"line {line.index + 1} is not a line of this version: `{line.code}`"
-             for line in marked if line.code not in known]  # fmt: skip
-    rows += [f"line `{code}` is there {seen.count(code)} times" for code in known if seen.count(code) > 1]
-    rows += [f"line {line.index + 1} is not where this version would put it: `{line.code}`"
-             for line in marked if line.code in places and line.at != places[line.code]]  # fmt: skip
-    return rows
-
-
-def _unmarked_use(data: bytes, recipe: Recipe) -> list[str]:
-    """Lines of the plug-in without a marker, which uninstall would not find."""
-    try:
-        lines = mentions(parse(data), recipe.reserved)
-    except SyntaxError:
-        return []
-    return [f"{recipe.file}: line {lines[0]} uses the plug-in without its marker comment"] if lines else []
+        anchors, refused = [], error.reason
+    return _Look(patch, data, Source.of(data).marked(), anchors, refused)

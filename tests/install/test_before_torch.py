@@ -1,0 +1,157 @@
+"""The compat import comes before what it has to come before, and after the settings that torch reads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vlltr_plugin.install import install, status, uninstall
+
+Make = Callable[..., Path]
+OURS = "import vlltr_plugin.compat"
+SETTING = 'os.environ["CUDA_VISIBLE_DEVICES"] = "1"\n'
+
+# What stands at the top of main.py, with @ where the line belongs.
+TOPS = {
+    "torch": "@import torch\n",
+    "setting first": f"import os\n{SETTING}\n@import torch\n",
+    "setting after other imports": f"import argparse\nimport os, sys\n{SETTING}import numpy\n@from torch import nn\n",
+    "setting after the harmless": f"import os\nimport json\n{SETTING}import datetime\n@import timm.models as m\n",
+    "own module": f"import os\n{SETTING}@from engine import *\nimport torch\n",
+    "own package": f"import os\n{SETTING}@import losses.soft as soft\n",
+    "relative": f"import os\n{SETTING}@from . import engine\n",
+    "mmcv": f"import os\n{SETTING}@from mmcv import Config\nimport torch\n",
+    "in try": f"import os\n{SETTING}@try:\n    import torch\nexcept ImportError:\n    raise\n",
+    "in an except clause": f"import os\n{SETTING}@try:\n    pass\nexcept ImportError:\n    import torchvision\n",
+    "in if": f"import os\nif 'X' in os.environ:\n    {SETTING}@if os.name:\n    import json\nelse:\n    import torch\n",
+    "setting and import in one block": f"import os\n@if os.name:\n    {SETTING}    import torch\n",
+    "in with": f"import os, warnings\n{SETTING}@with warnings.catch_warnings():\n    import torch\n",
+    "in a class": f"import os\n{SETTING}@class Tools:\n    import torch\n",
+    "for type checkers": f"import os, typing\nif typing.TYPE_CHECKING:\n    import torch\n{SETTING}@import timm\n",
+    "by importlib": f"import importlib, os\n{SETTING}@torch = importlib.import_module('torch.nn')\n",
+    "by __import__": f"import os\n{SETTING}@torch = __import__('torch')\n",
+    "on one line": f"import json\n@import os; {SETTING.strip()}; import torch\n",
+    "future": f"from __future__ import annotations\nimport os\n{SETTING}@import torch\n",
+    "docstring and future": f'"""Doc."""\nfrom __future__ import annotations\n\nimport os\n{SETTING}@import torch\n',
+    "argument parser between": f"import argparse, os\nparser = argparse.ArgumentParser()\n{SETTING}@import torch.nn\n",
+}
+
+
+@pytest.fixture
+def make_top(make_checkout: Make, host: str) -> Callable[[str], Path]:
+    """A checkout with its own modules whose main.py starts with a text."""
+
+    def make(top: str) -> Path:
+        rest = host[host.index("import json") :]
+        root = make_checkout(top + rest)
+        (root / "engine.py").write_text("import torch\n")
+        (root / "losses").mkdir()
+        (root / "losses" / "soft.py").write_text("")
+        (root / "data").mkdir()  # no module
+        return root
+
+    return make
+
+
+def where(root: Path) -> list[int]:
+    """Indices of our line."""
+    return [i for i, line in enumerate((root / "main.py").read_text().splitlines()) if line.lstrip().startswith(OURS)]
+
+
+@pytest.mark.parametrize("name", TOPS)
+def test_it_stands_right_before_the_first_import_that_reaches_torch(name: str, make_top: Callable[[str], Path]) -> None:
+    before, _, after = TOPS[name].partition("@")
+    root = make_top(before + after)
+    text = (root / "main.py").read_text()
+    install(root)
+    assert status(root).fits
+    assert not status(root).notes
+    assert where(root) == [before.count("\n")]
+    uninstall(root)
+    assert (root / "main.py").read_text() == text
+
+
+def test_where_only_functions_import_torch_it_stands_before_training(
+    make_top: Callable[[str], Path],
+) -> None:
+    root = make_top(f"import os\ndef first():\n    import torch\n{SETTING}")
+    install(root)
+    lines = (root / "main.py").read_text().splitlines()
+    assert lines[where(root)[0] + 1] == "def main(args):"
+
+
+def test_settings_at_the_top_apply_before_torch_comes(make_top: Callable[[str], Path]) -> None:
+    look = "print('torch' in sys.modules, end=' ')\n"
+    root = make_top(f"import sys, os\n{look}{SETTING}{look}import engine\n{look}")
+    install(root)
+    command = [sys.executable, "-c", "import main"]
+    path = str(Path(__file__).parents[2])
+    done = subprocess.run(command, cwd=root, env={"PYTHONPATH": path}, capture_output=True, text=True, check=True)
+    assert done.stdout == "False False True "
+
+
+def moved(root: Path, to: int) -> None:
+    """Move our line before the line with that index."""
+    lines = (root / "main.py").read_text().splitlines(keepends=True)
+    ours = lines.pop(where(root)[0])
+    lines.insert(to, ours)
+    (root / "main.py").write_text("".join(lines))
+
+
+@pytest.mark.parametrize("to", [0, 1, 2, 3])
+def test_any_place_further_up_fits_and_stays_where_no_setting_is_between(
+    to: int, make_top: Callable[[str], Path]
+) -> None:
+    root = make_top("import os\nimport json\n\nimport torch\n")
+    install(root)
+    moved(root, to)
+    text = (root / "main.py").read_text()
+    assert status(root).fits
+    assert not status(root).notes
+    assert install(root).changes == ()
+    assert (root / "main.py").read_text() == text
+
+
+def test_settings_added_above_the_line_later_fit(make_top: Callable[[str], Path]) -> None:
+    root = make_top("import torch\n")
+    install(root)
+    main = root / "main.py"
+    main.write_text(f"import os\n{SETTING}{main.read_text()}")
+    assert status(root).fits
+    assert install(root).changes == ()
+
+
+def test_the_old_place_above_settings_fits_but_is_noted_and_install_mends_it(make_top: Callable[[str], Path]) -> None:
+    top = f"import os\n{SETTING}import torch\n"
+    root = make_top(top)
+    install(root)
+    moved(root, 0)
+    found = status(root)
+    assert found.fits
+    assert any("settings for torch" in note for note in found.notes)
+    install(root)
+    assert where(root) == [2]
+    assert not status(root).notes
+
+
+@pytest.mark.parametrize("to", [4, 6, 7])
+def test_below_that_import_or_inside_a_statement_it_does_not_fit(to: int, make_top: Callable[[str], Path]) -> None:
+    root = make_top("import os\nif os.name:\n    pass\nimport torch\n\nimport sys\n")
+    install(root)
+    moved(root, to)
+    assert any("not where this version would put it" in problem for problem in status(root).problems)
+    install(root)
+    assert where(root) == [3]
+
+
+def test_inside_a_block_it_does_not_fit(make_top: Callable[[str], Path]) -> None:
+    root = make_top("import os\nif os.name:\n    pass\nimport torch\n")
+    install(root)
+    main = root / "main.py"
+    ours = main.read_text().splitlines(keepends=True)[3]
+    main.write_text(main.read_text().replace(ours, "").replace("    pass\n", f"    {ours}    pass\n"))
+    assert not status(root).fits

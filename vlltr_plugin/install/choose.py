@@ -1,0 +1,88 @@
+"""Which host a checkout is of, and whether it can be worked on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vlltr_plugin.install.config_copies import FOLDER
+from vlltr_plugin.install.errors import AnchorError, InstallError
+from vlltr_plugin.install.patcher import plan
+from vlltr_plugin.install.recipe import Recipe, load_recipes
+from vlltr_plugin.install.source import Source
+
+AUTO = "auto"
+
+
+def open_checkout(path: str | Path, host: str = AUTO) -> tuple[Path, Recipe]:
+    """Find out what a path is a checkout of, and check that it can be worked on.
+
+    Args:
+        path: what the user gave.
+        host: `"auto"`, or the name of a recipe.
+
+    Returns:
+        The checkout's real path, and the recipe: the one whose lines are there; else one whose lines would fit; else
+        the one that names the most files that are there.
+
+    Raises:
+        InstallError: if it is no folder, is no checkout of a known host, or a file or folder to change in it is a
+            symbolic link (replacing a link, or writing through it, would change something else than this checkout).
+    """
+    recipes = load_recipes()
+    if host not in (AUTO, *recipes):
+        raise InstallError(f"expected the host to be {AUTO} or one of {', '.join(recipes)}, but got {host!r}")
+    root = Path(path).expanduser()
+    known = [recipe for name, recipe in recipes.items() if host in (AUTO, name)]
+    names = " or ".join(recipe.host for recipe in reversed(known))
+    if not root.is_dir():
+        raise InstallError(f"{root}: expected the folder of a {names} checkout, but this is no folder")
+    root = root.resolve()
+    there = [recipe for recipe in known if all(_is_there(root / file) for file in recipe.files)]
+    if not there:
+        missing = "; ".join(_missing(root, recipe) for recipe in reversed(known))
+        raise InstallError(f"{root}: expected the folder of a {names} checkout, but it has {missing}")
+    recipe = max(there, key=lambda recipe: (_is_marked(root, recipe), _would_fit(root, recipe), len(recipe.files)))
+    _refuse_links(root, recipe)
+    return root, recipe
+
+
+def is_own(root: Path, module: str) -> bool:
+    """Whether a top-level module is one of the checkout's own."""
+    return (root / f"{module}.py").is_file() or any((root / module).glob("*.py"))
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() or path.is_symlink()
+
+
+def _missing(root: Path, recipe: Recipe) -> str:
+    return f"no {', no '.join(file for file in recipe.files if not _is_there(root / file))} ({recipe.host})"
+
+
+def _is_marked(root: Path, recipe: Recipe) -> bool:
+    """Whether a line of the plug-in stands in one of the recipe's files."""
+    return any(Source.of((root / file).read_bytes()).marked() for file in recipe.files if (root / file).is_file())
+
+
+def _would_fit(root: Path, recipe: Recipe) -> bool:
+    """Whether all lines have their places."""
+    try:
+        for patch in recipe.patches:
+            plan((root / patch.file).read_bytes(), patch)
+    except (AnchorError, OSError):
+        return False
+    return True
+
+
+def _refuse_links(root: Path, recipe: Recipe) -> None:
+    parts = [part for file in recipe.files for part in (Path(file), *Path(file).parents)]
+    if recipe.copies:
+        copies = sorted((root / FOLDER).glob("*.py"))
+        parts += [FOLDER.parent, FOLDER, *(path.relative_to(root) for path in copies)]
+    for part in (root / part for part in parts if part != Path()):
+        if part.is_symlink():
+            raise InstallError(
+                f"{part} is a symbolic link to {os.readlink(part)}: expected a real file or folder. "
+                "Give the checkout that holds the real one, or replace the link by a copy; nothing was written"
+            )

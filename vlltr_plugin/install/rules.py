@@ -1,0 +1,136 @@
+"""The rules that find places for lines in the host's syntax tree, by structure and never by line number."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+
+from vlltr_plugin.install.anchors import Anchor, Refusal, Script
+from vlltr_plugin.install.bindings import Spot, dotted, spots, stored_names
+from vlltr_plugin.install.imports import before_imports
+from vlltr_plugin.install.recipe import Insertion
+
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+
+
+def _outside_loops(spot: Spot, within: ast.stmt | None = None) -> bool:
+    """Whether a spot runs at most once each time the function (or the loop `within`) runs."""
+    for owner in spot.owners():
+        if owner is within:
+            return True
+        if isinstance(owner, _LOOPS):
+            return False
+    return within is None
+
+
+def _after_module_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """After a statement at the file's own level that assigns the subject."""
+    for index, statement in enumerate(script.tree.body):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == item.subject for target in targets):
+            yield script.after(item, Spot(script.tree.body, index))
+
+
+def _after_last_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """After the last statement before the epoch loop, at its level, that binds the subject, at any depth inside."""
+    body = script.trains.body
+    setting = [i for i in range(script.epochs.index) if item.subject in stored_names(body[i])]
+    if setting:
+        yield script.after(item, Spot(body, setting[-1]))
+
+
+def _first_if_not_none(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """First in `if <subject> is not None:`."""
+    for spot in spots(script.trains.body):
+        statement = spot.statement
+        if isinstance(statement, ast.If) and _is_not_none(statement.test, item.subject):
+            if not _outside_loops(spot):
+                raise Refusal(f"`if {item.subject} is not None:` in line {statement.lineno} runs inside a loop")
+            yield script.before(item, Spot(statement.body, 0, spot))
+
+
+def _is_not_none(test: ast.expr, name: str) -> bool:
+    return ast.dump(test) == ast.dump(ast.parse(f"{name} is not None", mode="eval").body)
+
+
+def _before_loop(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """Before the epoch loop."""
+    yield script.before(item, script.epochs)
+
+
+def _after_call(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """After a statement `<subject>(...)` at the epoch loop's own level."""
+    body = script.loop_statement.body
+    for index, statement in enumerate(body):
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if isinstance(call, ast.Call) and dotted(call.func) == item.subject:
+            yield script.after(item, Spot(body, index, script.loop))
+
+
+def _first_in_loop(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """First in the epoch loop."""
+    yield script.before(item, Spot(script.loop_statement.body, 0, script.loop))
+
+
+def _after_call_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """After `<subject> = call(...)` in the epoch loop."""
+    for spot in spots(script.loop_statement.body, script.loop):
+        statement = spot.statement
+        if not isinstance(statement, (ast.Assign, ast.AnnAssign)) or not isinstance(statement.value, ast.Call):
+            continue
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        if any(isinstance(target, ast.Name) and target.id == item.subject for target in targets):
+            if not _outside_loops(spot, script.loop_statement):
+                raise Refusal(f"`{item.subject}` in line {statement.lineno} is set inside a loop of the epoch loop")
+            yield script.after(item, spot)
+
+
+def _dict_entry(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """A new entry of the dict literal given to a call of the subject, before the first entry that starts a line."""
+    for spot in spots(script.loop_statement.body, script.loop):
+        for call in _own_calls(spot.statement, item.subject):
+            literal = call.args[0] if call.args else None
+            if not isinstance(literal, ast.Dict):
+                raise Refusal(f"the first argument of `{item.subject}` in line {call.lineno} is no dict literal; "
+                               f"expected {item.place}")  # fmt: skip
+            yield _entry_anchor(script, item, spot, literal)
+
+
+def _own_calls(statement: ast.stmt, name: str) -> list[ast.Call]:
+    """Calls of a function (as `name` or `module.name`) in a statement's own expressions, not in its blocks."""
+    found: list[ast.Call] = []
+    pending: list[ast.AST] = [statement]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+            found += [node] if called == name else []
+        children = ast.iter_child_nodes(node)
+        pending += [child for child in children if isinstance(child, (ast.expr, ast.keyword, ast.withitem))]
+    return found
+
+
+def _entry_anchor(script: Script, item: Insertion, spot: Spot, literal: ast.Dict) -> Anchor:
+    """The place in a dict literal: before its first entry that starts a physical line."""
+    for index, (key, value) in enumerate(zip(literal.keys, literal.values, strict=True)):
+        line = (key or value).lineno - 1
+        column = key.col_offset if key else value.col_offset - len("**")
+        if len(script.source.indentation(line)) == column:
+            return Anchor(item, line, line, spot, literal, index)
+    raise Refusal(
+        f"the dict given to `{item.subject}` in line {literal.lineno} has no entry on a line of its own: "
+        f"write it over several lines, or add the entry `{item.line}` to it by hand"
+    )
+
+
+RULES: dict[str, Callable[[Script, Insertion], Iterator[Anchor]]] = {
+    "before_imports": before_imports,
+    "after_module_assignment": _after_module_assignment,
+    "after_last_assignment": _after_last_assignment,
+    "first_if_not_none": _first_if_not_none,
+    "before_loop": _before_loop,
+    "first_in_loop": _first_in_loop,
+    "after_call": _after_call,
+    "after_call_assignment": _after_call_assignment,
+    "dict_entry": _dict_entry,
+}
