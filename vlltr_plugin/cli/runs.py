@@ -63,8 +63,8 @@ def _add_evaluate(commands: Subcommands) -> None:
         help="evaluate a checkpoint in a checkout, all accuracies from the same predictions",
         description="Imports and runs the checkout's code; never what a checkpoint may hold beside tensors.",
     )
-    command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the host's checkpoint.pth")
-    command.add_argument("--config", type=Path, required=True, help="the config that it was trained with")
+    command.add_argument("checkpoint", type=Path, nargs="?", metavar="CHECKPOINT", help="the host's checkpoint.pth")
+    command.add_argument("--config", type=Path, help="the config that it was trained with")
     command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
     command.add_argument("--split", choices=("val", "test"), help="default: test where the config says test=True")
     command.add_argument("--device", help="default: cuda if there is one, else cpu")
@@ -77,10 +77,31 @@ def _add_evaluate(commands: Subcommands) -> None:
         metavar="ARGS",
         help='arguments that main.py had on its command line when it trained, quoted: "--input-size 224 --seed 1"',
     )
+    curve = command.add_argument_group("trade-off curve: accuracies of logits - tau * log(prior)")
+    curve.add_argument("--tau", type=float, nargs="+", metavar="TAU", help="default: 0 to 2 by 0.25; 0 is always swept")
+    curve.add_argument("--prior", choices=("draws", "counts"), help="default: draws, the expected ones of the run")
+    curve.add_argument(
+        "--groups", choices=("upstream", "others"), help="many >= 100 and few <= 20 (default), or > 100 and < 20"
+    )
+    curve.add_argument(
+        "--choose-tau", choices=("val", "here"), help="on the validation split (default if it is another), or here"
+    )
+    command.add_argument(
+        "--logits",
+        type=Path,
+        metavar="FILE.npz",
+        help="in place of CHECKPOINT and --config, any model's: logits [N, C], labels [N], counts [C], and if there "
+        "are any draws [C], val_logits [M, C], val_labels [M]; --out is then FILE/ by default",
+    )
     command.set_defaults(command=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    if options.logits is not None:
+        from vlltr_plugin.report.evaluate.logits_run import run_evaluate_logits
+
+        run_evaluate_logits(options)
+        return 0
     from vlltr_plugin.host.evaluate_command import run_evaluate
 
     run_evaluate(options)

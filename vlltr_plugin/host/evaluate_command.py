@@ -4,14 +4,13 @@ import argparse
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vlltr_plugin.host.command_line import split_host_args
-from vlltr_plugin.host.evaluation_run import Outcome, Request, run_evaluation
+from vlltr_plugin.host.evaluation_run import Request, run_evaluation
 from vlltr_plugin.report.errors import ReportError
-from vlltr_plugin.report.evaluate.files import write_evaluation
-from vlltr_plugin.report.evaluate.tables import print_evaluation
+from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
+from vlltr_plugin.report.evaluate.trade_off import sweep_of
 
 FOLDER = "evaluation"
 
@@ -20,7 +19,8 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
     """Evaluates what the command line asks for.
 
     Args:
-        options: `checkpoint`, `config`, `checkout`, `split`, `device`, `batch_size`, `limit`, `out`, `host_args`.
+        options: `checkpoint`, `config`, `checkout`, `split`, `device`, `batch_size`, `limit`, `out`, `host_args`, and
+            those of the curve.
         console: where to print.
 
     Returns:
@@ -32,9 +32,9 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
         OSError: a file cannot be read or written.
     """
     console = console or Console()
-    out: Path = (options.out or options.checkpoint.parent / FOLDER).absolute()
-    if out.exists() and not out.is_dir():
-        raise ReportError(f"Expected --out to name a folder but {out} is a file.")
+    if options.checkpoint is None or options.config is None:
+        raise ReportError("Expected CHECKPOINT and --config, or --logits FILE.")
+    out = folder_for(options.out, options.checkpoint.parent / FOLDER)
     request = Request(
         checkpoint=options.checkpoint,
         config=options.config,
@@ -44,15 +44,9 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
         batch_size=options.batch_size,
         limit=options.limit,
         host_args=tuple(split_host_args(options.host_args)),
+        sweep=sweep_of(options),
     )
-    outcome = _watched(request)
-    print_evaluation(outcome.evaluation, console)
-    files = write_evaluation(
-        outcome.evaluation, outcome.labels, outcome.by_rule, outcome.train_counts, outcome.names, out
-    )
-    for path in files:
-        console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)
-    return files
+    return show_and_write(_watched(request), out, console)
 
 
 def _watched(request: Request) -> Outcome:

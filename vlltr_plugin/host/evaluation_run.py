@@ -3,9 +3,9 @@
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -14,14 +14,19 @@ from torch.utils.data import DataLoader, Subset
 
 from vlltr_plugin.host.checkout_modules import checkout_modules, said_by_host
 from vlltr_plugin.host.command_line import config_path, device_or_default
+from vlltr_plugin.host.evaluated_draws import draws_of_run
 from vlltr_plugin.host.trained_model import HostRun, build, differences, host_args, read_checkpoint
 from vlltr_plugin.report.class_names import class_names
 from vlltr_plugin.report.errors import ReportError
 from vlltr_plugin.report.evaluate.calibration import require_torchmetrics
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.files import sha256
-from vlltr_plugin.report.evaluate.predictions import PredictionCollector, Predictions
+from vlltr_plugin.report.evaluate.outcome import Outcome
+from vlltr_plugin.report.evaluate.predictions import PredictionCollector
+from vlltr_plugin.report.evaluate.trade_off import Sweep, chosen_prior, told
 from vlltr_plugin.report.pictures import require_matplotlib
+from vlltr_plugin.report.tradeoff.curve import TradeOff, curve_of
+from vlltr_plugin.report.tradeoff.sweep import SweepCollector
 
 SPLITS = ("val", "test")
 Ints = NDArray[np.int64]
@@ -41,6 +46,7 @@ class Request:
         batch_size: None takes the host's for evaluation, 1.5 times that of training.
         limit: evaluate this many images, evenly spaced over the split.
         host_args: further arguments of the host's command line.
+        sweep: of the trade-off curve.
     """
 
     checkpoint: Path
@@ -51,17 +57,7 @@ class Request:
     batch_size: int | None = None
     limit: int | None = None
     host_args: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """An evaluation, and what its files are written from: see `evaluation.py` and `write_evaluation`."""
-
-    evaluation: dict[str, Any]
-    labels: Ints
-    by_rule: dict[str, Predictions]
-    train_counts: Ints
-    names: list[str] | None
+    sweep: Sweep = field(default_factory=Sweep)
 
 
 def run_evaluation(request: Request, progress: Progress = lambda done, total: None) -> Outcome:
@@ -91,13 +87,26 @@ def run_evaluation(request: Request, progress: Progress = lambda done, total: No
         split = request.split or ("test" if getattr(args, "test", False) else "val")
         run = build(modules, args, split, checkpoint)
         data_set = str(getattr(args, "data_set", ""))
-        collector = PredictionCollector(run.classes, visual_share=0.7 if "INAT" in data_set else 0.2)
+        train_counts = np.bincount(np.asarray(run.train_labels, dtype=np.int64), minlength=run.classes)
+        draws, known_from = draws_of_run(args, run.train_labels, run.classes, checkpoint.reweight)
+        prior = chosen_prior(request.sweep.prior, train_counts, draws.numpy(), known_from)
         batch_size = request.batch_size or int(1.5 * args.batch_size)
-        with said_by_host("evaluating"):
-            images = _predict(run, collector, batch_size, request.limit, progress)
+
+        def predict(run: HostRun) -> tuple[SweepCollector, int]:
+            share = 0.7 if "INAT" in data_set else 0.2
+            collector = SweepCollector(run.classes, share, request.sweep.taus, prior.log())
+            with said_by_host("evaluating"):
+                return collector, _predict(run, collector, batch_size, request.limit, progress)
+
+        collector, images = predict(run)
+        chooser, why_here = _chooser(request.sweep.choose_tau, split, lambda: predict(_validation(modules, run))[0])
         names = class_names(checkout, run.classes, str(getattr(args, "desc_path", "")))
     labels, by_rule = collector.labels(), collector.predictions()
-    train_counts = np.bincount(np.asarray(run.train_labels, dtype=np.int64), minlength=run.classes)
+
+    def curve(one: SweepCollector) -> TradeOff:
+        return curve_of(one.labels(), one.adjusted(), train_counts, prior.name, request.sweep.groups)
+
+    trade_off, chosen_on = curve(collector), None if chooser is None else curve(chooser)
     evaluation = {
         "format": FORMAT,
         "plugin_version": vlltr_plugin_version(),
@@ -122,7 +131,30 @@ def run_evaluation(request: Request, progress: Progress = lambda done, total: No
         },
         "differs_from_training": differences(args, checkpoint),
     } | evaluate_predictions(labels, by_rule, train_counts, names)
-    return Outcome(evaluation, labels, by_rule, train_counts, names)
+    evaluation["trade_off"] = told(trade_off, prior, split, chosen_on, why_here)
+    return Outcome(evaluation, labels, by_rule, train_counts, names, trade_off)
+
+
+def _chooser(
+    wanted: str | None, split: str, predict: Callable[[], SweepCollector]
+) -> tuple[SweepCollector | None, str]:
+    """Predictions on the validation split, to choose tau on; None, and why, where the images evaluated must do."""
+    if wanted == "here" or split == "val":
+        return None, ""
+    try:
+        return predict(), ""
+    except ReportError as error:
+        if wanted == "val":
+            raise
+        return None, str(error)
+
+
+def _validation(modules: dict[str, ModuleType], run: HostRun) -> HostRun:
+    with said_by_host("building the validation split"):
+        dataset, _ = modules["datasets"].build_dataset(split="val", args=run.args)
+    if len(dataset) == 0:
+        raise ReportError("Expected images in the validation split but there are none.")
+    return replace(run, dataset=dataset)
 
 
 def vlltr_plugin_version() -> str:

@@ -95,6 +95,11 @@ def class_accuracies(labels: Ints, predicted: Ints, num_classes: int) -> NDArray
     return accuracy
 
 
+def harmonic_mean(accuracies: NDArray[np.float64]) -> float:
+    """Of accuracies of classes; 0 as soon as one is."""
+    return float(len(accuracies) / (1 / accuracies).sum()) if accuracies.min() > 0 else 0.0
+
+
 def overall_rule(rules: dict[str, Any]) -> str:
     """The rule of VL-LTR's own overall accuracy: the mixture, or the only one."""
     return "mixture" if "mixture" in rules else "single"
@@ -116,7 +121,7 @@ def _rule(
         "top1": 100.0 * float(hits.mean()),
         "top5": 100.0 * float(predictions.in_top5.mean()),
         "macro_top1": float(tested.mean()),
-        "harmonic_top1": float(len(tested) / (1 / tested).sum()) if tested.min() > 0 else 0.0,
+        "harmonic_top1": harmonic_mean(tested),
         "classes_at_0": int((tested == 0).sum()),
         "worst_class": {"class": worst, "name": names[worst] if names else None, "top1": float(of_class[worst])},
         "cross_entropy": _finite(float(predictions.cross_entropy.mean())),

@@ -1,4 +1,4 @@
-"""The files of an evaluation: evaluation.json, per_class.csv and the pictures."""
+"""The files of an evaluation: evaluation.json, per_class.csv, the trade-off curve and the pictures."""
 
 import csv
 import hashlib
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, class_accuracies
 from vlltr_plugin.report.evaluate.pictures import write_pictures
 from vlltr_plugin.report.evaluate.predictions import Predictions
+from vlltr_plugin.report.pictures import save, styled
+from vlltr_plugin.report.tradeoff.curve import TradeOff
+from vlltr_plugin.report.tradeoff.pictures import draw_curves
+from vlltr_plugin.report.tradeoff.stored import CSV, NPZ, PNG, digest, npz_bytes
 from vlltr_plugin.whole_files import write_whole
 
 Ints = NDArray[np.int64]
@@ -25,8 +29,9 @@ def write_evaluation(
     train_counts: Ints,
     names: list[str] | None,
     folder: Path,
+    trade_off: TradeOff | None = None,
 ) -> list[Path]:
-    """Writes everything.
+    """Writes everything; evaluation.json last.
 
     Args:
         evaluation: as documented in evaluation.py.
@@ -35,6 +40,7 @@ def write_evaluation(
         train_counts: training images of each class, `[C]`.
         names: the classes' names, if known.
         folder: where to; it is made.
+        trade_off: the curve of the same predictions, for tradeoff.csv, .npz and .png.
 
     Returns:
         The files.
@@ -45,8 +51,22 @@ def write_evaluation(
     pictures = write_pictures(evaluation, train_counts, folder)
     table, numbers = folder / "per_class.csv", folder / "evaluation.json"
     write_whole(table, per_class_csv(labels, by_rule, train_counts, names).encode())
+    curve = [] if trade_off is None else _write_trade_off(trade_off, evaluation, folder)
     write_whole(numbers, (json.dumps(evaluation, indent=1, allow_nan=False) + "\n").encode())
-    return [numbers, table, *pictures]
+    return [numbers, table, *curve, *pictures]
+
+
+def _write_trade_off(trade_off: TradeOff, evaluation: dict[str, Any], folder: Path) -> list[Path]:
+    arrays = npz_bytes(trade_off)
+    evaluation["trade_off"]["sha256"] = digest(arrays)
+    write_whole(folder / CSV, trade_off.csv().encode())
+    write_whole(folder / NPZ, arrays)
+    steps = trade_off.steps
+    if not steps:
+        return [folder / CSV, folder / NPZ]
+    with styled():
+        picture = save(draw_curves([(folder.name, steps)], evaluation["split"]), folder / PNG)
+    return [folder / CSV, folder / NPZ, picture]
 
 
 def per_class_csv(labels: Ints, by_rule: dict[str, Predictions], train_counts: Ints, names: list[str] | None) -> str:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, overall_rule, shots_rule
+from vlltr_plugin.report.evaluate.trade_off import trade_off_notes, trade_off_table
 from vlltr_plugin.report.groups import GROUPS, UPSTREAM, Convention
 
 TITLES = {"mixture": "mixture", "sum": "sum", "visual": "visual", "image_text": "image-text"}
@@ -16,7 +17,7 @@ Evaluation = dict[str, Any]
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
-    """Prints overall numbers and groups.
+    """Prints overall numbers, groups and the trade-off curve.
 
     Args:
         evaluation: as in evaluation.json.
@@ -25,6 +26,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     console.print(overall_table(evaluation))
     console.print(groups_table(evaluation))
     for line in notes(evaluation):
+        console.print(escape(line), soft_wrap=True, highlight=False)
+    console.print(trade_off_table(evaluation["trade_off"]))
+    for line in trade_off_notes(evaluation["trade_off"]):
         console.print(escape(line), soft_wrap=True, highlight=False)
 
 

@@ -1,0 +1,157 @@
+"""The part of an evaluation that sweeps tau: what is asked for, what evaluation.json says, what is printed.
+
+The key `trade_off` of evaluation.json (accuracies and calibration errors in percent, unrounded):
+
+- `prior` (`draws` or `counts`), `prior_source` in words, `without_prior`: number of classes whose prior is 0, which are
+  adjusted as the rarest other one; `groups` (`upstream` or `others`), `taus`.
+- `rows`: those of tradeoff.csv; with two branches `top1` is of the mixture and the groups are of the sum of logits, as
+  in VL-LTR's log. `rules`: all numbers of each rule alone.
+- `choice`: the `tau` with the highest overall top-1, the `split` that it was chosen on, `same_images` whether these are
+  the images evaluated, and `taus` and `top1` there; `why_here`, where a validation split could not be had.
+- `sha256`: of the tradeoff.npz that belongs to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, overall_rule
+from vlltr_plugin.report.groups import GROUPS, UPSTREAM, Convention
+from vlltr_plugin.report.tradeoff.curve import TradeOff
+from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, TradeOffError, checked_taus, log_prior
+
+PRIORS = ("draws", "counts")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the user asks of the curve.
+
+    Attributes:
+        taus: to sweep; 0, the model as it was trained, is always among them.
+        prior: `"draws"` or `"counts"`; None takes the draws where they are known.
+        groups: thresholds of many, medium and few.
+        choose_tau: `"val"`: on the validation split; `"here"`: on the images evaluated; None: on the validation split
+            where there is another one than that evaluated.
+    """
+
+    taus: tuple[float, ...] = DEFAULT_TAUS
+    prior: str | None = None
+    groups: Convention = UPSTREAM
+    choose_tau: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "taus", checked_taus([0.0, *self.taus]))
+
+
+def sweep_of(options: argparse.Namespace) -> Sweep:
+    """What the command line says: `tau`, `prior`, `groups` and `choose_tau`, each None where it is not given."""
+    return Sweep(
+        taus=DEFAULT_TAUS if options.tau is None else tuple(options.tau),
+        prior=options.prior,
+        groups=next(convention for convention in CONVENTIONS if convention.name == (options.groups or UPSTREAM.name)),
+        choose_tau=options.choose_tau,
+    )
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The prior in use.
+
+    Attributes:
+        name: `"draws"` or `"counts"`.
+        values: `[C]`.
+        source: where it is known from, in words.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+    source: str
+
+    def log(self) -> NDArray[np.float64]:
+        """See `log_prior`."""
+        return log_prior(self.values)
+
+
+def chosen_prior(
+    wanted: str | None, counts: NDArray[np.int64], draws: NDArray[np.float64] | None, draws_source: str
+) -> Prior:
+    """The draws unless the counts are wanted, or the draws are not known.
+
+    Raises:
+        TradeOffError: where the draws are wanted and not known.
+    """
+    if wanted == "draws" and draws is None:
+        raise TradeOffError(
+            "Expected the draws for --prior draws but they are not known: give them, or --prior counts."
+        )
+    if wanted == "counts" or draws is None:
+        return Prior("counts", counts.astype(np.float64), "training images of each class")
+    return Prior("draws", draws, f"expected draws of each class: {draws_source}")
+
+
+def told(
+    trade_off: TradeOff, prior: Prior, split: str, validation: TradeOff | None, why_here: str = ""
+) -> dict[str, Any]:
+    """The key `trade_off` of evaluation.json, but for `sha256`."""
+    chooser = trade_off if validation is None else validation
+    points = chooser.points[overall_rule(chooser.points)]
+    choice = {
+        "tau": chooser.best().tau,
+        "split": split if validation is None else "val",
+        "same_images": validation is None,
+        "taus": list(chooser.taus),
+        "top1": [point.top1 for point in points],
+    }
+    more = {"prior_source": prior.source, "without_prior": int((prior.values == 0).sum())}
+    return trade_off.as_json() | more | {"choice": choice | ({"why_here": why_here} if why_here else {})}
+
+
+def trade_off_table(told: dict[str, Any]) -> Table:
+    """One row a tau."""
+    table = Table(title=f"Trade-off: logits - tau * log({told['prior']}), in percent")
+    table.add_column("tau", justify="right")
+    for heading in ("top-1", *GROUPS, "harmonic", "ECE"):
+        table.add_column(heading, justify="right")
+    points = told["rules"][overall_rule(told["rules"])]
+    for row, point in zip(told["rows"], points, strict=True):
+        numbers = [row["top1"], *(row[group] for group in GROUPS), point["harmonic_top1"], point["ece"]]
+        table.add_row(f"{row['tau']:g}", *("-" if number is None else f"{number:.2f}" for number in numbers))
+    return table
+
+
+def trade_off_notes(told: dict[str, Any]) -> list[str]:
+    """What to know when reading it."""
+    found = [f"Prior: {told['prior_source']} (--prior {other_prior(told['prior'])} takes the other)."]
+    if "mixture" in told["rules"]:
+        found.append(
+            "Each branch's logits are adjusted before its softmax; top-1, harmonic mean and ECE are of the mixture, "
+            "the groups of the sum of logits, as in VL-LTR's log. evaluation.json has all numbers of both."
+        )
+    if told["without_prior"]:
+        found.append(f"{told['without_prior']} classes with prior 0 are adjusted as the rarest class that has more.")
+    choice = told["choice"]
+    found.append(f"Best top-1 at tau {choice['tau']:g}, {choice_words(choice)}.")
+    if "why_here" in choice:
+        found.append(f"No validation split to choose tau on: {choice['why_here']}")
+    return found
+
+
+def other_prior(prior: str) -> str:
+    """The one that is not in use."""
+    return PRIORS[1 - PRIORS.index(prior)]
+
+
+def choice_words(choice: dict[str, Any]) -> str:
+    """On which images tau was chosen."""
+    if not choice["same_images"]:
+        return "chosen on the validation split"
+    if choice["split"] == "test":
+        return "chosen on the test set itself, so a little too good"
+    return f"chosen on the {choice['split']} images reported here, so a little too good"

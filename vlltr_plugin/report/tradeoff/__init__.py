@@ -1,0 +1,23 @@
+"""The trade-off between many- and few-shot accuracy that post-hoc logit adjustment opens, for any model's logits.
+
+Taking tau times the log prior off a *trained* model's logits moves accuracy from many- to few-shot classes at no cost
+(Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, Eq. 9). So a re-weighted run is worth something
+where it lies above the curve of its own baseline: at equal many-shot accuracy, not at equal tau.
+
+```python
+from vlltr_plugin.report.tradeoff import place, trade_off
+
+baseline = trade_off(baseline_logits, labels, counts)          # numbers at each tau: baseline.rows, baseline.csv()
+run = trade_off(logits, labels, counts)
+print(place(run, baseline, names=("mine", "the baseline")))    # above, on, or below its curve
+```
+
+Needs no host, no config and no checkpoint; the calibration error needs the extra `report`.
+"""
+
+from vlltr_plugin.report.tradeoff.curve import Point, TradeOff
+from vlltr_plugin.report.tradeoff.logits import trade_off
+from vlltr_plugin.report.tradeoff.place import Gap, Placement, place
+from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, TradeOffError
+
+__all__ = ["DEFAULT_TAUS", "Gap", "Placement", "Point", "TradeOff", "TradeOffError", "place", "trade_off"]

@@ -1,0 +1,170 @@
+"""The trade-off curve of one model: its accuracies at each tau."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlltr_plugin.report.evaluate.calibration import expected_calibration_error
+from vlltr_plugin.report.evaluate.evaluation import (
+    class_accuracies,
+    group_masks,
+    harmonic_mean,
+    overall_rule,
+    shots_rule,
+)
+from vlltr_plugin.report.groups import GROUPS, Convention
+from vlltr_plugin.report.tradeoff.sweep import Adjusted
+
+COLUMNS = ("tau", "top1", *GROUPS)
+"""Of tradeoff.csv."""
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One tau; accuracies and calibration error in percent.
+
+    Attributes:
+        tau: what the log prior was multiplied by.
+        top1: over all images.
+        many: over the images of many-shot classes; None without such images.
+        medium: of medium-shot classes.
+        few: of few-shot classes.
+        harmonic_top1: harmonic mean over the classes with images; 0 as soon as one is at 0.
+        ece: expected calibration error.
+    """
+
+    tau: float
+    top1: float
+    many: float | None
+    medium: float | None
+    few: float | None
+    harmonic_top1: float
+    ece: float
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """What post-hoc logit adjustment makes of one model's predictions on one set of images.
+
+    Attributes:
+        taus: ascending, T of them.
+        prior: whose logarithm was taken off: `"draws"` or `"counts"`.
+        groups: thresholds of many, medium and few.
+        labels: int64 `[N]`.
+        counts: training images of each class, int64 `[C]`.
+        predictions: by rule the predicted classes, `[T, N]`: `single`; or VL-LTR's `mixture` and `sum`.
+        points: by rule, one for each tau.
+    """
+
+    taus: tuple[float, ...]
+    prior: str
+    groups: Convention
+    labels: Ints
+    counts: Ints
+    predictions: dict[str, NDArray[np.integer[Any]]]
+    points: dict[str, tuple[Point, ...]]
+
+    @property
+    def rows(self) -> list[dict[str, float | None]]:
+        """One for each tau with the keys `COLUMNS`: what VL-LTR would log.
+
+        With two branches `top1` is then of the mixture and the groups are of the sum of logits, as in its log.
+        """
+        overall, shots = self.points[overall_rule(self.points)], self.points[shots_rule(self.points)]
+        return [
+            {"tau": one.tau, "top1": one.top1} | {group: getattr(other, group) for group in GROUPS}
+            for one, other in zip(overall, shots, strict=True)
+        ]
+
+    @property
+    def steps(self) -> list[tuple[float, float, float]]:
+        """tau, many- and few-shot accuracy of each row, for a picture; empty where a group has no images."""
+        found = [(row["tau"], row["many"], row["few"]) for row in self.rows]
+        return [(tau, many, few) for tau, many, few in found if None not in (tau, many, few)]  # type: ignore[misc]
+
+    def csv(self) -> str:
+        """The rows as CSV, unrounded; empty where a group has no images."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in self.rows:
+            writer.writerow(["" if (value := row[name]) is None else repr(value) for name in COLUMNS])
+        return text.getvalue()
+
+    def best(self) -> Point:
+        """The tau with the highest overall top-1, the smallest of several: choose it on a validation split."""
+        return max(self.points[overall_rule(self.points)], key=lambda point: (point.top1, -abs(point.tau)))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: `prior`, `groups`, `taus`, `rows`, and `rules` with all numbers of each."""
+        rules = {rule: [asdict(point) for point in points] for rule, points in self.points.items()}
+        return {
+            "prior": self.prior,
+            "groups": self.groups.name,
+            "taus": list(self.taus),
+            "rows": self.rows,
+            "rules": rules,
+        }
+
+
+def curve_of(
+    labels: Ints, by_rule: dict[str, dict[float, Adjusted]], counts: Ints, prior: str, groups: Convention
+) -> TradeOff:
+    """The numbers of all predictions.
+
+    Args:
+        labels: `[N]`, N of 1 or more.
+        by_rule: as `SweepCollector.adjusted` gives them.
+        counts: training images of each class, `[C]`.
+        prior: `"draws"` or `"counts"`.
+        groups: thresholds.
+
+    Raises:
+        MissingExtraError: torchmetrics is not installed.
+    """
+    masks = {name: group_masks(counts, groups)[name][labels] for name in GROUPS}
+    return TradeOff(
+        taus=tuple(next(iter(by_rule.values()))),
+        prior=prior,
+        groups=groups,
+        labels=labels,
+        counts=counts,
+        predictions={rule: _small(np.stack([a.top1 for a in found.values()])) for rule, found in by_rule.items()},
+        points={
+            rule: tuple(_point(tau, labels, adjusted, masks, len(counts)) for tau, adjusted in found.items())
+            for rule, found in by_rule.items()
+        },
+    )
+
+
+def _point(tau: float, labels: Ints, adjusted: Adjusted, masks: dict[str, NDArray[np.bool_]], classes: int) -> Point:
+    hits = adjusted.top1 == labels
+    of_class = class_accuracies(labels, adjusted.top1, classes)
+    groups = {name: 100.0 * float(hits[mask].mean()) if mask.any() else None for name, mask in masks.items()}
+    return Point(
+        tau=tau,
+        top1=100.0 * float(hits.mean()),
+        **groups,
+        harmonic_top1=harmonic_mean(of_class[~np.isnan(of_class)]),
+        ece=100.0 * expected_calibration_error(adjusted.confidence, hits),
+    )
+
+
+def _small(predictions: Ints) -> NDArray[np.integer[Any]]:
+    """In two bytes each where the classes allow it: a large test split has some hundred thousand at each tau."""
+    fits = predictions.max(initial=0) <= np.iinfo(np.int16).max
+    return predictions.astype(np.int16 if fits else np.int32)
+
+
+def overall_and_shots(trade_off: TradeOff) -> Sequence[str]:
+    """The rules of its overall accuracy and of its groups."""
+    return overall_rule(trade_off.predictions), shots_rule(trade_off.predictions)

@@ -1,0 +1,65 @@
+"""Few- against many-shot accuracy, a curve for each run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vlltr_plugin.report.pictures import light_grid, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RUN_COLOURS = ("#444444", "#D55E00", "#009E73", "#56B4E9", "#8B5A2B", "#7B3294")
+"""Of runs; none is a colour of a group of classes."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+Steps = Sequence[tuple[float, float, float]]
+"""tau, many-shot and few-shot accuracy."""
+
+
+def draw_curves(curves: Sequence[tuple[str, Steps]], split: str) -> Figure:
+    """Draws the curves in the order of tau; the filled mark is tau 0, the run as it was trained.
+
+    Args:
+        curves: for each run its name and its points.
+        split: of the images.
+    """
+    figure = new_figure(8.0, 5.6)
+    axes = figure.subplots()
+    for number, (name, steps) in enumerate(curves):
+        colour, marker = RUN_COLOURS[number % len(RUN_COLOURS)], MARKERS[number % len(MARKERS)]
+        many, few = [step[1] for step in steps], [step[2] for step in steps]
+        axes.plot(many, few, "-", color=colour, marker=marker, markerfacecolor="white", label=name)
+        for tau, x, y in steps:
+            if tau == 0:
+                axes.plot([x], [y], marker, color=colour, markersize=10)
+        for (x, y), text in _labels(steps).items():
+            side = 1 if number % 2 == 0 else -1
+            axes.annotate(
+                text,
+                (x, y),
+                xytext=(7 * side, 5 * side),
+                textcoords="offset points",
+                ha="left" if side > 0 else "right",
+                va="bottom" if side > 0 else "top",
+                fontsize=9,
+                color=colour,
+            )
+    axes.set_xlabel(f"many-shot top-1, {split} split (%)")
+    axes.set_ylabel("few-shot top-1 (%)")
+    axes.margins(0.08)
+    light_grid(axes, "both")
+    figure.legend(
+        loc="outside upper center", ncols=min(3, len(curves)), title="filled: tau 0, as trained; numbers: tau"
+    )
+    return figure
+
+
+def _labels(steps: Steps) -> dict[tuple[float, float], str]:
+    """The taus of each place; on few test images several share one."""
+    places: dict[tuple[float, float], list[str]] = {}
+    for tau, many, few in steps:
+        places.setdefault((many, few), []).append(f"{tau:g}")
+    return {place: ", ".join(taus) for place, taus in places.items()}

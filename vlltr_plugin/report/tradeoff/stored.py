@@ -1,0 +1,69 @@
+"""A trade-off curve on the disk: tradeoff.csv for people, tradeoff.npz with the predictions for `compare`."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlltr_plugin.report.groups import OTHERS, UPSTREAM
+from vlltr_plugin.report.tradeoff.curve import Point, TradeOff
+from vlltr_plugin.report.tradeoff.prior import TradeOffError
+
+CSV, NPZ, PNG = "tradeoff.csv", "tradeoff.npz", "tradeoff.png"
+CONVENTIONS = {convention.name: convention for convention in (UPSTREAM, OTHERS)}
+PREFIX = "predictions_"
+
+
+def npz_bytes(trade_off: TradeOff) -> bytes:
+    """`taus` [T], `labels` [N], `counts` [C] and for each rule `predictions_<rule>` [T, N], 2 or 4 bytes each."""
+    buffer = io.BytesIO()
+    predictions: dict[str, Any] = {PREFIX + rule: found for rule, found in trade_off.predictions.items()}
+    np.savez_compressed(
+        buffer, taus=np.array(trade_off.taus), labels=trade_off.labels, counts=trade_off.counts, **predictions
+    )
+    return buffer.getvalue()
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 in hexadecimal: evaluation.json names the tradeoff.npz that belongs to it."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_trade_off(folder: Path, told: dict[str, Any]) -> TradeOff:
+    """The curve of an evaluation.
+
+    Args:
+        folder: of the evaluation.
+        told: the key `trade_off` of its evaluation.json.
+
+    Raises:
+        TradeOffError: where tradeoff.npz is missing, or is not the one that was written with this evaluation.json.
+        KeyError: for keys that are missing in `told`.
+        TypeError: for keys with other values.
+    """
+    path = folder / NPZ
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TradeOffError(f"{path}: cannot be read ({error.strerror}), so the run has no trade-off curve") from error
+    if digest(content) != told["sha256"]:
+        raise TradeOffError(f"{path}: does not belong to the evaluation.json beside it: evaluate again")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise TradeOffError(f"{path}: expected the arrays of an evaluation but it is damaged") from error
+    return TradeOff(
+        taus=tuple(found["taus"].tolist()),
+        prior=str(told["prior"]),
+        groups=CONVENTIONS[told["groups"]],
+        labels=found["labels"],
+        counts=found["counts"],
+        predictions={rule: found[PREFIX + rule] for rule in told["rules"]},
+        points={rule: tuple(Point(**point) for point in points) for rule, points in told["rules"].items()},
+    )
