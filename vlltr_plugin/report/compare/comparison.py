@@ -6,11 +6,13 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from vlltr_plugin.report.compare.metrics import GROUP_METRICS, METRICS, Metric
 from vlltr_plugin.report.compare.reference import PUBLISHED_BASELINE, Reference
 from vlltr_plugin.report.compare.runs import Run
 from vlltr_plugin.report.compare.settings import Verdict, compare_settings
+from vlltr_plugin.report.compare.trade_offs import TradeOffs, trade_offs_of
 from vlltr_plugin.report.errors import ReportError
 
 STAGES = ("best", "last", "test")
@@ -84,6 +86,11 @@ class Comparison:
         """The split of the final test: `"test"`, unless all are evaluations of another one."""
         evaluated = [seed.evaluated for run in self.runs for seed in run.seeds]
         return next((one.split for one in evaluated if one is not None), "test")
+
+    @cached_property
+    def trade_offs(self) -> TradeOffs | None:
+        """Evaluated runs beside the baseline's trade-off curve; None where nothing is evaluated."""
+        return trade_offs_of(self.runs, self.baseline)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -10,6 +10,10 @@ from typing import Any
 from vlltr_plugin.report.compare.logs import Line, Log
 from vlltr_plugin.report.errors import ReportError
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, overall_rule
+from vlltr_plugin.report.evaluate.trade_off import Choice
+from vlltr_plugin.report.tradeoff.curve import TradeOff
+from vlltr_plugin.report.tradeoff.prior import TradeOffError
+from vlltr_plugin.report.tradeoff.stored import read_trade_off
 
 NAME = "evaluation.json"
 EXTRA = ("macro_top1", "harmonic_top1", "ece")
@@ -26,7 +30,10 @@ class Evaluated:
         limited: whether these are only part of the split.
         labels: digest of the labels, equal for equal images.
         epoch: of the checkpoint; None if unknown.
-        checkpoint: name of its file.
+        checkpoint: name of its file; None for the logits of any model.
+        curve: its trade-off curve; None where there is none.
+        no_curve: why.
+        choice: on what tau was chosen.
     """
 
     split: str
@@ -34,7 +41,10 @@ class Evaluated:
     limited: bool
     labels: str
     epoch: int | None
-    checkpoint: str
+    checkpoint: str | None
+    curve: TradeOff | None = None
+    no_curve: str = ""
+    choice: Choice | None = None
 
 
 def read_evaluation(path: Path) -> tuple[Log, Evaluated, dict[str, Any]]:
@@ -64,12 +74,28 @@ def read_evaluation(path: Path) -> tuple[Log, Evaluated, dict[str, Any]]:
             limited=content["images"] != content["split_images"],
             labels=content["labels_sha256"],
             epoch=content["checkpoint"]["epoch"],
-            checkpoint=Path(content["checkpoint"]["file"]).name,
+            checkpoint=content["checkpoint"]["file"] and Path(content["checkpoint"]["file"]).name,
+            **_curve(path, content),
         )
-        args = {"model": content["settings"]["model"], "nb_classes": content["classes"]}
-        return Log(path, {}, _line(content), ()), evaluated, args | _data_set(content)
+        model = {"model": content["settings"]["model"]} if "model" in content["settings"] else {}
+        return (
+            Log(path, {}, _line(content), ()),
+            evaluated,
+            model | {"nb_classes": content["classes"]} | _data_set(content),
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReportError(f"{path}: expected the keys of {FORMAT!r}, but {error} is missing or odd") from error
+
+
+def _curve(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    if "trade_off" not in content:
+        return {"no_curve": f"{path} was made before there were any: evaluate again"}
+    told = content["trade_off"]
+    try:
+        curve = read_trade_off(path.parent, told)
+    except TradeOffError as error:
+        return {"no_curve": str(error)}
+    return {"curve": curve, "choice": Choice(**told["choice"])}
 
 
 def _line(content: dict[str, Any]) -> Line:

@@ -25,6 +25,7 @@ from vlltr_plugin.whole_files import write_whole
 CAPTIONS = {
     "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline.",
     "accuracy.png": "Accuracy over the epochs, on the validation split; markers are the best epochs.",
+    "tradeoff.png": "Few- against many-shot accuracy of each run as tau grows; the filled mark is the run as trained.",
     "time.png": "Seconds of the training pass of each epoch.",
 }
 
@@ -94,6 +95,7 @@ def json_text(comparison: Comparison) -> str:
         "differing_settings": {setting.name: list(setting.values) for setting in comparison.verdict.differing},
         "always_zero": [metric.name for metric in empty_groups(comparison.runs)],
         "runs": [_run(comparison, run) for run in comparison.runs],
+        "trade_off": None if comparison.trade_offs is None else comparison.trade_offs.as_json(),
         "reference": None if reference is None else asdict(reference),
         "notes": notes_of(comparison),
         "warnings": list(comparison.warnings),

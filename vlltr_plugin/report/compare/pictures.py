@@ -21,6 +21,7 @@ from vlltr_plugin.report.compare.runs import Run
 from vlltr_plugin.report.compare.sheets import signed
 from vlltr_plugin.report.groups import COLOURS
 from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
+from vlltr_plugin.report.tradeoff.pictures import draw_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +51,7 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     makers: dict[str, Callable[[Comparison], Figure | None]] = {
         "groups.png": draw_groups,
         "accuracy.png": draw_accuracy,
+        "tradeoff.png": draw_trade_offs,
         "time.png": draw_times,
     }
     with styled():
@@ -106,6 +108,12 @@ def draw_groups(comparison: Comparison) -> Figure | None:
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=_columns(handles))
     return figure
+
+
+def draw_trade_offs(comparison: Comparison) -> Figure | None:
+    """Few- against many-shot accuracy, a curve for each evaluated run."""
+    curves = [] if comparison.trade_offs is None else [curve for curve in comparison.trade_offs.curves if curve[1]]
+    return draw_curves(curves, comparison.split) if curves else None
 
 
 def draw_times(comparison: Comparison) -> Figure | None:

@@ -126,14 +126,15 @@ def _load_log(path: Path, log_path: Path) -> Seed:
 def _load_evaluation(path: Path, file: Path) -> Seed:
     """An evaluation; its checkpoint, if it still lies beside the evaluation's folder, tells the settings."""
     log, evaluated, told = read_evaluation(file)
-    args, source, warnings = _checkpoint_args(file.resolve().parent.parent / evaluated.checkpoint)
+    beside = file.resolve().parent.parent
+    args, source, warnings = _checkpoint_args(beside / evaluated.checkpoint if evaluated.checkpoint else None)
     return Seed(path, log, told | (args or {}), source if args else None, None, tuple(warnings), evaluated)
 
 
-def _checkpoint_args(path: Path) -> tuple[dict[str, Any] | None, Path, list[str]]:
+def _checkpoint_args(path: Path | None) -> tuple[dict[str, Any] | None, Path | None, list[str]]:
     """The arguments in a checkpoint, if there is one; its path; a warning where it is damaged."""
     try:
-        return read_checkpoint_args(path) if path.is_file() else None, path, []
+        return read_checkpoint_args(path) if path is not None and path.is_file() else None, path, []
     except ValueError as error:
         return None, path, [str(error)]
 

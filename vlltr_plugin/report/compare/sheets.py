@@ -24,8 +24,10 @@ MISSING = "-"
 
 
 def sheets_of(comparison: Comparison) -> Iterator[Sheet]:
-    """The tables that have anything to show: test, validation, times, settings."""
-    sheets = (test_sheet(comparison), validation_sheet(comparison), time_sheet(comparison), settings_sheet(comparison))
+    """The tables that have anything to show: test, trade-off curve, validation, times, settings."""
+    sheets = [test_sheet(comparison), validation_sheet(comparison), time_sheet(comparison), settings_sheet(comparison)]
+    if comparison.trade_offs is not None:
+        sheets.insert(1, comparison.trade_offs.sheet)
     yield from (sheet for sheet in sheets if sheet.rows)
 
 

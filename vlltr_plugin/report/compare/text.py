@@ -26,6 +26,8 @@ def notes_of(comparison: Comparison) -> list[str]:
     empty = empty_groups(comparison.runs)
     if empty:
         notes.append(EMPTY_GROUPS.format(groups=", ".join(metric.title for metric in empty)))
+    if comparison.trade_offs is not None:
+        notes = [*comparison.trade_offs.sentences, *notes]
     notes += [_evaluated(seed) for run in comparison.runs for seed in run.seeds if seed.evaluated]
     for run in comparison.runs:
         tested = sum(seed.log.test is not None for seed in run.seeds)

@@ -14,7 +14,7 @@ from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, class_accuracie
 from vlltr_plugin.report.evaluate.pictures import write_pictures
 from vlltr_plugin.report.evaluate.predictions import Predictions
 from vlltr_plugin.report.pictures import save, styled
-from vlltr_plugin.report.tradeoff.curve import TradeOff
+from vlltr_plugin.report.tradeoff.curve import TradeOff, steps_of
 from vlltr_plugin.report.tradeoff.pictures import draw_curves
 from vlltr_plugin.report.tradeoff.stored import CSV, NPZ, PNG, digest, npz_bytes
 from vlltr_plugin.whole_files import write_whole
@@ -61,11 +61,12 @@ def _write_trade_off(trade_off: TradeOff, evaluation: dict[str, Any], folder: Pa
     evaluation["trade_off"]["sha256"] = digest(arrays)
     write_whole(folder / CSV, trade_off.csv().encode())
     write_whole(folder / NPZ, arrays)
-    steps = trade_off.steps
+    steps = steps_of(trade_off.rows)
     if not steps:
         return [folder / CSV, folder / NPZ]
+    name = folder.parent.name if folder.name == "evaluation" else folder.name
     with styled():
-        picture = save(draw_curves([(folder.name, steps)], evaluation["split"]), folder / PNG)
+        picture = save(draw_curves([(name, steps)], evaluation["split"]), folder / PNG)
     return [folder / CSV, folder / NPZ, picture]
 
 

@@ -6,15 +6,14 @@ The key `trade_off` of evaluation.json (accuracies and calibration errors in per
   adjusted as the rarest other one; `groups` (`upstream` or `others`), `taus`.
 - `rows`: those of tradeoff.csv; with two branches `top1` is of the mixture and the groups are of the sum of logits, as
   in VL-LTR's log. `rules`: all numbers of each rule alone.
-- `choice`: the `tau` with the highest overall top-1, the `split` that it was chosen on, `same_images` whether these are
-  the images evaluated, and `taus` and `top1` there; `why_here`, where a validation split could not be had.
+- `choice`: see `Choice`.
 - `sha256`: of the tradeoff.npz that belongs to it.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -96,21 +95,49 @@ def chosen_prior(
     return Prior("draws", draws, f"expected draws of each class: {draws_source}")
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Where tau was chosen.
+
+    Attributes:
+        tau: the one with the highest overall top-1.
+        split: of the images that it was chosen on.
+        same_images: whether these are the images evaluated.
+        taus: all.
+        top1: overall top-1 at each, in percent.
+        why_here: why there was no validation split, where one was looked for.
+    """
+
+    tau: float
+    split: str
+    same_images: bool
+    taus: tuple[float, ...]
+    top1: tuple[float, ...]
+    why_here: str = ""
+
+    @property
+    def words(self) -> str:
+        """On which images, for a sentence."""
+        if not self.same_images:
+            return "chosen on the validation split"
+        if self.split == "test":
+            return "chosen on the test set itself, so a little too good"
+        return f"chosen on the {self.split} images reported here, so a little too good"
+
+
+def choice_on(curve: TradeOff, split: str, same_images: bool = True, why_here: str = "") -> Choice:
+    """The tau that is best on a curve's images."""
+    top1 = tuple(point.top1 for point in curve.points[overall_rule(curve.points)])
+    return Choice(curve.best().tau, split, same_images, curve.taus, top1, why_here)
+
+
 def told(
     trade_off: TradeOff, prior: Prior, split: str, validation: TradeOff | None, why_here: str = ""
 ) -> dict[str, Any]:
     """The key `trade_off` of evaluation.json, but for `sha256`."""
-    chooser = trade_off if validation is None else validation
-    points = chooser.points[overall_rule(chooser.points)]
-    choice = {
-        "tau": chooser.best().tau,
-        "split": split if validation is None else "val",
-        "same_images": validation is None,
-        "taus": list(chooser.taus),
-        "top1": [point.top1 for point in points],
-    }
+    choice = choice_on(validation, "val", False) if validation else choice_on(trade_off, split, why_here=why_here)
     more = {"prior_source": prior.source, "without_prior": int((prior.values == 0).sum())}
-    return trade_off.as_json() | more | {"choice": choice | ({"why_here": why_here} if why_here else {})}
+    return trade_off.as_json() | more | {"choice": asdict(choice)}
 
 
 def trade_off_table(told: dict[str, Any]) -> Table:
@@ -136,22 +163,13 @@ def trade_off_notes(told: dict[str, Any]) -> list[str]:
         )
     if told["without_prior"]:
         found.append(f"{told['without_prior']} classes with prior 0 are adjusted as the rarest class that has more.")
-    choice = told["choice"]
-    found.append(f"Best top-1 at tau {choice['tau']:g}, {choice_words(choice)}.")
-    if "why_here" in choice:
-        found.append(f"No validation split to choose tau on: {choice['why_here']}")
+    choice = Choice(**told["choice"])
+    found.append(f"Best top-1 at tau {choice.tau:g}, {choice.words}.")
+    if choice.why_here:
+        found.append(f"No validation split to choose tau on: {choice.why_here}")
     return found
 
 
 def other_prior(prior: str) -> str:
     """The one that is not in use."""
     return PRIORS[1 - PRIORS.index(prior)]
-
-
-def choice_words(choice: dict[str, Any]) -> str:
-    """On which images tau was chosen."""
-    if not choice["same_images"]:
-        return "chosen on the validation split"
-    if choice["split"] == "test":
-        return "chosen on the test set itself, so a little too good"
-    return f"chosen on the {choice['split']} images reported here, so a little too good"

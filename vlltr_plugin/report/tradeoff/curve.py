@@ -85,12 +85,6 @@ class TradeOff:
             for one, other in zip(overall, shots, strict=True)
         ]
 
-    @property
-    def steps(self) -> list[tuple[float, float, float]]:
-        """tau, many- and few-shot accuracy of each row, for a picture; empty where a group has no images."""
-        found = [(row["tau"], row["many"], row["few"]) for row in self.rows]
-        return [(tau, many, few) for tau, many, few in found if None not in (tau, many, few)]  # type: ignore[misc]
-
     def csv(self) -> str:
         """The rows as CSV, unrounded; empty where a group has no images."""
         text = io.StringIO()
@@ -102,7 +96,8 @@ class TradeOff:
 
     def best(self) -> Point:
         """The tau with the highest overall top-1, the smallest of several: choose it on a validation split."""
-        return max(self.points[overall_rule(self.points)], key=lambda point: (point.top1, -abs(point.tau)))
+        points = self.points[overall_rule(self.points)]
+        return points[self.taus.index(best_tau(self.taus, [point.top1 for point in points]))]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: `prior`, `groups`, `taus`, `rows`, and `rules` with all numbers of each."""
@@ -114,6 +109,17 @@ class TradeOff:
             "rows": self.rows,
             "rules": rules,
         }
+
+
+def best_tau(taus: Sequence[float], top1: Sequence[float]) -> float:
+    """The tau with the highest accuracy; of several the nearest to 0."""
+    return max(zip(taus, top1, strict=True), key=lambda pair: (pair[1], -abs(pair[0])))[0]
+
+
+def steps_of(rows: Sequence[dict[str, float | None]]) -> list[tuple[float, float, float]]:
+    """tau, many- and few-shot accuracy of each row, for a picture; empty where one of the groups has no images."""
+    found = [(row["tau"], row["many"], row["few"]) for row in rows]
+    return [(tau, many, few) for tau, many, few in found if tau is not None and many is not None and few is not None]
 
 
 def curve_of(

@@ -32,9 +32,15 @@ def on_curve(many: Floats, few: Floats, overall: Floats, target: Floats) -> tupl
     share = np.divide(goal - start, step, out=np.zeros_like(step), where=step != 0)
     share = np.where(step == 0, np.diff(few, axis=1) > 0, share)  # a level stretch: its better end
     passed = (np.minimum(start, end) <= goal) & (goal <= np.maximum(start, end))
-    candidates = np.where(passed, few[:, :-1] + share * np.diff(few, axis=1), -np.inf)
+    candidates = np.where(passed, _between(few, share), -np.inf)
     chosen = candidates.argmax(axis=1)[:, None]
-    found = np.take_along_axis(overall[:, :-1] + share * np.diff(overall, axis=1), chosen, axis=1)[:, 0]
+    found = np.take_along_axis(_between(overall, share), chosen, axis=1)[:, 0]
     outside = ~passed.any(axis=1)
     best = np.take_along_axis(candidates, chosen, axis=1)[:, 0]
     return np.where(outside, np.nan, best), np.where(outside, np.nan, found)
+
+
+def _between(values: Floats, share: Floats) -> Floats:
+    """That far from each point to the next, and exactly the point at either end."""
+    found: Floats = (1.0 - share) * values[:, :-1] + share * values[:, 1:]
+    return found

@@ -36,7 +36,7 @@ def draw_curves(curves: Sequence[tuple[str, Steps]], split: str) -> Figure:
             if tau == 0:
                 axes.plot([x], [y], marker, color=colour, markersize=10)
         for (x, y), text in _labels(steps).items():
-            side = 1 if number % 2 == 0 else -1
+            side = 1 if number % 2 else -1  # the first run's numbers on the inner side of its curve
             axes.annotate(
                 text,
                 (x, y),

@@ -22,6 +22,9 @@ LEAST_INSIDE = 0.95
 """Of the resamples, that the curve must reach for an interval: the others would be missing at one end of it."""
 
 
+WORDS = {1: "above", 0: "on", -1: "below"}
+
+
 @dataclass(frozen=True)
 class Gap:
     """A run's accuracy minus the curve's, in points of percent, with its 95 % interval (None where there is none)."""
@@ -71,7 +74,7 @@ class Placement:
             return "outside"
         if self.few.low is None:
             return "undecided"
-        return {1: "above", 0: "on", -1: "below"}[self.few.sign]
+        return WORDS[self.few.sign]
 
     def __str__(self) -> str:
         name = self.run if not self.tau else f"{self.run} at tau {self.tau:g}"
@@ -87,8 +90,9 @@ class Placement:
         if self.verdict == "undecided":
             return f"{name} is too near an end of {curve} for an interval: {numbers}."
         assert self.overall is not None
-        against = self.overall.sign * self.few.sign < 0
-        return f"{name} lies {self.verdict} {curve}: {numbers}{', which goes the other way' if against else ''}."
+        if self.overall.sign not in (0, self.few.sign):
+            curve += f" in few-shot and {WORDS[self.overall.sign]} it in overall"
+        return f"{name} lies {self.verdict} {curve}: {numbers}."
 
 
 def place(

@@ -56,14 +56,20 @@ def read_trade_off(folder: Path, told: dict[str, Any]) -> TradeOff:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        predictions = {rule: found[PREFIX + rule] for rule in told["rules"]}
+        taus, labels, counts = found["taus"], found["labels"], found["counts"]
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise TradeOffError(f"{path}: expected the arrays of an evaluation but it is damaged") from error
+    points = {rule: tuple(Point(**point) for point in points) for rule, points in told["rules"].items()}
+    shapes = {array.shape for array in predictions.values()} | {(len(own), len(labels)) for own in points.values()}
+    if shapes != {(len(taus), len(labels))} or labels.min() < 0 or labels.max() >= len(counts):
+        raise TradeOffError(f"{path}: expected arrays that fit together but it is damaged")
     return TradeOff(
-        taus=tuple(found["taus"].tolist()),
+        taus=tuple(taus.tolist()),
         prior=str(told["prior"]),
         groups=CONVENTIONS[told["groups"]],
-        labels=found["labels"],
-        counts=found["counts"],
-        predictions={rule: found[PREFIX + rule] for rule in told["rules"]},
-        points={rule: tuple(Point(**point) for point in points) for rule, points in told["rules"].items()},
+        labels=labels,
+        counts=counts,
+        predictions=predictions,
+        points=points,
     )

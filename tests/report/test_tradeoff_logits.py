@@ -1,0 +1,141 @@
+"""`trade_off`: the curve of anybody's logits, in Python."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.report.groups import OTHERS
+from vlltr_plugin.report.tradeoff import DEFAULT_TAUS, TradeOffError, trade_off
+
+pytest.importorskip("torchmetrics")
+
+COUNTS = [200, 100, 60, 20, 19, 3]
+LABELS = np.repeat(np.arange(6), 20)
+
+
+def logits(dtype=np.float64, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=(120, 6))
+    noise[np.arange(120), LABELS] += 1.5
+    return (noise + np.log(COUNTS)).astype(dtype)
+
+
+def naive_rows(scores, prior, taus, bounds):
+    """tau, overall and the groups, by loops over images and classes."""
+    rows = []
+    for tau in taus:
+        hits = []
+        for row in scores.tolist():
+            moved = [row[c] - tau * math.log(prior[c]) for c in range(6)]
+            hits.append(moved.index(max(moved)))
+        hits = [found == label for found, label in zip(hits, LABELS.tolist(), strict=True)]
+        row = [tau, 100 * sum(hits) / 120]
+        for least, most in bounds:
+            inside = [hit for hit, label in zip(hits, LABELS.tolist(), strict=True) if least <= COUNTS[label] <= most]
+            row.append(100 * sum(inside) / len(inside))
+        rows.append(row)
+    return rows
+
+
+def test_the_rows_are_the_naive_loops_over_images_and_classes() -> None:
+    scores = logits()
+    found = trade_off(scores, LABELS, COUNTS)
+    assert found.taus == DEFAULT_TAUS == (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2)
+    expected = naive_rows(scores, COUNTS, DEFAULT_TAUS, [(100, 10**9), (21, 99), (0, 20)])
+    assert [list(row.values()) for row in found.rows] == [pytest.approx(row) for row in expected]
+    assert found.prior == "counts"
+
+
+def test_draws_are_the_prior_where_they_are_given_and_groups_stay_those_of_the_counts() -> None:
+    scores, draws = logits(), [5.0, 3.0, 9.0, 1.0, 2.0, 4.0]
+    found = trade_off(scores, LABELS, COUNTS, draws, taus=[1, 0.5], groups=OTHERS)
+    expected = naive_rows(scores, draws, [0.5, 1], [(101, 10**9), (20, 100), (0, 19)])
+    assert [list(row.values()) for row in found.rows] == [pytest.approx(row) for row in expected]
+    assert found.prior == "draws"
+
+
+@pytest.mark.parametrize(
+    "make", [torch.from_numpy, np.asarray, np.ndarray.tolist, lambda a: torch.from_numpy(a).requires_grad_()]
+)
+def test_arrays_tensors_and_lists_are_the_same(make) -> None:
+    found = trade_off(make(logits()), torch.from_numpy(LABELS), np.array(COUNTS, dtype=np.float32))
+    assert found.rows == trade_off(logits(), LABELS.astype(np.int32), COUNTS).rows
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64])
+def test_any_dtype_gives_the_numbers_of_its_values(dtype) -> None:
+    scores = logits(dtype) if dtype != np.int64 else np.round(100 * logits()).astype(np.int64)
+    scores = scores + np.arange(6, dtype=dtype) * np.array(2 if dtype == np.int64 else 0, dtype=dtype)
+    assert trade_off(scores, LABELS, COUNTS).rows[1:] == trade_off(scores.astype(np.float64), LABELS, COUNTS).rows[1:]
+
+
+def test_nothing_given_is_changed_not_even_what_cannot_be() -> None:
+    scores = logits()
+    before = scores.copy()
+    scores.flags.writeable = False
+    trade_off(scores, LABELS, COUNTS)
+    assert np.array_equal(scores, before)
+
+
+def test_many_chunks_are_as_one(monkeypatch) -> None:
+    whole = trade_off(logits(), LABELS, COUNTS).rows
+    monkeypatch.setattr("vlltr_plugin.report.tradeoff.logits.CHUNK", 42)  # 7 images
+    assert trade_off(logits(), LABELS, COUNTS).rows == whole
+
+
+def test_best_is_the_highest_top1_and_of_equals_the_least_adjustment() -> None:
+    found = trade_off(logits(), LABELS, COUNTS)
+    top1 = [row["top1"] for row in found.rows]
+    assert found.best().tau == found.taus[top1.index(max(top1))] > 0
+    certain = 100.0 * np.eye(6)[LABELS]
+    assert trade_off(certain, LABELS, COUNTS, taus=[-1, 0, 1]).best().tau == 0
+
+
+def broken(at, value):
+    scores = logits()
+    scores[at] = value
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"logits": broken((7, 2), math.nan)}, "finite logits but those of image 7"),
+        ({"logits": broken((0, 0), math.inf)}, "finite logits but those of image 0"),
+        ({"logits": broken((119, 5), -math.inf)}, "finite logits but those of image 119"),
+        ({"logits": logits()[0]}, r"logits of shape \[N, C\].*\[6\]"),
+        ({"logits": logits()[None]}, r"logits of shape \[N, C\].*\[1, 120, 6\]"),
+        ({"logits": np.zeros((0, 6))}, r"logits of shape \[N, C\]"),
+        ({"logits": np.zeros((120, 0))}, r"logits of shape \[N, C\]"),
+        ({"logits": logits().astype(complex)}, "logits to be real numbers"),
+        ({"logits": "logits.npz"}, "logits to be an array"),
+        ({"logits": np.array([["a"] * 6] * 120)}, "logits to be an array"),
+        ({"labels": LABELS[:-1]}, r"labels of shape \[120\].*\[119\]"),
+        ({"labels": np.eye(6)[LABELS]}, r"labels of shape \[120\]"),
+        ({"labels": LABELS + 1}, "labels in 0..5 but found 6"),
+        ({"labels": LABELS - 1}, "labels in 0..5 but found -1"),
+        ({"labels": LABELS + 0.5}, "labels to be whole numbers"),
+        ({"labels": np.full(120, math.nan)}, "labels to be whole numbers"),
+        ({"labels": LABELS > 0}, "labels to be real numbers"),
+        ({"counts": COUNTS[:-1]}, r"counts of shape \[6\].*\[5\]"),
+        ({"counts": [-1, *COUNTS[1:]]}, "counts that are not negative"),
+        ({"counts": [0] * 6}, "not all 0"),
+        ({"counts": [0.5] * 6}, "counts to be whole numbers"),
+        ({"counts": [math.inf] * 6}, "counts to be whole numbers"),
+        ({"draws": [1.0] * 5}, r"draws of shape \[6\].*\[5\]"),
+        ({"draws": [1.0, 2, 3, 4, 5, math.nan]}, "prior of one finite number a class"),
+        ({"draws": [1.0, 2, 3, 4, 5, -1]}, "not negative"),
+        ({"draws": [0.0] * 6}, "not all 0"),
+        ({"taus": []}, "tau to be one or more finite numbers"),
+        ({"taus": [0, math.nan]}, "tau to be one or more finite numbers"),
+        ({"taus": [math.inf]}, "tau to be one or more finite numbers"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes, message: str) -> None:
+    arguments = {"logits": logits(), "labels": LABELS, "counts": COUNTS} | changes
+    with pytest.raises(TradeOffError, match=message) as caught:
+        trade_off(**arguments)
+    assert isinstance(caught.value, ValueError)  # for who calls from Python
+    assert isinstance(caught.value, ReportError)  # one line on the command line

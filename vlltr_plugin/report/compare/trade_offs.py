@@ -1,0 +1,159 @@
+"""Evaluated runs beside the trade-off curve of their baseline."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vlltr_plugin.report.compare.evaluation_runs import Evaluated
+from vlltr_plugin.report.compare.runs import Run
+from vlltr_plugin.report.evaluate.trade_off import choice_on
+from vlltr_plugin.report.groups import GROUPS
+from vlltr_plugin.report.sheets import Sheet
+from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOff, best_tau, steps_of
+from vlltr_plugin.report.tradeoff.place import Gap, Placement, Scores, placements
+from vlltr_plugin.report.tradeoff.prior import TradeOffError
+
+MISSING = "-"
+ABOUT = (
+    "Trade-off curve: the baseline's accuracies when tau * log(prior) is taken off its logits after training, at no "
+    "cost. The last two columns are a run's accuracies minus the curve's at equal many-shot accuracy (interpolated), "
+    "with a 95 % bootstrap interval over test images within classes; the scatter of other trainings is not in it."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run at one tau, mean over its seeds.
+
+    Attributes:
+        run: its name.
+        chosen: how tau was chosen; empty at tau 0 where nothing was.
+        numbers: by `COLUMNS`; None for groups without images.
+        placement: beside the baseline's curve; None for the baseline, and where it cannot be placed.
+    """
+
+    run: str
+    chosen: str
+    numbers: dict[str, float | None]
+    placement: Placement | None
+
+
+@dataclass(frozen=True)
+class TradeOffs:
+    """What a comparison says of the curves.
+
+    Attributes:
+        rows: each run as it was trained, and at its chosen tau.
+        curves: for each run with one, tau, many- and few-shot accuracy of its points.
+        missing: why runs are not here, or not placed.
+    """
+
+    rows: tuple[Row, ...]
+    curves: tuple[tuple[str, list[tuple[float, float, float]]], ...]
+    missing: tuple[str, ...]
+
+    @property
+    def sheet(self) -> Sheet:
+        """The table."""
+        header = ("", "tau", "overall", *GROUPS, "few-shot at\nequal many-shot", "overall at\nequal many-shot")
+        rows = []
+        for row in self.rows:
+            numbers = [row.numbers[name] for name in COLUMNS[1:]]
+            gaps = (None, None) if row.placement is None else (row.placement.few, row.placement.overall)
+            cells = [*(MISSING if number is None else f"{number:.2f}" for number in numbers), *map(_gap, gaps)]
+            rows.append((row.run, f"{row.numbers['tau']:g}", *cells))
+        return Sheet("On the baseline's trade-off curve (%)", header, tuple(rows))
+
+    @property
+    def sentences(self) -> list[str]:
+        """Where each run lies as it was trained, what was chosen, what is missing."""
+        if not self.rows:
+            return list(self.missing)
+        placed = [str(row.placement) for row in self.rows if row.placement is not None and not row.chosen]
+        chosen = [f"{row.run}: tau {row.numbers['tau']:g} {row.chosen}." for row in self.rows if row.chosen]
+        return [*placed, ABOUT, *chosen, *self.missing]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        rows = []
+        for row in self.rows:
+            place = row.placement
+            more = {} if place is None else asdict(place) | {"verdict": place.verdict, "sentence": str(place)}
+            rows.append({"run": row.run, "chosen": row.chosen or None, **row.numbers, "placement": more or None})
+        return {"rows": rows, "missing": list(self.missing)}
+
+
+def trade_offs_of(runs: Sequence[Run], baseline: Run | None) -> TradeOffs | None:
+    """Places evaluated runs on their baseline's curve.
+
+    Args:
+        runs: the baseline and the others.
+        baseline: None where it is a published one.
+
+    Returns:
+        What could be said; None where no run is an evaluation.
+    """
+    evaluated = {run.name: [seed.evaluated for seed in run.seeds] for run in runs}
+    if baseline is None or not any(one for seeds in evaluated.values() for one in seeds):
+        return None
+    rows: list[Row] = []
+    curves, missing = [], []
+    scores: Scores | None = None
+    for run in runs:
+        found = [one for one in evaluated[run.name] if one is not None]
+        own = [one.curve for one in found if one.curve is not None]
+        if len(own) < len(run.seeds):
+            missing += [f"{run.name} has no trade-off curve: {reason}." for reason in _reasons(run)]
+            continue
+        if len({curve.taus for curve in own}) > 1:
+            missing.append(f"{run.name} has no trade-off curve: its seeds were swept at different taus.")
+            continue
+        tau, words = _chosen(found, own)
+        taus = [0.0] + [tau] * (tau != 0)
+        placed: Sequence[Placement | None] = [None] * len(taus)
+        try:
+            here = Scores(own)
+            if run is baseline:
+                scores = here
+            elif scores is not None:
+                placed = placements(here, scores, taus, (run.name, baseline.name))
+        except TradeOffError as error:
+            missing.append(f"{run.name} is not placed on a curve: {error}")
+        numbers = [_means(own, tau) for tau in taus]
+        rows += [
+            Row(run.name, words if number["tau"] else "", number, place)
+            for number, place in zip(numbers, placed, strict=True)
+        ]
+        curves.append((run.name, steps_of([_means(own, tau) for tau in own[0].taus])))
+    return TradeOffs(tuple(rows), tuple(curves), tuple(missing))
+
+
+def _chosen(evaluated: Sequence[Evaluated], curves: Sequence[TradeOff]) -> tuple[float, str]:
+    """The tau with the highest overall top-1, mean over the seeds; on a validation split where all have one."""
+    choices = [one.choice for one in evaluated if one.choice is not None]
+    if any(choice.same_images for choice in choices):
+        choices = [choice_on(curve, one.split) for one, curve in zip(evaluated, curves, strict=True)]
+    means = [statistics.fmean(column) for column in zip(*(choice.top1 for choice in choices), strict=True)]
+    return best_tau(curves[0].taus, means), choices[0].words
+
+
+def _means(curves: Sequence[TradeOff], tau: float) -> dict[str, float | None]:
+    rows = [row for curve in curves for row in curve.rows if row["tau"] == tau]
+    columns = {name: [row[name] for row in rows] for name in COLUMNS}
+    return {
+        name: None if None in values else statistics.fmean(v for v in values if v is not None)
+        for name, values in columns.items()
+    }
+
+
+def _reasons(run: Run) -> list[str]:
+    return sorted(
+        {"not an evaluation" if seed.evaluated is None else seed.evaluated.no_curve for seed in run.seeds} - {""}
+    )
+
+
+def _gap(gap: Gap | None) -> str:
+    return MISSING if gap is None else str(gap)
