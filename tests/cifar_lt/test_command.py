@@ -1,8 +1,15 @@
+import shutil
+import sys
+
+import numpy as np
 import pytest
 from cifar_runs import run
 
+from vlltr_plugin.cifar_lt.data import profile
+from vlltr_plugin.cifar_lt.identity import digest
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.results import append, read
+from vlltr_plugin.cifar_lt.training import Training
 from vlltr_plugin.cli import main
 
 
@@ -23,7 +30,7 @@ def test_a_short_sweep_from_the_command_line(digits_npz, tmp_path, capsys):
     assert main(["cifar-lt", *options, "--method", "ce", "dv", "--share-warmup", "--sampler", "sqrt"]) == 0
     lines = read(results)
     assert [(line["method"], line["seed"]) for line in lines] == [("ce", 0), ("dv", 0), ("ce", 1), ("dv", 1)]
-    assert {(line["dataset"], line["imbalance"], line["sampler"]) for line in lines} == {("cifar10", 20, "sqrt")}
+    assert {(line["dataset"], line["imbalance"], line["sampler"]) for line in lines} == {("digits.npz", 20, "sqrt")}
     capsys.readouterr()
     assert main(["cifar-lt", "--results", str(results), "--table", "--plot", str(tmp_path / "plot.png")]) == 0
     printed = capsys.readouterr().out
@@ -39,6 +46,12 @@ def test_a_short_sweep_from_the_command_line(digits_npz, tmp_path, capsys):
         (["--npz", "missing.npz"], "Expected an .npz file"),
         (["--mixup", "-1"], "mixup to be 0 or more"),
         (["--table"], "No such file"),
+        *((["--imbalance", factor], "imbalance to be 1 or more") for factor in ("0", "-10", "0.5", "nan", "inf")),
+        (["--imbalance", "100"], "to be that of"),
+        (["--dataset", "cifar100"], "leave --dataset out"),
+        (["--mixup", "nan"], "mixup to be 0 or more"),
+        (["--first-seed", "-1"], "--first-seed to be 0 or more"),
+        (["--device", "nowhere"], "--device to be auto, cpu or cuda"),
     ],
 )
 def test_bad_options_are_one_line_before_anything_is_written(tmp_path, capsys, digits_npz, options, words):
@@ -59,13 +72,120 @@ def test_a_file_of_something_else_is_never_added_to(tmp_path, capsys, digits_npz
     assert results.read_text() == '{"a": 1}\n'
 
 
-def test_what_the_file_holds_is_not_trained_again(tmp_path, capsys, digits_npz):
+SHORT = ("--epochs", "1", "--start-epoch", "1", "--seeds", "1")
+
+
+def test_what_the_file_holds_is_not_trained_again(tmp_path, capsys, digits_npz, digits):
     results = tmp_path / "results.jsonl"
-    append(results, run("ce", 0, 30.0, epochs=1, start_epoch=1))
-    options = ["--npz", str(digits_npz), "--epochs", "1", "--start-epoch", "1", "--method", "ce", "--seeds", "1"]
-    assert main(["cifar-lt", "--results", str(results), *options]) == 0
+    append(results, run("ce", 0, 30.0, epochs=1, start_epoch=1, data=digest(digits)))
+    assert main(["cifar-lt", "--results", str(results), "--npz", str(digits_npz), *SHORT, "--method", "ce"]) == 0
     assert "in the results already" in capsys.readouterr().out
     assert len(read(results)) == 1
+
+
+@pytest.mark.parametrize("change", ["x_train", "y_train", "x_test", "y_test"])
+def test_another_files_results_are_never_taken(tmp_path, digits_npz, change):
+    with np.load(digits_npz) as file:
+        arrays = dict(file)
+    arrays[change][-2:] = arrays[change][-2:][::-1] if change.startswith("y") else 255 - arrays[change][-2:]
+    if change == "y_train":
+        arrays[change][[0, -1]] = arrays[change][[-1, 0]]
+    if change == "y_test":
+        arrays[change] = arrays[change][::-1]
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / digits_npz.name
+    np.savez(other, **arrays)
+    results = tmp_path / "results.jsonl"
+    for file, lines in ((digits_npz, 1), (other, 2), (digits_npz, 2), (other, 2)):
+        assert main(["cifar-lt", "--results", str(results), "--npz", str(file), *SHORT, "--method", "ce"]) == 0
+        assert len(read(results)) == lines
+
+
+def test_a_renamed_file_is_the_same_images(tmp_path, digits_npz):
+    renamed, results = tmp_path / "renamed.npz", tmp_path / "results.jsonl"
+    shutil.copy(digits_npz, renamed)
+    for file in (digits_npz, renamed):
+        assert main(["cifar-lt", "--results", str(results), "--npz", str(file), *SHORT, "--method", "ce"]) == 0
+    assert len(read(results)) == 1
+
+
+def test_a_line_of_an_older_version_is_read_but_not_taken_for_these_images(tmp_path, capsys, digits_npz):
+    results = tmp_path / "results.jsonl"
+    append(results, run("ce", 0, 30.0, epochs=1, start_epoch=1, dataset=digits_npz.name, imbalance=20))
+    assert main(["cifar-lt", "--results", str(results), "--npz", str(digits_npz), *SHORT, "--method", "ce"]) == 0
+    assert "a line of an older version does not say of which images: not taken" in capsys.readouterr().out
+    assert main(["cifar-lt", "--results", str(results), "--table"]) == 0
+    printed = capsys.readouterr().out
+    assert "images not recorded: test error" in printed
+    assert "1 of 2 lines are of an older version" in printed
+    assert printed.count("| ce | 1 |") == 2
+
+
+def test_an_npz_has_its_own_imbalance_and_no_published_errors_unless_it_is_cifar(tmp_path, capsys):
+    """Noise with the counts of CIFAR-10-LT at imbalance factor 200."""
+    rng, counts = np.random.default_rng(0), profile(25, 5, 10)
+    noise = {
+        "x_train": rng.integers(0, 256, (sum(counts), 8, 8, 3), dtype=np.uint8),
+        "y_train": np.repeat(np.arange(10), counts),
+        "x_test": rng.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8),
+        "y_test": np.repeat(np.arange(10), 2),
+    }
+    path, results = tmp_path / "cifar10", tmp_path / "results.jsonl"
+    with path.open("wb") as file:
+        np.savez(file, **noise)
+    options = ["--npz", str(path), "--dataset", "cifar10", *SHORT, "--method", "ce"]
+    assert main(["cifar-lt", "--results", str(results), *options]) == 0
+    assert "are not those of cifar10" in capsys.readouterr().out
+    (line,) = read(results)
+    assert (line["imbalance"], line["class_counts"]) == (5, counts)
+    # Even where the factor is one of the paper's and the file bears CIFAR's name:
+    append(results, {**line, "imbalance": 200, "seed": 1})
+    assert main(["cifar-lt", "--results", str(results), "--table"]) == 0
+    for row in capsys.readouterr().out.splitlines():
+        if row.startswith("| ce | 1 |") and row.count("|") > 5:
+            assert row.split("|")[-5].strip() == ""
+            assert row.split("|")[-4].strip() == ""
+
+
+def test_only_missing_seeds_are_trained_and_each_once(tmp_path, digits_npz, monkeypatch):
+    results, trained, train = tmp_path / "results.jsonl", [], Training.train
+    monkeypatch.setattr(Training, "train", lambda training: (trained.append(list(training.seeds)), train(training)))
+    common = ["--results", str(results), "--npz", str(digits_npz), "--epochs", "1", "--start-epoch", "1"]
+    assert main(["cifar-lt", *common, "--method", "ce", "--seeds", "2"]) == 0
+    assert main(["cifar-lt", *common, "--method", "ce", "ce", "inverse", "--seeds", "3", "--together", "3"]) == 0
+    assert trained == [[0], [1], [2], [0, 1, 2]]
+    lines = [(line["method"], line["seed"]) for line in read(results)]
+    assert sorted(lines) == sorted({(name, seed) for name in ("ce", "inverse") for seed in range(3)})
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (["--epochs", "2", "--method", "dv", "inverse-drw", "ib"], {"dv", "inverse-drw", "ib"}),
+        (["--epochs", "1", "--start-epoch", "1", "--method", "dv", "ce", "inverse"], {"dv"}),
+        (["--epochs", "2", "--start-epoch", "1", "--method", "dv", "inverse-drw"], set()),
+        (["--epochs", "2", "--start-epoch", "7", "--method", "ldam-drw"], {"ldam-drw"}),
+    ],
+)
+def test_weights_that_can_never_apply_are_warned_of(tmp_path, capsys, digits_npz, options, warned):
+    common = ["--results", str(tmp_path / "results.jsonl"), "--npz", str(digits_npz), "--seeds", "1"]
+    assert main(["cifar-lt", *common, *options]) == 0
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert {line.split(":")[1].strip() for line in warnings} == warned
+    assert all("never apply, and the run is that of" in line for line in warnings)
+    for line in read(tmp_path / "results.jsonl"):
+        assert (set(line["weights"]) == {1.0}) == (line["method"] in {*warned, "ce"})
+
+
+def test_without_matplotlib_a_plot_is_refused_before_the_tables(tmp_path, capsys, monkeypatch):
+    results = tmp_path / "results.jsonl"
+    append(results, run("ce", 0, 30.0))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["cifar-lt", "--results", str(results), "--table", "--plot", str(tmp_path / "plot.png")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "[report]" in captured.err
+    assert main(["cifar-lt", "--results", str(results), "--table"]) == 0
 
 
 def test_help_names_every_method(capsys):

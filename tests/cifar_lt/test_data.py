@@ -22,9 +22,12 @@ def test_the_profile_of_cifar100_has_the_literatures_total(imbalance, total):
     assert sum(profile(500, imbalance, 100)) == total
 
 
-def test_an_imbalance_below_1_is_refused():
+@pytest.mark.parametrize("imbalance", [0.5, 0, -3, float("nan"), float("inf")])
+def test_an_imbalance_below_1_is_refused(imbalance, tmp_path):
     with pytest.raises(DataError, match="1 or more"):
-        profile(500, 0.5, 10)
+        profile(500, imbalance, 10)
+    with pytest.raises(DataError, match="1 or more"):  # before anything is read or downloaded
+        from_torchvision("cifar10", imbalance, tmp_path / "missing")
 
 
 @pytest.fixture
@@ -87,6 +90,7 @@ def test_an_npz_is_used_as_it_is(digits_npz, digits):
         ({"y_train": np.zeros(5, np.float32)}, "y_train to be 5 whole numbers"),
         ({"y_train": np.array([0, 1, 2, -1, 3])}, "labels from 0"),
         ({"y_train": np.array([0, 0, 2, 2, 3])}, "class 1 has none"),
+        ({"y_test": np.array([0, 0])}, "test images of every class but class 1"),
         ({"x_test": np.zeros((2, 9, 8, 3), np.uint8)}, "one size"),
         ({"y_train": np.array([0, 1, 2, 3, None], dtype=object)}, "is not"),
     ],

@@ -1,7 +1,10 @@
+from dataclasses import fields, replace
+
 import pytest
 
 from vlltr_plugin.cifar_lt.command import PRESETS
 from vlltr_plugin.cifar_lt.recipe import Recipe
+from vlltr_plugin.cifar_lt.results import SETTING
 
 
 def test_the_full_recipe_is_the_papers():
@@ -25,7 +28,18 @@ def test_the_warm_up_ends_before_the_epoch_whose_statistics_count():
     assert Recipe(epochs=10, start_epoch=40).warm_up == 9
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"evaluate_every": 0}, {"mixup": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"batch_size": 0}, {"evaluate_every": 0}, {"mixup": -1.0}, {"mixup": float("nan")}]
+)
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="Expected"):
         Recipe(**wrong)
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Recipe)])
+def test_every_field_that_changes_what_is_trained_tells_runs_apart(field):
+    other = {"epochs": 7, "start_epoch": 3, "sampler": "sqrt", "mixup": 0.5, "batch_size": 9, "amp": True}
+    looks = {"evaluate_every": 5, "compile": True}
+    changed = replace(Recipe(), **{field: {**other, **looks}[field]})
+    assert (changed.labels() == Recipe().labels()) == (field in looks)
+    assert tuple(Recipe().labels()) == SETTING

@@ -1,15 +1,17 @@
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cifar_runs import run
 from scipy import stats
 
+from vlltr_plugin.cifar_lt.data import profile
 from vlltr_plugin.cifar_lt.paired import STUDENT_T, difference
 from vlltr_plugin.cifar_lt.plot import draw
 from vlltr_plugin.cifar_lt.results import ResultsError, append, per_seed, read
-from vlltr_plugin.cifar_lt.tables import PUBLISHED_ROW, published, published_error, tables
+from vlltr_plugin.cifar_lt.tables import PUBLISHED_ROW, notes, published, published_error, tables
 
 
 def cells(sheet, row):
@@ -54,6 +56,45 @@ def test_a_file_of_something_else_is_refused(tmp_path, line):
 
 def test_a_repeated_run_counts_once_with_its_newest_result():
     assert per_seed([run("ce", 0, 30.0), run("ce", 0, 31.0)], "ce") == {0: 31.0}
+
+
+def test_a_repeated_run_is_in_no_mean_twice_and_named():
+    runs = [run("ce", 0, 10.0), run("ce", 1, 30.0), run("ce", 0, 40.0, group_errors={"many": 90.0, "medium": 90.0})]
+    found = cells(tables(runs)[0], "ce")
+    assert (found["seeds"], found["last epoch"], found["many"]) == ("2", "35.0 ± 7.1", "55.0")
+    assert "ce seed 0 (2 lines)" in notes(runs)[0]
+    assert not any("Repeated" in note for note in notes(runs[:2]))
+
+
+def test_other_images_of_one_name_have_tables_of_their_own():
+    runs = [run("ce", 0, 10.0, data="a" * 16), run("ce", 0, 30.0, data="b" * 16), run("ce", 0, 50.0)]
+    overview, *sheets = tables(runs)
+    assert overview.header[1:] == tuple(f"IF 100\nimages {which}" for which in ("aaaaaaaa", "bbbbbbbb", "not recorded"))
+    assert [sheet.rows[0][2] for sheet in sheets[::2]] == ["10.0", "30.0", "50.0"]
+    assert len({sheet.title for sheet in sheets}) == 6
+    with pytest.raises(ValueError, match="same images"):
+        draw(runs, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, True),
+        ({"class_counts": profile(5000, 100, 10)}, True),
+        ({"class_counts": profile(500, 100, 10)}, False),
+        ({"class_counts": [5000] * 5 + [50] * 5}, False),
+        ({"dataset": "noise.npz"}, False),
+    ],
+)
+def test_published_errors_stand_beside_the_papers_images_only(changes, shown):
+    assert cells(tables([run("ce", 0, 30.0, **changes)])[0], "ce")["published"] == ("26.5" if shown else "")
+
+
+def test_results_of_before_the_digest_are_still_shown():
+    for path in sorted((Path(__file__).parents[1] / "benchmarks" / "results").glob("cifar*.jsonl")):
+        runs = read(path)
+        assert tables(runs)
+        assert "older version" in notes(runs)[0]
 
 
 def test_published_numbers_are_the_papers():

@@ -129,6 +129,28 @@ def test_the_statistics_of_the_epoch_before_the_start_give_the_first_weights(bat
     torch.testing.assert_close(again.criteria[0].weighting.weights, seen[2])
 
 
+def test_seeds_begun_together_end_together_and_only_missing_ones_are_reported(batches, tmp_path, monkeypatch):
+    recipe, results = Recipe(epochs=2, start_epoch=1, batch_size=100), tmp_path / "results.jsonl"
+    train, trained = Training.train, []
+    sweep(batches, results, ["ce"], (0,), recipe)
+
+    def dies(training):
+        if trained:
+            raise KeyboardInterrupt
+        trained.append(list(training.seeds))
+        train(training)
+
+    monkeypatch.setattr(Training, "train", dies)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(batches, results, ["ce"], (0, 1, 2), recipe, together=3)
+    monkeypatch.setattr(Training, "train", lambda training: (trained.append(list(training.seeds)), train(training)))
+    found, said = sweep(batches, results, ["ce"], (0, 1, 2), recipe, together=3)
+    assert trained == [[1, 2], [1, 2]]
+    assert "ce, seed 0: in the results already" in said
+    assert len(results.read_text().splitlines()) == len(found) == 3
+    assert not (tmp_path / "results.states").exists()
+
+
 @pytest.mark.parametrize("options", [{"sampler": "sqrt"}, {"mixup": 0.5}])
 def test_expected_weight_is_1_under_other_samplers_and_mixup(digits, tmp_path, options):
     recipe = Recipe(epochs=3, start_epoch=2, batch_size=50, **options)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.cifar_lt.data import LongTailed
+from vlltr_plugin.cifar_lt.identity import digest
 
 BORDER = 4
 """Pixels that the crops may move (He et al., CVPR 2016, section 4.2; reflected as in the authors' code)."""
@@ -49,6 +50,7 @@ class Batches:
         self, data: LongTailed, device: torch.device, sampler: str = "uniform", batch_size: int = 100, mixup: float = 0
     ) -> None:
         self.device, self.sampler, self.batch_size, self.mixup = device, sampler, batch_size, mixup
+        self.digest = digest(data)
         self.num_classes = data.num_classes
         self.class_counts = torch.from_numpy(data.class_counts)
         self.size = data.x_train.shape[1:3]

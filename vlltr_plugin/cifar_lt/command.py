@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,19 @@ from typing import Any
 import torch
 
 from vlltr_plugin.cifar_lt.batches import Batches
-from vlltr_plugin.cifar_lt.data import from_npz, from_torchvision
+from vlltr_plugin.cifar_lt.data import DataError, LongTailed, from_npz, from_torchvision
+from vlltr_plugin.cifar_lt.identity import labels_of_file
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.plot import draw
 from vlltr_plugin.cifar_lt.recipe import Recipe
 from vlltr_plugin.cifar_lt.results import read
 from vlltr_plugin.cifar_lt.sweep import Sweep
-from vlltr_plugin.cifar_lt.tables import tables
+from vlltr_plugin.cifar_lt.tables import notes, tables
 from vlltr_plugin.core.registry import nearest
+from vlltr_plugin.report.pictures import require_matplotlib
+
+DATASET, IMBALANCE = "cifar10", 100
+"""Trained on without `--dataset`, `--imbalance` and `--npz`."""
 
 PRESETS: dict[str, Recipe] = {"full": Recipe(), "short": Recipe(epochs=30, evaluate_every=6)}
 
@@ -39,11 +45,14 @@ def run_cifar_lt(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
+    if options.plot:
+        require_matplotlib()  # before the tables, so that its lack is all that is said
     runs = read(options.results)
     if not runs:
         raise ValueError(f"Expected results in {options.results} but it holds no finished run yet.")
     if options.table:
         print("\n".join(sheet.markdown() for sheet in tables(runs)))
+        print("".join(f"- {note}\n" for note in notes(runs)), end="")
     if options.plot:
         print(f"wrote {draw(runs, options.plot)}")
 
@@ -52,18 +61,41 @@ def _train(options: argparse.Namespace) -> None:
     for name in options.method:
         if name not in METHODS:
             raise ValueError(f"Expected a known method but got {name!r}{nearest(name, METHODS)}")
+    if options.first_seed < 0:
+        raise ValueError(f"Expected --first-seed to be 0 or more but got {options.first_seed}.")
+    if options.results.is_dir():
+        raise ValueError(f"Expected --results to name a file but {options.results} is a folder.")
     if options.threads:
         torch.set_num_threads(options.threads)
     device = _device(options.device)
     torch.backends.cudnn.allow_tf32 = False  # results of all devices are float32's, unless --amp says otherwise
     recipe = recipe_of(options)
-    npz: Path | None = options.npz
-    data = from_npz(npz) if npz else from_torchvision(options.dataset, options.imbalance, options.data)
+    data, labels = _images(options)
     batches = Batches(data, device, recipe.sampler, recipe.batch_size, recipe.mixup)
-    labels = {"dataset": options.dataset, "imbalance": options.imbalance}
     sweep = Sweep(batches, labels, recipe, options.results, options.share_warmup, options.together, _say)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     sweep.run(options.method, list(seeds))
+
+
+def _images(options: argparse.Namespace) -> tuple[LongTailed, dict[str, Any]]:
+    """The images that the options name, and what the results call them."""
+    imbalance = None if options.imbalance is None else whole(options.imbalance)
+    if imbalance is not None and not 1 <= imbalance < math.inf:
+        raise DataError(f"Expected --imbalance to be 1 or more but got {imbalance:g}.")
+    npz: Path | None = options.npz
+    if npz is None:
+        dataset, imbalance = options.dataset or DATASET, imbalance or IMBALANCE
+        return from_torchvision(dataset, imbalance, options.data), {"dataset": dataset, "imbalance": imbalance}
+    data = from_npz(npz)
+    labels = labels_of_file(npz, data, options.dataset, imbalance)
+    if options.dataset not in (None, labels["dataset"]):
+        _say(f"{npz}: the test images are not those of {options.dataset}: the results call them {labels['dataset']}")
+    return data, labels
+
+
+def whole(number: float) -> float:
+    """A whole number as an int, so that results spell it in one way."""
+    return int(number) if math.isfinite(number) and number == int(number) else number
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
@@ -79,7 +111,10 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"Expected --device to be auto, cpu or cuda but got {name!r}.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("Expected a GPU for --device cuda but torch finds none: give --device cpu or auto.")
     return device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def profile(largest: int, imbalance: float, num_classes: int) -> list[int]:
     Raises:
         DataError: for an imbalance below 1.
     """
-    if imbalance < 1:
+    if not 1 <= imbalance < math.inf:
         raise DataError(f"Expected an imbalance factor of 1 or more but got {imbalance:g}.")
     return [int(largest / imbalance ** (i / (num_classes - 1))) for i in range(num_classes)]
 
@@ -71,8 +72,9 @@ def from_torchvision(dataset: str, imbalance: float, folder: Path) -> LongTailed
     Which images fill a class is one fixed draw, nested: a more imbalanced set is a subset of a less imbalanced one.
 
     Raises:
-        DataError: when the images are not there and cannot be downloaded.
+        DataError: for an imbalance below 1, or when the images are not there and cannot be downloaded.
     """
+    profile(1, imbalance, DATASETS[dataset])  # refuses the factor before anything is read or downloaded
     from vlltr_plugin.compat.torchvision_ops import declare_missing_ops
 
     declare_missing_ops()
@@ -116,4 +118,7 @@ def from_npz(path: Path) -> LongTailed:
         raise DataError("Expected training and test images of one size but they differ.")
     if (data.class_counts == 0).any():
         raise DataError(f"Expected training images of every class but class {data.class_counts.argmin()} has none.")
+    tested = np.bincount(data.y_test, minlength=data.num_classes)
+    if (tested == 0).any():
+        raise DataError(f"Expected test images of every class but class {tested.argmin()} has none.")
     return LongTailed(data.x_train, data.y_train.astype(np.int64), data.x_test, data.y_test.astype(np.int64))

@@ -53,6 +53,11 @@ class Method:
             return None
         return next(name for name, method in METHODS.items() if method.base == self.base and method.weighting == "none")
 
+    def applies_from(self, start_epoch: int) -> int:
+        """The first epoch, from 0, in which the weights can differ from 1, under a recipe's `start_epoch`."""
+        start = start_epoch if self.deferred else 0
+        return max(start, 1) if self.weighting == "class_volume" else start  # volumes are known after an epoch
+
     def criterion(self, class_counts: Tensor, draws: Tensor, start_epoch: int) -> ReweightedLoss:
         """A new criterion for one run."""
         options = dict(self.options)
@@ -103,3 +108,15 @@ METHODS: Mapping[str, Method] = {
 only. `*-mean` have the paper's older normalisation, that of its Table 2. `logit-adjustment` is the post-hoc one (Menon
 et al., ICLR 2021, Eq. 9): as a loss it is `balanced-softmax`. `ib` is deferred like the others; its authors start it
 halfway (`--start-epoch 100` of 200)."""
+
+
+def never_weighted(name: str, start_epoch: int, epochs: int) -> str:
+    """What to say of a method whose weights would start after the training's end; empty for all others."""
+    method = METHODS[name]
+    first = method.applies_from(start_epoch)
+    if method.weighting == "none" or first < epochs:
+        return ""
+    return (
+        f"{name}: its weights apply from epoch {first} on, counted from 0, but there are {epochs} epochs: they never "
+        f"apply, and the run is that of {method.warm_up or 'ce'}, exactly. Train more epochs, or start earlier."
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vlltr_plugin.cifar_lt.methods import METHODS
-from vlltr_plugin.cifar_lt.results import mean_and_std, per_seed
+from vlltr_plugin.cifar_lt.results import DATA, SETTING, mean_and_std, once_each, per_seed
 from vlltr_plugin.report.pictures import light_grid, new_figure, require_matplotlib, save, styled
 
 MARKERS = "osD^vP*X"
@@ -29,16 +29,24 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> Path:
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        ValueError: the runs were trained for different numbers of epochs, or with different samplers.
+        ValueError: the runs were trained under different recipes, or on different images of one name.
     """
-    for key in ("epochs", "sampler", "mixup"):
+    require_matplotlib()
+    runs = once_each(runs)
+    for key in SETTING:
         values = {run[key] for run in runs}
         if len(values) > 1:
             raise ValueError(
                 f"Expected runs under one recipe for a picture but {key} takes {len(values)} values: keep them in "
                 "files of their own."
             )
-    require_matplotlib()
+    images = {(run["dataset"], run["imbalance"]): run.get(DATA) for run in runs}
+    for run in runs:
+        if images[run["dataset"], run["imbalance"]] != run.get(DATA):
+            raise ValueError(
+                f"Expected runs on the same images for a picture but those of {run['dataset']} at imbalance factor "
+                f"{run['imbalance']} differ, or some do not say: keep them in files of their own."
+            )
     datasets = sorted({run["dataset"] for run in runs})
     factors = sorted({run["imbalance"] for run in runs})
     names = [name for name in METHODS if any(run["method"] == name for run in runs)]

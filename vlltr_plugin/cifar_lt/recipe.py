@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 DROPS = (0.8, 0.9)
 """Fractions of the training after which the learning rate falls: epochs 160 and 180 of 200."""
+
+NO_OTHER_RUN = ("evaluate_every", "compile")
+"""Fields that change which epochs are looked at, or the order of sums, but not what is trained."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Recipe:
         for name in ("epochs", "batch_size", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Expected {name} to be 1 or more but got {getattr(self, name)}.")
-        if self.mixup < 0:
+        if not 0 <= self.mixup < math.inf:
             raise ValueError(f"Expected mixup to be 0 or more but got {self.mixup:g}.")
 
     @property
@@ -67,5 +71,4 @@ class Recipe:
 
     def labels(self) -> dict[str, Any]:
         """What tells its results from others', for a line of results."""
-        names = ("epochs", "start_epoch", "sampler", "mixup", "batch_size", "amp")
-        return {name: value for name, value in asdict(self).items() if name in names}
+        return {name: value for name, value in asdict(self).items() if name not in NO_OTHER_RUN}

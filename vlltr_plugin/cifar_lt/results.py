@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,14 @@ from vlltr_plugin.cifar_lt.training import Training
 from vlltr_plugin.core.class_volume import ClassVolume
 from vlltr_plugin.report.groups import GROUPS, OTHERS
 
-RUN = ("dataset", "imbalance", "epochs", "start_epoch", "sampler", "mixup", "batch_size", "amp", "method", "seed")
-"""Keys that tell one run from another."""
+SETTING = ("epochs", "start_epoch", "sampler", "mixup", "batch_size", "amp")
+"""The recipe of a run, see `Recipe.labels`."""
+
+RUN = ("dataset", "imbalance", *SETTING, "method", "seed")
+"""What every line says of its run."""
+
+DATA = "data"
+"""Digest of the images and labels, see `identity.digest`; lines of versions before it lack it."""
 
 
 class ResultsError(ValueError):
@@ -48,12 +55,14 @@ def result(training: Training, replica: int) -> dict[str, Any]:
         "class_errors": [round(float(error), 2) for error in class_errors],
         "curve": [[epoch, error] for epoch, error in curve],
         "weights": [float(f"{alpha:.6g}") for alpha in weights.tolist()],
+        "class_counts": training.batches.class_counts.tolist(),
         "expected_alpha": float((weights * weighting.draws.cpu()).sum() / weighting.draws.sum()),
         "log_radius": None,
         "seconds": round(training.seconds / len(training.seeds), 1),
         "together": len(training.seeds),
         "device": _device(training.batches.device),
         "threads": torch.get_num_threads(),
+        "compile": training.recipe.compile,
         "torch": torch.__version__,
     }
     if isinstance(weighting, ClassVolume):
@@ -62,12 +71,12 @@ def result(training: Training, replica: int) -> dict[str, Any]:
     return line
 
 
-def append(path: Path, line: dict[str, Any]) -> None:
-    """Adds a run to the file, in one write, on a line of its own even if the last one was cut off."""
+def append(path: Path, *lines: dict[str, Any]) -> None:
+    """Adds runs to the file, in one write, on lines of their own even if the last one was cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     with path.open("ab") as file:
-        file.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
+        file.write((b"\n" if torn else b"") + b"".join(json.dumps(line).encode() + b"\n" for line in lines))
         file.flush()
         os.fsync(file.fileno())
 
@@ -98,12 +107,22 @@ def read(path: Path) -> list[dict[str, Any]]:
     return runs
 
 
-def same_run(line: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two lines are of the same run, whatever came out."""
-    return all(line[key] == other[key] for key in RUN)
+def identity(line: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells a run from others: images, recipe, method and seed.
+
+    The digest tells the images, whatever the data set is called. A line of an older version, which lacks it, is never
+    the same run as one that has it.
+    """
+    images = (line[DATA],) if DATA in line else (None, line["dataset"], line["imbalance"])
+    return (*images, *(line[key] for key in (*SETTING, "method", "seed")))
 
 
-def per_seed(runs: list[dict[str, Any]], method: str, measure: str = "last_error") -> dict[int, float]:
+def once_each(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs without repetitions; of a run repeated, the newest line in the place of the first."""
+    return list({identity(run): run for run in runs}.values())
+
+
+def per_seed(runs: Sequence[dict[str, Any]], method: str, measure: str = "last_error") -> dict[int, float]:
     """A measure of a method for each seed; of a run repeated, the newest."""
     return {run["seed"]: run[measure] for run in runs if run["method"] == method}
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from vlltr_plugin.cifar_lt.batches import Batches
-from vlltr_plugin.cifar_lt.methods import METHODS, Method
+from vlltr_plugin.cifar_lt.methods import METHODS, Method, never_weighted
 from vlltr_plugin.cifar_lt.recipe import Recipe
-from vlltr_plugin.cifar_lt.results import append, read, result, same_run
+from vlltr_plugin.cifar_lt.results import DATA, append, identity, read, result
 from vlltr_plugin.cifar_lt.training import Training
 from vlltr_plugin.whole_files import write_whole
 
@@ -33,7 +33,7 @@ class Sweep:
 
     Args:
         batches: the data on its device.
-        labels: `dataset` and `imbalance`, what the results file calls them.
+        labels: `dataset` and `imbalance`, what the results file calls them; the digest of the images comes with them.
         recipe: how to train.
         results: the results file.
         share_warmup: train what deferred methods have in common once for each group of seeds.
@@ -52,7 +52,7 @@ class Sweep:
         say: Say = print,
     ) -> None:
         self.batches, self.recipe, self.results = batches, recipe, results
-        self.labels = {**labels, **recipe.labels()}
+        self.labels = {**labels, DATA: batches.digest, **recipe.labels()}
         self.share_warmup, self.together, self.say = share_warmup, together, say
         self.states = results.with_name(f"{results.stem}.states")
 
@@ -63,19 +63,43 @@ class Sweep:
             ResultsError: when the results file is not one.
             OSError: when it cannot be written.
         """
-        done = read(self.results) if self.results.exists() else []
+        methods, seeds = list(dict.fromkeys(methods)), list(dict.fromkeys(seeds))
+        for name in methods:
+            self._warn_if_never_weighted(name)
         for start in range(0, len(seeds), self.together):
             group = list(seeds[start : start + self.together])
             for name in methods:
-                wanted = [{**self.labels, "method": name, "seed": seed} for seed in group]
-                if all(any(same_run(line, key) for line in done) for key in wanted):
-                    self.say(f"{name}, {_named(group)}: in the results already")
-                    continue
-                self._run(name, group)
+                self._run(name, group, self._missing(name, group))
         if self.states.is_dir() and not any(self.states.iterdir()):
             self.states.rmdir()
 
-    def _run(self, name: str, seeds: list[int]) -> None:
+    def _missing(self, name: str, seeds: list[int]) -> list[int]:
+        """The seeds whose runs are not in the results yet."""
+        lines = read(self.results) if self.results.exists() else []
+        done = {identity(line) for line in lines}
+        missing = []
+        for seed in seeds:
+            run = {**self.labels, "method": name, "seed": seed}
+            if identity(run) in done:
+                self.say(f"{name}, seed {seed}: in the results already")
+                continue
+            missing.append(seed)
+            if identity({key: value for key, value in run.items() if key != DATA}) in done:
+                self.say(f"{name}, seed {seed}: a line of an older version does not say of which images: not taken")
+        return missing
+
+    def _warn_if_never_weighted(self, name: str) -> None:
+        warning = never_weighted(name, self.recipe.start_epoch, self.recipe.epochs)
+        if warning:
+            self.say(f"warning: {warning}")
+
+    def _run(self, name: str, group: list[int], missing: list[int]) -> None:
+        """Trains the missing seeds of a group; together with those beside which an interrupted run has begun them."""
+        begun = self._state(name, group)
+        if not missing:
+            begun.unlink(missing_ok=True)
+            return
+        seeds = group if begun.exists() else missing
         method = METHODS[name]
         training = Training(self.batches, method, self.recipe, seeds)
         state = self._state(name, seeds)
@@ -85,8 +109,8 @@ class Sweep:
         elif self.share_warmup and method.warm_up and self.recipe.warm_up:
             training.load(self._warm_up(method, seeds), weightings=False)
         self._train(training, name, state, self.recipe.epochs)
-        for replica in range(len(seeds)):
-            append(self.results, {**self.labels, "method": name, **result(training, replica)})
+        found = [{**self.labels, "method": name, **result(training, replica)} for replica in range(len(seeds))]
+        append(self.results, *(line for line in found if line["seed"] in missing))
         state.unlink()
 
     def _warm_up(self, method: Method, seeds: list[int]) -> dict[str, Any]:
@@ -113,7 +137,7 @@ class Sweep:
             )
 
     def _state(self, name: str, seeds: list[int]) -> Path:
-        told = [str(value) for value in self.labels.values()] + [name, *map(str, seeds)]
+        told = [str(value)[:40] for value in self.labels.values()] + [name, *map(str, seeds)]
         return self.states / ("-".join(told) + ".pth")
 
 

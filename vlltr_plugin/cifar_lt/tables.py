@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.cifar_lt.methods import METHODS
+from vlltr_plugin.cifar_lt.identity import is_published_set
+from vlltr_plugin.cifar_lt.methods import METHODS, never_weighted
 from vlltr_plugin.cifar_lt.paired import difference
-from vlltr_plugin.cifar_lt.results import RUN, mean_and_std, per_seed
+from vlltr_plugin.cifar_lt.recipe import Recipe
+from vlltr_plugin.cifar_lt.results import DATA, SETTING, identity, mean_and_std, once_each, per_seed
 from vlltr_plugin.report.groups import GROUPS
 from vlltr_plugin.report.sheets import Sheet
 
@@ -38,23 +41,45 @@ PUBLISHED_ROW = {
 RIVALS = ("ce", "en-drw", "inverse-drw", "dv")
 """Whom every method is compared with, seed by seed."""
 
-SETTING = tuple(key for key in RUN if key not in ("dataset", "imbalance", "method", "seed"))
-
 
 def tables(runs: Runs) -> list[Sheet]:
     """All tables of a results file: for each data set and recipe an overview, then one for each imbalance factor.
+
+    Runs on other images never share a table. A repeated run counts once, by its newest line.
 
     Args:
         runs: lines of the results file.
     """
     sheets = []
-    for group in _grouped(runs, ("dataset", *SETTING)):
-        by_imbalance = sorted(_grouped(group, ("imbalance",)), key=lambda part: -int(part[0]["imbalance"]))
-        if len(by_imbalance) > 1:
-            sheets.append(_overview(by_imbalance))
-        for part in by_imbalance:
-            sheets += [_errors(part), _paired(part)]
+    for group in _grouped(once_each(runs), ("dataset", *SETTING)):
+        parts = sorted(_grouped(group, ("imbalance", DATA)), key=lambda part: -float(part[0]["imbalance"]))
+        several = len({part[0]["imbalance"] for part in parts}) < len(parts)
+        if len(parts) > 1:
+            sheets.append(_overview(parts, several))
+        for part in parts:
+            title = f"{_title(part[0])}, IF {part[0]['imbalance']}{_unusual(part[0])}"
+            title += f", {_images(part[0])}" if several else ""
+            sheets += [_errors(part, title), _paired(part, title)]
     return sheets
+
+
+def notes(runs: Runs) -> list[str]:
+    """What a reader of the tables has to know of the lines, a sentence or two each."""
+    found = []
+    lines = Counter(identity(run) for run in runs)
+    repeated = [run for run in once_each(runs) if lines[identity(run)] > 1]
+    if repeated:
+        named = ", ".join(f"{run['method']} seed {run['seed']} ({lines[identity(run)]} lines)" for run in repeated)
+        found.append(f"Repeated runs count once, by their newest line: {named}.")
+    old = sum(DATA not in run for run in runs)
+    if old:
+        found.append(
+            f"{old} of {len(runs)} lines are of an older version and do not say of which images: their data set's name "
+            "is believed, and they stand in tables of their own."
+        )
+    recipes = {(run["method"], run["start_epoch"], run["epochs"]) for run in runs if run["method"] in METHODS}
+    warnings = [never_weighted(*recipe) for recipe in sorted(recipes)]
+    return found + [f"Warning: {warning}" for warning in warnings if warning]
 
 
 @cache
@@ -64,15 +89,15 @@ def published() -> dict[str, Any]:
     return json.loads(text)  # type: ignore[no-any-return]
 
 
-def published_error(method: str, dataset: str, imbalance: int) -> float | None:
+def published_error(method: str, dataset: str, imbalance: float) -> float | None:
     """The paper's mean error in percent, None where it has none."""
     row = PUBLISHED_ROW.get(method)
-    entry = published()[row].get(dataset, {}).get(str(imbalance)) if row else None
+    entry = published()[row].get(dataset, {}).get(f"{imbalance:g}") if row else None
     return entry[0] if entry else None
 
 
-def _overview(by_imbalance: list[Runs]) -> Sheet:
-    """The form of Table 1: a column for each imbalance factor."""
+def _overview(by_imbalance: list[Runs], several: bool) -> Sheet:
+    """The form of Table 1: a column for each imbalance factor, and for each set of images where one has several."""
     first = by_imbalance[0][0]
     rows = []
     for method in _methods([run for part in by_imbalance for run in part]):
@@ -84,11 +109,12 @@ def _overview(by_imbalance: list[Runs]) -> Sheet:
                 _spread(errors) + (f" [{told:.1f}, {_signed(_mean(errors) - told)}]" if errors and told else "")
             )
         rows.append((method, *cells))
-    header = ("method", *(f"IF {part[0]['imbalance']}" for part in by_imbalance))
-    return Sheet(f"{_title(first)}: last-epoch error, % [published, difference]", header, tuple(rows))
+    columns = [f"IF {part[0]['imbalance']}" + (f"\n{_images(part[0])}" if several else "") for part in by_imbalance]
+    header = ("method", *columns)
+    return Sheet(f"{_title(first)}{_unusual(first)}: last-epoch error, % [published, difference]", header, tuple(rows))
 
 
-def _errors(runs: Runs) -> Sheet:
+def _errors(runs: Runs, title: str) -> Sheet:
     """Errors of every method on one data set, and the spread of what drives it."""
     first = runs[0]
     groups = [group for group in GROUPS if group in first["group_errors"]]
@@ -115,12 +141,11 @@ def _errors(runs: Runs) -> Sheet:
         "method", "seeds", "last epoch", "best epoch", *groups, "published", "best minus\npublished",
         "largest /\nsmallest radius", "largest /\nsmallest weight",
     )  # fmt: skip
-    return Sheet(f"{_title(first)}, IF {first['imbalance']}: test error, %", header, tuple(rows))
+    return Sheet(f"{title}: test error, %", header, tuple(rows))
 
 
-def _paired(runs: Runs) -> Sheet:
+def _paired(runs: Runs, title: str) -> Sheet:
     """Last-epoch error minus that of the rivals, seed by seed."""
-    first = runs[0]
     present = [rival for rival in RIVALS if rival in _methods(runs)]
     rows = []
     for method in _methods(runs):
@@ -135,13 +160,13 @@ def _paired(runs: Runs) -> Sheet:
                 cells.append(f"{_signed(found.mean)} ± {found.half_width:.1f}{' *' if found.clear else ''}")
         rows.append((method, *cells))
     header = ("method", *(f"minus {rival}" for rival in present))
-    title = f"{_title(first)}, IF {first['imbalance']}: paired differences of the last-epoch error, points"
+    title = f"{title}: paired differences of the last-epoch error, points"
     return Sheet(f"{title} (± 95 % interval over the seeds; * leaves out 0)", header, tuple(rows))
 
 
 def _told(method: str, run: dict[str, Any]) -> float | None:
-    """The published error, None where the run does not draw and mix as the paper's did."""
-    if run["sampler"] != "uniform" or run["mixup"]:
+    """The published error, None where the run's images are not the paper's, or not drawn and mixed as there."""
+    if run["sampler"] != "uniform" or run["mixup"] or not is_published_set(run):
         return None
     return published_error(method, run["dataset"], run["imbalance"])
 
@@ -154,7 +179,7 @@ def _methods(runs: Runs) -> list[str]:
 def _grouped(runs: Runs, keys: tuple[str, ...]) -> list[Runs]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in runs:
-        groups.setdefault(tuple(run[key] for key in keys), []).append(run)
+        groups.setdefault(tuple(run.get(key) for key in keys), []).append(run)
     return list(groups.values())
 
 
@@ -164,6 +189,18 @@ def _title(run: dict[str, Any]) -> str:
     extras += ["bfloat16"] if run["amp"] else []
     name = {"cifar10": "CIFAR-10-LT", "cifar100": "CIFAR-100-LT"}.get(run["dataset"], run["dataset"])
     return ", ".join([f"{name}, {run['epochs']} epochs", *extras])
+
+
+def _unusual(run: dict[str, Any]) -> str:
+    """What of the recipe is seldom changed, where it was."""
+    usual = Recipe(epochs=run["epochs"])
+    keys = ("start_epoch", "batch_size")
+    return "".join(f", {key.replace('_', ' ')} {run[key]}" for key in keys if run[key] != getattr(usual, key))
+
+
+def _images(run: dict[str, Any]) -> str:
+    """Which images, where a data set of one name comes in several versions."""
+    return f"images {run[DATA][:8]}" if DATA in run else "images not recorded"
 
 
 def _mean(values: list[float]) -> float:

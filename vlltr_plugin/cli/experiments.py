@@ -47,18 +47,23 @@ def _add_cifar_lt(commands: Subcommands) -> None:
     command.add_argument("--table", action="store_true", help="train nothing, print tables of the results file")
     command.add_argument("--plot", type=Path, metavar="PNG", help="train nothing, draw error against imbalance")
     data = command.add_argument_group("data")
-    data.add_argument("--dataset", choices=("cifar10", "cifar100"), default="cifar10")
-    data.add_argument("--imbalance", type=int, default=100, help="largest class over smallest (default: 100)")
+    data.add_argument("--dataset", choices=("cifar10", "cifar100"), help="which CIFAR (default: cifar10)")
+    data.add_argument("--imbalance", type=float, help="largest class over smallest, 1 or more (default: 100)")
     data.add_argument("--data", type=Path, default=Path("data"), help="folder of torchvision's CIFAR (default: data)")
-    data.add_argument("--npz", type=Path, metavar="FILE", help="x_train, y_train, x_test, y_test, used as they are")
+    data.add_argument(
+        "--npz",
+        type=Path,
+        metavar="FILE",
+        help="x_train, y_train, x_test, y_test, used as they are; classes and imbalance are the file's",
+    )
     what = command.add_argument_group("training")
     what.add_argument("--method", nargs="+", metavar="NAME", default=["ce", "inverse-drw", "dv"], help="see below")
     what.add_argument("--seeds", type=_positive, default=3, help="number of seeds (default: 3)")
-    what.add_argument("--first-seed", type=int, default=0)
+    what.add_argument("--first-seed", type=int, default=0, help="the seeds count up from it (default: 0)")
     what.add_argument("--preset", choices=("full", "short"), default="full", help="200 epochs (default), or 30")
-    what.add_argument("--epochs", type=_positive)
+    what.add_argument("--epochs", type=_positive, help="of each run (default: the preset's)")
     what.add_argument("--start-epoch", type=_positive, help="of deferred weights (default: 80 %% of the epochs)")
-    what.add_argument("--batch-size", type=_positive)
+    what.add_argument("--batch-size", type=_positive, help="images of a step (default: 100)")
     what.add_argument("--sampler", choices=("uniform", "sqrt"), help="sqrt: 1/sqrt(n), as VL-LTR draws")
     what.add_argument("--mixup", type=float, metavar="ALPHA", help="of mixup's Beta distribution; 0 for none")
     what.add_argument("--evaluate-every", type=_positive, help="epochs between tests before the weights apply")
