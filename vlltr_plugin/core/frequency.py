@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.arguments import Counts
+from vlltr_plugin.core.arguments import Counts, check_number
 from vlltr_plugin.core.weighting import Weighting
 
 
@@ -27,7 +27,7 @@ class FrequencyWeighting(Weighting):
         return None
 
     def log_shape(self, counts: Tensor) -> Tensor:
-        """Log radii for counts q_i, float64 `[C]`; the value for q = 0 does not matter."""
+        """Log radii for counts q_i of one epoch (sum_i q_i = sum_i n_i), float64 `[C]`; q = 0 does not matter."""
         raise NotImplementedError
 
 
@@ -70,6 +70,7 @@ class EffectiveNumber(FrequencyWeighting):
     """
 
     def __init__(self, class_counts: Counts, beta: float = 0.9999, draws: Counts | None = None, **options: Any) -> None:
+        check_number("beta", beta)
         if not 0.0 < beta < 1.0:
             raise ValueError(f"Expected beta to lie between 0 and 1 but got {beta}.")
         self._log_beta = math.log(beta)

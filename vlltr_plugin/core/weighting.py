@@ -7,12 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed, numbers_of_classes, shortened
+from vlltr_plugin.core.arguments import (
+    Counts,
+    check_choice,
+    check_whole,
+    draws_in_an_epoch,
+    listed,
+    numbers_of_classes,
+    shortened,
+)
 from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights
 from vlltr_plugin.core.ranks import same_on_all_ranks
-
-SMALLEST_SHARE = 1e-12
-"""Of all draws, that a class may have: with less its weight would leave float32's range."""
 
 DRAWS_TOLERANCE = 1e-5
 """Relative, on the share of the draws that a saved state was made with."""
@@ -28,7 +33,8 @@ class Weighting(nn.Module):
         class_counts: n_i, training samples of each class, whole numbers, `[C]`. A class without
             samples keeps weight 1 and stays out of the normalisation.
         draws: m_i, expected draws of each class in one epoch under the sampler in use, `[C]`; only the
-            ratios matter. Default: `class_counts`, what a uniform sampler gives.
+            ratios matter (kept scaled to one epoch, sum_i m_i = sum_i n_i). Default: `class_counts`, what a uniform
+            sampler gives.
         counts: `"sampler"`: alpha ~ r_i / m_i; `"dataset"`: alpha ~ r_i / n_i, the letter of Eq. 6.
         normalize: `"expected"`, `"dataset"` or `"mean"`, see `core.normalization.class_weights`.
         start_epoch: first epoch (counted from 0) in which the weights apply ("deferred re-weighting").
@@ -66,15 +72,9 @@ class Weighting(nn.Module):
         class_counts = numbers_of_classes("class_counts", class_counts)
         if bool((class_counts != class_counts.round()).any()):
             raise ValueError("Expected class_counts to be whole numbers of samples but got fractions.")
-        draws = class_counts.clone() if draws is None else numbers_of_classes("draws", draws)
-        if draws.shape != class_counts.shape:
-            raise ValueError(f"Expected draws for {len(class_counts)} classes but got {len(draws)}.")
+        draws = class_counts.clone() if draws is None else draws_in_an_epoch(draws, class_counts)
         if not bool(((class_counts > 0) & (draws > 0)).any()):
             raise ValueError("Expected a class with samples that is drawn but every count (or draw) is 0.")
-        if bool(((draws > 0) & (draws < SMALLEST_SHARE * draws.sum())).any()):
-            raise ValueError(
-                f"Expected draws of 0 or at least {SMALLEST_SHARE:g} of all but got {float(draws.min()):g}."
-            )
         check_choice("counts", counts, ("sampler", "dataset"))
         check_choice("normalize", normalize, NORMALIZATIONS)
         check_whole("start_epoch", start_epoch, least=0)
