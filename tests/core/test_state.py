@@ -27,8 +27,9 @@ def test_state_dict_round_trip_restores_the_weights_bit_for_bit_and_is_safe_to_l
 def test_state_holds_no_moments():
     weighting = ClassVolume([50] * 100)
     weighting.observe(torch.randn(64, 100), torch.randint(100, (64,)))
-    sizes = [v.numel() for v in weighting.state_dict().values() if isinstance(v, torch.Tensor)]
-    assert max(sizes) == 100
+    sizes = {name: v.numel() for name, v in weighting.state_dict().items()}
+    assert sizes.pop("_extra_state") < 10 * 100  # the settings, class counts among them
+    assert max(sizes.values()) == 100
 
 
 @pytest.mark.parametrize(
@@ -54,11 +55,18 @@ def test_state_of_other_settings_is_refused_and_nothing_changes(other, named):
     [
         (lambda s: s.pop("_extra_state"), "settings are missing"),
         (lambda s: s.update(_extra_state={"settings": 3}), "settings are missing"),
-        (lambda s: s["_extra_state"].update(epoch="x"), "epoch"),
+        (lambda s: s.update(_extra_state=torch.zeros(9)), "cannot be read"),
+        (lambda s: s["_extra_state"].mul_(0.997), "cannot be read"),
+        (lambda s: s["_extra_state"].fill_(math.nan), "cannot be read"),
+        (lambda s: s.pop("progress"), "progress is .* missing"),
+        (lambda s: s["progress"].neg_(), "epoch"),
+        (lambda s: s["progress"].fill_(math.inf), "progress is finite"),
         (lambda s: s["weights"].fill_(math.nan), "weights is finite"),
         (lambda s: s["weights"].fill_(-3.0), "positive"),
         (lambda s: s.update(weights=torch.ones(2)), "weights"),
+        (lambda s: s.update(weights=torch.ones(3, dtype=torch.int64)), "weights is floating point"),
         (lambda s: s.pop("log_radius64"), "log_radius64"),
+        (lambda s: [s.pop(name) for name in list(s) if name != "weights"], "settings are missing"),
         (lambda s: s["draws"].add_(torch.tensor([5.0, 0, 0])), "sampler"),
     ],
 )
@@ -98,3 +106,48 @@ def test_deepcopy_and_casts_keep_weights_and_statistics():
         w.end_epoch()
     assert torch.equal(weighting.weights, twin.weights)
     assert twin.weights.dtype == torch.float32
+
+
+@pytest.mark.parametrize("make", [ClassVolume, InverseFrequency])
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_baseline_without_a_state_loads_where_missing_keys_may_be(make, assign):
+    def model():
+        return torch.nn.ModuleDict({"layer": torch.nn.Linear(3, 3), "criterion": ReweightedLoss(make([50, 40, 30]))})
+
+    ours, fresh = model(), model()
+    baseline = {k: v for k, v in model().state_dict().items() if not k.startswith("criterion")}
+    wanted = {k for k in ours.state_dict() if k.startswith("criterion")}
+    found = ours.load_state_dict(baseline, strict=False, assign=assign)
+    assert (set(found.missing_keys), found.unexpected_keys) == (wanted, [])
+    assert torch.equal(ours["layer"].weight, baseline["layer.weight"])
+    weighting = ours["criterion"].weighting
+    assert torch.equal(weighting.weights, fresh["criterion"].weighting.weights)
+    if make is ClassVolume:
+        assert (weighting.weights.tolist(), weighting.epoch, weighting.active) == ([1, 1, 1], 0, False)
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\).*"criterion.weighting.weights"'):
+        ours.load_state_dict(baseline)
+
+
+@pytest.mark.parametrize("gone", ["weights", "log_radius64", "draws", "progress", "_extra_state"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_half_a_state_is_refused_also_where_missing_keys_may_be(gone, strict):
+    state = ReweightedLoss(observed(ClassVolume([50, 40, 30]))).state_dict()
+    del state[f"weighting.{gone}"]
+    criterion = ReweightedLoss(ClassVolume([50, 40, 30]))
+    with pytest.raises(ValueError, match="missing"):
+        criterion.load_state_dict(state, strict=strict)
+    assert criterion.weighting.weights.tolist() == [1, 1, 1]
+
+
+def test_keys_that_are_no_part_of_a_state_are_reported_as_torch_does():
+    state = ReweightedLoss(observed(ClassVolume([50, 40, 30]))).state_dict() | {"weighting.own": torch.ones(1)}
+    found = ReweightedLoss(ClassVolume([50, 40, 30])).load_state_dict(state, strict=False)
+    assert (found.missing_keys, found.unexpected_keys) == ([], ["weighting.own"])
+
+
+def test_a_state_saved_under_data_parallel_loads_there():
+    model = torch.nn.DataParallel(ReweightedLoss(observed(ClassVolume([50, 40, 30]))))
+    other = torch.nn.DataParallel(ReweightedLoss(ClassVolume([50, 40, 30])))
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.module.weighting.weights, model.module.weighting.weights)
+    assert other.module.weighting.active

@@ -99,8 +99,8 @@ class Batches:
         else:
             order = torch.randperm(number, generator=generator)
         corner = torch.randint(2 * BORDER + 1, (number, 2), generator=generator)
-        flip = torch.rand(number, generator=generator) < 0.5
-        partner = torch.rand(number, generator=generator)
+        flip = torch.rand(number, generator=generator, dtype=torch.float32) < 0.5
+        partner = torch.rand(number, generator=generator, dtype=torch.float32)
         batches = -(-number // self.batch_size)
         shares = np.random.default_rng(entropy).beta(self.mixup or 1.0, self.mixup or 1.0, batches)
         return order, corner, flip, partner, torch.tensor(shares, dtype=torch.float32)

@@ -60,7 +60,7 @@ class Training:
         self.epoch = 0
         self.curve: list[list[tuple[int, float]]] = [[] for _ in seeds]
         self.predictions = torch.zeros(len(seeds), 0, dtype=torch.int64)
-        self.weights = torch.ones(len(seeds), batches.num_classes)
+        self.weights = torch.ones(len(seeds), batches.num_classes, dtype=torch.float32)
         self.seconds = 0.0
 
     def train(self) -> None:

@@ -12,6 +12,7 @@ from vlltr_plugin.core.covariances import ClassCovariances, mean_log_axis
 from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import log_sigma_bias, substitute
 from vlltr_plugin.core.passes import readable
+from vlltr_plugin.core.placement import outside_inference_mode
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
 from vlltr_plugin.core.targets import are_mixtures, check_targets, constituents
 from vlltr_plugin.core.weighting import Weighting
@@ -62,6 +63,7 @@ class ClassVolume(Weighting):
 
     uses_logits = True
 
+    @outside_inference_mode
     def __init__(
         self,
         class_counts: Counts,
@@ -95,9 +97,10 @@ class ClassVolume(Weighting):
         self.variant, self.axes, self.assign = variant, axes, assign
         self.min_samples, self.debias = min_samples, bool(debias)
         self._moments: ClassMoments | None = None
-        self._faults = torch.zeros(len(FAULTS), dtype=torch.float64)
+        self._faults = self.class_counts.new_zeros(len(FAULTS))
         self.skipped = 0
 
+    @outside_inference_mode
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
         """Adds a batch to the statistics of the running epoch. Nothing here waits for a GPU.
 
@@ -114,16 +117,18 @@ class ClassVolume(Weighting):
                 mixture of at most two labels with that smoothing (both on a GPU: raised by `end_epoch`).
             TypeError: for dtypes that do not fit.
         """
-        check_targets(logits, targets, self.num_classes)
         self._observe(logits, targets, smoothing, None)
 
+    @outside_inference_mode
     def observe_kept(self, logits: Tensor, targets: Tensor, smoothing: float, kept: Tensor) -> None:
         """`observe` of the rows where `kept`, bool `[B]`, without waiting for a GPU."""
         self._observe(logits, targets, smoothing, kept)
 
     def _observe(self, logits: Tensor, targets: Tensor, smoothing: float, kept: Tensor | None) -> None:
         self.follow(logits.device)
-        logits, targets = logits.detach(), targets.detach()  # what follows is recorded nowhere
+        logits, targets = logits.detach().to(self.home), targets.detach().to(self.home)  # recorded nowhere from here
+        kept = None if kept is None else kept.to(self.home)
+        check_targets(logits, targets, self.num_classes)
         labels, masses, mixture = self._samples(targets, smoothing)
         if mixture is not None and readable(mixture) and not bool(mixture.all()):
             raise ValueError(_no_mixture(int((~mixture).sum()), smoothing))
@@ -155,7 +160,7 @@ class ClassVolume(Weighting):
         spanned = int((variances > 0).sum(dim=1).max())
         return self._complete(mean_log_axis(variances, self.axes or self.num_classes), moments.mass, spanned)
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
+    def set_extra_state(self, state: Any) -> None:
         """As in `Weighting`; what was observed before a state is loaded belongs to another run."""
         super().set_extra_state(state)
         self._start_anew()
@@ -170,7 +175,7 @@ class ClassVolume(Weighting):
         if unexpected:
             warnings.warn(
                 f"Samples came of classes that class_counts calls empty ({listed(unexpected)}): their weight stays 1.",
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _complete(self, log_radius: Tensor, mass: Tensor, spanned: int | None = None) -> Tensor | None:
@@ -187,9 +192,9 @@ class ClassVolume(Weighting):
             log_radius = log_radius + log_sigma_bias(samples.clamp(min=1.5))
         under_represented = few | ~log_radius.isfinite()
         if bool(under_represented.all()):
-            warnings.warn(f"{self._what_lacks(mass, spanned)}: the weights stay as they are.", stacklevel=5)
+            warnings.warn(f"{self._what_lacks(mass, spanned)}: the weights stay as they are.", stacklevel=6)
             return None
-        self.substituted.copy_(under_represented)
+        self.substituted = under_represented
         return substitute(log_radius, under_represented)
 
     def _what_lacks(self, mass: Tensor, spanned: int | None) -> str:
@@ -245,7 +250,7 @@ class ClassVolume(Weighting):
         self._add(torch.where(finite[:, None], rows, 0.0), labels.clamp(0, self.num_classes - 1), masses)
 
     def _new_moments(self) -> ClassMoments:
-        size = self.num_classes, self.num_classes, self.weights.device
+        size = self.num_classes, self.num_classes, self.home
         return ClassCovariances(*size) if self.variant == "pv" else ClassMoments(*size, self.variant == "bv")
 
     def _start_anew(self) -> None:
@@ -254,9 +259,9 @@ class ClassVolume(Weighting):
 
     def _apply(self, fn: Any, recurse: bool = True) -> "ClassVolume":
         super()._apply(fn, recurse)
-        self._faults = self._faults.to(self.weights.device)
+        self._faults = self._faults.to(self.home)
         if self._moments is not None:
-            self._moments.to(self.weights.device)
+            self._moments.to(self.home)
         return self
 
 

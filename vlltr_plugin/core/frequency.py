@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import Counts, check_number
+from vlltr_plugin.core.placement import outside_inference_mode
+from vlltr_plugin.core.saved_state import SavedState
 from vlltr_plugin.core.weighting import Weighting
+
+RADII_TOLERANCE = 1e-5
+"""Absolute, on the log radii of a saved state."""
 
 
 class FrequencyWeighting(Weighting):
@@ -17,6 +22,7 @@ class FrequencyWeighting(Weighting):
     the shape of r only.
     """
 
+    @outside_inference_mode
     def __init__(self, class_counts: Counts, draws: Counts | None = None, **options: Any) -> None:
         super().__init__(class_counts, draws, **options)
         self._take_radii(torch.where(self.divisor > 0, self.log_shape(self.divisor), 0.0))
@@ -25,6 +31,17 @@ class FrequencyWeighting(Weighting):
     def radii(self) -> Tensor | None:
         """None: they never change."""
         return None
+
+    def check_state(self, state: Any) -> SavedState:
+        """As in `Weighting`; the radii must be those of this run, too."""
+        saved = super().check_state(state)
+        tolerance = max(RADII_TOLERANCE, saved.precision * float(self.log_radius64.abs().max()))
+        if not torch.allclose(saved.log_radius, self.log_radius64.cpu(), rtol=0.0, atol=tolerance):
+            raise ValueError(
+                "Expected a state with the radii that these class counts and draws give but they differ: it is damaged "
+                "or of a version in which they hung on the scale of `draws`. Start in a new folder."
+            )
+        return saved
 
     def log_shape(self, counts: Tensor) -> Tensor:
         """Log radii for counts q_i of one epoch (sum_i q_i = sum_i n_i), float64 `[C]`; q = 0 does not matter."""

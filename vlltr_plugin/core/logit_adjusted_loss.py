@@ -57,7 +57,7 @@ class LogitAdjustedLoss(Criterion):
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         self.weighting.follow(logits.device)
-        margins = (self.tau * self.weighting.margins).to(device=logits.device, dtype=logits.dtype)
+        margins = (self.tau * self.weighting.margins).to(logits.dtype).to(logits.device)
         if targets.is_floating_point():  # the smoothing is in them
             return CROSS_ENTROPY.of_mixtures(logits - margins, targets.to(logits.dtype), smoothing=0.0)
         return CROSS_ENTROPY.of_labels(logits - margins, targets, self.smoothing)

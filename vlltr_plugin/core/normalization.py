@@ -38,7 +38,7 @@ def class_weights(log_radius: Tensor, divisor: Tensor, class_counts: Tensor, dra
 def expected_alpha(weights: Tensor, draws: Tensor) -> float:
     """E(alpha) over the expected draws, sum_i m_i alpha_i / sum_i m_i (Eq. 14 with m for n)."""
     share = draws.double()
-    return float((share * weights.double()).sum() / share.sum())
+    return float((share * weights.to(draws.device).double()).sum() / share.sum())
 
 
 def substitute(log_radius: Tensor, under_represented: Tensor) -> Tensor:

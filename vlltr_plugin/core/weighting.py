@@ -1,7 +1,7 @@
 """What all class weightings share: counts, normalisation, the schedule over epochs, state."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,9 @@ from vlltr_plugin.core.arguments import (
     shortened,
 )
 from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights
+from vlltr_plugin.core.placement import float64_home, outside_inference_mode
 from vlltr_plugin.core.ranks import same_on_all_ranks
+from vlltr_plugin.core.saved_state import ENTRIES, SETTINGS, SavedState, encoded, plain, read_state, settings_of
 
 DRAWS_TOLERANCE = 1e-5
 """Relative, on the share of the draws that a saved state was made with."""
@@ -42,11 +44,17 @@ class Weighting(nn.Module):
     Attributes:
         weights: alpha in force now, float32 `[C]`.
         margins: log alpha as `LogitAdjustedLoss` takes it, float64 `[C]`; see `update_margins`.
-        substituted: classes whose radius is the mean of the others', bool `[C]`.
         epoch: the epoch in progress, counted from 0.
 
     Raises:
-        ValueError: for counts that are negative, fractional, not finite or all 0, and unknown options.
+        ValueError: for counts that are no tensor, array or sequence of numbers, or negative, fractional, not finite or
+            all 0, and for unknown options.
+
+    The state dict holds floating point tensors only, O(C), whatever torch's default dtype, so that a criterion inside
+    a model goes through EMA, SWA, averages of checkpoints, casts and other file formats. A resume from an average of
+    states has their settings, the averaged weights and radii, and the rounded mean of their epochs: tell
+    `end_epoch` the epoch there. Weights are float32 and live where the logits do, the rest is float64: where a device
+    has none, on the CPU. It holds numbers from the start, on the CPU also under `torch.device("meta")`.
     """
 
     uses_logits = False
@@ -54,11 +62,13 @@ class Weighting(nn.Module):
 
     weights: Tensor
     margins: Tensor
-    substituted: Tensor
+    substitution: Tensor
     log_radius64: Tensor
+    progress: Tensor
     class_counts: Tensor
     draws: Tensor
 
+    @outside_inference_mode
     def __init__(
         self,
         class_counts: Counts,
@@ -81,9 +91,10 @@ class Weighting(nn.Module):
         self.counts, self.normalize, self.start_epoch = counts, normalize, start_epoch
         self.epoch = 0
         self.has_radii = False
-        self.register_buffer("weights", torch.ones(len(class_counts)))
+        self.register_buffer("weights", torch.ones_like(class_counts, dtype=torch.float32))
         self.register_buffer("log_radius64", torch.zeros_like(class_counts))
-        self.register_buffer("substituted", torch.zeros(len(class_counts), dtype=torch.bool))
+        self.register_buffer("substitution", torch.zeros_like(class_counts))
+        self.register_buffer("progress", class_counts.new_zeros(2))
         self.register_buffer("class_counts", class_counts, persistent=False)
         self.register_buffer("draws", draws)
         self.register_buffer("margins", torch.zeros_like(class_counts), persistent=False)
@@ -93,13 +104,27 @@ class Weighting(nn.Module):
             warnings.warn(
                 f"{len(empty)} of {len(class_counts)} classes have no samples ({listed(empty)}): "
                 "their weight stays 1 and they stay out of the normalisation.",
-                stacklevel=3,
+                stacklevel=5,
             )
 
     @property
     def num_classes(self) -> int:
         """C."""
         return len(self.weights)
+
+    @property
+    def home(self) -> torch.device:
+        """Where float64 state and statistics live: with the weights, or on the CPU if their device has no float64."""
+        return self.log_radius64.device
+
+    @property
+    def substituted(self) -> Tensor:
+        """Classes whose radius is the mean of the others', bool `[C]`; can be set."""
+        return self.substitution >= 0.5
+
+    @substituted.setter
+    def substituted(self, classes: Tensor) -> None:
+        self.substitution.copy_(classes)
 
     @property
     def log_radius(self) -> Tensor:
@@ -127,6 +152,7 @@ class Weighting(nn.Module):
         """`observe` of the rows where `kept`, bool `[B]`; taking them out waits for a GPU."""
         self.observe(logits[kept], targets[kept], smoothing)
 
+    @outside_inference_mode
     def end_epoch(self, epoch: int | None = None) -> None:
         """Turns what the epoch gave into the weights of the next; every rank has to call it.
 
@@ -149,14 +175,24 @@ class Weighting(nn.Module):
         if not bool(log_radius.isfinite().all()):
             raise ValueError(f"Expected finite log radii but got {shortened(log_radius.tolist())}.")
         self.log_radius64.copy_(log_radius)
-        self.has_radii = True
+        self._go_on(self.epoch, has_radii=True)
 
+    @outside_inference_mode
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for `epoch` in force; `end_epoch` does it, a loop that skips epochs may."""
-        self.epoch = epoch
-        self.weights.copy_(self.weights_for(self.log_radius64) if self.active else torch.ones_like(self.weights))
+        self._go_on(epoch, self.has_radii)
+        if self.active:
+            self.weights.copy_(self.weights_for(self.log_radius64).float())
+        else:
+            self.weights.fill_(1.0)
         self.update_margins()
 
+    def _go_on(self, epoch: int, has_radii: bool) -> None:
+        """Moves to an epoch; kept twice, as plain values that no step waits for and as a tensor of the state."""
+        self.epoch, self.has_radii = epoch, has_radii
+        self.progress[0], self.progress[1] = epoch, has_radii
+
+    @outside_inference_mode
     def update_margins(self) -> None:
         """Sets `margins` to log alpha; all radii count as equal until they apply (`active`).
 
@@ -179,7 +215,7 @@ class Weighting(nn.Module):
             "counts": self.counts,
             "normalize": self.normalize,
             "start_epoch": self.start_epoch,
-            "class_counts": [int(n) for n in self.class_counts.tolist()],
+            "class_counts": [round(n) for n in self.class_counts.tolist()],
         }
 
     def extra_repr(self) -> str:
@@ -187,47 +223,63 @@ class Weighting(nn.Module):
         shown = {key: value for key, value in self.settings().items() if key not in ("type", "class_counts")}
         return ", ".join(f"{key}={value!r}" for key, value in shown.items())
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """The plain part of the state: O(C), safe to load without unpickling objects."""
-        return {"epoch": self.epoch, "has_radii": self.has_radii, "settings": self.settings()}
+    def get_extra_state(self) -> Tensor:
+        """The settings, as a tensor."""
+        return encoded(self.settings(), self.weights.device)
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes the plain part of a state that `check_state` has passed."""
-        self.epoch, self.has_radii = state["epoch"], state["has_radii"]
+    @outside_inference_mode
+    def set_extra_state(self, state: Any) -> None:
+        """Goes on from a state that was checked and whose tensors are in place."""
+        epoch, has_radii = self.progress.tolist()
+        self._go_on(int(epoch), bool(has_radii))
 
-    def check_state(self, state: Any) -> None:
+    def plain_state(self) -> dict[str, Any]:
+        """The state with settings, epoch and truths as plain values, for a checkpoint that nothing averages.
+
+        Returns:
+            Tensors on the CPU and plain values, safe to load; `load_state_dict` takes it as well.
+        """
+        kept = {name: getattr(self, name).cpu().clone() for name in ("weights", "log_radius64", "substituted", "draws")}
+        return {**kept, SETTINGS: {"epoch": self.epoch, "has_radii": self.has_radii, "settings": self.settings()}}
+
+    def check_state(self, state: Any) -> SavedState:
         """Refuses a state that is damaged or was made with other settings; changes nothing.
 
         Args:
-            state: what `state_dict` gave.
+            state: what `state_dict` or `plain_state` gave, or an average of such state dicts.
+
+        Returns:
+            What it holds.
 
         Raises:
             ValueError: naming what is wrong.
         """
-        extra = state.get("_extra_state") if isinstance(state, dict) else None
-        if not isinstance(extra, dict) or not isinstance(extra.get("settings"), dict):
-            raise ValueError("Expected the state of a re-weighting but its settings are missing.")
-        refuse_other_settings(extra["settings"], self.settings())
-        if type(extra.get("epoch")) is not int or type(extra.get("has_radii")) is not bool or extra["epoch"] < 0:
-            raise ValueError(f"Expected a state with epoch and has_radii but got {shortened(extra)}.")
-        for name in ("weights", "log_radius64", "substituted", "draws"):
-            own, saved = getattr(self, name), state.get(name)
-            if not isinstance(saved, Tensor) or saved.shape != own.shape or saved.dtype != own.dtype:
-                raise ValueError(f"Expected a state whose {name} is {own.dtype} {list(own.shape)} but it is damaged.")
-            if not bool(saved.isfinite().all()):
-                raise ValueError(f"Expected a state whose {name} is finite but it is damaged.")
-        if not bool((state["weights"] > 0).all()):
-            raise ValueError("Expected a state whose weights are positive but it is damaged.")
-        own_share, share = (draws.cpu() / draws.sum().cpu() for draws in (self.draws, state["draws"]))
-        if not torch.allclose(share, own_share, rtol=DRAWS_TOLERANCE, atol=0.0):
+        refuse_other_settings(settings_of(state), plain(self.settings()))
+        saved = read_state(state, self.num_classes)
+        own_share, share = (draws.cpu() / draws.sum().cpu() for draws in (self.draws, saved.draws))
+        if not torch.allclose(share, own_share, rtol=max(DRAWS_TOLERANCE, 2 * saved.precision), atol=0.0):
             raise ValueError(
                 "Expected a state made under the same expected draws but they differ: resume with the sampler that it "
                 "was made with, or start in a new folder."
             )
+        return saved
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    @outside_inference_mode
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         own = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
-        self.check_state(own)
+        if not own.keys().isdisjoint(ENTRIES):  # of a state that has nothing of it, torch names what is missing
+            saved = self.check_state(own)
+            tensors = {
+                "weights": saved.weights.float(),
+                "log_radius64": saved.log_radius,
+                "substitution": saved.substituted.double(),
+                "draws": self.draws,
+                "progress": torch.tensor([saved.epoch, saved.has_radii], dtype=torch.float64, device="cpu"),
+                SETTINGS: self.get_extra_state(),
+            }
+            placed = {name: value.to(getattr(self, name, value).device, copy=True) for name, value in tensors.items()}
+            own = {name: value for name, value in own.items() if name != "substituted"} | placed
+            state_dict = {prefix + name: value for name, value in own.items()}
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def follow(self, device: torch.device) -> None:
@@ -235,10 +287,12 @@ class Weighting(nn.Module):
         if self.weights.device != device:
             self.to(device)
 
+    @outside_inference_mode
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Weighting":
         """Follows to another device; the numbers keep their precision when a model is cast to half."""
-        device = fn(torch.zeros((), device=self.weights.device)).device
-        super()._apply(lambda tensor: tensor.to(device), recurse)  # type: ignore[no-untyped-call]
+        device = fn(torch.zeros((), dtype=torch.float32, device=self.weights.device)).device
+        home = float64_home(device)
+        super()._apply(lambda tensor: tensor.to(home if tensor.dtype == torch.float64 else device), recurse)  # type: ignore[no-untyped-call]
         return self
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.passes import observing
+from vlltr_plugin.core.placement import outside_inference_mode
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.targets import constituent_masses
 from vlltr_plugin.host.branches import IMAGE_TEXT, OutputWatch
@@ -44,7 +45,7 @@ class HostCriterion(nn.Module):
         self.base = base
         self.losses = nn.ModuleDict(losses)
         self._watch, self._streams = watch, streams
-        self.drawn = torch.zeros(num_classes, dtype=torch.float64)
+        self.drawn = torch.zeros(num_classes, dtype=torch.float64, device="cpu")
 
     def forward(self, outputs: Tensor, targets: Tensor, *more: Any, **named: Any) -> Tensor:
         """The loss of one branch: logits `[B, C]`, targets int64 `[B]` or float `[B, C]`, to a scalar.
@@ -65,12 +66,14 @@ class HostCriterion(nn.Module):
                 loss.check(outputs, targets)
             self._observe(branch, outputs, targets)
             if branch == self._watch.names[-1]:
-                self._count(targets, loss.smoothing)
+                loss.weighting.follow(outputs.device)
+                self._count(targets.to(loss.weighting.home), loss.smoothing)
         if not loss.weighting.active:
             base: Tensor = self.base(outputs, targets)
             return base
         return loss.losses(outputs, targets).mean()
 
+    @outside_inference_mode
     def take_drawn(self) -> Tensor:
         """How many samples of each class came since the last call (mixed ones by mass), float64 `[C]`."""
         drawn, self.drawn = self.drawn, torch.zeros_like(self.drawn)
@@ -130,7 +133,7 @@ def check_base_criterion(
             "Take `reweight` out of the config, or make the base criterion plain softmax cross entropy."
         )
     labels = (7 * torch.arange(8)) % num_classes
-    logits = 4.0 * torch.sin(torch.arange(8.0 * num_classes)).view(8, num_classes)
+    logits = 4.0 * torch.sin(torch.arange(8 * num_classes, dtype=torch.float32)).view(8, num_classes)
     targets: Tensor = labels
     if soft:
         hard = F.one_hot(labels, num_classes).float()

@@ -20,7 +20,7 @@ def class_counts_of(targets: list[int] | Tensor, num_classes: int) -> Tensor:
 
 def _labels(targets: list[int] | Tensor, num_classes: int) -> Tensor:
     """The data set's targets, int64 `[N]`, if they are labels."""
-    labels = torch.as_tensor(targets)
+    labels = _numbers(targets)
     if labels.ndim != 1:
         raise ValueError(f"Expected the data set's targets to be one label an image but got {list(labels.shape)}.")
     if labels.is_floating_point() and bool((labels != labels.round()).any()):
@@ -35,6 +35,11 @@ def _labels(targets: list[int] | Tensor, num_classes: int) -> Tensor:
             f"but found {low if low < 0 else high}."
         )
     return labels
+
+
+def _numbers(values: object) -> Tensor:
+    """A tensor as it is; other numbers in full, whatever torch's default dtype and device."""
+    return values if isinstance(values, Tensor) else torch.as_tensor(values, dtype=torch.float64, device="cpu")
 
 
 def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_classes: int) -> Tensor:
@@ -67,7 +72,7 @@ def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_class
             "Expected a weighted sampler that draws with replacement: without it, what it draws does not follow from "
             "its weights."
         )
-    weights = torch.as_tensor(weights).detach().double().cpu()
+    weights = _numbers(weights).detach().cpu().double()
     if weights.shape != labels.shape:
         raise ValueError(
             f"Expected the sampler to hold one weight for each of the {len(labels)} training images but its "
@@ -75,5 +80,5 @@ def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_class
         )
     if not 0 < float(weights.sum()) < float("inf") or bool((weights < 0).any()):  # a nan makes the sum one
         raise ValueError("Expected finite sampler weights that are not negative and not all 0.")
-    drawn = torch.zeros(num_classes, dtype=torch.float64).index_add_(0, labels, weights)
+    drawn = weights.new_zeros(num_classes).index_add_(0, labels, weights)
     return drawn / drawn.sum() * len(labels)

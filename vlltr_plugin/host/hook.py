@@ -136,7 +136,7 @@ class EpochHook(NoHook):
         """The entry for the host's checkpoint: plain values and tensors, O(C)."""
         from vlltr_plugin import __version__
 
-        weightings = {name: _state(weighting) for name, weighting in self._weightings.items()}
+        weightings = {name: weighting.plain_state() for name, weighting in self._weightings.items()}
         return {KEY: {"version": __version__, "settings": self._settings.state(), "weightings": weightings}}
 
     def _primary(self) -> Weighting:
@@ -164,11 +164,6 @@ class EpochHook(NoHook):
                     "later epoch tries again. This is said once."
                 )
             self._warned_of_disk = True
-
-
-def _state(weighting: Weighting) -> dict[str, Any]:
-    state = weighting.state_dict()
-    return {key: value.cpu().clone() if isinstance(value, Tensor) else value for key, value in state.items()}
 
 
 @contextlib.contextmanager

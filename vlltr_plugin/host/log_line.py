@@ -19,6 +19,7 @@ def summary(weighting: Weighting, in_force: Tensor, drawn: Tensor) -> Statistics
     Returns:
         Name to plain number, None where there is nothing to say.
     """
+    in_force = in_force.to(weighting.home)
     present = weighting.class_counts > 0
     alpha = in_force.double()[present]
     own = present & ~weighting.substituted

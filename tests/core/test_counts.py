@@ -1,0 +1,234 @@
+"""What class counts and draws may be; only the ratios of draws matter."""
+
+import collections
+import copy
+from array import array
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from oracles import observed
+
+from vlltr_plugin import (
+    ClassVolume,
+    EffectiveNumber,
+    InverseFrequency,
+    InverseSqrtFrequency,
+    Uniform,
+    Weighting,
+    build_weighting,
+)
+from vlltr_plugin.core.frequency import FrequencyWeighting
+from vlltr_plugin.core.registry import WEIGHTINGS
+
+COUNTS = [50, 40, 3]
+
+
+class Table:
+    """As pandas' Series: an array with an index of its own, often not in the order of the labels."""
+
+    index = (2, 0, 1)
+    dtype = np.dtype(np.int64)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(COUNTS, dtype)
+
+    def __len__(self):
+        return 3
+
+    def __iter__(self):
+        return iter(COUNTS)
+
+    def __getitem__(self, key):
+        return dict(zip(self.index, COUNTS, strict=True))[key]
+
+
+NO_COUNTS = {
+    "dict": dict(enumerate(COUNTS)),
+    "Counter": collections.Counter([0, 0, 1, 2]),
+    "values": dict(enumerate(COUNTS)).values(),
+    "keys": dict.fromkeys(COUNTS).keys(),
+    "items": dict(enumerate(COUNTS)).items(),
+    "string": "503",
+    "strings": ["50", "40", "3"],
+    "bytes": b"503",
+    "bytearray": bytearray(b"503"),
+    "number": 3,
+    "set": set(COUNTS),
+    "generator": (n for n in COUNTS),
+    "map": map(int, COUNTS),
+    "iterator": iter(COUNTS),
+    "table": Table(),
+    "missing one": [50, None, 3],
+    "complex": [50, 40j, 3],
+    "truths": [True, True, False],
+    "truths among numbers": [50, True, 3],
+    "tensor of truths": torch.tensor([True, True, False]),
+    "complex tensor": torch.tensor([50, 40, 3j]),
+    "tensor without data": torch.ones(3, device="meta"),
+    "array of truths": np.array([True, True, False]),
+    "array of strings": np.array(["50", "40", "3"]),
+    "array of objects": np.array(COUNTS, dtype=object),
+    "complex array": np.array([50, 40, 3j]),
+    "array of dates": np.array(COUNTS, dtype="datetime64[D]"),
+    "dicts in a list": [{0: 50}, {1: 40}, {2: 3}],
+    "class": list,
+}
+
+
+@pytest.mark.parametrize("kind", NO_COUNTS)
+@pytest.mark.parametrize("name", [*WEIGHTINGS])
+def test_what_is_no_sequence_of_numbers_is_refused_with_what_is_accepted(name, kind):
+    accepted = r"to be a tensor, a numpy array or a sequence .* in the order of the labels"
+    example = r"\[{0}\[k\] for k in range\(C\)\]"
+    bad = NO_COUNTS[kind]
+    with pytest.raises(ValueError, match=f"Expected class_counts {accepted}.*{example.format('class_counts')}"):
+        build_weighting(name, bad)
+    with pytest.raises(ValueError, match=f"Expected draws {accepted}.*{example.format('draws')}"):
+        build_weighting(name, COUNTS, bad)
+
+
+def test_no_counts_at_all_are_refused():
+    with pytest.raises(ValueError, match=r"Expected class_counts to be a tensor.*NoneType None"):
+        ClassVolume(None)
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        [COUNTS],
+        [[50], [40], [3]],
+        [np.array(COUNTS)],
+        np.array([COUNTS]),
+        torch.tensor([COUNTS]),
+        [],
+        3.0 * torch.ones(()),
+    ],
+)
+def test_nested_and_empty_counts_are_refused_with_their_shape(nested):
+    with pytest.raises(ValueError, match="Expected class_counts to hold one number for each class but got shape"):
+        ClassVolume(nested)
+
+
+ACCEPTED = {
+    "list": COUNTS,
+    "tuple": tuple(COUNTS),
+    "floats": [50.0, 40.0, 3.0],
+    "range": range(50, 47, -1),
+    "array": np.array(COUNTS),
+    "int32": np.array(COUNTS, np.int32),
+    "uint8": np.array(COUNTS, np.uint8),
+    "float16": np.array(COUNTS, np.float16),
+    "big endian": np.array(COUNTS, ">i4"),
+    "strided": np.array([50, 0, 40, 0, 3, 0])[::2],
+    "read only": np.broadcast_to(np.array(COUNTS), 3),
+    "numpy scalars": list(np.array(COUNTS)),
+    "scalar tensors": list(torch.tensor(COUNTS)),
+    "mixed": [50, 40.0, np.float32(3)],
+    "fractions": [Fraction(50), 40, 3],
+    "tensor": torch.tensor(COUNTS),
+    "half": torch.tensor(COUNTS).half(),
+    "deque": collections.deque(COUNTS),
+    "array module": array("i", COUNTS),
+    "user list": collections.UserList(COUNTS),
+    "counter in order": [collections.Counter([0] * 50 + [1] * 40 + [2] * 3)[k] for k in range(3)],
+}
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_sequences_arrays_and_tensors_of_numbers_are_counts(kind):
+    values = ACCEPTED[kind]
+    expected = [float(n) for n in values]
+    weighting = ClassVolume(values, draws=values)
+    assert weighting.class_counts.tolist() == expected
+    assert torch.equal(weighting.class_counts, weighting.draws)
+    assert not weighting.class_counts.requires_grad
+    weighting.class_counts.zero_()  # a copy
+    assert [float(n) for n in values] == expected
+
+
+@pytest.mark.parametrize("beta", ["0.9", None, True, [0.9], torch.ones(2)])
+def test_a_beta_that_is_no_number_is_named(beta):
+    with pytest.raises(ValueError, match="Expected beta to"):
+        EffectiveNumber(COUNTS, beta)
+
+
+class Power(FrequencyWeighting):
+    """A user's own shape, which knows the numbers it is given, not only their ratios."""
+
+    def log_shape(self, counts):
+        return torch.log1p(counts) * 0.3 + counts * 1e-3
+
+
+SCALES = [1e-3, 7.0, 1000.0, 1e-300, 1e300]
+MAKERS = {
+    "class volume": ClassVolume,
+    "inverse": InverseFrequency,
+    "inverse_sqrt": InverseSqrtFrequency,
+    "effective number": lambda n, draws, **options: EffectiveNumber(n, 0.999, draws, **options),
+    "none": Uniform,
+    "own": Power,
+}
+
+
+@pytest.mark.parametrize("normalize", ["expected", "dataset", "mean"])
+@pytest.mark.parametrize("counts", ["sampler", "dataset"])
+@pytest.mark.parametrize("name", MAKERS)
+def test_only_the_ratios_of_draws_matter_to_weights_and_states(name, counts, normalize):
+    make, draws = MAKERS[name], torch.tensor([7.0, 6.0, 2.0]).double()
+    options = {"counts": counts, "normalize": normalize, "start_epoch": 0}
+    whole = observed(make(COUNTS, draws=draws, **options))
+    for scale in SCALES:
+        other = make(COUNTS, draws=draws * scale, **options)
+        torch.testing.assert_close(other.draws, draws / 15 * 93, rtol=1e-12, atol=0)
+        torch.testing.assert_close(observed(other).weights, whole.weights, rtol=1e-6, atol=0)
+        for state in (whole.state_dict(), whole.plain_state()):
+            loaded = make(COUNTS, draws=draws * scale, **options)
+            loaded.load_state_dict(copy.deepcopy(state))
+            torch.testing.assert_close(loaded.weights, whole.weights, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("factor", [1, 1000, 1 / 93, 0.25])
+def test_draws_proportional_to_the_counts_are_a_uniform_sampler(name, factor):
+    plain = MAKERS[name](COUNTS, draws=None)
+    scaled = MAKERS[name](COUNTS, draws=[factor * n for n in COUNTS])
+    torch.testing.assert_close(scaled.weights, plain.weights, rtol=1e-6, atol=0)
+    if factor in (1, 1000, 0.25):
+        assert torch.equal(scaled.draws, plain.draws)
+
+
+def test_draws_near_the_smallest_numbers_keep_their_ratios():
+    weighting = InverseFrequency([3, 3], draws=[5e-324, 1e-323])
+    assert weighting.draws.tolist() == [2, 4]
+    assert InverseFrequency([3, 3], draws=[8e307, 1.6e308]).draws.tolist() == [2, 4]
+
+
+def test_the_largest_effective_number_weight_is_the_definition_s_whatever_the_scale():
+    n = torch.tensor([1280.0, 200.0, 5.0]).double()
+    raw = (1 - 0.9999) / (1 - 0.9999**n)
+    expected = raw * n.sum() / (n * raw).sum()
+    for scale in (1, 1000, 1e-6):
+        found = EffectiveNumber(n, 0.9999, draws=scale * n).weights.double()
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+
+
+def test_a_state_whose_known_radii_are_other_ones_is_refused():
+    state = EffectiveNumber(COUNTS).plain_state()
+    state["log_radius64"] += torch.tensor([0.0, 0.0, 0.1])
+    weighting = EffectiveNumber(COUNTS)
+    before = weighting.weights.clone()
+    with pytest.raises(ValueError, match="the radii that these class counts and draws give"):
+        weighting.load_state_dict(state)
+    assert torch.equal(weighting.weights, before)
+
+
+def test_a_users_weighting_sees_the_draws_of_one_epoch():
+    class Own(Weighting):
+        def radii(self):
+            return self.draws.log()
+
+    weighting = Own(COUNTS, draws=[1, 1, 1])
+    weighting.end_epoch()
+    torch.testing.assert_close(weighting.log_radius, torch.full((3,), 31.0).log())

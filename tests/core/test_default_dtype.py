@@ -1,0 +1,150 @@
+"""Dtypes and numbers do not hang on torch's default dtype or device."""
+
+import contextlib
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mini_host import MiniHost
+from oracles import observed
+
+from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, ReweightedLoss, Uniform
+from vlltr_plugin.core.normalization import expected_alpha
+from vlltr_plugin.host.base_criterion import check_base_criterion
+from vlltr_plugin.host.draws import class_counts_of, expected_draws
+
+DTYPES = [torch.bfloat16, torch.float16, torch.float64]
+COUNTS = [1001, 301, 47]
+DRAWS = [0.7, 0.2, 0.1]
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def tensors_of(weighting):
+    found = dict(weighting.named_buffers()) | weighting.state_dict()
+    moments = getattr(weighting, "_moments", None)
+    found |= {f"moments {k}": v for k, v in vars(moments).items() if isinstance(v, torch.Tensor)} if moments else {}
+    found |= {k: v for k, v in vars(weighting).items() if isinstance(v, torch.Tensor)}
+    return found
+
+
+MAKERS = {
+    "dv": ClassVolume,
+    "bv": lambda n, draws: ClassVolume(n, draws, variant="bv", debias=True),
+    "pv": lambda n, draws: ClassVolume(n, draws, variant="pv"),
+    "mass": lambda n, draws: ClassVolume(n, draws, assign="mass"),
+    "wide": lambda n, draws: ClassVolume([*n, *[1] * 200], [*draws, *[1e-3] * 200]),
+    "effective number": lambda n, draws: EffectiveNumber(n, 0.999, draws),
+    "inverse": InverseFrequency,
+    "none": Uniform,
+}
+
+
+def a_run(make, soft):
+    """Statistics with a bad row, a new epoch, a state that is loaded, and a loss."""
+    generator = torch.Generator().manual_seed(0)
+    criterion = ReweightedLoss(make(COUNTS, DRAWS), smoothing=0.1)
+    classes = criterion.weighting.num_classes
+    for epoch in range(2):
+        rows = torch.randn(90, classes, generator=generator, dtype=torch.float32)
+        rows[0, 0] = torch.nan if epoch else 0.0
+        labels = torch.arange(90) % 3
+        targets = F.one_hot(labels, classes).float() * 0.9 + 0.1 / classes if soft else labels
+        criterion(rows.requires_grad_(), targets)
+        tensors = tensors_of(criterion.weighting)
+        criterion.end_epoch()
+    other = ReweightedLoss(make(COUNTS, DRAWS), smoothing=0.1)
+    other.load_state_dict(criterion.state_dict())
+    rows = torch.randn(90, classes, generator=generator, dtype=torch.float32)
+    return other.weighting, tensors, other.losses(rows, targets)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("make", MAKERS)
+def test_dtypes_and_numbers_are_those_of_any_other_run(make, soft, dtype):
+    expected, expected_tensors, expected_losses = a_run(MAKERS[make], soft)
+    with default_dtype(dtype):
+        weighting, tensors, losses = a_run(MAKERS[make], soft)
+    assert weighting.weights.dtype == torch.float32
+    assert weighting.log_radius64.dtype == weighting.draws.dtype == weighting.class_counts.dtype == torch.float64
+    assert {k: v.dtype for k, v in tensors.items()} == {k: v.dtype for k, v in expected_tensors.items()}
+    assert torch.equal(weighting.weights, expected.weights)
+    assert torch.equal(losses, expected_losses)
+    assert losses.dtype == torch.float32
+    if dtype == torch.bfloat16:
+        assert expected_alpha(weighting.weights, weighting.draws) == pytest.approx(1, abs=1e-6)
+
+
+def test_draws_given_as_numbers_keep_all_their_digits():
+    exact = torch.tensor(DRAWS, dtype=torch.float64)
+    for dtype in DTYPES:
+        with default_dtype(dtype):
+            assert torch.equal(ClassVolume(COUNTS, DRAWS).draws, ClassVolume(COUNTS, exact).draws)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_draws_read_off_a_sampler_are_exact(dtype):
+    targets = [0] * 301 + [1] * 47
+    sampler = torch.utils.data.WeightedRandomSampler([1.0] * 348, 348)
+    sampler.weights = [0.3] * 301 + [0.7] * 47
+    expected = expected_draws(sampler, targets, 2)
+    assert expected.tolist() == pytest.approx([348 * 90.3 / 123.2, 348 * 32.9 / 123.2], rel=1e-14)
+    with default_dtype(dtype):
+        assert torch.equal(expected_draws(sampler, targets, 2), expected)
+        assert class_counts_of([float(label) for label in range(600)], 600).tolist() == [1] * 600
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_check_of_a_base_criterion_passes_under_any_default(dtype, soft):
+    def base(logits, targets):
+        return F.cross_entropy(logits, targets, label_smoothing=0.0 if soft else 0.1)
+
+    with default_dtype(dtype):
+        check_base_criterion(base, 5, 0.1, soft)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_host_run_logs_the_same_weights(dtype):
+    def run():
+        host = MiniHost({"type": "class_volume"})
+        host.model.float()
+        host.dataset.data = host.dataset.data.float()
+        host.attach()
+        return host
+
+    with default_dtype(dtype):
+        host = run()
+    weighting = host.hook._weightings["image_text"]
+    assert host.criterion.base_criterion.drawn.dtype == torch.float64
+    assert (weighting.weights.dtype, weighting.draws.dtype) == (torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize("make", [ClassVolume, EffectiveNumber])
+def test_a_criterion_built_on_the_meta_device_holds_its_numbers(make):
+    with torch.device("meta"):
+        criterion = torch.nn.Sequential(torch.nn.Linear(3, 3), ReweightedLoss(make([50, 40, 30])))
+    criterion.to_empty(device="cpu")
+    expected = make([50, 40, 30])
+    assert torch.equal(criterion[1].weighting.weights, expected.weights)
+    observed(criterion[1].weighting)
+    assert torch.equal(criterion[1].weighting.weights, observed(expected).weights)
+    with torch.device("meta"):
+        twin = copy.deepcopy(expected)
+        loaded = make([50, 40, 30])
+        loaded.load_state_dict(expected.state_dict())
+        twin.end_epoch(7) if make is EffectiveNumber else twin.begin_epoch(8)
+        observed_device = {buffer.device.type for buffer in (*twin.buffers(), *loaded.buffers())}
+    assert observed_device == {"cpu"}
+    assert torch.equal(loaded.weights, expected.weights)

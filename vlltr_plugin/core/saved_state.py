@@ -1,0 +1,168 @@
+"""The state of a weighting as floating point tensors only, so that what treats a state dict as tensors can have it.
+
+An average of states (EMA, SWA, "model soup"), a cast to half and another file format keep it readable: settings are
+the character codes of a JSON text, rounded on reading (at most 126, exact in bfloat16 too); truths are 0 and 1.
+Integers would not do: 0.9998 * 97 + 0.0002 * 97 = 96.99999 becomes 96.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlltr_plugin.core.arguments import shortened
+
+SETTINGS = "_extra_state"
+ENTRIES = ("weights", "log_radius64", "substitution", "draws", "progress", SETTINGS)
+
+UNLIKE = 0.1
+"""How far a character code may be off a whole number; averages of equal ones are off by far less."""
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A state that was read and found whole.
+
+    Attributes:
+        settings: see `Weighting.settings`.
+        epoch: the epoch in progress; of an average of states the rounded mean.
+        has_radii: whether there were radii, in at least one of the states.
+        weights: float64 `[C]`, positive.
+        log_radius: float64 `[C]`; of an average the mean over the states that had radii.
+        substituted: bool `[C]`, by majority.
+        draws: float64 `[C]`.
+        precision: relative, of the floating point type that the draws were saved in.
+    """
+
+    settings: dict[str, Any]
+    epoch: int
+    has_radii: bool
+    weights: Tensor
+    log_radius: Tensor
+    substituted: Tensor
+    draws: Tensor
+    precision: float
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they come back from a state: what JSON has no type for in its nearest, or as text."""
+    values: dict[str, Any] = json.loads(json.dumps(settings, default=repr))
+    return values
+
+
+def encoded(settings: Mapping[str, Any], device: torch.device) -> Tensor:
+    """Settings as character codes, float32 `[L]`."""
+    text = json.dumps(settings, default=repr, separators=(",", ":"))
+    return torch.tensor(list(text.encode("ascii")), dtype=torch.float32, device="cpu").to(device)
+
+
+def settings_of(state: object) -> dict[str, Any]:
+    """The settings that a state was made with.
+
+    Args:
+        state: what `state_dict` or `plain_state` of a weighting gave.
+
+    Raises:
+        ValueError: when they are missing or cannot be read.
+    """
+    saved = state.get(SETTINGS) if isinstance(state, Mapping) else None
+    if isinstance(saved, Tensor):
+        return _decoded(saved)
+    settings = saved.get("settings") if isinstance(saved, dict) else None
+    if not isinstance(settings, dict):
+        raise ValueError("Expected the state of a re-weighting but its settings are missing.")
+    return plain(settings)
+
+
+def read_state(state: Mapping[str, Any], num_classes: int) -> SavedState:
+    """Reads a state, in tensors or plain.
+
+    Args:
+        state: what `state_dict` or `plain_state` of a weighting gave, or an average or cast of the former.
+        num_classes: C.
+
+    Raises:
+        ValueError: naming the entry that is missing or damaged.
+    """
+    settings = settings_of(state)
+    if isinstance(state[SETTINGS], dict):
+        return _from_plain(state, settings, num_classes)
+    weights, log_radius, substitution, draws = (_floats(state, name, num_classes) for name in ENTRIES[:4])
+    epoch, share = _floats(state, "progress", 2).tolist()
+    if epoch < 0 or share < 0:
+        raise ValueError(f"Expected a state with epoch and has_radii but got {shortened([epoch, share])}.")
+    return SavedState(
+        settings=settings,
+        epoch=round(epoch),
+        has_radii=share > 0,
+        weights=_positive(weights),
+        log_radius=log_radius / share if 0 < share < 1 else log_radius,
+        substituted=substitution >= 0.5 * share if share > 0 else substitution >= 0.5,
+        draws=draws,
+        precision=torch.finfo(state["draws"].dtype).eps,
+    )
+
+
+def _from_plain(state: Mapping[str, Any], settings: dict[str, Any], num_classes: int) -> SavedState:
+    extra = state[SETTINGS]
+    epoch, has_radii = extra.get("epoch"), extra.get("has_radii")
+    if type(epoch) is not int or type(has_radii) is not bool or epoch < 0:
+        raise ValueError(f"Expected a state with epoch and has_radii but got {shortened(extra)}.")
+    return SavedState(
+        settings=settings,
+        epoch=epoch,
+        has_radii=has_radii,
+        weights=_positive(_floats(state, "weights", num_classes, torch.float32)),
+        log_radius=_floats(state, "log_radius64", num_classes, torch.float64),
+        substituted=_entry(state, "substituted", num_classes, torch.bool),
+        draws=_floats(state, "draws", num_classes, torch.float64),
+        precision=torch.finfo(torch.float64).eps,
+    )
+
+
+def _decoded(codes: Tensor) -> dict[str, Any]:
+    numbers = codes.detach().cpu().double().flatten()
+    whole = numbers.round()
+    if not bool(((numbers - whole).abs() <= UNLIKE).all()) or not bool(((whole >= 0) & (whole < 128)).all()):
+        raise ValueError(
+            "Expected the settings of a re-weighting but they cannot be read: the state is damaged, or an average of "
+            "states that were made with different settings."
+        )
+    try:
+        settings = json.loads(bytes(whole.to(torch.uint8).tolist()))
+    except ValueError as error:
+        raise ValueError("Expected the settings of a re-weighting but they cannot be read: it is damaged.") from error
+    if not isinstance(settings, dict):
+        raise ValueError("Expected the state of a re-weighting but its settings are missing.")
+    return settings
+
+
+def _floats(state: Mapping[str, Any], name: str, size: int, dtype: torch.dtype | None = None) -> Tensor:
+    """A finite entry `[size]`, float64 on the CPU."""
+    saved = _entry(state, name, size, dtype).double()
+    if not bool(saved.isfinite().all()):
+        raise ValueError(f"Expected a state whose {name} is finite but it is damaged.")
+    return saved
+
+
+def _entry(state: Mapping[str, Any], name: str, size: int, dtype: torch.dtype | None) -> Tensor:
+    saved = state.get(name)
+    if (
+        isinstance(saved, Tensor)
+        and saved.shape == (size,)
+        and (saved.dtype == dtype if dtype else saved.is_floating_point())
+    ):
+        return saved.detach().cpu()
+    raise ValueError(
+        f"Expected a state whose {name} is {dtype or 'floating point'} [{size}] but it is "
+        f"{'damaged' if name in state else 'missing'}."
+    )
+
+
+def _positive(weights: Tensor) -> Tensor:
+    if not bool((weights > 0).all()):
+        raise ValueError("Expected a state whose weights are positive but it is damaged.")
+    return weights
