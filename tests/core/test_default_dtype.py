@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mini_host import MiniHost
 from oracles import observed
 
-from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, ReweightedLoss, Uniform
+from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
 from vlltr_plugin.core.normalization import expected_alpha
 from vlltr_plugin.host.base_criterion import check_base_criterion
 from vlltr_plugin.host.draws import class_counts_of, expected_draws
@@ -65,7 +65,9 @@ def a_run(make, soft):
     other = ReweightedLoss(make(COUNTS, DRAWS), smoothing=0.1)
     other.load_state_dict(criterion.state_dict())
     rows = torch.randn(90, classes, generator=generator, dtype=torch.float32)
-    return other.weighting, tensors, other.losses(rows, targets)
+    adjusted = LogitAdjustedLoss(other.weighting, smoothing=0.1)
+    losses = torch.stack([other.losses(rows, targets), adjusted.losses(rows, targets)])
+    return other.weighting, tensors, losses
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from oracles import observed
 
-from vlltr_plugin import ClassVolume, EffectiveNumber, ReweightedLoss
+from vlltr_plugin import ClassVolume, EffectiveNumber, LogitAdjustedLoss, ReweightedLoss
 from vlltr_plugin.core.frequency import FrequencyWeighting
 
 MAKERS = {
@@ -109,7 +109,7 @@ def test_a_users_weighting_may_be_made_in_inference_mode():
             return counts.log() / 3
 
     with torch.inference_mode():
-        inside = ReweightedLoss(Own([50, 40, 30], start_epoch=1))
+        inside = LogitAdjustedLoss(Own([50, 40, 30], start_epoch=1))
     logits = torch.randn(6, 3, requires_grad=True)
     inside(logits, torch.arange(6) % 3).backward()
     inside.end_epoch()

@@ -9,7 +9,15 @@ from float32_device import DEVICE, LazyTensor, SimulatedDevice
 from mini_host import MiniHost
 from torch import nn
 
-from vlltr_plugin import ClassVolume, EffectiveNumber, FocalLosses, InverseFrequency, ReweightedLoss, Uniform
+from vlltr_plugin import (
+    ClassVolume,
+    EffectiveNumber,
+    FocalLosses,
+    InverseFrequency,
+    LogitAdjustedLoss,
+    ReweightedLoss,
+    Uniform,
+)
 from vlltr_plugin.core.placement import float64_home
 from vlltr_plugin.host.log_line import summary
 
@@ -36,9 +44,9 @@ def kept(value):
     return value.kept if isinstance(value, LazyTensor) else value
 
 
-def a_run(make, device, soft, base="softmax"):
+def a_run(make, device, soft, criterion=ReweightedLoss, **options):
     generator = torch.Generator().manual_seed(0)
-    criterion = ReweightedLoss(make([50, 40, 30]), base=base, smoothing=0.1)
+    criterion = criterion(make([50, 40, 30]), smoothing=0.1, **options)
     classes = criterion.weighting.num_classes
     numbers = []
     for epoch in range(3):
@@ -75,11 +83,23 @@ def test_training_there_gives_the_weights_losses_and_gradients_of_the_cpu(make, 
     assert torch.equal(weighting.substituted, twin.weighting.substituted)
 
 
+CRITERIA = {
+    "sigmoid": {"base": "sigmoid"},
+    "focal": {"base": FocalLosses(1.5)},
+    "callable": {"base": nn.CrossEntropyLoss(reduction="none")},
+    "margins": {"criterion": LogitAdjustedLoss},
+    "ignore_index": {"ignore_index": 1},
+    "margins, ignore_index": {"criterion": LogitAdjustedLoss, "ignore_index": 1},
+}
+
+
 @pytest.mark.usefixtures("_device")
-@pytest.mark.parametrize("base", ["sigmoid", FocalLosses(1.5), nn.CrossEntropyLoss(reduction="none")], ids=str)
-def test_every_base_loss_runs_there(base):
-    _, found = a_run(ClassVolume, DEVICE, soft=False, base=base)
-    _, expected = a_run(ClassVolume, CPU, soft=False, base=base)
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("name", CRITERIA)
+def test_every_criterion_runs_there(name, soft):
+    _, found = a_run(ClassVolume, DEVICE, soft, **CRITERIA[name])
+    _, expected = a_run(ClassVolume, CPU, soft, **CRITERIA[name])
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9, equal_nan=True)
 
