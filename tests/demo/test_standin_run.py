@@ -1,12 +1,10 @@
 """Runs of the stand-in's own main.py: formats, resume, evaluation, two processes."""
 
-import argparse
-
 import numpy as np
 import pytest
-import torch
 
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME, run_main
+from vlltr_plugin.report.checkpoint_args import load_safely
 
 LOSSES = {"loss", "loss0", "loss1"}
 ACCURACIES = {"acc0_1", "acc0_5", "acc1_1", "acc1_5", "acc1", "acc5", "many", "median", "low", "10-shot", "5-shot"}
@@ -20,8 +18,7 @@ def two_epochs(standin):
 
 
 def load_checkpoint(checkout, run):
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        return torch.load(checkout / "checkpoints" / run / "checkpoint.pth")
+    return load_safely(checkout / "checkpoints" / run / "checkpoint.pth")
 
 
 def test_log_has_a_line_per_epoch_and_one_for_the_test_split(two_epochs):

@@ -48,6 +48,7 @@ def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_ho
 
     host_datasets.build_transform = lambda is_train, args: draw
     host = mini_host(CLEAN)
+    pipeline = host.dataset.pipeline
     host.model.visual.eval()
     host.attach()
     states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002
@@ -58,6 +59,7 @@ def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_ho
     assert [module.training for module in host.model.modules()] == [True, False, True]
     assert len(drawn) == len(host.dataset)
     assert training == {False}
+    assert host.dataset.pipeline is pipeline
 
 
 @pytest.mark.usefixtures("host_datasets")

@@ -136,6 +136,7 @@ def test_the_arrays_of_each_epoch_are_written(mini_host, tmp_path):
     assert first["counts"].tolist() == [60, 30, 12, 5, 1]
     assert first["draws"].sum() == pytest.approx(108)
     assert first["drawn"].sum() == pytest.approx(8 * 16)
+    assert second["drawn"].sum() == pytest.approx(8 * 16)
     assert first["weights_image_text"].tolist() == [1] * 5
     assert np.array_equal(first["next_weights_image_text"], second["weights_image_text"])
     assert first["substituted_image_text"].tolist() == [False] * 4 + [True]

@@ -1,6 +1,5 @@
 """The plug-in at work in a real checkout, through the host's own main.py."""
 
-import argparse
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from vlltr_plugin.install import install, uninstall
+from vlltr_plugin.report.checkpoint_args import load_safely
 
 from .layout import insert_compat_import
 from .runner import HostRun, run_host, write_config
@@ -81,8 +81,7 @@ def test_the_checkpoint_loads_safely_and_in_a_plain_checkout(
     two_epochs: dict[str, HostRun], compat_checkout: Path
 ) -> None:
     saved = two_epochs["dv"].folder / "checkpoint.pth"
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        state = torch.load(saved, weights_only=True)
+    state = load_safely(saved)
     assert state["args"].reweight == {"type": "class_volume"}
     assert sum(v.numel() for v in state["reweight"]["weightings"]["image_text"].values() if torch.is_tensor(v)) == 4000
     config = write_config(compat_checkout, "plain", R50, epochs=3)

@@ -1,6 +1,7 @@
 """A checkpoint tells its arguments and runs nothing."""
 
 import argparse
+import contextlib
 import os
 import pickle
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from vlltr_plugin.report import checkpoint_args
 from vlltr_plugin.report.checkpoint_args import read_checkpoint_args
 from vlltr_plugin.report.errors import ReportError
 
@@ -69,7 +71,7 @@ def test_a_damaged_checkpoint_is_told_from_a_hostile_one(tmp_path):
 
 
 def test_the_namespace_is_trusted_inside_the_call_only(tmp_path):
-    before = torch.serialization.get_safe_globals()
+    before = list(torch.serialization.get_safe_globals())
     path = tmp_path / "c.pth"
     torch.save({"args": argparse.Namespace(lr=1)}, path)
     torch.serialization.clear_safe_globals()
@@ -81,3 +83,41 @@ def test_the_namespace_is_trusted_inside_the_call_only(tmp_path):
     finally:
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(before)
+
+
+class LiveList:
+    """`torch.serialization`'s three functions as torch 2.4 and 2.5 have them: `get` gives the list itself."""
+
+    def __init__(self):
+        self.trusted = []
+
+    def get_safe_globals(self):
+        return self.trusted
+
+    def add_safe_globals(self, kinds):
+        self.trusted += kinds
+
+    def clear_safe_globals(self):
+        self.trusted = []
+
+
+@pytest.mark.parametrize("own", [[], [dict], [argparse.Namespace]])
+@pytest.mark.parametrize("content", ["sound", "hostile"])
+def test_what_was_trusted_before_the_call_is_trusted_after_it_on_torch_2_4_too(tmp_path, monkeypatch, own, content):
+    live = LiveList()
+    live.add_safe_globals(own)
+    for name in ("get_safe_globals", "add_safe_globals", "clear_safe_globals"):
+        monkeypatch.setattr(checkpoint_args, name, getattr(live, name))
+    seen = []
+
+    def load(*_, **__):
+        seen.append(list(live.trusted))
+        if content == "hostile":
+            raise pickle.UnpicklingError
+
+    monkeypatch.setattr(checkpoint_args, "load", load)
+    (tmp_path / "c.pth").write_bytes(b"PK")
+    with contextlib.suppress(pickle.UnpicklingError):
+        checkpoint_args.load_safely(tmp_path / "c.pth")
+    assert argparse.Namespace in seen[0]
+    assert live.trusted == own

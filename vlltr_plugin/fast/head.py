@@ -16,13 +16,13 @@ All that is left of size d is one product of u and x / |x| with the sentences: 2
 for the gradient. The largest tensors are [C, S, 2 * B]; the cache is [C, S, S + 1].
 """
 
-from types import MethodType
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vlltr_plugin.fast.in_place import replace_forward
 from vlltr_plugin.fast.sentences import SentenceCache, SentenceStatistics
 
 
@@ -32,9 +32,7 @@ def install_head(model: Any) -> None:
     Args:
         model: an LGR model of VL-LTR that `check_head` accepts.
     """
-    block = model.text_block
-    block.sentence_cache = SentenceCache(model)
-    block.forward = MethodType(fast_forward, block)  # a method, so that a deep copy computes with its own parameters
+    replace_forward(model.text_block, fast_forward, sentence_cache=SentenceCache(model))
 
 
 def fast_forward(

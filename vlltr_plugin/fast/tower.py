@@ -3,12 +3,12 @@
 import copy
 from collections.abc import Iterable
 from functools import partial
-from types import MethodType
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from vlltr_plugin.fast.in_place import replace_forward
 from vlltr_plugin.fast.snapshot import Snapshot
 
 Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
@@ -25,6 +25,7 @@ class Fold:
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         self._pair = (conv, norm)
         self._snapshot: Snapshot | None = None
+        self._eps = norm.eps
         self._by_type: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def applies(self) -> bool:
@@ -34,10 +35,12 @@ class Fold:
 
     def parameters(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Weight [out, in, h, w] and bias [out] of the folded convolution, computed again when theirs change."""
-        tensors = self._tensors()
-        if self._snapshot is None or not self._snapshot.is_current(tensors):
+        norm = self._pair[1]
+        # Batch norm updates its statistics unnoticed by their version, and counts the updates in a tensor of its own.
+        tensors = self._tensors() + [tensor for tensor in (norm.num_batches_tracked,) if tensor is not None]
+        if self._snapshot is None or not self._snapshot.is_current(tensors) or self._eps != norm.eps:
             self._by_type.clear()
-            self._snapshot = Snapshot(tensors)
+            self._snapshot, self._eps = Snapshot(tensors), norm.eps
         if dtype not in self._by_type:
             with torch.inference_mode(False), torch.no_grad():
                 self._by_type[dtype] = self._folded(dtype)
@@ -89,8 +92,7 @@ def install_tower(pairs: Iterable[Pair]) -> None:
     for conv, norm in pairs:
         modules: list[tuple[Any, Any]] = [(conv, _folded_forward), (norm, _passing_forward)]
         for module, forward in modules:
-            module.fold = Fold(conv, norm)
-            module.forward = MethodType(forward, module)  # a method, so that a deep copy folds its own parameters
+            replace_forward(module, forward, fold=Fold(conv, norm))
 
 
 def _expect(what: str, holds: bool, came: str) -> None:

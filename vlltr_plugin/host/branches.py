@@ -1,6 +1,8 @@
 """Tells which of the model's outputs a criterion was called with."""
 
 import weakref
+from collections import OrderedDict
+from types import MethodType
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +16,8 @@ class OutputWatch:
     """A forward hook on the outermost model that remembers, weakly, the outputs of the last forward.
 
     The host calls its criterion once for each branch and does not say which; the identity of the
-    tensor does. Weak references keep no graph alive.
+    tensor does. Weak references keep no graph alive. Copies and pickles of the model (an EMA, `torch.save(model)`) go
+    without the hook.
 
     Args:
         model: the model that the host calls (DDP included).
@@ -25,6 +28,7 @@ class OutputWatch:
         self.names = (VISUAL, IMAGE_TEXT) if two_branch else (SINGLE,)
         self._outputs: list[weakref.ref[Tensor]] = []
         model.register_forward_hook(self._remember)
+        model.__getstate__ = MethodType(_state_without_watch, model)  # type: ignore[method-assign,assignment]
 
     def branch_of(self, logits: Tensor) -> str:
         """Name of the branch whose output `logits` is.
@@ -32,7 +36,7 @@ class OutputWatch:
         Raises:
             ValueError: when it is no output of the last forward.
         """
-        for name, output in zip(self.names, self._outputs, strict=True):
+        for name, output in zip(self.names, self._outputs, strict=False):  # none yet before a forward
             if output() is logits:
                 return name
         raise ValueError(
@@ -59,3 +63,18 @@ class OutputWatch:
         if len({id(tensor) for tensor in outputs}) < len(outputs):
             raise ValueError("Expected two tensors from the two branches but got the same one twice.")
         self._outputs = [weakref.ref(tensor) for tensor in outputs]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the outputs, which no pickle can hold."""
+        return {**vars(self), "_outputs": []}
+
+
+def _state_without_watch(model: nn.Module) -> dict[str, Any]:
+    of_class = getattr(type(model), "__getstate__", None)  # DDP has one
+    state = dict(vars(model) if of_class is None else of_class(model))
+    del state["__getstate__"]
+    hooks = state["_forward_hooks"].items()
+    state["_forward_hooks"] = OrderedDict(
+        (key, hook) for key, hook in hooks if not isinstance(getattr(hook, "__self__", None), OutputWatch)
+    )
+    return state

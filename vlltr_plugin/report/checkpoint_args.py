@@ -56,7 +56,7 @@ def load_safely(path: Path) -> Any:
 @contextmanager
 def _trusted(kind: type) -> Iterator[None]:
     """Let safe loading build one more kind of object, inside this context only."""
-    before = get_safe_globals()
+    before = list(get_safe_globals())  # torch 2.4 and 2.5 give the list itself, and add to it
     add_safe_globals([kind])
     try:
         yield

@@ -1,0 +1,49 @@
+"""Another `forward` for one module of somebody's model, which deep copies keep and saved models do without."""
+
+import copy
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+from torch import nn
+
+
+def replace_forward(module: nn.Module, forward: Callable[..., Any], **extras: Any) -> None:
+    """Lets a module compute with `forward(module, ...)`, in place.
+
+    Its class, parameters and state dict stay as they are. A deep copy computes with `forward` and its own parameters.
+    A pickle (`torch.save(model)`), a shallow copy, and the replicas of `torch.nn.DataParallel` hold the plain module,
+    so that a saved model loads without this package.
+
+    Args:
+        module: what is changed.
+        forward: in the place of its class's `forward`.
+        **extras: further attributes, which go where `forward` goes.
+    """
+    ours = {"forward": forward, "__getstate__": _plain_state, "__deepcopy__": _deep_copy}
+    ours["_replicate_for_data_parallel"] = _plain_replica
+    for name, function in ours.items():
+        setattr(module, name, MethodType(function, module))
+    for name, value in extras.items():
+        setattr(module, name, value)
+    module._put_in_place = (*ours, *extras, "_put_in_place")  # type: ignore[assignment]
+
+
+def _plain_state(module: Any) -> dict[str, Any]:
+    of_class = getattr(type(module), "__getstate__", None)
+    state = vars(module) if of_class is None else of_class(module)
+    return {name: value for name, value in state.items() if name not in module._put_in_place}
+
+
+def _deep_copy(module: Any, memo: dict[int, Any]) -> Any:
+    copied = type(module).__new__(type(module))
+    memo[id(module)] = copied
+    vars(copied).update({name: copy.deepcopy(value, memo) for name, value in vars(module).items()})
+    return copied
+
+
+def _plain_replica(module: Any) -> Any:
+    replica = type(module)._replicate_for_data_parallel(module)
+    for name in module._put_in_place:
+        del vars(replica)[name]
+    return replica
