@@ -117,6 +117,7 @@ def supply_mmcv() -> None:
     mmcv 2.x, which moved both names to another package. A working mmcv 1.x is used as it is; one that does not import
     (for want of `cv2`, say) is left alone: its own error says what is missing.
     """
+    mmcv: Any
     if not is_there("mmcv"):
         mmcv = ModuleType("mmcv", "Stand-in by vlltr_plugin.compat for mmcv 1.x: Config and load only.")
         mmcv.__spec__ = ModuleSpec("mmcv", None)

@@ -20,7 +20,7 @@ def replace_forward(module: nn.Module, forward: Callable[..., Any], **extras: An
         forward: in the place of its class's `forward`.
         **extras: further attributes, which go where `forward` goes.
     """
-    ours = {"forward": forward, "__getstate__": _plain_state, "__deepcopy__": _deep_copy}
+    ours: dict[str, Callable[..., Any]] = {"forward": forward, "__getstate__": _plain_state, "__deepcopy__": _deep_copy}
     ours["_replicate_for_data_parallel"] = _plain_replica
     for name, function in ours.items():
         setattr(module, name, MethodType(function, module))
@@ -36,7 +36,8 @@ def _plain_state(module: Any) -> dict[str, Any]:
 
 
 def _deep_copy(module: Any, memo: dict[int, Any]) -> Any:
-    copied = type(module).__new__(type(module))
+    kind: Any = type(module)
+    copied = kind.__new__(kind)
     memo[id(module)] = copied
     vars(copied).update({name: copy.deepcopy(value, memo) for name, value in vars(module).items()})
     return copied

@@ -28,7 +28,7 @@ class OutputWatch:
         self.names = (VISUAL, IMAGE_TEXT) if two_branch else (SINGLE,)
         self._outputs: list[weakref.ref[Tensor]] = []
         model.register_forward_hook(self._remember)
-        model.__getstate__ = MethodType(_state_without_watch, model)  # type: ignore[method-assign,assignment]
+        model.__getstate__ = MethodType(_state_without_watch, model)  # type: ignore[method-assign]
 
     def branch_of(self, logits: Tensor) -> str:
         """Name of the branch whose output `logits` is.
