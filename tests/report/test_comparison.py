@@ -5,7 +5,7 @@ import pytest
 from report_lines import log_line
 
 from vlltr_plugin.report.compare.comparison import compare, curve, empty_groups, summary_of
-from vlltr_plugin.report.compare.costs import COSTS, costs_of, overhead
+from vlltr_plugin.report.compare.costs import COSTS, costs_of, epoch_seconds, overhead
 from vlltr_plugin.report.compare.metrics import METRICS, OVERALL
 from vlltr_plugin.report.compare.reference import load_reference
 from vlltr_plugin.report.compare.runs import load, load_all
@@ -45,6 +45,18 @@ def test_best_epoch_is_the_first_of_the_highest_overall_accuracy(write_run):
     assert summary_of(run, "test", FEW) is None
 
 
+def test_a_resumed_run_is_what_it_is_now_and_not_what_was_abandoned(write_run):
+    """Epochs 0 to 9, then resumed at 5 and stopped at 6; epoch 9 was the best and the last."""
+    lines = [log_line(epoch, acc1=50.0 + epoch) for epoch in range(10)]
+    lines += [log_line(epoch, acc1=40.0 + epoch) for epoch in (5, 6)]
+    run = load(str(write_run("a", lines, {}, stdout(*[10] * 10) + RESUMED)))
+    assert (run.seeds[0].best_epoch, run.seeds[0].last_epoch) == (4, 6)
+    assert [summary_of(run, stage, OVERALL).mean for stage in ("best", "last")] == [54.0, 46.0]
+    assert list(curve(run, OVERALL)) == list(range(7))
+    assert list(epoch_seconds(run)) == list(range(7))
+    assert (costs_of(run.seeds[0]).passes, costs_of(run.seeds[0]).training) == (5 * 10 + 2 * 7, None)
+
+
 def test_the_sign_is_run_minus_baseline(write_run):
     runs = [load(str(write_run(name, [log_line(None, acc1=value)]))) for name, value in (("a", 60.0), ("b", 58.0))]
     assert compare(runs).difference(runs[1], "test", OVERALL).value == -2.0
@@ -82,6 +94,9 @@ def test_a_single_run_is_compared_with_the_published_baseline(write_run):
 def test_a_single_run_without_a_reference_is_refused(write_run):
     with pytest.raises(ReportError, match="name a second run or a reference"):
         compare([load(str(write_run("a")))])
+
+
+RESUMED = "Namespace(epochs=2)\n" + "".join(f"Epoch: [{e}] Total time: 0:00:07 (1.0 s / it)\n" for e in (5, 6))
 
 
 def stdout(*seconds):

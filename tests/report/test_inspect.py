@@ -117,3 +117,55 @@ def test_weights_from_counts_alone_are_called_so(write: Write) -> None:
     assert "never change" in said(one(write(fixed, fixed, name="fixed")))[0]
     ones = epoch_arrays(rng, weights_image_text=np.ones(12, dtype=np.float32))
     assert "All weights are 1" in said(one(write(ones, name="ones")))[1]
+
+
+def test_the_radii_and_the_sampler_are_told_apart(write: Write) -> None:
+    """Naive loops over log alpha = log r - log c of a run whose radii are known."""
+    rng = np.random.default_rng(4)
+    log_radius = 0.1 * rng.standard_normal(12)
+    present = [c for c in range(12) if COUNTS[c]]
+    for reading, divisor in (("draws", DRAWS), ("images", COUNTS)):
+        weights = [math.exp(log_radius[c]) / divisor[c] if COUNTS[c] else 1.0 for c in range(12)]
+        total = sum(DRAWS[c] * weights[c] for c in present)
+        weights = [w * sum(DRAWS) / total if COUNTS[c] else 1.0 for c, w in enumerate(weights)]
+        measured = log_radius + 0.01 * rng.standard_normal(12)  # the radii of this epoch are not quite those in force
+        arrays = epoch_arrays(
+            rng,
+            log_radius_image_text=measured,
+            substituted_image_text=np.zeros(12, bool),
+            weights_image_text=np.array(weights),
+        )
+        found = one(write(arrays, arrays, name=reading))
+        parts = found.parts
+        assert parts.by_draws == (reading == "draws")
+        radii = [math.exp(log_radius[c]) for c in present]
+        assert parts.radii.whole == pytest.approx(max(radii) / min(radii), rel=1e-6)
+        assert parts.radii.middle == pytest.approx(np.quantile(radii, 0.9) / np.quantile(radii, 0.1), rel=1e-6)
+        ratio = [COUNTS[c] / DRAWS[c] for c in present]
+        assert parts.sampler.whole == pytest.approx(max(ratio) / min(ratio))
+        log_alpha = [math.log(weights[c]) for c in present]
+        mean = sum(log_alpha) / len(present)
+        variance = sum((a - mean) ** 2 for a in log_alpha) / len(present)
+        mean_r = sum(log_radius[present]) / len(present)
+        pairs = zip(present, log_alpha, strict=True)
+        covariance = sum((log_radius[c] - mean_r) * (a - mean) for c, a in pairs) / len(present)
+        assert parts.share == pytest.approx(covariance / variance, abs=1e-6)
+        assert parts.spread_of_log == pytest.approx(variance**0.5, rel=1e-6)
+        assert parts.spread_without == pytest.approx(np.std([math.log(divisor[c]) for c in present]))
+        equal = [1 / divisor[c] for c in present]
+        scale = sum(DRAWS) / sum(DRAWS[c] * e for c, e in zip(present, equal, strict=True))
+        assert parts.with_equal_radii[present] == pytest.approx([scale * e for e in equal])
+        text = said(found)[1]
+        assert f"The radii vary by a factor of {parts.radii.middle:.3g} ({parts.radii.whole:.3g})" in text
+        assert (f"by {parts.sampler.middle:.3g} ({parts.sampler.whole:.3g}), which has nothing to do" in text) == (
+            reading == "draws"
+        )
+        assert f"The radii explain {100 * parts.share:.1f} % of the variance of log alpha" in said(found)[2]
+
+
+def test_radii_against_the_counts_explain_less_than_nothing(write: Write) -> None:
+    """Large classes with large radii: the weights are closer together than those of the counts alone."""
+    found = one(write(epoch_arrays(np.random.default_rng(0), slope=0.2)))
+    assert found.parts.share < 0
+    assert found.parts.spread_of_log < found.parts.spread_without
+    assert "less than nothing" in said(found)[2]

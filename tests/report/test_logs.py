@@ -63,8 +63,62 @@ def test_a_cut_line_is_left_out_with_a_warning_and_the_glued_one_is_kept(path):
 
 def test_missing_and_outdated_epochs_are_named(path):
     log = read_log(write(path, epoch(0), epoch(4), epoch(5), epoch(6), epoch(2)))
-    assert f"{path}: no line for epoch 1, 3" in log.warnings
+    assert f"{path}: no line for epoch 1" in log.warnings
     assert any("now at epoch 2; 3 later ones up to 6 are from before" in warning for warning in log.warnings)
+
+
+@pytest.mark.parametrize(
+    ("written", "left", "abandoned"),
+    [
+        ([*range(10), 5, 6], range(7), (7, 8, 9)),
+        ([*range(10), 5, 6, 7, 8, 9, 10], range(11), ()),
+        ([*range(10), 5, 6, 3], range(4), (4, 5, 6, 7, 8, 9)),
+        ([*range(10), 5, 3, 4, 5, 6], range(7), (7, 8, 9)),
+        ([*range(10), 9], range(10), ()),
+        ([*range(10), 5, 5], range(6), (6, 7, 8, 9)),
+        ([*range(10), 0, 1], range(2), tuple(range(2, 10))),
+        ([*range(10), 5, 8], [*range(6), 8], (9,)),
+    ],
+)
+def test_a_resume_replaces_what_came_after_it(path, written, left, abandoned):
+    lines = [epoch(number, 10.0 * number + place) for place, number in enumerate(written)]
+    log = read_log(write(path, *lines))
+    assert list(log.epochs) == list(left)
+    assert log.abandoned == abandoned
+    latest = {number: place for place, number in enumerate(written)}
+    assert {n: line["test_acc1"] for n, line in log.epochs.items()} == {n: 10.0 * n + latest[n] for n in left}
+    assert any("are from before" in warning for warning in log.warnings) == bool(abandoned)
+
+
+def test_a_test_of_before_a_resume_does_not_count(path):
+    log = read_log(
+        write(path, epoch(0), epoch(1), {"test_acc1": 1.0}, epoch(0), "# epoch=1, task=x", {"test_acc1": 2.0})
+    )
+    assert log.test is None
+    assert any("a test of epoch 1, not of 0" in warning for warning in log.warnings)
+
+
+@pytest.mark.parametrize(
+    ("comment", "line", "words"),
+    [
+        ("# epoch=0, task=x", {"val_acc1": 31.25, "val_many": 2.0}, "epoch 0 on the validation split alone (val_acc1"),
+        ("", {"val_acc1": 31.25}, "an evaluation on the validation split alone"),
+        ("# epoch=0, task=x", {"train_acc1": 31.25}, "of epoch 0 on the training split alone (train_acc1 31.25)"),
+        ("# epoch=7, task=x", {"test_acc1": 31.25}, "a test of epoch 7, not of 0"),
+        ("", {"test_acc1": 31.25}, "a test without a checkpoint, after a test of this run"),
+        ("", {"n_parameters": 3}, "an evaluation on no split alone (n_parameters)"),
+        ('{"train_loss": 1.0, "te# epoch=7, task=x', {"test_acc1": 31.25}, "a test of epoch 7, not of 0"),
+    ],
+)  # fmt: skip
+def test_each_line_of_an_evaluation_is_read_or_named(path, comment, line, words):
+    log = read_log(write(path, epoch(0), {"test_acc1": 1.0}, comment, line))
+    assert log.test == {"test_acc1": 1.0}
+    assert any("line 4: left out" in warning and words in warning for warning in log.warnings)
+
+
+def test_a_log_of_evaluations_on_validation_alone_says_so(path):
+    with pytest.raises(ReportError, match=r"no line holds one .*validation split alone"):
+        read_log(write(path, "# epoch=3, task=x", {"val_acc1": 3.0}))
 
 
 def test_an_absurd_epoch_costs_nothing(path):

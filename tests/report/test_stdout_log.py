@@ -39,6 +39,14 @@ def test_a_restarted_run_has_no_training_time_and_the_later_epochs_count(tmp_pat
     assert (log.training_seconds, log.starts) == (None, 2)
 
 
+def test_a_start_that_goes_back_takes_the_times_of_later_epochs_with_it(tmp_path):
+    path = tmp_path / "train.log"
+    path.write_text(printed(range(10)) + "Training time 0:02:00\n" + printed([5, 6], seconds_per_batch=0.25))
+    log = read_stdout_log(path)
+    assert log.epoch_seconds == {**dict.fromkeys(range(5), 10.0), 5: 5.0, 6: 5.0}
+    assert log.training_seconds is None
+
+
 def test_starting_a_finished_run_again_does_not_replace_its_training_time(tmp_path):
     path = tmp_path / "train.log"
     path.write_text(printed([0, 1]) + "Training time 0:00:20\n" + printed([]) + "Training time 0:00:01\n")

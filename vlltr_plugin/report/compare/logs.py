@@ -1,7 +1,9 @@
 """VL-LTR's `log.txt` as it is: a JSON line for each epoch, and one without `epoch` for the test split.
 
-Runs that were resumed repeat epochs; a killed run can end in half a line, with the next one glued to it; runs that only
-evaluate append a comment or a blank line before their result.
+A run that was resumed writes again from the epoch that it went back to: what came after that epoch before is no part of
+the run any more. A killed run can end in half a line, with the next one glued to it. Runs that only evaluate append a
+comment (`# epoch=9, task=...`, or a blank line where they loaded no checkpoint) and their result, of the test,
+validation or training split.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ Line = dict[str, float]
 
 _HEAD = 4096  # bytes looked at before anything else is done with a file
 _EVALUATED_EPOCH = re.compile(r"#\s*epoch=(\d+)")
+_SPLITS = {"val_": "the validation split", "train_": "the training split"}
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Log:
         epochs: epoch, from 0, to its line, in ascending order; where epochs repeat, the later line.
         test: the result on the test split after the last epoch, if there is one.
         warnings: what was left out or looks odd, one line each, with the file's name.
+        abandoned: epochs after the last one, which the run had reached before it was resumed at an earlier one.
     """
 
     path: Path
     epochs: dict[int, Line]
     test: Line | None
     warnings: tuple[str, ...]
+    abandoned: tuple[int, ...] = ()
 
 
 @dataclass
@@ -46,9 +51,9 @@ class _Reading:
 
     epochs: dict[int, Line] = field(default_factory=dict)
     latest: int | None = None  # the epoch of the latest line
-    stale: set[int] = field(default_factory=set)  # epochs that are after `latest`, but were written before it
+    abandoned: set[int] = field(default_factory=set)  # epochs after `latest` that were written before it
     tests: list[Line] = field(default_factory=list)  # since the latest epoch
-    comment: str = ""  # just above this line
+    comment: str | None = None  # just above this line; empty for a blank line
     warnings: list[str] = field(default_factory=list)
 
 
@@ -79,7 +84,8 @@ def read_log(path: Path) -> Log:
                 _take(values, reading, where)
         except ValueError as error:
             raise ReportError(f"{where}: {error}") from error
-        reading.comment = ""
+        glued = _EVALUATED_EPOCH.search(text)  # to half a line
+        reading.comment = glued[0] if glued else None
     return _finish(reading, path)
 
 
@@ -102,22 +108,45 @@ def _take(values: dict[str, Any], reading: _Reading, where: str) -> None:
     """Sort one object in, by its `epoch` or the lack of it."""
     line = {key: value for key, value in values.items() if _is_number(value)}
     if "epoch" in values:
-        epoch = values["epoch"]
-        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
-            raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
-        if reading.tests:
-            reading.warnings.append(f"{where}: training went on after a test result, which is left out")
-        reading.epochs[epoch] = line
-        reading.stale = {other for other in reading.epochs if other > epoch}
-        reading.latest = epoch
-        reading.tests = []
-    elif any(key.startswith("test_") for key in line):
-        evaluated = _EVALUATED_EPOCH.match(reading.comment)
-        if evaluated and reading.latest is not None and int(evaluated[1]) != reading.latest:
-            reading.warnings.append(f"{where}: left out, a test of epoch {evaluated[1]}, not of {reading.latest}")
-        else:
-            reading.tests.append(line)
-    reading.comment = ""
+        _take_epoch(values["epoch"], line, reading, where)
+    else:
+        _take_evaluation(line, reading, where)
+    reading.comment = None
+
+
+def _take_epoch(epoch: object, line: Line, reading: _Reading, where: str) -> None:
+    """A line of training: what was written of this epoch and later ones is replaced."""
+    if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
+        raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
+    if reading.tests:
+        reading.warnings.append(f"{where}: training went on after a test result, which is left out")
+    later = {other for other in reading.epochs if other > epoch}
+    for other in later:
+        del reading.epochs[other]
+    reading.abandoned = {other for other in reading.abandoned | later if other > epoch}
+    reading.epochs[epoch] = line
+    reading.latest = epoch
+    reading.tests = []
+
+
+def _take_evaluation(line: Line, reading: _Reading, where: str) -> None:
+    """A result without epoch: the final test, or that of a run that only evaluated; what is not taken is named."""
+    comment = _EVALUATED_EPOCH.match(reading.comment or "")
+    epoch = int(comment[1]) if comment else None
+    of_epoch = "" if epoch is None else f" of epoch {epoch}"
+    if not any(key.startswith("test_") for key in line):
+        split = next(
+            (name for start, name in _SPLITS.items() if any(key.startswith(start) for key in line)), "no split"
+        )
+        told = ", ".join(f"{key} {value:.4g}" for key, value in line.items() if key.endswith("acc1"))
+        told = told or ", ".join(line) or "no numbers"
+        reading.warnings.append(f"{where}: left out, an evaluation{of_epoch} on {split} alone ({told})")
+    elif epoch is not None and reading.latest is not None and epoch != reading.latest:
+        reading.warnings.append(f"{where}: left out, a test of epoch {epoch}, not of {reading.latest}")
+    elif reading.comment == "" and reading.tests:
+        reading.warnings.append(f"{where}: left out, a test without a checkpoint, after a test of this run")
+    else:
+        reading.tests.append(line)
 
 
 def _is_number(value: object) -> bool:
@@ -136,7 +165,10 @@ def _finish(reading: _Reading, path: Path) -> Log:
     test = reading.tests[-1] if reading.tests else None
     lines = [*epochs.values(), *reading.tests]
     if not lines:
-        raise ReportError(f"{path}: expected a result of an epoch or of the test split, but no line holds one")
+        left_out = f" ({reading.warnings[-1]})" if reading.warnings else ""
+        raise ReportError(
+            f"{path}: expected a result of an epoch or of the test split, but no line holds one{left_out}"
+        )
     if not any("test_acc1" in line for line in lines):
         raise ReportError(
             f"{path}: expected results of stage two (`test_acc1`), but the lines hold {', '.join(sorted(lines[-1]))}"
@@ -145,14 +177,14 @@ def _finish(reading: _Reading, path: Path) -> Log:
     missing = [_range(before + 1, after - 1) for before, after in pairwise((-1, *epochs)) if after > before + 1]
     if missing:
         warnings.append(f"{path}: no line for epoch {', '.join(missing)}")
-    if reading.stale:
+    if reading.abandoned:
         warnings.append(
             f"{path}: training went back and is now at epoch {reading.latest}; "
-            f"{len(reading.stale)} later ones up to {max(reading.stale)} are from before"
+            f"{len(reading.abandoned)} later ones up to {max(reading.abandoned)} are from before and left out"
         )
     if len({line.get("test_acc1") for line in reading.tests}) > 1:
         warnings.append(f"{path}: {len(reading.tests)} test results that differ; the last one counts")
-    return Log(path, epochs, test, tuple(warnings))
+    return Log(path, epochs, test, tuple(warnings), tuple(sorted(reading.abandoned)))
 
 
 def _range(first: int, last: int) -> str:

@@ -25,7 +25,8 @@ class StdoutLog:
     Attributes:
         path: the file.
         args: arguments of the last start; values that are no plain literals are left out.
-        epoch_seconds: epoch to seconds of its training pass (without validation); where epochs repeat, the later one.
+        epoch_seconds: epoch to seconds of its training pass (without validation); where a start went back to an earlier
+            epoch, nothing of what came after that one before.
         training_seconds: the host's own `Training time`, evaluations included; None unless one start went through all
             epochs.
         starts: how often the run was started.
@@ -61,6 +62,8 @@ def read_stdout_log(path: Path) -> StdoutLog:
             elif match := _EPOCH.search(text):
                 epoch = int(match[1])
                 since_start.add(epoch)
+                seconds = {other: value for other, value in seconds.items() if other < epoch}
+                training = None  # until this start, too, has come to its end
                 seconds[epoch] = _finer(parse_clock(match[2]), float(match[3]), batches.get(epoch))
             elif match := _BATCH.search(text):
                 batches[int(match[1])] = int(match[2])

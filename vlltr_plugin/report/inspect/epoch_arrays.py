@@ -29,11 +29,13 @@ class Weights:
         in_force: alpha while the epoch ran.
         log_radius: log r as measured in the epoch.
         substituted: classes that took the mean log radius of the others.
+        next_weights: alpha of the epoch after it; None where the file does not say.
     """
 
     in_force: Floats
     log_radius: Floats
     substituted: NDArray[np.bool_]
+    next_weights: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ def read_epoch(epoch: int, path: Path) -> EpochArrays:
 
 
 def _weights(arrays: dict[str, NDArray[Any]], name: str) -> Weights:
+    following = arrays.get(f"next_weights_{name}")
     return Weights(
+        next_weights=None if following is None else following.astype(np.float64),
         in_force=arrays[WEIGHTS + name].astype(np.float64),
         log_radius=arrays[f"log_radius_{name}"].astype(np.float64),
         substituted=arrays[f"substituted_{name}"].astype(bool),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from vlltr_plugin.report.errors import ReportError
 from vlltr_plugin.report.groups import GROUPS, UPSTREAM
 from vlltr_plugin.report.inspect.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
 from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
+from vlltr_plugin.report.inspect.stale_epochs import goes_on, is_older, left_by_the_log
+from vlltr_plugin.report.inspect.weight_parts import Spread, WeightParts, spread, take_apart
 
 QUANTILES = (0.1, 0.5, 0.9)
 EQUAL = 1e-6  # relative; weights are stored as float32
@@ -41,19 +43,6 @@ class GroupSummary:
     substituted: int
     share_of_draws: float
     share_of_weight: float
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How far a positive quantity varies over the classes, as factors: 1 means not at all.
-
-    Attributes:
-        middle: 90 % quantile over 10 % quantile.
-        whole: largest over smallest.
-    """
-
-    middle: float
-    whole: float
 
 
 @dataclass
@@ -95,7 +84,9 @@ class Inspection:
         radius_spread: spread of r over the classes with images.
         weight_times_draws: spread of alpha * m; 1 for weights that are 1/m and nothing else.
         weight_times_images: spread of alpha * n; 1 for weights that are 1/n and nothing else.
+        parts: the weights taken apart into radii and counts.
         series: over all epochs.
+        stale: epochs left out, which the run had reached before it was resumed at an earlier one.
     """
 
     logits: str
@@ -113,7 +104,9 @@ class Inspection:
     radius_spread: Spread
     weight_times_draws: Spread
     weight_times_images: Spread
+    parts: WeightParts
     series: Series
+    stale: tuple[int, ...] = ()
 
     @property
     def all_weights_one(self) -> bool:
@@ -141,31 +134,37 @@ def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
         ReportError: for a folder without arrays, a broken or foreign file, or an epoch that is not there.
     """
     files = epoch_files(run)
-    chosen = max(files) if epoch is None else epoch
-    if chosen not in files:
-        raise ReportError(f"Expected an epoch of {run} ({_ranges(files)}) but got {chosen}.")
+    if epoch is not None and epoch not in files:
+        raise ReportError(f"Expected an epoch of {run} ({ranges(files)}) but got {epoch}.")
+    abandoned = left_by_the_log(run, list(files))
     series: dict[str, Series] = {}
+    stale: list[int] = []
     first: EpochArrays | None = None
+    before: EpochArrays | None = None
     kept: EpochArrays | None = None
     for number, path in files.items():
+        if abandoned is not None and number in abandoned:
+            stale.append(number)
+            continue
         arrays = read_epoch(number, path)
-        first = first or arrays
+        if abandoned is None and before and is_older(path, files[before.epoch]) and not goes_on(before, arrays):
+            stale.append(number)
+            continue
+        first, before = first or arrays, arrays
         if len(arrays.counts) != len(first.counts) or list(arrays.by_logits) != list(first.by_logits):
             raise ReportError(
                 f"{path}: expected {len(first.counts)} classes and radii of {', '.join(first.by_logits)} as in epoch "
                 f"{first.epoch} but got {len(arrays.counts)} and {', '.join(arrays.by_logits)}: two runs in one folder?"
             )
-        kept = arrays if number == chosen else kept
+        kept = arrays if epoch is None or number == epoch else kept
         for name in arrays.by_logits:
             _append(series.setdefault(name, Series()), arrays, first, name)
-    assert kept is not None
-    return [_inspect(kept, name, series[name]) for name in kept.by_logits]
-
-
-def spread(values: Floats) -> Spread:
-    """How far positive values vary; see `Spread`."""
-    low, high = np.quantile(values, [0.1, 0.9])
-    return Spread(float(high / low), float(values.max() / values.min()))
+    if kept is None:
+        left = ranges(number for number in files if number not in stale) or "none"
+        raise ReportError(
+            f"Expected an epoch of {run} ({left}) but got {ranges(stale)}, of before it was resumed at an earlier one."
+        )
+    return [replace(_inspect(kept, name, series[name]), stale=tuple(stale)) for name in kept.by_logits]
 
 
 def _inspect(arrays: EpochArrays, name: str, series: Series) -> Inspection:
@@ -191,6 +190,7 @@ def _inspect(arrays: EpochArrays, name: str, series: Series) -> Inspection:
         radius_spread=spread(radii[present]),
         weight_times_draws=spread((weights.in_force * arrays.draws)[drawn]),
         weight_times_images=spread((weights.in_force * arrays.counts)[present]),
+        parts=take_apart(weights.in_force, weights.log_radius, arrays.counts, arrays.draws),
         series=series,
     )
 
@@ -240,7 +240,7 @@ def _quantiles(values: Floats) -> Floats:
     return np.quantile(values, QUANTILES) if len(values) else nothing
 
 
-def _ranges(epochs: Iterable[Any]) -> str:
+def ranges(epochs: Iterable[Any]) -> str:
     """`0-4, 7` for 0, 1, 2, 3, 4, 7."""
     runs: list[list[int]] = []
     for epoch in epochs:

@@ -8,8 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from vlltr_plugin.report.class_names import label
-from vlltr_plugin.report.inspect.inspection import EQUAL, GroupSummary, Inspection
+from vlltr_plugin.report.inspect.inspection import EQUAL, GroupSummary, Inspection, ranges
 from vlltr_plugin.report.inspect.rank_correlation import chance_level
+from vlltr_plugin.report.inspect.weight_parts import Spread
 
 EXTREMES = 5
 LISTED = 10
@@ -72,9 +73,16 @@ def extremes_table(inspection: Inspection, names: Names) -> Table:
 def findings(inspection: Inspection, names: Names) -> list[str]:
     """What the arrays say, each in a sentence or two."""
     found = [_radius_and_size(inspection), _weight_and_size(inspection), _substituted(inspection, names)]
+    if not inspection.all_weights_one:
+        found.insert(2, _equal_radii(inspection, names))
     empty = int((inspection.counts == 0).sum())
     if empty:
         found.append(f"{empty} classes have no training images: weight 1, in none of these numbers.")
+    if inspection.stale:
+        found.append(
+            f"Epochs left out: {ranges(inspection.stale)}. Their arrays are of before the run was resumed at an "
+            "earlier epoch."
+        )
     return found
 
 
@@ -106,20 +114,47 @@ def _weight_and_size(inspection: Inspection) -> str:
     question = "Is the weight of a class just 1/n?"
     if inspection.all_weights_one:
         return f"{question} All weights are 1 in this epoch: re-weighting was not in force (yet)."
-    draws, images, radii = inspection.weight_times_draws, inspection.weight_times_images, inspection.radius_spread
+    draws, images, parts = inspection.weight_times_draws, inspection.weight_times_images, inspection.parts
     if images.whole <= 1 + EQUAL:
         return f"{question} Yes: alpha * n is the same for all classes."
     if draws.whole <= 1 + EQUAL:
         return (
             f"{question} It is just 1/m, m the expected draws of the sampler: alpha * m is the same for all classes "
-            f"(alpha * n varies by a factor of {images.whole:.3g})."
+            f"(alpha * n varies by a factor of {images.whole:.3g}, the sampler's n / m; the radii add nothing)."
         )
+    radii = f"The radii vary by a factor of {_factors(parts.radii)}"
+    if parts.by_draws and parts.sampler.whole > 1 + EQUAL:
+        answer = (
+            f"No, for two reasons that are to be kept apart. {radii}; the sampler's n / m, m its expected draws, by "
+            f"{_factors(parts.sampler)}, which has nothing to do with volumes. Together, alpha * n varies by "
+            f"{_factors(images)}, alpha * m by what the radii do."
+        )
+    else:
+        answer = f"No, and what alpha * n varies by are the radii alone. {radii}."
     return (
-        f"{question} No: alpha * n varies by a factor of {images.middle:.3g} between the 10 % and 90 % quantiles of "
-        f"the classes ({images.whole:.3g} from smallest to largest); alpha * m, m the sampler's expected draws, by "
-        f"{draws.middle:.3g} ({draws.whole:.3g}); the radii alone by {radii.middle:.3g} ({radii.whole:.3g}), which is "
-        "what they add to the counts. Rank correlation of weight and class size "
-        f"{inspection.weight_correlation:+.2f}."
+        f"{question} {answer} In brackets: from the smallest to the largest of all classes, else between their 10 % "
+        f"and 90 % quantiles. Rank correlation of weight and class size {inspection.weight_correlation:+.2f}."
+    )
+
+
+def _factors(spread: Spread) -> str:
+    return f"{spread.middle:.3g} ({spread.whole:.3g})"
+
+
+def _equal_radii(inspection: Inspection, names: Names) -> str:
+    """How much of the weights is the radii, and what would be without them."""
+    parts = inspection.parts
+    change = inspection.weights / parts.with_equal_radii
+    by = np.abs(np.log(change))
+    most = int(np.nanargmax(by))
+    closer = ", less than nothing: they bring the weights closer together" if parts.share < -EQUAL else ""
+    return (
+        f"How much of the weights is the volume? The radii explain {100 * parts.share:.1f} % of the variance of "
+        f"log alpha over the classes{closer}; the counts the rest. With equal radii the standard deviation of log "
+        f"alpha would be {parts.spread_without:.3f} in place of {parts.spread_of_log:.3f}, and the weights "
+        f"1/{'m' if parts.by_draws else 'n'}: half of them within {100 * np.expm1(np.nanmedian(by)):.1f} % of what "
+        f"they are, the most changed {label(names, most)} ({parts.with_equal_radii[most]:.3g} in place of "
+        f"{inspection.weights[most]:.3g})."
     )
 
 

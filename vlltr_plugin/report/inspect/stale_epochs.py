@@ -1,0 +1,46 @@
+"""Arrays of epochs that a run had reached before it was resumed at an earlier one: they lie in its folder still."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vlltr_plugin.report.compare.logs import read_log
+from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.report.inspect.epoch_arrays import EpochArrays
+
+LOG = "log.txt"
+
+
+def left_by_the_log(run: Path, epochs: list[int]) -> set[int] | None:
+    """The epochs that the run's log says were abandoned.
+
+    Args:
+        run: the run's folder.
+        epochs: of its arrays.
+
+    Returns:
+        Those of `epochs` among them; None where there is no log, or none that is understood.
+    """
+    try:
+        log = read_log(run / LOG)
+    except (ReportError, OSError):
+        return None
+    return set(log.abandoned) & set(epochs) if log.epochs else None
+
+
+def goes_on(before: EpochArrays, after: EpochArrays) -> bool:
+    """Whether the weights in force in an epoch are those that the one before it left, to float32's last digits."""
+    for name, weights in after.by_logits.items():
+        left = before.by_logits[name].next_weights if name in before.by_logits else None
+        if left is None or left.shape != weights.in_force.shape:
+            return False
+        if not np.allclose(left, weights.in_force, rtol=1e-5, atol=0):
+            return False
+    return True
+
+
+def is_older(path: Path, than: Path) -> bool:
+    """Whether a file was written before another one."""
+    return path.stat().st_mtime_ns < than.stat().st_mtime_ns
