@@ -80,6 +80,10 @@ def test_numbers_equal_the_hosts_own_log(compat_checkout: Path, name: str) -> No
     assert found["differs_from_training"] == {}
     assert len(found["host_log"]) == 11
     assert found["host_log"] == pytest.approx({key: line[f"{split}_{key}"] for key in found["host_log"]}, rel=FLOAT32)
+    row = found["trade_off"]["rows"][0]  # tau 0
+    assert [row["top1"], row["many"], row["medium"], row["few"]] == [
+        found["host_log"][key] for key in ("acc1", "many", "median", "low")
+    ]
     groups = found["groups"]["upstream"]
     assert [groups[group]["classes"] for group in ("many", "medium", "few", "10-shot", "5-shot")] == [1, 3, 6, 5, 4]
     rules = {rule: values["top1"] for rule, values in found["rules"].items()}

@@ -83,6 +83,7 @@ def test_writes_json_csv_and_pictures_beside_the_checkpoint_and_nothing_else(
     assert call(checkout, CLASS_VOLUME) == 0
     folder = checkout / "checkpoints/digits_dv/evaluation"
     names = {"evaluation.json", "per_class.csv", "reliability.png", "confusion.png"}
+    names |= {"tradeoff.csv", "tradeoff.npz", "tradeoff.png"}
     assert files(checkout) - before == {folder / name for name in names}
     assert all((folder / name).read_bytes().startswith(PNG) for name in names if name.endswith(".png"))
     found = evaluation(folder)
@@ -101,6 +102,85 @@ def test_writes_json_csv_and_pictures_beside_the_checkpoint_and_nothing_else(
     printed = capsys.readouterr().out
     assert f"{found['rules']['mixture']['top1']:.2f}*" in printed
     assert f"{found['rules']['sum']['groups']['upstream']['few']['micro']:.2f}*" in printed
+
+
+@pytest.mark.parametrize("config", [CLASS_VOLUME, ONE_BRANCH])
+def test_the_curve_starts_at_the_hosts_own_log_and_tau_is_chosen_on_the_validation_split(
+    checkout: Path, config: str
+) -> None:
+    assert call(checkout, config) == 0
+    folder = checkout / "checkpoints" / Path(config).stem / "evaluation"
+    test, val = (evaluation(folder), log(checkout, config)[-2])
+    names = {"top1": "acc1", "many": "many", "medium": "median", "few": "low"}
+    rows = test["trade_off"]["rows"]
+    assert {name: rows[0][name] for name in names} == {name: test["host_log"][key] for name, key in names.items()}
+    choice = test["trade_off"]["choice"]
+    assert (choice["split"], choice["same_images"], choice["why_here"]) == ("val", False, "")
+    assert choice["top1"][0] == pytest.approx(val["test_acc1"], rel=FLOAT32)
+    assert call(checkout, config, "--choose-tau", "here") == 0
+    choice = evaluation(folder)["trade_off"]["choice"]
+    assert (choice["split"], choice["same_images"]) == ("test", True)
+    assert choice["top1"] == [row["top1"] for row in rows]
+
+
+def test_without_a_validation_split_tau_is_chosen_on_the_test_set_and_that_is_said(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (checkout / "data/digits/val.npz").unlink()
+    assert call(checkout, CLASS_VOLUME) == 0
+    printed = capsys.readouterr().out
+    assert "chosen on the test set itself" in printed
+    assert "No validation split to choose tau on: " in printed
+    assert "val.npz" in evaluation(checkout / "checkpoints/digits_dv/evaluation")["trade_off"]["choice"]["why_here"]
+    assert "val.npz" in refused(checkout, capsys, CLASS_VOLUME, "--choose-tau", "val")
+
+
+def test_the_prior_is_the_expected_draws_of_the_run_or_the_counts(checkout: Path) -> None:
+    """By the adjusted logits of the whole split, a class at a time in float64."""
+    counts = np.bincount(np.load(checkout / "data/digits/train.npz")["labels"]).astype(float)
+    sources, adjusted = {}, []
+    for config, prior, values in (
+        (CLASS_VOLUME, "draws", np.sqrt(counts)),  # in the checkpoint
+        (ONE_BRANCH, "draws", np.sqrt(counts)),  # from the config
+        (ONE_BRANCH, "counts", counts),
+    ):
+        assert call(checkout, config, "--prior", prior, "--tau", "0.1") == 0
+        folder = checkout / "checkpoints" / Path(config).stem / "evaluation"
+        told = evaluation(folder)["trade_off"]
+        sources[config, prior] = told["prior_source"]
+        assert told["prior"] == prior
+        assert told["taus"] == [0, 0.1]
+        host = logits_of(checkout, config)
+        shift = 0.1 * np.log(values)
+        if len(host) == 1:
+            predicted = {"single": (host[0] - shift).argmax(1)}
+        else:
+            soft = [np.exp(one - shift) / np.exp(one - shift).sum(1, keepdims=True) for one in host]
+            mixture = (0.2 * soft[0] + 0.8 * soft[1]).argmax(1)
+            predicted = {"mixture": mixture, "sum": (host[0] + host[1] - 2 * shift).argmax(1)}
+        with np.load(folder / "tradeoff.npz") as arrays:
+            for rule, expected in predicted.items():
+                assert (arrays[f"predictions_{rule}"][1] == expected).mean() > 0.99  # float32 against float64
+                adjusted.append(expected)
+            assert np.array_equal(arrays["counts"], counts)
+    assert not np.array_equal(adjusted[-2], adjusted[-1])  # else the prior would not matter here
+    assert "1/sqrt(n)" in sources[ONE_BRANCH, "draws"]
+    assert "in the checkpoint" in sources[CLASS_VOLUME, "draws"]
+
+
+def logits_of(checkout: Path, config: str) -> list[np.ndarray]:
+    """Of the test split, each branch's, by the stand-in's own model."""
+    from vlltr_plugin.host.checkout_modules import checkout_modules
+    from vlltr_plugin.host.trained_model import build, host_args, read_checkpoint
+
+    with checkout_modules(checkout) as modules:
+        args = host_args(modules, checkout / config, "cpu", [])
+        saved = read_checkpoint(checkout / "checkpoints" / Path(config).stem / "checkpoint.pth")
+        run = build(modules, args, "test", saved)
+        with torch.no_grad():
+            outputs = run.model(torch.stack([image for image, _ in run.dataset]))
+    branches = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+    return [branch.double().numpy() for branch in branches]
 
 
 def test_options_reach_the_evaluation(checkout: Path, tmp_path: Path) -> None:

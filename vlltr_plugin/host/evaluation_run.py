@@ -143,7 +143,7 @@ def _chooser(
         return None, ""
     try:
         return predict(), ""
-    except ReportError as error:
+    except (ReportError, OSError) as error:
         if wanted == "val":
             raise
         return None, str(error)

@@ -81,7 +81,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         share = evaluation["settings"]["visual_share"]
         found.append(f"mixture: {share:g} * softmax(visual) + {1 - share:g} * softmax(image-text); sum: of the logits.")
     else:
-        found = [f"{HOST_MARK} what VL-LTR logs."]
+        found = [f"{HOST_MARK} what VL-LTR {'would log' if 'logits' in evaluation else 'logs'}."]
     overall = rules[overall_rule(rules)]
     worst = overall["worst_class"]
     name = f"{worst['name']} ({worst['class']})" if worst["name"] else str(worst["class"])

@@ -25,8 +25,6 @@ from vlltr_plugin.report.groups import GROUPS, UPSTREAM, Convention
 from vlltr_plugin.report.tradeoff.curve import TradeOff
 from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, TradeOffError, checked_taus, log_prior
 
-PRIORS = ("draws", "counts")
-
 
 @dataclass(frozen=True)
 class Sweep:
@@ -155,7 +153,8 @@ def trade_off_table(told: dict[str, Any]) -> Table:
 
 def trade_off_notes(told: dict[str, Any]) -> list[str]:
     """What to know when reading it."""
-    found = [f"Prior: {told['prior_source']} (--prior {other_prior(told['prior'])} takes the other)."]
+    instead = " (--prior counts takes the training images of each class)" if told["prior"] == "draws" else ""
+    found = [f"Prior: {told['prior_source']}{instead}."]
     if "mixture" in told["rules"]:
         found.append(
             "Each branch's logits are adjusted before its softmax; top-1, harmonic mean and ECE are of the mixture, "
@@ -168,8 +167,3 @@ def trade_off_notes(told: dict[str, Any]) -> list[str]:
     if choice.why_here:
         found.append(f"No validation split to choose tau on: {choice.why_here}")
     return found
-
-
-def other_prior(prior: str) -> str:
-    """The one that is not in use."""
-    return PRIORS[1 - PRIORS.index(prior)]

@@ -46,7 +46,7 @@ def read_trade_off(folder: Path, told: dict[str, Any]) -> TradeOff:
         KeyError: for keys that are missing in `told`.
         TypeError: for keys with other values.
     """
-    path = folder / NPZ
+    path, rules = folder / NPZ, told["rules"].items()
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -56,11 +56,11 @@ def read_trade_off(folder: Path, told: dict[str, Any]) -> TradeOff:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-        predictions = {rule: found[PREFIX + rule] for rule in told["rules"]}
+        predictions = {rule: found[PREFIX + rule] for rule, _ in rules}
         taus, labels, counts = found["taus"], found["labels"], found["counts"]
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise TradeOffError(f"{path}: expected the arrays of an evaluation but it is damaged") from error
-    points = {rule: tuple(Point(**point) for point in points) for rule, points in told["rules"].items()}
+    points = {rule: tuple(Point(**point) for point in points) for rule, points in rules}
     shapes = {array.shape for array in predictions.values()} | {(len(own), len(labels)) for own in points.values()}
     if shapes != {(len(taus), len(labels))} or labels.min() < 0 or labels.max() >= len(counts):
         raise TradeOffError(f"{path}: expected arrays that fit together but it is damaged")
