@@ -64,6 +64,20 @@ def test_bad_options_are_one_line_before_anything_is_written(tmp_path, capsys, d
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("method", ["pv", "pv-mean"])
+def test_more_axes_than_resnet_32_has_features_are_refused_before_training(tmp_path, capsys, method):
+    labels = np.arange(100)
+    images = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    options = ["--npz", str(tmp_path / "data.npz"), "--dataset", "cifar100", "--epochs", "1", "--seeds", "1"]
+    results = tmp_path / "results.jsonl"
+    assert main(["cifar-lt", *options, "--results", str(results), "--method", "ce", method]) == 2
+    assert "64 features of ResNet-32" in capsys.readouterr().err
+    assert not results.exists()
+    assert not METHODS["pv10"].has_no_volume(100)
+    assert not METHODS[method].has_no_volume(10)
+
+
 def test_a_file_of_something_else_is_never_added_to(tmp_path, capsys, digits_npz):
     results = tmp_path / "notes.txt"
     results.write_text('{"a": 1}\n')

@@ -156,3 +156,11 @@ def test_a_plot_is_drawn_for_one_recipe_only(tmp_path):
     with pytest.raises(ValueError, match="epochs takes 2 values"):
         draw([*runs, run("ce", 0, 30.0, epochs=30)], tmp_path / "mixed.png")
     assert not (tmp_path / "mixed.png").exists()
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(10, True), (100, False)])
+def test_a_published_pv_never_stands_beside_a_run_whose_logits_have_fewer_dimensions_than_axes(classes, shown):
+    runs = [run("pv-mean", 0, 60.0, dataset=f"cifar{classes}", weights=[1.0] * classes)]
+    told = published_error("pv-mean", f"cifar{classes}", 100)
+    assert told is not None
+    assert (f"{told:.1f}" in tables(runs)[0].markdown().split("pv-mean")[1].split("\n")[0]) is shown

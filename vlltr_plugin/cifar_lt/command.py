@@ -16,6 +16,7 @@ from vlltr_plugin.cifar_lt.identity import labels_of_file
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.plot import draw
 from vlltr_plugin.cifar_lt.recipe import Recipe
+from vlltr_plugin.cifar_lt.resnet import WIDTHS
 from vlltr_plugin.cifar_lt.results import read
 from vlltr_plugin.cifar_lt.sweep import Sweep
 from vlltr_plugin.cifar_lt.tables import notes, tables
@@ -71,6 +72,12 @@ def _train(options: argparse.Namespace) -> None:
     torch.backends.cudnn.allow_tf32 = False  # results of all devices are float32's, unless --amp says otherwise
     recipe = recipe_of(options)
     data, labels = _images(options)
+    for name in options.method:
+        if METHODS[name].has_no_volume(data.num_classes):
+            raise ValueError(
+                f"Expected fewer principal axes than the {WIDTHS[-1]} features of ResNet-32 but {name!r} takes "
+                f"{data.num_classes}: no class has a volume then, every weight stays 1. Take pv10, pv10-mean, dv or bv."
+            )
     batches = Batches(data, device, recipe.sampler, recipe.batch_size, recipe.mixup)
     sweep = Sweep(batches, labels, recipe, options.results, options.share_warmup, options.together, _say)
     seeds = range(options.first_seed, options.first_seed + options.seeds)

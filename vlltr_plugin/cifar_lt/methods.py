@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vlltr_plugin.cifar_lt.losses import BalancedSoftmaxLoss, LADELoss, LDAMLoss
+from vlltr_plugin.cifar_lt.resnet import WIDTHS
 from vlltr_plugin.core.base_losses import FocalLosses
 from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
@@ -57,6 +58,11 @@ class Method:
         """The first epoch, from 0, in which the weights can differ from 1, under a recipe's `start_epoch`."""
         start = start_epoch if self.deferred else 0
         return max(start, 1) if self.weighting == "class_volume" else start  # volumes are known after an epoch
+
+    def has_no_volume(self, num_classes: int) -> bool:
+        """Whether it takes more principal axes than the logits span: no class has a volume, so no weight but 1."""
+        axes = self.options.get("axes") or num_classes
+        return self.options.get("variant") == "pv" and axes > WIDTHS[-1]
 
     def criterion(self, class_counts: Tensor, draws: Tensor, start_epoch: int) -> ReweightedLoss:
         """A new criterion for one run."""
