@@ -165,7 +165,7 @@ def _paired(runs: Runs, title: str) -> Sheet:
 
 
 def _told(method: str, run: dict[str, Any]) -> float | None:
-    """The published error, None where the run's images are not the paper's, not drawn and mixed as there, or where no weight ever was."""
+    """The published error; None on other images, drawn or mixed otherwise, or where no weight ever was."""
     if run["sampler"] != "uniform" or run["mixup"] or not is_published_set(run):
         return None
     if method in METHODS and METHODS[method].has_no_volume(len(run["weights"])):
