@@ -272,3 +272,18 @@ def test_a_state_in_the_plain_form_of_host_checkpoints_and_of_earlier_versions_l
     state["criterion.weighting._extra_state"]["settings"]["variant"] = "bv"
     with pytest.raises(ValueError, match="variant: saved 'bv', here 'dv'"):
         resumed(state)
+
+
+def test_buffers_written_in_place_as_ddp_and_averages_do_carry_the_epoch_and_that_there_are_radii():
+    first, second = Model(start_epoch=4), Model(start_epoch=4)
+    train(first)
+    for own, sent in zip(second.buffers(), first.buffers(), strict=True):
+        own.copy_(sent)
+    generator = torch.Generator().manual_seed(1)
+    rows, labels = torch.randn(60, 3, generator=generator), torch.arange(60) % 3
+    for model in (first, second):
+        model.criterion.observe(rows, labels)
+        model.criterion.end_epoch()
+    assert (second.criterion.weighting.epoch, second.criterion.weighting.active) == (4, True)
+    assert torch.equal(second.criterion.weighting.weights, first.criterion.weighting.weights)
+    assert float(first.criterion.weighting.weights.max()) > 1.5

@@ -46,6 +46,15 @@ class SavedState:
     draws: Tensor
     precision: float
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The entries that a weighting takes from it, by name."""
+        return {
+            "weights": self.weights.float(),
+            "log_radius64": self.log_radius,
+            "substitution": self.substituted.double(),
+            "progress": torch.tensor([self.epoch, self.has_radii], dtype=torch.float64, device="cpu"),
+        }
+
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as they come back from a state: what JSON has no type for in its nearest, or as text."""
@@ -75,6 +84,17 @@ def settings_of(state: object) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ValueError("Expected the state of a re-weighting but its settings are missing.")
     return plain(settings)
+
+
+def refuse_other_settings(saved: dict[str, Any], own: dict[str, Any]) -> None:
+    """Raises ValueError, naming every setting in which a saved state differs from this run."""
+    differing = [key for key in sorted({*saved, *own}) if saved.get(key) != own.get(key)]
+    if differing:
+        parts = [f"{key}: saved {shortened(saved.get(key))}, here {shortened(own.get(key))}" for key in differing]
+        raise ValueError(
+            f"Expected a state of the same re-weighting but it differs in {'; '.join(parts)}. "
+            "Use the settings that it was made with, or start in a new folder."
+        )
 
 
 def read_state(state: Mapping[str, Any], num_classes: int) -> SavedState:

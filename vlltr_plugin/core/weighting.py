@@ -19,7 +19,16 @@ from vlltr_plugin.core.arguments import (
 from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights
 from vlltr_plugin.core.placement import float64_home, outside_inference_mode
 from vlltr_plugin.core.ranks import same_on_all_ranks
-from vlltr_plugin.core.saved_state import ENTRIES, SETTINGS, SavedState, encoded, plain, read_state, settings_of
+from vlltr_plugin.core.saved_state import (
+    ENTRIES,
+    SETTINGS,
+    SavedState,
+    encoded,
+    plain,
+    read_state,
+    refuse_other_settings,
+    settings_of,
+)
 
 DRAWS_TOLERANCE = 1e-5
 """Relative, on the share of the draws that a saved state was made with."""
@@ -162,6 +171,7 @@ class Weighting(nn.Module):
         Raises:
             ValueError: for radii of another shape, or not finite, from a weighting of the user's.
         """
+        self._read_progress()
         radii = self.radii()
         if radii is not None:
             self._take_radii(radii, same_on_all_ranks)
@@ -180,6 +190,7 @@ class Weighting(nn.Module):
     @outside_inference_mode
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for `epoch` in force; `end_epoch` does it, a loop that skips epochs may."""
+        self._read_progress()
         self._go_on(epoch, self.has_radii)
         if self.active:
             self.weights.copy_(self.weights_for(self.log_radius64).float())
@@ -191,6 +202,11 @@ class Weighting(nn.Module):
         """Moves to an epoch; kept twice, as plain values that no step waits for and as a tensor of the state."""
         self.epoch, self.has_radii = epoch, has_radii
         self.progress[0], self.progress[1] = epoch, has_radii
+
+    def _read_progress(self) -> None:
+        """Takes the plain values from the tensor, which others may have written: DDP, an average, a loader."""
+        epoch, has_radii = self.progress.tolist()
+        self.epoch, self.has_radii = round(epoch), has_radii > 0
 
     @outside_inference_mode
     def update_margins(self) -> None:
@@ -230,8 +246,7 @@ class Weighting(nn.Module):
     @outside_inference_mode
     def set_extra_state(self, state: Any) -> None:
         """Goes on from a state that was checked and whose tensors are in place."""
-        epoch, has_radii = self.progress.tolist()
-        self._go_on(int(epoch), bool(has_radii))
+        self._read_progress()
 
     def plain_state(self) -> dict[str, Any]:
         """The state with settings, epoch and truths as plain values, for a checkpoint that nothing averages.
@@ -269,14 +284,7 @@ class Weighting(nn.Module):
         own = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
         if not own.keys().isdisjoint(ENTRIES):  # of a state that has nothing of it, torch names what is missing
             saved = self.check_state(own)
-            tensors = {
-                "weights": saved.weights.float(),
-                "log_radius64": saved.log_radius,
-                "substitution": saved.substituted.double(),
-                "draws": self.draws,
-                "progress": torch.tensor([saved.epoch, saved.has_radii], dtype=torch.float64, device="cpu"),
-                SETTINGS: self.get_extra_state(),
-            }
+            tensors = saved.tensors() | {"draws": self.draws, SETTINGS: self.get_extra_state()}
             placed = {name: value.to(getattr(self, name, value).device, copy=True) for name, value in tensors.items()}
             own = {name: value for name, value in own.items() if name != "substituted"} | placed
             state_dict = {prefix + name: value for name, value in own.items()}
@@ -298,14 +306,3 @@ class Weighting(nn.Module):
 
 def _margins_of_loaded_radii(weighting: Weighting, incompatible_keys: Any) -> None:
     weighting.update_margins()
-
-
-def refuse_other_settings(saved: dict[str, Any], own: dict[str, Any]) -> None:
-    """Raises ValueError, naming every setting in which a saved state differs from this run."""
-    differing = [key for key in sorted({*saved, *own}) if saved.get(key) != own.get(key)]
-    if differing:
-        parts = [f"{key}: saved {shortened(saved.get(key))}, here {shortened(own.get(key))}" for key in differing]
-        raise ValueError(
-            f"Expected a state of the same re-weighting but it differs in {'; '.join(parts)}. "
-            "Use the settings that it was made with, or start in a new folder."
-        )

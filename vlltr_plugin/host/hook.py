@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.core.ranks import sum_over_ranks
-from vlltr_plugin.core.weighting import Weighting, refuse_other_settings
+from vlltr_plugin.core.saved_state import refuse_other_settings
+from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.host.arrays import write_arrays
 from vlltr_plugin.host.base_criterion import HostCriterion
 from vlltr_plugin.host.log_line import Statistics, summary
