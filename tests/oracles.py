@@ -61,3 +61,47 @@ def observed(weighting, seed=0, batches=4, epochs=1):
             weighting.observe(rows, labels)
         weighting.end_epoch()
     return weighting
+
+
+def hard_loss(base, z, label):
+    """The loss of one row of logits under one hard label."""
+    if base == "softmax":
+        return math.log(sum(math.exp(x - max(z)) for x in z)) + max(z) - z[label]
+    gamma = 2.0 if base == "focal" else 0.0
+    total = 0.0
+    for j, x in enumerate(z):
+        p = 1 / (1 + math.exp(-x if j == label else x))
+        total -= (1 - p) ** gamma * math.log(p)
+    return total
+
+
+def elements(logits, targets):
+    """Rows of logits and their targets (a label, or masses) as Python numbers: samples, or pixels of dense logits."""
+    logits = logits.detach().double().numpy()
+    soft = targets.is_floating_point()
+    targets = targets.double().numpy() if soft else targets.numpy()
+    for index in np.ndindex(logits.shape[0], *logits.shape[2:]):
+        everything = (index[0], slice(None), *index[1:])
+        yield logits[everything].tolist(), targets[everything].tolist() if soft else int(targets[index])
+
+
+def element_loss(base, z, target, alpha, smoothing):
+    """sum_k m_k alpha_k LS_eps(z, k) of one element."""
+    classes = len(z)
+    parts = [(target, 1.0)]
+    if isinstance(target, list):
+        parts = [(k, (t - smoothing / classes) / (1 - smoothing)) for k, t in enumerate(target)]
+    uniform = sum(hard_loss(base, z, k) for k in range(classes)) / classes if smoothing else 0.0
+    return sum(
+        mass * alpha[k] * ((1 - smoothing) * hard_loss(base, z, k) + smoothing * uniform) for k, mass in parts if mass
+    )
+
+
+def mean_loss(base, logits, targets, alpha, smoothing=0.0, ignore_index=None):
+    """The plain mean over the elements that are not ignored."""
+    losses = [
+        element_loss(base, z, target, alpha, smoothing)
+        for z, target in elements(logits, targets)
+        if isinstance(target, list) or target != ignore_index
+    ]
+    return sum(losses) / len(losses)

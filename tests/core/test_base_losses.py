@@ -1,0 +1,173 @@
+"""Any base loss under any weighting: mixtures of any number of labels, to the last of them."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import element_loss, elements, mean_loss
+
+from vlltr_plugin import BaseLoss, ClassVolume, FocalLosses, InverseFrequency, ReweightedLoss, Uniform
+from vlltr_plugin.core.base_losses import LabelLosses
+
+
+def per_sample(logits, labels):
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+class Counted:
+    """Cross entropy that counts how often it is asked."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, logits, labels):
+        self.calls += 1
+        return per_sample(logits, labels)
+
+
+class Brier(LabelLosses):
+    """|softmax(z) - e_k|^2, a base loss of a user's own."""
+
+    def __call__(self, logits):
+        p = logits.softmax(dim=1)
+        return 1 - 2 * p + p.square().sum(dim=1, keepdim=True)
+
+
+def tiny_masses(classes, held, smoothing=0.0, dtype=torch.float32, batch=3):
+    """Each sample holds so many labels, each with the same small mass."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(batch, classes, generator=generator)
+    masses = torch.zeros(batch, classes, dtype=torch.float64)
+    for row in masses:
+        row[torch.randperm(classes, generator=generator)[:held]] = 1 / held
+    return logits, ((1 - smoothing) * masses + smoothing / classes).to(dtype), masses
+
+
+def test_the_case_that_lost_a_label():
+    logits = torch.randn(1, 5, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([[0.4, 0.3, 0.3, 0.0, 0.0]])
+    expected = mean_loss("softmax", logits, targets, [1.0] * 5)
+    for base in (per_sample, "softmax"):
+        assert ReweightedLoss(Uniform([9] * 5), base=base)(logits, targets).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("base", [per_sample, "softmax", "sigmoid", "focal", FocalLosses(0.5), Brier()], ids=str)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_two_thousand_labels_of_mass_5e_4_all_count(base, smoothing, dtype):
+    """Against the loss of one label at a time. The masses are what the targets' dtype holds of them."""
+    classes = 2100
+    logits, targets, masses = tiny_masses(classes, 2000, smoothing, dtype, batch=2)
+    masses = torch.where(masses > 0, (targets.double() - smoothing / classes) / (1 - smoothing), 0.0)
+    weighting = InverseFrequency(torch.arange(1, classes + 1))
+    told = 0.0 if base is per_sample else smoothing  # a callable smooths by itself
+    alone = ReweightedLoss(weighting, base, told)
+    each = torch.stack([alone.losses(logits.double(), torch.full((2,), k)) for k in range(classes)], dim=1)
+    found = ReweightedLoss(weighting, base, smoothing).losses(logits, targets)
+    torch.testing.assert_close(found.double(), (masses * each).sum(dim=1), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("weighting", [Uniform, InverseFrequency, ClassVolume])
+@pytest.mark.parametrize("how", ["eval", "no_grad", "losses"])
+def test_every_label_counts_wherever_nothing_is_observed(weighting, how):
+    logits, targets, _ = tiny_masses(6, 4)
+    criterion = ReweightedLoss(weighting([30, 20, 9, 5, 4, 2]), base=per_sample)
+    alpha = criterion.weighting.weights.double().tolist()
+    criterion.train(how != "eval")
+    with torch.set_grad_enabled(how == "eval"):
+        found = criterion.losses(logits, targets) if how == "losses" else criterion(logits, targets)
+    expected = [element_loss("softmax", z, t, alpha, 0.0) for z, t in elements(logits, targets)]
+    assert found.tolist() == pytest.approx(expected if how == "losses" else sum(expected) / 3, rel=1e-6)
+
+
+def test_training_class_volume_refuses_what_it_cannot_count_as_a_sample_of_two_labels():
+    logits, targets, _ = tiny_masses(6, 4)
+    for base in (per_sample, "softmax"):
+        with pytest.raises(ValueError, match="mixtures of at most two labels"):
+            ReweightedLoss(ClassVolume([9] * 6), base=base)(logits.requires_grad_(), targets)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("classes", [10, 1000])
+def test_rounding_of_smoothed_targets_asks_for_no_more_than_the_labels_mixed(dtype, classes):
+    """Mixed in the targets' own dtype, as mixup does; with 1000 classes float16 rounds eps/C."""
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(8, classes, generator=generator), torch.arange(8)
+    smoothed = (0.9 * F.one_hot(labels, classes) + 0.1 / classes).to(dtype)
+    targets = smoothed * 0.7 + smoothed.flip(0) * (1 - 0.7)
+    base = Counted()
+    criterion = ReweightedLoss(InverseFrequency(torch.arange(1, classes + 1)), base, smoothing=0.1)
+    found = criterion(logits, targets)
+    assert base.calls == 2
+    alpha = criterion.weighting.weights.double().tolist()
+    masses = (0.7 * F.one_hot(labels, classes) + 0.3 * F.one_hot(labels.flip(0), classes)).double()
+    assert found.item() == pytest.approx(mean_loss("softmax", logits, masses, alpha), rel=2e-2 if classes < 99 else 0.1)
+
+
+def test_a_label_that_a_sample_does_not_hold_cannot_spoil_it():
+    """Masked logits: the loss of label 2 is infinite, and no sample has it."""
+    logits = torch.tensor([[1.0, 2.0, -math.inf, 0.0], [0.5, 1.0, -math.inf, 3.0]], requires_grad=True)
+    targets = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.6, 0.0, 0.0, 0.4]])
+    loss = ReweightedLoss(InverseFrequency([9, 5, 2, 1]), base=per_sample)(logits, targets)
+    loss.backward()
+    assert bool(loss.isfinite())
+    assert bool(logits.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_base_loss_of_a_user_s_own_takes_everything_that_ours_take(smoothing):
+    logits, targets, masses = tiny_masses(6, 3, smoothing)
+    weighting = InverseFrequency([30, 20, 9, 5, 4, 2])
+    alpha = weighting.weights.double()
+    p = logits.double().softmax(dim=1)
+    matrix = ((p[:, None, :] - torch.eye(6, dtype=torch.float64)) ** 2).sum(dim=2)
+    matrix = (1 - smoothing) * matrix + smoothing * matrix.mean(dim=1, keepdim=True)
+    criterion = ReweightedLoss(weighting, base=Brier(), smoothing=smoothing)
+    torch.testing.assert_close(criterion.losses(logits, targets), (masses * alpha * matrix).sum(dim=1).float())
+    labels = torch.tensor([0, 5, 2])
+    torch.testing.assert_close(criterion.losses(logits, labels), (alpha * matrix)[[0, 1, 2], labels].float())
+
+
+def test_a_base_that_is_a_module_is_part_of_the_criterion():
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, logits, labels):
+            return per_sample(self.scale * logits, labels)
+
+    class ScaledBrier(torch.nn.Module, LabelLosses):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, logits):
+            return Brier()(self.scale * logits)
+
+    for base in (Scaled(), ScaledBrier()):
+        criterion = ReweightedLoss(Uniform([3, 3, 3]), base=base)
+        assert [id(p) for p in criterion.parameters()] == [id(base.scale)]
+        criterion(torch.randn(4, 3), torch.tensor([0, 1, 2, 0])).backward()
+        assert base.scale.grad is not None
+    assert "_loss_per_sample.scale" in ReweightedLoss(Uniform([3, 3, 3]), base=Scaled()).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("base", "error"), [("hinge", ValueError), (None, TypeError), (3, TypeError), (FocalLosses, TypeError)], ids=str
+)
+def test_what_is_no_base_loss_is_refused_when_the_criterion_is_made(base, error):
+    with pytest.raises(error, match="Expected base to be"):
+        ReweightedLoss(Uniform([3, 3]), base=base)
+
+
+def test_a_base_loss_of_the_wrong_shape_is_refused():
+    class Short(LabelLosses):
+        def __call__(self, logits):
+            return logits.sum(dim=1)
+
+    assert issubclass(Short, BaseLoss)
+    for targets in (torch.tensor([0, 1]), torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])):
+        with pytest.raises(ValueError, match=r"shape \[2, 3\], but got \[2\]"):
+            ReweightedLoss(Uniform([3, 3, 3]), base=Short())(torch.randn(2, 3), targets)
