@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vlltr_plugin.core.agreement import fail_together, refuse_differing_ranks
 from vlltr_plugin.core.arguments import (
     Counts,
     check_choice,
@@ -169,22 +170,46 @@ class Weighting(nn.Module):
             epoch: number of the epoch that ends, from 0; by default the one after the last that ended.
 
         Raises:
-            ValueError: for radii of another shape, or not finite, from a weighting of the user's.
+            ValueError: on every rank, when ranks differ in their settings, class counts, draws, weights or epoch, or
+                one of them fails; nothing has changed then but the statistics. For radii of another shape, or not
+                finite, from a weighting of the user's.
         """
         self._read_progress()
-        radii = self.radii()
+        ended = self.epoch if epoch is None else int(epoch)
+        device = self.weights.device
+        refuse_differing_ranks({**self.settings(), **self._must_agree(), "epoch": ended}, device)
+        radii, failure = None, None
+        try:
+            radii = self.radii()
+            self._refuse_unusable(radii)
+        except RuntimeError:  # of a collective, or a full device: nothing more is asked of ranks that may be gone
+            raise
+        except Exception as error:
+            failure = error
+        fail_together(failure, radii is not None, device)
         if radii is not None:
             self._take_radii(radii, same_on_all_ranks)
-        self.begin_epoch((self.epoch if epoch is None else int(epoch)) + 1)
+        self.begin_epoch(ended + 1)
 
-    def _take_radii(self, log_radius: Tensor, agreed: Callable[[Tensor], Tensor] = lambda radii: radii) -> None:
-        """Takes log radii; refuses what would broadcast or make weights that are no numbers."""
+    def _must_agree(self) -> dict[str, Any]:
+        """What ranks have to agree on beside the settings."""
+        share = self.draws / self.draws.sum()
+        # Float32: unlike devices may disagree about the last bits of float64.
+        return {"draws": share.float().tolist(), "has_radii": self.has_radii, "log_radius": self.log_radius.tolist()}
+
+    def _refuse_unusable(self, log_radius: Tensor | None) -> None:
+        """Refuses what would broadcast or make weights that are no numbers."""
+        if log_radius is None:
+            return
         if log_radius.shape != self.log_radius64.shape:
             raise ValueError(f"Expected log radii [{self.num_classes}], one a class, but got {list(log_radius.shape)}.")
-        log_radius = agreed(log_radius)
         if not bool(log_radius.isfinite().all()):
             raise ValueError(f"Expected finite log radii but got {shortened(log_radius.tolist())}.")
-        self.log_radius64.copy_(log_radius)
+
+    def _take_radii(self, log_radius: Tensor, agreed: Callable[[Tensor], Tensor] = lambda radii: radii) -> None:
+        """Takes log radii, refusing unusable ones."""
+        self._refuse_unusable(log_radius)
+        self.log_radius64.copy_(agreed(log_radius))
         self._go_on(self.epoch, has_radii=True)
 
     @outside_inference_mode

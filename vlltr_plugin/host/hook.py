@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlltr_plugin.core.agreement import refuse_differing_ranks
 from vlltr_plugin.core.ranks import sum_over_ranks
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
@@ -117,6 +118,9 @@ class EpochHook(NoHook):
             statistics that it gave, from which the weights of the next come; `seconds` is the time this call took.
         """
         start = time.perf_counter()
+        primary = self._primary()
+        shared = {"num_classes": primary.num_classes, "weightings": list(self._weightings), "epoch": epoch}
+        refuse_differing_ranks(self._settings.state() | shared, primary.weights.device)
         drawn = sum_over_ranks(self._criterion.take_drawn())
         in_force = {name: weighting.weights.clone() for name, weighting in self._weightings.items()}
         with warnings_said():

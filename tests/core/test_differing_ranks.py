@@ -1,0 +1,127 @@
+"""Ranks that differ are refused on every rank, by name, and stay in step: two real gloo processes for all cases."""
+
+import datetime
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, Uniform, Weighting
+
+COUNTS = [60, 40, 20]
+
+
+class OwnRadii(Weighting):
+    """A user's weighting whose radii come from this process alone."""
+
+    def __init__(self, radii):
+        super().__init__(COUNTS)
+        self.own = radii
+
+    def radii(self):
+        if isinstance(self.own, Exception):
+            raise self.own
+        return self.own
+
+
+def with_label_out_of_range():
+    """As on a GPU, where no step looks at the labels."""
+    weighting = ClassVolume(COUNTS)
+    sound = torch.ones(2, dtype=torch.bool)
+    weighting._add_sound_rows(torch.randn(2, 3), torch.tensor([[0], [9]]), None, sound, None)
+    return weighting
+
+
+def resumed(epochs=1):
+    weighting = ClassVolume(COUNTS)
+    weighting.epoch, weighting.has_radii = epochs, True
+    return weighting
+
+
+def of(kind, counts=COUNTS, **options):
+    return lambda: kind(counts, **options)
+
+
+DV, INVERSE = of(ClassVolume), of(InverseFrequency)
+ONES = torch.zeros(3, dtype=torch.float64)
+CASES = {
+    # name: (weighting of rank 0, of rank 1, the epoch that each ends, what all ranks say, or each)
+    "own shard": (DV, of(ClassVolume, [30, 40, 20]), (0, 0), "class_counts (number 0: rank 0 has 60, rank 1 has 30)"),
+    "shards": (
+        INVERSE,
+        of(InverseFrequency, [30, 20, 10]),
+        (0, 0),
+        "class_counts (number 0: rank 0 has 60, rank 1 has 30)",
+    ),
+    "classes": (DV, of(ClassVolume, [9] * 7), (0, 0), "num_classes (rank 0 has 3, rank 1 has 7"),
+    "start": (DV, of(ClassVolume, start_epoch=3), (0, 0), "start_epoch (rank 0 has 1, rank 1 has 3)"),
+    "variant": (of(ClassVolume, variant="pv"), DV, (0, 0), "variant (rank 0 has 'pv', rank 1 has 'dv')"),
+    "draws": (DV, of(ClassVolume, draws=[1, 1, 1]), (0, 0), "draws (number 0: rank 0 has 0.5, rank 1 has 0.333"),
+    "type": (DV, INVERSE, (0, 0), "type (rank 0 has 'ClassVolume', rank 1 has 'InverseFrequency')"),
+    "no weights": (of(Uniform), DV, (0, 0), "type (rank 0 has 'Uniform'"),
+    "beta": (of(EffectiveNumber, beta=0.999999), of(EffectiveNumber, beta=0.9999999), (0, 0), "beta (rank 0 has 0.99"),
+    "epoch": (DV, DV, (3, 4), "epoch (rank 0 has 3, rank 1 has 4)"),
+    "frequencies' epoch": (INVERSE, INVERSE, (0, 1), "epoch (rank 0 has 0, rank 1 has 1)"),
+    "resumed": (resumed, DV, (1, 1), "has_radii (rank 0 has True, rank 1 has False)"),
+    "resumed elsewhere": (resumed, lambda: resumed(5), (None, None), "epoch (rank 0 has 1, rank 1 has 5)"),
+    "labels": (with_label_out_of_range, DV, (0, 0), "1 lay outside"),
+    "labels of rank 1": (DV, with_label_out_of_range, (0, 0), "1 lay outside"),
+    "own failure": (of(OwnRadii, ONES), of(OwnRadii, KeyError("x")), (0, 0), ("rank 1 failed", "'x'")),
+    "own shape": (of(OwnRadii, ONES[:2]), of(OwnRadii, ONES), (0, 0), ("one a class", "rank 0 failed")),
+    "own nan": (of(OwnRadii, ONES), of(OwnRadii, ONES / 0), (0, 0), ("rank 1 failed", "finite log radii")),
+    "own none": (of(OwnRadii, ONES), of(OwnRadii, None), (0, 0), "rank 1 has none"),
+    "rounding": (of(InverseFrequency, draws=[3, 2, 1]), of(InverseFrequency, draws=[3, 2, 1 + 1e-8]), (0, 0), ""),
+    "none": (INVERSE, INVERSE, (0, None), ""),
+    "own radii": (of(OwnRadii, ONES), of(OwnRadii, ONES + 1), (0, 0), ""),
+}
+
+
+def one_rank(rank, folder):
+    torch.set_num_threads(1)
+    soon = datetime.timedelta(seconds=60)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=soon)
+    calls = []
+    for name in ("all_reduce", "broadcast"):
+        collective = getattr(dist, name)
+        setattr(dist, name, lambda *args, f=collective, **options: calls.append(1) or f(*args, **options))
+    said = {}
+    for name, case in CASES.items():
+        weighting, epoch = case[rank](), case[2][rank]
+        before, calls[:] = (weighting.epoch, weighting.has_radii, weighting.weights.clone()), []
+        try:
+            weighting.end_epoch(epoch)
+            message, kept = "", None
+        except Exception as error:
+            message = str(error)
+            kept = (weighting.epoch, weighting.has_radii) == before[:2] and torch.equal(weighting.weights, before[2])
+        said[name] = {"message": message, "kept": kept, "calls": len(calls), "radius": float(weighting.log_radius[0])}
+    Path(folder, f"{rank}.json").write_text(json.dumps(said))
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(one_rank, args=(folder,), nprocs=2)
+        return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_rank_says_what_differs_after_as_many_collectives(outcomes, name):
+    words = CASES[name][3]
+    first, second = (rank[name] for rank in outcomes)
+    for rank, found in enumerate((first, second)):
+        expected = words[rank] if isinstance(words, tuple) else words
+        assert expected in found["message"]
+        assert bool(found["message"]) is bool(expected)
+        assert found["kept"] in (True, None)
+    assert first["calls"] == second["calls"]
+    assert isinstance(words, tuple) or first["message"] == second["message"]
+
+
+def test_radii_are_rank_0s_where_all_went_well(outcomes):
+    assert [rank["own radii"]["radius"] for rank in outcomes] == [0.0, 0.0]
