@@ -38,7 +38,8 @@ def with_label_out_of_range():
 
 def resumed(epochs=1):
     weighting = ClassVolume(COUNTS)
-    weighting.epoch, weighting.has_radii = epochs, True
+    weighting.progress[1] = True  # has radii
+    weighting.begin_epoch(epochs)
     return weighting
 
 
