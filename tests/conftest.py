@@ -1,11 +1,19 @@
-"""One thread a process: the tests run beside each other; and torchvision's imports made possible once."""
+"""One thread a process: the tests run beside each other; torchvision's imports made possible once; the small host."""
 
 import os
 
+import pytest
 import torch
+from mini_host import MiniHost
 
 from vlltr_plugin.compat.torchvision_ops import declare_missing_ops
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 declare_missing_ops()
+
+
+@pytest.fixture
+def mini_host() -> type[MiniHost]:
+    """The miniature host."""
+    return MiniHost

@@ -10,8 +10,8 @@ import torch
 
 from vlltr_plugin.compat.mmcv_config import Config
 from vlltr_plugin.core.registry import build_weighting
-from vlltr_plugin.host.settings import parse
 from vlltr_plugin.resources import configs_dir
+from vlltr_plugin.training.settings import parse
 
 FOLDER = configs_dir()
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))

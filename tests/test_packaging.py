@@ -19,7 +19,7 @@ SOURCES = ("vlltr_plugin", "patches", "configs", "setup.py", "pyproject.toml", "
 MODERN_SETUPTOOLS = 77
 """pyproject.toml asks for it; `license_expression` is unknown to older ones."""
 
-STRAY = ("patches/notes.txt", "vlltr_plugin/core/leftover.npz", "vlltr_plugin/fast/old.py.orig", "tests/conftest.py")
+STRAY = ("patches/notes.txt", "vlltr_plugin/core/leftover.npz", "vlltr_plugin/runs/old.py.orig", "tests/conftest.py")
 """Put into the source tree before the build; no wheel may hold them."""
 
 

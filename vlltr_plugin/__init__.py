@@ -10,7 +10,7 @@ from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
 from vlltr_plugin.core.registry import build_weighting, register_weighting
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.host.attach import attach
+from vlltr_plugin.hosts.vl_ltr.attach import attach
 
 __version__ = "0.1.0"
 

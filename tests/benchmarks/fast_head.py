@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 
 import vlltr_plugin.compat  # noqa: F401  (before the host's modules)
-from vlltr_plugin.fast.switch import speed_up
+from vlltr_plugin.hosts.vl_ltr.fast.switch import speed_up
 
 KINDS = ("stock", "fast")
 TIME = {"classes": 1000, "sentences": 64, "dim": 1024, "batch": 16}

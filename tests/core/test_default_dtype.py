@@ -11,8 +11,8 @@ from oracles import observed
 
 from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
 from vlltr_plugin.core.normalization import expected_alpha
-from vlltr_plugin.host.base_criterion import check_base_criterion
-from vlltr_plugin.host.draws import class_counts_of, expected_draws
+from vlltr_plugin.training.base_criterion import check_base_criterion
+from vlltr_plugin.training.draws import class_counts_of, expected_draws
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float64]
 COUNTS = [1001, 301, 47]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME, run_main
-from vlltr_plugin.report.checkpoint_args import load_safely
+from vlltr_plugin.runs.checkpoint_args import load_safely
 
 LOSSES = {"loss", "loss0", "loss1"}
 ACCURACIES = {"acc0_1", "acc0_5", "acc1_1", "acc1_5", "acc1", "acc5", "many", "median", "low", "10-shot", "5-shot"}

@@ -71,7 +71,7 @@ def _at_replace(number: int, share: float) -> None:
 
 
 def _in_end_epoch(number: int, share: float) -> None:
-    from vlltr_plugin.host.hook import EpochHook
+    from vlltr_plugin.training.hook import EpochHook
 
     real, countdown = EpochHook.end_epoch, _Countdown(number)
 

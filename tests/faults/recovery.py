@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from vlltr_plugin.compat.checkpoints import trust_argparse_namespace
+from vlltr_plugin.hosts.vl_ltr.logs import read_log
 from vlltr_plugin.report.compare.comparison import compare
-from vlltr_plugin.report.compare.logs import read_log
 from vlltr_plugin.report.compare.runs import Run, load_seed
 
 

@@ -14,8 +14,8 @@ import torch
 from faults.recovery import epoch_arrays
 from faults.runs import Nursery
 
-from vlltr_plugin.report.compare.logs import read_log
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.logs import read_log
 
 
 class Hostile:

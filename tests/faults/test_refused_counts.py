@@ -11,7 +11,7 @@ from torch.utils.data import SequentialSampler, WeightedRandomSampler
 
 from vlltr_plugin import ClassVolume, FocalLosses, ReweightedLoss, Weighting, build_weighting
 from vlltr_plugin.core.frequency import FrequencyWeighting
-from vlltr_plugin.host.draws import class_counts_of, expected_draws
+from vlltr_plugin.training.draws import class_counts_of, expected_draws
 
 quick = settings(max_examples=40, deadline=None)
 

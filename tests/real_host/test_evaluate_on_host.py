@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from vlltr_plugin.host.checkout_modules import checkout_modules
-from vlltr_plugin.host.trained_model import build, host_args, read_checkpoint
+from vlltr_plugin.hosts.vl_ltr.checkout_modules import checkout_modules
+from vlltr_plugin.hosts.vl_ltr.trained_model import build, host_args, read_checkpoint
 
 from .launch import shrink_towers
 from .layout import HELD_OUT_COUNT, TRAIN_COUNTS

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vlltr_plugin.install import install, uninstall
-from vlltr_plugin.report.checkpoint_args import load_safely
+from vlltr_plugin.runs.checkpoint_args import load_safely
 
 from .layout import insert_compat_import
 from .runner import HostRun, run_host, write_config

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from report_lines import log_line
 
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.compare.comparison import compare, curve, empty_groups, summary_of
 from vlltr_plugin.report.compare.costs import COSTS, costs_of, epoch_seconds, overhead
 from vlltr_plugin.report.compare.metrics import METRICS, OVERALL
 from vlltr_plugin.report.compare.reference import load_reference
 from vlltr_plugin.report.compare.runs import load, load_all
-from vlltr_plugin.report.errors import ReportError
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 FEW = BY_NAME["few"]

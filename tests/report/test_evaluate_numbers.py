@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import vlltr_plugin.compat  # noqa: F401  (before torchmetrics)
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.evaluate.evaluation import evaluate_predictions
 from vlltr_plugin.report.evaluate.predictions import PredictionCollector, Predictions
 

@@ -170,8 +170,8 @@ def test_the_prior_is_the_expected_draws_of_the_run_or_the_counts(checkout: Path
 
 def logits_of(checkout: Path, config: str) -> list[np.ndarray]:
     """Of the test split, each branch's, by the stand-in's own model."""
-    from vlltr_plugin.host.checkout_modules import checkout_modules
-    from vlltr_plugin.host.trained_model import build, host_args, read_checkpoint
+    from vlltr_plugin.hosts.vl_ltr.checkout_modules import checkout_modules
+    from vlltr_plugin.hosts.vl_ltr.trained_model import build, host_args, read_checkpoint
 
     with checkout_modules(checkout) as modules:
         args = host_args(modules, checkout / config, "cpu", [])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from report_lines import SETTINGS, log_line
 
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.compare.comparison import compare, summary_of
 from vlltr_plugin.report.compare.metrics import METRICS
 from vlltr_plugin.report.compare.runs import load
 from vlltr_plugin.report.compare.sheets import sheets_of
-from vlltr_plugin.report.errors import ReportError
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.predictions import Predictions
 

@@ -15,10 +15,10 @@ import torch
 from run_arrays import Write, epoch_arrays, one
 
 from vlltr_plugin.cli import main
-from vlltr_plugin.host.arrays import write_arrays
-from vlltr_plugin.report.class_names import class_names
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.report.inspect.inspection import inspect_run
+from vlltr_plugin.runs.arrays import write_arrays
 
 NAMES = [f"thing {index}" for index in range(12)]
 

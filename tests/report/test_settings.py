@@ -3,10 +3,10 @@
 import pytest
 from report_lines import SETTINGS, log_line
 
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.compare.reference import load_reference
 from vlltr_plugin.report.compare.runs import load
 from vlltr_plugin.report.compare.settings import compare_settings, method_of
-from vlltr_plugin.report.errors import ReportError
 
 
 @pytest.fixture

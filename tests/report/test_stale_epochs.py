@@ -12,7 +12,7 @@ from report_lines import log_line
 from run_arrays import Write, epoch_arrays
 
 from vlltr_plugin.cli import main
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.tables import findings
 

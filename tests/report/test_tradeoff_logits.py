@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.groups import OTHERS
 from vlltr_plugin.report.tradeoff import DEFAULT_TAUS, TradeOffError, trade_off
 

@@ -4,9 +4,9 @@ import argparse
 import json
 from dataclasses import asdict
 
-from vlltr_plugin.check.checkup import Request, run_checkup
 from vlltr_plugin.check.lines import Line
-from vlltr_plugin.host.command_line import device_or_default, split_host_args
+from vlltr_plugin.hosts.vl_ltr.command_line import device_or_default, split_host_args
+from vlltr_plugin.hosts.vl_ltr.looks.checkup import Request, run_checkup
 
 FORMAT = "vlltr-plugin check 1"
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
 
 OK, FAIL, SKIP = "ok", "FAIL", "skip"
 

@@ -102,7 +102,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
         run_evaluate_logits(options)
         return 0
-    from vlltr_plugin.host.evaluate_command import run_evaluate
+    from vlltr_plugin.report.evaluate.command import run_evaluate
 
     run_evaluate(options)
     return 0

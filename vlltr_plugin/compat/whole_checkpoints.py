@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from vlltr_plugin.compat.after_import import after_import
-from vlltr_plugin.whole_files import whole_file
+from vlltr_plugin.runs.whole_files import whole_file
 
 __all__ = ["save_checkpoints_whole"]
 

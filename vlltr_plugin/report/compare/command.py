@@ -8,13 +8,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
 from vlltr_plugin.report.compare.reference import load_reference
 from vlltr_plugin.report.compare.runs import load_all
 from vlltr_plugin.report.compare.sheets import sheets_of
 from vlltr_plugin.report.compare.text import notes_of
-from vlltr_plugin.report.errors import ReportError
 
 WIDE = 400  # columns where the output is no terminal: tables in files and pipes need no folding
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.compare.metrics import GROUP_METRICS, METRICS, Metric
 from vlltr_plugin.report.compare.reference import PUBLISHED_BASELINE, Reference
 from vlltr_plugin.report.compare.runs import Run
 from vlltr_plugin.report.compare.settings import Verdict, compare_settings
 from vlltr_plugin.report.compare.trade_offs import TradeOffs, trade_offs_of
-from vlltr_plugin.report.errors import ReportError
 
 STAGES = ("best", "last", "test")
 """Best and last epoch, on the validation split, and the final test."""

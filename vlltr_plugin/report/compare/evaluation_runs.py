@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.report.compare.logs import Line, Log
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.logs import Line, Log
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, overall_rule
 from vlltr_plugin.report.evaluate.trade_off import Choice
 from vlltr_plugin.report.tradeoff.curve import TradeOff

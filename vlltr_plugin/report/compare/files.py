@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin import __version__
+from vlltr_plugin.hosts.vl_ltr.logs import Line
 from vlltr_plugin.report.compare.comparison import STAGES, Comparison, empty_groups, summary_of
 from vlltr_plugin.report.compare.costs import COSTS, REWEIGHT_KEY, cost_summary, costs_of, overhead
-from vlltr_plugin.report.compare.logs import Line
 from vlltr_plugin.report.compare.metrics import METRICS, Metric
 from vlltr_plugin.report.compare.runs import Run, Seed
 from vlltr_plugin.report.compare.settings import method_of
 from vlltr_plugin.report.compare.sheets import sheets_of
 from vlltr_plugin.report.compare.text import notes_of
-from vlltr_plugin.whole_files import write_whole
+from vlltr_plugin.runs.whole_files import write_whole
 
 CAPTIONS = {
     "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline.",

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.report.checkpoint_args import read_checkpoint_args
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.logs import Line, Log, read_log
+from vlltr_plugin.hosts.vl_ltr.stdout_log import StdoutLog, find_stdout_log
 from vlltr_plugin.report.compare.evaluation_runs import NAME as EVALUATION
 from vlltr_plugin.report.compare.evaluation_runs import Evaluated, read_evaluation
-from vlltr_plugin.report.compare.logs import Line, Log, read_log
-from vlltr_plugin.report.compare.stdout_log import StdoutLog, find_stdout_log
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
 
 LOG = "log.txt"
 CHECKPOINT = "checkpoint.pth"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.compare.reference import Reference
 from vlltr_plugin.report.compare.runs import Run, Seed
-from vlltr_plugin.report.errors import ReportError
 
 METHOD = "reweight"
 """The argument that the comparison is about."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.evaluate.calibration import require_torchmetrics
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.files import sha256

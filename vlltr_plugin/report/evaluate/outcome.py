@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.evaluate.files import write_evaluation
 from vlltr_plugin.report.evaluate.predictions import Predictions
 from vlltr_plugin.report.evaluate.tables import print_evaluation

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
 
 TWO_BRANCH_RULES = ("mixture", "sum", "visual", "image_text")
 """mixture and sum are VL-LTR's two ways to put its branches together; then each branch alone."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from vlltr_plugin.report.class_names import class_names
+from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.tables import print_inspection

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.groups import GROUPS, UPSTREAM
-from vlltr_plugin.report.inspect.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
 from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
 from vlltr_plugin.report.inspect.stale_epochs import goes_on, is_older, left_by_the_log
 from vlltr_plugin.report.inspect.weight_parts import Spread, WeightParts, spread, take_apart
+from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
 
 QUANTILES = (0.1, 0.5, 0.9)
 EQUAL = 1e-6  # relative; weights are stored as float32

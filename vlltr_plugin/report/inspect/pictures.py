@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlltr_plugin.report.class_names import label
+from vlltr_plugin.hosts.vl_ltr.class_names import label
 from vlltr_plugin.report.groups import COLOURS, GROUPS, UPSTREAM
-from vlltr_plugin.report.inspect.epoch_arrays import Floats
 from vlltr_plugin.report.inspect.inspection import EQUAL, Inspection
 from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
+from vlltr_plugin.runs.epoch_arrays import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

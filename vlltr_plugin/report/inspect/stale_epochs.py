@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vlltr_plugin.report.compare.logs import read_log
-from vlltr_plugin.report.errors import ReportError
-from vlltr_plugin.report.inspect.epoch_arrays import EpochArrays
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.logs import read_log
+from vlltr_plugin.runs.epoch_arrays import EpochArrays
 
 LOG = "log.txt"
 

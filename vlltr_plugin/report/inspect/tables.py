@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vlltr_plugin.report.class_names import label
+from vlltr_plugin.hosts.vl_ltr.class_names import label
 from vlltr_plugin.report.inspect.inspection import EQUAL, GroupSummary, Inspection, ranges
 from vlltr_plugin.report.inspect.rank_correlation import chance_level
 from vlltr_plugin.report.inspect.weight_parts import Spread

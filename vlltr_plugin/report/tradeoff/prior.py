@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vlltr_plugin.report.errors import ReportError
+from vlltr_plugin.errors import ReportError
 
 DEFAULT_TAUS = tuple(0.25 * step for step in range(9))
 """0 to 2 by 0.25."""

@@ -1,0 +1,139 @@
+"""What becomes of a sped-up model when it is copied or saved whole, and when its frozen parts change after all."""
+
+import argparse
+import copy
+import io
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from vlltr_plugin.hosts.vl_ltr.fast.switch import speed_up
+
+from .plain_model import build
+
+KEYS = [{"fast_head": True}, {"fast_tower": True}, {"fast_head": True, "fast_tower": True}]
+IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(4))
+OURS = ["forward", "sentence_cache", "fold", "__getstate__", "__deepcopy__"]
+
+
+@pytest.fixture
+def plain() -> Any:
+    return build(tower=True)
+
+
+@pytest.fixture(params=KEYS, ids=["head", "tower", "both"])
+def fast(request: pytest.FixtureRequest, plain: Any) -> Any:
+    model = copy.deepcopy(plain)
+    speed_up(argparse.Namespace(**request.param), model)
+    model(IMAGES)  # with what it keeps
+    return model
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    for ours, theirs in zip(one(IMAGES), other(IMAGES), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def speeded(model: nn.Module) -> list[str]:
+    return [name for name, module in model.named_modules() if any(ours in vars(module) for ours in OURS)]
+
+
+def saved(model: Any) -> Any:
+    file = io.BytesIO()
+    torch.save(model, file)
+    assert b"vlltr_plugin" not in file.getvalue()
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("through", [saved, lambda model: pickle.loads(pickle.dumps(model))], ids=["save", "pickle"])
+def test_a_model_that_is_saved_whole_comes_back_as_the_plain_one(
+    fast: Any, plain: Any, through: Callable[[Any], Any]
+) -> None:
+    loaded = through(fast)
+    assert speeded(loaded) == []
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(loaded(IMAGES), plain(IMAGES), strict=True))
+    assert speeded(fast) != []
+    assert_equal(fast, plain)
+    speed_up(argparse.Namespace(fast_head=True, fast_tower=True), loaded)
+    assert_equal(saved(loaded), plain)
+
+
+def test_a_saved_model_loads_where_the_plugin_is_not(fast: Any, tmp_path: Path) -> None:
+    torch.save(fast, tmp_path / "model.pth")
+    code = (
+        "import sys; sys.modules['vlltr_plugin'] = None; import torch\n"
+        f"model = torch.load({str(tmp_path / 'model.pth')!r}, weights_only=False)\n"
+        "print(model(torch.zeros(1, 3, 8, 8))[1].shape)"
+    )
+    tests = str(Path(__file__).parents[3])
+    # the class of the model has a name by which another process finds it
+    script = f"import sys; sys.path.insert(0, {tests!r}); import tests.fast.plain_model\n{code}"
+    root = str(Path(__file__).parents[4])
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
+    assert done.stdout == "torch.Size([1, 5])\n", done.stderr
+
+
+def test_a_deep_copy_as_an_ema_makes_is_fast_and_computes_with_its_own_numbers(fast: Any, plain: Any) -> None:
+    ema, other = copy.deepcopy(fast), copy.deepcopy(plain)
+    assert speeded(ema) == speeded(fast)
+    for model in (ema, other):
+        with torch.no_grad():
+            for _, parameter in sorted(model.named_parameters()):
+                parameter.mul_(1.1)
+    assert_equal(ema, other)
+    assert_equal(fast, plain)
+    assert_equal(saved(ema), other)
+
+
+def test_shallow_copies_and_replicas_of_data_parallel_compute_plainly(fast: Any) -> None:
+    for module in [module for module in fast.modules() if "forward" in vars(module)]:
+        for twin in (copy.copy(module), module._replicate_for_data_parallel()):
+            assert not any(ours in vars(twin) for ours in OURS)
+            assert twin.forward.__func__ is type(module).forward
+        assert "forward" in vars(module)
+
+
+def changes() -> dict[str, Callable[[Any], object]]:
+    def forward_in_train_mode(model: Any) -> None:
+        for module in model.visual.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train()
+        model.visual(3 * IMAGES + 1)
+        model.visual.eval()
+
+    def first_norm_alone(model: Any) -> None:
+        model.visual.bn1.train()
+        model.visual.bn1(2 + 3 * torch.randn(4, 8, 8, 8, generator=torch.Generator().manual_seed(1)))
+        model.visual.eval()
+
+    return {
+        "train mode": forward_in_train_mode,
+        "train mode under no_grad": torch.no_grad()(forward_in_train_mode),
+        "train mode under inference_mode": torch.inference_mode()(forward_in_train_mode),
+        "one norm": first_norm_alone,
+        "update_bn": lambda model: torch.optim.swa_utils.update_bn([3 * IMAGES], model.visual) or model.visual.eval(),
+        "reset": lambda model: model.visual.bn2.reset_running_stats(),
+        "eps": lambda model: setattr(model.visual.bn1, "eps", 0.5),
+    }
+
+
+@pytest.mark.parametrize("change", changes())
+def test_a_frozen_tower_is_folded_anew_when_its_statistics_have_changed(change: str, plain: Any) -> None:
+    fast = copy.deepcopy(plain)
+    speed_up(argparse.Namespace(fast_tower=True), fast)
+    for model in (plain, fast):
+        model.visual.eval()
+        model.visual(IMAGES)
+    before = plain.visual(IMAGES)
+    for model in (plain, fast):
+        changes()[change](model)
+    assert (plain.visual(IMAGES) - before).norm() > 0.03 * before.norm()
+    assert torch.allclose(fast.visual(IMAGES), plain.visual(IMAGES), atol=1e-5)

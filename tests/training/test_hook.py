@@ -1,0 +1,326 @@
+"""The epoch hook: schedule, statistics, arrays, state."""
+
+import copy
+import io
+import math
+import weakref
+
+import numpy as np
+import pytest
+import torch
+
+from vlltr_plugin import ClassVolume
+from vlltr_plugin.runs.arrays import write_arrays
+
+DV = {"type": "class_volume"}
+KEYS = [
+    "alpha_min",
+    "alpha_median",
+    "alpha_max",
+    "log_radius_mean",
+    "substituted",
+    "skipped",
+    "expected_alpha",
+    "drawn_alpha",
+    "drawn_alpha_se",
+    "seconds",
+]
+
+
+def baseline(mini_host, epochs, **options):
+    host = mini_host(**options)
+    host.attach()
+    return [host.epoch(e) for e in range(epochs)]
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize("branch", ["image_text", "visual", "sum", "each"])
+def test_the_first_epoch_is_the_baselines_to_the_last_bit_and_later_ones_differ(mini_host, mixed, branch):
+    host = mini_host({**DV, "branch": branch}, mixed=mixed)
+    host.attach()
+    found = [host.epoch(e) for e in range(2)]
+    expected = baseline(mini_host, 2, mixed=mixed)
+    assert found[0] == expected[0]
+    assert found[1] != expected[1]
+
+
+def test_start_epoch_defers_the_weights(mini_host):
+    host = mini_host({**DV, "start_epoch": 2})
+    host.attach()
+    found = [host.epoch(e) for e in range(3)]
+    expected = baseline(mini_host, 3)
+    assert [a == b for a, b in zip(found, expected, strict=True)] == [True, True, False]
+
+
+def test_type_none_is_the_baseline_throughout(mini_host):
+    host = mini_host({"type": "none"})
+    host.attach()
+    assert [host.epoch(e) for e in range(3)] == baseline(mini_host, 3)
+
+
+@pytest.mark.parametrize("branch", ["image_text", "visual", "sum"])
+def test_statistics_come_from_the_named_branch(mini_host, branch):
+    host = mini_host({**DV, "branch": branch}, mixed=False)
+    host.attach()
+    reference = ClassVolume(torch.bincount(torch.tensor(host.dataset.targets)))
+    seen = []
+    host.model.register_forward_hook(lambda module, inputs, output: seen.append([o.detach() for o in output]))
+    labels = []
+    host.criterion.register_forward_pre_hook(lambda module, inputs: labels.append(inputs[2]))
+    host.epoch(0)
+    for (visual, text), label in zip(seen, labels[::2], strict=True):
+        reference.observe({"image_text": text, "visual": visual, "sum": visual + text}[branch], label)
+    reference.end_epoch()
+    weighting = next(iter(host.hook._weightings.values()))
+    torch.testing.assert_close(weighting.log_radius, reference.log_radius)
+
+
+def test_each_branch_has_its_own_weights(mini_host, tmp_path):
+    host = mini_host({**DV, "branch": "each"})
+    host.args.output_dir = str(tmp_path)
+    host.attach()
+    host.epoch(0)
+    host.epoch(1)
+    assert host.stats["reweight_alpha_max"] != host.stats["reweight_visual_alpha_max"]
+    arrays = np.load(tmp_path / "reweight" / "epoch_0001.npz")
+    assert not np.array_equal(arrays["weights_image_text"], arrays["weights_visual"])
+
+
+def test_a_single_output_model_is_weighted_by_its_own_logits(mini_host):
+    host = mini_host(DV, two_branch=False)
+    host.attach()
+    found = [host.epoch(e) for e in range(2)]
+    expected = baseline(mini_host, 2, two_branch=False)
+    assert found[0] == expected[0]
+    assert found[1] != expected[1]
+
+
+def test_the_log_line_has_every_statistic_and_they_are_true(mini_host):
+    host = mini_host(DV)
+    host.attach()
+    host.epoch(0)
+    first = host.stats
+    assert list(first) == [f"reweight_{key}" for key in KEYS]
+    assert (first["reweight_alpha_min"], first["reweight_alpha_max"], first["reweight_drawn_alpha"]) == (1, 1, 1)
+    assert first["reweight_substituted"] == 1  # the class of one image
+    weights = host.hook._weightings["image_text"].weights.clone()
+    host.epoch(1, batches=200)
+    second = host.stats
+    assert second["reweight_alpha_max"] == pytest.approx(float(weights.max()))
+    assert second["reweight_alpha_median"] == pytest.approx(float(weights.median()))
+    assert second["reweight_expected_alpha"] == pytest.approx(1, abs=1e-6)
+    assert 0 < second["reweight_drawn_alpha_se"] < 0.05
+    assert abs(second["reweight_drawn_alpha"] - 1) < 3 * second["reweight_drawn_alpha_se"]
+
+
+def test_the_drawn_alpha_is_the_mean_over_the_samples_that_came(mini_host):
+    host = mini_host({"type": "inverse", "start_epoch": 0}, mixed=False)
+    host.attach()
+    labels = []
+    host.criterion.register_forward_pre_hook(lambda module, inputs: labels.append(inputs[2]))
+    weights = host.hook._weightings["image_text"].weights.double()
+    host.epoch(0)
+    drawn = weights[torch.cat(labels[::2])]
+    assert host.stats["reweight_drawn_alpha"] == pytest.approx(float(drawn.mean()), rel=1e-9)
+
+
+def test_the_arrays_of_each_epoch_are_written(mini_host, tmp_path):
+    host = mini_host(DV)
+    host.args.output_dir = str(tmp_path)
+    host.attach()
+    for epoch in range(2):
+        host.epoch(epoch)
+    files = sorted(path.name for path in (tmp_path / "reweight").iterdir())
+    assert files == ["epoch_0000.npz", "epoch_0001.npz"]
+    first, second = (np.load(tmp_path / "reweight" / name) for name in files)
+    assert first["counts"].tolist() == [60, 30, 12, 5, 1]
+    assert first["draws"].sum() == pytest.approx(108)
+    assert first["drawn"].sum() == pytest.approx(8 * 16)
+    assert second["drawn"].sum() == pytest.approx(8 * 16)
+    assert first["weights_image_text"].tolist() == [1] * 5
+    assert np.array_equal(first["next_weights_image_text"], second["weights_image_text"])
+    assert first["substituted_image_text"].tolist() == [False] * 4 + [True]
+    raw = np.exp(first["log_radius_image_text"]) / first["draws"]
+    np.testing.assert_allclose(
+        first["next_weights_image_text"], raw * first["draws"].sum() / (raw * first["draws"]).sum(), rtol=1e-5
+    )
+
+
+def test_a_failed_write_leaves_nothing_and_training_goes_on_with_one_warning(mini_host, tmp_path, capsys):
+    host = mini_host(DV)
+    host.args.output_dir = str(tmp_path)
+    host.attach()
+    (tmp_path / "reweight").write_text("a file where the folder should be")
+    for epoch in range(3):
+        host.epoch(epoch)
+    assert capsys.readouterr().out.count("could not write the arrays") == 1
+
+
+def test_an_interrupted_write_leaves_no_partial_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_arrays(tmp_path, 0, {"weights": torch.ones(3)})
+    assert list((tmp_path / "reweight").iterdir()) == []
+
+
+def through_a_file(checkpoint):
+    """As the host saves it and torch >= 2.6 loads it: safely."""
+    file = io.BytesIO()
+    torch.save({key: value for key, value in checkpoint.items() if key != "args"}, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("branch", ["image_text", "each"])
+def test_a_resumed_run_has_the_weights_and_the_losses_of_one_that_never_stopped(mini_host, branch):
+    reweight = {**DV, "branch": branch}
+    whole = mini_host(reweight)
+    whole.attach()
+    for epoch in range(2):
+        whole.epoch(epoch)
+    checkpoint = through_a_file(whole.state())
+    optimizer = copy.deepcopy(whole.optimizer.state_dict())
+    resumed = mini_host(reweight)
+    resumed.attach()
+    resumed.hook.load(checkpoint)
+    resumed.model.load_state_dict(checkpoint["model"])
+    resumed.optimizer.load_state_dict(optimizer)
+    for name, weighting in resumed.hook._weightings.items():
+        assert torch.equal(weighting.weights, whole.hook._weightings[name].weights)
+        assert weighting.active
+    for epoch in (2, 3):
+        assert whole.epoch(epoch) == resumed.epoch(epoch)
+
+
+def test_the_state_is_small_and_leaves_the_model_state_alone(mini_host):
+    host = mini_host(DV)
+    host.attach()
+    host.epoch(0)
+    state = host.hook.checkpoint()["reweight"]["weightings"]["image_text"]
+    assert max(value.numel() for value in state.values() if isinstance(value, torch.Tensor)) == 5
+    assert list(host.model.state_dict()) == list(mini_host().model.state_dict())
+
+
+def test_a_checkpoint_without_a_state_starts_at_1_and_says_so(mini_host, capsys):
+    host, plain = mini_host(DV), mini_host()
+    host.attach()
+    plain.attach()
+    host.hook.load({"model": {}, "epoch": 6})
+    assert "weights start at 1" in capsys.readouterr().out
+    assert host.epoch(7) == plain.epoch(7)
+    assert host.epoch(8) != plain.epoch(8)
+
+
+def test_a_state_in_a_run_without_the_key_is_named_and_ignored(mini_host, capsys):
+    host = mini_host()
+    host.attach()
+    host.hook.load({"reweight": {}})
+    assert "weights stay 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("saved", "own", "message"),
+    [
+        (DV, {**DV, "branch": "visual"}, "branch: saved 'image_text', here 'visual'"),
+        (DV, {**DV, "variant": "bv"}, "variant: saved 'dv', here 'bv'"),
+        (DV, {**DV, "start_epoch": 5}, "start_epoch: saved 1, here 5"),
+        (DV, {"type": "inverse"}, "type: saved 'ClassVolume', here 'InverseFrequency'"),
+        ({**DV, "min_samples": 30}, DV, "min_samples: saved 30, here 2"),
+    ],
+)
+def test_a_state_of_another_configuration_is_refused_and_changes_nothing(mini_host, saved, own, message):
+    first, second = mini_host(saved), mini_host(own)
+    first.attach()
+    first.epoch(0)
+    second.attach()
+    weighting = next(iter(second.hook._weightings.values()))
+    before = weighting.weights.clone()
+    with pytest.raises(ValueError, match=message):
+        second.hook.load(through_a_file(first.state()))
+    assert torch.equal(weighting.weights, before)
+
+
+def test_a_loop_that_skips_epochs_puts_the_weights_of_its_epoch_in_force(mini_host):
+    host = mini_host({"type": "inverse", "start_epoch": 5})
+    host.attach()
+    weighting = host.hook._weightings["image_text"]
+    for epoch, active in ((0, False), (7, True), (4, False)):
+        host.hook.begin_epoch(epoch)
+        assert weighting.active is active
+        assert bool((weighting.weights == 1).all()) is not active
+
+
+@pytest.mark.parametrize("how", ["eval", "no_grad"])
+def test_evaluation_with_the_criterion_feeds_no_statistics(mini_host, how):
+    host = mini_host(DV, mixed=False)
+    host.attach()
+    host.criterion.train(how != "eval")
+    with torch.set_grad_enabled(how != "no_grad"):
+        outputs = host.model(host.dataset.data[:16])
+        host.criterion(None, outputs[1], torch.tensor(host.dataset.targets[:16]))
+    assert host.hook._weightings["image_text"]._moments is None
+    assert host.criterion.base_criterion.take_drawn().sum() == 0
+
+
+def test_the_outputs_of_a_step_are_not_kept_alive(mini_host):
+    host = mini_host(DV)
+    host.attach()
+    outputs = host.model(host.dataset.data[:16])
+    reference = weakref.ref(outputs[1])
+    del outputs
+    assert reference() is None
+
+
+def test_classes_without_images_do_not_enter_the_alphas_of_the_log(mini_host):
+    host = mini_host({"type": "inverse", "start_epoch": 0}, mixed=False)
+    host.dataset.targets = [0] * 100 + [1] * 8  # weights below and above 1; three classes are empty
+    host.sampler = torch.utils.data.RandomSampler(host.dataset)
+    host.attach()
+    host.hook.begin_epoch(0)
+    stats = host.hook.end_epoch(0)
+    assert stats["reweight_alpha_median"] == pytest.approx(108 / 2 / 100)
+    assert stats["reweight_drawn_alpha"] is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda s: s["reweight"].clear(), "damaged or foreign"),
+        (lambda s: s["reweight"].update(settings=3), "damaged or foreign"),
+        (lambda s: s["reweight"]["weightings"].clear(), "settings are missing"),
+        (lambda s: s["reweight"]["weightings"]["visual"]["weights"].fill_(math.nan), "weights is finite"),
+    ],
+)
+def test_a_damaged_state_is_refused_and_changes_no_branch(mini_host, damage, message):
+    first, second = mini_host({**DV, "branch": "each"}), mini_host({**DV, "branch": "each"})
+    first.attach()
+    first.epoch(0)
+    second.attach()
+    state = through_a_file(first.state())
+    damage(state)
+    with pytest.raises(ValueError, match=message):
+        second.hook.load(state)
+    assert all(torch.equal(w.weights, torch.ones(5)) for w in second.hook._weightings.values())
+
+
+def test_a_resume_under_another_sampler_is_refused(mini_host):
+    first, second = mini_host(DV), mini_host(DV)
+    first.attach()
+    first.epoch(0)
+    second.sampler = torch.utils.data.RandomSampler(second.dataset)
+    second.attach()
+    with pytest.raises(ValueError, match="resume with the sampler"):
+        second.hook.load(through_a_file(first.state()))
+
+
+def test_rows_that_are_not_finite_are_counted_in_the_log(mini_host):
+    host = mini_host(DV, mixed=False)
+    host.attach()
+    host.dataset.data[0, 0] = math.nan
+    torch.manual_seed(100)
+    index = torch.arange(16)
+    outputs = host.model(host.dataset.data[index])
+    labels = torch.tensor(host.dataset.targets)[index]
+    for branch in outputs:
+        host.criterion(None, branch, labels)
+    assert host.hook.end_epoch(0)["reweight_skipped"] == 1

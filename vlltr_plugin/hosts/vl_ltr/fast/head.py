@@ -1,0 +1,122 @@
+r"""The two-branch head of VL-LTR's stage two, with the same mathematics and less work.
+
+For an image feature x [d] and a class with sentences e_1..e_S [S, d], upstream computes at each step
+
+    n_s = g * (e_s - mean(e_s)) / std(e_s) + b                  (LayerNorm of each sentence)
+    a = softmax_s(scale * (W_q LN(x)) . (W_k n_s)),   v = sum_s a_s e_s,   logit = exp(logit_scale) * cos(x, v)
+
+at C*S*d*d multiply-adds for the keys, twice that for their gradient, and tensors [C, S, d] and [B, C, d]. Here:
+
+- Projection and scale g move to the query: (W_q LN(x)) . (W_k (g * n)) = u . n with u = g * (W_k^T W_q LN(x)), [B, d].
+- Subtracting mean(e_s) is the same as subtracting the mean of u, and 1 / std(e_s) is known beforehand.
+- The shift b adds the same to all scores of a class, which softmax does not see; its gradient is 0.
+- cos(x, v) needs only v.x = sum_s a_s (e_s.x) and |v|^2 = a^T (E E^T) a, with the Gram matrices E E^T known beforehand.
+
+All that is left of size d is one product of u and x / |x| with the sentences: 2*B*C*S*d multiply-adds, and as many
+for the gradient. The largest tensors are [C, S, 2 * B]; the cache is [C, S, S + 1].
+"""
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlltr_plugin.hosts.vl_ltr.fast.in_place import replace_forward
+from vlltr_plugin.hosts.vl_ltr.fast.sentences import SentenceCache, SentenceStatistics
+
+
+def install_head(model: Any) -> None:
+    """Lets the model's `text_block` compute with `fast_forward`; its parameters and their names stay.
+
+    Args:
+        model: an LGR model of VL-LTR that `check_head` accepts.
+    """
+    replace_forward(model.text_block, fast_forward, sentence_cache=SentenceCache(model))
+
+
+def fast_forward(
+    block: Any, qx: Tensor, kx: Tensor, key_padding_mask: Tensor | None = None, logit_scale: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """In the place of the block's `forward`, with its arguments.
+
+    Args:
+        block: the host's two-branch block.
+        qx: image features, [B, 1, d].
+        kx: the model's `text_embeddings` [C, S, d], in the features' type.
+        key_padding_mask: bool [C, S], True where there is no sentence.
+        logit_scale: log of what the cosines are multiplied by.
+
+    Returns:
+        The visual and the image-text logits, both [B, C].
+
+    Raises:
+        ValueError: when `logit_scale` is missing or `kx` are not the model's frozen sentences.
+    """
+    if logit_scale is None:
+        raise ValueError("Expected a logit_scale with fast_head=True but got None: take fast_head out of the config.")
+    statistics = block.sentence_cache.statistics(kx, block.attn.norm1k.eps, block.attn.wk.weight.dtype)
+    return two_branch_logits(block, qx.squeeze(1), kx, statistics, key_padding_mask, logit_scale)
+
+
+def two_branch_logits(
+    block: Any, x: Tensor, sentences: Tensor, statistics: SentenceStatistics, padding: Tensor | None, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Both branches' logits [B, C] of the features `x` [B, d]; the arguments as in `fast_forward`."""
+    visual = cast(Tensor, block.visual_fc(x))
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.to(block.attn.wk.weight.dtype)
+        queries = folded_query(block.attn, x), F.normalize(x, dim=-1)
+        products = Products.apply(*queries, sentences)  # type: ignore[no-untyped-call]
+        scores, along = products.to(x.dtype).split(len(x), dim=-1)
+        attention = _attention(scores, statistics.rstd, block.attn.scale, padding)
+        cosine = (attention * along).sum(dim=1) / _length(attention, statistics.gram, block.v_detach)
+        image_text = (cosine * scale.exp()).T.contiguous()
+    return visual, image_text.to(visual.dtype)
+
+
+def folded_query(attn: Any, x: Tensor) -> Tensor:
+    """The query u [B, d] whose inner products with the sentences give the scores, up to scales and a shift."""
+    query = attn.wq(attn.norm1q(x)) @ attn.wk.weight
+    query = query * attn.norm1k.weight + 0 * attn.norm1k.bias  # DDP wants the shift's gradient, 0
+    return cast(Tensor, query - query.mean(dim=-1, keepdim=True))
+
+
+class Products(torch.autograd.Function):
+    """Inner products [C, S, 2 * B] of frozen sentences with both queries, out of one pass over the sentences.
+
+    Autograd's own would compute gradients for both queries even when the features, of a frozen tower, need none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, unit: Tensor, sentences: Tensor) -> Tensor:
+        """Of `query` and `unit`, both [B, d], with `sentences` [C, S, d], in the sentences' type."""
+        ctx.save_for_backward(sentences)
+        ctx.dtype = query.dtype
+        return F.linear(sentences, torch.cat((query, unit)).to(sentences.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of `query` and, where it needs one, of `unit`."""
+        (sentences,), (gradient,) = ctx.saved_tensors, gradients
+        batch = gradient.shape[-1] // 2
+        if not ctx.needs_input_grad[1]:
+            gradient = gradient[..., :batch]
+        both = (gradient.flatten(0, 1).T @ sentences.flatten(0, 1)).to(ctx.dtype)
+        return both[:batch], both[batch:] if ctx.needs_input_grad[1] else None, None
+
+
+def _attention(scores: Tensor, rstd: Tensor, scale: float, padding: Tensor | None) -> Tensor:
+    """Weights [C, S, B] of the sentences."""
+    shift = torch.zeros_like(rstd)
+    if padding is not None:
+        shift = shift.masked_fill(padding, float("-inf"))
+    return torch.addcmul(shift.unsqueeze(-1), scores, rstd.unsqueeze(-1), value=scale).softmax(dim=1)
+
+
+def _length(attention: Tensor, gram: Tensor, detached: bool) -> Tensor:
+    """|v| [C, B] of the attended sentences v."""
+    if detached:  # the host then divides by the bare length, without the floor below
+        attention = attention.detach()
+    squares = (attention * (gram @ attention)).sum(dim=1)
+    return squares.clamp_min(0.0 if detached else 1e-24).sqrt()  # the floor of F.normalize, squared

@@ -1,0 +1,1 @@
+"""What `vlltr-plugin check` looks at in a VL-LTR checkout."""

@@ -1,0 +1,66 @@
+"""`vlltr-plugin evaluate`: runs an evaluation under a progress bar, prints it, writes its files."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.command_line import split_host_args
+from vlltr_plugin.hosts.vl_ltr.evaluation_run import Request, run_evaluation
+from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
+from vlltr_plugin.report.evaluate.trade_off import sweep_of
+
+FOLDER = "evaluation"
+
+
+def run_evaluate(options: argparse.Namespace, console: Console | None = None) -> list[Path]:
+    """Evaluates what the command line asks for.
+
+    Args:
+        options: `checkpoint`, `config`, `checkout`, `split`, `device`, `batch_size`, `limit`, `out`, `host_args`, and
+            those of the curve.
+        console: where to print.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ReportError: for unusable input, or when the host's code fails; nothing is written then.
+        MissingExtraError: matplotlib or torchmetrics is not installed.
+        OSError: a file cannot be read or written.
+    """
+    console = console or Console()
+    if options.checkpoint is None or options.config is None:
+        raise ReportError("Expected CHECKPOINT and --config, or --logits FILE.")
+    out = folder_for(options.out, options.checkpoint.parent / FOLDER)
+    request = Request(
+        checkpoint=options.checkpoint,
+        config=options.config,
+        checkout=options.checkout,
+        split=options.split,
+        device=options.device,
+        batch_size=options.batch_size,
+        limit=options.limit,
+        host_args=tuple(split_host_args(options.host_args)),
+        sweep=sweep_of(options),
+    )
+    return show_and_write(_watched(request), out, console)
+
+
+def _watched(request: Request) -> Outcome:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    # On stderr: the host's own prints are kept back by way of stdout while this one runs.
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("evaluating", total=None)
+        return run_evaluation(
+            request, lambda done, total: progress.update(task, completed=done, total=total, refresh=True)
+        )

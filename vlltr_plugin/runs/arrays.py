@@ -1,0 +1,33 @@
+"""The arrays of an epoch as an .npz file in the run's folder."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from vlltr_plugin.runs.whole_files import write_whole
+
+FOLDER = "reweight"
+
+
+def write_arrays(output_dir: Path, epoch: int, arrays: dict[str, Tensor]) -> Path:
+    """Writes `reweight/epoch_0007.npz`: whole or not at all.
+
+    Args:
+        output_dir: the run's folder.
+        epoch: the epoch that ended, from 0.
+        arrays: name to tensor.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: when it cannot be written; nothing partial is left behind.
+    """
+    path = output_dir / FOLDER / f"epoch_{epoch:04d}.npz"
+    buffer = io.BytesIO()
+    plain = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
+    np.savez(buffer, **plain)  # type: ignore[arg-type]
+    write_whole(path, buffer.getvalue())
+    return path

@@ -1,0 +1,65 @@
+"""The arguments that a host's checkpoint holds, read without ever running what is in the file."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import load
+from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
+
+from vlltr_plugin.errors import ReportError
+
+
+def read_checkpoint_args(path: Path) -> dict[str, Any] | None:
+    """Read `args` from a checkpoint; its tensors stay on disk.
+
+    Args:
+        path: a `checkpoint.pth`.
+
+    Returns:
+        The arguments by name; None if the checkpoint holds none.
+
+    Raises:
+        ReportError: it holds objects other than tensors, plain values and `argparse.Namespace`: it was not loaded.
+        ValueError: it is damaged, for example because the run was killed while it was written.
+    """
+    try:
+        checkpoint = load_safely(path)
+    except pickle.UnpicklingError as error:
+        raise ReportError(
+            f"{path}: not loaded: it holds more than tensors and plain values, which could run code; "
+            "if you trust the log beside it, move the checkpoint away"
+        ) from error
+    except (RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError, OSError) as error:
+        raise ValueError(f"{path}: could not be read, perhaps the run was killed while writing it") from error
+    args = checkpoint.get("args") if isinstance(checkpoint, dict) else None
+    if isinstance(args, argparse.Namespace):
+        args = vars(args)
+    return {str(key): value for key, value in args.items()} if isinstance(args, dict) else None
+
+
+def load_safely(path: Path) -> Any:
+    """Loads a checkpoint without running what is in it; by memory mapping where its format (torch >= 1.6) allows."""
+    with path.open("rb") as file:
+        is_zip = file.read(4) == b"PK\3\4"
+    with _trusted(argparse.Namespace), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd pickles; what matters is raised
+        return load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+
+
+@contextmanager
+def _trusted(kind: type) -> Iterator[None]:
+    """Let safe loading build one more kind of object, inside this context only."""
+    before = list(get_safe_globals())  # torch 2.4 and 2.5 give the list itself, and add to it
+    add_safe_globals([kind])
+    try:
+        yield
+    finally:
+        clear_safe_globals()
+        add_safe_globals(before)

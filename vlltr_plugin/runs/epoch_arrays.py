@@ -1,0 +1,141 @@
+"""Reading the arrays of a run's epochs, `reweight/epoch_*.npz`, without trusting them."""
+
+import re
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlltr_plugin.errors import ReportError
+
+FOLDER = "reweight"
+NAME = re.compile(r"epoch_(\d+)\.npz")
+ZIP = b"PK\x03\x04"
+WEIGHTS = "weights_"  # then the name of the logits that feed them
+BROKEN = (ValueError, EOFError, KeyError, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What one kind of logits gave in an epoch; arrays `[C]`.
+
+    Attributes:
+        in_force: alpha while the epoch ran.
+        log_radius: log r as measured in the epoch.
+        substituted: classes that took the mean log radius of the others.
+        next_weights: alpha of the epoch after it; None where the file does not say.
+    """
+
+    in_force: Floats
+    log_radius: Floats
+    substituted: NDArray[np.bool_]
+    next_weights: Floats | None = None
+
+
+@dataclass(frozen=True)
+class EpochArrays:
+    """The arrays of one epoch; `[C]` each.
+
+    Attributes:
+        epoch: number of the epoch, from 0.
+        counts: training images n.
+        draws: expected draws m of an epoch.
+        by_logits: weights and radii by the name of the logits that feed them, the image-text logits first.
+    """
+
+    epoch: int
+    counts: NDArray[np.int64]
+    draws: Floats
+    by_logits: dict[str, Weights]
+
+
+def epoch_files(run: Path) -> dict[int, Path]:
+    """The files of a run's epochs, in order.
+
+    Args:
+        run: the run's folder.
+
+    Returns:
+        Epoch to file.
+
+    Raises:
+        ReportError: when there is no folder, or no such file in it.
+    """
+    if not run.is_dir():
+        raise ReportError(f"Expected the folder of a run but {run} is {'a file' if run.exists() else 'not there'}.")
+    folder = run / FOLDER
+    found = [(NAME.fullmatch(path.name), path) for path in folder.glob("epoch_*.npz")] if folder.is_dir() else []
+    files = {int(match[1]): path for match, path in found if match}
+    if not files:
+        raise ReportError(
+            f"Expected {FOLDER}/epoch_*.npz in {run} but found none: only runs with `reweight` in their config have "
+            "them, from the end of the first epoch on."
+        )
+    return dict(sorted(files.items()))
+
+
+def read_epoch(epoch: int, path: Path) -> EpochArrays:
+    """Reads one file; never unpickles.
+
+    Args:
+        epoch: its epoch.
+        path: the file.
+
+    Returns:
+        Its arrays.
+
+    Raises:
+        ReportError: when it is broken, or holds something else.
+    """
+    arrays = _load(path)
+    missing = [name for name in ("counts", "draws") if name not in arrays]
+    names = [key.removeprefix(WEIGHTS) for key in arrays if key.startswith(WEIGHTS)]
+    for name in names:
+        missing += [key for key in (f"log_radius_{name}", f"substituted_{name}") if key not in arrays]
+    if missing or not names:
+        raise ReportError(
+            f"{path}: expected the arrays of an epoch but {', '.join(missing) or 'weights_*'} is missing."
+        )
+    shapes = {array.shape for array in arrays.values()}
+    if len(shapes) != 1 or len(shapes.pop()) != 1 or any(array.dtype.kind not in "fiub" for array in arrays.values()):
+        raise ReportError(f"{path}: expected one number for each class in every array; this is no file of the plug-in.")
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ReportError(f"{path}: expected finite numbers.")
+    positive = [arrays[WEIGHTS + name] for name in names]
+    if any((weights <= 0).any() for weights in positive) or not ((arrays["counts"] > 0) & (arrays["draws"] > 0)).any():
+        raise ReportError(f"{path}: expected positive weights, and a class that has images and is drawn.")
+    return EpochArrays(
+        epoch=epoch,
+        counts=arrays["counts"].astype(np.int64),
+        draws=arrays["draws"].astype(np.float64),
+        by_logits={name: _weights(arrays, name) for name in sorted(names, key=lambda name: name != "image_text")},
+    )
+
+
+def _weights(arrays: dict[str, NDArray[Any]], name: str) -> Weights:
+    following = arrays.get(f"next_weights_{name}")
+    return Weights(
+        next_weights=None if following is None else following.astype(np.float64),
+        in_force=arrays[WEIGHTS + name].astype(np.float64),
+        log_radius=arrays[f"log_radius_{name}"].astype(np.float64),
+        substituted=arrays[f"substituted_{name}"].astype(bool),
+    )
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with path.open("rb") as file:
+            if file.read(len(ZIP)) != ZIP:
+                raise ValueError("it is no .npz archive")
+            file.seek(0)
+            archive = np.load(file, allow_pickle=False)
+            return {name: archive[name] for name in archive.files}
+    except BROKEN as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ReportError(f"{path}: expected an .npz of plain arrays but could not read it ({reason}).") from error

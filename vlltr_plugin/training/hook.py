@@ -1,0 +1,211 @@
+"""The epoch hook: what the inserted lines of the host call after `attach`."""
+
+import contextlib
+import copy
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlltr_plugin.core.agreement import refuse_differing_ranks
+from vlltr_plugin.core.ranks import sum_over_ranks
+from vlltr_plugin.core.saved_state import refuse_other_settings
+from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.runs.arrays import write_arrays
+from vlltr_plugin.training.base_criterion import HostCriterion
+from vlltr_plugin.training.log_line import Statistics, summary
+from vlltr_plugin.training.messages import say, warnings_said
+from vlltr_plugin.training.settings import KEY, Settings
+
+WEIGHTS_TOLERANCE = 1e-4
+"""Relative: how far saved weights may be off those of their radii when another machine computed them."""
+
+
+class NoHook:
+    """What `attach` returns without a `reweight` key: every call does nothing."""
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Says so when a re-weighted run goes on without re-weighting; changes nothing."""
+        if KEY in checkpoint:
+            say("this checkpoint holds a re-weighting state, but the config has no `reweight`: weights stay 1.")
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Does nothing."""
+
+    def end_epoch(self, epoch: int) -> Statistics:
+        """No statistics."""
+        return {}
+
+    def checkpoint(self) -> dict[str, Any]:
+        """No entry."""
+        return {}
+
+
+class EvaluationHook(NoHook):
+    """With `--eval` nothing is trained: silent, also about states."""
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Does nothing."""
+
+
+class EpochHook(NoHook):
+    """Ends epochs: folds statistics into weights, logs, writes the arrays, keeps the state.
+
+    Args:
+        settings: what the config says.
+        criterion: the re-weighted criterion in the host's place.
+        weightings: by the name of the logits that feed them; the first is the primary one.
+        output_dir: the run's folder, None to write no arrays.
+        clean_pass: runs the clean pass, for `source="clean_pass"`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        criterion: HostCriterion,
+        weightings: dict[str, Weighting],
+        output_dir: Path | None,
+        clean_pass: Callable[[], None] | None = None,
+    ) -> None:
+        self._settings, self._criterion, self._weightings = settings, criterion, weightings
+        self._output_dir, self._clean_pass = output_dir, clean_pass
+        self._warned_of_disk = False
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the state out of a checkpoint of the host.
+
+        Raises:
+            ValueError: when the state is damaged or was made with other settings, naming them; nothing is
+                changed then.
+        """
+        state = checkpoint.get(KEY)
+        if state is None:
+            say("this checkpoint holds no re-weighting state: weights start at 1.")
+            return
+        if not isinstance(state, dict) or not all(isinstance(state.get(k), dict) for k in ("settings", "weightings")):
+            raise ValueError(
+                f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or foreign."
+            )
+        saved = state["weightings"]
+        with _version_named(state.get("version")):
+            refuse_other_settings(state["settings"], self._settings.state())
+            for name, weighting in self._weightings.items():
+                weighting.check_state(saved.get(name))
+                _refuse_other_weights(weighting, saved[name])
+        for name, weighting in self._weightings.items():
+            weighting.load_state_dict(saved[name])
+        primary = self._primary()
+        say(f"resumed the weights in force from epoch {primary.epoch} on (largest {float(primary.weights.max()):.4g}).")
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Puts the weights for this epoch in force, also where a resumed run skipped to it."""
+        for weighting in self._weightings.values():
+            if weighting.epoch != epoch:
+                weighting.begin_epoch(epoch)
+
+    def end_epoch(self, epoch: int) -> Statistics:
+        """Ends an epoch of training; every rank has to call it.
+
+        Args:
+            epoch: the host's number of the epoch that ends, from 0.
+
+        Returns:
+            What the host logs as `train_reweight_*`: `alpha_*`, `expected_alpha` and `drawn_alpha` speak of the
+            weights that were in force in this epoch; `log_radius_mean`, `substituted` and `skipped` of the
+            statistics that it gave, from which the weights of the next come; `seconds` is the time this call took.
+        """
+        start = time.perf_counter()
+        primary = self._primary()
+        shared = {"num_classes": primary.num_classes, "weightings": list(self._weightings), "epoch": epoch}
+        refuse_differing_ranks(self._settings.state() | shared, primary.weights.device)
+        drawn = sum_over_ranks(self._criterion.take_drawn())
+        in_force = {name: weighting.weights.clone() for name, weighting in self._weightings.items()}
+        with warnings_said():
+            self._fold(epoch)
+        statistics: Statistics = {}
+        arrays: dict[str, Tensor] = {"drawn": drawn}
+        for name, weighting in self._weightings.items():
+            prefix = f"{KEY}_" if weighting is self._primary() else f"{KEY}_{name}_"
+            for key, value in summary(weighting, in_force[name], drawn).items():
+                statistics[prefix + key] = value
+            arrays |= {"counts": weighting.class_counts, "draws": weighting.draws}
+            arrays |= _arrays(name, weighting, in_force[name])
+        self._write(epoch, arrays)
+        statistics[f"{KEY}_seconds"] = time.perf_counter() - start
+        return statistics
+
+    def checkpoint(self) -> dict[str, Any]:
+        """The entry for the host's checkpoint: plain values and tensors, O(C)."""
+        from vlltr_plugin import __version__
+
+        weightings = {name: weighting.plain_state() for name, weighting in self._weightings.items()}
+        return {KEY: {"version": __version__, "settings": self._settings.state(), "weightings": weightings}}
+
+    def _primary(self) -> Weighting:
+        return next(iter(self._weightings.values()))
+
+    def _fold(self, epoch: int) -> None:
+        if self._clean_pass is not None:
+            if (epoch + 1) % self._settings.every:
+                for weighting in self._weightings.values():
+                    weighting.begin_epoch(epoch + 1)
+                return
+            self._clean_pass()
+        for weighting in self._weightings.values():
+            weighting.end_epoch(epoch)
+
+    def _write(self, epoch: int, arrays: dict[str, Tensor]) -> None:
+        if self._output_dir is None:
+            return
+        try:
+            write_arrays(self._output_dir, epoch, arrays)
+        except OSError as error:
+            if not self._warned_of_disk:
+                say(
+                    f"could not write the arrays of epoch {epoch} ({error}): training goes on without them, and each "
+                    "later epoch tries again. This is said once."
+                )
+            self._warned_of_disk = True
+
+
+@contextlib.contextmanager
+def _version_named(version: object) -> Iterator[None]:
+    """Adds to an error that the state is another version's, which may be all that is wrong."""
+    from vlltr_plugin import __version__
+
+    try:
+        yield
+    except ValueError as error:
+        if version == __version__:
+            raise
+        known = f"version {version}" if isinstance(version, str) else "an unknown version"
+        raise ValueError(
+            f"{error} The state was saved by {known[:40]} of vlltr-plugin, this is {__version__}: if nothing else "
+            "differs, go on with that one."
+        ) from error
+
+
+def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:
+    """Raises ValueError when checked weights are not those that the radii saved with them lead to."""
+    twin = copy.deepcopy(weighting)
+    twin.load_state_dict(state)
+    twin.begin_epoch(twin.epoch)  # as the run that saved it did
+    saved, expected = state["weights"].cpu(), twin.weights.cpu()
+    if not torch.allclose(saved, expected, rtol=WEIGHTS_TOLERANCE, atol=0.0):
+        raise ValueError(
+            "Expected a state whose weights follow from its radii but they do not (largest: saved "
+            f"{float(saved.max()):.4g}, from the radii {float(expected.max()):.4g}): it is damaged or was changed. "
+            "Take an older checkpoint, or start in a new folder."
+        )
+
+
+def _arrays(name: str, weighting: Weighting, in_force: Tensor) -> dict[str, Tensor]:
+    return {
+        f"weights_{name}": in_force,
+        f"next_weights_{name}": weighting.weights,
+        f"log_radius_{name}": weighting.log_radius64,
+        f"substituted_{name}": weighting.substituted,
+    }
