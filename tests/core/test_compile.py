@@ -1,0 +1,112 @@
+"""`torch.compile(fullgraph=True)` of a criterion: one graph, the numbers of eager mode, none anew in every epoch."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
+
+COUNTS = [60, 50, 40, 30, 20, 10]
+CLASSES, BATCH = len(COUNTS), 24
+BACKEND = "eager"  # to get a graph is what may fail; inductor takes minutes for the same
+
+
+def per_sample(logits, labels):
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+VOLUMES = {
+    "dv": lambda: ClassVolume(COUNTS),
+    "bv by mass": lambda: ClassVolume(COUNTS, variant="bv", assign="mass"),
+    "pv": lambda: ClassVolume(COUNTS, variant="pv"),
+}
+CRITERIA = {
+    "re-weighted": ReweightedLoss,
+    "adjusted": LogitAdjustedLoss,
+    "focal": lambda weighting, **options: ReweightedLoss(weighting, "focal", **options),
+    "callable": lambda weighting, **options: ReweightedLoss(weighting, per_sample, **options),
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def batches(kind, smoothing, epoch):
+    """Three batches of an epoch, the last a smaller one."""
+    for step, size in enumerate((BATCH, BATCH, BATCH - 5)):
+        generator = torch.Generator().manual_seed(3 * epoch + step)
+        logits = torch.randn(size, CLASSES, generator=generator) * (1.0 + torch.arange(CLASSES))
+        labels = torch.randint(CLASSES, (size,), generator=generator)
+        hard = F.one_hot(labels, CLASSES).float()
+        mixed = (1 - smoothing) * (0.7 * hard + 0.3 * hard.flip(0)) + smoothing / CLASSES
+        if kind == "dense":
+            logits, labels = logits[:18].view(3, 6, CLASSES).movedim(-1, 1), labels[:18].view(3, 6)
+        ignored = torch.rand(labels.shape, generator=generator) < 0.3
+        yield logits, {"mixed": mixed, "ignored": labels.masked_fill(ignored, -100)}.get(kind, labels)
+
+
+def same_run(made, weighting, kind, smoothing, epochs, backend=BACKEND):
+    """Trains two criteria side by side, one compiled; then compares them in eval mode."""
+    ignore_index = -100 if kind == "ignored" else None
+    eager, twin = (made(weighting(), smoothing=smoothing, ignore_index=ignore_index) for _ in range(2))
+    compiled = torch.compile(twin, fullgraph=True, backend=backend)
+    for epoch in range(epochs):
+        for logits, targets in batches(kind, smoothing, epoch):
+            expected, found = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+            loss = eager(expected, targets)
+            loss.backward()
+            again = compiled(found, targets)
+            again.backward()
+            torch.testing.assert_close(again, loss)
+            torch.testing.assert_close(found.grad, expected.grad)
+        for criterion in (eager, twin):
+            criterion.end_epoch()
+        torch.testing.assert_close(twin.weighting.weights, eager.weighting.weights, rtol=1e-6, atol=0)
+    for criterion in (eager, twin):
+        criterion.eval()
+    logits, targets = next(batches(kind, smoothing, epochs))
+    torch.testing.assert_close(compiled(logits, targets), eager(logits, targets))
+    assert twin.weighting._moments is None if isinstance(twin.weighting, ClassVolume) else True
+
+
+@pytest.mark.parametrize("made", ["re-weighted", "adjusted"])
+@pytest.mark.parametrize("kind", ["hard", "mixed", "ignored", "dense"])
+def test_training_with_class_volume_gives_the_numbers_of_eager_mode(made, kind):
+    same_run(CRITERIA[made], VOLUMES["dv"], kind, 0.1, epochs=2)
+
+
+@pytest.mark.parametrize("made", ["focal", "callable"])
+@pytest.mark.parametrize("kind", ["hard", "mixed"])
+def test_every_kind_of_base_loss_compiles(made, kind):
+    same_run(CRITERIA[made], lambda: InverseFrequency(COUNTS), kind, 0.0, epochs=1)
+
+
+@pytest.mark.parametrize("variant", ["bv by mass", "pv"])
+def test_every_variant_compiles(variant):
+    same_run(ReweightedLoss, VOLUMES[variant], "mixed", 0.1, epochs=1)
+
+
+@pytest.mark.parametrize("made", ["re-weighted", "adjusted"])
+def test_ten_epochs_stay_below_the_limit_of_recompilations(made):
+    same_run(CRITERIA[made], VOLUMES["dv"], "hard", 0.0, torch._dynamo.config.recompile_limit + 2, "aot_eager")
+
+
+@pytest.mark.parametrize("made", ["re-weighted", "adjusted"])
+@pytest.mark.parametrize("weighting", [InverseFrequency, ClassVolume])
+def test_a_label_out_of_range_is_an_error_in_a_graph_too(made, weighting):
+    criterion = torch.compile(CRITERIA[made](weighting(COUNTS)), fullgraph=True, backend=BACKEND)
+    for label in (CLASSES, -1, -100):
+        with pytest.raises(RuntimeError, match=r"labels in 0\.\.5"):
+            criterion(torch.randn(2, CLASSES), torch.tensor([0, label]))
+
+
+def test_more_labels_than_a_graph_can_ask_a_callable_for_are_an_error():
+    criterion = torch.compile(ReweightedLoss(InverseFrequency(COUNTS), per_sample), fullgraph=True, backend=BACKEND)
+    two = torch.tensor([[0.5, 0.5, 0.0, 0.0, 0.0, 0.0]])
+    assert criterion(torch.zeros(1, CLASSES), two).isfinite()
+    with pytest.raises(RuntimeError, match="two labels"):
+        criterion(torch.zeros(1, CLASSES), torch.tensor([[0.5, 0.2, 0.3, 0.0, 0.0, 0.0]]))
