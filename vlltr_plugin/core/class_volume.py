@@ -10,7 +10,7 @@ from torch import Tensor
 from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed
 from vlltr_plugin.core.covariances import ClassCovariances, mean_log_axis
 from vlltr_plugin.core.moments import ClassMoments
-from vlltr_plugin.core.normalization import log_sigma_bias, substitute
+from vlltr_plugin.core.normalization import log_sigma_bias, log_sigma_bias_of_repeats, substitute
 from vlltr_plugin.core.passes import readable
 from vlltr_plugin.core.placement import outside_inference_mode
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
@@ -44,7 +44,9 @@ class ClassVolume(Weighting):
         counts: see `Weighting`.
         axes: for pv, the number of principal axes that count (all by default). Logits made of fewer features than
             classes span no more dimensions than features: without a smaller `axes` no class has a volume then.
-        debias: add what log sigma of few normal samples lacks on average (dv and bv).
+        debias: add what log sigma of few normal samples lacks on average (dv and bv). A class with more draws than
+            images is taken to repeat them (a weighted sampler), which shrinks sigma further. Augmented or mixed draws
+            of one image are not the same, and this then adds too much.
         assign: what a mixed sample counts for: `"dominant"`, for the heavier of its two labels, as one whole
             sample (ranks the classes more like unmixed images do: `tests/benchmarks/assign.py`), or `"mass"`, for
             both labels by mass.
@@ -189,7 +191,9 @@ class ClassVolume(Weighting):
         samples = torch.minimum(self.class_counts, mass)
         few = samples < self.min_samples - MASS_TOLERANCE
         if self.debias:
-            log_radius = log_radius + log_sigma_bias(samples.clamp(min=1.5))
+            images, repeated = self.class_counts.clamp(min=1.5), mass > self.class_counts + MASS_TOLERANCE
+            bias_of_repeats = log_sigma_bias_of_repeats(images, mass.clamp(min=1.5))
+            log_radius = log_radius + torch.where(repeated, bias_of_repeats, log_sigma_bias(samples.clamp(min=1.5)))
         under_represented = few | ~log_radius.isfinite()
         if bool(under_represented.all()):
             warnings.warn(f"{self._what_lacks(mass, spanned)}: the weights stay as they are.", stacklevel=6)
