@@ -241,13 +241,13 @@ def test_a_state_of_another_configuration_is_refused_and_changes_nothing(mini_ho
 
 
 def test_a_loop_that_skips_epochs_puts_the_weights_of_its_epoch_in_force(mini_host):
-    host = mini_host({"type": "inverse", "start_epoch": 5})
+    host = mini_host({"type": "inverse", "start_epoch": 5, "branch": "each"})
     host.attach()
-    weighting = host.hook._weightings["image_text"]
     for epoch, active in ((0, False), (7, True), (4, False)):
         host.hook.begin_epoch(epoch)
-        assert weighting.active is active
-        assert bool((weighting.weights == 1).all()) is not active
+        for weighting in host.hook._weightings.values():
+            assert weighting.active is active
+            assert bool((weighting.weights == 1).all()) is not active
 
 
 @pytest.mark.parametrize("how", ["eval", "no_grad"])
