@@ -9,8 +9,10 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from vlltr_plugin.cli import main
 from vlltr_plugin.demo import read_log, run, run_demo
 from vlltr_plugin.demo.standard_errors import standard_errors
+from vlltr_plugin.demo.standin_checkout import UNFINISHED
 from vlltr_plugin.demo.watched_run import WatchedRun
 from vlltr_plugin.report.compare.comparison import compare
 from vlltr_plugin.report.compare.runs import Run, load_seed
@@ -68,6 +70,73 @@ def test_without_matplotlib_the_demo_works_and_says_what_to_install(monkeypatch,
     run_demo(tmp_path / "demo", console=console)
     assert "No pictures: Expected matplotlib" in console.file.getvalue()
     assert (tmp_path / "demo" / "report" / "report.md").exists()
+
+
+@pytest.mark.parametrize("missing", [("sklearn",), ("sklearn", "matplotlib")])
+def test_missing_libraries_are_named_at_once_before_anything_is_written(monkeypatch, tmp_path, capsys, missing):
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "vlltr-plugin[demo]" in error
+    assert "scikit-learn" in error
+    assert ("matplotlib" in error) == ("matplotlib" in missing)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib_it_is_said_before_the_training(monkeypatch, tmp_path):
+    console = quiet_console()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_demonstrate", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(tmp_path / "demo", console=console)
+    assert "no pictures: Expected matplotlib" in console.file.getvalue()
+    assert "vlltr-plugin[demo]" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError("a run failed"), OSError("disk full")])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_demo_that_does_not_end_leaves_no_filled_folder(monkeypatch, tmp_path, stop, there):
+    out = tmp_path / "demo"
+
+    def stops(checkout, epochs, console):
+        for name in ("checkpoints", "report"):
+            (checkout / name).mkdir()
+            (checkout / name / "file").touch()
+        raise stop
+
+    if there:
+        out.mkdir()
+    monkeypatch.setattr(run, "_demonstrate", stops)
+    with pytest.raises(stop if isinstance(stop, type) else type(stop)):
+        run_demo(out, console=quiet_console())
+    assert out.exists() == there
+    assert not there or list(out.iterdir()) == []
+    monkeypatch.setattr(run, "_demonstrate", lambda checkout, epochs, console: made_up_comparison(checkout))
+    run_demo(out, console=quiet_console())
+    assert (out / "report" / "report.md").exists()
+    assert not list(out.glob(".*"))
+
+
+def test_what_a_killed_demo_left_is_replaced_and_nothing_else(monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "_demonstrate", lambda checkout, epochs, console: made_up_comparison(checkout))
+    out = tmp_path / "demo"
+    run_demo(out, console=quiet_console())
+    with pytest.raises(FileExistsError, match="holds something"):  # a finished one stays
+        run_demo(out, console=quiet_console())
+    (out / UNFINISHED).touch()
+    (out / "log.txt").unlink()  # of the made-up comparison
+    run_demo(out, console=quiet_console())
+    assert not (out / UNFINISHED).exists()
+    (out / UNFINISHED).touch()
+    with pytest.raises(FileExistsError, match="holds something"):
+        run_demo(out, console=quiet_console())
+    assert (out / "log.txt").exists()
 
 
 def test_no_epochs_are_refused_before_anything_is_written(tmp_path):

@@ -335,6 +335,70 @@ def test_a_config_of_the_pretraining_stage_is_refused(checkout: Path, capsys: py
     assert "pre-training stage" in refused(checkout, capsys, "configs/stage1.py", run="digits_dv")
 
 
+def test_a_runs_folder_is_evaluated_like_its_checkpoint_with_the_config_it_names(
+    checkout: Path, tmp_path: Path
+) -> None:
+    run = checkout / "checkpoints/digits_dv"
+    common = ["--checkout", str(checkout), "--device=cpu", "--limit", "5"]
+    assert main(["evaluate", str(run), *common]) == 0
+    by_folder = evaluation(run / "evaluation")
+    assert call(checkout, CLASS_VOLUME, "--limit", "5", "--out", str(tmp_path / "out")) == 0
+    by_file = evaluation(tmp_path / "out")
+    for key in ("rules", "checkpoint"):
+        assert by_folder[key] == by_file[key]
+    assert by_folder["config"]["sha256"] == by_file["config"]["sha256"]
+
+
+@pytest.mark.parametrize("named", [None, "", 3, "configs/gone.py", "../elsewhere.py"])
+def test_a_config_that_the_checkpoint_does_not_name_in_the_checkout_is_asked_for(
+    checkout: Path, capsys: pytest.CaptureFixture[str], named: Any
+) -> None:
+    (checkout.parent / "elsewhere.py").write_text("raise SystemExit('was run')\n")
+    path = checkout / "checkpoints/digits_dv/checkpoint.pth"
+    saved = torch.load(path, weights_only=False)
+    saved["args"].config = named
+    torch.save(saved, path)
+    assert main(["evaluate", str(path.parent), "--checkout", str(checkout)]) == 2
+    assert "give the config that it was trained with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluate", "nope.pth"], "no file nope.pth"),
+        (["evaluate", "."], "Expected a run's folder with checkpoint.pth"),
+        (["evaluate", "x.pth", "--config", "nope.py"], "no file nope.py"),
+        (["evaluate", "--logits", "nope.npz"], "nope.npz"),
+        (["inspect", "nope", "--out", "out"], "nope is not there"),
+        (["cifar-lt", "--results", "nope.jsonl", "--plot", "out.png"], "nope.jsonl"),
+        (["compare", "nope", "nope", "--out", "out"], "nope"),
+    ],
+)
+def test_what_is_not_there_is_said_before_what_is_not_installed(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.pth").touch()
+    for library in ("matplotlib", "torchmetrics"):
+        monkeypatch.setitem(sys.modules, library, None)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "install" not in error
+
+
+def test_all_missing_libraries_are_named_in_one_message(
+    checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("matplotlib", "torchmetrics"):
+        monkeypatch.setitem(sys.modules, library, None)
+    assert "Expected matplotlib and torchmetrics, but they are" in refused(checkout, capsys, CLASS_VOLUME)
+
+
 @pytest.mark.parametrize("library", ["matplotlib", "torchmetrics"])
 def test_a_missing_library_names_the_extra_before_any_work(
     checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, library: str

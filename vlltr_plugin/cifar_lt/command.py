@@ -46,11 +46,11 @@ def run_cifar_lt(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    if options.plot:
-        require_matplotlib()  # before the tables, so that its lack is all that is said
     runs = read(options.results)
     if not runs:
         raise ValueError(f"Expected results in {options.results} but it holds no finished run yet.")
+    if options.plot:
+        require_matplotlib()  # before the tables, so that its lack is all that is said
     if options.table:
         print("\n".join(sheet.markdown() for sheet in tables(runs)))
         print("".join(f"- {note}\n" for note in notes(runs)), end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 
 from vlltr_plugin.cli.subcommands import Subcommands
@@ -18,7 +19,7 @@ def add_to(commands: Subcommands) -> None:
 def _add_demo(commands: Subcommands) -> None:
     command = commands.add_parser("demo", help="train baseline and class volume on handwritten digits, and compare")
     command.add_argument("--out", type=Path, help="new or empty folder for the runs, which stays (default: temporary)")
-    command.add_argument("--epochs", type=int, help="epochs of each run")
+    command.add_argument("--epochs", type=int, help="of each run, 1 or more (default: 30)")
     command.add_argument("--keep", action="store_true", help="leave the temporary folder in place")
     command.set_defaults(command=_demo)
 
@@ -29,19 +30,22 @@ def _demo(options: argparse.Namespace) -> int:
     given = {} if options.epochs is None else {"epochs": options.epochs}
     try:
         run_demo(out=options.out, keep=options.keep, **given)
-    except (ValueError, ModuleNotFoundError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:
         raise UserError(str(error)) from error
     return 0
 
 
 def _add_cifar_lt(commands: Subcommands) -> None:
-    from vlltr_plugin.cifar_lt.methods import METHODS
+    from vlltr_plugin.cifar_lt.explained import EXPLAINED
 
+    lines = [f"  {name:<17} {line}" for name, line in EXPLAINED.items()]
+    listed = textwrap.fill(f"methods: {', '.join(EXPLAINED)}", 80, break_on_hyphens=False)
     command = commands.add_parser(
         "cifar-lt",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         help="train the paper's CIFAR-LT experiments, and compare with its tables",
         description="Each finished run is one line of the results file; what the file holds is not trained again.",
-        epilog=f"methods: {', '.join(METHODS)}",
+        epilog="\n".join(["what the methods are:", *lines, "", listed]),
     )
     command.add_argument("--results", type=Path, required=True, metavar="FILE", help="results, one JSON line a run")
     command.add_argument("--table", action="store_true", help="train nothing, print tables of the results file")
@@ -57,7 +61,13 @@ def _add_cifar_lt(commands: Subcommands) -> None:
         help="x_train, y_train, x_test, y_test, used as they are; classes and imbalance are the file's",
     )
     what = command.add_argument_group("training")
-    what.add_argument("--method", nargs="+", metavar="NAME", default=["ce", "inverse-drw", "dv"], help="see below")
+    what.add_argument(
+        "--method",
+        nargs="+",
+        metavar="NAME",
+        default=["ce", "inverse-drw", "dv"],
+        help="see below (default: ce inverse-drw dv)",
+    )
     what.add_argument("--seeds", type=_positive, default=3, help="number of seeds (default: 3)")
     what.add_argument("--first-seed", type=int, default=0, help="the seeds count up from it (default: 0)")
     what.add_argument("--preset", choices=("full", "short"), default="full", help="200 epochs (default), or 30")

@@ -63,8 +63,10 @@ def _add_evaluate(commands: Subcommands) -> None:
         help="evaluate a checkpoint in a checkout, all accuracies from the same predictions",
         description="Imports and runs the checkout's code; never what a checkpoint may hold beside tensors.",
     )
-    command.add_argument("checkpoint", type=Path, nargs="?", metavar="CHECKPOINT", help="the host's checkpoint.pth")
-    command.add_argument("--config", type=Path, help="the config that it was trained with")
+    command.add_argument(
+        "checkpoint", type=Path, nargs="?", metavar="RUN", help="the run's folder, or its checkpoint.pth"
+    )
+    command.add_argument("--config", type=Path, help="the config that it was trained with (default: the one it names)")
     command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
     command.add_argument("--split", choices=("val", "test"), help="default: test where the config says test=True")
     command.add_argument("--device", help="default: cuda if there is one, else cpu")
@@ -90,7 +92,7 @@ def _add_evaluate(commands: Subcommands) -> None:
         "--logits",
         type=Path,
         metavar="FILE.npz",
-        help="in place of CHECKPOINT and --config, any model's: logits [N, C], labels [N], counts [C], and if there "
+        help="in place of RUN and --config, any model's: logits [N, C], labels [N], counts [C], and if there "
         "are any draws [C], val_logits [M, C], val_labels [M]; --out is then FILE/ by default",
     )
     command.set_defaults(command=_evaluate)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vlltr_plugin.report.pictures import require
+
 CLASSES = 10
 LARGEST, SMALLEST = 120, 3  # training images of the first and the last class
 VALIDATION, TEST = 18, 36  # images of each class; the rarest digit has 174 in all
@@ -37,14 +39,11 @@ def write_digits(folder: Path, seed: int = 0) -> None:
         seed: Of the split of the images.
 
     Raises:
-        ModuleNotFoundError: scikit-learn, which holds the images, is not installed.
+        MissingExtraError: scikit-learn, which holds the images, is not installed.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Expected scikit-learn, which holds the digits, but it is not installed: pip install scikit-learn"
-        ) from error
+    require("sklearn", extra="demo")
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     images = (digits.images / 16.0).astype(np.float32)
     labels = digits.target.astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,8 +16,10 @@ from vlltr_plugin.report.compare.command import plain_console, print_comparison,
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
 from vlltr_plugin.report.compare.runs import Run, load_seed
+from vlltr_plugin.report.pictures import MissingExtraError, require
 
 from .digits import long_tailed_counts
+from .folder import demo_folder
 from .standard_errors import standard_errors
 from .standin_checkout import BASELINE, CLASS_VOLUME, CONTROL, LogLine, make_standin
 from .watched_run import WatchedRun
@@ -45,20 +48,33 @@ def run_demo(
     Raises:
         ValueError: `epochs` is less than 1.
         FileExistsError: `out` holds something already.
-        RuntimeError: A run failed.
+        MissingExtraError: scikit-learn is not installed; nothing was written.
+        RuntimeError: A run failed; `out` is as it was before, as after an interruption.
     """
     if epochs < 1:
         raise ValueError(f"Expected `epochs` of at least 1, but got {epochs}")
     console = console or plain_console()
+    _require_extra(console)
     folder = Path(tempfile.mkdtemp(prefix="vlltr-plugin-demo-")) if out is None else Path(out)
     stays = keep or out is not None
     try:
-        comparison = _demonstrate(make_standin(folder).resolve(), epochs, console)
-        _print_whereabouts(comparison, folder.resolve(), stays, console)
+        with demo_folder(folder):
+            comparison = _demonstrate(make_standin(folder).resolve(), epochs, console)
+            _print_whereabouts(comparison, folder.resolve(), stays, console)
     finally:
         if not stays:
             shutil.rmtree(folder, ignore_errors=True)
     return comparison
+
+
+def _require_extra(console: Console) -> None:
+    """Refuses to start without scikit-learn, which has the digits; says so where there will be no pictures."""
+    try:
+        require("sklearn", "matplotlib", extra="demo")
+    except MissingExtraError as missing:
+        if importlib.util.find_spec("sklearn") is None:
+            raise
+        console.print(f"[yellow]There will be no pictures: {escape(str(missing))}[/]", soft_wrap=True)
 
 
 def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:

@@ -13,12 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vlltr_plugin.report.pictures import require
+
 from .digits import write_digits
 
 STANDIN = Path(__file__).parent / "standin"
 BASELINE = "configs/digits/finetune/digits_baseline.py"
 CLASS_VOLUME = "configs/digits/finetune/digits_dv.py"
 CONTROL = "configs/digits/finetune/digits_inverse.py"
+
+UNFINISHED = ".vlltr-demo-unfinished"
+"""Lies in the demo's folder until the demo is done."""
 
 LogLine = dict[str, Any]
 
@@ -34,13 +39,20 @@ def make_standin(folder: str | os.PathLike[str]) -> Path:
 
     Raises:
         FileExistsError: `folder` holds something already.
+        MissingExtraError: scikit-learn, which holds the images, is not installed; nothing was written.
     """
     checkout = Path(folder)
-    if checkout.exists() and (not checkout.is_dir() or any(checkout.iterdir())):
-        raise FileExistsError(f"Expected a new or empty folder, but {checkout} holds something: name another one")
+    refuse_filled(checkout)
+    require("sklearn", extra="demo")
     shutil.copytree(STANDIN, checkout, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
     write_digits(checkout / "data" / "digits")
     return checkout
+
+
+def refuse_filled(folder: Path) -> None:
+    """Raise FileExistsError where a folder holds anything but the mark of a demo that is being written there."""
+    if folder.exists() and (not folder.is_dir() or any(path.name != UNFINISHED for path in folder.iterdir())):
+        raise FileExistsError(f"Expected a new or empty folder, but {folder} holds something: name another one")
 
 
 def main_command(config: str, *args: str, processes: int = 1) -> list[str]:

@@ -46,33 +46,45 @@ STYLE: Mapping[str, Any] = {
 """Readable when an 8 inch wide figure is shown 800 pixels wide, as README does."""
 
 
-class MissingExtraError(UserError):
-    """A library of the extra `report` is not installed."""
+PACKAGES = {"sklearn": "scikit-learn"}
+"""What pip calls a module, where that is another name."""
 
 
-def require(module: str) -> Any:
-    """Import a library of the extra `report`.
+class MissingExtraError(UserError, ModuleNotFoundError):
+    """Libraries of an extra are not installed."""
+
+
+def require(*modules: str, extra: str = "report") -> list[Any]:
+    """Import libraries of an extra.
 
     Args:
-        module: its name, such as `"matplotlib"`.
+        modules: their names, such as `"matplotlib"`.
+        extra: the extra that has them all.
 
     Returns:
-        The module.
+        The modules.
 
     Raises:
-        MissingExtraError: it is not installed; the text says how to get it.
+        MissingExtraError: some are not installed; the text names all of them and says how to get them.
     """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
+    found, missing = [], []
+    for module in modules:
+        try:
+            found.append(importlib.import_module(module))
+        except ModuleNotFoundError:
+            missing.append(PACKAGES.get(module, module))
+    if missing:
+        verb = "it is" if len(missing) == 1 else "they are"
         raise MissingExtraError(
-            f"Expected {module}, but it is not installed: pip install 'vlltr-plugin[report]' (or pip install {module})"
-        ) from error
+            f"Expected {' and '.join(missing)}, but {verb} not installed: pip install 'vlltr-plugin[{extra}]' "
+            f"(or pip install {' '.join(missing)})"
+        )
+    return found
 
 
 def require_matplotlib() -> Any:
     """Import matplotlib, or raise `MissingExtraError`. See `require`."""
-    return require("matplotlib")
+    return require("matplotlib")[0]
 
 
 def styled() -> Any:

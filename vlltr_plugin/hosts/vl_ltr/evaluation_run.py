@@ -15,16 +15,15 @@ from torch.utils.data import DataLoader, Subset
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.checkout_modules import checkout_modules, said_by_host
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
-from vlltr_plugin.hosts.vl_ltr.command_line import config_path, device_or_default
+from vlltr_plugin.hosts.vl_ltr.command_line import checkpoint_path, config_path, config_trained_with, device_or_default
 from vlltr_plugin.hosts.vl_ltr.evaluated_draws import draws_of_run
 from vlltr_plugin.hosts.vl_ltr.trained_model import HostRun, build, differences, host_args, read_checkpoint
-from vlltr_plugin.report.evaluate.calibration import require_torchmetrics
+from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.files import sha256
 from vlltr_plugin.report.evaluate.outcome import Outcome
 from vlltr_plugin.report.evaluate.predictions import PredictionCollector
 from vlltr_plugin.report.evaluate.trade_off import Sweep, chosen_prior, told
-from vlltr_plugin.report.pictures import require_matplotlib
 from vlltr_plugin.report.tradeoff.curve import TradeOff, curve_of
 from vlltr_plugin.report.tradeoff.sweep import SweepCollector
 
@@ -38,8 +37,8 @@ class Request:
     """What the user asks for.
 
     Attributes:
-        checkpoint: the file.
-        config: the host's config that it was trained with.
+        checkpoint: the file, or the run's folder.
+        config: the host's config that it was trained with; None takes the one that the checkpoint names.
         checkout: the host's folder.
         split: `"val"` or `"test"`; None takes the one that the config makes the host report (`test=True` or not).
         device: None takes CUDA where there is some.
@@ -50,7 +49,7 @@ class Request:
     """
 
     checkpoint: Path
-    config: Path
+    config: Path | None = None
     checkout: Path = Path()
     split: str | None = None
     device: str | None = None
@@ -76,11 +75,12 @@ def run_evaluation(request: Request, progress: Progress = lambda done, total: No
         OSError: when a file is missing.
     """
     _check(request)
-    require_matplotlib()  # before the work, not after it
-    require_torchmetrics()
-    checkpoint = read_checkpoint(request.checkpoint)
-    path, checkout = request.checkpoint.resolve(), request.checkout.resolve()
-    config = config_path(request.config, request.checkout)
+    named = checkpoint_path(request.checkpoint)
+    given = None if request.config is None else config_path(request.config, request.checkout)
+    require_for_evaluation()  # before the work, not after it
+    checkpoint = read_checkpoint(named)
+    path, checkout = named.resolve(), request.checkout.resolve()
+    config = given or config_trained_with(checkpoint.args, request.checkout)
     with checkout_modules(checkout) as modules:
         device = device_or_default(request.device)
         args = host_args(modules, config, device, list(request.host_args))
@@ -110,8 +110,8 @@ def run_evaluation(request: Request, progress: Progress = lambda done, total: No
     evaluation = {
         "format": FORMAT,
         "plugin_version": vlltr_plugin_version(),
-        "checkpoint": {"file": str(request.checkpoint), "sha256": sha256(path), "epoch": checkpoint.epoch},
-        "config": {"file": str(request.config), "sha256": sha256(config)},
+        "checkpoint": {"file": str(named), "sha256": sha256(path), "epoch": checkpoint.epoch},
+        "config": {"file": str(request.config or config), "sha256": sha256(config)},
         "data_set": data_set,
         "split": split,
         "labels_sha256": hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest(),

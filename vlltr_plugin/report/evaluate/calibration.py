@@ -17,7 +17,14 @@ def require_torchmetrics() -> Any:
     import vlltr_plugin.compat  # noqa: F401  (torchmetrics imports torchvision)
 
     require("torchmetrics")
-    return require("torchmetrics.functional.classification")
+    return require("torchmetrics.functional.classification")[0]
+
+
+def require_for_evaluation() -> None:
+    """Import all that an evaluation needs of the extra, or raise one `MissingExtraError` for all that is missing."""
+    import vlltr_plugin.compat  # noqa: F401
+
+    require("matplotlib", "torchmetrics")
 
 
 def expected_calibration_error(confidence: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = BINS) -> float:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.command_line import split_host_args
+from vlltr_plugin.hosts.vl_ltr.command_line import checkpoint_path, split_host_args
 from vlltr_plugin.hosts.vl_ltr.evaluation_run import Request, run_evaluation
 from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
 from vlltr_plugin.report.evaluate.trade_off import sweep_of
@@ -32,11 +32,12 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
         OSError: a file cannot be read or written.
     """
     console = console or Console()
-    if options.checkpoint is None or options.config is None:
-        raise ReportError("Expected CHECKPOINT and --config, or --logits FILE.")
-    out = folder_for(options.out, options.checkpoint.parent / FOLDER)
+    if options.checkpoint is None:
+        raise ReportError("Expected a run's folder or its checkpoint, or --logits FILE.")
+    checkpoint = checkpoint_path(options.checkpoint)
+    out = folder_for(options.out, checkpoint.parent / FOLDER)
     request = Request(
-        checkpoint=options.checkpoint,
+        checkpoint=checkpoint,
         config=options.config,
         checkout=options.checkout,
         split=options.split,

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.evaluate.calibration import require_torchmetrics
+from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.files import sha256
 from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
 from vlltr_plugin.report.evaluate.trade_off import Sweep, chosen_prior, sweep_of, told
-from vlltr_plugin.report.pictures import require_matplotlib
 from vlltr_plugin.report.tradeoff.logits import checked, curve_of_logits
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 
@@ -47,8 +46,9 @@ def run_evaluate_logits(options: argparse.Namespace, console: Console | None = N
     if given:
         raise ReportError(f"Expected --logits alone but got {', '.join(given)} too, which belong to a checkpoint.")
     out = folder_for(options.out, options.logits.with_suffix(""))
-    require_matplotlib()  # before the work, not after it
-    require_torchmetrics()
+    if not options.logits.is_file():
+        raise FileNotFoundError(f"Expected --logits to name a file but there is none at {options.logits}.")
+    require_for_evaluation()  # before the work, not after it
     return show_and_write(
         evaluate_logits(options.logits, options.split or "test", sweep_of(options)), out, console or Console()
     )

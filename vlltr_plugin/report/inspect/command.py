@@ -10,6 +10,7 @@ from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.tables import print_inspection
 from vlltr_plugin.report.pictures import require_matplotlib
+from vlltr_plugin.runs.epoch_arrays import epoch_files
 
 
 def run_inspect(
@@ -37,6 +38,7 @@ def run_inspect(
         OSError: a file cannot be read or written.
     """
     console = console or Console()
+    epoch_files(run)  # a run that is not there is said first
     if out is not None:
         require_matplotlib()
     inspections = inspect_run(run, epoch)

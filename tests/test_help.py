@@ -1,0 +1,46 @@
+"""Every option of every command says what it is for, and `--help` answers at once."""
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+from vlltr_plugin.cli import build_parser
+
+
+def parsers(parser: argparse.ArgumentParser, name: str = "vlltr-plugin") -> dict[str, argparse.ArgumentParser]:
+    """The parser and those of its commands, by name."""
+    found = {name: parser}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command, below in action.choices.items():
+                found |= parsers(below, f"{name} {command}")
+    return found
+
+
+PARSERS = parsers(build_parser())
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_every_option_has_a_help(name):
+    actions = [action for action in PARSERS[name]._actions if not isinstance(action, argparse._SubParsersAction)]
+    without = [action.option_strings or action.dest for action in actions if not (action.help or "").strip()]
+    assert without == []
+    assert PARSERS[name].format_help()
+
+
+def test_every_command_is_listed_with_a_line():
+    (commands,) = (a for a in PARSERS["vlltr-plugin"]._actions if isinstance(a, argparse._SubParsersAction))
+    assert {choice.dest for choice in commands._choices_actions if choice.help} == set(commands.choices)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["compare", "--help"], ["install"], []])
+def test_help_and_wrong_arguments_import_no_torch(arguments):
+    code = (
+        "import sys; from vlltr_plugin.cli import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'numpy', 'timm'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
