@@ -84,6 +84,7 @@ def test_writes_json_csv_and_pictures_beside_the_checkpoint_and_nothing_else(
     folder = checkout / "checkpoints/digits_dv/evaluation"
     names = {"evaluation.json", "per_class.csv", "reliability.png", "confusion.png"}
     names |= {"tradeoff.csv", "tradeoff.npz", "tradeoff.png"}
+    names |= {"tradeoff.csv", "tradeoff.npz", "tradeoff.png"}
     assert files(checkout) - before == {folder / name for name in names}
     assert all((folder / name).read_bytes().startswith(PNG) for name in names if name.endswith(".png"))
     found = evaluation(folder)

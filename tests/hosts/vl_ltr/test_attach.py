@@ -7,6 +7,8 @@ import torch
 from mini_host import SoftCrossEntropy, Wrapper
 from torch import nn
 
+from vlltr_plugin import ClassVolume
+from vlltr_plugin.hosts.vl_ltr.attach import never_weighted
 from vlltr_plugin.training.draws import expected_draws
 from vlltr_plugin.training.hook import NoHook
 
@@ -267,3 +269,29 @@ def test_one_tensor_for_both_branches_is_refused(mini_host):
     host.model.forward = lambda x: (host.model.text(x),) * 2
     with pytest.raises(ValueError, match="the same one twice"):
         host.epoch(0)
+
+
+@pytest.mark.parametrize(
+    ("reweight", "epochs", "first"),
+    [
+        ({**DV, "start_epoch": 3}, 3, 3),
+        ({**DV, "start_epoch": 2}, 3, None),
+        (DV, 1, 1),
+        (DV, 2, None),
+        ({"type": "inverse", "start_epoch": 5}, 5, 5),
+        ({"type": "inverse"}, 1, None),
+        ({"type": "none", "start_epoch": 5}, 5, None),
+    ],
+)
+def test_weights_that_can_never_apply_are_warned_of(mini_host, capsys, reweight, epochs, first):
+    host = mini_host(reweight, epochs=epochs)
+    host.attach()
+    said = capsys.readouterr().out
+    assert ("never apply" in said) == (first is not None)
+    assert first is None or f"apply from epoch {first} on, counted from 0, but there are {epochs} epochs" in said
+
+
+def test_radii_measured_every_few_epochs_count_from_their_first_pass():
+    weighting = ClassVolume([9, 5])
+    assert "from epoch 4 on" in never_weighted(weighting, every=4, epochs=4)
+    assert never_weighted(weighting, every=4, epochs=5) == never_weighted(weighting, every=4, epochs=None) == ""

@@ -83,6 +83,9 @@ def attach(
     output_dir = Path(args.output_dir) if getattr(args, "output_dir", "") and is_first_rank() else None
     run = partial(clean_pass.run, partial(_observe_clean, weightings)) if clean_pass else None
     _announce(settings, weightings)
+    never = never_weighted(next(iter(weightings.values())), settings.every, getattr(args, "epochs", None))
+    if never:
+        say(f"warning: {never}")
     return EpochHook(settings, wrapped, weightings, output_dir, run)
 
 
@@ -123,3 +126,22 @@ def _announce(settings: Settings, weightings: dict[str, Weighting]) -> None:
     if not primary.uses_logits:
         spread = f"from {weights.min():.3g} to {weights.max():.3g}" if primary.has_radii else "all 1"
     say(f"{settings.type}{options}{feed}: weights from epoch {primary.start_epoch} on, {spread}.")
+
+
+def never_weighted(weighting: Weighting, every: int, epochs: Any) -> str:
+    """What to say where a run ends before its weights could apply; empty where they can.
+
+    Args:
+        weighting: the run's.
+        every: epochs from one measurement of the radii to the next.
+        epochs: of the run; anything but a number says nothing.
+    """
+    if not isinstance(epochs, int) or not (weighting.uses_logits or weighting.has_radii):
+        return ""
+    first = max(weighting.start_epoch, every if weighting.uses_logits else 0)
+    if first < epochs:
+        return ""
+    return (
+        f"the weights apply from epoch {first} on, counted from 0, but there are {epochs} epochs: they never apply, "
+        "and the run is the baseline, exactly. Lower `start_epoch` (or `every`), or train more epochs."
+    )

@@ -48,6 +48,15 @@ def test_all_is_fine(checkout: Path) -> None:
     assert "2 x [8, 10] finite logits" in found["step"][1]
 
 
+def test_weights_that_start_after_the_last_epoch_are_amiss(checkout: Path) -> None:
+    late = "configs/digits/finetune/late.py"
+    (checkout / late).write_text(
+        '_base_ = ["./digits_dv.py"]\ncfg = dict(epochs=5)\n'
+        'reweighting = dict(reweight=dict(type="class_volume", start_epoch=5))\n'
+    )
+    assert "never apply, and the run is the baseline" in only(check(checkout, late, code=1), "weights")
+
+
 def test_weights_for_equal_radii_are_told_in_plain_numbers(checkout: Path) -> None:
     counts = np.bincount(np.load(checkout / DATA / "train.npz")["labels"])
     draws = np.sqrt(counts) * len(counts)  # the sampler's 1/sqrt(n)

@@ -11,16 +11,20 @@ from vlltr_plugin.core.covariances import ClassCovariances
 from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import expected_alpha
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.attach import never_weighted
 from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
 
 
 def look_at_weights(run: Planned) -> str:
-    """Smallest and largest weight for equal radii (of a weighting by frequency: the weights)."""
+    """Smallest and largest weight for equal radii (by frequency: the weights); whether they ever apply."""
     if not run.weightings:
         raise SkipError("nothing is re-weighted")
     weighting = run.weightings[0]
     if not weighting.uses_logits and not weighting.has_radii:
         return "all 1"
+    never = never_weighted(weighting, int(run.args.reweight.get("every", 1)), getattr(run.args, "epochs", None))
+    if never:
+        raise ReportError(f"Expected weights that apply before the run ends, but {never}")
     radii = weighting.log_radius64
     every = weighting.weights_for(torch.zeros_like(radii) if weighting.uses_logits else radii)
     mean = expected_alpha(every, weighting.draws)
