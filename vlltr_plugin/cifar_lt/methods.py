@@ -11,6 +11,8 @@ from torch import Tensor
 from vlltr_plugin.cifar_lt.losses import BalancedSoftmaxLoss, LADELoss, LDAMLoss
 from vlltr_plugin.cifar_lt.resnet import WIDTHS
 from vlltr_plugin.core.base_losses import FocalLosses
+from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
 from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 
@@ -37,6 +39,8 @@ class Method:
         options: of the weighting.
         deferred: the weights apply from the recipe's `start_epoch` on, not from the first epoch.
         adjust: tau: subtract tau log n_j of the training counts from the test logits.
+        margins: the weights are taken as margins of the training logits, see `LogitAdjustedLoss`; before the weights
+            of a deferred method apply these are the margins of equal radii.
         influence: once the weights apply, divide each sample's loss by its influence on the last layer.
     """
 
@@ -46,10 +50,13 @@ class Method:
     deferred: bool = False
     adjust: float = 0.0
     influence: bool = False
+    margins: bool = False
 
     @property
     def warm_up(self) -> str | None:
         """The method that it equals until the weights apply; None when they do from the first epoch."""
+        if self.margins:
+            return "inverse-la" if self.deferred or self.weighting == "inverse" else None
         if not self.deferred and self.weighting != "none":
             return None
         return next(name for name, method in METHODS.items() if method.base == self.base and method.weighting == "none")
@@ -64,12 +71,14 @@ class Method:
         axes = self.options.get("axes") or num_classes
         return self.options.get("variant") == "pv" and axes > WIDTHS[-1]
 
-    def criterion(self, class_counts: Tensor, draws: Tensor, start_epoch: int) -> ReweightedLoss:
+    def criterion(self, class_counts: Tensor, draws: Tensor, start_epoch: int) -> Criterion:
         """A new criterion for one run."""
         options = dict(self.options)
         if self.deferred:
             options["start_epoch"] = start_epoch
         weighting = build_weighting(self.weighting, class_counts, draws, **options)
+        if self.margins:
+            return LogitAdjustedLoss(weighting)
         return ReweightedLoss(weighting, base=BASES[self.base](class_counts))
 
 
@@ -77,8 +86,8 @@ def _effective_number(normalize: str = "mean", **method: Any) -> Method:
     return Method(weighting="effective_number", options={"beta": BETA, "normalize": normalize}, **method)
 
 
-def _class_volume(**options: Any) -> Method:
-    return Method(weighting="class_volume", options=options, deferred=True)
+def _class_volume(margins: bool = False, **options: Any) -> Method:
+    return Method(weighting="class_volume", options=options, deferred=True, margins=margins)
 
 
 METHODS: Mapping[str, Method] = {
@@ -107,13 +116,17 @@ METHODS: Mapping[str, Method] = {
     "ldam-drw": _effective_number(base="ldam", deferred=True),
     "balanced-softmax": Method(base="balanced_softmax"),
     "logit-adjustment": Method(adjust=1.0),
+    "inverse-la": Method(weighting="inverse", margins=True),
+    "en-la": _effective_number(margins=True),
+    "dv-la": _class_volume(margins=True),
     "ib": Method(weighting="inverse", options={"normalize": "mean"}, deferred=True, influence=True),
     "lade": Method(base="lade"),
 }
 """`dv-dataset` and `dv-letter` are the other readings of Eq. 6 and 16: they differ from `dv` under the sqrt sampler
 only. `*-mean` have the paper's older normalisation, that of its Table 2. `logit-adjustment` is the post-hoc one (Menon
-et al., ICLR 2021, Eq. 9): as a loss it is `balanced-softmax`. `ib` is deferred like the others; its authors start it
-halfway (`--start-epoch 100` of 200)."""
+et al., ICLR 2021, Eq. 9): as a loss it is `balanced-softmax`. `*-la` take the class weights as margins (ours):
+`inverse-la` is that loss under the draws of the sampler, `balanced-softmax` where these are uniform; `dv-la` equals it
+until its volumes apply. `ib` is deferred like the others; its authors start it halfway (`--start-epoch 100` of 200)."""
 
 
 def never_weighted(name: str, start_epoch: int, epochs: int) -> str:

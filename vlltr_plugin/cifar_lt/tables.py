@@ -38,7 +38,7 @@ PUBLISHED_ROW = {
 }
 """The paper's row for a method; it does not say whether its EN is deferred, and Table 2 is without NE."""
 
-RIVALS = ("ce", "en-drw", "inverse-drw", "dv")
+RIVALS = ("ce", "en-drw", "inverse-drw", "dv", "inverse-la")
 """Whom every method is compared with, seed by seed."""
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.passes import observing
 from vlltr_plugin.core.placement import outside_inference_mode
@@ -19,32 +20,34 @@ TOLERANCE = 1e-4
 
 
 class HostCriterion(nn.Module):
-    """Takes the place of the host's base criterion: observes, then weights.
+    """Takes the place of the host's base criterion: observes, then weights or adjusts.
 
-    While the weights are all 1 it calls the host's own criterion, so that a run is bit-identical to the
-    baseline until they differ.
+    While the weights are all 1 it calls the host's own criterion, so that a re-weighted run is bit-identical to the
+    baseline until they differ. Logits are adjusted from the first step on.
 
     Args:
         base: the host's base criterion.
         watch: tells the branches apart.
-        losses: the re-weighted loss that serves each branch.
+        losses: the re-weighted or logit-adjusted loss that serves each branch.
         streams: feeds of the statistics: a loss for each of `"visual"`, `"image_text"`, `"sum"`, `"single"`; empty
             when nothing streams from the training pass.
         num_classes: C.
+        adjusts: whether the losses adjust the logits, which they do also while the weights are 1.
     """
 
     def __init__(
         self,
         base: nn.Module,
         watch: OutputWatch,
-        losses: dict[str, ReweightedLoss],
-        streams: dict[str, ReweightedLoss],
+        losses: Mapping[str, Criterion],
+        streams: Mapping[str, Criterion],
         num_classes: int,
+        adjusts: bool = False,
     ) -> None:
         super().__init__()
         self.base = base
         self.losses = nn.ModuleDict(losses)
-        self._watch, self._streams = watch, streams
+        self._watch, self._streams, self._adjusts = watch, streams, adjusts
         self.drawn = torch.zeros(num_classes, dtype=torch.float64, device="cpu")
 
     def forward(self, outputs: Tensor, targets: Tensor, *more: Any, **named: Any) -> Tensor:
@@ -60,7 +63,7 @@ class HostCriterion(nn.Module):
                 "out of the call."
             )
         branch = self._watch.branch_of(outputs)
-        loss: ReweightedLoss = self.losses[branch]  # type: ignore[assignment]
+        loss: Criterion = self.losses[branch]  # type: ignore[assignment]
         if observing(self):
             if not self._streams:  # nothing else looks at the targets in an epoch whose weights are 1
                 loss.check(outputs, targets)
@@ -68,7 +71,7 @@ class HostCriterion(nn.Module):
             if branch == self._watch.names[-1]:
                 loss.weighting.follow(outputs.device)
                 self._count(targets.to(loss.weighting.home), loss.smoothing)
-        if not loss.weighting.active:
+        if not (self._adjusts or loss.weighting.active):
             base: Tensor = self.base(outputs, targets)
             return base
         return loss.losses(outputs, targets).mean()

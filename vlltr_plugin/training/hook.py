@@ -18,7 +18,7 @@ from vlltr_plugin.runs.arrays import write_arrays
 from vlltr_plugin.training.base_criterion import HostCriterion
 from vlltr_plugin.training.log_line import Statistics, summary
 from vlltr_plugin.training.messages import say, warnings_said
-from vlltr_plugin.training.settings import KEY, Settings
+from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
 
 WEIGHTS_TOLERANCE = 1e-4
 """Relative: how far saved weights may be off those of their radii when another machine computed them."""
@@ -91,14 +91,16 @@ class EpochHook(NoHook):
             )
         saved = state["weightings"]
         with _version_named(state.get("version")):
-            refuse_other_settings(state["settings"], self._settings.state())
+            before_forms = {"form": LOSS_WEIGHT}  # of a version that had the one form only
+            refuse_other_settings(before_forms | state["settings"], self._settings.state())
             for name, weighting in self._weightings.items():
                 weighting.check_state(saved.get(name))
                 _refuse_other_weights(weighting, saved[name])
         for name, weighting in self._weightings.items():
             weighting.load_state_dict(saved[name])
         primary = self._primary()
-        say(f"resumed the weights in force from epoch {primary.epoch} on (largest {float(primary.weights.max()):.4g}).")
+        largest = float(self._in_force(primary).max())
+        say(f"resumed the weights in force from epoch {primary.epoch} on (largest {largest:.4g}).")
 
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for this epoch in force, also where a resumed run skipped to it."""
@@ -122,7 +124,7 @@ class EpochHook(NoHook):
         shared = {"num_classes": primary.num_classes, "weightings": list(self._weightings), "epoch": epoch}
         refuse_differing_ranks(self._settings.state() | shared, primary.weights.device)
         drawn = sum_over_ranks(self._criterion.take_drawn())
-        in_force = {name: weighting.weights.clone() for name, weighting in self._weightings.items()}
+        in_force = {name: self._in_force(weighting) for name, weighting in self._weightings.items()}
         with warnings_said():
             self._fold(epoch)
         statistics: Statistics = {}
@@ -146,6 +148,10 @@ class EpochHook(NoHook):
 
     def _primary(self) -> Weighting:
         return next(iter(self._weightings.values()))
+
+    def _in_force(self, weighting: Weighting) -> Tensor:
+        """Alpha as the loss uses it now, `[C]`; as margins it is that of equal radii where others' weights are 1."""
+        return weighting.margins.exp().float() if self._settings.adjusts else weighting.weights.clone()
 
     def _fold(self, epoch: int) -> None:
         if self._clean_pass is not None:

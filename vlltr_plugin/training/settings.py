@@ -12,6 +12,9 @@ KEY = "reweight"
 SINGLE = "single"
 TWO_BRANCHES = ("image_text", "visual", "sum", "each")
 SOURCES = ("stream", "clean_pass")
+LOSS_WEIGHT, LOGIT_ADJUSTMENT = FORMS = ("loss_weight", "logit_adjustment")
+OWN = ("branch", "source", "every", "form")
+"""The keys that are not the weighting's."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Settings:
         source: `"stream"`: the training pass; `"clean_pass"`: one extra forward over the training images at
             the end of an epoch, unmixed, with the evaluation transform.
         every: epochs from one clean pass to the next.
+        form: `"loss_weight"`: the weights multiply the losses (`ReweightedLoss`); `"logit_adjustment"`: their
+            logarithm is taken off the logits that go into the loss (`LogitAdjustedLoss` at tau 1), from the first epoch
+            on. What the host evaluates are its logits as they are, in either form.
         options: arguments of the weighting.
     """
 
@@ -32,11 +38,17 @@ class Settings:
     branch: str
     source: str = "stream"
     every: int = 1
+    form: str = LOSS_WEIGHT
     options: dict[str, Any] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
         """What has to agree on resume, beside the weighting's own settings."""
-        return {"branch": self.branch, "source": self.source, "every": self.every}
+        return {name: getattr(self, name) for name in OWN}
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether logits are adjusted; with `type="none"` neither form changes anything."""
+        return self.form == LOGIT_ADJUSTMENT and self.type != "none"
 
 
 def asked(args: Any) -> Any:
@@ -84,8 +96,8 @@ def parse(reweight: Any, two_branch: bool) -> Settings:
     name = given.pop("type")
     if name not in WEIGHTINGS:
         raise ValueError(f"Expected a known type in reweight but got {name!r}{nearest(name, WEIGHTINGS)}")
-    own = {key: given.pop(key) for key in ("branch", "source", "every") if key in given}
-    known = [*option_names(WEIGHTINGS[name]), "branch", "source", "every"]
+    own = {key: given.pop(key) for key in OWN if key in given}
+    known = [*option_names(WEIGHTINGS[name]), *OWN]
     for key in given:
         if key not in known:
             raise ValueError(f"Expected known keys in reweight but got {key!r}{nearest(key, known)}")
@@ -94,9 +106,11 @@ def parse(reweight: Any, two_branch: bool) -> Settings:
         branch=_branch(own.get("branch"), two_branch),
         source=own.get("source", "stream"),
         every=own.get("every", 1),
+        form=own.get("form", LOSS_WEIGHT),
         options=given,
     )
     check_choice("reweight's source", settings.source, SOURCES)
+    check_choice("reweight's form", settings.form, FORMS)
     check_whole("reweight's every", settings.every, least=1)
     if settings.source == "clean_pass" and not WEIGHTINGS[name].uses_logits:
         raise ValueError(f"Expected source='clean_pass' with a type that reads logits only but got type={name!r}.")

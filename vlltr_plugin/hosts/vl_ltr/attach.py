@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
 from vlltr_plugin.core.ranks import is_first_rank
 from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
@@ -31,6 +33,9 @@ def attach(
     mixup: Any | None = None,
 ) -> NoHook:
     """Wraps the host's base criterion in place and returns the epoch hook.
+
+    With `form="logit_adjustment"` in `reweight` the class weights become margins, see `Settings`: the run differs from
+    the baseline from its first step on, which is said.
 
     `fast_head` and `fast_tower` among the arguments speed the model up first (see `vlltr_plugin.hosts.vl_ltr.fast`).
     Without `reweight` among the arguments (or with None or False) it returns a hook that does nothing, and touches
@@ -75,10 +80,11 @@ def attach(
         weightings = _weightings(settings, args.nb_classes, dataset, sampler)
     clean_pass = CleanPass(args, model, dataset) if settings.source == "clean_pass" else None
 
-    losses = {name: ReweightedLoss(weighting, smoothing=smoothing) for name, weighting in weightings.items()}
+    kind = LogitAdjustedLoss if settings.adjusts else ReweightedLoss
+    losses: dict[str, Criterion] = {name: kind(own, smoothing=smoothing) for name, own in weightings.items()}
     watch = OutputWatch(model, two_branch=bool(getattr(args, "two_branch", False)))
     serving = {branch: losses.get(branch, next(iter(losses.values()))) for branch in watch.names}
-    wrapped = HostCriterion(base, watch, serving, {} if clean_pass else losses, args.nb_classes)
+    wrapped = HostCriterion(base, watch, serving, {} if clean_pass else losses, args.nb_classes, settings.adjusts)
     criterion.base_criterion = wrapped
     output_dir = Path(args.output_dir) if getattr(args, "output_dir", "") and is_first_rank() else None
     run = partial(clean_pass.run, partial(_observe_clean, weightings)) if clean_pass else None
@@ -125,6 +131,12 @@ def _announce(settings: Settings, weightings: dict[str, Weighting]) -> None:
     spread = f"with equal radii they would run from {weights.min():.3g} to {weights.max():.3g}"
     if not primary.uses_logits:
         spread = f"from {weights.min():.3g} to {weights.max():.3g}" if primary.has_radii else "all 1"
+    if settings.adjusts:
+        say(
+            f"{settings.type}{options}{feed} as logit adjustment of the logits in each loss, from the first step on: "
+            f"epoch 0 is not the baseline's. {_adjusted(primary)}"
+        )
+        return
     say(f"{settings.type}{options}{feed}: weights from epoch {primary.start_epoch} on, {spread}.")
 
 
@@ -145,3 +157,11 @@ def never_weighted(weighting: Weighting, every: int, epochs: Any) -> str:
         f"the weights apply from epoch {first} on, counted from 0, but there are {epochs} epochs: they never apply, "
         "and the run is the baseline, exactly. Lower `start_epoch` (or `every`), or train more epochs."
     )
+
+
+def _adjusted(weighting: Weighting) -> str:
+    margins = weighting.margins[weighting.class_counts > 0]
+    radii = "With equal radii log" if weighting.uses_logits else "Log"
+    spread = f"{radii} alpha runs from {margins.min():.3g} to {margins.max():.3g}"
+    own = f"; measured radii apply from epoch {max(1, weighting.start_epoch)} on" if weighting.uses_logits else ""
+    return f"{spread}{own}."

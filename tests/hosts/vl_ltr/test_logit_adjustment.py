@@ -1,0 +1,204 @@
+"""`form="logit_adjustment"`: the class weights as margins in the host's losses, against naive float64 loops."""
+
+import math
+import sys
+import types
+
+import pytest
+import torch
+from host_steps import Call, expected_loss, expected_weights, parts_of, record_calls
+from mini_host import CLASSES, COUNTS, MiniHost
+
+ADJUSTED = {"type": "class_volume", "form": "logit_adjustment"}
+DRAWS = [n**0.5 for n in COUNTS]  # of the sampler by 1/sqrt(n), up to a factor
+SMOOTHING = 0.1
+BRANCHES = ["image_text", "visual", "sum", "each", "single"]
+
+
+@pytest.fixture(autouse=True)
+def host_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("datasets")
+    module.build_transform = lambda is_train, args: lambda image: image
+    monkeypatch.setitem(sys.modules, "datasets", module)
+
+
+def host_with(reweight: dict[str, object] | None, branch: str = "image_text", mixed: bool = True) -> MiniHost:
+    two = branch != "single"
+    settings = None if reweight is None else {**reweight, **({"branch": branch} if two else {})}
+    return MiniHost(settings, two_branch=two, mixed=mixed)
+
+
+def names_of(branch: str) -> tuple[str, ...]:
+    return ("single",) if branch == "single" else ("visual", "image_text")
+
+
+def adjusted_loss(call: Call, mixed: bool, log_alpha: list[float]) -> float:
+    """Cross entropy of the logits minus log alpha, every constituent with its mass alone."""
+    rows = [[value - own for value, own in zip(row, log_alpha, strict=True)] for row in call.logits.double().tolist()]
+    parts = parts_of(call.targets, SMOOTHING if mixed else 0.0)
+    return expected_loss(torch.tensor(rows, dtype=torch.double), parts, [1.0] * CLASSES, SMOOTHING).item()
+
+
+@pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "hard"])
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_each_epochs_losses_are_of_logits_minus_log_alpha_from_the_first_step_on(branch: str, mixed: bool) -> None:
+    host = host_with(ADJUSTED, branch, mixed)
+    calls = record_calls(host.criterion)
+    host.attach()
+    names = names_of(branch)
+    log_alpha = {name: [-math.log(draws) for draws in DRAWS] for name in names}  # equal radii
+    for epoch in range(3):
+        calls.clear()
+        summed = host.epoch(epoch)
+        found = {name: calls[number :: len(names)] for number, name in enumerate(names)}
+        for name, of_branch in found.items():
+            expected = [adjusted_loss(call, mixed, log_alpha[name]) for call in of_branch]
+            assert [call.loss.item() for call in of_branch] == pytest.approx(expected, rel=1e-5)
+        steps = zip(*([call.loss.item() for call in of_branch] for of_branch in found.values()), strict=True)
+        assert summed == pytest.approx([sum(step) for step in steps])
+        # The statistics are those of the logits as they are.
+        logits = {name: torch.cat([call.logits for call in of_branch]) for name, of_branch in found.items()}
+        if branch == "sum":
+            logits["sum"] = logits["visual"].double() + logits["image_text"].double()
+        parts = [part for call in found[names[0]] for part in parts_of(call.targets, SMOOTHING if mixed else 0.0)]
+        for name in names:
+            feed = logits[name if branch == "each" else branch]
+            log_alpha[name] = [math.log(alpha) for alpha in expected_weights(feed, parts, COUNTS, DRAWS)]
+            assert max(log_alpha[name]) - min(log_alpha[name]) > 0.5
+
+
+@pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "hard"])
+def test_the_first_epoch_is_not_the_baselines_and_that_is_said(mixed: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    host, baseline = host_with(ADJUSTED, mixed=mixed), host_with(None, mixed=mixed)
+    host.attach()
+    assert "epoch 0 is not the baseline's" in (said := capsys.readouterr().out)
+    assert "measured radii apply from epoch 1 on" in said
+    baseline.attach()
+    assert host.epoch(0) != baseline.epoch(0)
+    loss_weight = host_with({"type": "class_volume"}, mixed=mixed)
+    loss_weight.attach()
+    assert "not the baseline" not in capsys.readouterr().out
+
+
+def test_loss_weight_is_the_default() -> None:
+    runs = [host_with({"type": "class_volume", **more}) for more in ({}, {"form": "loss_weight"})]
+    for run in runs:
+        run.attach()
+    assert [[run.epoch(epoch) for epoch in range(2)] for run in runs[:1]] == [
+        [run.epoch(epoch) for epoch in range(2)] for run in runs[1:]
+    ]
+
+
+def test_radii_wait_for_start_epoch_while_the_margins_of_equal_radii_hold() -> None:
+    early, late = host_with({**ADJUSTED, "start_epoch": 1}), host_with({**ADJUSTED, "start_epoch": 2})
+    inverse = host_with({"type": "inverse", "form": "logit_adjustment"})
+    for run in (early, late, inverse):
+        run.attach()
+    found = [[run.epoch(epoch) for epoch in range(3)] for run in (early, late, inverse)]
+    assert found[0][0] == found[1][0] == pytest.approx(found[2][0])
+    assert found[1][1] == pytest.approx(found[2][1])
+    assert found[0][1] != pytest.approx(found[2][1], rel=1e-4)
+    assert found[1][2] != pytest.approx(found[2][2], rel=1e-4)
+
+
+@pytest.mark.parametrize("normalize", ["expected", "dataset", "mean"])
+def test_the_scale_of_alpha_does_not_matter(normalize: str) -> None:
+    one, other = host_with(ADJUSTED), host_with({**ADJUSTED, "normalize": normalize})
+    for run in (one, other):
+        run.attach()
+    for epoch in range(3):
+        assert one.epoch(epoch) == pytest.approx(other.epoch(epoch), rel=1e-5)
+
+
+def test_counts_dataset_is_logit_adjustment_by_the_training_images_until_the_radii_apply() -> None:
+    host = host_with({**ADJUSTED, "counts": "dataset"})
+    calls = record_calls(host.criterion)
+    host.attach()
+    host.epoch(0)
+    expected = [adjusted_loss(call, True, [-math.log(n) for n in COUNTS]) for call in calls]
+    assert [call.loss.item() for call in calls] == pytest.approx(expected, rel=1e-5)
+
+
+def test_type_none_is_the_baseline_to_the_last_bit_in_either_form() -> None:
+    host, baseline = host_with({"type": "none", "form": "logit_adjustment"}), host_with(None)
+    host.attach()
+    baseline.attach()
+    assert [host.epoch(epoch) for epoch in range(2)] == [baseline.epoch(epoch) for epoch in range(2)]
+
+
+def test_the_log_speaks_of_the_alpha_in_force_also_in_epoch_0() -> None:
+    host = host_with(ADJUSTED)
+    host.attach()
+    host.epoch(0)
+    shares = [draws / sum(DRAWS) for draws in DRAWS]
+    alpha = [1 / (CLASSES * share) for share in shares]  # E(alpha) = 1 over the draws
+    assert host.stats["reweight_alpha_max"] == pytest.approx(max(alpha), rel=1e-5)
+    assert host.stats["reweight_alpha_min"] == pytest.approx(min(alpha), rel=1e-5)
+    assert host.stats["reweight_expected_alpha"] == pytest.approx(1, rel=1e-5)
+    loss_weight = host_with({"type": "class_volume"})
+    loss_weight.attach()
+    loss_weight.epoch(0)
+    assert host.stats.keys() == loss_weight.stats.keys()
+    assert loss_weight.stats["reweight_alpha_max"] == 1
+
+
+@pytest.mark.parametrize("branch", ["image_text", "each"])
+def test_a_resumed_run_goes_on_to_the_last_bit(branch: str) -> None:
+    whole, first, second = (host_with(ADJUSTED, branch) for _ in range(3))
+    for run in (whole, first, second):
+        run.attach()
+    for epoch in range(2):
+        whole.epoch(epoch)
+        first.epoch(epoch)
+    second.model.load_state_dict(first.model.state_dict())
+    second.hook.load(first.state())
+    assert second.epoch(2) == whole.epoch(2)
+
+
+def test_the_form_is_a_setting_and_states_without_one_are_of_loss_weights() -> None:
+    runs = {form: host_with({"type": "class_volume", "form": form}) for form in ("loss_weight", "logit_adjustment")}
+    for run in runs.values():
+        run.attach()
+        run.epoch(0)
+    old = runs["loss_weight"].state()
+    assert old["reweight"]["settings"].pop("form") == "loss_weight"
+    runs["loss_weight"].hook.load(old)
+    with pytest.raises(ValueError, match="form: saved 'loss_weight', here 'logit_adjustment'"):
+        runs["logit_adjustment"].hook.load(old)
+    with pytest.raises(ValueError, match="form: saved 'logit_adjustment', here 'loss_weight'"):
+        runs["loss_weight"].hook.load(runs["logit_adjustment"].state())
+
+
+@pytest.mark.parametrize("form", ["logit_adjusted", "", None, 1, ["logit_adjustment"]])
+def test_another_form_is_refused_before_anything_is_changed(form: object) -> None:
+    host = host_with({"type": "class_volume", "form": form})
+    with pytest.raises(ValueError, match="reweight's form to be"):
+        host.attach()
+    assert host.criterion.base_criterion is host.base
+
+
+def test_a_misspelt_form_is_named() -> None:
+    with pytest.raises(ValueError, match="did you mean 'form'"):
+        host_with({"type": "class_volume", "from": "logit_adjustment"}).attach()
+
+
+def test_the_base_criterion_must_be_softmax_cross_entropy_here_too() -> None:
+    host = host_with(ADJUSTED)
+    host.criterion.base_criterion = torch.nn.BCEWithLogitsLoss()
+    with pytest.raises(ValueError, match="softmax cross entropy"):
+        host.attach()
+
+
+def test_a_clean_pass_feeds_margins_too() -> None:
+    host = host_with({**ADJUSTED, "source": "clean_pass"})
+    calls = record_calls(host.criterion)
+    host.attach()
+    host.epoch(0)
+    with torch.no_grad():
+        logits = host.model(host.dataset.data)[1]
+    parts = [[(label, 1.0)] for label in host.dataset.targets]
+    log_alpha = [math.log(alpha) for alpha in expected_weights(logits, parts, COUNTS, DRAWS)]
+    calls.clear()
+    host.epoch(1)
+    found = [call.loss.item() for call in calls]
+    assert found == pytest.approx([adjusted_loss(call, True, log_alpha) for call in calls], rel=1e-5)
