@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vlltr_plugin
+from vlltr_plugin.hosts.vl_ltr.plan import Plan, plan
 
 COUNTS = [60, 30, 12, 5, 1]
 CLASSES = len(COUNTS)
@@ -80,15 +81,17 @@ class MiniHost:
         self.criterion = Wrapper(self.base)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3)
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What the host's `main` gives to `attach`."""
+        names = ("model", "criterion", "dataset", "sampler", "mixup")
+        return {name: getattr(self, name) for name in names}
+
+    def plan(self) -> Plan:
+        return plan(self.args, **self.parts)
+
     def attach(self, **changes: Any) -> Any:
-        parts = {
-            "model": self.model,
-            "criterion": self.criterion,
-            "dataset": self.dataset,
-            "sampler": self.sampler,
-            "mixup": self.mixup,
-        }
-        self.hook = vlltr_plugin.attach(self.args, **(parts | changes))
+        self.hook = vlltr_plugin.attach(self.args, **(self.parts | changes))
         return self.hook
 
     def epoch(self, epoch: int, batches: int = 8) -> list[float]:

@@ -11,6 +11,11 @@ from vlltr_plugin import BaseLoss, ClassVolume, FocalLosses, InverseFrequency, R
 from vlltr_plugin.core.base_losses import LabelLosses
 
 
+def _named(value):
+    """The same in every process: not an address."""
+    return getattr(value, "__name__", None) or (value if isinstance(value, str) else type(value).__name__)
+
+
 def per_sample(logits, labels):
     return F.cross_entropy(logits, labels, reduction="none")
 
@@ -52,7 +57,7 @@ def test_the_case_that_lost_a_label():
         assert ReweightedLoss(Uniform([9] * 5), base=base)(logits, targets).item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("base", [per_sample, "softmax", "sigmoid", "focal", FocalLosses(0.5), Brier()], ids=str)
+@pytest.mark.parametrize("base", [per_sample, "softmax", "sigmoid", "focal", FocalLosses(0.5), Brier()], ids=_named)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 def test_two_thousand_labels_of_mass_5e_4_all_count(base, smoothing, dtype):
@@ -155,7 +160,7 @@ def test_a_base_that_is_a_module_is_part_of_the_criterion():
 
 
 @pytest.mark.parametrize(
-    ("base", "error"), [("hinge", ValueError), (None, TypeError), (3, TypeError), (FocalLosses, TypeError)], ids=str
+    ("base", "error"), [("hinge", ValueError), (None, TypeError), (3, TypeError), (FocalLosses, TypeError)], ids=_named
 )
 def test_what_is_no_base_loss_is_refused_when_the_criterion_is_made(base, error):
     with pytest.raises(error, match="Expected base to be"):

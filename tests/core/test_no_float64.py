@@ -179,7 +179,7 @@ def test_a_host_s_criterion_counts_what_is_drawn_there(mixed, branch, tmp_path):
     host, found = run(DEVICE)
     _, expected = run(CPU)
     assert found == pytest.approx(expected, rel=1e-6)
-    assert all(weighting.weights.device == DEVICE for weighting in host.hook._weightings.values())
+    assert all(weighting.weights.device == DEVICE for weighting in host.hook.weightings.values())
     resumed = MiniHost({"type": "class_volume", "branch": branch}, mixed=mixed)
     resumed.attach()
     resumed.hook.load(host.hook.checkpoint())

@@ -34,7 +34,7 @@ def resumed(state: State, epoch: int = 2) -> torch.Tensor:
     host.attach()
     host.hook.load(copy.deepcopy(state))
     host.hook.begin_epoch(epoch)
-    return host.hook._weightings["image_text"].weights
+    return host.hook.weightings["image_text"].weights
 
 
 def weighting(state: State) -> State:
@@ -88,7 +88,7 @@ def test_a_changed_state_is_refused_with_what_is_wrong_and_nothing_changes(name:
         weighting(state)["draws"] = weighting(state)["draws"].flip(0)
     host = MiniHost(DV)
     host.attach()
-    own = host.hook._weightings["image_text"]
+    own = host.hook.weightings["image_text"]
     before = copy.deepcopy(own.state_dict())
     with pytest.raises(ValueError, match=message) as caught:
         host.hook.load(state)

@@ -71,7 +71,7 @@ def test_statistics_come_from_the_named_branch(mini_host, branch):
     for (visual, text), label in zip(seen, labels[::2], strict=True):
         reference.observe({"image_text": text, "visual": visual, "sum": visual + text}[branch], label)
     reference.end_epoch()
-    weighting = next(iter(host.hook._weightings.values()))
+    weighting = next(iter(host.hook.weightings.values()))
     torch.testing.assert_close(weighting.log_radius, reference.log_radius)
 
 
@@ -103,7 +103,7 @@ def test_the_log_line_has_every_statistic_and_they_are_true(mini_host):
     assert list(first) == [f"reweight_{key}" for key in KEYS]
     assert (first["reweight_alpha_min"], first["reweight_alpha_max"], first["reweight_drawn_alpha"]) == (1, 1, 1)
     assert first["reweight_substituted"] == 1  # the class of one image
-    weights = host.hook._weightings["image_text"].weights.clone()
+    weights = host.hook.weightings["image_text"].weights.clone()
     host.epoch(1, batches=200)
     second = host.stats
     assert second["reweight_alpha_max"] == pytest.approx(float(weights.max()))
@@ -118,7 +118,7 @@ def test_the_drawn_alpha_is_the_mean_over_the_samples_that_came(mini_host):
     host.attach()
     labels = []
     host.criterion.register_forward_pre_hook(lambda module, inputs: labels.append(inputs[2]))
-    weights = host.hook._weightings["image_text"].weights.double()
+    weights = host.hook.weightings["image_text"].weights.double()
     host.epoch(0)
     drawn = weights[torch.cat(labels[::2])]
     assert host.stats["reweight_drawn_alpha"] == pytest.approx(float(drawn.mean()), rel=1e-9)
@@ -185,8 +185,8 @@ def test_a_resumed_run_has_the_weights_and_the_losses_of_one_that_never_stopped(
     resumed.hook.load(checkpoint)
     resumed.model.load_state_dict(checkpoint["model"])
     resumed.optimizer.load_state_dict(optimizer)
-    for name, weighting in resumed.hook._weightings.items():
-        assert torch.equal(weighting.weights, whole.hook._weightings[name].weights)
+    for name, weighting in resumed.hook.weightings.items():
+        assert torch.equal(weighting.weights, whole.hook.weightings[name].weights)
         assert weighting.active
     for epoch in (2, 3):
         assert whole.epoch(epoch) == resumed.epoch(epoch)
@@ -233,7 +233,7 @@ def test_a_state_of_another_configuration_is_refused_and_changes_nothing(mini_ho
     first.attach()
     first.epoch(0)
     second.attach()
-    weighting = next(iter(second.hook._weightings.values()))
+    weighting = next(iter(second.hook.weightings.values()))
     before = weighting.weights.clone()
     with pytest.raises(ValueError, match=message):
         second.hook.load(through_a_file(first.state()))
@@ -245,7 +245,7 @@ def test_a_loop_that_skips_epochs_puts_the_weights_of_its_epoch_in_force(mini_ho
     host.attach()
     for epoch, active in ((0, False), (7, True), (4, False)):
         host.hook.begin_epoch(epoch)
-        for weighting in host.hook._weightings.values():
+        for weighting in host.hook.weightings.values():
             assert weighting.active is active
             assert bool((weighting.weights == 1).all()) is not active
 
@@ -258,7 +258,7 @@ def test_evaluation_with_the_criterion_feeds_no_statistics(mini_host, how):
     with torch.set_grad_enabled(how != "no_grad"):
         outputs = host.model(host.dataset.data[:16])
         host.criterion(None, outputs[1], torch.tensor(host.dataset.targets[:16]))
-    assert host.hook._weightings["image_text"]._moments is None
+    assert host.hook.weightings["image_text"]._moments is None
     assert host.criterion.base_criterion.take_drawn().sum() == 0
 
 
@@ -300,7 +300,7 @@ def test_a_damaged_state_is_refused_and_changes_no_branch(mini_host, damage, mes
     damage(state)
     with pytest.raises(ValueError, match=message):
         second.hook.load(state)
-    assert all(torch.equal(w.weights, torch.ones(5)) for w in second.hook._weightings.values())
+    assert all(torch.equal(w.weights, torch.ones(5)) for w in second.hook.weightings.values())
 
 
 def test_a_resume_under_another_sampler_is_refused(mini_host):

@@ -34,7 +34,7 @@ def one_rank(rank, reweight, folder):
         host.criterion(None, branch, torch.tensor(host.dataset.targets[:16]))
     seen.clear()
     stats = host.hook.end_epoch(0)
-    weighting = next(iter(host.hook._weightings.values()))
+    weighting = next(iter(host.hook.weightings.values()))
     torch.save({"stats": stats, "weights": weighting.weights, "seen": sum(seen)}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 

@@ -3,9 +3,10 @@
 import contextlib
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,12 +25,41 @@ WEIGHTS_TOLERANCE = 1e-4
 """Relative: how far saved weights may be off those of their radii when another machine computed them."""
 
 
+class Hook(Protocol):
+    """What the inserted lines of a host call."""
+
+    @property
+    def weightings(self) -> Mapping[str, Weighting]:
+        """By the name of the logits that feed them, the primary one first; empty when nothing is re-weighted."""
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the state out of a checkpoint of the host."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Puts the weights for this epoch in force."""
+
+    def end_epoch(self, epoch: int) -> Statistics:
+        """Ends an epoch of training; returns what the host logs."""
+
+    def checkpoint(self) -> dict[str, Any]:
+        """The entry for the host's checkpoint."""
+
+
 class NoHook:
-    """What `attach` returns without a `reweight` key: every call does nothing."""
+    """The hook of a run that is not re-weighted: every call does nothing.
+
+    Args:
+        trains: whether anything is trained. If not (`--eval`), a state in a checkpoint is no reason to speak.
+    """
+
+    weightings: Mapping[str, Weighting] = MappingProxyType({})
+
+    def __init__(self, trains: bool = True) -> None:
+        self._trains = trains
 
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Says so when a re-weighted run goes on without re-weighting; changes nothing."""
-        if KEY in checkpoint:
+        if self._trains and KEY in checkpoint:
             say("this checkpoint holds a re-weighting state, but the config has no `reweight`: weights stay 1.")
 
     def begin_epoch(self, epoch: int) -> None:
@@ -44,14 +74,7 @@ class NoHook:
         return {}
 
 
-class EvaluationHook(NoHook):
-    """With `--eval` nothing is trained: silent, also about states."""
-
-    def load(self, checkpoint: dict[str, Any]) -> None:
-        """Does nothing."""
-
-
-class EpochHook(NoHook):
+class EpochHook:
     """Ends epochs: folds statistics into weights, logs, writes the arrays, keeps the state.
 
     Args:
@@ -70,7 +93,8 @@ class EpochHook(NoHook):
         output_dir: Path | None,
         clean_pass: Callable[[], None] | None = None,
     ) -> None:
-        self._settings, self._criterion, self._weightings = settings, criterion, weightings
+        self._settings, self._criterion = settings, criterion
+        self.weightings: Mapping[str, Weighting] = weightings
         self._output_dir, self._clean_pass = output_dir, clean_pass
         self._warned_of_disk = False
 
@@ -93,10 +117,10 @@ class EpochHook(NoHook):
         with _version_named(state.get("version")):
             before_forms = {"form": LOSS_WEIGHT}  # of a version that had the one form only
             refuse_other_settings(before_forms | state["settings"], self._settings.state())
-            for name, weighting in self._weightings.items():
+            for name, weighting in self.weightings.items():
                 weighting.check_state(saved.get(name))
                 _refuse_other_weights(weighting, saved[name])
-        for name, weighting in self._weightings.items():
+        for name, weighting in self.weightings.items():
             weighting.load_state_dict(saved[name])
         primary = self._primary()
         largest = float(self._in_force(primary).max())
@@ -104,7 +128,7 @@ class EpochHook(NoHook):
 
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for this epoch in force, also where a resumed run skipped to it."""
-        for weighting in self._weightings.values():
+        for weighting in self.weightings.values():
             if weighting.epoch != epoch:
                 weighting.begin_epoch(epoch)
 
@@ -121,15 +145,15 @@ class EpochHook(NoHook):
         """
         start = time.perf_counter()
         primary = self._primary()
-        shared = {"num_classes": primary.num_classes, "weightings": list(self._weightings), "epoch": epoch}
+        shared = {"num_classes": primary.num_classes, "weightings": list(self.weightings), "epoch": epoch}
         refuse_differing_ranks(self._settings.state() | shared, primary.weights.device)
         drawn = sum_over_ranks(self._criterion.take_drawn())
-        in_force = {name: self._in_force(weighting) for name, weighting in self._weightings.items()}
+        in_force = {name: self._in_force(weighting) for name, weighting in self.weightings.items()}
         with warnings_said():
             self._fold(epoch)
         statistics: Statistics = {}
         arrays: dict[str, Tensor] = {"drawn": drawn}
-        for name, weighting in self._weightings.items():
+        for name, weighting in self.weightings.items():
             prefix = f"{KEY}_" if weighting is self._primary() else f"{KEY}_{name}_"
             for key, value in summary(weighting, in_force[name], drawn).items():
                 statistics[prefix + key] = value
@@ -143,11 +167,11 @@ class EpochHook(NoHook):
         """The entry for the host's checkpoint: plain values and tensors, O(C)."""
         from vlltr_plugin import __version__
 
-        weightings = {name: weighting.plain_state() for name, weighting in self._weightings.items()}
+        weightings = {name: weighting.plain_state() for name, weighting in self.weightings.items()}
         return {KEY: {"version": __version__, "settings": self._settings.state(), "weightings": weightings}}
 
     def _primary(self) -> Weighting:
-        return next(iter(self._weightings.values()))
+        return next(iter(self.weightings.values()))
 
     def _in_force(self, weighting: Weighting) -> Tensor:
         """Alpha as the loss uses it now, `[C]`; as margins it is that of equal radii where others' weights are 1."""
@@ -156,11 +180,11 @@ class EpochHook(NoHook):
     def _fold(self, epoch: int) -> None:
         if self._clean_pass is not None:
             if (epoch + 1) % self._settings.every:
-                for weighting in self._weightings.values():
+                for weighting in self.weightings.values():
                     weighting.begin_epoch(epoch + 1)
                 return
             self._clean_pass()
-        for weighting in self._weightings.values():
+        for weighting in self.weightings.values():
             weighting.end_epoch(epoch)
 
     def _write(self, epoch: int, arrays: dict[str, Tensor]) -> None:

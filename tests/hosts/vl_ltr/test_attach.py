@@ -1,14 +1,13 @@
 """What `attach` wraps, what it leaves alone, and what it refuses."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from mini_host import SoftCrossEntropy, Wrapper
 from torch import nn
 
-from vlltr_plugin import ClassVolume
-from vlltr_plugin.hosts.vl_ltr.attach import never_weighted
 from vlltr_plugin.training.draws import expected_draws
 from vlltr_plugin.training.hook import NoHook
 
@@ -291,7 +290,21 @@ def test_weights_that_can_never_apply_are_warned_of(mini_host, capsys, reweight,
     assert first is None or f"apply from epoch {first} on, counted from 0, but there are {epochs} epochs" in said
 
 
-def test_radii_measured_every_few_epochs_count_from_their_first_pass():
-    weighting = ClassVolume([9, 5])
-    assert "from epoch 4 on" in never_weighted(weighting, every=4, epochs=4)
-    assert never_weighted(weighting, every=4, epochs=5) == never_weighted(weighting, every=4, epochs=None) == ""
+@pytest.mark.parametrize(("epochs", "first"), [(4, 4), (5, None)])
+def test_radii_measured_every_few_epochs_count_from_their_first_pass(mini_host, epochs, first):
+    planned = mini_host({**DV, "start_epoch": 1}, epochs=epochs).plan()
+    planned = replace(planned, settings=replace(planned.settings, source="clean_pass", every=4))
+    assert planned.never_applies().startswith("the weights apply from epoch 4 on") == (first is not None)
+
+
+def test_margins_that_stay_those_of_equal_radii_are_called_so(mini_host, capsys):
+    mini_host({**DV, "form": "logit_adjustment", "start_epoch": 3}, epochs=3).attach()
+    assert "the run is logit adjustment with equal radii, exactly" in capsys.readouterr().out
+
+
+def test_a_plan_changes_nothing(mini_host):
+    host = mini_host(DV)
+    before, hooks = host.criterion.base_criterion, len(host.model._forward_hooks)
+    host.plan()
+    assert host.criterion.base_criterion is before
+    assert len(host.model._forward_hooks) == hooks

@@ -29,7 +29,7 @@ def test_weights_come_from_every_image_once_with_the_evaluation_transform(mini_h
     host.epoch(0)
     with torch.no_grad():
         visual, text = host.model(host.dataset.data)
-    for name, weighting in host.hook._weightings.items():
+    for name, weighting in host.hook.weightings.items():
         reference = ClassVolume(weighting.class_counts, weighting.draws)
         reference.observe(
             {"image_text": text, "visual": visual, "sum": visual + text}[name], torch.tensor(host.dataset.targets)
@@ -67,7 +67,7 @@ def test_every_n_epochs_only(mini_host):
     host = mini_host({**CLEAN, "every": 2})
     host.attach()
     host.epoch(0)
-    weighting = host.hook._weightings["image_text"]
+    weighting = host.hook.weightings["image_text"]
     assert not weighting.active
     host.epoch(1)
     assert weighting.active

@@ -85,8 +85,10 @@ def test_resumed_parameters_that_are_not_finite(begun: Path) -> None:
 
 
 def test_a_finished_run(trained: Path, copied: Callable[[Path], Path]) -> None:
-    message = only(check(copied(trained), CLASS_VOLUME, "--host-args", "--epochs 1", code=1), "output")
-    assert "has all 1 epochs" in message
+    found = check(copied(trained), CLASS_VOLUME, "--host-args", "--epochs 1", code=1)
+    assert [name for name, (status, _) in found.items() if status == "FAIL"] == ["weights", "output"]
+    assert "they never apply" in found["weights"][1]
+    assert "has all 1 epochs" in found["output"][1]
 
 
 @pytest.mark.parametrize("cut", [0, 0.5, 0.99])

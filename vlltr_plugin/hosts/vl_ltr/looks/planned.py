@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.training.hook import NoHook
+from vlltr_plugin.hosts.vl_ltr.plan import Plan
+from vlltr_plugin.training.hook import Hook
 
 
 @dataclass
@@ -24,8 +24,8 @@ class Planned:
         stage_one: parameters from the pre-training stage; empty where there are none to take.
         model: the host's model, on the device.
         parts: what the host's `main` gives to `attach`: model, criterion, dataset, sampler, mixup.
-        hook: what `attach` gave.
-        weightings: what `attach` has put in, each once.
+        plan: what `attach` will do; None where nothing is re-weighted, or that could not be found out.
+        hook: what `attach` will give.
     """
 
     checkout: Path
@@ -35,8 +35,8 @@ class Planned:
     stage_one: dict[str, Tensor] = field(default_factory=dict)
     model: nn.Module | None = None
     parts: dict[str, Any] = field(default_factory=dict)
-    hook: NoHook | None = None
-    weightings: list[Weighting] = field(default_factory=list)
+    plan: Plan | None = None
+    hook: Hook | None = None
 
     @property
     def classes(self) -> int:

@@ -1,8 +1,7 @@
 """Model, criterion and sampler as the host's own `main` builds them, and the plug-in attached to them."""
 
-import io
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -11,13 +10,14 @@ import torch
 import vlltr_plugin
 from vlltr_plugin.check.lines import SkipError
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.attach import apply
 from vlltr_plugin.hosts.vl_ltr.checkout_modules import said_by_host
 from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
 from vlltr_plugin.hosts.vl_ltr.looks.stage_one import refuse_unfilled
+from vlltr_plugin.hosts.vl_ltr.plan import plan
 from vlltr_plugin.hosts.vl_ltr.trained_model import build_model
 from vlltr_plugin.install import State, status
-from vlltr_plugin.training.base_criterion import HostCriterion
-from vlltr_plugin.training.hook import NoHook
+from vlltr_plugin.training.hook import Hook, NoHook
 from vlltr_plugin.training.settings import asked, misspelling, parse
 
 
@@ -41,7 +41,7 @@ def look_at_main(run: Planned) -> str:
         raise SkipError("needs the plug-in's lines in main.py")  # there it stops, and does not train
     model, main = run.model, run.modules["main"]
 
-    def attach(args: Any, **parts: Any) -> NoHook:
+    def attach(args: Any, **parts: Any) -> Hook:
         run.parts = parts
         raise _Reached
 
@@ -76,25 +76,20 @@ def look_at_main(run: Planned) -> str:
 
 
 def look_at_reweight(run: Planned) -> str:
-    """Reads the `reweight` key, and attaches the plug-in as the run will."""
-    reweight = asked(run.args)
-    with redirect_stdout(io.StringIO()):
-        if reweight is None:
-            run.hook = vlltr_plugin.attach(run.args, **run.parts) if run.parts else None
-            if sentence := misspelling(run.args):
-                raise ReportError(sentence)
-            raise SkipError("the config asks for no `reweight`: nothing is re-weighted")
-        settings = parse(reweight, bool(getattr(run.args, "two_branch", False)))
-        if not run.parts:
-            raise SkipError("its keys are known; whether it fits sampler and criterion could not be tried yet")
-        run.hook = vlltr_plugin.attach(run.args, **run.parts)
-    criterion = getattr(run.parts["criterion"], "base_criterion", None)
-    if isinstance(criterion, HostCriterion):
-        losses: Any = criterion.losses.values()
-        run.weightings = list(dict.fromkeys(loss.weighting for loss in losses))
-    which = "each branch's own" if settings.branch == "each" else f"the {settings.branch}"
-    reads = bool(run.weightings) and run.weightings[0].uses_logits
-    return settings.type + (f" from {which} logits ({settings.source})" if reads else "")
+    """Reads the `reweight` key, and plans what `attach` will do."""
+    args, parts = run.args, run.parts
+    if asked(args) is None:
+        if sentence := misspelling(args):
+            raise ReportError(sentence)
+        run.hook = NoHook() if parts else None
+        raise SkipError("the config asks for no `reweight`: nothing is re-weighted")
+    parse(asked(args), bool(getattr(args, "two_branch", False)))
+    if not parts:
+        raise SkipError("its keys are known; whether it fits sampler and criterion could not be tried yet")
+    args.reweight = asked(args)
+    run.plan = plan(args, **parts)
+    run.hook = apply(run.plan, args, parts["model"], parts["criterion"])
+    return run.plan.settings.type + run.plan.source()
 
 
 @contextmanager

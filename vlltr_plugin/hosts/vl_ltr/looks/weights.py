@@ -11,19 +11,17 @@ from vlltr_plugin.core.covariances import ClassCovariances
 from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import expected_alpha
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.attach import never_weighted
 from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
 
 
 def look_at_weights(run: Planned) -> str:
     """Smallest and largest weight for equal radii (by frequency: the weights); whether they ever apply."""
-    if not run.weightings:
+    if run.plan is None:
         raise SkipError("nothing is re-weighted")
-    weighting = run.weightings[0]
+    weighting = run.plan.primary
     if not weighting.uses_logits and not weighting.has_radii:
         return "all 1"
-    never = never_weighted(weighting, int(run.args.reweight.get("every", 1)), getattr(run.args, "epochs", None))
-    if never:
+    if never := run.plan.never_applies():
         raise ReportError(f"Expected weights that apply before the run ends, but {never}")
     radii = weighting.log_radius64
     every = weighting.weights_for(torch.zeros_like(radii) if weighting.uses_logits else radii)
@@ -41,7 +39,8 @@ def look_at_weights(run: Planned) -> str:
 
 def look_at_memory(run: Planned) -> str:
     """Memory of the statistics on each rank against what is free on the device."""
-    volumes = [weighting for weighting in run.weightings if isinstance(weighting, ClassVolume)]
+    weightings = run.plan.weightings.values() if run.plan else ()
+    volumes = [weighting for weighting in weightings if isinstance(weighting, ClassVolume)]
     if not volumes:
         raise SkipError("nothing is measured while training")
     state, merging = 0, 0

@@ -1,0 +1,135 @@
+"""What `attach` would do to a run of the host: every check that can be made before training, and nothing changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from vlltr_plugin.core.registry import build_weighting
+from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.hosts.vl_ltr.clean_pass import CleanPass
+from vlltr_plugin.training.base_criterion import HostCriterion, check_base_criterion, smoothing_of
+from vlltr_plugin.training.branches import IMAGE_TEXT, VISUAL
+from vlltr_plugin.training.draws import class_counts_of, expected_draws
+from vlltr_plugin.training.settings import Settings, asked, parse
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A re-weighting that fits a run.
+
+    Attributes:
+        settings: what the config says.
+        weightings: by the name of the logits that feed them, the primary one first.
+        base: the host's base criterion.
+        smoothing: label smoothing that the host trains with.
+        two_branch: whether the model gives visual and image-text logits.
+        clean_pass: for `source="clean_pass"`.
+        epochs: of the run; None where the host does not say.
+    """
+
+    settings: Settings
+    weightings: Mapping[str, Weighting]
+    base: nn.Module
+    smoothing: float
+    two_branch: bool
+    clean_pass: CleanPass | None
+    epochs: int | None
+
+    @property
+    def primary(self) -> Weighting:
+        """The weighting that the log speaks of."""
+        return next(iter(self.weightings.values()))
+
+    def source(self) -> str:
+        """Whose logits feed the statistics, in words; empty where none do."""
+        if not self.primary.uses_logits:
+            return ""
+        which = "each branch's own" if self.settings.branch == "each" else f"the {self.settings.branch}"
+        return f" from {which} logits ({self.settings.source})"
+
+    def announcement(self) -> str:
+        """One sentence on what will be done."""
+        settings, primary = self.settings, self.primary
+        options = "".join(f", {key}={value!r}" for key, value in settings.options.items())
+        named = f"{settings.type}{options}{self.source()}"
+        present = primary.class_counts > 0
+        if settings.adjusts:
+            margins = primary.margins[present]
+            radii = "With equal radii log" if primary.uses_logits else "Log"
+            first = max(1, primary.start_epoch)
+            own = f"; measured radii apply from epoch {first} on" if primary.uses_logits else ""
+            return (
+                f"{named} as logit adjustment of the logits in each loss, from the first step on: epoch 0 is not the "
+                f"baseline's. {radii} alpha runs from {margins.min():.3g} to {margins.max():.3g}{own}."
+            )
+        weights = primary.weights_for(primary.log_radius64)[present]
+        spread = f"from {weights.min():.3g} to {weights.max():.3g}"
+        if primary.uses_logits:
+            spread = f"with equal radii they would run {spread}"
+        elif not primary.has_radii:
+            spread = "all 1"
+        return f"{named}: weights from epoch {primary.start_epoch} on, {spread}."
+
+    def never_applies(self) -> str:
+        """What to say where the run ends before its weights or radii could apply; empty where they can."""
+        primary, epochs = self.primary, self.epochs
+        if epochs is None or not (primary.uses_logits or primary.has_radii):
+            return ""
+        first = max(primary.start_epoch, self.settings.every if primary.uses_logits else 0)
+        if first < epochs:
+            return ""
+        what = "logit adjustment with equal radii" if self.settings.adjusts else "the baseline"
+        return (
+            f"the weights apply from epoch {first} on, counted from 0, but there are {epochs} epochs: they never "
+            f"apply, and the run is {what}, exactly. Lower `start_epoch` (or `every`), or train more epochs."
+        )
+
+
+def plan(args: Any, *, model: nn.Module, criterion: nn.Module, dataset: Any, sampler: Any, mixup: Any | None) -> Plan:
+    """Checks a run that asks for re-weighting; arguments as for `attach`.
+
+    Raises:
+        ValueError: naming what to change, when the run cannot be re-weighted.
+    """
+    if getattr(args, "pretrain_cvlp", False):
+        raise ValueError(
+            "Expected the recognition stage (pretrain_cvlp=False) but this is the pre-training stage, whose targets "
+            "are no classes: take `reweight` out of its config."
+        )
+    two_branch = bool(getattr(args, "two_branch", False))
+    settings = parse(asked(args), two_branch)
+    base = _base_criterion(criterion)
+    smoothing = smoothing_of(base, mixup)
+    check_base_criterion(base, args.nb_classes, smoothing, soft=mixup is not None)
+    epochs = getattr(args, "epochs", None)
+    return Plan(
+        settings=settings,
+        weightings=_weightings(settings, args.nb_classes, dataset, sampler),
+        base=base,
+        smoothing=smoothing,
+        two_branch=two_branch,
+        clean_pass=CleanPass(args, model, dataset) if settings.source == "clean_pass" else None,
+        epochs=epochs if isinstance(epochs, int) else None,
+    )
+
+
+def _base_criterion(criterion: nn.Module) -> nn.Module:
+    base = getattr(criterion, "base_criterion", None)
+    if isinstance(base, HostCriterion):
+        raise ValueError("Expected a criterion that is not re-weighted yet: call attach once.")
+    if not isinstance(base, nn.Module):
+        raise ValueError(
+            f"Expected a criterion with a module `base_criterion`, as VL-LTR's DistillationLoss has, but got "
+            f"{type(criterion).__name__}: wrap it as the host does, or use ReweightedLoss in your own loop."
+        )
+    return base
+
+
+def _weightings(settings: Settings, num_classes: int, dataset: Any, sampler: Any) -> dict[str, Weighting]:
+    """One weighting for each kind of logits that feeds statistics, the image-text logits' first."""
+    counts = class_counts_of(dataset.targets, num_classes)
+    draws = expected_draws(sampler, dataset.targets, num_classes)
+    names = (IMAGE_TEXT, VISUAL) if settings.branch == "each" else (settings.branch,)
+    return {name: build_weighting(settings.type, counts, draws, **settings.options) for name in names}
