@@ -61,6 +61,13 @@ CASES = {
     "classes": (DV, of(ClassVolume, [9] * 7), (0, 0), "num_classes (rank 0 has 3, rank 1 has 7"),
     "start": (DV, of(ClassVolume, start_epoch=3), (0, 0), "start_epoch (rank 0 has 1, rank 1 has 3)"),
     "variant": (of(ClassVolume, variant="pv"), DV, (0, 0), "variant (rank 0 has 'pv', rank 1 has 'dv')"),
+    "features": (of(ClassVolume, features=2), DV, (0, 0), "features (rank 0 has 2, rank 1 has None)"),
+    "columns": (
+        of(ClassVolume, features=2),
+        of(ClassVolume, features=2, feature_seed=5),
+        (0, 0),
+        "feature_seed (rank 0",
+    ),
     "draws": (DV, of(ClassVolume, draws=[1, 1, 1]), (0, 0), "draws (number 0: rank 0 has 0.5, rank 1 has 0.333"),
     "type": (DV, INVERSE, (0, 0), "type (rank 0 has 'ClassVolume', rank 1 has 'InverseFrequency')"),
     "no weights": (of(Uniform), DV, (0, 0), "type (rank 0 has 'Uniform'"),

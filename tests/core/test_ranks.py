@@ -21,10 +21,20 @@ def epoch_batches():
     return rows, labels
 
 
-def one_rank(rank, world, variant, uneven, folder):
+SETTINGS = {
+    "dv": {"variant": "dv"},
+    "bv": {"variant": "bv"},
+    "pv": {"variant": "pv"},
+    "dv of 3 features": {"variant": "dv", "features": 3},
+    "bv of 3 features": {"variant": "bv", "features": 3, "feature_seed": 1},
+}
+
+
+def one_rank(rank, world, settings, uneven, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    weighting = ClassVolume(COUNTS, variant=variant)
+    torch.manual_seed(rank)
+    weighting = ClassVolume(COUNTS, **settings)
     rows, labels = epoch_batches()
     mine = torch.zeros(len(labels), dtype=torch.bool) if uneven and rank else torch.arange(len(labels)) % world == rank
     if uneven and not rank:
@@ -36,13 +46,13 @@ def one_rank(rank, world, variant, uneven, folder):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("variant", ["dv", "bv", "pv"])
+@pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("uneven", [False, True], ids=["shared", "one rank sees nothing"])
-def test_two_ranks_hold_identical_weights_equal_to_one_process(variant, uneven):
+def test_two_ranks_hold_identical_weights_equal_to_one_process(settings, uneven):
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(one_rank, args=(2, variant, uneven, folder), nprocs=2)
+        mp.spawn(one_rank, args=(2, SETTINGS[settings], uneven, folder), nprocs=2)
         first, second = (torch.load(Path(folder) / f"{rank}.pt") for rank in range(2))
-    alone = ClassVolume(COUNTS, variant=variant)
+    alone = ClassVolume(COUNTS, **SETTINGS[settings])
     alone.observe(*epoch_batches())
     alone.end_epoch()
     assert torch.equal(first, second)

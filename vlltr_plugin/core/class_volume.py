@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed
+from vlltr_plugin.core.columns import sampled_columns
 from vlltr_plugin.core.covariances import ClassCovariances, mean_log_axis
 from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import log_sigma_bias, log_sigma_bias_of_repeats, substitute
@@ -28,7 +29,8 @@ class ClassVolume(Weighting):
     """alpha_i ~ r_i / n_i, r_i = v_i^(1/D) the radius of the volume that class i fills in logit space.
 
     Statistics stream from the training pass (`observe`, or through `ReweightedLoss`); `end_epoch` turns them
-    into weights and starts them anew. State is O(C*D) for dv and bv, O(C*D*D) for pv, whatever the samples.
+    into weights and starts them anew. State is O(C*D) for dv and bv (D = `features` where given), O(C*D*D) for pv,
+    whatever the samples.
 
     Variants: `"dv"` takes the standard deviations of the logits (D = C). `"bv"` those of the C - 1 differences
     f_i - f_j (Eq. 8 and 9). `"pv"` those along the principal axes of the class (Eq. 7).
@@ -50,6 +52,11 @@ class ClassVolume(Weighting):
         assign: what a mixed sample counts for: `"dominant"`, for the heavier of its two labels, as one whole
             sample (ranks the classes more like unmixed images do: `tests/benchmarks/assign.py`), or `"mass"`, for
             both labels by mass.
+        features: for dv and bv, take the statistics of that many logits only, a fixed random sample (bv: of the
+            differences with them), and 12 bytes x C x features for them. All by default, as the paper. Classes keep
+            their rank where the standard deviation of log sigma over a class's logits, divided by sqrt(features), is
+            small against that of the log radii over the classes.
+        feature_seed: of that sample.
         memory_limit: bytes that pv's covariances may take.
 
     Raises:
@@ -79,6 +86,8 @@ class ClassVolume(Weighting):
         axes: int | None = None,
         debias: bool = False,
         assign: str = "dominant",
+        features: int | None = None,
+        feature_seed: int = 0,
         memory_limit: int = 2**30,
     ) -> None:
         super().__init__(class_counts, draws, counts=counts, normalize=normalize, start_epoch=start_epoch)
@@ -94,10 +103,14 @@ class ClassVolume(Weighting):
             raise ValueError("Expected debias with variant 'dv' or 'bv' only: pv's axes are biased differently.")
         if variant == "bv" and self.num_classes < 2:
             raise ValueError("Expected at least 2 classes for variant='bv', which takes differences of logits.")
+        if features is not None and variant == "pv":
+            raise ValueError("Expected features with variant 'dv' or 'bv' only: a sample of columns has other axes.")
+        self._columns = sampled_columns(self.num_classes, features, feature_seed, least=2 if variant == "bv" else 1)
         if variant == "pv":
             _refuse_memory(ClassCovariances.bytes_needed(self.num_classes, self.num_classes), memory_limit)
         self.variant, self.axes, self.assign = variant, axes, assign
         self.min_samples, self.debias = min_samples, bool(debias)
+        self.features, self.feature_seed = features, feature_seed
         self._moments: ClassMoments | None = None
         self._faults = self.class_counts.new_zeros(len(FAULTS))
         self.skipped = 0
@@ -106,8 +119,8 @@ class ClassVolume(Weighting):
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
         """Adds a batch to the statistics of the running epoch. Nothing here waits for a GPU.
 
-        Rows with a logit that is not finite (or with logits too large to add up in float32) are left out and
-        counted (`skipped`).
+        Rows with a logit that is not finite (or with logits too large to add up in float32), among those that the
+        statistics are taken of, are left out and counted (`skipped`).
 
         Args:
             logits: `[B, C]`, any floating point type.
@@ -134,10 +147,11 @@ class ClassVolume(Weighting):
         labels, masses, mixture = self._samples(targets, smoothing)
         if mixture is not None and readable(mixture) and not bool(mixture.all()):
             raise ValueError(_no_mixture(int((~mixture).sum()), smoothing))
-        rows = logits.float()
-        sums = rows.sum(dim=1)
-        if logits.dtype == torch.float64:
-            rows = logits  # rounded only once the pivot is off
+        rows = self._features_of(logits, labels)
+        wide = rows.float()
+        sums = wide.sum(dim=1)
+        if rows.dtype != torch.float64:  # float64 is rounded only once the pivot is off
+            rows = wide
         if kept is None and readable(sums) and math.isfinite(float(sums.sum())):
             self._add(rows, labels, masses)
         else:
@@ -169,8 +183,9 @@ class ClassVolume(Weighting):
 
     def settings(self) -> dict[str, Any]:
         """As in `Weighting`, and the estimator's own."""
-        own = {name: getattr(self, name) for name in ("variant", "axes", "min_samples", "debias", "assign")}
-        return {**super().settings(), **own}
+        names = ["variant", "axes", "min_samples", "debias", "assign"]
+        names += ["features", "feature_seed"] if self.features is not None else []
+        return {**super().settings(), **{name: getattr(self, name) for name in names}}
 
     def _warn_of_empty_classes(self, mass: Tensor) -> None:
         unexpected = ((self.class_counts == 0) & (mass > 0)).nonzero().flatten().tolist()
@@ -228,11 +243,28 @@ class ClassVolume(Weighting):
         return labels, masses, mixture
 
     def _add(self, rows: Tensor, labels: Tensor, masses: Tensor | None) -> None:
-        """Adds float32 rows `[B, C]` for labels and masses `[B, K]` (None: whole samples)."""
+        """Adds features `[B, D]` for labels and masses `[B, K]` (None: whole samples)."""
         if self._moments is None:
             self._moments = self._new_moments()
         for k, label in enumerate(labels.unbind(1)):
-            self._moments.add(rows, label, None if masses is None else masses[:, k])
+            own = self._with_own(rows, k)
+            self._moments.add(own, label, None if masses is None else masses[:, k])
+
+    def _features_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The logits that statistics are taken of: all, or the sampled ones and for bv, behind them, the K own ones."""
+        if self._columns is None:
+            return logits
+        sampled = logits.index_select(1, self._columns)
+        if self.variant != "bv":
+            return sampled
+        return torch.cat([sampled, logits.gather(1, labels.clamp(0, self.num_classes - 1))], dim=1)
+
+    def _with_own(self, rows: Tensor, k: int) -> Tensor:
+        """Of features with K own logits behind them, those of the k-th label."""
+        if self._columns is None or self.variant != "bv":
+            return rows
+        sampled, own = rows[:, : len(self._columns)], rows[:, len(self._columns) :]
+        return torch.cat([sampled, own[:, k, None]], dim=1) if own.shape[1] > 1 else rows
 
     def _add_sound_rows(
         self,
@@ -254,8 +286,17 @@ class ClassVolume(Weighting):
         self._add(torch.where(finite[:, None], rows, 0.0), labels.clamp(0, self.num_classes - 1), masses)
 
     def _new_moments(self) -> ClassMoments:
-        size = self.num_classes, self.num_classes, self.home
-        return ClassCovariances(*size) if self.variant == "pv" else ClassMoments(*size, self.variant == "bv")
+        return self.empty_moments(self.home)
+
+    def empty_moments(self, device: torch.device) -> ClassMoments:
+        """Statistics of no sample, on a device (`meta` to know their size)."""
+        columns = None if self._columns is None else self._columns.to(device)
+        dim = self.num_classes if columns is None else len(columns)
+        if self.variant == "pv":
+            return ClassCovariances(self.num_classes, dim, device)
+        if self.variant == "dv" or columns is None:
+            return ClassMoments(self.num_classes, dim, device, differences=self.variant == "bv")
+        return ClassMoments(self.num_classes, dim + 1, device, differences=True, columns=columns)
 
     def _start_anew(self) -> None:
         self._moments = None
@@ -264,6 +305,7 @@ class ClassVolume(Weighting):
     def _apply(self, fn: Any, recurse: bool = True) -> "ClassVolume":
         super()._apply(fn, recurse)
         self._faults = self._faults.to(self.home)
+        self._columns = None if self._columns is None else self._columns.to(self.home)
         if self._moments is not None:
             self._moments.to(self.home)
         return self

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from vlltr_plugin.core.passes import readable
 
-ROWS_AT_ONCE = 16
-"""Classes moved or read out together: temporaries stay in the cache (1 MB at 8142 features)."""
+NUMBERS_AT_ONCE = 2**17
+"""Of the state, moved or read out together: temporaries stay in the cache (1 MB in float64)."""
 
 FEW_FEATURES = 128
-"""Up to that many features sums are float64: averaging log sigma over a few does not even out the rounding of
-float32 sums (up to 4.5e-6 of a weight for 1280 samples and 2 features), and the state is small anyway."""
+"""Up to that many classes and features sums are float64: averaging log sigma over a few does not even out the rounding
+of float32 sums (up to 4.5e-6 of a weight for 1280 samples and 2 features), and the state is small anyway."""
 
 
 class ClassMoments:
@@ -39,11 +39,21 @@ class ClassMoments:
         device: where the state lives.
         differences: take the moments of f_i - f_j for samples of class i (D = C), not of f_j. The differences
             are formed of the deviations from the pivot, so that large means cost no digits.
+        columns: for differences with a sample of the classes, those classes, int64 `[D - 1]`: the last feature is then
+            f_i itself. Default: feature j is f_j.
     """
 
-    def __init__(self, num_classes: int, dim: int, device: torch.device, differences: bool = False) -> None:
-        self.dtype = self._dtype_for(dim)
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        device: torch.device,
+        differences: bool = False,
+        columns: Tensor | None = None,
+    ) -> None:
+        self.dtype = self._dtype_for(max(num_classes, dim))
         self.differences = differences
+        self.columns = columns
         self.mass = torch.zeros(num_classes, dtype=torch.float64, device=device)
         self.mass_squared = torch.zeros_like(self.mass)
         self.pivot = torch.zeros(num_classes, dim, dtype=self.dtype, device=device)
@@ -72,7 +82,7 @@ class ClassMoments:
         delta = self.pivot.index_select(0, labels)
         delta = torch.sub(rows, delta, out=delta) if rows.dtype == self.dtype else (rows - delta).to(self.dtype)
         if self.differences:
-            torch.sub(delta.gather(1, labels[:, None]), delta, out=delta)
+            torch.sub(self._own(delta, labels), delta, out=delta)
         weighted = delta if mass is None else delta * mass.to(self.dtype)[:, None]
         self.sum.index_add_(0, labels, weighted)
         self._add_second(delta, weighted, labels)
@@ -111,8 +121,10 @@ class ClassMoments:
             scatter = torch.addcmul(second, total, total / self.mass[part, None], value=-1.0)
             log_scatter = scatter.clamp_(min=0.0).log_()
             if self.differences:
-                log_scatter.diagonal(offset=part.start).zero_()
-            means.append(log_scatter.sum(dim=1) / (log_scatter.shape[1] - self.differences))
+                own = self._differences_with_itself(part)
+                means.append(log_scatter.masked_fill_(own, 0.0).sum(dim=1) / (~own).sum(dim=1))
+            else:
+                means.append(log_scatter.mean(dim=1))
         freedom = self.mass - self.mass_squared / self.mass
         return (torch.cat(means) - freedom.log()) / 2
 
@@ -124,7 +136,7 @@ class ClassMoments:
     def _move(self, part: slice, pivot: Tensor) -> None:
         shift = self.pivot[part] - pivot
         if self.differences:
-            shift = shift.diagonal(offset=part.start)[:, None] - shift
+            shift = self._own(shift, self._classes(part)) - shift
         mass = self.mass[part, None].to(self.dtype)
         self._shift_second(part, shift, mass)
         self.sum[part] += shift * mass
@@ -151,14 +163,30 @@ class ClassMoments:
         values = torch.where(found, rows[first.clamp(max=max(batch - 1, 0))], self.pivot[labels])
         self.pivot.index_copy_(0, labels, values.to(self.dtype))
 
+    def _own(self, values: Tensor, classes: Tensor) -> Tensor:
+        """The feature of each row's own class, `[B, 1]`."""
+        return values.gather(1, classes[:, None]) if self.columns is None else values[:, -1:]
+
+    def _differences_with_itself(self, part: slice) -> Tensor:
+        """Which features of some classes are no difference of two, bool `[classes, D]`."""
+        classes = self._classes(part)[:, None]
+        if self.columns is None:
+            return classes == torch.arange(self.pivot.shape[1], device=classes.device)
+        return torch.cat([classes == self.columns, torch.ones_like(classes, dtype=torch.bool)], dim=1)
+
+    def _classes(self, part: slice) -> Tensor:
+        return torch.arange(*part.indices(len(self.mass)), device=self.mass.device)
+
     def _parts(self) -> Iterator[slice]:
         """Slices of the classes, small enough that a temporary of one costs little."""
-        for start in range(0, len(self.mass), ROWS_AT_ONCE):
-            yield slice(start, start + ROWS_AT_ONCE)
+        classes, dim = self.pivot.shape
+        step = max(1, NUMBERS_AT_ONCE // dim)
+        for start in range(0, classes, step):
+            yield slice(start, start + step)
 
     @staticmethod
-    def _dtype_for(dim: int) -> torch.dtype:
-        return torch.float64 if dim <= FEW_FEATURES else torch.float32
+    def _dtype_for(size: int) -> torch.dtype:
+        return torch.float64 if size <= FEW_FEATURES else torch.float32
 
     def _zero_second(self) -> Tensor:
         return torch.zeros_like(self.pivot)

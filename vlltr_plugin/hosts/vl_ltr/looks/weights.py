@@ -7,8 +7,6 @@ from torch import Tensor
 
 from vlltr_plugin.check.lines import SkipError
 from vlltr_plugin.core.class_volume import ClassVolume
-from vlltr_plugin.core.covariances import ClassCovariances
-from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import expected_alpha
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
@@ -45,8 +43,7 @@ def look_at_memory(run: Planned) -> str:
         raise SkipError("nothing is measured while training")
     state, merging = 0, 0
     for volume in volumes:
-        size = volume.num_classes, volume.num_classes, torch.device("meta")
-        moments = ClassCovariances(*size) if volume.variant == "pv" else ClassMoments(*size, volume.variant == "bv")
+        moments = volume.empty_moments(torch.device("meta"))
         state += sum(value.nbytes for value in vars(moments).values() if isinstance(value, Tensor))
         merging = moments.pivot.nbytes  # one weighting after the other
     device = torch.device(run.args.device)
@@ -54,8 +51,8 @@ def look_at_memory(run: Planned) -> str:
     text = f"statistics of {in_bytes(state)} on each rank ({in_bytes(state + merging)} while ranks merge)"
     if free is not None and state + merging > free:
         raise ReportError(
-            f"Expected room for {text} but {device} has {in_bytes(free)} free: take variant='dv', fewer branches, or a "
-            "larger device."
+            f"Expected room for {text} but {device} has {in_bytes(free)} free: take features=512 or "
+            "less with variant='dv' or 'bv', fewer branches, or a larger device."
         )
     return text + (f", {in_bytes(free)} free on {device}" if free is not None else "")
 
