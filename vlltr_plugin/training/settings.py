@@ -62,7 +62,7 @@ def misspelling(args: Any) -> str | None:
 
     Only dicts: a host may have a flag `reweighting` or a file `weights` of its own.
     """
-    names = {_letters(name): name for name, value in vars(args).items() if name != KEY and isinstance(value, Mapping)}
+    names = {_letters(name): name for name, value in vars(args).items() if isinstance(value, Mapping)}
     near = difflib.get_close_matches(KEY, names, n=1, cutoff=0.75)
     if not near:
         return None
