@@ -61,6 +61,14 @@ def test_a_shared_warm_up_changes_no_number(batches, tmp_path, whole):
     assert shared["dv", 0]["weights"] != shared["ce", 0]["weights"]
 
 
+def test_a_shared_warm_up_of_margins_changes_no_number(batches, tmp_path):
+    methods = ["inverse-la", "dv-la"]
+    alone, _ = sweep(batches, tmp_path / "alone.jsonl", methods)
+    shared, _ = sweep(batches, tmp_path / "shared.jsonl", methods, share_warmup=True)
+    assert shared == alone
+    assert shared["dv-la", 0]["weights"] != pytest.approx(shared["inverse-la", 0]["weights"], rel=0.01)
+
+
 def test_seeds_together_and_alone_agree(batches, tmp_path):
     recipe = Recipe(epochs=1, start_epoch=1, batch_size=50)  # later epochs amplify the rounding
     together, _ = sweep(batches, tmp_path / "together.jsonl", ["dv"], (0, 1), recipe, together=2)

@@ -18,6 +18,7 @@ from .runner import HostRun, run_host, write_config
 R50 = "configs/imagelt/finetune/finetune_r50.py"
 DV = "configs/class_volume/imagenet_lt_r50_dv.py"
 DV_CONFIGS = [f"{data}_{tower}_dv" for data in ("imagenet_lt", "places_lt", "inat18") for tower in ("r50", "vit16")]
+ADJUSTED = {"type": "class_volume", "form": "logit_adjustment"}
 LOSSES = ("train_loss", "train_loss0", "train_loss1", "test_loss", "test_loss0", "test_loss1")
 
 
@@ -46,12 +47,26 @@ def two_epochs(copy_checkout: Callable[[Path], Path], tmp_path_factory: pytest.T
         "bare": run_host(bare, write_config(bare, "baseline", R50)),
         "installed": run_host(patched, write_config(patched, "baseline", R50)),
         "dv": run_host(patched, write_config(patched, "dv", DV)),
+        "adjusted": run_host(patched, write_config(patched, "adjusted", DV, reweight=ADJUSTED)),
     }
 
 
 def test_installed_without_the_key_every_logged_number_is_the_bare_hosts(two_epochs: dict[str, HostRun]) -> None:
     assert two_epochs["installed"].log == two_epochs["bare"].log
     assert not (two_epochs["installed"].folder / "reweight").exists()
+
+
+def test_logit_adjustment_trains_from_the_first_step_on_and_the_hosts_evaluation_stays_as_it_is(
+    two_epochs: dict[str, HostRun],
+) -> None:
+    adjusted, baseline = two_epochs["adjusted"], two_epochs["bare"]
+    assert "epoch 0 is not the baseline's" in adjusted.stdout
+    assert all(adjusted.epochs[epoch][key] != baseline.epochs[epoch][key] for epoch in range(2) for key in LOSSES[:3])
+    assert adjusted.epochs[0].keys() == two_epochs["dv"].epochs[0].keys()
+    assert adjusted.epochs[0]["train_reweight_alpha_max"] > 1 == two_epochs["dv"].epochs[0]["train_reweight_alpha_max"]
+    for epoch, line in enumerate(adjusted.epochs):
+        assert line["train_reweight_expected_alpha"] == pytest.approx(1, abs=1e-5)
+        assert arrays(adjusted, epoch)["weights_image_text"].max() == pytest.approx(line["train_reweight_alpha_max"])
 
 
 def test_the_first_epoch_logs_the_baselines_losses_to_the_last_bit(two_epochs: dict[str, HostRun]) -> None:
