@@ -26,6 +26,9 @@ EXPLAINED = {
     "ldam-drw": "the same with deferred effective numbers",
     "balanced-softmax": "log n added to the logits (Ren et al., NeurIPS 2020)",
     "logit-adjustment": "ce with log n taken off the test logits (Menon et al., ICLR 2021)",
+    "inverse-la": "1/m as margins: balanced softmax of the sampler's draws",
+    "en-la": "effective numbers as margins",
+    "dv-la": "class volume as margins; inverse-la until the volumes apply",
     "ib": "influence-balanced loss (Park et al., ICCV 2021)",
     "lade": "LADE (Hong et al., CVPR 2021)",
 }

@@ -158,7 +158,7 @@ class EpochHook:
             for key, value in summary(weighting, in_force[name], drawn).items():
                 statistics[prefix + key] = value
             arrays |= {"counts": weighting.class_counts, "draws": weighting.draws}
-            arrays |= _arrays(name, weighting, in_force[name])
+            arrays |= _arrays(name, weighting, in_force[name], self._in_force(weighting))
         self._write(epoch, arrays)
         statistics[f"{KEY}_seconds"] = time.perf_counter() - start
         return statistics
@@ -232,10 +232,10 @@ def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:
         )
 
 
-def _arrays(name: str, weighting: Weighting, in_force: Tensor) -> dict[str, Tensor]:
+def _arrays(name: str, weighting: Weighting, in_force: Tensor, to_come: Tensor) -> dict[str, Tensor]:
     return {
         f"weights_{name}": in_force,
-        f"next_weights_{name}": weighting.weights,
+        f"next_weights_{name}": to_come,
         f"log_radius_{name}": weighting.log_radius64,
         f"substituted_{name}": weighting.substituted,
     }

@@ -297,11 +297,6 @@ def test_radii_measured_every_few_epochs_count_from_their_first_pass(mini_host, 
     assert planned.never_applies().startswith("the weights apply from epoch 4 on") == (first is not None)
 
 
-def test_margins_that_stay_those_of_equal_radii_are_called_so(mini_host, capsys):
-    mini_host({**DV, "form": "logit_adjustment", "start_epoch": 3}, epochs=3).attach()
-    assert "the run is logit adjustment with equal radii, exactly" in capsys.readouterr().out
-
-
 def test_a_plan_changes_nothing(mini_host):
     host = mini_host(DV)
     before, hooks = host.criterion.base_criterion, len(host.model._forward_hooks)

@@ -4,6 +4,7 @@ import math
 import sys
 import types
 
+import numpy as np
 import pytest
 import torch
 from host_steps import Call, expected_loss, expected_weights, parts_of, record_calls
@@ -140,6 +141,27 @@ def test_the_log_speaks_of_the_alpha_in_force_also_in_epoch_0() -> None:
     loss_weight.epoch(0)
     assert host.stats.keys() == loss_weight.stats.keys()
     assert loss_weight.stats["reweight_alpha_max"] == 1
+
+
+def test_the_arrays_hold_the_alpha_in_force_and_that_of_the_next_epoch(tmp_path) -> None:
+    host = host_with({**ADJUSTED, "start_epoch": 2})
+    host.args.output_dir = str(tmp_path)
+    host.attach()
+    for epoch in range(3):
+        host.epoch(epoch)
+    found = [np.load(tmp_path / "reweight" / f"epoch_{epoch:04d}.npz") for epoch in range(3)]
+    alpha = [sum(DRAWS) / (CLASSES * draws) for draws in DRAWS]
+    for epoch in range(2):
+        assert found[epoch]["weights_image_text"] == pytest.approx(alpha, rel=1e-5)
+        assert found[epoch]["next_weights_image_text"] == pytest.approx(found[epoch + 1]["weights_image_text"])
+    assert found[2]["weights_image_text"] != pytest.approx(alpha, rel=0.01)
+
+
+def test_a_run_whose_radii_never_apply_is_told_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    host = host_with({**ADJUSTED, "start_epoch": 5})
+    host.args.epochs = 5
+    host.attach()
+    assert "the run is plain logit adjustment" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("branch", ["image_text", "each"])

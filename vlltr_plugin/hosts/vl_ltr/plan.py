@@ -80,10 +80,12 @@ class Plan:
         first = max(primary.start_epoch, self.settings.every if primary.uses_logits else 0)
         if first < epochs:
             return ""
-        what = "logit adjustment with equal radii" if self.settings.adjusts else "the baseline"
+        what = (
+            "plain logit adjustment, by the draws or counts alone" if self.settings.adjusts else "the baseline, exactly"
+        )
         return (
             f"the weights apply from epoch {first} on, counted from 0, but there are {epochs} epochs: they never "
-            f"apply, and the run is {what}, exactly. Lower `start_epoch` (or `every`), or train more epochs."
+            f"apply, and the run is {what}. Lower `start_epoch` (or `every`), or train more epochs."
         )
 
 

@@ -89,7 +89,8 @@ def look_at_reweight(run: Planned) -> str:
     args.reweight = asked(args)
     run.plan = plan(args, **parts)
     run.hook = apply(run.plan, args, parts["model"], parts["criterion"])
-    return run.plan.settings.type + run.plan.source()
+    form = ", as logit adjustment" if run.plan.settings.adjusts else ""
+    return run.plan.settings.type + run.plan.source() + form
 
 
 @contextmanager

@@ -27,10 +27,11 @@ def look_at_weights(run: Planned) -> str:
     present = weighting.class_counts > 0
     counts, alpha = weighting.class_counts[present], every[present]
     least, most = int(alpha.argmin()), int(alpha.argmax())
+    form = "as margins from the first step, with radii " if run.plan.settings.adjusts else ""
     return (
         f"{'for equal radii ' if weighting.uses_logits else ''}from {alpha[least]:.3g} (a class of "
         f"{int(counts[least])} images) to {alpha[most]:.3g} (of {int(counts[most])}), {mean:.3g} on average over the "
-        f"draws, from epoch {weighting.start_epoch} on (counts={weighting.counts!r}, "
+        f"draws, {form}from epoch {weighting.start_epoch} on (counts={weighting.counts!r}, "
         f"normalize={weighting.normalize!r})"
     )
 
