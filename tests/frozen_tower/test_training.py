@@ -1,0 +1,117 @@
+"""Many methods in one program end where each ends alone, in a plain loop over the product's own criterion."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from frozen_tower_data import BATCH, Data
+from frozen_tower_heads import Linear
+from frozen_tower_methods import METHODS, Method
+from frozen_tower_training import Recipe, Training
+from torch import Tensor
+
+from vlltr_plugin import ReweightedLoss
+
+CLASSES, FEATURES = 4, 6
+RECIPE = Recipe(epochs=6, learning_rate=0.05, weight_decay=1e-3)
+
+
+def small_data(sampler: str = "uniform", mixup: bool = False) -> Data:
+    generator = torch.Generator().manual_seed(3)
+    counts = (300, 120, 60, 33)
+    labels = torch.cat([torch.full((n,), i) for i, n in enumerate(counts)])
+    centres = 2 * torch.randn(CLASSES, FEATURES, generator=generator)
+    spreads = 0.5 + torch.rand(CLASSES, 1, generator=generator)
+    test_labels = torch.arange(CLASSES).repeat_interleave(50)
+    images, test_images = (
+        centres[y] + spreads[y] * torch.randn(len(y), FEATURES, generator=generator) for y in (labels, test_labels)
+    )
+    groups = torch.tensor([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]).bool()
+    smoothing = 0.1 if mixup else 0.0
+    return Data(images, labels, test_images, test_labels, groups, sampler, 5, smoothing, mixup)
+
+
+class AdjustedLoss(torch.nn.Module):
+    """Cross entropy of logits - tau log alpha, observing the raw logits."""
+
+    def __init__(self, method: Method, weighting: torch.nn.Module, smoothing: float) -> None:
+        super().__init__()
+        self.method, self.weighting, self.smoothing = method, weighting, smoothing
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        self.weighting.observe(logits, targets, self.smoothing)
+        return F.cross_entropy(logits - self.method.tau * self.weighting.weights.log(), targets)
+
+    def end_epoch(self, epoch: int) -> None:
+        self.weighting.end_epoch(epoch)
+
+
+def alone(name: str, data: Data) -> tuple[Tensor, Tensor]:
+    """Test logits and weights of one method trained by itself, step by step."""
+    method = METHODS[name]
+    weighting = method.build(data.class_counts, data.draws, RECIPE.start_epoch, data.seed)
+    criterion = (
+        AdjustedLoss(method, weighting, data.smoothing)
+        if method.form == "adjusted"
+        else ReweightedLoss(weighting, smoothing=data.smoothing)
+    )
+    start = Linear().initial(FEATURES, CLASSES, data.seed)
+    layer = torch.nn.Linear(FEATURES, CLASSES)
+    layer.load_state_dict({"weight": start["weight"][0], "bias": start["bias"][0]})
+    rule = {"momentum": 0.9, "nesterov": True, "weight_decay": RECIPE.weight_decay}
+    optimizer = torch.optim.SGD(layer.parameters(), RECIPE.learning_rate, **rule)
+    steps = len(data.labels) // BATCH
+    for epoch in range(RECIPE.epochs):
+        for number, batch in enumerate(data.epoch(epoch)):
+            done = (epoch + number / steps) / RECIPE.epochs
+            optimizer.param_groups[0]["lr"] = RECIPE.learning_rate * (1 + math.cos(math.pi * done)) / 2
+            optimizer.zero_grad()
+            criterion(layer(batch.features), batch.targets).backward()
+            optimizer.step()
+        criterion.end_epoch(epoch)
+    with torch.no_grad():
+        return layer(data.test_features), weighting.weights
+
+
+NAMES = ["ce", "balanced-softmax", "inverse", "dv", "bv", "dv-s30", "r^2", "dv-shuffled", "dv adjusted", "en adjusted"]
+
+
+@pytest.mark.parametrize(("sampler", "mixup"), [("uniform", False), ("sqrt", False), ("sqrt", True)])
+def test_methods_trained_together_equal_methods_trained_alone(sampler: str, mixup: bool) -> None:
+    data = small_data(sampler, mixup)
+    names = [*NAMES, "dv-mass", "dv-letter"] if mixup else NAMES
+    together = Training(data, Linear(), RECIPE, names).run()
+    for name in names:
+        logits, weights = alone(name, data)
+        torch.testing.assert_close(together[name].weights, weights, rtol=1e-4, atol=1e-5, msg=lambda m: f"{name}: {m}")
+        torch.testing.assert_close(together[name].logits, logits, rtol=1e-3, atol=1e-3, msg=lambda m: f"{name}: {m}")
+    assert not torch.allclose(together["dv"].logits, together["inverse"].logits, atol=1e-2)
+
+
+def test_a_method_ends_the_same_in_any_company() -> None:
+    data = small_data()
+    large = Training(data, Linear(), RECIPE, ["ce", "inverse", "dv-test", "dv", "dv post-hoc"]).run()
+    small = Training(data, Linear(), RECIPE, ["ce", "dv-test"]).run()
+    torch.testing.assert_close(large["dv-test"].logits, small["dv-test"].logits, rtol=1e-4, atol=1e-5)
+
+
+def test_held_out_radii_are_those_of_the_test_images() -> None:
+    data = small_data()
+    found = Training(data, Linear(), RECIPE, ["ce", "dv-test", "dv-test post-hoc"]).run()
+    for name, logits in (("dv-test", found["dv-test"].logits), ("dv-test post-hoc", found["ce"].logits)):
+        spread = torch.stack([logits[data.test_labels == i].std(dim=0).log().mean() for i in range(CLASSES)])
+        torch.testing.assert_close(found[name].log_radius, spread, rtol=1e-3, atol=1e-4)
+
+
+def test_post_hoc_methods_shift_the_logits_of_ce() -> None:
+    found = Training(small_data(), Linear(), RECIPE, ["ce", "dv post-hoc"]).run()
+    shift = found["dv post-hoc"].logits - found["ce"].logits
+    torch.testing.assert_close(shift, found["dv post-hoc"].weights.log().expand_as(shift), rtol=1e-4, atol=1e-4)
+
+
+def test_shuffled_radii_are_the_radii_of_other_classes() -> None:
+    found = Training(small_data(), Linear(), RECIPE, ["ce", "dv post-hoc", "dv-shuffled post-hoc"]).run()
+    true, shuffled = (found[name].log_radius for name in ("dv post-hoc", "dv-shuffled post-hoc"))
+    torch.testing.assert_close(shuffled.sort().values, true.sort().values)
+    assert not torch.equal(shuffled, true)
