@@ -21,15 +21,20 @@ class Criteria:
 
     def __init__(self, methods: list[Method], weightings: list[Weighting], smoothing: float) -> None:
         self.methods, self.weightings, self.smoothing = methods, weightings, smoothing
+        for weighting in weightings:
+            weighting.update_margins()
         self.refresh()
 
     def refresh(self) -> None:
         """Takes the weights in force: `scales` and `margins`, `[R, C]`."""
+        if not self.weightings:
+            return
         weights = torch.stack([weighting.weights for weighting in self.weightings])
+        margins = torch.stack([weighting.margins for weighting in self.weightings]).float()
         taus = torch.tensor([method.tau for method in self.methods])[:, None]
         as_margin = torch.tensor([method.form != "weights" for method in self.methods])[:, None]
         self.scales = torch.where(as_margin, 1.0, weights)
-        self.margins = torch.where(as_margin, taus * weights.log(), 0.0)
+        self.margins = torch.where(as_margin, taus * margins, 0.0)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The sum over the methods of each one's batch mean.
@@ -47,12 +52,12 @@ class Criteria:
         smooth = (1 - self.smoothing) * own + self.smoothing * gains.mean(dim=2)
         return -(self.scales[:, targets].T * smooth).sum() / len(targets)
 
-    def observe(self, logits: Tensor, targets: Tensor, held_out: bool = False) -> None:
-        """Feeds logits `[B, R or 1, C]` to the methods that learn their radii from such images."""
-        logits = logits.detach().expand(-1, len(self.methods), -1)
-        for r, (method, weighting) in enumerate(zip(self.methods, self.weightings, strict=True)):
+    def observe(self, logits: Tensor, columns: list[int], targets: Tensor, held_out: bool = False) -> None:
+        """Feeds logits `[B, ., C]`, of each method its column, to those that learn their radii from such images."""
+        logits = logits.detach()
+        for column, method, weighting in zip(columns, self.methods, self.weightings, strict=True):
             if weighting.uses_logits and method.held_out == held_out:
-                weighting.observe(logits[:, r], targets, 0.0 if held_out else self.smoothing)
+                weighting.observe(logits[:, column], targets, 0.0 if held_out else self.smoothing)
 
     def end_epoch(self, epoch: int, observed: bool) -> None:
         """Folds what was observed into the weights of the next epoch."""

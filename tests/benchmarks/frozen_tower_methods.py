@@ -52,10 +52,10 @@ class Method:
     Attributes:
         weighting: name in the product's registry.
         options: of the weighting.
-        form: `"weights"` (alpha times the loss), `"adjusted"` (cross entropy of logits - tau log alpha), or
-            `"post_hoc"` (the ce run's test logits + tau log alpha: no training of its own).
+        form: `"weights"` (alpha times the loss; in the second half of the training only, after a warm-up without),
+            `"adjusted"` (cross entropy of logits - tau log alpha, all radii equal in the first half, as the product
+            has it), or `"post_hoc"` (the ce run's test logits + tau log alpha: no training of its own).
         tau: of the last two.
-        deferred: the weights apply in the second half of the training only, after a warm-up without.
         held_out: the radii come from test images, after every epoch, instead of the training pass.
         shuffled: the radii are permuted among the classes, another permutation for every seed.
     """
@@ -64,14 +64,24 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     form: str = "weights"
     tau: float = 1.0
-    deferred: bool = True
     held_out: bool = False
     shuffled: bool = False
+
+    @property
+    def warm_up(self) -> str:
+        """Name of the method that it equals in the first half."""
+        if self.form != "adjusted":
+            return "ce"
+        same = Method(self.weighting, self.options, self.form, self.tau)
+        if "volume" in self.weighting:
+            counts = {key: value for key, value in self.options.items() if key == "counts"}
+            same = Method("inverse", counts, self.form, self.tau)
+        return next(name for name, method in METHODS.items() if method == same)
 
     def build(self, class_counts: Tensor, draws: Tensor, start_epoch: int, seed: int) -> Weighting:
         """The product's weighting for one run."""
         options = dict(self.options)
-        if self.weighting != "none" and self.deferred:
+        if self.weighting != "none" and (self.form == "weights" or "volume" in self.weighting):
             options["start_epoch"] = start_epoch
         if self.shuffled:
             options["shuffle"] = seed
@@ -109,9 +119,8 @@ SHAPES: Mapping[str, Method] = {
     "dv-letter": _volume(**_LETTER),
 }
 
-METHODS: Mapping[str, Method] = {
+METHODS: Mapping[str, Method] = {  # `inverse-dataset adjusted` is balanced softmax
     "ce": Method(),
-    "balanced-softmax": Method("inverse", {"counts": "dataset"}, form="adjusted", deferred=False),
     **SHAPES,
     **{f"{name} adjusted": replace(method, form="adjusted") for name, method in SHAPES.items()},
     **{f"{name} post-hoc": replace(method, form="post_hoc") for name, method in SHAPES.items()},
@@ -131,7 +140,6 @@ def _forms(shapes: list[str], *forms: str) -> list[str]:
 SETS: Mapping[str, list[str]] = {
     "all": [
         "ce",
-        "balanced-softmax",
         *_forms(_INFORMATION + _ESTIMATORS, "", "adjusted"),
         *_forms(_INFORMATION + ["bv", "pv10"], "post-hoc"),
         "inverse adjusted 1.5",
@@ -141,17 +149,16 @@ SETS: Mapping[str, list[str]] = {
         "ce",
         *_forms(_INFORMATION[:3], "", "adjusted"),
         *_READINGS,
-        *_forms(["inverse-letter", "dv-letter"], "adjusted"),
+        *_forms(_READINGS[:2], "adjusted"),
         "dv-s30",
         "dv-debias",
     ],
     "core": [
         "ce",
-        "balanced-softmax",
         *_forms(_INFORMATION[:4] + ["r^4", "r^4-shuffled", "en", "bv", "pv10", "dv-s30"], ""),
         *_forms(_INFORMATION[:4] + ["r^4", "dv-s30"], "adjusted"),
         *_forms(_INFORMATION, "post-hoc"),
     ],
     "few": ["ce", *_forms(_INFORMATION[:4] + ["r^4", "dv-s30"], "", "adjusted"), *_forms(_INFORMATION, "post-hoc")],
-    "language": ["ce", *_forms(_INFORMATION[:3], "", "adjusted"), *_READINGS, "dv-mass", "dv-s30"],
+    "language": ["ce", *_forms(_INFORMATION[:3], "", "adjusted"), *_READINGS, *_forms(_READINGS[:2], "adjusted"), "dv-mass", "dv-s30"],
 }

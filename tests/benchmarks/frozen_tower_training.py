@@ -63,16 +63,18 @@ class Training:
         self.data, self.head, self.recipe = data, head, recipe
         self.trained = [name for name in names if METHODS[name].form != "post_hoc"]
         self.post_hoc = [name for name in names if METHODS[name].form == "post_hoc"]
-        self.from_start = [name for name in self.trained if name == "ce" or not METHODS[name].deferred]
+        warm_ups = [METHODS[name].warm_up for name in self.trained]
+        self.warm_ups = list(dict.fromkeys(warm_ups))
+        self.columns = [self.warm_ups.index(name) for name in warm_ups]
         self.criteria, self.readers = self._criteria(self.trained), self._criteria(self.post_hoc)
-        self.early = self._criteria(self.from_start)
+        self.early = self._criteria(self.warm_ups)
         start = head.initial(data.features.shape[1], data.groups.shape[1], data.seed)
-        self._use(picked(start, [0] * len(self.from_start)))
+        self._use(picked(start, [0] * len(self.warm_ups)))
 
     def run(self) -> dict[str, Trained]:
         """Trains, and returns what each method came to."""
         for epoch in range(self.recipe.start_epoch):
-            self._epoch(self.early, epoch, shared=True)
+            self._epoch(self.early, epoch)
         self._fork()
         for epoch in range(self.recipe.start_epoch, self.recipe.epochs):
             self._epoch(self.criteria, epoch)
@@ -82,9 +84,7 @@ class Training:
             results[name] = self._result(self.readers, r, logits[:, 0] + self.readers.margins[r])
         return results
 
-    def _criteria(self, names: list[str]) -> Criteria | None:
-        if not names:
-            return None
+    def _criteria(self, names: list[str]) -> Criteria:
         methods, data = [METHODS[name] for name in names], self.data
         start = self.recipe.start_epoch
         weightings = [method.build(data.class_counts, data.draws, start, data.seed) for method in methods]
@@ -106,16 +106,15 @@ class Training:
             self.optimizer.state[parameters[name]] = kept
 
     def _fork(self) -> None:
-        """Goes on with every method, the deferred ones as copies of ce."""
-        rows = [self.from_start.index(name) if name in self.from_start else 0 for name in self.trained]
+        """Goes on with every method, each from its warm-up."""
         state = {
-            name: {key: kept[rows].clone() if kept.ndim else kept.clone() for key, kept in self.optimizer.state[value].items()}
+            name: {key: kept[self.columns] if kept.ndim else kept for key, kept in self.optimizer.state[value].items()}
             for name, value in self.parameters.items()
         }
-        self._use(picked(self.parameters, rows), state)
+        self._use(picked(self.parameters, self.columns), state)
+        self.columns = list(range(len(self.trained)))
 
-    def _epoch(self, criteria: Criteria, epoch: int, shared: bool = False) -> None:
-        """One epoch; with `shared`, the deferred methods look at ce's logits."""
+    def _epoch(self, criteria: Criteria, epoch: int) -> None:
         observes = epoch >= self.recipe.start_epoch - 1
         steps = len(self.data.labels) // BATCH
         for number, batch in enumerate(self.data.epoch(epoch)):
@@ -123,31 +122,28 @@ class Training:
             outputs = self.head.outputs(self.parameters, batch.features)
             loss = torch.stack([criteria.loss(logits, batch.targets) for logits in outputs]).sum()
             if observes:
-                self._observe(outputs[self.head.statistics], batch.targets, shared)
+                self._observe(outputs[self.head.statistics], self.columns, batch.targets)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
         if observes:
-            self._observe_held_out(shared)
+            self._observe_held_out()
         for each in (self.criteria, self.readers, self.early):
-            if each is not None:
-                each.end_epoch(epoch, observes)
+            each.end_epoch(epoch, observes)
 
-    def _observe(self, logits: Tensor, targets: Tensor, shared: bool, held_out: bool = False) -> None:
-        self.criteria.observe(logits[:, :1] if shared else logits, targets, held_out)
-        if self.readers is not None:
-            self.readers.observe(logits[:, :1], targets, held_out)
+    def _observe(self, logits: Tensor, columns: list[int], targets: Tensor, held_out: bool = False) -> None:
+        """Logits `[B, ., C]` of replicas, ce's the first; `columns`: which one each trained method looks at."""
+        self.criteria.observe(logits, columns, targets, held_out)
+        self.readers.observe(logits, [0] * len(self.post_hoc), targets, held_out)
 
-    def _observe_held_out(self, shared: bool) -> None:
-        """Only the replicas that ask for it are run on the test images; the others' columns stand in for ce's."""
-        wanted = [r for r, method in enumerate(self.criteria.methods) if method.held_out and not shared]
-        asked = [method.held_out for each in (self.criteria, self.readers) if each for method in each.methods]
-        if any(asked):
-            parameters = {name: value.detach()[[0, *wanted]] for name, value in self.parameters.items()}
-            column = {r: position for position, r in enumerate(wanted, start=1)}
-            columns = [column.get(r, 0) for r in range(len(self.trained))]
-            logits = self._test_logits(parameters, self.head.statistics)[:, columns]
-            self._observe(logits, self.data.test_labels, shared, held_out=True)
+    def _observe_held_out(self) -> None:
+        """Runs on the test images those replicas only whose methods ask for it."""
+        asked = [method.held_out for method in self.criteria.methods]
+        if any(asked) or any(method.held_out for method in self.readers.methods):
+            rows = sorted({0} | {column for column, wanted in zip(self.columns, asked, strict=True) if wanted})
+            logits = self._test_logits(picked(self.parameters, rows), self.head.statistics)
+            columns = [rows.index(column) if wanted else 0 for column, wanted in zip(self.columns, asked, strict=True)]
+            self._observe(logits, columns, self.data.test_labels, held_out=True)
 
     def _set_rate(self, done: float) -> None:
         for group in self.optimizer.param_groups:
