@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from frozen_tower_curve import Point, curve, point
 from frozen_tower_data import Data, load
 from frozen_tower_heads import Cosine, Head, ImageText, LanguageGuided, Linear
@@ -26,7 +25,7 @@ from frozen_tower_sentences import aligned, embedded
 from frozen_tower_training import Recipe, Trained, Training
 
 RECIPES = {
-    "linear": Recipe(epochs=12, learning_rate=0.03),
+    "linear": Recipe(epochs=8, learning_rate=0.03),
     "cosine": Recipe(epochs=12, learning_rate=0.02),
     "image-text": Recipe(epochs=12, learning_rate=0.02),
     "language": Recipe(epochs=12, learning_rate=1e-3, optimizer="adamw", weight_decay=0.05),
@@ -88,8 +87,7 @@ def run(cell: Cell, seed: int, names: list[str], cache: Path) -> dict[str, Any]:
     found = Training(data, head_of(cell, data, cache), recipe, names).run()
     about = data.test_labels, data.groups
     methods = {
-        name: {**point(trained.logits, *about)._asdict(), **described(trained, data)}
-        for name, trained in found.items()
+        name: {**point(trained.logits, *about)._asdict(), **described(trained, data)} for name, trained in found.items()
     }
     baseline: list[Point] = curve(found["ce"].logits, *about, data.class_counts)
     return {

@@ -36,7 +36,7 @@ class Data:
         features: of the training images, centred and scaled by one number each, float32 `[N, D]`.
         labels: int64 `[N]`.
         test_features, test_labels: as many images in every class.
-        sampler: `"uniform"` (every image once an epoch) or `"sqrt"` (N draws with probabilities ~ 1/sqrt(n_i) an image).
+        sampler: `"uniform"` (every image once an epoch) or `"sqrt"` (N draws, each image's chance ~ 1/sqrt(n_i)).
         groups: bool `[3, C]`: many-, medium- and few-shot classes.
         seed: of the order of the batches.
         smoothing: label smoothing; with mixup contained in the targets.
@@ -83,9 +83,7 @@ class Data:
         num_classes = self.groups.shape[1]
         hard = torch.nn.functional.one_hot(labels, num_classes).float()
         smooth = hard * (1 - self.smoothing) + self.smoothing / num_classes
-        return Batch(
-            features * share + features.flip(0) * (1 - share), smooth * share + smooth.flip(0) * (1 - share)
-        )
+        return Batch(features * share + features.flip(0) * (1 - share), smooth * share + smooth.flip(0) * (1 - share))
 
 
 def load(

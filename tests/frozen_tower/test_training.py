@@ -58,7 +58,18 @@ def alone(name: str, data: Data) -> tuple[Tensor, Tensor]:
         return layer(data.test_features), weighting.weights
 
 
-NAMES = ["ce", "inverse", "dv", "bv", "dv-s30", "r^2", "dv-shuffled", "en adjusted", "dv adjusted", "dv-dataset adjusted"]
+NAMES = [
+    "ce",
+    "inverse",
+    "dv",
+    "bv",
+    "dv-s30",
+    "r^2",
+    "dv-shuffled",
+    "en adjusted",
+    "dv adjusted",
+    "dv-dataset adjusted",
+]
 
 
 @pytest.mark.parametrize(("sampler", "mixup"), [("uniform", False), ("sqrt", False), ("sqrt", True)])
@@ -68,8 +79,8 @@ def test_methods_trained_together_equal_methods_trained_alone(sampler: str, mixu
     together = Training(data, Linear(), RECIPE, names).run()
     for name in names:
         logits, weights = alone(name, data)
-        torch.testing.assert_close(together[name].weights, weights, rtol=1e-4, atol=1e-5, msg=lambda m: f"{name}: {m}")
-        torch.testing.assert_close(together[name].logits, logits, rtol=1e-3, atol=1e-3, msg=lambda m: f"{name}: {m}")
+        torch.testing.assert_close(together[name].weights, weights, rtol=1e-4, atol=1e-5, msg=f"{name} differs")
+        torch.testing.assert_close(together[name].logits, logits, rtol=1e-3, atol=1e-3, msg=f"{name} differs")
     assert not torch.allclose(together["dv"].logits, together["inverse"].logits, atol=1e-2)
 
 
