@@ -21,17 +21,19 @@ class Estimate(NamedTuple):
     half_width: float
 
     def __str__(self) -> str:
-        """For a table: the digits that the interval leaves."""
+        """For a table."""
         if math.isnan(self.mean):
             return ""
-        return f"{self.mean:+.2f} ± {self.half_width:.2f}"
+        return f"{self.mean:+.2f}" + ("" if math.isnan(self.half_width) else f" ± {self.half_width:.2f}")
 
 
 def estimate(values: list[float]) -> Estimate:
     """Over the values that are numbers, if most are."""
     known = [value for value in values if not math.isnan(value)]
-    if len(known) < 2 or len(known) < len(values) / 2:
+    if not known or len(known) < len(values) / 2:
         return Estimate(math.nan, math.nan)
+    if len(known) == 1:
+        return Estimate(known[0], math.nan)
     deviation = float(np.std(known, ddof=1))
     quantile = float(stats.t.ppf(0.975, len(known) - 1))
     return Estimate(float(np.mean(known)), quantile * deviation / math.sqrt(len(known)))

@@ -1,0 +1,114 @@
+"""Few-shot against many-shot accuracy: ce's trade-off curve, and the methods as points.
+
+python tests/benchmarks/frozen_tower_plot.py tests/benchmarks/results/frozen_tower_*.jsonl --out frozen_tower.png \
+  --cell cifar100-100-linear cifar100-100-language-sqrt
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from frozen_tower_curve import TAUS
+from frozen_tower_results import Cell, read
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+SHAPES = {
+    "inverse": ("1/n (no volume)", "tab:blue"),
+    "dv": ("class volume (r/n)", "tab:red"),
+    "dv-shuffled": ("radii shuffled: placebo", "tab:green"),
+    "en": ("effective number", "tab:purple"),
+    "dv-letter": ("class volume, letter of Eq. 6", "tab:orange"),
+    "inverse-letter": ("1/n, letter of Eq. 6", "tab:cyan"),
+}
+FORMS = {"": ("loss weights", "o"), " adjusted": ("margins (LogitAdjustedLoss)", "^")}
+MARKED_TAUS = (0.0, 0.5, 1.0, 1.5)
+TITLES = {
+    "linear": "linear head",
+    "cosine": "cosine head",
+    "image-text": "image-text head",
+    "language": "VL-LTR's head",
+    "language-trained": "VL-LTR's head, embedding trained",
+}
+
+
+def title(cell: Cell) -> str:
+    """In words."""
+    dataset, imbalance, head = cell.name.removesuffix("-sqrt").split("-", maxsplit=2)
+    sampler = ", 1/sqrt(n) sampler" if cell.name.endswith("-sqrt") else ""
+    return f"{dataset.upper().replace('CIFAR', 'CIFAR-')}-LT, IF {imbalance}, {TITLES[head]}{sampler}"
+
+
+def draw(axes: Any, cell: Cell) -> None:
+    """One cell."""
+    curve = np.mean(cell.curves(), axis=0)
+    points = {
+        (shape, form): cell.mean_point(shape + form)
+        for shape in SHAPES
+        for form in FORMS
+        if shape + form in cell.methods
+    }
+    lowest = min(point.many for point in points.values()) - 3
+    shown = curve[curve[:, 1] >= lowest]
+    axes.plot(shown[:, 1], shown[:, 3], color="0.55", zorder=1, label="baseline, logits - tau log n after training")
+    for tau in MARKED_TAUS:
+        _, many, _, few = curve[TAUS.index(tau)]
+        if many >= lowest:
+            axes.plot(many, few, "s", color="0.55", markersize=4, zorder=1)
+            words = "baseline" if tau == 0 else f"tau {tau:g}"
+            axes.annotate(
+                words, (many, few), (-6, -9), textcoords="offset points", fontsize=8, color="0.35", ha="right"
+            )
+    for (shape, form), point in points.items():
+        marker, color = FORMS[form][1], SHAPES[shape][1]
+        axes.plot(
+            point.many, point.few, marker, color=color, markersize=8, alpha=0.8, zorder=2, markeredgecolor="white"
+        )
+    axes.set_title(title(cell), fontsize=10)
+    axes.set_xlabel("accuracy of the many-shot classes (%)")
+    axes.set_ylabel("accuracy of the few-shot classes (%)")
+    axes.grid(alpha=0.3)
+
+
+def legend(figure: Any, cells: list[Cell]) -> None:
+    """One for all panels: colours are radii, markers are forms."""
+    methods = {name for cell in cells for name in cell.methods}
+    line = pyplot.Line2D([], [], color="0.55", marker="s", markersize=4)
+    entries = [(line, "baseline, adjusted after training: logits - tau log n")]
+    for shape, (words, color) in SHAPES.items():
+        if shape in methods:
+            entries.append((pyplot.Line2D([], [], color=color, marker="s", linestyle="", markersize=8), words))
+    for words, marker in FORMS.values():
+        entries.append((pyplot.Line2D([], [], color="0.2", marker=marker, linestyle="", markersize=8), words))
+    handles, words_of = zip(*entries, strict=True)
+    figure.legend(handles, words_of, loc="lower center", ncols=3, fontsize=8.5, frameon=False)
+
+
+def main() -> None:
+    """Write the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("--cell", nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    found = {cell.name: cell for cell in read(options.results)}
+    cells = [found[name] for name in options.cell]
+    figure, axes = pyplot.subplots(1, len(cells), figsize=(5.4 * len(cells), 5.4), squeeze=False)
+    for panel, cell in zip(axes[0], cells, strict=True):
+        draw(panel, cell)
+    legend(figure, cells)
+    figure.suptitle(
+        "Up and right is better. On the grey line: no better than shifting the baseline's logits", fontsize=10
+    )
+    figure.tight_layout(rect=(0, 0.14, 1, 1))
+    figure.savefig(options.out, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
