@@ -12,7 +12,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-
 from frozen_tower_curve import TAUS
 from frozen_tower_results import Cell, read
 

@@ -1,1 +1,1 @@
-"""The code bases that the plug-in goes into, a folder for each."""
+"""What is known of each code base that the plug-in can be put into: one folder a host, one recipe in `patches/`."""

@@ -2,18 +2,16 @@
 
 import copy
 import importlib
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from vlltr_plugin.core.ranks import world_size
+from vlltr_plugin.host.undisturbed import eval_mode, untouched_rng
 
 
 class CleanPass:
@@ -41,7 +39,7 @@ class CleanPass:
 
     def run(self, observe: Callable[[Any, Tensor], None]) -> None:
         """Calls `observe(outputs, labels)` for each batch of this rank's share."""
-        with _untouched_rng(), _eval_mode(self._model), torch.no_grad():
+        with untouched_rng(), eval_mode(self._model), torch.no_grad():
             for images, labels in self._batches():
                 with torch.autocast(self._device.type, enabled=self._amp):
                     outputs = self._model(images.to(self._device, non_blocking=True))
@@ -66,26 +64,3 @@ def _evaluation_transform(args: Any, dataset: Any) -> Any:
     if not hasattr(dataset, "pipeline"):
         raise ValueError("Expected the training set to hold its transform as `pipeline` for source='clean_pass'.")
     return build(False, args)
-
-
-@contextmanager
-def _untouched_rng() -> Iterator[None]:
-    # The host draws from all three global generators.
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -1,0 +1,83 @@
+"""LIFT's stand-in with the plug-in's lines in, run in this process."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlltr_plugin.install import install
+
+STANDIN = Path(__file__).parent / "standin"
+
+
+@dataclass
+class Run:
+    """A finished run: its trainer, what it printed, its folder."""
+
+    trainer: Any
+    lines: list[str]
+    folder: Path
+
+    @property
+    def losses(self) -> dict[int, list[str]]:
+        """Printed losses, by epoch from 1."""
+        found: dict[int, list[str]] = {}
+        for line in self.lines:
+            if match := re.match(r"epoch \[(\d+)/.* loss (\S+)", line):
+                found.setdefault(int(match[1]), []).append(match[2])
+        return found
+
+    @property
+    def ours(self) -> list[str]:
+        """The plug-in's lines."""
+        return [line for line in self.lines if line.startswith("[vlltr-plugin] ")]
+
+
+Make = Callable[..., Run]
+
+
+@pytest.fixture
+def standin(tmp_path: Path) -> Path:
+    """A copy of the stand-in with the plug-in installed."""
+    root = shutil.copytree(STANDIN, tmp_path / "standin", ignore=shutil.ignore_patterns("__pycache__"))
+    install(root, host="lift")
+    return root
+
+
+@pytest.fixture
+def build(standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Imports the stand-in anew and gives its `main`, which trains; options as on its command line."""
+
+    def make(**options: Any) -> Callable[[], Any]:
+        monkeypatch.syspath_prepend(str(standin))
+        for name in [name for name in sys.modules if name.split(".")[0] in ("main", "trainer", "utils")]:
+            monkeypatch.delitem(sys.modules, name)
+        importlib.invalidate_caches()
+        main = importlib.import_module("main").main
+        listed = [
+            str(part) for key, value in options.items() for part in (key.replace("reweight_", "reweight."), value)
+        ]
+        return lambda: main(["output_dir", str(tmp_path / "output"), *listed])
+
+    return make
+
+
+@pytest.fixture
+def run(build: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Make:
+    """Trains; `reweight_type="class_volume"` stands for `reweight.type class_volume`."""
+
+    def make(**options: Any) -> Run:
+        train = build(**options)
+        capsys.readouterr()
+        trainer = train()
+        return Run(trainer, capsys.readouterr().out.splitlines(), tmp_path / "output")
+
+    return make

@@ -1,0 +1,132 @@
+"""What `attach` would do to a trainer: every check, nothing changed."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.frequency import InverseFrequency, Uniform
+from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
+from vlltr_plugin.core.registry import build_weighting
+from vlltr_plugin.core.reweighted_loss import ReweightedLoss
+from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.hosts.lift.draws import draws_of
+from vlltr_plugin.hosts.lift.settings import LOGIT_ADJUSTMENT, LiftSettings, given, read
+from vlltr_plugin.training.base_criterion import TOLERANCE, HostCriterion
+from vlltr_plugin.training.draws import class_counts_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A re-weighting that fits a trainer.
+
+    Attributes:
+        settings: what the config says.
+        weighting: the weighting.
+        loss: what takes the place of the host's criterion once radii apply.
+    """
+
+    settings: LiftSettings
+    weighting: Weighting
+    loss: Criterion
+
+
+def plan(trainer: Any) -> Plan | None:
+    """Checks everything that can be known before training.
+
+    Args:
+        trainer: the host's `Trainer`, right before its epoch loop: reads `cfg`, `criterion`, `train_loader`,
+            `num_classes`, `classnames` and `device`.
+
+    Returns:
+        The plan; None when the config has no `reweight.type`.
+
+    Raises:
+        ValueError: naming what to change, when this run cannot be re-weighted.
+    """
+    asked = given(trainer.cfg)
+    if "type" not in asked:
+        return None
+    settings = read(asked, trainer.cfg.loss_type)
+    if isinstance(trainer.criterion, HostCriterion):
+        raise ValueError("Expected a trainer that is not re-weighted yet: call attach once.")
+    labels = getattr(trainer.train_loader.dataset, "labels", None)
+    if labels is None:
+        raise ValueError(
+            f"Expected the training set to hold one label an image as `labels`, as LIFT's do, but "
+            f"{type(trainer.train_loader.dataset).__name__} does not: the classes cannot be counted."
+        )
+    classes = number_of_classes(trainer)
+    counts = class_counts_of(labels, classes)
+    draws = draws_of(trainer.train_loader, labels, classes)
+    smoothing = float(getattr(trainer.criterion, "label_smoothing", 0.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes without images the weighting below warns
+        equal = LogitAdjustedLoss(InverseFrequency(counts)), ReweightedLoss(Uniform(counts), smoothing=smoothing)
+    check_criterion(trainer, equal[trainer.cfg.loss_type == "CE"], counts > 0)
+    try:
+        weighting = build_weighting(settings.common.type, counts, draws, **settings.common.options)
+    except TypeError as error:
+        raise ValueError(f"Expected other values in reweight than {settings.common.options} ({error}).") from error
+    if settings.form == LOGIT_ADJUSTMENT:
+        return Plan(settings, weighting, LogitAdjustedLoss(weighting, settings.tau, smoothing))
+    return Plan(settings, weighting, ReweightedLoss(weighting, smoothing=smoothing))
+
+
+def number_of_classes(trainer: Any) -> int:
+    """C: as many as the classifier has; the host's own `num_classes` leaves out classes without images."""
+    return max(len(getattr(trainer, "classnames", ())), int(trainer.num_classes))
+
+
+def check_criterion(trainer: Any, expected: Criterion, present: Tensor) -> None:
+    """Runs the host's criterion on made-up logits and compares it with what it should be while all radii are equal.
+
+    Args:
+        trainer: the host's.
+        expected: what it should be.
+        present: classes that have images, bool `[C]`; the others get no part of the softmax.
+
+    Raises:
+        ValueError: when it fails on them, or gives something else.
+    """
+    loss_type, name, classes = trainer.cfg.loss_type, type(trainer.criterion).__name__, len(present)
+    labels = present.nonzero().flatten()[(7 * torch.arange(8)) % int(present.sum())]
+    logits = 4.0 * torch.sin(torch.arange(8.0 * classes)).view(8, classes)
+    logits[:, ~present] = -1e4
+    try:
+        found = float(trainer.criterion(logits.to(trainer.device), labels.to(trainer.device)))
+    except Exception as error:
+        raise ValueError(
+            f"Expected the criterion of loss_type {loss_type} to take logits [B, {classes}] and labels [B] but {name} "
+            f"fails on them ({error})."
+        ) from error
+    right = float(expected.losses(logits, labels).mean())
+    if not abs(found - right) <= TOLERANCE * max(1.0, abs(right)):
+        raise ValueError(
+            f"Expected the criterion of loss_type {loss_type} to be the mean of {EQUATIONS[loss_type]}, but {name} "
+            f"gives {found:.6g} where that gives {right:.6g}: re-weighting would change more than the weights."
+        )
+
+
+EQUATIONS = {"CE": "softmax cross entropy", "LA": "softmax cross entropy of logits + log n_i"}
+
+
+def criterion_of(trainer: Any, planned: Plan) -> HostCriterion:
+    """What takes the place of the trainer's criterion: its own until radii apply."""
+    base: nn.Module = trainer.criterion
+    losses = {OneOutput.names[0]: planned.loss}
+    streams = {} if planned.settings.common.source == "clean_pass" else losses
+    return HostCriterion(base, OneOutput(), losses, streams, number_of_classes(trainer))  # type: ignore[arg-type]
+
+
+class OneOutput:
+    """Stands where a model with two outputs has its watch: whatever the criterion is called with is the output."""
+
+    names = ("single",)
+
+    def branch_of(self, logits: Any) -> str:
+        """The one branch."""
+        return self.names[0]
