@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vlltr_plugin.host.undisturbed import eval_mode, untouched_rng
+from vlltr_plugin.training.undisturbed import eval_mode, untouched_rng
 
 UNAUGMENTED = ("train_init_loader", "init_loader")
 """Loaders of the training images by which LIFT and LIFT+ initialise the classifier: resized and cropped only."""

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from vlltr_plugin.core.ranks import world_size
-from vlltr_plugin.host.undisturbed import eval_mode, untouched_rng
+from vlltr_plugin.training.undisturbed import eval_mode, untouched_rng
 
 
 class CleanPass:
