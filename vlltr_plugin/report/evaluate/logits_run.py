@@ -113,7 +113,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         OSError: it cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
             return {name: file[name] for name in (*NEEDED, "draws", *VALIDATION) if name in file.files}
