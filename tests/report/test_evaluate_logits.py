@@ -155,8 +155,8 @@ def test_one_array_alone_is_no_npz(file: Path, capsys) -> None:
         (["{file}", "--logits", "{file}"], "--logits alone but got checkpoint"),
         (["--logits", "nothing.npz"], "nothing.npz"),
         (["--logits", "{file}", "--out", "{file}"], "is a file"),
-        (["{file}"], "CHECKPOINT and --config, or --logits"),
-        ([], "CHECKPOINT and --config, or --logits"),
+        (["{file}"], "give it as --logits"),
+        ([], "or --logits FILE"),
     ],
 )
 def test_wrong_arguments_are_one_line(file: Path, capsys, arguments: list[str], message: str) -> None:

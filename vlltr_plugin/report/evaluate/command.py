@@ -35,6 +35,8 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
     if options.checkpoint is None:
         raise ReportError("Expected a run's folder or its checkpoint, or --logits FILE.")
     checkpoint = checkpoint_path(options.checkpoint)
+    if checkpoint.suffix == ".npz":
+        raise ReportError(f"Expected a checkpoint but {checkpoint} is an .npz: of logits, give it as --logits.")
     out = folder_for(options.out, checkpoint.parent / FOLDER)
     request = Request(
         checkpoint=checkpoint,
