@@ -74,17 +74,18 @@ class LabelLosses(BaseLoss):
     def of_labels(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         """As in `BaseLoss`."""
         gains = self._gains(logits)
+        # First, so that backward comes to it last and adds its gradient into nll_loss's.
+        uniform = gains.sum(dim=1) if smoothing else None
         losses = F.nll_loss(gains, labels, reduction="none", ignore_index=NO_LABEL)
-        if not smoothing:
+        if uniform is None:
             return losses
-        return torch.sub(losses * (1.0 - smoothing), gains.sum(dim=1), alpha=smoothing / gains.shape[1])
+        return torch.sub(losses * (1.0 - smoothing), uniform, alpha=smoothing / gains.shape[1])
 
     def of_mixtures(self, logits: Tensor, weights: Tensor, smoothing: float) -> Tensor:
         """As in `BaseLoss`; writes over `weights`, whose uniform part is eps/C sum_j w_j."""
         gains = self._gains(logits)
         if smoothing:
-            uniform = weights.mean(dim=1, keepdim=True) * smoothing
-            weights = weights.mul_(1.0 - smoothing).add_(uniform)
+            weights = weights.lerp_(weights.mean(dim=1, keepdim=True).expand_as(weights), smoothing)
         return -(weights * gains).sum(dim=1)
 
     def _gains(self, logits: Tensor) -> Tensor:

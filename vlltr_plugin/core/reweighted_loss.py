@@ -52,6 +52,6 @@ class ReweightedLoss(Criterion):
         self.weighting.follow(logits.device)
         alpha = self.weighting.weights.to(logits.dtype)
         if targets.is_floating_point():
-            weights = constituent_masses(targets, self.smoothing).to(alpha).mul_(alpha)
+            weights = constituent_masses(targets, self.smoothing, alpha)
             return self._base.of_mixtures(logits, weights, self.smoothing)
         return alpha.index_select(0, targets) * self._base.of_labels(logits, targets, self.smoothing)

@@ -7,6 +7,9 @@ NEGLIGIBLE_MASS = 1e-3
 """Constituents lighter than this are rounding noise (float16 targets) and feed no statistics."""
 
 
+MANY_COLUMNS, BLOCK = 1000, 64
+"""Rows as long as that are searched for their two largest entries in blocks."""
+
 ROUNDINGS = 4
 """Of a target: smoothed, scaled twice and added by mixup."""
 
@@ -122,7 +125,7 @@ def check_smoothing(targets: Tensor, smoothing: float) -> None:
         )
 
 
-def constituent_masses(targets: Tensor, smoothing: float) -> Tensor:
+def constituent_masses(targets: Tensor, smoothing: float, weights: Tensor | None = None) -> Tensor:
     """Undoes label smoothing: m = (t - eps/C) / (1 - eps), the mass of each hard label in a soft target.
 
     What the rounding of the targets leaves of eps/C in labels that a target does not hold is no mass.
@@ -130,13 +133,18 @@ def constituent_masses(targets: Tensor, smoothing: float) -> Tensor:
     Args:
         targets: floating point `[B, C]`: a mixture of any number of hard labels, smoothed by eps.
         smoothing: eps in [0, 1).
+        weights: what to multiply the masses of each label by, `[C]`; 1 by default.
 
     Returns:
-        Masses, at least float32, `[B, C]`, none below 0; rows sum to 1 when those of `targets` do.
+        Masses times weights, at least float32, `[B, C]`, none below 0; rows of masses sum to 1 when those of `targets`
+        do.
     """
     num_classes = targets.shape[1]
-    noise = _smoothing_noise(smoothing / num_classes, targets.dtype) if smoothing else 0.0
-    return torch.threshold_(_unsmoothed(targets, smoothing, num_classes), noise, 0.0)
+    noise = _smoothing_noise(smoothing / num_classes, targets.dtype) * (1.0 - smoothing) if smoothing else 0.0
+    masses = torch.threshold_(_widened(targets) - smoothing / num_classes, noise, 0.0)
+    if weights is None:
+        return masses.div_(1.0 - smoothing) if smoothing else masses
+    return masses.to(weights).mul_(weights / (1.0 - smoothing))
 
 
 def _smoothing_noise(uniform: float, dtype: torch.dtype) -> float:
@@ -156,10 +164,9 @@ def constituents(targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
         Labels, int64 `[B, K]`, and their masses `[B, K]`, K = min(2, C); masses below
         `NEGLIGIBLE_MASS` come back as 0.
     """
-    num_classes = targets.shape[1]
-    heaviest = targets.topk(min(2, num_classes), dim=1)
-    masses = _unsmoothed(heaviest.values, smoothing, num_classes).clamp_(min=0.0)
-    return heaviest.indices, masses.masked_fill_(~(masses >= NEGLIGIBLE_MASS), 0.0)
+    values, labels = two_largest(targets)
+    masses = _unsmoothed(values, smoothing, targets.shape[1]).clamp_(min=0.0)
+    return labels, masses.masked_fill_(~(masses >= NEGLIGIBLE_MASS), 0.0)
 
 
 def are_mixtures(masses: Tensor, dtype: torch.dtype) -> Tensor:
@@ -176,6 +183,27 @@ def are_mixtures(masses: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _unsmoothed(targets: Tensor, smoothing: float, num_classes: int) -> Tensor:
-    """Masses of some or all columns of the targets, in a new tensor; rounding may leave them below 0."""
-    wide = targets if targets.dtype == torch.float64 else targets.float()
-    return (wide - smoothing / num_classes).div_(1.0 - smoothing)
+    """Masses of some columns of the targets, in a new tensor; rounding may leave them below 0."""
+    return (_widened(targets) - smoothing / num_classes).div_(1.0 - smoothing)
+
+
+def _widened(targets: Tensor) -> Tensor:
+    return targets if targets.dtype == torch.float64 else targets.float()
+
+
+def two_largest(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The two largest entries of each row and their places, `[B, min(2, C)]`: `topk`, 4 times faster for 8142 columns.
+
+    The two largest lie in the two blocks of the largest maxima (or behind the last whole block).
+    """
+    columns = values.shape[1]
+    if columns < MANY_COLUMNS:
+        largest = values.topk(min(2, columns), dim=1)
+        return largest.values, largest.indices
+    whole = columns // BLOCK * BLOCK
+    blocks = values[:, :whole].unflatten(1, (-1, BLOCK)).amax(dim=2).topk(2, dim=1).indices * BLOCK
+    within = torch.arange(BLOCK, device=values.device)
+    rest = torch.arange(whole, columns, device=values.device).expand(len(values), -1)
+    candidates = torch.cat([(blocks[:, :, None] + within).flatten(1), rest], dim=1)
+    largest = values.gather(1, candidates).topk(2, dim=1)
+    return largest.values, candidates.gather(1, largest.indices)
