@@ -7,6 +7,7 @@ Real processes on one machine, with gloo; then the arithmetic for 8 GPUs. Linux 
 """
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -22,9 +23,9 @@ DATA_SETS = {"Places-LT": 365, "ImageNet-LT": 1000, "iNaturalist 2018": 8142, "I
 COLLECTIVES = ("all_reduce", "broadcast")
 
 
-def filled(classes, rank):
+def filled(classes, rank, features=None):
     """Statistics as in the middle of an epoch, every page of them touched; ranks differ in their pivots."""
-    weighting = ClassVolume([100] * classes)
+    weighting = ClassVolume([100] * classes, features=features)
     moments = weighting._moments = weighting._new_moments()
     moments.mass.fill_(20.0)
     moments.mass_squared.fill_(20.0)
@@ -56,11 +57,11 @@ def memory(field):
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
-def one_rank(rank, world, classes, folder):
+def one_rank(rank, world, classes, features, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     filled(8, rank).end_epoch()  # connects, loads what is loaded once
-    weighting = filled(classes, rank)
+    weighting = filled(classes, rank, features)
     calls = count_collectives()
     state = sum(t.nbytes for t in vars(weighting._moments).values() if isinstance(t, torch.Tensor))
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
@@ -73,12 +74,12 @@ def one_rank(rank, world, classes, folder):
     dist.destroy_process_group()
 
 
-def measure(world, classes):
+def measure(world, classes, features):
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(one_rank, args=(world, classes, folder), nprocs=world)
+        mp.spawn(one_rank, args=(world, classes, features, folder), nprocs=world)
         ranks = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(world)]
     worst = {key: max(rank[key] for rank in ranks) for key in ranks[0]}
-    return {"world": world, "classes": classes, "torch": torch.__version__, **worst}
+    return {"world": world, "classes": classes, "features": features, "torch": torch.__version__, **worst}
 
 
 def sent(payload, world):
@@ -87,28 +88,38 @@ def sent(payload, world):
 
 
 def tables(records):
-    print("| C | ranks | collectives | given to them | extra memory at the peak | CPU s of a rank |\n|" + " --- |" * 6)
+    header = "| C | features | ranks | collectives | given to them | extra memory at the peak | CPU s of a rank |"
+    print(f"{header}\n|" + " --- |" * 7)
     for r in records:
         extra = f"{r['extra'] / 1e6:.0f} MB ({r['extra'] / r['state']:.2f} of the state)"
         payload = f"{r['payload'] / 1e6:.1f} MB ({r['payload'] / r['state']:.2f} of the state)"
-        print(f"| {r['classes']} | {r['world']} | {r['collectives']} | {payload} | {extra} | {r['cpu']:.2f} |")
-    print("\n| logits of | C | state | while ranks merge | sent by each of 8 ranks an epoch |\n|" + " --- |" * 5)
-    for name, classes in DATA_SETS.items():
-        tensor, vector = 4 * classes**2, 8 * classes
-        cells = [3 * tensor + 2 * vector, 4 * tensor + 3 * vector, sent(3 * tensor + 4 * vector, 8)]
-        print(f"| {name} | {classes} | " + " | ".join(f"{value / 1e6:,.1f} MB" for value in cells) + " |")
+        sampled = r["features"] or "all"
+        print(
+            f"| {r['classes']} | {sampled} | {r['world']} | {r['collectives']} | {payload} | {extra} | {r['cpu']:.2f} |"
+        )
+    print(
+        "\n| logits of | C | features | state | while ranks merge | sent by each of 8 ranks an epoch |\n|"
+        + " --- |" * 6
+    )
+    for (name, classes), features in itertools.product(DATA_SETS.items(), (None, 512)):
+        if features is None or features < classes:
+            tensor, vector = 4 * classes * (features or classes), 8 * classes
+            cells = [3 * tensor + 2 * vector, 4 * tensor + 3 * vector, sent(3 * tensor + 4 * vector, 8)]
+            sizes = " | ".join(f"{value / 1e6:,.1f} MB" for value in cells)
+            print(f"| {name} | {classes} | {features or 'all'} | {sizes} |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, nargs="*", default=[2, 4])
     parser.add_argument("--classes", type=int, nargs="+", default=[365, 1000, 8142])
+    parser.add_argument("--features", type=int, nargs="+", default=[0], help="logits that count, 0 for all")
     parser.add_argument("--out", required=True, help="JSON lines are appended here")
     args = parser.parse_args()
-    for classes in args.classes:
-        for world in args.ranks:
+    for classes, features, world in itertools.product(args.classes, args.features, args.ranks):
+        if features < classes:
             with open(args.out, "a", encoding="utf-8") as file:
-                file.write(json.dumps(measure(world, classes)) + "\n")
+                file.write(json.dumps(measure(world, classes, features or None)) + "\n")
     with open(args.out, encoding="utf-8") as file:
         tables([json.loads(line) for line in file])
 

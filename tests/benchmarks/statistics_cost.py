@@ -4,6 +4,7 @@ Two questions, as ratios within one run (the variants take turns of five calls, 
 
 - `step`: forward and backward of the criterion with statistics, weights already not 1, against torch's soft-target
   cross entropy without any, for hard labels and mixup targets; the memory of the statistics, and `end_epoch`.
+  `--features 0 512` takes the statistics of all logits, and of a sample of 512.
 - `epoch`: one epoch of ImageNet-LT (905 batches of 128), statistics only, against the straightforward way: each
   class's logits in a list on the CPU, numpy's standard deviation at the end.
 
@@ -86,11 +87,11 @@ def state_bytes(weighting):
     return sum(value.nbytes for value in vars(weighting._moments).values() if isinstance(value, torch.Tensor))
 
 
-def step(classes, dtype, repeats, device):
-    """One record: ratios, seconds, bytes."""
+def step(classes, dtype, repeats, device, features):
+    """One record: ratios, seconds, bytes; with a sample of the features, or all of them (None)."""
     generator = torch.Generator().manual_seed(0)
     counts = class_counts(classes)
-    weighting = ClassVolume(counts, draws=counts.sqrt())
+    weighting = ClassVolume(counts, draws=counts.sqrt(), features=features)
     criterion = ReweightedLoss(weighting, smoothing=SMOOTHING).to(device)
     labels = batches_of(counts, 8, generator)
     # Two samples of each class first: weights other than 1, and a state in the middle of an epoch.
@@ -119,14 +120,14 @@ def step(classes, dtype, repeats, device):
     variants["mixup, loss only"] = run(lambda z, t: criterion.losses(z, t).mean(), soft)
     variants["plain hard"] = run(F.cross_entropy, hard)
     seconds = in_turns(variants, repeats, device)
-    record = {"classes": classes, "dtype": str(dtype).removeprefix("torch."), "repeats": repeats}
+    record = {"classes": classes, "features": features, "dtype": str(dtype).removeprefix("torch."), "repeats": repeats}
     record["synchronises"] = waits_for_device(run(criterion, hard), run(criterion, soft), device)
     for kind in ("wall", "cpu"):
         base = np.median(seconds["plain"][kind])
         record[kind] = {name: spread(values[kind]) for name, values in seconds.items()}
         record[f"{kind}_ratio"] = {name: spread(np.array(values[kind]) / base) for name, values in seconds.items()}
     record["state_bytes"] = state_bytes(weighting)
-    record["state_over_4CD"] = record["state_bytes"] / (4 * classes * classes)
+    record["state_over_4CD"] = record["state_bytes"] / (4 * classes * (features or classes))
     start = clock(device)
     criterion.end_epoch()
     record["end_epoch_wall"], record["end_epoch_cpu"] = (b - a for a, b in zip(start, clock(device), strict=True))
@@ -204,11 +205,15 @@ def tables(records):
     def cell(value):
         return f"{value['median']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
 
-    print("| C | logits | hard labels | mixup targets | of which the loss | state | `end_epoch` |\n|" + " --- |" * 7)
+    header = "| C | features | logits | hard labels | mixup targets | of which the loss | state | `end_epoch` |"
+    print(f"{header}\n|" + " --- |" * 8)
     for r in (r for r in records if r["kind"] == "step"):
         ratio = [cell(r["cpu_ratio"][name]) for name in ("hard", "mixup", "mixup, loss only")]
         size = f"{r['state_bytes'] / 1e6:.1f} MB"
-        print(f"| {r['classes']} | {r['dtype']} | {' | '.join(ratio)} | {size} | {r['end_epoch_cpu']:.2f} s |")
+        sampled = r["features"] or "all"
+        print(
+            f"| {r['classes']} | {sampled} | {r['dtype']} | {' | '.join(ratio)} | {size} | {r['end_epoch_cpu']:.2f} s |"
+        )
     for r in (r for r in records if r["kind"] == "epoch"):
         print("\n| ImageNet-LT, 905 batches | streamed | lists | ratio |\n|" + " --- |" * 4)
         print(f"| CPU s | {cell(r['cpu']['streamed'])} | {cell(r['cpu']['lists'])} | {cell(r['cpu_ratio'])} |")
@@ -221,6 +226,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("all", "step", "epoch", "none"), default="all")
     parser.add_argument("--classes", type=int, nargs="+", default=list(DATA_SETS), choices=list(DATA_SETS))
+    parser.add_argument("--features", type=int, nargs="+", default=[0], help="logits that count, 0 for all")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=100, help="turns of each variant; 8142 classes take a tenth")
     parser.add_argument("--epochs", type=int, default=3, help="rounds of the epoch")
@@ -238,9 +244,10 @@ def main():
         print(json.dumps(record), file=sys.stderr, flush=True)
 
     if args.only in ("all", "step"):
-        for classes in args.classes:
+        for classes, features in itertools.product(args.classes, args.features):
             for dtype in (torch.float32, torch.bfloat16):
-                keep("step", step(classes, dtype, args.repeats if classes < 5000 else args.repeats // 10, device))
+                repeats = args.repeats if classes < 5000 else args.repeats // 10
+                keep("step", step(classes, dtype, repeats, device, features or None))
     if args.only in ("all", "epoch"):
         keep("epoch", epoch(args.epochs))
     with open(args.out, encoding="utf-8") as file:

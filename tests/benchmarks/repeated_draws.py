@@ -1,0 +1,110 @@
+"""The log radius of a class whose few images are drawn again and again: how far off, and what does `debias` mend?
+
+vlltr-plugin cifar-lt --npz cifar10_lt_100.npz --preset short --method dv --seeds 1 --share-warmup --results runs.jsonl
+python tests/benchmarks/repeated_draws.py --npz cifar10_lt_100.npz --out repeated.jsonl runs.states/*warmup-ce*.pth
+
+A state holds a ResNet-32 in the middle of its training. Of each class of 200 images or more, n images are drawn
+9.4 sqrt(n) times with replacement (as often as a 1/sqrt(n) sampler draws small classes), 500 times over. Their logits
+are those of the images as they are, in evaluation mode (each draw of an image the same), or of random crops and flips
+in train mode (each draw another, of 16); the radius to be found is that of all 200 images in the same mode.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vlltr_plugin.cifar_lt.batches import BORDER, Batches
+from vlltr_plugin.cifar_lt.data import from_npz
+from vlltr_plugin.cifar_lt.methods import METHODS
+from vlltr_plugin.cifar_lt.recipe import Recipe
+from vlltr_plugin.cifar_lt.training import Training
+from vlltr_plugin.core.normalization import log_sigma_bias, log_sigma_bias_of_repeats
+
+IMAGES, VIEWS, TRIALS = 200, 16, 500
+SIZES = (2, 3, 5, 10, 20, 50)
+
+
+def draws_of(size):
+    return round(9.4 * size**0.5)
+
+
+def logits_of(training, batches, augmented, generator):
+    """Logits of 200 images of each large class, `{class: [images, views, C]}`; nothing is learned."""
+    labels = batches._labels
+    large = (batches.class_counts >= IMAGES).nonzero().flatten().tolist()
+    index = torch.cat([(labels == label).nonzero().flatten()[:IMAGES] for label in large])
+    training.model.train(augmented)
+    views = []
+    for _ in range(VIEWS if augmented else 1):
+        rows = torch.zeros(len(index), batches.num_classes)
+        for part in torch.randperm(len(index), generator=generator).split(100):
+            corner, flip = torch.full((len(part), 2), BORDER), torch.zeros(len(part), dtype=torch.bool)
+            if augmented:
+                corner = torch.randint(2 * BORDER + 1, (len(part), 2), generator=generator)
+                flip = torch.rand(len(part), generator=generator) < 0.5
+            images = batches._crops(index[part][None], corner[None], flip[None])[0]
+            rows[part] = training.model(images.permute(0, 3, 1, 2))[0][0]
+        views.append(rows)
+    stacked = torch.stack(views, dim=1).double().numpy()
+    return {label: stacked[i * IMAGES : (i + 1) * IMAGES] for i, label in enumerate(large)}
+
+
+def log_radius(rows):
+    """Mean log standard deviation over the features of rows `[..., n, C]`; nan where all draws are of one image."""
+    sigma = rows.std(axis=-2, ddof=1)
+    return np.log(np.where(sigma > 1e-9, sigma, np.nan)).mean(axis=-1)
+
+
+def lines_of(logits, rng):
+    for label, rows in logits.items():
+        known = float(log_radius(rows.reshape(-1, rows.shape[-1])))
+        for size in SIZES:
+            number = draws_of(size)
+            chosen = np.stack([rng.choice(len(rows), size, replace=False) for _ in range(TRIALS)])
+            image = np.take_along_axis(chosen, rng.integers(0, size, (TRIALS, number)), axis=1)
+            drawn = rows[image, rng.integers(0, rows.shape[1], image.shape)]
+            bias = float(np.nanmean(log_radius(drawn)) - known)
+            n, m = (torch.tensor([float(value)], dtype=torch.float64) for value in (size, number))
+            before, now = float(log_sigma_bias(torch.minimum(n, m))), float(log_sigma_bias_of_repeats(n, m))
+            yield {
+                "class": label,
+                "n": size,
+                "draws": number,
+                "bias": bias,
+                "few": bias + before,
+                "repeats": bias + now,
+            }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("states", type=Path, nargs="+")
+    parser.add_argument("--npz", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    batches = Batches(from_npz(options.npz), torch.device("cpu"))
+    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
+    lines = []
+    for number, path in enumerate(options.states):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        training = Training(batches, METHODS["ce"], Recipe(epochs=30), [0])
+        training.model.load_state_dict(state["model"])
+        for augmented in (False, True):
+            with torch.no_grad():
+                logits = logits_of(training, batches, augmented, generator)
+            for line in lines_of(logits, rng):
+                lines.append({"state": number, "epochs": state["epoch"], "augmented": augmented, **line})
+    options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    print("| n | draws | draws of an image | as measured | for few samples | `debias`: repeats too |\n|" + " --- |" * 6)
+    for size in SIZES:
+        for augmented in (False, True):
+            own = [line for line in lines if line["n"] == size and line["augmented"] is augmented]
+            cells = " | ".join(f"{np.mean([line[key] for line in own]):+.3f}" for key in ("bias", "few", "repeats"))
+            print(f"| {size} | {draws_of(size)} | {'augmented' if augmented else 'the same'} | {cells} |")
+
+
+if __name__ == "__main__":
+    main()
