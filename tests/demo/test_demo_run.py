@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import tempfile
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from vlltr_plugin.cli import main
 from vlltr_plugin.demo import read_log, run, run_demo
 from vlltr_plugin.demo.standard_errors import standard_errors
 from vlltr_plugin.demo.standin_checkout import UNFINISHED
+from vlltr_plugin.demo.verdict import verdict
 from vlltr_plugin.demo.watched_run import WatchedRun
 from vlltr_plugin.report.compare.comparison import compare
 from vlltr_plugin.report.compare.runs import Run, load_seed
@@ -27,25 +29,28 @@ def made_up_comparison(folder):
 
 
 def quiet_console():
-    return Console(file=io.StringIO(), width=200)
+    return Console(file=io.StringIO(), width=1000)
 
 
-def test_demo_trains_both_resumes_and_prints_the_comparison(tmp_path):
+def test_demo_trains_all_three_resumes_and_prints_the_comparison(tmp_path):
     console = quiet_console()
     comparison = run_demo(tmp_path / "demo", epochs=2, console=console)
     printed = console.file.getvalue()
     for words in ("6 lines in main.py", "started again", "many-shot", "few-shot", "standard errors", "reweight/*.npz"):
         assert words in printed
-    assert [run.name for run in comparison.runs] == ["baseline", "class volume"]
+    assert [run.name for run in comparison.runs] == ["baseline", "inverse frequency", "class volume"]
     assert comparison.verdict.comparable
+    told = printed.split("What to make of it")[1].splitlines()
+    assert [line[:2] for line in told[1:4]] == ["1.", "2.", "3."]
+    assert "first weighted one" in told[3]
     report = tmp_path / "demo" / "report"
-    for name in ("groups.png", "accuracy.png", "time.png", "report.md"):
+    for name in ("groups.png", "accuracy.png", "time.png", "report.md", "class_size.png", "epochs.png"):
         assert f"wrote {report / name}" in printed
         assert (report / name).stat().st_size > 1000
     runs = tmp_path / "demo" / "checkpoints"
     logs = {folder.name: read_log(folder / "log.txt") for folder in runs.iterdir()}
     epochs = {name: [line.get("epoch") for line in log] for name, log in logs.items()}
-    assert epochs["digits_baseline"] == epochs["digits_dv"] == [0, 1, None]
+    assert epochs["digits_baseline"] == epochs["digits_inverse"] == epochs["digits_dv"] == [0, 1, None]
     # A run killed between checkpoint and log line goes on without that line.
     assert set(epochs["digits_resumed"]) >= {0, 1, 2, 5, None}
     assert len(set(epochs["digits_resumed"])) == len(epochs["digits_resumed"])
@@ -163,6 +168,58 @@ def test_standard_errors_are_the_binomial_ones_of_the_demos_test_images(tmp_path
     assert list(errors) == ["overall top-1", "many-shot", "medium-shot", "few-shot"]
     assert errors["few-shot"] == pytest.approx(100 * ((0.25 + 0.16) / (3 * 36)) ** 0.5)
     assert errors["overall top-1"] == pytest.approx(100 * (2 * 0.75 * 0.25 / (10 * 36)) ** 0.5)
+
+
+def test_standard_errors_are_of_the_first_run_and_the_last(tmp_path):
+    runs = []
+    for name, few in (("a", 50.0), ("between", 1.0), ("b", 20.0)):
+        path = tmp_path / name / "log.txt"
+        path.parent.mkdir()
+        path.write_text(json.dumps({**RESULT, "test_low": few}))
+        runs.append(Run(name, (load_seed(path),)))
+    assert standard_errors(compare(runs)) == standard_errors(compare([runs[0], runs[2]]))
+
+
+@pytest.mark.parametrize(
+    ("few", "second", "words"),
+    [
+        (
+            (50.0, 60.0, 62.0),
+            30.0,
+            ("50 %, 60 %, 62 %", "+2.0 few-shot, no more than", "starts low here: after epoch 1"),
+        ),
+        ((50.0, 10.0, 90.0), 70.0, ("50 %, 10 %, 90 %", "+80.0 few-shot, more than", "can start low, though not here")),
+    ],
+)
+def test_the_verdict_says_what_the_numbers_say(tmp_path, few, second, words):
+    runs, logs = [], []
+    for name, value in zip("abc", few, strict=True):
+        path = tmp_path / name / "log.txt"
+        path.parent.mkdir()
+        lines = [{**RESULT, "epoch": e, "test_acc1": second if name == "c" and e == 1 else 60.0 + e} for e in range(3)]
+        for line, largest in zip(lines, (1.0, 3.0, 3.0), strict=True):
+            line |= {"train_reweight_alpha_min": 0.5, "train_reweight_alpha_max": largest}
+        logs.append(lines)
+        path.write_text("\n".join(map(json.dumps, [*lines, {**RESULT, "test_low": value}])))
+        runs.append(Run(name, (load_seed(path),)))
+    weights = SimpleNamespace(parts=SimpleNamespace(share=-0.034))
+    told = verdict(compare(runs), logs, weights)
+    assert len(told) == 3
+    for line, word in zip(told, words, strict=True):
+        assert word in line
+    assert "explain -3 % of the spread of log alpha (below 0" in told[1]
+    assert f"it has {second:.0f} % on validation, inverse frequency 61 %, the baseline 61 %" in told[2]
+    assert "0.50 to 3.00 at once" in told[2]
+    assert "train 2 epochs or more" in verdict(compare(runs), [*logs[:2], logs[2][:1]], weights)[2]
+
+
+def test_the_command_keeps_its_folder_unless_told_another(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "_demonstrate", lambda checkout, epochs, console: made_up_comparison(checkout))
+    assert main(["demo"]) == 0
+    assert (tmp_path / "vlltr-demo" / "report" / "report.md").exists()
+    assert main(["demo"]) == 2
+    assert main(["demo", "--keep", "--out", "other"]) == 0
 
 
 def test_runs_without_a_final_test_have_no_standard_errors(tmp_path):

@@ -17,10 +17,14 @@ def add_to(commands: Subcommands) -> None:
 
 
 def _add_demo(commands: Subcommands) -> None:
-    command = commands.add_parser("demo", help="train baseline and class volume on handwritten digits, and compare")
-    command.add_argument("--out", type=Path, help="new or empty folder for the runs, which stays (default: temporary)")
+    command = commands.add_parser(
+        "demo", help="train baseline, inverse frequency and class volume on handwritten digits, and compare"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("vlltr-demo"), help="new or empty folder for the runs (default: vlltr-demo)"
+    )
     command.add_argument("--epochs", type=int, help="of each run, 1 or more (default: 30)")
-    command.add_argument("--keep", action="store_true", help="leave the temporary folder in place")
+    command.add_argument("--keep", action="store_true", help="of older versions: the folder stays in any case")
     command.set_defaults(command=_demo)
 
 

@@ -1,9 +1,10 @@
-"""The demonstration: stand-in checkout, install, baseline and class volume, `compare`."""
+"""The demonstration: stand-in checkout, install, baseline, inverse frequency and class volume, `compare`."""
 
 from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from vlltr_plugin.report.compare.command import plain_console, print_comparison,
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
 from vlltr_plugin.report.compare.runs import Run, load_seed
+from vlltr_plugin.report.inspect.inspection import inspect_run
+from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.pictures import MissingExtraError, require
 
 from .digits import long_tailed_counts
 from .folder import demo_folder
 from .standard_errors import standard_errors
 from .standin_checkout import BASELINE, CLASS_VOLUME, CONTROL, LogLine, make_standin
+from .verdict import verdict
 from .watched_run import WatchedRun
 
 DEFAULT_EPOCHS = 30
@@ -34,11 +38,11 @@ def run_demo(
     keep: bool = False,
     console: Console | None = None,
 ) -> Comparison:
-    """Train baseline and class volume on long-tailed digits in a stand-in checkout, and print both results.
+    """Train baseline, inverse frequency and class volume on long-tailed digits in a stand-in checkout, and compare.
 
     Args:
         out: New or empty folder for the checkout, which stays. Default: a temporary folder.
-        epochs: Epochs of each of the two runs.
+        epochs: Epochs of each of the three runs.
         keep: Leave the temporary folder in place.
         console: Where to print.
 
@@ -92,7 +96,7 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     columns = (
-        TextColumn("{task.description:<12}"),
+        TextColumn("{task.description:<17}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("epochs"),
@@ -101,29 +105,32 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
     )
     with Progress(*columns, console=console) as progress:
         baseline = WatchedRun(checkout, BASELINE, epochs, device, progress, "baseline", "digits_baseline")
+        inverse = WatchedRun(checkout, CONTROL, epochs, device, progress, "inverse frequency", "digits_inverse")
         class_volume = WatchedRun(checkout, CLASS_VOLUME, epochs, device, progress, "class volume", "digits_dv")
         # A run of its own: the host saves no state of the random generators, so a resumed run draws other images.
         resumed = WatchedRun(checkout, CLASS_VOLUME, RESUME_EPOCHS, device, progress, "resume test", "digits_resumed")
-        baseline.train()
-        class_volume.train()
+        for run in (baseline, inverse, class_volume):
+            run.train()
         resumed.train(stop_after=RESUME_EPOCHS // 2)
         lines_before = len(resumed.log())
         resumed.train()
     resumed_at = resumed.log()[lines_before].get("epoch", RESUME_EPOCHS)
     console.print(f"The resume test was killed on purpose and started again: it went on at epoch {resumed_at}.")
     console.print(_weights_line(class_volume.log()))
-    watched = {"baseline": baseline, "class volume": class_volume}
+    watched = {"baseline": baseline, "inverse frequency": inverse, "class volume": class_volume}
     comparison = compare([Run(name, (load_seed(run.output_dir),)) for name, run in watched.items()])
     print_comparison(comparison, console)
     errors = ", ".join(f"{title} {error:.1f}" for title, error in standard_errors(comparison).items())
     console.print(
         f"One run each: read the test differences beside their standard errors ({errors}),\n"
-        "which cover the choice of test images only. How much of it the class counts alone\n"
-        "do, a control run shows; where the folder stays, start it there:\n"
-        f"  python main.py --config {CONTROL} --epochs {epochs}",
+        "which cover the choice of test images only.",
         soft_wrap=True,
         highlight=False,
     )
+    console.print("\n[bold]What to make of it[/]")
+    logs = [run.log() for run in watched.values()]
+    for line in verdict(comparison, logs, inspect_run(class_volume.output_dir)[0]):
+        console.print(escape(line), soft_wrap=console.width > 200, highlight=False)
     return comparison
 
 
@@ -144,16 +151,29 @@ def _weights_line(log: list[LogLine]) -> str:
 
 def _print_whereabouts(comparison: Comparison, checkout: Path, stays: bool, console: Console) -> None:
     """Write the report where it stays, and say what lies where."""
-    if stays:
-        print_files(write_report(comparison, checkout / "report"), console)
-        console.print(f"In {escape(str(checkout / 'checkpoints'))}, for each run:", soft_wrap=True)
-        console.print("  log.txt         a JSON line per epoch; class volume adds train_reweight_*")
-        console.print("  checkpoint.pth  the last epoch's; class volume adds the key reweight")
-        console.print("  reweight/*.npz  class volume only: counts, radii and weights of each epoch")
-    else:
+    if not stays:
         console.print(
             "The folder is removed now; --keep or --out DIR leaves the report with its pictures, logs, checkpoints,\n"
             "weights.",
             soft_wrap=True,
         )
+    else:
+        report = checkout / "report"
+        print_files([*write_report(comparison, report), *_pictures_of_weights(checkout, report)], console)
+        opener = {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
+        console.print(
+            f"All of it is in {escape(str(checkout))}; to look at it: {opener} {escape(str(report))}", soft_wrap=True
+        )
+        console.print("In checkpoints/ there, for each run:")
+        console.print("  log.txt         a JSON line per epoch; re-weighted runs add train_reweight_*")
+        console.print("  checkpoint.pth  the last epoch's; re-weighted runs add the key reweight")
+        console.print("  reweight/*.npz  re-weighted runs only: counts, radii and weights of each epoch")
     console.print("Next: vlltr-plugin install CHECKOUT, on your own VL-LTR checkout; see README.md.")
+
+
+def _pictures_of_weights(checkout: Path, report: Path) -> list[Path]:
+    """Weights and radii of the class-volume run, as `inspect` draws them; none without matplotlib."""
+    run = checkout / "checkpoints" / "digits_dv"
+    if not run.is_dir() or importlib.util.find_spec("matplotlib") is None:
+        return []
+    return [path for inspection in inspect_run(run) for path in write_pictures(inspection, None, report)]

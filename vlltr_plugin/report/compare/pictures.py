@@ -95,6 +95,7 @@ def draw_groups(comparison: Comparison) -> Figure | None:
                 x = place + (number + 0.5) * width - BAR / 2
                 _bar(axes, x, width, values[metric.name], labels[metric.name], COLOURS[metric.name], number)
     axes.set_xticks(range(len(metrics)), [metric.title for metric in metrics])
+    axes.set_title(f"Accuracy by group of classes; numbers with a sign: minus {comparison.baseline_name}")
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(0, max(value.mean + (value.sd or 0) for _, values, _ in bars for value in values.values()) * 1.1 + 1)
     where = f"{comparison.split} split" if stage == "test" else "validation, last epoch"

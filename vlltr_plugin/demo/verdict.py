@@ -1,0 +1,81 @@
+"""What the demo's three runs say, in three lines of plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from vlltr_plugin.report.compare.comparison import Comparison, summary_of
+from vlltr_plugin.report.compare.metrics import GROUP_METRICS, OVERALL, Metric
+from vlltr_plugin.report.inspect.inspection import Inspection
+
+from .standard_errors import standard_errors
+from .standin_checkout import LogLine
+
+MANY, FEW = GROUP_METRICS[0], GROUP_METRICS[2]
+
+
+def verdict(comparison: Comparison, logs: Sequence[list[LogLine]], weights: Inspection) -> list[str]:
+    """The three lines.
+
+    Args:
+        comparison: baseline, inverse frequency and class volume, with final tests.
+        logs: the lines of the three logs, in that order.
+        weights: of the class-volume run, in its last epoch.
+
+    Returns:
+        What re-weighting did; how much of it is the volume; how class volume started.
+    """
+    return [_effect(comparison), _volume(comparison, weights), _start(*logs)]
+
+
+def _effect(comparison: Comparison) -> str:
+    def told(metric: Metric) -> str:
+        return ", ".join(f"{_test(comparison, number, metric):.0f} %" for number in range(3))
+
+    return (
+        f"1. Re-weighting moves accuracy between frequent and rare classes. Recognised by baseline, inverse "
+        f"frequency and class volume: {told(FEW)} of the rare digits (few-shot); {told(MANY)} of the frequent ones "
+        f"(many-shot); {told(OVERALL)} of all."
+    )
+
+
+def _volume(comparison: Comparison, weights: Inspection) -> str:
+    pair = Comparison(comparison.runs[1:], None, comparison.verdict)
+    errors = standard_errors(pair)
+    differences = {metric: _test(comparison, 2, metric) - _test(comparison, 1, metric) for metric in (OVERALL, FEW)}
+    beyond = any(abs(value) > 2 * errors[metric.title] for metric, value in differences.items())
+    share = weights.parts.share
+    closer = " (below 0: they bring the weights closer together)" if round(100 * share) < 0 else ""
+    return (
+        f"2. The volume's own part is class volume minus inverse frequency: {differences[OVERALL]:+.1f} points over "
+        f"all, {differences[FEW]:+.1f} few-shot, {'more' if beyond else 'no more'} than two standard errors of the "
+        f"choice of test images ({2 * errors[OVERALL.title]:.1f} and {2 * errors[FEW.title]:.1f}). The radii explain "
+        f"{100 * share:.0f} % of the spread of log alpha{closer}, the class counts the rest."
+    )
+
+
+def _start(baseline: list[LogLine], inverse: list[LogLine], class_volume: list[LogLine]) -> str:
+    lines = {line["epoch"]: line for line in class_volume if "epoch" in line}
+    others = [{line["epoch"]: line["test_acc1"] for line in log if "epoch" in line} for log in (baseline, inverse)]
+    first = next((epoch for epoch in sorted(lines) if lines[epoch]["train_reweight_alpha_max"] > 1), None)
+    if first is None:
+        return (
+            "3. Its weights apply from the second epoch on, once the first has been measured: train 2 epochs or more."
+        )
+    line, last = lines[first], max(lines)
+    plain, counted = (other.get(first, math.nan) for other in others)
+    low = line["test_acc1"] < plain
+    return (
+        f"3. Class volume {'starts low here' if low else 'can start low, though not here'}: after epoch {first}, its "
+        f"first weighted one, it has {line['test_acc1']:.0f} % on validation, inverse frequency {counted:.0f} %, the "
+        f"baseline {plain:.0f} %. Weights are 1 until the radii have been measured, then go to "
+        f"{line['train_reweight_alpha_min']:.2f} to {line['train_reweight_alpha_max']:.2f} at once, and a network that "
+        f"has learned little yet has to turn to the rare classes. After the last epoch: {lines[last]['test_acc1']:.0f} "
+        f"%, the baseline {others[0].get(last, math.nan):.0f} %."
+    )
+
+
+def _test(comparison: Comparison, number: int, metric: Metric) -> float:
+    summary = summary_of(comparison.runs[number], "test", metric)
+    return math.nan if summary is None else summary.mean
