@@ -139,6 +139,14 @@ def test_a_criterion_that_is_replaced_or_never_called_is_noticed(trainer: Any) -
         hook.end_epoch(1)
 
 
+def test_a_trainer_without_tensorboard_is_served(trainer: Any) -> None:
+    made = trainer(reweight_type="class_volume")
+    del made._writer
+    hook = attach(made)
+    one_epoch(made)
+    assert hook.end_epoch(0)["reweight_alpha_max"] > 2
+
+
 def test_twice_is_refused(trainer: Any) -> None:
     made = trainer(reweight_type="class_volume")
     attach(made)
@@ -161,7 +169,9 @@ class Third(nn.Module):
         return output.sum()
 
 
-@pytest.mark.parametrize(("own", "reason"), [(Weighted, "to be softmax cross entropy"), (Third, "fails on them")])
+@pytest.mark.parametrize(
+    ("own", "reason"), [(Weighted, "to be the mean of softmax cross entropy"), (Third, "fails on them")]
+)
 def test_a_criterion_that_is_not_what_its_name_says_is_refused(own: Any, reason: str, trainer: Any) -> None:
     made = trainer(loss_type="CE", reweight_type="class_volume")
     made.criterion = own()

@@ -1,23 +1,71 @@
 """`attach`: puts class re-weighting into a run of LIFT, or leaves it alone."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.hosts.lift.plain_pass import PlainPass
-from vlltr_plugin.hosts.lift.plan import Plan, criterion_of, plan
-from vlltr_plugin.hosts.lift.settings import LOGIT_ADJUSTMENT, given
+from vlltr_plugin.hosts.lift.plan import Plan, number_of_classes, plan
+from vlltr_plugin.hosts.lift.settings import given
 from vlltr_plugin.training.base_criterion import HostCriterion
-from vlltr_plugin.training.hook import EpochHook
+from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
 from vlltr_plugin.training.log_line import Statistics
 from vlltr_plugin.training.messages import say, warnings_said
+from vlltr_plugin.training.settings import KEY, SINGLE
 
 
-class NoHook:
-    """Without `reweight.type`: does nothing."""
+def attach(trainer: Any) -> Hook:
+    """Wraps the trainer's criterion and returns the epoch hook.
 
-    def end_epoch(self, epoch: int) -> Statistics:
-        """No statistics."""
-        return {}
+    Without `reweight.type` in the config it returns a hook that does nothing, and touches nothing. Everything that can
+    be known before training is checked before anything is changed. Until weights or radii apply the host's own
+    criterion runs.
+
+    Args:
+        trainer: the host's `Trainer`, in `train`, right before the epoch loop (after `DataParallel`).
+
+    Returns:
+        The hook, with `end_epoch(epoch_idx)`.
+
+    Raises:
+        ValueError: naming what to change, when this run cannot be re-weighted.
+    """
+    with warnings_said():
+        planned = plan(trainer)
+    if planned is None:
+        if left := ", ".join(f"{KEY}.{key}" for key in given(trainer.cfg)):
+            say(f"there is {left} but no {KEY}.type: nothing is re-weighted.")
+        return NoHook()
+    say(planned.announcement())
+    return apply(planned, trainer)
+
+
+def apply(planned: Plan, trainer: Any) -> "LiftHook":
+    """Puts the re-weighted criterion in the place of the trainer's; measures the radii if that is asked for."""
+    weighting = planned.weighting
+    measure = partial(PlainPass(trainer).run, weighting.observe)
+    clean_pass = measure if planned.settings.common.source == "clean_pass" else None
+    losses = {SINGLE: planned.loss}
+    streams = {} if clean_pass else losses
+    classes, at_once = number_of_classes(trainer), planned.adjusts_at_once
+    watch: Any = OneOutput()
+    trainer.criterion = HostCriterion(trainer.criterion, watch, losses, streams, classes, at_once)
+    if planned.settings.measure_first:
+        measure()
+        with warnings_said():
+            weighting.end_epoch(-1)  # the epoch before the first
+    return LiftHook(trainer, EpochHook(planned.settings.common, trainer.criterion, {SINGLE: weighting},
+                                       Path(trainer.cfg.output_dir), clean_pass))  # fmt: skip
+
+
+class OneOutput:
+    """In the place of `OutputWatch`, which tells several outputs apart: whatever comes to the criterion is the one."""
+
+    names = (SINGLE,)
+
+    def branch_of(self, logits: Any) -> str:
+        """The one branch."""
+        return SINGLE
 
 
 class LiftHook(NoHook):
@@ -25,12 +73,13 @@ class LiftHook(NoHook):
 
     Args:
         trainer: the host's.
-        criterion: the re-weighted criterion in the place of the host's.
-        hook: what does the work.
+        hook: does what every host needs.
     """
 
-    def __init__(self, trainer: Any, criterion: HostCriterion, hook: EpochHook) -> None:
-        self._trainer, self._criterion, self._hook = trainer, criterion, hook
+    def __init__(self, trainer: Any, hook: EpochHook) -> None:
+        super().__init__()
+        self._trainer, self._criterion, self._hook = trainer, trainer.criterion, hook
+        self.weightings = hook.weightings
 
     def end_epoch(self, epoch: int) -> Statistics:
         """Ends an epoch of training.
@@ -48,7 +97,7 @@ class LiftHook(NoHook):
         if self._trainer.criterion is not self._criterion or statistics["reweight_drawn_alpha"] is None:
             raise ValueError(
                 "Expected the epoch to call trainer.criterion as `attach` has left it but it was replaced or never "
-                "called: this run is not re-weighted. Leave the criterion alone, or reweight.type out."
+                f"called: this run is not re-weighted. Leave the criterion alone, or {KEY}.type out."
             )
         known = {name: value for name, value in statistics.items() if value is not None}
         say(f"epoch [{epoch + 1}/{self._trainer.cfg.num_epochs}] " + " ".join(f"{k} {v:.6g}" for k, v in known.items()))
@@ -58,52 +107,3 @@ class LiftHook(NoHook):
             for name, value in known.items():
                 writer.add_scalar(f"train/{name}", value, last_step)
         return statistics
-
-
-def attach(trainer: Any) -> NoHook:
-    """Wraps the trainer's criterion and returns the epoch hook.
-
-    Without `reweight.type` in the config it returns a hook that does nothing, and touches nothing. Everything that can
-    be known before training is checked before anything is changed. Until radii apply the host's own criterion runs.
-
-    Args:
-        trainer: the host's `Trainer`, in `train`, right before the epoch loop (after `DataParallel`).
-
-    Returns:
-        The hook, with `end_epoch(epoch_idx)`.
-
-    Raises:
-        ValueError: naming what to change, when this run cannot be re-weighted.
-    """
-    with warnings_said():
-        planned = plan(trainer)
-    if planned is None:
-        if left := ", ".join(f"reweight.{key}" for key in given(trainer.cfg)):
-            say(f"{left} is set, but reweight.type is not: nothing is re-weighted.")
-        return NoHook()
-    common, weighting = planned.settings.common, planned.weighting
-    plain_pass = PlainPass(trainer)
-    criterion = criterion_of(trainer, planned)
-    clean = (lambda: plain_pass.run(weighting.observe)) if common.source == "clean_pass" else None
-    hook = EpochHook(common, criterion, {"single": weighting}, Path(trainer.cfg.output_dir), clean)
-    trainer.criterion = criterion
-    _announce(planned, trainer.cfg.num_epochs)
-    if planned.settings.measure_first:
-        plain_pass.run(weighting.observe)
-        with warnings_said():
-            weighting.end_epoch(-1)  # the epoch before the first
-    return LiftHook(trainer, criterion, hook)
-
-
-def _announce(planned: Plan, num_epochs: int) -> None:
-    settings, weighting = planned.settings, planned.weighting
-    form = f"margins, tau {settings.tau:g}" if settings.form == LOGIT_ADJUSTMENT else "loss weights"
-    options = "".join(f", {key} {value}" for key, value in settings.common.options.items())
-    weights = weighting.weights_for(weighting.log_radius64)[weighting.class_counts > 0]
-    radii = "with equal radii " if weighting.uses_logits else ""
-    first = weighting.start_epoch + 1
-    since = f"from epoch [{first}/{num_epochs}] on" if first <= num_epochs else f"in none of {num_epochs} epochs"
-    say(
-        f"{settings.common.type}{options} as {form}: they apply {since}; {radii}alpha runs from {weights.min():.3g} to "
-        f"{weights.max():.3g}."
-    )

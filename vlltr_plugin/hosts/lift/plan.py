@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.frequency import InverseFrequency, Uniform
@@ -14,9 +14,10 @@ from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.hosts.lift.draws import draws_of
-from vlltr_plugin.hosts.lift.settings import LOGIT_ADJUSTMENT, LiftSettings, given, read
+from vlltr_plugin.hosts.lift.settings import LiftSettings, given, read
 from vlltr_plugin.training.base_criterion import TOLERANCE, HostCriterion
 from vlltr_plugin.training.draws import class_counts_of
+from vlltr_plugin.training.settings import LOGIT_ADJUSTMENT
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,42 @@ class Plan:
     Attributes:
         settings: what the config says.
         weighting: the weighting.
-        loss: what takes the place of the host's criterion once radii apply.
+        loss: what takes the place of the host's criterion.
+        adjusts_at_once: whether it does so from the first step on, as margins in the place of CE do; else the host's
+            own criterion runs until the weights, or radii in the margins of LA, apply.
+        epochs: of the run.
     """
 
     settings: LiftSettings
     weighting: Weighting
     loss: Criterion
+    adjusts_at_once: bool
+    epochs: int
+
+    @property
+    def first_epoch(self) -> int:
+        """The first epoch, from 0, that differs from the plain run."""
+        if self.adjusts_at_once:
+            return 0
+        measured = self.settings.common.every if self.weighting.uses_logits and not self.settings.measure_first else 0
+        return max(self.weighting.start_epoch, measured)
+
+    def announcement(self) -> str:
+        """A sentence on what will be done, and one where nothing will."""
+        common, weighting = self.settings.common, self.weighting
+        form = f"margins, tau {self.settings.tau:g}" if common.form == LOGIT_ADJUSTMENT else "loss weights"
+        options = "".join(f", {key} {value}" for key, value in common.options.items())
+        alpha = weighting.weights_for(weighting.log_radius64)[weighting.class_counts > 0]
+        radii = "with equal radii alpha runs" if weighting.uses_logits else "alpha runs"
+        spread = f"{radii} from {alpha.min():.3g} to {alpha.max():.3g}"
+        if common.type == "none":
+            return "type none: the host's own loss in all epochs."
+        if self.first_epoch >= self.epochs:
+            return (
+                f"warning: {common.type}{options} as {form} would apply from epoch {self.first_epoch + 1} on, but "
+                f"there are {self.epochs}: the run is the plain one. Lower reweight.start_epoch, or train more epochs."
+            )
+        return f"{common.type}{options} as {form}, from epoch [{self.first_epoch + 1}/{self.epochs}] on; {spread}."
 
 
 def plan(trainer: Any) -> Plan | None:
@@ -71,9 +102,11 @@ def plan(trainer: Any) -> Plan | None:
         weighting = build_weighting(settings.common.type, counts, draws, **settings.common.options)
     except TypeError as error:
         raise ValueError(f"Expected other values in reweight than {settings.common.options} ({error}).") from error
-    if settings.form == LOGIT_ADJUSTMENT:
-        return Plan(settings, weighting, LogitAdjustedLoss(weighting, settings.tau, smoothing))
-    return Plan(settings, weighting, ReweightedLoss(weighting, smoothing=smoothing))
+    loss: Criterion = ReweightedLoss(weighting, smoothing=smoothing)
+    if settings.common.form == LOGIT_ADJUSTMENT:
+        loss = LogitAdjustedLoss(weighting, settings.tau, smoothing)
+    at_once = settings.common.adjusts and trainer.cfg.loss_type == "CE"
+    return Plan(settings, weighting, loss, at_once, trainer.cfg.num_epochs)
 
 
 def number_of_classes(trainer: Any) -> int:
@@ -112,21 +145,3 @@ def check_criterion(trainer: Any, expected: Criterion, present: Tensor) -> None:
 
 
 EQUATIONS = {"CE": "softmax cross entropy", "LA": "softmax cross entropy of logits + log n_i"}
-
-
-def criterion_of(trainer: Any, planned: Plan) -> HostCriterion:
-    """What takes the place of the trainer's criterion: its own until radii apply."""
-    base: nn.Module = trainer.criterion
-    losses = {OneOutput.names[0]: planned.loss}
-    streams = {} if planned.settings.common.source == "clean_pass" else losses
-    return HostCriterion(base, OneOutput(), losses, streams, number_of_classes(trainer))  # type: ignore[arg-type]
-
-
-class OneOutput:
-    """Stands where a model with two outputs has its watch: whatever the criterion is called with is the output."""
-
-    names = ("single",)
-
-    def branch_of(self, logits: Any) -> str:
-        """The one branch."""
-        return self.names[0]

@@ -5,12 +5,11 @@ from typing import Any
 
 from vlltr_plugin.core.arguments import check_choice
 from vlltr_plugin.core.registry import WEIGHTINGS, option_names
-from vlltr_plugin.training.settings import Settings, parse
+from vlltr_plugin.training.settings import KEY, LOGIT_ADJUSTMENT, LOSS_WEIGHT, OWN, Settings, parse
 
-LOSS_WEIGHT, LOGIT_ADJUSTMENT = "loss_weight", "logit_adjustment"
 FORMS = {"CE": (LOSS_WEIGHT, LOGIT_ADJUSTMENT), "LA": (LOGIT_ADJUSTMENT,)}
-"""By the host's `loss_type`, the default first. LA is cross entropy with margins log n_i: class volume changes the
-margins to log(n_i / r_i). To weight that loss as well would count n_i twice."""
+"""By the host's `loss_type`, the default first. LA is cross entropy with margins log n_i: class volume changes them to
+log(n_i / r_i). To weight that loss as well would count n_i twice."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +18,12 @@ class LiftSettings:
 
     Attributes:
         common: what every host has.
-        form: `"loss_weight"`: alpha weights the losses; `"logit_adjustment"`: log alpha is taken off the logits.
         tau: strength of the margins.
         measure_first: whether the radii are measured before the first epoch, in one pass over the training set without
-            augmentation, so that its weights apply from the start.
+            augmentation, so that they apply from the start.
     """
 
     common: Settings
-    form: str
     tau: float
     measure_first: bool
 
@@ -41,13 +38,12 @@ def config_node() -> Any:
     from yacs.config import CfgNode
 
     options = [name for weighting in WEIGHTINGS.values() for name in option_names(weighting)]
-    keys = ["type", "form", "tau", "measure_first", "branch", "source", "every", *options]
-    return CfgNode(dict.fromkeys(keys))
+    return CfgNode(dict.fromkeys(["type", *OWN, "tau", "measure_first", *options]))
 
 
 def given(cfg: Any) -> dict[str, Any]:
     """The keys of the node that were set, as plain values; empty in a config without the node."""
-    return {key: value for key, value in (getattr(cfg, "reweight", None) or {}).items() if value is not None}
+    return {key: value for key, value in (getattr(cfg, KEY, None) or {}).items() if value is not None}
 
 
 def read(asked: dict[str, Any], loss_type: str) -> LiftSettings:
@@ -70,15 +66,14 @@ def read(asked: dict[str, Any], loss_type: str) -> LiftSettings:
             "which weighs the classes in a way of its own: give loss_type CE or LA, or leave reweight.type out."
         )
     asked = dict(asked)
-    form = asked.pop("form", FORMS[loss_type][0])
     tau, first = asked.pop("tau", None), asked.pop("measure_first", False)
-    check_choice(f"reweight.form with loss_type {loss_type}", form, FORMS[loss_type])
     check_choice("reweight.measure_first", first, (False, True))
-    if tau is not None and form != LOGIT_ADJUSTMENT:
-        raise ValueError(f"Expected reweight.tau with reweight.form {LOGIT_ADJUSTMENT} only but got {tau!r}.")
-    common = parse(asked, two_branch=False)
-    if form == LOGIT_ADJUSTMENT:
+    common = parse({"form": FORMS[loss_type][0], **asked}, two_branch=False)
+    check_choice(f"reweight.form with loss_type {loss_type}", common.form, FORMS[loss_type])
+    if common.form == LOGIT_ADJUSTMENT:
         common.options.setdefault("counts", "dataset")  # as LA: n_i, whatever the sampler
+    elif tau is not None:
+        raise ValueError(f"Expected reweight.tau with reweight.form {LOGIT_ADJUSTMENT} only but got {tau!r}.")
     if first and not WEIGHTINGS[common.type].uses_logits:
         raise ValueError(
             f"Expected reweight.measure_first with a type that reads logits only but got {common.type!r}: its weights "
@@ -89,4 +84,4 @@ def read(asked: dict[str, Any], loss_type: str) -> LiftSettings:
             f"Expected reweight.start_epoch 0 with reweight.measure_first but got {common.options['start_epoch']!r}: "
             "what is measured before the first epoch would never apply."
         )
-    return LiftSettings(common, form, 1.0 if tau is None else tau, bool(first))
+    return LiftSettings(common, 1.0 if tau is None else tau, bool(first))

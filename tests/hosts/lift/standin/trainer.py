@@ -33,6 +33,11 @@ class LogitAdjusted(nn.Module):
         return nn.functional.cross_entropy(output + self.shift, label)
 
 
+class Linear(nn.Linear):
+    def forward(self, image):
+        return super().forward(image.to(self.weight.dtype))  # half precision models take what comes
+
+
 class Recorder:
     def __init__(self):
         self.scalars = {}
@@ -52,7 +57,7 @@ class Trainer:
         self.train_init_loader = DataLoader(plain, 64)
         self.test_loader = DataLoader(Points([20] * self.num_classes, 2, 0.0), 64)
         self.accum_step = cfg.batch_size // cfg.micro_batch_size
-        self.model = nn.Sequential(nn.Dropout(cfg.dropout), nn.Linear(8, self.num_classes))
+        self.model = nn.Sequential(nn.Dropout(cfg.dropout), Linear(8, self.num_classes))
         self.tuner = self.model
         if cfg.prec == "fp16":
             self.model.bfloat16()
@@ -70,7 +75,7 @@ class Trainer:
             self.tuner.train()
             for batch_idx, (image, label) in enumerate(self.train_loader):
                 with torch.autocast("cpu", torch.bfloat16, enabled=cfg.prec == "amp"):
-                    output = self.model(image.to(next(self.model.parameters()).dtype))
+                    output = self.model(image)
                     loss = self.criterion(output, label)
                 (loss / self.accum_step).backward()
                 if (batch_idx + 1) % self.accum_step == 0 or batch_idx + 1 == len(self.train_loader):
@@ -93,7 +98,7 @@ class Trainer:
         self.tuner.eval()
         hits = torch.zeros(self.num_classes)
         for image, label in self.test_loader:
-            output = self.model(image.to(next(self.model.parameters()).dtype))
+            output = self.model(image)
             hits.index_add_(0, label, (output.argmax(dim=1) == label).float())
         each = (100 * hits / 20).tolist()
         self.say(f"=> result\n* total: {20 * self.num_classes:,}\n* correct: {int(hits.sum())}")
