@@ -51,7 +51,17 @@ setup(
         "report": REPORT,
         "demo": ["scikit-learn", *REPORT],
         "bench": [*BENCH, "transformers", "scipy", "matplotlib"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "scipy", "scikit-learn", "setuptools>=77", *LINTERS, *REPORT],
+        "test": [
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "scipy",
+            "scikit-learn",
+            "yacs",
+            "setuptools>=77",
+            *LINTERS,
+            *REPORT,
+        ],
     },
     entry_points={"console_scripts": ["vlltr-plugin = vlltr_plugin.__main__:main"]},
 )

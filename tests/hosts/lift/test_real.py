@@ -1,0 +1,66 @@
+"""Real checkouts: LIFT, PEL and LIFT-plus below the folder that VLLTR_LIFT names, with a tiny random CLIP."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vlltr_plugin.install import install, uninstall
+
+FOLDER = Path(os.environ.get("VLLTR_LIFT", "no folder"))
+HOSTS = [name for name in ("LIFT", "PEL", "LIFT-plus") if (FOLDER / name / "trainer.py").is_file()]
+MODEL = {"LIFT-plus": ["-b", "clip_vit_b16", "-m", "fft", "prec_test", "fp32", "accum_step", "1"]}
+pytestmark = pytest.mark.skipif(
+    not HOSTS, reason="VLLTR_LIFT names no folder with a checkout of LIFT, PEL or LIFT-plus"
+)
+
+
+@pytest.fixture(scope="module", params=HOSTS)
+def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("real") / request.param
+    return shutil.copytree(FOLDER / request.param, root, ignore=shutil.ignore_patterns(".git", "output", "__pycache__"))
+
+
+def train(root: Path, *options: str) -> list[str]:
+    """Trains two short epochs; returns what is printed, without times."""
+    model = MODEL.get(root.name, ["-m", "clip_vit_b16", "full_tuning", "True"])
+    common = ["resolution", "32", "num_workers", "0", "num_epochs", "2", "print_freq", "1", "output_dir", "run"]
+    shutil.rmtree(root / "output", ignore_errors=True)
+    launcher = Path(__file__).with_name("real_launch.py")
+    environment = {**os.environ, "LIFT_IMAGES": "20", "LIFT_CLIP": str(FOLDER / "LIFT")}
+    command = [sys.executable, "-W", "ignore", launcher, root, "-d", "cifar100_ir100", *model, *common, *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = (root / "output" / "run" / "log.txt").read_text().splitlines()
+    return [re.sub(r"(time|data) \S+ \(\S+\) | eta \S+", "", line) for line in lines if not line.startswith("Time")]
+
+
+def of_epoch(epoch: int, lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith(f"epoch [{epoch}/")]
+
+
+def after_config(lines: list[str]) -> list[str]:
+    return lines[lines.index("************") :]
+
+
+def test_a_real_run(checkout: Path) -> None:
+    plain = {loss: train(checkout, "loss_type", loss) for loss in ("CE", "LA")}
+    before = {path: path.read_bytes() for path in checkout.rglob("*.py")}
+    install(checkout)
+    assert after_config(train(checkout, "loss_type", "CE")) == after_config(plain["CE"])
+    for loss in ("CE", "LA"):
+        lines = train(checkout, "loss_type", loss, "reweight.type", "class_volume")
+        assert of_epoch(1, lines) == of_epoch(1, plain[loss]) != []
+        assert of_epoch(2, lines) != of_epoch(2, plain[loss])
+        assert len([line for line in lines if line.startswith("[vlltr-plugin] epoch")]) == 2
+        assert len(list((checkout / "output" / "run" / "reweight").glob("*.npz"))) == 2
+    lines = train(checkout, "reweight.type", "class_volume", "reweight.measure_first", "True")
+    assert of_epoch(1, lines) != of_epoch(1, plain["LA"])
+    uninstall(checkout)
+    assert {path: path.read_bytes() for path in checkout.rglob("*.py")} == before
