@@ -97,6 +97,7 @@ def test_every_number_of_the_json_equals_an_independent_reading(report):
         "reference",
         "notes",
         "warnings",
+        "trade_off",
     }
 
 

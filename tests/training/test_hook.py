@@ -56,8 +56,8 @@ def test_a_loop_without_begin_epoch_ends_the_epoch_that_it_names(mini_host):
     host = mini_host({"type": "inverse", "start_epoch": 5, "branch": "each"})
     host.attach()
     host.hook.end_epoch(7)
-    assert [weighting.epoch for weighting in host.hook._weightings.values()] == [8, 8]
-    assert all(weighting.active for weighting in host.hook._weightings.values())
+    assert [weighting.epoch for weighting in host.hook.weightings.values()] == [8, 8]
+    assert all(weighting.active for weighting in host.hook.weightings.values())
 
 
 def test_type_none_is_the_baseline_throughout(mini_host):
