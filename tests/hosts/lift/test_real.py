@@ -37,7 +37,8 @@ def train(root: Path, *options: str) -> list[str]:
     command = [sys.executable, "-W", "ignore", launcher, root, "-d", "cifar100_ir100", *model, *common, *options]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    lines = (root / "output" / "run" / "log.txt").read_text().splitlines()
+    (log,) = (root / "output" / "run").glob("log*")
+    lines = log.read_text().splitlines()
     return [re.sub(r"(time|data) \S+ \(\S+\) | eta \S+", "", line) for line in lines if not line.startswith("Time")]
 
 

@@ -16,33 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.runs.log import Line, Log
 from vlltr_plugin.runs.torn_lines import whole_objects
-
-Line = dict[str, float]
-"""The numbers of a line, by the host's keys. `test_*` of an epoch's line are on the validation split."""
 
 _HEAD = 4096  # bytes looked at before anything else is done with a file
 _EVALUATED_EPOCH = re.compile(r"#\s*epoch=(\d+)")
 _SPLITS = {"val_": "the validation split", "train_": "the training split"}
-
-
-@dataclass(frozen=True)
-class Log:
-    """What a log says.
-
-    Attributes:
-        path: the file.
-        epochs: epoch, from 0, to its line, in ascending order; where epochs repeat, the later line.
-        test: the result on the test split after the last epoch, if there is one.
-        warnings: what was left out or looks odd, one line each, with the file's name.
-        abandoned: epochs after the last one, which the run had reached before it was resumed at an earlier one.
-    """
-
-    path: Path
-    epochs: dict[int, Line]
-    test: Line | None
-    warnings: tuple[str, ...]
-    abandoned: tuple[int, ...] = ()
 
 
 @dataclass

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from vlltr_plugin.runs.log import StdoutLog
 
 NAMES = ("train.log", "console.txt")
 """Files looked for beside `log.txt`: upstream's launcher writes the first, our demo the second."""
@@ -16,27 +17,6 @@ _CLOCK = r"((?:\d+ days?, )?\d+:\d\d:\d\d)"
 _BATCH = re.compile(r"Epoch: \[(\d+)\]\s+\[\s*\d+/(\d+)\]")
 _EPOCH = re.compile(rf"Epoch: \[(\d+)\] Total time: {_CLOCK} \(([\d.]+) s / it\)")
 _TRAINING = re.compile(rf"Training time {_CLOCK}")
-
-
-@dataclass(frozen=True)
-class StdoutLog:
-    """What was found.
-
-    Attributes:
-        path: the file.
-        args: arguments of the last start; values that are no plain literals are left out.
-        epoch_seconds: epoch to seconds of its training pass (without validation); where a start went back to an earlier
-            epoch, nothing of what came after that one before.
-        training_seconds: the host's own `Training time`, evaluations included; None unless one start went through all
-            epochs.
-        starts: how often the run was started.
-    """
-
-    path: Path
-    args: dict[str, Any]
-    epoch_seconds: dict[int, float]
-    training_seconds: float | None
-    starts: int
 
 
 def find_stdout_log(folder: Path) -> StdoutLog | None:

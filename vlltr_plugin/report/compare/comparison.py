@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.host import Host
 from vlltr_plugin.report.compare.metrics import GROUP_METRICS, METRICS, Metric
 from vlltr_plugin.report.compare.reference import PUBLISHED_BASELINE, Reference
 from vlltr_plugin.report.compare.runs import Run
@@ -80,6 +81,11 @@ class Comparison:
             return subtract(ours, summary_of(self.baseline, stage, metric))
         published = self.reference.results[PUBLISHED_BASELINE] if self.reference and stage == "test" else {}
         return subtract(ours, summarise([published[metric.name]] if metric.name in published else []))
+
+    @property
+    def host(self) -> Host:
+        """Whose runs they are, all of them."""
+        return self.runs[0].seeds[0].host
 
     @property
     def split(self) -> str:

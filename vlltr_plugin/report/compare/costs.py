@@ -10,16 +10,6 @@ from vlltr_plugin.report.compare.runs import Run, Seed
 
 REWEIGHT_KEY = "train_reweight_seconds"
 
-SOURCES = (
-    "Times: the host's own `Training time` (evaluations included; only where one start ran through all epochs) and "
-    "its `Total time` of each training pass, both as printed; re-weighting (train_reweight_seconds in log.txt) with "
-    "its share of the training pass."
-)
-NO_TIMES = (
-    "The logs tell no training times: keep what a run prints as train.log beside its log.txt, as upstream's launcher "
-    "script does."
-)
-
 
 @dataclass(frozen=True)
 class Costs:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.logs import Line, Log
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, overall_rule
 from vlltr_plugin.report.evaluate.trade_off import Choice
 from vlltr_plugin.report.tradeoff.curve import TradeOff
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 from vlltr_plugin.report.tradeoff.stored import read_trade_off
+from vlltr_plugin.runs.log import Line, Log
 
 NAME = "evaluation.json"
 EXTRA = ("macro_top1", "harmonic_top1", "ece")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin import __version__
-from vlltr_plugin.hosts.vl_ltr.logs import Line
 from vlltr_plugin.report.compare.comparison import STAGES, Comparison, empty_groups, summary_of
 from vlltr_plugin.report.compare.costs import COSTS, REWEIGHT_KEY, cost_summary, costs_of, overhead
 from vlltr_plugin.report.compare.metrics import METRICS, Metric
@@ -20,11 +19,12 @@ from vlltr_plugin.report.compare.runs import Run, Seed
 from vlltr_plugin.report.compare.settings import method_of
 from vlltr_plugin.report.compare.sheets import sheets_of
 from vlltr_plugin.report.compare.text import notes_of
+from vlltr_plugin.runs.log import Line
 from vlltr_plugin.runs.whole_files import write_whole
 
 CAPTIONS = {
     "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline.",
-    "accuracy.png": "Accuracy over the epochs, on the validation split; markers are the best epochs.",
+    "accuracy.png": "Accuracy over the epochs; markers are the best epochs.",
     "tradeoff.png": "Few- against many-shot accuracy of each run as tau grows; the filled mark is the run as trained.",
     "time.png": "Seconds of the training pass of each epoch.",
 }
@@ -104,20 +104,21 @@ def json_text(comparison: Comparison) -> str:
 
 
 def csv_text(comparison: Comparison) -> str:
-    """A row for each epoch (validation split) and each final test, unrounded; published results last."""
+    """A row for each epoch and each final test, unrounded; published results last."""
     columns = [metric.name for metric in METRICS]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
         ["run", "path", "split", "epoch", "is_best", "is_last", *columns, "pass_seconds", "reweight_seconds"]
     )
+    split = comparison.host.epochs_on.split()[0]
     for run in comparison.runs:
         for seed in run.seeds:
             for epoch, line in seed.log.epochs.items():
                 marks = [int(epoch == seed.best_epoch), int(epoch == seed.last_epoch)]
                 seconds = seed.stdout.epoch_seconds.get(epoch, "") if seed.stdout else ""
                 times = [seconds, line.get(REWEIGHT_KEY, "")]
-                writer.writerow([run.name, seed.path, "validation", epoch, *marks, *_cells(line), *times])
+                writer.writerow([run.name, seed.path, split, epoch, *marks, *_cells(line), *times])
             if seed.log.test is not None:
                 writer.writerow([run.name, seed.path, comparison.split, "", "", "", *_cells(seed.log.test), "", ""])
     for name, results in comparison.reference.results.items() if comparison.reference else ():

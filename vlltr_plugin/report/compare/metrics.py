@@ -49,14 +49,6 @@ METRICS = (
 
 """All; those with `eval_` keys are not in a log but in an evaluation, and less is better for `ece` and the losses."""
 
-TWO_PREDICTIONS = (
-    "Overall and shot groups use different predictions (upstream's way): overall is scored by a mixture of the two "
-    "branches' softmaxes, the groups by the sum of their logits."
-)
-EPOCHS_FROM_0 = (
-    "Epochs count from 0, as in log.txt. The best epoch is the first of the best overall top-1 on the validation "
-    "split; the test is of the last epoch."
-)
 TRAINING_LOSS = "The training loss of a re-weighted run is weighted, so it says nothing beside another run's."
 EMPTY_GROUPS = (
     "0.0 in every line of every run, shown as -: {groups}. Upstream writes that for groups without test images (or "

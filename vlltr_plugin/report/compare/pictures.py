@@ -60,8 +60,8 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def draw_accuracy(comparison: Comparison) -> Figure | None:
-    """Accuracy on the validation split over the epochs: a panel for overall and each group, a line for each run."""
-    if not any(map(has_epochs, comparison.runs)):
+    """Accuracy over the epochs: a panel for overall and each group, a line for each run."""
+    if not any(curve(run, metric) for run in comparison.runs for metric in SHOWN):
         return None
     figure = new_figure(8.0, 6.0)
     panels = figure.subplots(2, 2, sharex=True).flat
@@ -74,7 +74,7 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
         _whole_epochs(axes)
         light_grid(axes)
     figure.supxlabel("epoch", fontsize=11)
-    figure.supylabel("top-1 accuracy, validation split (%)", fontsize=11)
+    figure.supylabel(f"top-1 accuracy, {comparison.host.epochs_on} (%)", fontsize=11)
     _legend(figure, comparison, [has_epochs(run) for run in comparison.runs], marked=True)
     return figure
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.logs import Line, Log, read_log
-from vlltr_plugin.hosts.vl_ltr.stdout_log import StdoutLog, find_stdout_log
+from vlltr_plugin.hosts.host import Host
+from vlltr_plugin.hosts.known import find_log, host_of_log
+from vlltr_plugin.hosts.vl_ltr.host import VL_LTR, args_of_checkpoint
 from vlltr_plugin.report.compare.evaluation_runs import NAME as EVALUATION
 from vlltr_plugin.report.compare.evaluation_runs import Evaluated, read_evaluation
-from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
+from vlltr_plugin.runs.log import Line, Log, StdoutLog
 
 LOG = "log.txt"
-CHECKPOINT = "checkpoint.pth"
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Seed:
         stdout: what the run printed, if that was kept.
         warnings: what was left out or could not be read.
         evaluated: where the results come from `vlltr-plugin evaluate`: what it was made on.
+        host: whose run it is.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Seed:
     stdout: StdoutLog | None
     warnings: tuple[str, ...]
     evaluated: Evaluated | None = None
+    host: Host = VL_LTR
 
     @property
     def best_epoch(self) -> int | None:
@@ -106,8 +108,8 @@ def load_all(texts: Sequence[str]) -> list[Run]:
 
 def load_seed(path: Path) -> Seed:
     """Load one training run, from its folder or its log, with what lies beside the log; or an evaluation."""
-    candidates = [path / LOG, path / EVALUATION] if path.is_dir() else [path]
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    candidates = [find_log(path), path / EVALUATION] if path.is_dir() else [path]
+    found = next((candidate for candidate in candidates if candidate is not None and candidate.is_file()), None)
     if found is None:
         what = f"no {LOG} in this folder" if path.is_dir() else "no such file or folder"
         raise ReportError(f"{path}: expected a run's folder or its {LOG}, but there is {what}")
@@ -115,28 +117,17 @@ def load_seed(path: Path) -> Seed:
 
 
 def _load_log(path: Path, log_path: Path) -> Seed:
-    log = read_log(log_path)
-    stdout = find_stdout_log(log_path.parent)
-    args, source, warnings = _checkpoint_args(log_path.with_name(CHECKPOINT))
-    if args is None and stdout is not None and stdout.args:
-        args, source = stdout.args, stdout.path
-    return Seed(path, log, args or {}, source if args else None, stdout, (*log.warnings, *warnings))
+    host = host_of_log(log_path)
+    files = host.read_run(log_path)
+    return Seed(path, files.log, files.args, files.args_source, files.stdout, files.warnings, host=host)
 
 
 def _load_evaluation(path: Path, file: Path) -> Seed:
     """An evaluation; its checkpoint, if it still lies beside the evaluation's folder, tells the settings."""
     log, evaluated, told = read_evaluation(file)
     beside = file.resolve().parent.parent
-    args, source, warnings = _checkpoint_args(beside / evaluated.checkpoint if evaluated.checkpoint else None)
+    args, source, warnings = args_of_checkpoint(beside / evaluated.checkpoint if evaluated.checkpoint else None)
     return Seed(path, log, told | (args or {}), source if args else None, None, tuple(warnings), evaluated)
-
-
-def _checkpoint_args(path: Path | None) -> tuple[dict[str, Any] | None, Path | None, list[str]]:
-    """The arguments in a checkpoint, if there is one; its path; a warning where it is damaged."""
-    try:
-        return read_checkpoint_args(path) if path is not None and path.is_file() else None, path, []
-    except ValueError as error:
-        return None, path, [str(error)]
 
 
 def _name(seed: Seed) -> str:

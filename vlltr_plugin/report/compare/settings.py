@@ -13,15 +13,6 @@ from vlltr_plugin.report.compare.runs import Run, Seed
 METHOD = "reweight"
 """The argument that the comparison is about."""
 
-IRRELEVANT = frozenset(
-    (
-        *("config", "output_dir", "resume", "start_epoch", "data_path", "seed", "device", "num_workers", "pin_mem"),
-        *("eval", "test", "test_p", "select", "debug", "dist_eval", "distributed"),
-        *("gpu", "rank", "local_rank", "port", "dist_url", "dist_backend"),
-    )
-)
-"""Arguments that say where or how often a run was made; `seed` may differ, and data sets are told apart first."""
-
 NOT_SET = "not set"
 
 FIRST = ("data_set", "nb_classes", "model", "epochs", "batch_size", "world_size", "lr", "weight_sample")
@@ -67,7 +58,7 @@ class Verdict:
         if self.unknown:
             return (
                 f"Cannot tell whether these are comparable: the settings of {', '.join(self.unknown)} are unknown "
-                "(no checkpoint.pth or train.log beside the log)."
+                "(no checkpoint.pth or train.log beside the log, no config in it)."
             )
         return f"Comparable: the same in all {self.checked} settings that matter."
 
@@ -86,7 +77,7 @@ def compare_settings(runs: Sequence[Run], reference: Reference | None = None) ->
         ReportError: the data sets differ, or, with the settings unknown, the sizes of the models.
     """
     refuse_different_data(runs, reference)
-    names = {name for run in runs for seed in run.seeds for name in seed.args} - IRRELEVANT - {METHOD}
+    names = {name for run in runs for seed in run.seeds for name in seed.args} - _irrelevant(runs) - {METHOD}
     if reference is not None:
         names |= set(reference.settings)
     in_order = sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
@@ -114,6 +105,11 @@ def refuse_different_data(runs: Sequence[Run], reference: Reference | None = Non
             )
 
 
+def _irrelevant(runs: Sequence[Run]) -> frozenset[str]:
+    """Arguments that say where or how often a run was made; `seed` may differ, and data sets are told apart first."""
+    return frozenset(name for run in runs for seed in run.seeds for name in seed.host.irrelevant)
+
+
 def method_of(run: Run) -> str:
     """The `reweight` setting in words: `"none"` for a baseline, `"?"` if unknown."""
     if None in {seed.args_source for seed in run.seeds}:
@@ -123,6 +119,8 @@ def method_of(run: Run) -> str:
 
 
 def _refuse_pair(one: Seed, other: Seed) -> None:
+    if one.host is not other.host:
+        raise ReportError(f"{other.path} is a run of {other.host.title}, but {one.path} of {one.host.title}")
     _refuse_other_images(one, other)
     known = set(one.args) & set(other.args)
     for key, words in (("data_set", "data set"), ("nb_classes", "a data set with this many classes:")):

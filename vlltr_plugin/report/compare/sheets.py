@@ -55,7 +55,7 @@ def validation_sheet(comparison: Comparison) -> Sheet:
         (metric.title, *(_cell(comparison, run, stage, metric) for run in runs for stage in stages))
         for metric in shown_metrics(runs, stages)
     ]
-    return Sheet("Best and last epoch (which) on the validation split (%)", tuple(header), tuple(rows))
+    return Sheet(f"Best and last epoch (which) on the {comparison.host.epochs_on} (%)", tuple(header), tuple(rows))
 
 
 def time_sheet(comparison: Comparison) -> Sheet:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from vlltr_plugin.report.compare.comparison import Comparison, empty_groups
-from vlltr_plugin.report.compare.costs import COSTS, NO_TIMES, SOURCES, cost_summary
-from vlltr_plugin.report.compare.metrics import EMPTY_GROUPS, EPOCHS_FROM_0, TRAINING_LOSS, TWO_PREDICTIONS
+from vlltr_plugin.report.compare.costs import COSTS, cost_summary
+from vlltr_plugin.report.compare.metrics import EMPTY_GROUPS, TRAINING_LOSS
 from vlltr_plugin.report.compare.runs import Seed
 
 
 def notes_of(comparison: Comparison) -> list[str]:
     """What a reader has to know, one sentence or two each."""
     timed = any(cost_summary(run, cost) for run in comparison.runs for cost in COSTS[:-1])
+    host = comparison.host
     notes = [
         f"Differences are to {comparison.baseline_name}, in percentage points for accuracies.",
-        TWO_PREDICTIONS,
-        EPOCHS_FROM_0,
+        *host.notes,
         TRAINING_LOSS,
-        SOURCES if timed else NO_TIMES,
+        host.times if timed else host.no_times,
     ]
     if any(len(run.seeds) > 1 for run in comparison.runs):
         notes.append(

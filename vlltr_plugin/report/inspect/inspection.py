@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.groups import GROUPS, UPSTREAM
+from vlltr_plugin.hosts.known import host_of_run
+from vlltr_plugin.report.groups import GROUPS, Convention
 from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
 from vlltr_plugin.report.inspect.stale_epochs import goes_on, is_older, left_by_the_log
 from vlltr_plugin.report.inspect.weight_parts import Spread, WeightParts, spread, take_apart
@@ -25,7 +26,7 @@ class GroupSummary:
     """One group of classes in one epoch; None where it has no class, or none with a radius of its own.
 
     Attributes:
-        name: many, medium or few (upstream's thresholds).
+        name: many, medium or few (the host's thresholds).
         classes: how many, those without images left out.
         images: fewest and most training images of a class.
         weights: smallest, median and largest weight in force.
@@ -86,6 +87,7 @@ class Inspection:
         weight_times_images: spread of alpha * n; 1 for weights that are 1/n and nothing else.
         parts: the weights taken apart into radii and counts.
         series: over all epochs.
+        groups: where the lines between the groups are.
         stale: epochs left out, which the run had reached before it was resumed at an earlier one.
     """
 
@@ -106,6 +108,7 @@ class Inspection:
     weight_times_images: Spread
     parts: WeightParts
     series: Series
+    groups: Convention
     stale: tuple[int, ...] = ()
 
     @property
@@ -134,6 +137,8 @@ def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
         ReportError: for a folder without arrays, a broken or foreign file, or an epoch that is not there.
     """
     files = epoch_files(run)
+    host = host_of_run(run)
+    groups = Convention(host.title, host.many_from, host.few_to)
     if epoch is not None and epoch not in files:
         raise ReportError(f"Expected an epoch of {run} ({ranges(files)}) but got {epoch}.")
     abandoned = left_by_the_log(run, list(files))
@@ -158,22 +163,22 @@ def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
             )
         kept = arrays if epoch is None or number == epoch else kept
         for name in arrays.by_logits:
-            _append(series.setdefault(name, Series()), arrays, first, name)
+            _append(series.setdefault(name, Series()), arrays, first, name, groups)
     if kept is None:
         left = ranges(number for number in files if number not in stale) or "none"
         raise ReportError(
             f"Expected an epoch of {run} ({left}) but got {ranges(stale)}, of before it was resumed at an earlier one."
         )
-    return [replace(_inspect(kept, name, series[name]), stale=tuple(stale)) for name in kept.by_logits]
+    return [replace(_inspect(kept, name, series[name], groups), stale=tuple(stale)) for name in kept.by_logits]
 
 
-def _inspect(arrays: EpochArrays, name: str, series: Series) -> Inspection:
+def _inspect(arrays: EpochArrays, name: str, series: Series, groups: Convention) -> Inspection:
     weights = arrays.by_logits[name]
     present = arrays.counts > 0
     drawn = present & (arrays.draws > 0)
     own = present & ~weights.substituted
     radii = np.exp(weights.log_radius)
-    group = np.where(present, UPSTREAM.group(arrays.counts), "")
+    group = np.where(present, groups.group(arrays.counts), "")
     return Inspection(
         logits=name,
         epoch=arrays.epoch,
@@ -192,6 +197,7 @@ def _inspect(arrays: EpochArrays, name: str, series: Series) -> Inspection:
         weight_times_images=spread((weights.in_force * arrays.counts)[present]),
         parts=take_apart(weights.in_force, weights.log_radius, arrays.counts, arrays.draws),
         series=series,
+        groups=groups,
     )
 
 
@@ -222,9 +228,9 @@ def _radius_correlation(arrays: EpochArrays, name: str) -> float:
     return rank_correlation(log_radius, arrays.counts[own])
 
 
-def _append(series: Series, arrays: EpochArrays, first: EpochArrays, name: str) -> None:
+def _append(series: Series, arrays: EpochArrays, first: EpochArrays, name: str, groups: Convention) -> None:
     weights = arrays.by_logits[name]
-    group = np.where(arrays.counts > 0, UPSTREAM.group(arrays.counts), "")
+    group = np.where(arrays.counts > 0, groups.group(arrays.counts), "")
     series.epochs.append(arrays.epoch)
     for member in GROUPS:
         members = group == member

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vlltr_plugin.hosts.vl_ltr.class_names import label
-from vlltr_plugin.report.groups import COLOURS, GROUPS, UPSTREAM
+from vlltr_plugin.report.groups import COLOURS, GROUPS, Convention
 from vlltr_plugin.report.inspect.inspection import EQUAL, Inspection
 from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
 from vlltr_plugin.runs.epoch_arrays import Floats
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-LEGEND = {
-    "many": f"many-shot ($\\geq${UPSTREAM.many_from} images)",
-    "medium": f"medium-shot ({UPSTREAM.few_to + 1} to {UPSTREAM.many_from - 1})",
-    "few": f"few-shot ($\\leq${UPSTREAM.few_to})",
-}
 EXTREMES = 10
 LONGEST_NAME = 32
 
@@ -64,15 +59,24 @@ def _class_size(inspection: Inspection) -> Figure:
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", xlabel="training images of the class")
         _plain_ticks(axes)
-    marks = _group_marks(left, [group for group in GROUPS if (inspection.group == group).any()])
+    marks = _group_marks(left, inspection, [group for group in GROUPS if (inspection.group == group).any()])
     if inspection.substituted.any():
         marks += left.plot([], [], "o", mfc="none", mec="#555555", label="substituted")
     figure.legend(handles=marks, loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.2)
     return figure
 
 
-def _group_marks(axes: Axes, groups: list[str]) -> list[Line2D]:
-    return [axes.plot([], [], "o", color=COLOURS[group], ms=7, label=LEGEND[group])[0] for group in groups]
+def _legend(groups: Convention) -> dict[str, str]:
+    return {
+        "many": f"many-shot ($\\geq${groups.many_from} images)",
+        "medium": f"medium-shot ({groups.few_to + 1} to {groups.many_from - 1})",
+        "few": f"few-shot ($\\leq${groups.few_to})",
+    }
+
+
+def _group_marks(axes: Axes, inspection: Inspection, groups: list[str]) -> list[Line2D]:
+    words = _legend(inspection.groups)
+    return [axes.plot([], [], "o", color=COLOURS[group], ms=7, label=words[group])[0] for group in groups]
 
 
 def _scatter(axes: Axes, inspection: Inspection, values: Floats) -> None:
@@ -116,8 +120,9 @@ def _epochs(inspection: Inspection) -> Figure:
     series = inspection.series
     for group in GROUPS:
         if (inspection.group == group).any():
-            _band(weights, series.epochs, series.weights[group], group)
-            _band(radii, series.epochs, series.radii[group], group)
+            label = _legend(inspection.groups)[group]
+            _band(weights, series.epochs, series.weights[group], group, label)
+            _band(radii, series.epochs, series.radii[group], group, label)
     for axes in (weights, radii):
         axes.set_yscale("log")
         _plain_ticks(axes)
@@ -137,10 +142,10 @@ def _epochs(inspection: Inspection) -> Figure:
     return figure
 
 
-def _band(axes: Axes, epochs: list[int], rows: list[Floats], group: str) -> None:
+def _band(axes: Axes, epochs: list[int], rows: list[Floats], group: str, label: str) -> None:
     low, median, high = np.array(rows).T
     axes.fill_between(epochs, low, high, color=COLOURS[group], alpha=0.2, lw=0)
-    axes.plot(epochs, median, color=COLOURS[group], label=LEGEND[group], marker=_marker(epochs))
+    axes.plot(epochs, median, color=COLOURS[group], label=label, marker=_marker(epochs))
 
 
 def _marker(epochs: list[int]) -> str:
@@ -176,7 +181,7 @@ def _extremes(inspection: Inspection, names: list[str] | None) -> Figure:
     _plain_ticks(axes, "x")
     light_grid(axes, "x")
     present = [group for group in GROUPS if (inspection.group[indices] == group).any()]
-    figure.legend(handles=_group_marks(axes, present), loc="outside lower center", ncols=3)
+    figure.legend(handles=_group_marks(axes, inspection, present), loc="outside lower center", ncols=3)
     return figure
 
 

@@ -1,0 +1,192 @@
+"""LIFT's text logs: what is read of them, and what `compare` and `inspect` make of a run's folder."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from hosts.lift.conftest import Make
+
+from vlltr_plugin.cli import main
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.known import find_log, host_of_log
+from vlltr_plugin.hosts.lift.log import read_config, read_run
+
+HEAD = """\
+** Config **
+dataset: CIFAR100_IR100
+lr: 0.01
+num_epochs: 2
+output_dir: ./output/x
+reweight:
+  start_epoch: 0
+  tau: None
+  type: class_volume
+v:
+  fft: True
+************
+Setting fixed seed: 0
+"""
+
+
+def batch(epoch: int, number: int, loss: str, mean_seconds: float, batches: int = 10, epochs: int = 2) -> str:
+    return (
+        f"epoch [{epoch}/{epochs}] batch [{number}/{batches}] time 0.500 ({mean_seconds:.3f}) data 0.100 (0.100) "
+        f"loss {loss} (9.9999) acc 10.0 (20.0) (mean 1.0 many nan med 2.0 few 3.0) lr 1.0e-02 eta 0:00:01\n"
+    )
+
+
+def result(overall: float, each: str = "[ 50.  25.\n   0. 100.]") -> str:
+    return (
+        f"Evaluate on the test set\n=> result\n* total: 10,000\n* correct: 4,000\n* accuracy: {overall}%\n* error: 1%\n"
+        f"* macro_f1: 40.0%\n* class acc: {each}\n* worst_case_acc: 0.0%\n* hmean_acc: 12.5%\n* gmean_acc: 0.0%\n"
+        "* many: nan%  med: 31.5%  few: 8.25%\n* average: 43.8%\n"
+    )
+
+
+OURS = "[vlltr-plugin] epoch [{}/2] reweight_alpha_max {} reweight_seconds 0.25\n"
+EPOCHS = (
+    batch(1, 4, "4.0000", 0.5)
+    + batch(1, 8, "3.0000", 0.5)
+    + OURS.format(1, 1)
+    + batch(2, 4, "2.0000", 0.75)
+    + batch(2, 8, "nan", 0.75)
+    + OURS.format(2, 5.5)
+)
+TAIL = "Finish training\nTime elapsed: 1 day, 2:03:04\nCheckpoint saved to x\n"
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_every_number_of_a_run_is_read(tmp_path: Path) -> None:
+    files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.25)))
+    assert files.log.epochs == {
+        0: {"epoch": 0, "train_loss": 3.5, "train_reweight_alpha_max": 1.0, "train_reweight_seconds": 0.25},
+        1: {"epoch": 1, "train_loss": 2.0, "train_reweight_alpha_max": 5.5, "train_reweight_seconds": 0.25},
+    }
+    assert files.log.test == {"test_acc1": 40.25, "eval_harmonic_top1": 12.5, "test_median": 31.5, "test_low": 8.25,
+                              "eval_macro_top1": 43.8}  # fmt: skip
+    assert files.log.class_accuracy == (50.0, 25.0, 0.0, 100.0)
+    assert files.stdout is not None
+    assert files.stdout.training_seconds == 86400 + 2 * 3600 + 3 * 60 + 4
+    assert files.stdout.epoch_seconds == {0: pytest.approx(5.0), 1: pytest.approx(10 * (18 * 0.75 - 8 * 0.5) / 10)}
+    method = {"reweight": {"start_epoch": 0, "type": "class_volume"}}
+    args = {"lr": 0.01, "num_epochs": 2, "output_dir": "./output/x", "v.fft": True, "data_set": "CIFAR100_IR100"}
+    assert files.args == args | method
+    assert files.warnings == ()
+
+
+def test_the_words_of_lift_plus_are_understood(tmp_path: Path) -> None:
+    tested = "* Overall accuracy: 81.23%\n* Mean class accuracy: 80.50%\n* Many: 83.00%  Med: 82.00%  Few: 76.00%\n"
+    files = read_run(write(tmp_path / "log-2026-01-02-03-04-05.txt", HEAD + EPOCHS + TAIL + tested))
+    assert files.log.test == {
+        "test_acc1": 81.23, "eval_macro_top1": 80.5, "test_many": 83.0, "test_median": 82.0, "test_low": 76.0
+    }  # fmt: skip
+
+
+def test_results_of_every_epoch_are_its_own_and_named_as_of_the_test_set(tmp_path: Path) -> None:
+    one, two = EPOCHS.split(OURS.format(1, 1))
+    text = HEAD + one + OURS.format(1, 1) + result(30.0) + two + result(35.0) + TAIL
+    files = read_run(write(tmp_path / "log.txt", text))
+    assert [line["test_acc1"] for line in files.log.epochs.values()] == [30.0, 35.0]
+    assert files.log.test is not None
+    assert files.log.test["test_acc1"] == 35.0
+    assert "on the test set" in files.warnings[0]
+
+
+def test_a_killed_run_has_no_test_and_half_a_line_is_nothing(tmp_path: Path) -> None:
+    files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + batch(2, 9, "1.0", 1.0)[:40]))
+    assert files.log.test is None
+    assert list(files.log.epochs) == [0, 1]
+    assert files.stdout is not None
+    assert files.stdout.training_seconds is None
+
+
+def test_more_than_a_thousand_classes_are_not_told(tmp_path: Path) -> None:
+    files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.0, "[ 50. 25. ... 0. 100.]")))
+    assert files.log.class_accuracy == ()
+    assert files.log.test is not None
+    assert files.log.test["eval_macro_top1"] == 43.8
+
+
+@pytest.mark.parametrize("text", ["", "** Config **\nlr: 1\n", HEAD, "\0\0\0"])
+def test_a_log_without_a_run_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="neither an epoch nor a result"):
+        read_run(write(tmp_path / "log.txt", text))
+
+
+def test_a_config_without_a_type_asks_for_no_method() -> None:
+    assert read_config(["lr: 1", "reweight:", "  tau: 1.0", "  type: None", "seed: 0"]) == {"lr": 1, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("names", "last"),
+    [
+        (["log.txt"], "log.txt"),
+        (["log.txt", "log.txt-2026-01-02-03-04-05", "log.txt-2025-12-02-03-04-05"], "log.txt-2026-01-02-03-04-05"),
+        (["log-2026-01-02-03-04-05.txt", "log-2026-01-01-03-04-05.txt"], "log-2026-01-02-03-04-05.txt"),
+    ],
+)
+def test_of_several_logs_in_a_folder_the_last_counts(names: list[str], last: str, tmp_path: Path) -> None:
+    for name in names:
+        write(tmp_path / name, HEAD + EPOCHS)
+    write(tmp_path / "log-2027-01-01-00-00-00.txt", "not a run\n")
+    assert find_log(tmp_path) == tmp_path / last
+
+
+def test_the_host_of_a_log_is_found_out(tmp_path: Path) -> None:
+    assert host_of_log(write(tmp_path / "a" / "log.txt", HEAD)).name == "lift"
+    assert host_of_log(write(tmp_path / "b" / "log.txt", '{"epoch": 0, "test_acc1": 1.0}\n')).name == "vl-ltr"
+    assert host_of_log(write(tmp_path / "c" / "log.txt", "nobody's\n")).name == "vl-ltr"
+    assert find_log(tmp_path / "b") == tmp_path / "b" / "log.txt"
+    assert find_log(tmp_path) is None
+
+
+def test_compare_and_inspect_read_runs_of_the_stand_in(
+    run: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"loss_type": "CE", "reweight_min_samples": 6}
+    run(**options).folder.rename(tmp_path / "plain")
+    done = run(reweight_type="class_volume", **options)
+    printed = next(line for line in done.lines if line.startswith("* accuracy")).split()[-1].rstrip("%")
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "plain"), str(done.folder), "--out", str(tmp_path / "report")]) == 0
+    said = capsys.readouterr().out
+    assert "Comparable" in said
+    assert "class_volume (min_samples=6)" in said
+    assert "LIFT's own result on the test set" in said
+    assert "VL-LTR" not in said
+    assert "two branches" not in said
+    rows = list(csv.DictReader((tmp_path / "report" / "report.csv").open()))
+    test = next(row for row in rows if not row["epoch"] and row["run"] == "output")
+    assert float(test["overall"]) == float(printed)
+    assert len([row for row in rows if row["epoch"]]) == 4
+    assert main(["inspect", str(done.folder)]) == 0
+    assert "12" in capsys.readouterr().out
+    run(loss_type="LA").folder.rename(tmp_path / "la")
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "plain"), str(tmp_path / "la")]) == 0
+    assert "NOT comparable as they stand: loss_type differ" in capsys.readouterr().out
+
+
+def test_runs_of_two_hosts_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "a" / "log.txt", HEAD + EPOCHS + TAIL + result(40.0))
+    write(tmp_path / "b" / "log.txt", '{"epoch": 0, "test_acc1": 1.0}\n')
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
+    assert "is a run of VL-LTR, but" in capsys.readouterr().err
+
+
+def test_groups_have_the_hosts_thresholds(run: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    done = run(counts="(120, 100, 20, 19, 5)", reweight_type="class_volume")
+    capsys.readouterr()
+    assert main(["inspect", str(done.folder)]) == 0
+    said = capsys.readouterr().out
+    assert "100" in said
+    from vlltr_plugin.report.inspect.inspection import inspect_run
+
+    assert inspect_run(done.folder)[0].group.tolist() == ["many", "medium", "medium", "few", "few"]

@@ -1,0 +1,199 @@
+"""LIFT's `log.txt`: the printed text of a run, from its config to the result on the test set.
+
+LIFT never overwrites a log: a second run into a folder writes `log.txt-2026-01-31-12-00-00` (LIFT+ always writes
+`log-2026-01-31-12-00-00.txt`), so the last one in time counts. Some derivatives test after every epoch.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.host import RunFiles
+from vlltr_plugin.runs.log import Line, Log, StdoutLog
+from vlltr_plugin.training.settings import KEY
+
+CONFIG, CONFIG_END = "** Config **", "************"
+
+_NUMBER = r"([-+.\deE]+|nan|inf)"
+_BATCH = re.compile(rf"epoch \[(\d+)/(\d+)\] batch \[(\d+)/(\d+)\] time \S+ \({_NUMBER}\).*? loss {_NUMBER} ")
+_OURS = re.compile(r"\[vlltr-plugin\] epoch \[(\d+)/\d+\] (.*)")
+_ELAPSED = re.compile(r"Time elapsed: ((?:\d+ days?, )?)(\d+):(\d\d):(\d\d)")
+_RESULTS = (
+    ("test_acc1", re.compile(rf"\* (?:overall )?accuracy: {_NUMBER}%", re.IGNORECASE)),
+    ("eval_macro_top1", re.compile(rf"\* (?:average|mean class accuracy): {_NUMBER}%", re.IGNORECASE)),
+    ("eval_harmonic_top1", re.compile(rf"\* hmean_acc: {_NUMBER}%")),
+    ("test_many", re.compile(rf"\* many: {_NUMBER}%", re.IGNORECASE)),
+    ("test_median", re.compile(rf"\bmed: {_NUMBER}%", re.IGNORECASE)),
+    ("test_low", re.compile(rf"\bfew: {_NUMBER}%", re.IGNORECASE)),
+)
+"""The numbers of a result, in LIFT's words and in LIFT+'s, by our keys (`runs.log.Line`)."""
+
+
+@dataclass
+class _Reading:
+    """A log while it is read.
+
+    Attributes:
+        config: lines of the printed config.
+        losses: printed losses of each epoch, from 0.
+        ours: the plug-in's numbers of each epoch.
+        clock: batches and seconds from the start to the last printed batch of each epoch, by the running mean.
+        batches: batches of an epoch.
+        results: results of each epoch after which one was printed; -1 before all.
+        class_accuracy: of the last result.
+        seconds: the host's time of the training.
+    """
+
+    config: list[str] = field(default_factory=list)
+    losses: dict[int, list[float]] = field(default_factory=dict)
+    ours: dict[int, Line] = field(default_factory=dict)
+    clock: dict[int, tuple[int, float]] = field(default_factory=dict)
+    batches: int = 0
+    results: dict[int, Line] = field(default_factory=dict)
+    class_accuracy: tuple[float, ...] = ()
+    seconds: float | None = None
+
+
+def wrote(head: bytes) -> bool:
+    """Whether the first bytes of a log are LIFT's."""
+    return CONFIG.encode() in head or re.search(rb"(?m)^epoch \[\d+/\d+\] batch \[", head) is not None
+
+
+def find_log(folder: Path) -> Path | None:
+    """The last log of a folder that LIFT wrote; None if there is none."""
+    logs = sorted([*folder.glob("log.txt"), *folder.glob("log.txt-*"), *folder.glob("log-*.txt")], key=_started)
+    for log in reversed(logs):
+        with log.open("rb") as file:
+            if wrote(file.read(4096)):
+                return log
+    return None
+
+
+def _started(log: Path) -> str:
+    """The time in a log's name; none for the first of a folder."""
+    return log.name.removeprefix("log").removesuffix(".txt").removeprefix(".txt")
+
+
+def read_run(path: Path) -> RunFiles:
+    """Reads a log: results, config and times.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What it says. An epoch's `train_loss` is the mean of the losses that it printed.
+
+    Raises:
+        ReportError: it is empty, or holds neither an epoch nor a result.
+        OSError: it cannot be read.
+    """
+    reading = _Reading()
+    in_config = in_classes = False
+    classes = ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in (line.rstrip("\r\n") for line in file):
+            if text in (CONFIG, CONFIG_END):
+                in_config = text == CONFIG
+            elif in_config:
+                reading.config.append(text)
+            elif in_classes or text.startswith("* class acc: ["):  # over several lines
+                classes = classes * in_classes + text
+                in_classes = "]" not in text
+                reading.class_accuracy = () if in_classes else _class_accuracy(classes)
+            else:
+                _take(text, reading)
+    return _finish(reading, path)
+
+
+def _take(text: str, reading: _Reading) -> None:
+    if match := _BATCH.match(text):
+        epoch, number, of = int(match[1]) - 1, int(match[3]), int(match[4])
+        reading.losses.setdefault(epoch, []).append(float(match[6]))
+        reading.clock[epoch] = (epoch * of + number, (epoch * of + number) * float(match[5]))
+        reading.batches = of
+    elif match := _OURS.match(text):
+        words = match[2].split()
+        pairs = zip(words[::2], words[1::2], strict=False)
+        reading.ours[int(match[1]) - 1] = {f"train_{name}": float(value) for name, value in pairs}
+    elif match := _ELAPSED.match(text):
+        days = int(match[1].split()[0]) if match[1] else 0
+        reading.seconds = 86400.0 * days + 3600.0 * int(match[2]) + 60.0 * int(match[3]) + float(match[4])
+    elif text.startswith("* "):
+        line = reading.results.setdefault(max(reading.losses, default=-1), {})
+        found = {key: float(match[1]) for key, pattern in _RESULTS if (match := pattern.search(text))}
+        line.update({key: value for key, value in found.items() if math.isfinite(value)})
+
+
+def _class_accuracy(text: str) -> tuple[float, ...]:
+    """The printed accuracies of the classes; none where the host has left some out (more than 1000 classes)."""
+    inside = text[text.index("[") + 1 : text.index("]")]
+    return () if "..." in inside else tuple(map(float, inside.split()))
+
+
+def _finish(reading: _Reading, path: Path) -> RunFiles:
+    if not reading.losses and not reading.results:
+        raise ReportError(f"{path}: expected a run of LIFT, but it holds neither an epoch nor a result")
+    epochs: dict[int, Line] = {}
+    for epoch, losses in sorted(reading.losses.items()):
+        known = [loss for loss in losses if math.isfinite(loss)]
+        mean = {"train_loss": sum(known) / len(known)} if known else {}
+        epochs[epoch] = {"epoch": epoch} | mean | reading.ours.get(epoch, {})
+    last = max(epochs, default=-1)
+    warnings = []
+    if any(epoch in reading.results for epoch in epochs if epoch < last):  # else the one result is the final test
+        epochs = {epoch: line | reading.results.get(epoch, {}) for epoch, line in epochs.items()}
+        warnings.append(f"{path}: its results after each epoch are on the test set: the best of them is chosen by it")
+    args = read_config(reading.config)
+    stdout = StdoutLog(path, args, _epoch_seconds(reading), reading.seconds, starts=1)
+    log = Log(path, epochs, reading.results.get(last), tuple(warnings), class_accuracy=reading.class_accuracy)
+    return RunFiles(log, args, path if args else None, stdout, log.warnings)
+
+
+def _epoch_seconds(reading: _Reading) -> dict[int, float]:
+    """Seconds of each training pass: its batches times their mean time between the last lines of two epochs."""
+    found = {}
+    before = (0, 0.0)
+    for epoch, (batches, seconds) in sorted(reading.clock.items()):
+        if batches > before[0]:
+            found[epoch] = reading.batches * (seconds - before[1]) / (batches - before[0])
+        before = (batches, seconds)
+    return found
+
+
+def read_config(lines: list[str]) -> dict[str, Any]:
+    """The settings of a printed yacs config, nested ones by their names with dots.
+
+    `dataset` is called `data_set`, as everywhere in reports; `reweight` is a dict of what was set, and missing where
+    there is no `reweight.type`.
+    """
+    args: dict[str, Any] = {}
+    node: list[str] = []
+    for text in lines:
+        key, colon, value = text.strip().partition(":")
+        if not colon:
+            continue
+        node = node[: (len(text) - len(text.lstrip())) // 2]
+        if not value:
+            node.append(key)
+        else:
+            args[".".join([*node, key])] = _plain(value.strip())
+    prefix = f"{KEY}."
+    asked = {key.removeprefix(prefix): args.pop(key) for key in list(args) if key.startswith(prefix)}
+    if asked.get("type") is not None:
+        args[KEY] = {key: value for key, value in asked.items() if value is not None}
+    if "dataset" in args:
+        args["data_set"] = args.pop("dataset")
+    return args
+
+
+def _plain(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return text

@@ -1,0 +1,53 @@
+"""What a host's log says, in the same words for every host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Line = dict[str, float]
+"""The numbers of an epoch or of the final test, by VL-LTR's keys: `test_acc1` overall top-1, `test_many`, `test_median`
+and `test_low` the groups (an epoch's are on the validation split, if there is one), `train_loss`, `train_reweight_*`;
+`eval_macro_top1` and `eval_harmonic_top1` are means over classes."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a log says.
+
+    Attributes:
+        path: the file.
+        epochs: epoch, from 0, to its line, in ascending order; where epochs repeat, the later line.
+        test: the result on the test split after the last epoch, if there is one.
+        warnings: what was left out or looks odd, one line each, with the file's name.
+        abandoned: epochs after the last one, which the run had reached before it was resumed at an earlier one.
+        class_accuracy: top-1 accuracy of each class in that test, percent; empty where the log does not tell.
+    """
+
+    path: Path
+    epochs: dict[int, Line]
+    test: Line | None
+    warnings: tuple[str, ...]
+    abandoned: tuple[int, ...] = ()
+    class_accuracy: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class StdoutLog:
+    """What a run printed of its settings and times.
+
+    Attributes:
+        path: the file.
+        args: arguments of the last start; values that are no plain literals are left out.
+        epoch_seconds: epoch to seconds of its training pass (without validation); where a start went back to an earlier
+            epoch, nothing of what came after that one before.
+        training_seconds: the host's own time of the whole training; None unless one start went through all epochs.
+        starts: how often the run was started.
+    """
+
+    path: Path
+    args: dict[str, Any]
+    epoch_seconds: dict[int, float]
+    training_seconds: float | None
+    starts: int
