@@ -156,21 +156,12 @@ SETS: Mapping[str, list[str]] = {
     ],
     "core": [
         "ce",
-        *_forms([*_INFORMATION[:4], "r^4", "r^4-shuffled", "en", "bv", "pv10", "dv-s30"], ""),
-        *_forms([*_INFORMATION[:4], "r^4", "dv-s30"], "adjusted"),
+        *_forms([*_INFORMATION[:4], "r^4", "en", "bv", "dv-s30"], ""),
+        *_forms(_INFORMATION[:3], "adjusted"),
         *_forms(_INFORMATION, "post-hoc"),
     ],
     "few": ["ce", *_forms([*_INFORMATION[:4], "r^4", "dv-s30"], "", "adjusted"), *_forms(_INFORMATION, "post-hoc")],
     "language": [
-        "ce",
-        *_forms(_INFORMATION[:3], ""),
-        *_READINGS,
-        "dv-mass",
-        "dv-s30",
-        *_forms(_INFORMATION[:2], "adjusted"),
-        *_forms([*_INFORMATION[:3], "dv-test"], "post-hoc"),
-    ],
-    "language-trained": [
         "ce",
         *_forms(_INFORMATION[:3], ""),
         "inverse-letter",
@@ -178,4 +169,5 @@ SETS: Mapping[str, list[str]] = {
         *_forms(_INFORMATION[:2], "adjusted"),
         *_forms([*_INFORMATION[:3], "dv-test"], "post-hoc"),
     ],
+    "language-readings": ["ce", *_forms(_INFORMATION[:2], ""), *_READINGS, "dv-mass", "dv-s30"],
 }

@@ -53,37 +53,44 @@ class Cell:
 
     @property
     def methods(self) -> list[str]:
-        """Those that every seed has."""
-        return [name for name in self.lines[0]["methods"] if all(name in line["methods"] for line in self.lines)]
+        """Those that any seed has, in the order in which they come."""
+        return list(dict.fromkeys(name for line in self.lines for name in line["methods"]))
+
+    def having(self, *methods: str) -> Cell:
+        """The seeds that have all of these."""
+        return Cell(self.name, [line for line in self.lines if all(name in line["methods"] for name in methods)])
 
     def points(self, method: str) -> list[Point]:
         """Its accuracies, by seed."""
-        return [Point(*(line["methods"][method][field] for field in Point._fields)) for line in self.lines]
+        lines = self.having(method).lines
+        return [Point(*(line["methods"][method][field] for field in Point._fields)) for line in lines]
 
-    def curves(self) -> list[list[Point]]:
-        """ce's trade-off curve, by seed."""
-        return [[Point(*each) for each in line["curve"]] for line in self.lines]
+    def curves(self, method: str = "ce") -> list[list[Point]]:
+        """ce's trade-off curve, for the seeds that have a method."""
+        return [[Point(*each) for each in line["curve"]] for line in self.having(method).lines]
 
     def gaps(self, method: str) -> list[Gap]:
         """Against ce's curve at equal many-shot accuracy, by seed."""
-        return [gap(point, curve) for point, curve in zip(self.points(method), self.curves(), strict=True)]
+        return [gap(point, curve) for point, curve in zip(self.points(method), self.curves(method), strict=True)]
 
     def described(self, method: str, key: str) -> list[float]:
         """A number that describes radii or weights, by seed; nan where there is none."""
-        return [line["methods"][method].get(key, math.nan) for line in self.lines]
+        return [line["methods"][method].get(key, math.nan) for line in self.having(method).lines]
 
     def mean_point(self, method: str) -> Point:
         """Its mean accuracies."""
         return Point(*np.mean(self.points(method), axis=0))
 
     def difference(self, first: str, second: str, of: Callable[[Point], float] = lambda point: point.all) -> Estimate:
-        """Accuracy of one method minus another's, in points."""
-        pairs = zip(self.points(first), self.points(second), strict=True)
+        """Accuracy of one method minus another's, in points, over the seeds that have both."""
+        both = self.having(first, second)
+        pairs = zip(both.points(first), both.points(second), strict=True)
         return estimate([of(a) - of(b) for a, b in pairs])
 
     def gap_difference(self, first: str, second: str) -> Estimate:
         """How much higher above ce's curve the one lies than the other, in points of mean class accuracy."""
-        pairs = zip(self.gaps(first), self.gaps(second), strict=True)
+        both = self.having(first, second)
+        pairs = zip(both.gaps(first), both.gaps(second), strict=True)
         return estimate([a.all - b.all for a, b in pairs])
 
 

@@ -92,17 +92,11 @@ class Training:
     def _use(self, parameters: Parameters, state: dict[str, dict[str, Tensor]] | None = None) -> None:
         """Trains these parameters from now on, with what their optimizer remembers."""
         self.parameters, recipe = parameters, self.recipe
-        values = list(parameters.values())
+        values, options = list(parameters.values()), {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
         if recipe.optimizer == "adamw":
-            adamw = torch.optim.AdamW
-            self.optimizer: torch.optim.Optimizer = adamw(
-                values, recipe.learning_rate, weight_decay=recipe.weight_decay
-            )
+            self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(values, fused=True, **options)
         else:
-            sgd = torch.optim.SGD
-            self.optimizer = sgd(
-                values, recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
-            )
+            self.optimizer = torch.optim.SGD(values, momentum=0.9, nesterov=True, fused=True, **options)
         for name, kept in (state or {}).items():
             self.optimizer.state[parameters[name]] = kept
 
