@@ -10,7 +10,15 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, Uniform, Weighting
+from vlltr_plugin import (
+    ClassVolume,
+    EffectiveNumber,
+    InverseFrequency,
+    LogitAdjustedLoss,
+    ReweightedLoss,
+    Uniform,
+    Weighting,
+)
 
 COUNTS = [60, 40, 20]
 
@@ -47,6 +55,10 @@ def of(kind, counts=COUNTS, **options):
     return lambda: kind(counts, **options)
 
 
+def adjusted(**options):
+    return LogitAdjustedLoss(InverseFrequency(COUNTS), **options)
+
+
 DV, INVERSE = of(ClassVolume), of(InverseFrequency)
 ONES = torch.zeros(3, dtype=torch.float64)
 CASES = {
@@ -76,6 +88,10 @@ CASES = {
     "frequencies' epoch": (INVERSE, INVERSE, (0, 1), "epoch (rank 0 has 0, rank 1 has 1)"),
     "resumed": (resumed, DV, (1, 1), "has_radii (rank 0 has True, rank 1 has False)"),
     "resumed elsewhere": (resumed, lambda: resumed(5), (None, None), "epoch (rank 0 has 1, rank 1 has 5)"),
+    "tau": (adjusted, lambda: adjusted(tau=2.0), (0, 0), "tau (rank 0 has 1.0, rank 1 has 2.0)"),
+    "smoothing": (adjusted, lambda: adjusted(smoothing=0.1), (0, 0), "smoothing (rank 0 has 0.0, rank 1 has 0.1)"),
+    "criterion": (adjusted, lambda: ReweightedLoss(INVERSE()), (0, 0), "criterion (rank 0 has 'LogitAdjustedLoss'"),
+    "same criterion": (adjusted, adjusted, (0, 0), ""),
     "labels": (with_label_out_of_range, DV, (0, 0), "1 lay outside"),
     "labels of rank 1": (DV, with_label_out_of_range, (0, 0), "1 lay outside"),
     "own failure": (of(OwnRadii, ONES), of(OwnRadii, KeyError("x")), (0, 0), ("rank 1 failed", "'x'")),
@@ -98,10 +114,11 @@ def one_rank(rank, folder):
         setattr(dist, name, lambda *args, f=collective, **options: calls.append(1) or f(*args, **options))
     said = {}
     for name, case in CASES.items():
-        weighting, epoch = case[rank](), case[2][rank]
+        called, epoch = case[rank](), case[2][rank]
+        weighting = getattr(called, "weighting", called)
         before, calls[:] = (weighting.epoch, weighting.has_radii, weighting.weights.clone()), []
         try:
-            weighting.end_epoch(epoch)
+            called.end_epoch(epoch)
             message, kept = "", None
         except Exception as error:
             message = str(error)

@@ -1,10 +1,12 @@
 """What the criteria share: a batch is checked, its statistics are taken, and its losses are averaged."""
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vlltr_plugin.core.agreement import refuse_differing_ranks
 from vlltr_plugin.core.batch import Batch, batch_of
 from vlltr_plugin.core.passes import observing, readable
 from vlltr_plugin.core.targets import check_smoothing, check_targets
@@ -81,7 +83,12 @@ class Criterion(nn.Module):
 
     def end_epoch(self, epoch: int | None = None) -> None:
         """Folds the statistics into new weights; see `Weighting.end_epoch`."""
+        refuse_differing_ranks(self._must_agree(), self.weighting.weights.device)
         self.weighting.end_epoch(epoch)
+
+    def _must_agree(self) -> dict[str, Any]:
+        """What ranks have to agree on beside the weighting."""
+        return {"criterion": type(self).__name__, "smoothing": self.smoothing, "ignore_index": self.ignore_index}
 
     def extra_repr(self) -> str:
         """The settings, in `print(criterion)`."""

@@ -1,6 +1,7 @@
 """The class weights as margins: cross entropy of logits lowered by log alpha."""
 
 import math
+from typing import Any
 
 from torch import Tensor
 
@@ -54,6 +55,9 @@ class LogitAdjustedLoss(Criterion):
     def extra_repr(self) -> str:
         """As in `Criterion`, and tau."""
         return f"tau={self.tau}, {super().extra_repr()}"
+
+    def _must_agree(self) -> dict[str, Any]:
+        return {**super()._must_agree(), "tau": self.tau}
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         self.weighting.follow(logits.device)
