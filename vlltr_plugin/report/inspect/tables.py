@@ -73,7 +73,7 @@ def extremes_table(inspection: Inspection, names: Names) -> Table:
 def findings(inspection: Inspection, names: Names) -> list[str]:
     """What the arrays say, each in a sentence or two."""
     found = [_radius_and_size(inspection), _weight_and_size(inspection), _substituted(inspection, names)]
-    if not inspection.all_weights_one:
+    if not inspection.all_weights_one and not _by_counts_alone(inspection):
         found.insert(2, _equal_radii(inspection, names))
     empty = int((inspection.counts == 0).sum())
     if empty:
@@ -135,6 +135,10 @@ def _weight_and_size(inspection: Inspection) -> str:
         f"{question} {answer} In brackets: from the smallest to the largest of all classes, else between their 10 % "
         f"and 90 % quantiles. Rank correlation of weight and class size {inspection.weight_correlation:+.2f}."
     )
+
+
+def _by_counts_alone(inspection: Inspection) -> bool:
+    return min(inspection.weight_times_draws.whole, inspection.weight_times_images.whole) <= 1 + EQUAL
 
 
 def _factors(spread: Spread) -> str:
