@@ -63,7 +63,7 @@ class Lines:
         missing = self.failed(needs)
         if missing:
             self._unknown.add(check)
-            return self._add(Line(check, SKIP, f"not looked at: {missing[0]} comes first"))
+            return self.take(Line(check, SKIP, f"not looked at: {missing[0]} comes first"))
         try:
             line = Line(check, OK, look())
         except SkipError as reason:
@@ -71,8 +71,9 @@ class Lines:
         except (ReportError, ValueError, TypeError, OSError) as error:
             self._unknown.add(check)
             line = Line(check, FAIL, " ".join(str(error).split()))
-        self._add(line)
+        self.take(line)
 
-    def _add(self, line: Line) -> None:
+    def take(self, line: Line) -> None:
+        """Notes what was seen elsewhere."""
         self.lines.append(line)
         self._say(line)

@@ -37,14 +37,14 @@ class PlainPass:
             generator=torch.Generator().manual_seed(0),
         )
         with untouched_rng(), eval_mode(trainer.model), torch.no_grad():
-            forward = _forward(trainer)
+            forward = forward_of(trainer)
             for images, labels, *_ in loader:
                 with torch.autocast(trainer.device.type, enabled=amp):
                     logits = forward(images.to(trainer.device))
                 observe(logits, labels.to(trainer.device))
 
 
-def _forward(trainer: Any) -> Callable[[Tensor], Tensor]:
+def forward_of(trainer: Any) -> Callable[[Tensor], Tensor]:
     """The model as the training loop calls it."""
     if not hasattr(trainer, "generate_class_prompts"):
         model: Callable[[Tensor], Tensor] = trainer.model

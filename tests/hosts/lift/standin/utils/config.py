@@ -3,6 +3,7 @@ from yacs.config import CfgNode as CN  # noqa: N817
 _C = CN()
 
 _C.counts = (120, 60, 30, 12, 5)  # training images of each class
+_C.dataset = "Points"
 _C.output_dir = "output"
 _C.seed = 0
 _C.prec = "fp32"

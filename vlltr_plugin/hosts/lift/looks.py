@@ -1,0 +1,171 @@
+"""`check` for LIFT: its main.py builds a trainer in a process of its own, where looks take the place of training.
+
+So what is looked at is what a run would use, whatever its arguments. Nothing is trained; the output folder is a
+temporary one. What the host downloads itself (CLIP, CIFAR) it downloads here as well.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vlltr_plugin.check.harmless import harmless
+from vlltr_plugin.check.lines import Line, Lines, SkipError
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.install import State, status
+from vlltr_plugin.training.settings import KEY
+
+RESULT = "VLLTR_PLUGIN_CHECK"
+"""Variable that names the file for the lines."""
+
+STEP = 8
+"""Images of the step."""
+
+
+def run_checkup(checkout: Path, host_args: list[str], say: Callable[[Line], None]) -> Lines:
+    """Looks at what a run of LIFT needs.
+
+    Args:
+        checkout: its folder.
+        host_args: the arguments that its main.py will have.
+        say: gets each line.
+
+    Returns:
+        The lines.
+    """
+    lines = Lines(say)
+    checkout = checkout.resolve()
+    lines.look("plug-in", partial(_look_at_installation, checkout, host_args))
+    with harmless(checkout) as side, tempfile.TemporaryDirectory(prefix="vlltr-plugin-check-") as folder:
+        result = Path(folder) / "lines"
+        arguments = [str(checkout), *host_args, "output_dir", str(Path(folder) / "output")]
+        environment = {**os.environ, RESULT: str(result), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-m", "vlltr_plugin.hosts.lift.looks", *arguments]
+        done = subprocess.run(command, cwd=side, env=environment, capture_output=True, text=True, check=False)
+        found = [Line(**line) for line in json.loads(result.read_text())] if result.is_file() else []
+    for line in found:
+        lines.take(line)
+    if not found:
+        lines.look("trainer", partial(_refuse, done.stderr or done.stdout))
+    return lines
+
+
+def _look_at_installation(checkout: Path, host_args: list[str]) -> str:
+    found = status(checkout)
+    if found.fits:
+        return f"installed, version {' and '.join(found.versions)}"
+    if found.state is State.ABSENT and not any(arg.startswith(f"{KEY}.") for arg in host_args):
+        raise SkipError("not installed; these arguments ask for no re-weighting")
+    problems = f" ({'; '.join(found.problems)})" if found.problems else ""
+    raise ReportError(f"Expected the plug-in in the checkout but it is {found.state.value}{problems}: install it.")
+
+
+def _refuse(said: str) -> str:
+    last = said.strip().rpartition("\n")[2][:300] or "it said nothing"
+    raise ReportError(f"Expected main.py to build a trainer and to train it but it did not: {last}")
+
+
+def look_at_all(trainer: Any, say: Callable[[Line], None] = lambda line: None) -> Lines:
+    """All looks at a trainer that is about to train; puts the re-weighting into it."""
+    lines = Lines(say)
+    lines.look("config", partial(_look_at_config, trainer))
+    lines.look("labels", partial(_look_at_labels, trainer))
+    lines.look("sampler", partial(_look_at_sampler, trainer), needs=["labels"])
+    lines.look("reweight", partial(_look_at_reweight, trainer), needs=["labels", "sampler"])
+    lines.look("step", partial(_look_at_step, trainer), needs=["reweight"])
+    return lines
+
+
+def _look_at_config(trainer: Any) -> str:
+    cfg = trainer.cfg
+    return f"{cfg.dataset}, loss_type {cfg.loss_type}, {cfg.num_epochs} epochs of batches of {cfg.batch_size}"
+
+
+def _counts(trainer: Any) -> Any:
+    from vlltr_plugin.hosts.lift.plan import number_of_classes
+    from vlltr_plugin.training.draws import class_counts_of
+
+    return class_counts_of(trainer.train_loader.dataset.labels, number_of_classes(trainer))
+
+
+def _look_at_labels(trainer: Any) -> str:
+    if not hasattr(trainer.train_loader.dataset, "labels"):
+        raise ReportError("Expected the training set to hold one label an image as `labels`, as LIFT's do.")
+    counts = _counts(trainer)
+    empty = int((counts == 0).sum())
+    least, most = int(counts[counts > 0].min()), int(counts.max())
+    none = f"; {empty} classes have none" if empty else ""
+    return f"{int(counts.sum())} images of {len(counts)} classes, {least} to {most} each{none}"
+
+
+def _look_at_sampler(trainer: Any) -> str:
+    from vlltr_plugin.hosts.lift.draws import draws_of
+
+    counts = _counts(trainer)
+    draws = draws_of(trainer.train_loader, trainer.train_loader.dataset.labels, len(counts))
+    share = draws / draws.sum()
+    name = type(trainer.train_loader.sampler).__name__
+    return f"{name}: a class is {float(share[share > 0].min()):.2%} to {float(share.max()):.2%} of the draws"
+
+
+def _look_at_reweight(trainer: Any) -> str:
+    from vlltr_plugin.hosts.lift.attach import apply
+    from vlltr_plugin.hosts.lift.plan import plan
+
+    planned = plan(trainer)
+    if planned is None:
+        raise SkipError(f"no {KEY}.type: nothing is re-weighted")
+    if planned.first_epoch >= planned.epochs and planned.settings.common.type != "none":
+        raise ReportError(planned.announcement())
+    apply(planned, trainer)
+    return planned.announcement()
+
+
+def _look_at_step(trainer: Any) -> str:
+    from torch.utils.data import DataLoader
+
+    from vlltr_plugin.hosts.lift.plain_pass import forward_of
+
+    loader = trainer.train_loader
+    images, labels, *_ = next(iter(DataLoader(loader.dataset, STEP, sampler=loader.sampler)))
+    trainer.tuner.train()
+    try:
+        logits = forward_of(trainer)(images.to(trainer.device))
+    except TypeError as error:
+        raise SkipError(f"only the host's own loop can call its model: {error}") from error
+    if not bool(logits.isfinite().all()):
+        raise ReportError(f"Expected finite logits {list(logits.shape)} but some are not.")
+    loss = float(trainer.criterion(logits, labels.to(trainer.device)))
+    if not math.isfinite(loss):
+        raise ReportError(f"Expected a finite loss but got {loss}.")
+    return f"{len(images)} images give {list(logits.shape)} finite logits, loss {loss:.4g}"
+
+
+def _build_and_look() -> None:
+    """In the process of its own: runs main.py with looks in the place of `Trainer.train`."""
+    checkout, *arguments = sys.argv[1:]
+    sys.path.insert(0, checkout)
+    import trainer  # type: ignore[import-not-found]
+
+    def look(self: Any) -> None:
+        found = [asdict(line) for line in look_at_all(self).lines]
+        Path(os.environ[RESULT]).write_text(json.dumps(found))
+        os._exit(0)  # nothing of what main.py does after training
+
+    trainer.Trainer.train = look
+    sys.argv = ["main.py", *arguments]
+    runpy.run_path(str(Path(checkout) / "main.py"), run_name="__main__")
+
+
+if __name__ == "__main__":
+    _build_and_look()
