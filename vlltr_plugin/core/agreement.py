@@ -28,12 +28,14 @@ def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None
 
     Raises:
         ValueError: naming what differs, and how.
+        RuntimeError: where the other ranks do not come: after the process group's timeout, with gloo and (as far as
+            NCCL gives an error and does not end the process) on a GPU.
     """
     if world_size() == 1:
         return
     text = json.dumps(values, sort_keys=True, default=repr).encode()
     digest = torch.frombuffer(bytearray(hashlib.sha256(text).digest()), dtype=torch.uint8)
-    if bool((_of_all_ranks(digest, device) == digest).all()):
+    if bool((_met(digest, device) == digest).all()):
         return
     sizes = _of_all_ranks(torch.tensor([len(text)]), device).flatten().tolist()
     padded = torch.frombuffer(bytearray(text.ljust(max(sizes))), dtype=torch.uint8)
@@ -78,6 +80,18 @@ def _of_all_ranks(values: Tensor, device: torch.device) -> Tensor:
     gathered[dist.get_rank()] = values.to(gathered.device)
     dist.all_reduce(gathered)
     return gathered.cpu()
+
+
+def _met(values: Tensor, device: torch.device) -> Tensor:
+    """`_of_all_ranks` where ranks meet first; says what is most likely wrong where they do not."""
+    try:
+        return _of_all_ranks(values, device)
+    except RuntimeError as error:
+        raise RuntimeError(
+            "Expected all ranks in end_epoch at the same time but they did not meet there: call it on every rank, once "
+            "an epoch, and not under `if rank == 0`. A rank that failed before has said so itself. "
+            "init_process_group(timeout=...) sets how long ranks wait."
+        ) from error
 
 
 def _differences(cards: list[dict[str, Any]]) -> list[str]:

@@ -65,7 +65,7 @@ class ClassVolume(Weighting):
     Example:
         >>> weighting = ClassVolume([900, 90, 9])
         >>> weighting.observe(torch.randn(60, 3), torch.arange(60) % 3)
-        >>> weighting.end_epoch()
+        >>> statistics = weighting.end_epoch()
         >>> weighting.weights.argmax().item()
         2
     """

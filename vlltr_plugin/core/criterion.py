@@ -1,5 +1,6 @@
 """What the criteria share: a batch is checked, its statistics are taken, and its losses are averaged."""
 
+import time
 from abc import abstractmethod
 from typing import Any
 
@@ -8,7 +9,11 @@ from torch import Tensor, nn
 
 from vlltr_plugin.core.agreement import refuse_differing_ranks
 from vlltr_plugin.core.batch import Batch, batch_of
+from vlltr_plugin.core.draw_counter import DrawCounter
+from vlltr_plugin.core.epoch_statistics import SECONDS, Statistics
+from vlltr_plugin.core.expected_batches import Expectations
 from vlltr_plugin.core.passes import observing, readable
+from vlltr_plugin.core.ranks import sum_over_ranks
 from vlltr_plugin.core.targets import check_smoothing, check_targets
 from vlltr_plugin.core.weighting import Weighting
 
@@ -40,6 +45,8 @@ class Criterion(nn.Module):
         self.smoothing = smoothing
         self.ignore_index = ignore_index
         self._smoothing_checked = False
+        self._draws = DrawCounter(weighting.num_classes)
+        self._expected = Expectations(weighting)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The loss; feeds the batch to the statistics while training.
@@ -81,10 +88,37 @@ class Criterion(nn.Module):
         """Raises what `forward` would for a batch that does not fit; changes nothing."""
         self._checked(logits, targets)
 
-    def end_epoch(self, epoch: int | None = None) -> None:
-        """Folds the statistics into new weights; see `Weighting.end_epoch`."""
+    def end_epoch(self, epoch: int | None = None) -> Statistics:
+        """Folds the statistics into new weights; every rank has to call it, once an epoch.
+
+        Args:
+            epoch: number of the epoch that ends, from 0; by default the one after the last that ended.
+
+        Returns:
+            The epoch's numbers by name, plain and finite, for any logger: `alpha_min`, `alpha_median`, `alpha_max`,
+            `expected_alpha`, `drawn_alpha` and `drawn_alpha_se` of the weights that were in force in it;
+            `log_radius_mean`, `substituted` and `skipped` of the statistics that it gave, from which the weights of
+            the next come; `seconds` that this call took. See `core.epoch_statistics`; what is not known is left out.
+
+        Raises:
+            ValueError: as `Weighting.end_epoch`; on every rank, when the criteria of ranks differ.
+
+        Example:
+            >>> for name, value in criterion.end_epoch().items():
+            ...     writer.add_scalar(f"train_reweight_{name}", value, epoch)
+        """
+        start = time.perf_counter()
         refuse_differing_ranks(self._must_agree(), self.weighting.weights.device)
+        in_force, drawn = self.in_force(), self._draws.take()
         self.weighting.end_epoch(epoch)
+        drawn = sum_over_ranks(drawn.to(self.weighting.home))
+        statistics = self.weighting.statistics(in_force, drawn)
+        self._expected.start_anew(drawn)
+        return {**statistics, SECONDS: time.perf_counter() - start}
+
+    def in_force(self) -> Tensor:
+        """Alpha as the loss uses it now, a new float32 `[C]`."""
+        return self.weighting.weights.clone()
 
     def _must_agree(self) -> dict[str, Any]:
         """What ranks have to agree on beside the weighting."""
@@ -108,7 +142,12 @@ class Criterion(nn.Module):
         return batch
 
     def _observe(self, batch: Batch) -> None:
+        self.weighting.follow(batch.logits.device)
         if batch.rows_kept is None:
             self.weighting.observe(batch.logits, batch.targets, self.smoothing)
         else:
             self.weighting.observe_kept(batch.logits, batch.targets, self.smoothing, batch.rows_kept)
+        if self._expected.begins_epoch():
+            self._draws.take()
+        self._draws.add(batch.targets.to(self.weighting.home), self.smoothing, batch.rows_kept)
+        self._expected.count(batch)

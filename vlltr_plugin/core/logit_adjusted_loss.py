@@ -40,7 +40,7 @@ class LogitAdjustedLoss(Criterion):
         ...     for _ in range(4):
         ...         logits = torch.randn(30, 3, requires_grad=True)
         ...         criterion(logits, torch.arange(30) % 3).backward()
-        ...     criterion.end_epoch()
+        ...     statistics = criterion.end_epoch()
     """
 
     def __init__(
@@ -51,6 +51,10 @@ class LogitAdjustedLoss(Criterion):
             raise ValueError(f"Expected tau to be a finite number, 0 or more, but got {tau!r}.")
         self.tau = float(tau)
         weighting.update_margins()
+
+    def in_force(self) -> Tensor:
+        """As in `Criterion`; the margins are tau times its logarithm."""
+        return self.weighting.margins.exp().float()
 
     def extra_repr(self) -> str:
         """As in `Criterion`, and tau."""

@@ -33,7 +33,7 @@ class ReweightedLoss(Criterion):
         ...     for _ in range(4):
         ...         logits = torch.randn(30, 3, requires_grad=True)
         ...         criterion(logits, torch.arange(30) % 3).backward()
-        ...     criterion.end_epoch()
+        ...     statistics = criterion.end_epoch()
     """
 
     def __init__(

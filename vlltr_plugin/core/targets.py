@@ -83,7 +83,7 @@ def _check_labels(labels: Tensor, num_classes: int, ignore_index: int | None) ->
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"Expected labels in 0..{num_classes - 1} but got {low if low < 0 else high}: give labels counted from 0, "
-            "and a label to leave out as `ignore_index`."
+            "the class_counts of this data set (all of its classes), and a label to leave out as `ignore_index`."
         )
 
 

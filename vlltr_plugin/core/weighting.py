@@ -17,6 +17,7 @@ from vlltr_plugin.core.arguments import (
     numbers_of_classes,
     shortened,
 )
+from vlltr_plugin.core.epoch_statistics import Statistics, epoch_statistics
 from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights
 from vlltr_plugin.core.placement import float64_home, outside_inference_mode
 from vlltr_plugin.core.ranks import same_on_all_ranks
@@ -94,7 +95,10 @@ class Weighting(nn.Module):
             raise ValueError("Expected class_counts to be whole numbers of samples but got fractions.")
         draws = class_counts.clone() if draws is None else draws_in_an_epoch(draws, class_counts)
         if not bool(((class_counts > 0) & (draws > 0)).any()):
-            raise ValueError("Expected a class with samples that is drawn but every count (or draw) is 0.")
+            raise ValueError(
+                "Expected a class with samples that is drawn but every count (or draw) is 0: make the weighting once "
+                "the training set is there, from torch.bincount(labels, minlength=C)."
+            )
         check_choice("counts", counts, ("sampler", "dataset"))
         check_choice("normalize", normalize, NORMALIZATIONS)
         check_whole("start_epoch", start_epoch, least=0)
@@ -163,11 +167,14 @@ class Weighting(nn.Module):
         self.observe(logits[kept], targets[kept], smoothing)
 
     @outside_inference_mode
-    def end_epoch(self, epoch: int | None = None) -> None:
+    def end_epoch(self, epoch: int | None = None) -> Statistics:
         """Turns what the epoch gave into the weights of the next; every rank has to call it.
 
         Args:
             epoch: number of the epoch that ends, from 0; by default the one after the last that ended.
+
+        Returns:
+            Its numbers, see `statistics`.
 
         Raises:
             ValueError: on every rank, when ranks differ in their settings, class counts, draws, weights or epoch, or
@@ -176,7 +183,7 @@ class Weighting(nn.Module):
         """
         self._read_progress()
         ended = self.epoch if epoch is None else int(epoch)
-        device = self.weights.device
+        device, in_force = self.weights.device, self.weights.clone()
         refuse_differing_ranks({**self.settings(), **self._must_agree(), "epoch": ended}, device)
         radii, failure = None, None
         try:
@@ -190,6 +197,25 @@ class Weighting(nn.Module):
         if radii is not None:
             self._take_radii(radii, same_on_all_ranks)
         self.begin_epoch(ended + 1)
+        return self.statistics(in_force)
+
+    def statistics(self, in_force: Tensor, drawn: Tensor | None = None) -> Statistics:
+        """The numbers of the epoch that has just ended, see `epoch_statistics`.
+
+        Args:
+            in_force: the weights during it, `[C]`.
+            drawn: how many samples of each class came, `[C]`; None where that is not known.
+        """
+        measured = self.uses_logits and self.has_radii
+        return epoch_statistics(
+            in_force,
+            self.class_counts,
+            self.draws,
+            self.log_radius64 if measured else None,
+            self.substituted,
+            skipped=int(getattr(self, "skipped", 0)),
+            drawn=drawn,
+        )
 
     def _must_agree(self) -> dict[str, Any]:
         """What ranks have to agree on beside the settings."""

@@ -8,11 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.draw_counter import DrawCounter
 from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.passes import observing
-from vlltr_plugin.core.placement import outside_inference_mode
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
-from vlltr_plugin.core.targets import constituent_masses
 from vlltr_plugin.training.branches import IMAGE_TEXT, OutputWatch
 from vlltr_plugin.training.signatures import misfit
 
@@ -48,7 +47,7 @@ class HostCriterion(nn.Module):
         self.base = base
         self.losses = nn.ModuleDict(losses)
         self._watch, self._streams, self._adjusts = watch, streams, adjusts
-        self.drawn = torch.zeros(num_classes, dtype=torch.float64, device="cpu")
+        self._draws = DrawCounter(num_classes)
 
     def forward(self, outputs: Tensor, targets: Tensor, *more: Any, **named: Any) -> Tensor:
         """The loss of one branch: logits `[B, C]`, targets int64 `[B]` or float `[B, C]`, to a scalar.
@@ -70,32 +69,33 @@ class HostCriterion(nn.Module):
             self._observe(branch, outputs, targets)
             if branch == self._watch.names[-1]:
                 loss.weighting.follow(outputs.device)
-                self._count(targets.to(loss.weighting.home), loss.smoothing)
+                self._draws.add(targets.to(loss.weighting.home), loss.smoothing)
         if not (self._adjusts or loss.weighting.active):
             base: Tensor = self.base(outputs, targets)
             return base
         return loss.losses(outputs, targets).mean()
 
-    @outside_inference_mode
+    @property
+    def drawn(self) -> Tensor:
+        """How many samples of each class came since `take_drawn` (mixed ones by mass), float64 `[C]`."""
+        return self._draws.drawn
+
     def take_drawn(self) -> Tensor:
-        """How many samples of each class came since the last call (mixed ones by mass), float64 `[C]`."""
-        drawn, self.drawn = self.drawn, torch.zeros_like(self.drawn)
-        return drawn
+        """As `drawn`, which starts anew."""
+        return self._draws.take()
 
     def _observe(self, branch: str, outputs: Tensor, targets: Tensor) -> None:
         if branch in self._streams:
-            self._streams[branch].observe(outputs, targets)
+            _feed(self._streams[branch], outputs, targets)
         if branch == IMAGE_TEXT and "sum" in self._streams:
             both = [self._watch.output(name).detach().float() for name in self._watch.names]
-            self._streams["sum"].observe(both[0] + both[1], targets)
+            _feed(self._streams["sum"], both[0] + both[1], targets)
 
-    def _count(self, targets: Tensor, smoothing: float) -> None:
-        self.drawn = self.drawn.to(targets.device)
-        if targets.is_floating_point():
-            mean = targets.mean(dim=0, keepdim=True, dtype=torch.float64)  # masses are linear in targets
-            self.drawn += len(targets) * constituent_masses(mean, smoothing)[0]
-        else:
-            self.drawn.index_add_(0, targets, torch.ones_like(targets, dtype=torch.float64))
+
+def _feed(stream: Criterion, outputs: Tensor, targets: Tensor) -> None:
+    """The statistics alone: what is drawn is counted once, whatever the number of streams."""
+    stream.check(outputs, targets)
+    stream.weighting.observe(outputs, targets, stream.smoothing)
 
 
 def _further(unnamed: int, named: Mapping[str, Any]) -> str:

@@ -1,0 +1,104 @@
+"""Notices batches that do not fit what was declared: a forgotten `end_epoch`, counts or draws of other data."""
+
+import sys
+import warnings
+
+import torch
+from torch import Tensor
+
+from vlltr_plugin.core.arguments import listed
+from vlltr_plugin.core.batch import Batch
+from vlltr_plugin.core.ranks import world_size
+from vlltr_plugin.core.weighting import Weighting
+
+FORGOTTEN_AFTER = 3
+"""Epochs' worth of samples without an `end_epoch`."""
+
+ENOUGH = 0.9
+"""Of an epoch's samples: with fewer, what was drawn is not judged."""
+
+TOO_FAR = 0.1
+"""Share of the samples that came in other classes than declared (total variation distance), beyond chance."""
+
+
+class Expectations:
+    """What one criterion may expect of its batches; says once what does not fit, and waits for no GPU in a step.
+
+    Args:
+        weighting: whose `class_counts` and `draws` were declared.
+    """
+
+    def __init__(self, weighting: Weighting) -> None:
+        # A tuple, so that it is no submodule or buffer of whatever holds this.
+        self._weighting = (weighting,)
+        self._epoch_samples = float(weighting.class_counts.sum())
+        self._samples = 0
+        self._epoch = weighting.epoch
+        self._said: set[str] = set()
+
+    def begins_epoch(self) -> bool:
+        """Whether this batch is the first of an epoch that another than the criterion has ended."""
+        weighting = self._weighting[0]
+        if torch.compiler.is_compiling() or self._epoch == weighting.epoch:
+            return False
+        self._epoch, self._samples = weighting.epoch, 0
+        return True
+
+    def count(self, batch: Batch) -> None:
+        """Counts a batch of this rank; a warning when three epochs' worth came without an `end_epoch`.
+
+        Not under `torch.compile`, where a number of Python's would compile anew in every step, and not where ignored
+        elements stay in the batch (on a GPU).
+        """
+        if torch.compiler.is_compiling() or batch.rows_kept is not None:
+            return
+        self._samples += len(batch.targets)
+        weighting = self._weighting[0]
+        changes = weighting.uses_logits or weighting.epoch < weighting.start_epoch
+        if changes and self._samples * world_size() > FORGOTTEN_AFTER * self._epoch_samples:
+            self._say(
+                "forgotten",
+                f"Expected criterion.end_epoch() after each epoch but {self._samples} samples came without one (on "
+                f"this rank; class_counts are those of {self._epoch_samples:.0f}): the class weights change there only, and "
+                f"are still those of epoch {weighting.epoch}. Call it once an epoch, on every rank.",
+            )
+
+    def start_anew(self, drawn: Tensor) -> None:
+        """Starts an epoch; a warning when the one before drew other classes than declared.
+
+        Args:
+            drawn: how many samples of each class came on all ranks, float64 `[C]`.
+        """
+        weighting = self._weighting[0]
+        self._epoch, self._samples = weighting.epoch, 0
+        total = float(drawn.sum())
+        if total < ENOUGH * self._epoch_samples or total <= 0:
+            return
+        expected = total * (weighting.draws / weighting.draws.sum())
+        surplus = drawn - expected
+        distance = float(surplus.abs().sum()) / (2 * total)
+        chance = float(expected.sqrt().sum()) / (2 * total)
+        if distance > TOO_FAR + chance:
+            most = int((surplus / (expected + 1)).argmax())
+            classes = ((surplus > expected) & (surplus > 3 * (expected + 1).sqrt())).nonzero().flatten().tolist()
+            named = f", most of all classes {listed(classes)}" if len(classes) > 1 else ""
+            self._say(
+                "other draws",
+                f"Expected the samples that class_counts (or draws) declare but others came: of class {most} "
+                f"{float(drawn[most]):.0f} instead of {float(expected[most]):.0f}{named}. Give the class_counts of "
+                "this training set, torch.bincount(labels, minlength=C), and with a sampler that is not uniform its draws: "
+                "draws=[samples of each class that it draws in an epoch].",
+            )
+
+    def _say(self, kind: str, message: str) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            warnings.warn(message, stacklevel=_of_the_loop())
+
+
+def _of_the_loop() -> int:
+    """The stack level, seen from `_say`, of the first caller that is neither this package nor torch."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("vlltr_plugin", "torch"):
+        level, frame = level + 1, frame.f_back
+    return level
