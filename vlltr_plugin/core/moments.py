@@ -7,8 +7,9 @@ from torch import Tensor
 
 from vlltr_plugin.core.passes import readable
 
-NUMBERS_AT_ONCE = 2**17
-"""Of the state, moved or read out together: temporaries stay in the cache (1 MB in float64)."""
+ROWS_AT_ONCE, NUMBERS_AT_ONCE = 16, 2**15
+"""Classes moved or read out together, or as many as have so many numbers: temporaries stay in the cache (1 MB of float64
+numbers at 8142 features)."""
 
 FEW_FEATURES = 128
 """Up to that many classes and features sums are float64: averaging log sigma over a few does not even out the rounding
@@ -180,7 +181,7 @@ class ClassMoments:
     def _parts(self) -> Iterator[slice]:
         """Slices of the classes, small enough that a temporary of one costs little."""
         classes, dim = self.pivot.shape
-        step = max(1, NUMBERS_AT_ONCE // dim)
+        step = max(ROWS_AT_ONCE, NUMBERS_AT_ONCE // dim)
         for start in range(0, classes, step):
             yield slice(start, start + step)
 
