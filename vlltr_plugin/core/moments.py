@@ -8,8 +8,8 @@ from torch import Tensor
 from vlltr_plugin.core.passes import readable
 
 ROWS_AT_ONCE, NUMBERS_AT_ONCE = 16, 2**15
-"""Classes moved or read out together, or as many as have so many numbers: temporaries stay in the cache (1 MB of float64
-numbers at 8142 features)."""
+"""Classes moved or read out together, more of them where all have fewer numbers: temporaries stay in the cache (1 MB at
+8142 features)."""
 
 FEW_FEATURES = 128
 """Up to that many classes and features sums are float64: averaging log sigma over a few does not even out the rounding
