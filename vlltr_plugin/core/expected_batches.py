@@ -59,8 +59,8 @@ class Expectations:
             self._say(
                 "forgotten",
                 f"Expected criterion.end_epoch() after each epoch but {self._samples} samples came without one (on "
-                f"this rank; class_counts are those of {self._epoch_samples:.0f}): the class weights change there only, "
-                f"and are still those of epoch {weighting.epoch}. Call it once an epoch, on every rank.",
+                f"this rank; class_counts are those of {self._epoch_samples:.0f}): the class weights change there "
+                f"only, and are still those of epoch {weighting.epoch}. Call it once an epoch, on every rank.",
             )
 
     def start_anew(self, drawn: Tensor) -> None:
