@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
 from vlltr_plugin.core.covariances import ClassCovariances
 from vlltr_plugin.core.moments import ClassMoments
+from vlltr_plugin.core.targets import two_largest
 
 CLASSES, BATCH = 6, 24
 CPU = torch.device("cpu")
@@ -106,3 +107,22 @@ def test_sums_too_large_to_add_up_over_the_batch_are_no_faults():
     with pytest.warns(UserWarning, match="weights stay"):
         weighting.end_epoch()
     assert weighting.skipped == 0
+
+
+@pytest.mark.parametrize("columns", [1, 2, 999, 1000, 1023, 1024, 1025, 8142])
+@pytest.mark.parametrize("kind", ["random", "mixtures", "ties", "bfloat16", "first", "last"])
+def test_the_two_heaviest_labels_are_those_of_a_full_search(columns, kind):
+    values = torch.rand(40, columns, generator=torch.Generator().manual_seed(columns))
+    if kind == "mixtures":
+        values = F.one_hot(values.argmax(1), columns) * 0.7 + F.one_hot(values.argmin(1), columns) * 0.3
+    elif kind == "ties":
+        values = torch.full_like(values, 0.25)
+    elif kind == "bfloat16":
+        values = values.bfloat16()
+    elif kind in ("first", "last"):
+        values[:, : 2 if kind == "first" else None] += 1.0
+        values[:, -2:] += 2.0 if kind == "last" else 0.0
+    found, places = two_largest(values)
+    assert torch.equal(found, values.topk(min(2, columns), dim=1).values)
+    assert torch.equal(values.gather(1, places), found)
+    assert columns == 1 or bool((places[:, 0] != places[:, 1]).all())

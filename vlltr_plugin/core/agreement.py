@@ -37,7 +37,7 @@ def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None
     digest = torch.frombuffer(bytearray(hashlib.sha256(text).digest()), dtype=torch.uint8)
     if bool((_met(digest, device) == digest).all()):
         return
-    sizes = _of_all_ranks(torch.tensor([len(text)]), device).flatten().tolist()
+    sizes = _of_all_ranks(torch.tensor([len(text)], device="cpu"), device).flatten().tolist()
     padded = torch.frombuffer(bytearray(text.ljust(max(sizes))), dtype=torch.uint8)
     texts = _of_all_ranks(padded, device)
     cards = [json.loads(bytes(row.tolist())) for row in texts]
@@ -65,7 +65,7 @@ def fail_together(failure: Exception | None, has_result: bool, device: torch.dev
         ValueError: on the other ranks.
     """
     kind = -1 if failure is not None else int(has_result)
-    kinds = _of_all_ranks(torch.tensor([kind]), device).flatten().tolist() if world_size() > 1 else [kind]
+    kinds = _of_all_ranks(torch.tensor([kind], device="cpu"), device).flatten().tolist() if world_size() > 1 else [kind]
     if failure is not None:
         raise failure
     if -1 in kinds:
