@@ -89,7 +89,7 @@ def test_the_wheel_holds_the_package_with_its_data_patches_and_configs_and_nothi
 def test_the_data_that_commands_read_is_in_the_wheel(wheel):
     for name in (
         "cifar_lt/published.json",
-        "report/compare/published.json",
+        "hosts/vl_ltr/published.json",
         "demo/standin/main.py",
         "patches/vl_ltr.toml",
         "configs/imagenet_lt_r50_dv.py",

@@ -6,8 +6,8 @@ import pytest
 from report_lines import SETTINGS, log_line
 
 from vlltr_plugin.report.compare import pictures as compare_pictures
+from vlltr_plugin.report.compare.command import find_reference
 from vlltr_plugin.report.compare.comparison import compare
-from vlltr_plugin.report.compare.reference import load_reference
 from vlltr_plugin.report.compare.runs import load
 from vlltr_plugin.report.groups import COLOURS
 from vlltr_plugin.report.pictures import STYLE, styled
@@ -18,7 +18,7 @@ def comparison(write_run):
     printed = "".join(f"Epoch: [{epoch}] Total time: 0:00:0{epoch + 1} (1.0 s / it)\n" for epoch in (0, 1))
     lines = [log_line(0, low=40.0), log_line(1, low=50.0), log_line(None, low=45.0)]
     runs = [write_run("base", None, SETTINGS), write_run("dv", lines, SETTINGS, f"Namespace(epochs=2)\n{printed}")]
-    return compare([load(str(run)) for run in runs], load_reference("imagenet_lt/r50"))
+    return compare([load(str(run)) for run in runs], find_reference("imagenet_lt/r50"))
 
 
 def hexes(colours):

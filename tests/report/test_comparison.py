@@ -5,13 +5,14 @@ import pytest
 from report_lines import log_line
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.host import HOST, OVERALL
+from vlltr_plugin.report.compare.command import find_reference
 from vlltr_plugin.report.compare.comparison import compare, curve, empty_groups, summary_of
 from vlltr_plugin.report.compare.costs import COSTS, costs_of, epoch_seconds, overhead
-from vlltr_plugin.report.compare.metrics import METRICS, OVERALL
-from vlltr_plugin.report.compare.reference import load_reference
+from vlltr_plugin.report.compare.metrics import metrics_of
 from vlltr_plugin.report.compare.runs import load, load_all
 
-BY_NAME = {metric.name: metric for metric in METRICS}
+BY_NAME = {metric.name: metric for metric in metrics_of(HOST)}
 FEW = BY_NAME["few"]
 
 
@@ -84,7 +85,7 @@ def test_runs_that_have_learnt_nothing_have_no_empty_groups(write_run):
 
 def test_a_single_run_is_compared_with_the_published_baseline(write_run):
     run = load(str(write_run("a", [log_line(0), log_line(None, acc1=71.0, low=50.0)])))
-    comparison = compare([run], load_reference("imagenet_lt/r50"))
+    comparison = compare([run], find_reference("imagenet_lt/r50"))
     assert comparison.difference(run, "test", OVERALL).value == pytest.approx(71.0 - 69.9)
     assert comparison.difference(run, "test", FEW).value == pytest.approx(50.0 - 47.8)
     assert comparison.difference(run, "test", BY_NAME["5-shot"]) is None

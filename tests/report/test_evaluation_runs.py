@@ -7,15 +7,16 @@ import pytest
 from report_lines import SETTINGS, log_line
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.host import HOST
 from vlltr_plugin.report.compare.comparison import compare, summary_of
-from vlltr_plugin.report.compare.metrics import METRICS
+from vlltr_plugin.report.compare.metrics import metrics_of
 from vlltr_plugin.report.compare.runs import load
 from vlltr_plugin.report.compare.sheets import sheets_of
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.predictions import Predictions
 
 LABELS = np.array([0, 0, 1, 1, 2, 2])
-BY_NAME = {metric.name: metric for metric in METRICS}
+BY_NAME = {metric.name: metric for metric in metrics_of(HOST)}
 
 
 def predictions(top1):

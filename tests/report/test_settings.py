@@ -4,7 +4,7 @@ import pytest
 from report_lines import SETTINGS, log_line
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.compare.reference import load_reference
+from vlltr_plugin.report.compare.command import find_reference
 from vlltr_plugin.report.compare.runs import load
 from vlltr_plugin.report.compare.settings import compare_settings, method_of
 
@@ -47,7 +47,7 @@ def test_a_data_set_that_only_one_run_or_the_reference_names_is_a_difference(run
     verdict = compare_settings([named, alone])
     assert verdict.comparable is False
     assert ("data_set", ("IMNET_LT", "not set")) in [(s.name, s.values) for s in verdict.differing]
-    beside = compare_settings([alone], load_reference("imagenet_lt/r50"))
+    beside = compare_settings([alone], find_reference("imagenet_lt/r50"))
     assert "data_set" in [setting.name for setting in beside.differing]
 
 
@@ -103,13 +103,13 @@ def test_without_any_settings_different_sizes_are_refused(write_run):
 
 def test_a_reference_of_another_data_set_is_refused(runs):
     with pytest.raises(ReportError, match="IMNET_LT, but the reference inat2018/r50 of INAT"):
-        compare_settings(runs(SETTINGS, SETTINGS), load_reference("inat2018/r50"))
+        compare_settings(runs(SETTINGS, SETTINGS), find_reference("inat2018/r50"))
 
 
 def test_epochs_and_backbone_are_compared_with_the_reference(runs):
     made = runs({**SETTINGS, "epochs": 50}, {**SETTINGS, "epochs": 50})
-    assert compare_settings(made, load_reference("imagenet_lt/r50")).comparable
-    (setting,) = compare_settings(made, load_reference("imagenet_lt/vit16")).differing
+    assert compare_settings(made, find_reference("imagenet_lt/r50")).comparable
+    (setting,) = compare_settings(made, find_reference("imagenet_lt/vit16")).differing
     assert (setting.name, setting.values) == ("model", ("LGR_r50", "LGR_r50", "vit16"))
 
 

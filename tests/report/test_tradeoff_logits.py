@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.groups import OTHERS
 from vlltr_plugin.report.tradeoff import DEFAULT_TAUS, TradeOffError, trade_off
 
 pytest.importorskip("torchmetrics")

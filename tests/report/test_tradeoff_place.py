@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from vlltr_plugin.report.groups import OTHERS, UPSTREAM
+from vlltr_plugin.core.shot_groups import OTHERS, UPSTREAM
 from vlltr_plugin.report.tradeoff import TradeOffError, place
 from vlltr_plugin.report.tradeoff.bootstrap import image_weights
 from vlltr_plugin.report.tradeoff.curve import TradeOff

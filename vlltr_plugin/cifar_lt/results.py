@@ -13,7 +13,7 @@ import torch
 
 from vlltr_plugin.cifar_lt.training import Training
 from vlltr_plugin.core.class_volume import ClassVolume
-from vlltr_plugin.report.groups import GROUPS, OTHERS
+from vlltr_plugin.core.shot_groups import GROUPS, OTHERS
 
 SETTING = ("epochs", "start_epoch", "sampler", "mixup", "batch_size", "amp")
 """The recipe of a run, see `Recipe.labels`."""

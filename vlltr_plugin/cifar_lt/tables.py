@@ -15,7 +15,7 @@ from vlltr_plugin.cifar_lt.methods import METHODS, never_weighted
 from vlltr_plugin.cifar_lt.paired import difference
 from vlltr_plugin.cifar_lt.recipe import Recipe
 from vlltr_plugin.cifar_lt.results import DATA, SETTING, identity, mean_and_std, once_each, per_seed
-from vlltr_plugin.report.groups import GROUPS
+from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.report.sheets import Sheet
 
 Runs = Sequence[dict[str, Any]]

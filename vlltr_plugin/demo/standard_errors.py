@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM
+from vlltr_plugin.hosts.host import Metric
+from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, OVERALL
 from vlltr_plugin.report.compare.comparison import Comparison, summary_of
-from vlltr_plugin.report.compare.metrics import GROUP_METRICS, OVERALL, Metric
-from vlltr_plugin.report.groups import GROUPS, UPSTREAM
 
 from .digits import CLASSES, TEST, long_tailed_counts
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from vlltr_plugin.hosts.host import Metric
+from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, OVERALL
 from vlltr_plugin.report.compare.comparison import Comparison, summary_of
-from vlltr_plugin.report.compare.metrics import GROUP_METRICS, OVERALL, Metric
 from vlltr_plugin.report.inspect.inspection import Inspection
 
 from .standard_errors import standard_errors

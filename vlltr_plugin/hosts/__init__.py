@@ -1,1 +1,55 @@
 """What is known of each code base that the plug-in can be put into: one folder a host, one recipe in `patches/`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vlltr_plugin.hosts.host import Host
+
+HOSTS = {
+    "vl-ltr": "vlltr_plugin.hosts.vl_ltr.host",
+    "lift": "vlltr_plugin.hosts.lift.host",
+}
+"""By name, as in its recipe, the module whose `HOST` says what is known of it: imported when it is first asked for.
+
+A log that looks like nobody's goes to the first one, which says what is wrong with it."""
+
+_HEAD = 4096  # bytes of a log that are looked at
+
+
+def get_host(name: str) -> Host:
+    """The host of a name."""
+    host: Host = import_module(HOSTS[name]).HOST
+    return host
+
+
+def default_host() -> Host:
+    """The first one."""
+    return get_host(next(iter(HOSTS)))
+
+
+def find_log(folder: Path) -> Path | None:
+    """The log of a run's folder, whichever host wrote it; None if there is none."""
+    found = {host.name: host.find_log(folder) for host in map(get_host, HOSTS)}
+    own = [log for name, log in found.items() if log is not None and get_host(name).wrote(_head(log))]
+    return next(iter(own), found[default_host().name])
+
+
+def host_of_log(log: Path) -> Host:
+    """The host that wrote a log; the first one where it looks like nobody's."""
+    head = _head(log)
+    return next((host for host in map(get_host, HOSTS) if host.wrote(head)), default_host())
+
+
+def host_of_run(folder: Path) -> Host:
+    """The host of a run's folder, by its log; the first one without a log."""
+    log = find_log(folder)
+    return default_host() if log is None else host_of_log(log)
+
+
+def _head(log: Path) -> bytes:
+    with log.open("rb") as file:
+        return file.read(_HEAD)

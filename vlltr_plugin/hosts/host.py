@@ -1,13 +1,16 @@
-"""What the rest of the plug-in asks of a host."""
+"""What the rest of the plug-in asks of a host; README.md here says how to add one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.runs.log import Log, StdoutLog
+from vlltr_plugin.core.shot_groups import Convention
+from vlltr_plugin.runs.log import Line, Log, StdoutLog
+
+CheckpointArgs = tuple[dict[str, Any] | None, Path | None, list[str]]
 
 
 @dataclass(frozen=True)
@@ -16,10 +19,12 @@ class RunFiles:
 
     Attributes:
         log: its results.
-        args: the host's arguments, by name; empty if unknown.
+        args: the host's arguments, by name; empty if unknown. What tells data sets apart is called `data_set`,
+            `nb_classes` and `data_path` for every host.
         args_source: the file that all of them come from; None if they are not all known.
         stdout: its printed times, if they were kept.
         warnings: what was left out or could not be read.
+        args_whole: whether an argument that is not there is not set in that run.
     """
 
     log: Log
@@ -27,6 +32,70 @@ class RunFiles:
     args_source: Path | None
     stdout: StdoutLog | None
     warnings: tuple[str, ...]
+    args_whole: bool = False
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a line.
+
+    Attributes:
+        name: its name in our reports.
+        key: its key in the lines that the host's reader gives.
+        title: its name in words.
+        percent: whether it is in percent; else it is a loss.
+    """
+
+    name: str
+    key: str
+    title: str
+    percent: bool = True
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Published results of a host on one data set with one backbone, without and with class volume.
+
+    Attributes:
+        name: such as `imagenet_lt/r50`.
+        baseline: which of the results is the one without.
+        settings: `data_set` as the host names it, `model` (part of the host's model name), `epochs`.
+        results: for each of the two methods the test accuracy in percent (`overall`, `many`, `medium`, `few`), and
+            `training_seconds`.
+        source: where the numbers come from.
+    """
+
+    name: str
+    baseline: str
+    settings: dict[str, Any]
+    results: dict[str, dict[str, float]]
+    source: str
+
+    @property
+    def data_set(self) -> str:
+        """The data set, as the host names it."""
+        return str(self.settings["data_set"])
+
+
+@dataclass(frozen=True)
+class Words:
+    """What reports say of a host's runs.
+
+    Attributes:
+        notes: what a reader of its numbers has to know.
+        epochs_on: what the results of its epochs are on.
+        times: where its times come from.
+        no_times: what to do where there are none.
+        empty_groups: of `{groups}` that are 0.0 in every line.
+        settings_from: where the settings of a run are read: "no ..." where they are unknown.
+    """
+
+    notes: tuple[str, ...]
+    epochs_on: str
+    times: str
+    no_times: str
+    settings_from: str
+    empty_groups: str = "0.0 in every line of every run, shown as -: {groups}."
 
 
 @dataclass(frozen=True)
@@ -34,29 +103,43 @@ class Host:
     """A code base that the plug-in goes into.
 
     Attributes:
-        name: as in its recipe in `patches/`.
+        name: as users write it, and as in its recipe in `patches/`.
         title: in words.
         wrote: whether a log, of which it gets the first bytes, is this host's.
         find_log: the log of a run's folder; None if there is none.
+        read_log: reads a log alone; raises ReportError where it cannot be used.
         read_run: reads a log and what lies beside it; raises ReportError where it cannot be used.
-        many_from: fewest training images of a many-shot class.
-        few_to: most training images of a few-shot class.
-        epochs_on: what the results of its epochs are on, in words.
-        notes: what a reader of its numbers has to know.
-        times: where its times come from.
-        no_times: what to do where there are none.
+        overall: accuracy over all images.
+        groups: accuracies of many-, medium- and few-shot classes, then those of parts of them.
+        metrics: all numbers that are compared, in the order of the tables.
+        convention: the thresholds of its groups.
+        reweight_seconds: key of the time that the end of an epoch took, in the lines that its reader gives.
+        words: for reports.
         irrelevant: its arguments that say where or how often a run was made.
+        first: its arguments listed first where they differ.
+        parameters: key of the number of trained parameters in a line.
+        references: the published results that may stand beside its runs, by name.
+        evaluated_line: the numbers of `host_log` in an evaluation as a line of its log.
+        args_of_checkpoint: the arguments in a checkpoint, if there is one; its path; warnings where it is damaged.
+        class_names: names of C classes, looked for around a path; None if there are none.
     """
 
     name: str
     title: str
     wrote: Callable[[bytes], bool]
     find_log: Callable[[Path], Path | None]
+    read_log: Callable[[Path], Log]
     read_run: Callable[[Path], RunFiles]
-    many_from: int
-    few_to: int
-    epochs_on: str
-    notes: tuple[str, ...]
-    times: str
-    no_times: str
-    irrelevant: frozenset[str]
+    overall: Metric
+    groups: tuple[Metric, ...]
+    metrics: tuple[Metric, ...]
+    convention: Convention
+    reweight_seconds: str
+    words: Words
+    irrelevant: frozenset[str] = frozenset()
+    first: tuple[str, ...] = ()
+    parameters: str | None = None
+    references: Callable[[], Mapping[str, Reference]] = field(default=dict)
+    class_names: Callable[[Path, int], list[str] | None] = lambda start, num_classes: None
+    evaluated_line: Callable[[dict[str, float | None]], Line] = lambda numbers: {}
+    args_of_checkpoint: Callable[[Path | None], CheckpointArgs] = lambda path: (None, None, [])

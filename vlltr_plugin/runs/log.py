@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 Line = dict[str, float]
-"""The numbers of an epoch or of the final test, by VL-LTR's keys: `test_acc1` overall top-1, `test_many`, `test_median`
-and `test_low` the groups (an epoch's are on the validation split, if there is one), `train_loss`, `train_reweight_*`;
-`eval_macro_top1` and `eval_harmonic_top1` are means over classes."""
+"""The numbers of an epoch or of the final test, by the keys of the host's reader (`Metric.key`)."""
 
 
 @dataclass(frozen=True)

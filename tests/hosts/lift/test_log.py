@@ -10,7 +10,7 @@ from hosts.lift.conftest import Make
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.known import find_log, host_of_log
+from vlltr_plugin.hosts import find_log, host_of_log
 from vlltr_plugin.hosts.lift.log import read_config, read_run
 
 HEAD = """\
@@ -66,11 +66,11 @@ def write(path: Path, text: str) -> Path:
 def test_every_number_of_a_run_is_read(tmp_path: Path) -> None:
     files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.25)))
     assert files.log.epochs == {
-        0: {"epoch": 0, "train_loss": 3.5, "train_reweight_alpha_max": 1.0, "train_reweight_seconds": 0.25},
-        1: {"epoch": 1, "train_loss": 2.0, "train_reweight_alpha_max": 5.5, "train_reweight_seconds": 0.25},
+        0: {"epoch": 0, "train_loss": 3.5, "reweight_alpha_max": 1.0, "reweight_seconds": 0.25},
+        1: {"epoch": 1, "train_loss": 2.0, "reweight_alpha_max": 5.5, "reweight_seconds": 0.25},
     }
-    assert files.log.test == {"test_acc1": 40.25, "eval_harmonic_top1": 12.5, "test_median": 31.5, "test_low": 8.25,
-                              "eval_macro_top1": 43.8}  # fmt: skip
+    assert files.log.test == {"overall": 40.25, "harmonic": 12.5, "medium": 31.5, "few": 8.25,
+                              "macro": 43.8}  # fmt: skip
     assert files.log.class_accuracy == (50.0, 25.0, 0.0, 100.0)
     assert files.stdout is not None
     assert files.stdout.training_seconds == 86400 + 2 * 3600 + 3 * 60 + 4
@@ -85,7 +85,7 @@ def test_the_words_of_lift_plus_are_understood(tmp_path: Path) -> None:
     tested = "* Overall accuracy: 81.23%\n* Mean class accuracy: 80.50%\n* Many: 83.00%  Med: 82.00%  Few: 76.00%\n"
     files = read_run(write(tmp_path / "log-2026-01-02-03-04-05.txt", HEAD + EPOCHS + TAIL + tested))
     assert files.log.test == {
-        "test_acc1": 81.23, "eval_macro_top1": 80.5, "test_many": 83.0, "test_median": 82.0, "test_low": 76.0
+        "overall": 81.23, "macro": 80.5, "many": 83.0, "medium": 82.0, "few": 76.0
     }  # fmt: skip
 
 
@@ -93,9 +93,9 @@ def test_results_of_every_epoch_are_its_own_and_named_as_of_the_test_set(tmp_pat
     one, two = EPOCHS.split(OURS.format(1, 1))
     text = HEAD + one + OURS.format(1, 1) + result(30.0) + two + result(35.0) + TAIL
     files = read_run(write(tmp_path / "log.txt", text))
-    assert [line["test_acc1"] for line in files.log.epochs.values()] == [30.0, 35.0]
+    assert [line["overall"] for line in files.log.epochs.values()] == [30.0, 35.0]
     assert files.log.test is not None
-    assert files.log.test["test_acc1"] == 35.0
+    assert files.log.test["overall"] == 35.0
     assert "on the test set" in files.warnings[0]
 
 
@@ -111,7 +111,7 @@ def test_more_than_a_thousand_classes_are_not_told(tmp_path: Path) -> None:
     files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.0, "[ 50. 25. ... 0. 100.]")))
     assert files.log.class_accuracy == ()
     assert files.log.test is not None
-    assert files.log.test["eval_macro_top1"] == 43.8
+    assert files.log.test["macro"] == 43.8
 
 
 @pytest.mark.parametrize("text", ["", "** Config **\nlr: 1\n", HEAD, "\0\0\0"])

@@ -25,14 +25,14 @@ _BATCH = re.compile(rf"epoch \[(\d+)/(\d+)\] batch \[(\d+)/(\d+)\] time \S+ \({_
 _OURS = re.compile(r"\[vlltr-plugin\] epoch \[(\d+)/\d+\] (.*)")
 _ELAPSED = re.compile(r"Time elapsed: ((?:\d+ days?, )?)(\d+):(\d\d):(\d\d)")
 _RESULTS = (
-    ("test_acc1", re.compile(rf"\* (?:overall )?accuracy: {_NUMBER}%", re.IGNORECASE)),
-    ("eval_macro_top1", re.compile(rf"\* (?:average|mean class accuracy): {_NUMBER}%", re.IGNORECASE)),
-    ("eval_harmonic_top1", re.compile(rf"\* hmean_acc: {_NUMBER}%")),
-    ("test_many", re.compile(rf"\* many: {_NUMBER}%", re.IGNORECASE)),
-    ("test_median", re.compile(rf"\bmed: {_NUMBER}%", re.IGNORECASE)),
-    ("test_low", re.compile(rf"\bfew: {_NUMBER}%", re.IGNORECASE)),
+    ("overall", re.compile(rf"\* (?:overall )?accuracy: {_NUMBER}%", re.IGNORECASE)),
+    ("macro", re.compile(rf"\* (?:average|mean class accuracy): {_NUMBER}%", re.IGNORECASE)),
+    ("harmonic", re.compile(rf"\* hmean_acc: {_NUMBER}%")),
+    ("many", re.compile(rf"\* many: {_NUMBER}%", re.IGNORECASE)),
+    ("medium", re.compile(rf"\bmed: {_NUMBER}%", re.IGNORECASE)),
+    ("few", re.compile(rf"\bfew: {_NUMBER}%", re.IGNORECASE)),
 )
-"""The numbers of a result, in LIFT's words and in LIFT+'s, by our keys (`runs.log.Line`)."""
+"""The numbers of a result, in LIFT's words and in LIFT+'s, by their names in our reports."""
 
 
 @dataclass
@@ -111,6 +111,11 @@ def read_run(path: Path) -> RunFiles:
     return _finish(reading, path)
 
 
+def read_log(path: Path) -> Log:
+    """The results alone."""
+    return read_run(path).log
+
+
 def _take(text: str, reading: _Reading) -> None:
     if match := _BATCH.match(text):
         epoch, number, of = int(match[1]) - 1, int(match[3]), int(match[4])
@@ -120,7 +125,7 @@ def _take(text: str, reading: _Reading) -> None:
     elif match := _OURS.match(text):
         words = match[2].split()
         pairs = zip(words[::2], words[1::2], strict=False)
-        reading.ours[int(match[1]) - 1] = {f"train_{name}": float(value) for name, value in pairs}
+        reading.ours[int(match[1]) - 1] = {name: float(value) for name, value in pairs}
     elif match := _ELAPSED.match(text):
         days = int(match[1].split()[0]) if match[1] else 0
         reading.seconds = 86400.0 * days + 3600.0 * int(match[2]) + 60.0 * int(match[3]) + float(match[4])
@@ -152,7 +157,7 @@ def _finish(reading: _Reading, path: Path) -> RunFiles:
     args = read_config(reading.config)
     stdout = StdoutLog(path, args, _epoch_seconds(reading), reading.seconds, starts=1)
     log = Log(path, epochs, reading.results.get(last), tuple(warnings), class_accuracy=reading.class_accuracy)
-    return RunFiles(log, args, path if args else None, stdout, log.warnings)
+    return RunFiles(log, args, path if args else None, stdout, log.warnings, args_whole=bool(args))
 
 
 def _epoch_seconds(reading: _Reading) -> dict[int, float]:

@@ -31,11 +31,6 @@ def class_names(start: Path, num_classes: int, folder: str = "") -> list[str] | 
     return None
 
 
-def label(names: list[str] | None, index: int) -> str:
-    """The name of a class with its index, or the index alone."""
-    return f"{names[index]} ({index})" if names else f"class {index}"
-
-
 def _fitting(folders: list[Path], num_classes: int) -> list[list[str]]:
     found = [names for folder in folders for names in _names_in(folder)]
     return [names for names in found if len(names) == num_classes]

@@ -1,17 +1,60 @@
-"""VL-LTR's words and files, for reports."""
+"""VL-LTR's numbers, words and files, for reports."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from vlltr_plugin.hosts.host import Host, RunFiles
+from vlltr_plugin.core.shot_groups import UPSTREAM
+from vlltr_plugin.hosts.host import CheckpointArgs, Host, Metric, RunFiles, Words
+from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.hosts.vl_ltr.logs import read_log
+from vlltr_plugin.hosts.vl_ltr.reference import references
 from vlltr_plugin.hosts.vl_ltr.stdout_log import find_stdout_log
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
+from vlltr_plugin.runs.log import Line
 
 LOG = "log.txt"
 CHECKPOINT = "checkpoint.pth"
+
+OVERALL = Metric("overall", "test_acc1", "overall top-1")
+GROUP_METRICS = (
+    Metric("many", "test_many", "many-shot"),
+    Metric("medium", "test_median", "medium-shot"),
+    Metric("few", "test_low", "few-shot"),
+    Metric("10-shot", "test_10-shot", "10-shot"),
+    Metric("5-shot", "test_5-shot", "5-shot"),
+)
+"""Top-1 accuracy of the classes with so many training images; the last two are parts of few-shot."""
+
+METRICS = (
+    OVERALL,
+    Metric("overall_top5", "test_acc5", "overall top-5"),
+    Metric("visual", "test_acc0_1", "visual top-1"),
+    Metric("visual_top5", "test_acc0_5", "visual top-5"),
+    Metric("image_text", "test_acc1_1", "image-text top-1"),
+    Metric("image_text_top5", "test_acc1_5", "image-text top-5"),
+    *GROUP_METRICS,
+    Metric("loss", "test_loss", "loss", percent=False),
+    Metric("train_loss", "train_loss", "training loss", percent=False),
+)
+
+WORDS = Words(
+    notes=(
+        "Overall and shot groups use different predictions (upstream's way): overall is scored by a mixture of the two "
+        "branches' softmaxes, the groups by the sum of their logits.",
+        "Epochs count from 0, as in log.txt. The best epoch is the first of the best overall top-1 on the validation "
+        "split; the test is of the last epoch.",
+    ),
+    epochs_on="validation split",
+    times="Times: the host's own `Training time` (evaluations included; only where one start ran through all epochs) "
+    "and its `Total time` of each training pass, both as printed; re-weighting (train_reweight_seconds in log.txt) "
+    "with its share of the training pass.",
+    no_times="The logs tell no training times: keep what a run prints as train.log beside its log.txt, as upstream's "
+    "launcher script does.",
+    settings_from="checkpoint.pth or train.log beside the log",
+    empty_groups="0.0 in every line of every run, shown as -: {groups}. Upstream writes that for groups without test "
+    "images (or none of their images was ever right).",
+)
 
 
 def read_run(log_path: Path) -> RunFiles:
@@ -19,12 +62,13 @@ def read_run(log_path: Path) -> RunFiles:
     log = read_log(log_path)
     stdout = find_stdout_log(log_path.parent)
     args, source, warnings = args_of_checkpoint(log_path.with_name(CHECKPOINT))
+    whole = args is not None
     if args is None and stdout is not None and stdout.args:
         args, source = stdout.args, stdout.path
-    return RunFiles(log, args or {}, source if args else None, stdout, (*log.warnings, *warnings))
+    return RunFiles(log, args or {}, source if args else None, stdout, (*log.warnings, *warnings), whole)
 
 
-def args_of_checkpoint(path: Path | None) -> tuple[dict[str, Any] | None, Path | None, list[str]]:
+def args_of_checkpoint(path: Path | None) -> CheckpointArgs:
     """The arguments in a checkpoint, if there is one; its path; a warning where it is damaged."""
     try:
         return read_checkpoint_args(path) if path is not None and path.is_file() else None, path, []
@@ -36,26 +80,23 @@ def _find_log(folder: Path) -> Path | None:
     return folder / LOG if (folder / LOG).is_file() else None
 
 
-VL_LTR = Host(
+def _evaluated_line(numbers: dict[str, float | None]) -> Line:
+    return {f"test_{key}": value for key, value in numbers.items() if value is not None}
+
+
+HOST = Host(
     name="vl-ltr",
     title="VL-LTR",
     wrote=lambda head: head.lstrip().startswith((b"{", b"#")),
     find_log=_find_log,
+    read_log=read_log,
     read_run=read_run,
-    many_from=100,
-    few_to=20,
-    epochs_on="validation split",
-    notes=(
-        "Overall and shot groups use different predictions (upstream's way): overall is scored by a mixture of the two "
-        "branches' softmaxes, the groups by the sum of their logits.",
-        "Epochs count from 0, as in log.txt. The best epoch is the first of the best overall top-1 on the validation "
-        "split; the test is of the last epoch.",
-    ),
-    times="Times: the host's own `Training time` (evaluations included; only where one start ran through all epochs) "
-    "and its `Total time` of each training pass, both as printed; re-weighting (train_reweight_seconds in log.txt) "
-    "with its share of the training pass.",
-    no_times="The logs tell no training times: keep what a run prints as train.log beside its log.txt, as upstream's "
-    "launcher script does.",
+    overall=OVERALL,
+    groups=GROUP_METRICS,
+    metrics=METRICS,
+    convention=UPSTREAM,
+    reweight_seconds="train_reweight_seconds",
+    words=WORDS,
     irrelevant=frozenset(
         (
             *("config", "output_dir", "resume", "start_epoch", "data_path", "seed", "device", "num_workers", "pin_mem"),
@@ -63,4 +104,10 @@ VL_LTR = Host(
             *("gpu", "rank", "local_rank", "port", "dist_url", "dist_backend"),
         )
     ),
+    first=("data_set", "nb_classes", "model", "epochs", "batch_size", "world_size", "lr", "weight_sample"),
+    parameters="n_parameters",
+    references=references,
+    class_names=class_names,
+    evaluated_line=_evaluated_line,
+    args_of_checkpoint=args_of_checkpoint,
 )

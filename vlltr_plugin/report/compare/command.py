@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts import HOSTS, get_host
+from vlltr_plugin.hosts.host import Reference
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.reference import load_reference
 from vlltr_plugin.report.compare.runs import load_all
 from vlltr_plugin.report.compare.sheets import sheets_of
 from vlltr_plugin.report.compare.text import notes_of
@@ -37,10 +38,7 @@ def run_compare(
         ReportError: something given cannot be used; nothing was written.
         OSError: a file cannot be read or written.
     """
-    try:
-        published = None if reference is None else load_reference(reference)
-    except ValueError as error:
-        raise ReportError(str(error)) from error
+    published = None if reference is None else find_reference(reference)
     comparison = compare(load_all(runs), published)
     paths = [] if out is None else write_report(comparison, out)  # first: who reads the tables may stop reading
     console = console or plain_console()
@@ -48,6 +46,27 @@ def run_compare(
     if paths:
         print_files(paths, console)
     return comparison
+
+
+def find_reference(name: str) -> Reference:
+    """The published results of a name, of whichever host.
+
+    Raises:
+        ReportError: there are none.
+    """
+    known = _references()
+    if name not in known:
+        raise ReportError(f"Expected a reference among {', '.join(reference_names())}, but got {name}")
+    return known[name]
+
+
+def reference_names() -> list[str]:
+    """The names of the published results, aliases left out."""
+    return list(dict.fromkeys(one.name for one in _references().values()))
+
+
+def _references() -> dict[str, Reference]:
+    return {key: one for host in HOSTS for key, one in get_host(host).references().items()}
 
 
 def plain_console() -> Console:

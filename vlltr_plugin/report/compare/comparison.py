@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.host import Host
-from vlltr_plugin.report.compare.metrics import GROUP_METRICS, METRICS, Metric
-from vlltr_plugin.report.compare.reference import PUBLISHED_BASELINE, Reference
+from vlltr_plugin.hosts.host import Host, Metric, Reference
+from vlltr_plugin.report.compare.metrics import metrics_of
 from vlltr_plugin.report.compare.runs import Run
 from vlltr_plugin.report.compare.settings import Verdict, compare_settings
 from vlltr_plugin.report.compare.trade_offs import TradeOffs, trade_offs_of
@@ -70,7 +69,10 @@ class Comparison:
     @property
     def baseline_name(self) -> str:
         """What the differences are to."""
-        return PUBLISHED_BASELINE if self.baseline is None else self.baseline.name
+        if self.baseline is not None:
+            return self.baseline.name
+        assert self.reference is not None
+        return self.reference.baseline
 
     def difference(self, run: Run, stage: str, metric: Metric) -> Difference | None:
         """What a run has more than the baseline at the same stage; None for the baseline, or where one lacks it."""
@@ -79,7 +81,7 @@ class Comparison:
         ours = summary_of(run, stage, metric)
         if self.baseline is not None:
             return subtract(ours, summary_of(self.baseline, stage, metric))
-        published = self.reference.results[PUBLISHED_BASELINE] if self.reference and stage == "test" else {}
+        published = self.reference.results[self.reference.baseline] if self.reference and stage == "test" else {}
         return subtract(ours, summarise([published[metric.name]] if metric.name in published else []))
 
     @property
@@ -155,8 +157,9 @@ def empty_groups(runs: Sequence[Run]) -> list[Metric]:
         for seed in run.seeds
         for line in (*seed.log.epochs.values(), *([seed.log.test] if seed.log.test else []))
     ]
-    empty = [metric for metric in GROUP_METRICS if {line.get(metric.key) for line in lines} == {0.0}]
-    return empty if len(empty) < len(GROUP_METRICS) else []
+    groups = runs[0].seeds[0].host.groups
+    empty = [metric for metric in groups if {line.get(metric.key) for line in lines} == {0.0}]
+    return empty if len(empty) < len(groups) else []
 
 
 def has_epochs(run: Run) -> bool:
@@ -178,4 +181,5 @@ def curve(run: Run, metric: Metric) -> dict[int, Summary]:
 
 def shown_metrics(runs: Sequence[Run], stages: Sequence[str]) -> list[Metric]:
     """The metrics that any of the runs has at any of the stages."""
-    return [m for m in METRICS if any(summary_of(run, stage, m) for run in runs for stage in stages)]
+    metrics = metrics_of(runs[0].seeds[0].host) if runs else ()
+    return [m for m in metrics if any(summary_of(run, stage, m) for run in runs for stage in stages)]

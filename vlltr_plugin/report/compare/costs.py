@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from vlltr_plugin.report.compare.comparison import Summary, summarise
 from vlltr_plugin.report.compare.runs import Run, Seed
 
-REWEIGHT_KEY = "train_reweight_seconds"
-
 
 @dataclass(frozen=True)
 class Costs:
@@ -56,7 +54,8 @@ def costs_of(seed: Seed) -> Costs:
     seconds = seed.stdout.epoch_seconds if seed.stdout else {}
     passes = [seconds[epoch] for epoch in seed.log.epochs if epoch in seconds]
     complete = len(passes) == len(seed.log.epochs)
-    reweight = [line[REWEIGHT_KEY] for line in seed.log.epochs.values() if REWEIGHT_KEY in line]
+    key = seed.host.reweight_seconds
+    reweight = [line[key] for line in seed.log.epochs.values() if key in line]
     return Costs(
         training=seed.stdout.training_seconds if seed.stdout else None,
         passes=sum(passes) if passes and complete else None,

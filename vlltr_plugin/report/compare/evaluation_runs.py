@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts import default_host, get_host
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, overall_rule
 from vlltr_plugin.report.evaluate.trade_off import Choice
 from vlltr_plugin.report.tradeoff.curve import TradeOff
@@ -25,6 +26,7 @@ class Evaluated:
     """What an evaluation was made on.
 
     Attributes:
+        host: name of the host whose model it is.
         split: `"val"` or `"test"`.
         images: number of images.
         limited: whether these are only part of the split.
@@ -36,6 +38,7 @@ class Evaluated:
         choice: on what tau was chosen.
     """
 
+    host: str
     split: str
     images: int
     limited: bool
@@ -69,6 +72,7 @@ def read_evaluation(path: Path) -> tuple[Log, Evaluated, dict[str, Any]]:
         raise ReportError(f"{path}: expected the format {FORMAT!r}, but got {found!r}: evaluate again")
     try:
         evaluated = Evaluated(
+            host=content.get("host", default_host().name),
             split=content["split"],
             images=int(content["images"]),
             limited=content["images"] != content["split_images"],
@@ -100,7 +104,7 @@ def _curve(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 def _line(content: dict[str, Any]) -> Line:
     """The numbers by the keys of the host's log, and ours with `eval_` before them; groups without images are out."""
-    host = {f"test_{key}": value for key, value in content["host_log"].items()}
+    host = get_host(content.get("host", default_host().name)).evaluated_line(content["host_log"])
     overall = content["rules"][overall_rule(content["rules"])]
     ours = {f"eval_{key}": overall[key] for key in EXTRA}
     return {key: float(value) for key, value in (host | ours).items() if value is not None}

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin import __version__
+from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.report.compare.comparison import STAGES, Comparison, empty_groups, summary_of
-from vlltr_plugin.report.compare.costs import COSTS, REWEIGHT_KEY, cost_summary, costs_of, overhead
-from vlltr_plugin.report.compare.metrics import METRICS, Metric
+from vlltr_plugin.report.compare.costs import COSTS, cost_summary, costs_of, overhead
+from vlltr_plugin.report.compare.metrics import metrics_of
 from vlltr_plugin.report.compare.runs import Run, Seed
 from vlltr_plugin.report.compare.settings import method_of
 from vlltr_plugin.report.compare.sheets import sheets_of
@@ -105,29 +106,32 @@ def json_text(comparison: Comparison) -> str:
 
 def csv_text(comparison: Comparison) -> str:
     """A row for each epoch and each final test, unrounded; published results last."""
-    columns = [metric.name for metric in METRICS]
+    metrics = metrics_of(comparison.host)
+    columns = [metric.name for metric in metrics]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
         ["run", "path", "split", "epoch", "is_best", "is_last", *columns, "pass_seconds", "reweight_seconds"]
     )
-    split = comparison.host.epochs_on.split()[0]
+    split = comparison.host.words.epochs_on.split()[0]
     for run in comparison.runs:
         for seed in run.seeds:
             for epoch, line in seed.log.epochs.items():
                 marks = [int(epoch == seed.best_epoch), int(epoch == seed.last_epoch)]
                 seconds = seed.stdout.epoch_seconds.get(epoch, "") if seed.stdout else ""
-                times = [seconds, line.get(REWEIGHT_KEY, "")]
-                writer.writerow([run.name, seed.path, split, epoch, *marks, *_cells(line), *times])
+                times = [seconds, line.get(seed.host.reweight_seconds, "")]
+                writer.writerow([run.name, seed.path, split, epoch, *marks, *_cells(line, metrics), *times])
             if seed.log.test is not None:
-                writer.writerow([run.name, seed.path, comparison.split, "", "", "", *_cells(seed.log.test), "", ""])
+                writer.writerow(
+                    [run.name, seed.path, comparison.split, "", "", "", *_cells(seed.log.test, metrics), "", ""]
+                )
     for name, results in comparison.reference.results.items() if comparison.reference else ():
         writer.writerow([name, "", "test", "", "", "", *(results.get(column, "") for column in columns), "", ""])
     return buffer.getvalue()
 
 
-def _cells(line: Line) -> list[float | str]:
-    return [line.get(metric.key, "") for metric in METRICS]
+def _cells(line: Line, metrics: Sequence[Metric]) -> list[float | str]:
+    return [line.get(metric.key, "") for metric in metrics]
 
 
 def _run(comparison: Comparison, run: Run) -> dict[str, Any]:
@@ -159,7 +163,8 @@ def _seed(seed: Seed) -> dict[str, Any]:
 
 
 def _stage(comparison: Comparison, run: Run, stage: str) -> dict[str, Any]:
-    return {metric.name: value for metric in METRICS if (value := _number(comparison, run, stage, metric)) is not None}
+    numbers = {metric.name: _number(comparison, run, stage, metric) for metric in metrics_of(comparison.host)}
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def _number(comparison: Comparison, run: Run, stage: str, metric: Metric) -> dict[str, Any] | None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlltr_plugin.core.shot_groups import GROUPS
+from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.report.compare.comparison import (
     Comparison,
     Summary,
@@ -16,7 +18,6 @@ from vlltr_plugin.report.compare.comparison import (
     summary_of,
 )
 from vlltr_plugin.report.compare.costs import epoch_seconds
-from vlltr_plugin.report.compare.metrics import GROUP_METRICS, OVERALL
 from vlltr_plugin.report.compare.runs import Run
 from vlltr_plugin.report.compare.sheets import signed
 from vlltr_plugin.report.groups import COLOURS
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHOWN = (OVERALL, *GROUP_METRICS[:3])
 LINES: tuple[Any, ...] = ("--", "-", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v")
 HATCHES = ("", "///", "...", "xxx", "ooo")
@@ -59,13 +59,18 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         return [save(figure, folder / name) for name, figure in figures.items() if figure is not None]
 
 
+def shown(comparison: Comparison) -> tuple[Metric, ...]:
+    """Overall accuracy and that of the three groups."""
+    return (comparison.host.overall, *comparison.host.groups[: len(GROUPS)])
+
+
 def draw_accuracy(comparison: Comparison) -> Figure | None:
     """Accuracy over the epochs: a panel for overall and each group, a line for each run."""
-    if not any(curve(run, metric) for run in comparison.runs for metric in SHOWN):
+    if not any(curve(run, metric) for run in comparison.runs for metric in shown(comparison)):
         return None
     figure = new_figure(8.0, 6.0)
     panels = figure.subplots(2, 2, sharex=True).flat
-    for axes, metric in zip(panels, SHOWN, strict=True):
+    for axes, metric in zip(panels, shown(comparison), strict=True):
         axes.set_title(metric.title, color=COLOURS[metric.name], fontweight="bold")
         for number, run in enumerate(comparison.runs):
             _line(axes, curve(run, metric), number, COLOURS[metric.name], _best_epochs(run))
@@ -74,18 +79,19 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
         _whole_epochs(axes)
         light_grid(axes)
     figure.supxlabel("epoch", fontsize=11)
-    figure.supylabel(f"top-1 accuracy, {comparison.host.epochs_on} (%)", fontsize=11)
+    figure.supylabel(f"top-1 accuracy, {comparison.host.words.epochs_on} (%)", fontsize=11)
     _legend(figure, comparison, [has_epochs(run) for run in comparison.runs], marked=True)
     return figure
 
 
 def draw_groups(comparison: Comparison) -> Figure | None:
     """Bars of each group's accuracy, with the difference to the baseline above them."""
-    stage = "test" if all(summary_of(run, "test", OVERALL) for run in comparison.runs) else "last"
+    stage = "test" if all(summary_of(run, "test", comparison.host.overall) for run in comparison.runs) else "last"
     bars = _bars(comparison, stage)
     if not bars:
         return None
-    metrics = [metric for metric in (*SHOWN[1:], OVERALL) if metric not in empty_groups(comparison.runs)]
+    overall, *groups = shown(comparison)
+    metrics = [metric for metric in (*groups, overall) if metric not in empty_groups(comparison.runs)]
     figure = new_figure(max(8.0, 0.5 * len(bars) * len(metrics) + 1.5), 4.6)
     axes = figure.subplots()
     width = BAR / len(bars)
@@ -193,8 +199,8 @@ def _bars(comparison: Comparison, stage: str) -> list[tuple[str, dict[str, Summa
     """For each run and published result: its name, values by metric, and labels (differences, or values)."""
     bars = []
     for run in comparison.runs:
-        values = {m.name: summary for m in SHOWN if (summary := summary_of(run, stage, m))}
-        differences = {m.name: comparison.difference(run, stage, m) for m in SHOWN}
+        values = {m.name: summary for m in shown(comparison) if (summary := summary_of(run, stage, m))}
+        differences = {m.name: comparison.difference(run, stage, m) for m in shown(comparison)}
         labels = {
             name: f"{value.mean:.1f}" if (more := differences[name]) is None else signed(more.value, 1)
             for name, value in values.items()
@@ -202,7 +208,7 @@ def _bars(comparison: Comparison, stage: str) -> list[tuple[str, dict[str, Summa
         bars.append((run.name, values, labels))
     if comparison.reference is not None and stage == "test":
         for name, published in comparison.reference.results.items():
-            values = {m.name: summary for m in SHOWN if (summary := summarise([published[m.name]]))}
+            values = {m.name: summary for m in shown(comparison) if (summary := summarise([published[m.name]]))}
             bars.append((name, values, {key: f"{value.mean:.1f}" for key, value in values.items()}))
     return [bar for bar in bars if bar[1]]
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts import find_log, get_host, host_of_log
 from vlltr_plugin.hosts.host import Host
-from vlltr_plugin.hosts.known import find_log, host_of_log
-from vlltr_plugin.hosts.vl_ltr.host import VL_LTR, args_of_checkpoint
 from vlltr_plugin.report.compare.evaluation_runs import NAME as EVALUATION
 from vlltr_plugin.report.compare.evaluation_runs import Evaluated, read_evaluation
 from vlltr_plugin.runs.log import Line, Log, StdoutLog
@@ -24,29 +23,32 @@ class Seed:
 
     Attributes:
         path: as the user gave it.
+        host: whose run it is.
         log: its results.
         args: the host's arguments, by name; empty if unknown.
         args_source: the file that all of them come from; None if they are not all known.
         stdout: what the run printed, if that was kept.
         warnings: what was left out or could not be read.
         evaluated: where the results come from `vlltr-plugin evaluate`: what it was made on.
-        host: whose run it is.
+        args_whole: whether an argument that is not in `args` is not set in that run.
     """
 
     path: Path
+    host: Host
     log: Log
     args: dict[str, Any]
     args_source: Path | None
     stdout: StdoutLog | None
     warnings: tuple[str, ...]
     evaluated: Evaluated | None = None
-    host: Host = VL_LTR
+    args_whole: bool = False
 
     @property
     def best_epoch(self) -> int | None:
         """The first epoch of the best overall top-1 accuracy on the validation split."""
-        scored = [epoch for epoch, line in self.log.epochs.items() if "test_acc1" in line]
-        return max(scored, key=lambda epoch: self.log.epochs[epoch]["test_acc1"], default=None)
+        overall = self.host.overall.key
+        scored = [epoch for epoch, line in self.log.epochs.items() if overall in line]
+        return max(scored, key=lambda epoch: self.log.epochs[epoch][overall], default=None)
 
     @property
     def last_epoch(self) -> int | None:
@@ -119,15 +121,27 @@ def load_seed(path: Path) -> Seed:
 def _load_log(path: Path, log_path: Path) -> Seed:
     host = host_of_log(log_path)
     files = host.read_run(log_path)
-    return Seed(path, files.log, files.args, files.args_source, files.stdout, files.warnings, host=host)
+    return Seed(
+        path,
+        host,
+        files.log,
+        files.args,
+        files.args_source,
+        files.stdout,
+        files.warnings,
+        args_whole=files.args_whole,
+    )
 
 
 def _load_evaluation(path: Path, file: Path) -> Seed:
     """An evaluation; its checkpoint, if it still lies beside the evaluation's folder, tells the settings."""
     log, evaluated, told = read_evaluation(file)
     beside = file.resolve().parent.parent
-    args, source, warnings = args_of_checkpoint(beside / evaluated.checkpoint if evaluated.checkpoint else None)
-    return Seed(path, log, told | (args or {}), source if args else None, None, tuple(warnings), evaluated)
+    host = get_host(evaluated.host)
+    checkpoint = beside / evaluated.checkpoint if evaluated.checkpoint else None
+    args, source, warnings = host.args_of_checkpoint(checkpoint)
+    given, source, whole = told | (args or {}), source if args else None, args is not None
+    return Seed(path, host, log, given, source, None, tuple(warnings), evaluated, whole)
 
 
 def _name(seed: Seed) -> str:

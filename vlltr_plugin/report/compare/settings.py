@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.compare.reference import Reference
+from vlltr_plugin.hosts.host import Reference
 from vlltr_plugin.report.compare.runs import Run, Seed
 
 METHOD = "reweight"
 """The argument that the comparison is about."""
 
 NOT_SET = "not set"
-
-FIRST = ("data_set", "nb_classes", "model", "epochs", "batch_size", "world_size", "lr", "weight_sample")
-"""Settings listed before the others, which follow by name."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +37,13 @@ class Verdict:
         differing: settings that differ.
         unknown: names of runs whose settings are not known.
         checked: number of settings that were compared.
+        settings_from: where they are read.
     """
 
     differing: tuple[Setting, ...]
     unknown: tuple[str, ...]
     checked: int
+    settings_from: str = ""
 
     @property
     def comparable(self) -> bool | None:
@@ -58,7 +57,7 @@ class Verdict:
         if self.unknown:
             return (
                 f"Cannot tell whether these are comparable: the settings of {', '.join(self.unknown)} are unknown "
-                "(no checkpoint.pth or train.log beside the log, no config in it)."
+                f"(no {self.settings_from})."
             )
         return f"Comparable: the same in all {self.checked} settings that matter."
 
@@ -77,10 +76,11 @@ def compare_settings(runs: Sequence[Run], reference: Reference | None = None) ->
         ReportError: the data sets differ, or, with the settings unknown, the sizes of the models.
     """
     refuse_different_data(runs, reference)
-    names = {name for run in runs for seed in run.seeds for name in seed.args} - _irrelevant(runs) - {METHOD}
+    names = {name for run in runs for seed in run.seeds for name in set(seed.args) - seed.host.irrelevant} - {METHOD}
     if reference is not None:
         names |= set(reference.settings)
-    in_order = sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+    host = runs[0].seeds[0].host
+    in_order = sorted(names, key=lambda name: (host.first.index(name) if name in host.first else len(host.first), name))
     columns = {name: [_values(run, name) for run in runs] for name in in_order}
     columns["last epoch in the log"] = [_last_epochs(run) for run in runs]
     differing = []
@@ -89,7 +89,7 @@ def compare_settings(runs: Sequence[Run], reference: Reference | None = None) ->
         if len(set().union(*row)) > 1:
             differing.append(Setting(name, tuple(" / ".join(sorted(value)) or "?" for value in row)))
     unknown = tuple(run.name for run in runs if None in {seed.args_source for seed in run.seeds})
-    return Verdict(tuple(differing), unknown, len(names))
+    return Verdict(tuple(differing), unknown, len(names), host.words.settings_from)
 
 
 def refuse_different_data(runs: Sequence[Run], reference: Reference | None = None) -> None:
@@ -105,16 +105,11 @@ def refuse_different_data(runs: Sequence[Run], reference: Reference | None = Non
             )
 
 
-def _irrelevant(runs: Sequence[Run]) -> frozenset[str]:
-    """Arguments that say where or how often a run was made; `seed` may differ, and data sets are told apart first."""
-    return frozenset(name for run in runs for seed in run.seeds for name in seed.host.irrelevant)
-
-
 def method_of(run: Run) -> str:
     """The `reweight` setting in words: `"none"` for a baseline, `"?"` if unknown."""
     if None in {seed.args_source for seed in run.seeds}:
-        lines = [line for seed in run.seeds for line in seed.log.epochs.values()]
-        return "?" if not any("train_reweight_seconds" in line for line in lines) else "re-weighted, settings unknown"
+        known = any(seed.host.reweight_seconds in line for seed in run.seeds for line in seed.log.epochs.values())
+        return "re-weighted, settings unknown" if known else "?"
     return " / ".join(sorted({_method(seed.args.get(METHOD)) for seed in run.seeds}))
 
 
@@ -141,7 +136,7 @@ def _refuse_pair(one: Seed, other: Seed) -> None:
     if sizes and other_sizes and sizes.isdisjoint(other_sizes):
         raise ReportError(
             f"{other.path} trained {max(other_sizes):.0f} parameters, but {one.path} {max(sizes):.0f}: another data "
-            "set or model; a checkpoint.pth or train.log beside both logs is needed to tell which"
+            f"set or model; to tell which, there has to be a {one.host.words.settings_from}"
         )
 
 
@@ -163,13 +158,13 @@ def _refuse_other_images(one: Seed, other: Seed) -> None:
 
 
 def _sizes(seed: Seed) -> set[float]:
-    return {line["n_parameters"] for line in seed.log.epochs.values() if "n_parameters" in line}
+    return {line[key] for line in seed.log.epochs.values() if (key := seed.host.parameters) is not None and key in line}
 
 
 def _values(run: Run, name: str) -> set[str]:
-    """The values in the seeds that tell; what a checkpoint does not hold, that host does not have."""
+    """The values in the seeds that tell; what a checkpoint does not hold, that run does not have."""
     values = {_shown(name, seed.args) for seed in run.seeds if name in seed.args}
-    whole = [seed for seed in run.seeds if seed.args_source is not None and seed.args_source.suffix == ".pth"]
+    whole = [seed for seed in run.seeds if seed.args_whole]
     return values | {NOT_SET for seed in whole if name not in seed.args}
 
 

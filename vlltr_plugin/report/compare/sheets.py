@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.report.compare.comparison import (
     STAGES,
     Comparison,
@@ -15,7 +16,6 @@ from vlltr_plugin.report.compare.comparison import (
     summary_of,
 )
 from vlltr_plugin.report.compare.costs import COSTS, REWEIGHTING, Cost, cost_summary, overhead
-from vlltr_plugin.report.compare.metrics import Metric
 from vlltr_plugin.report.compare.runs import Run
 from vlltr_plugin.report.compare.settings import METHOD, method_of
 from vlltr_plugin.report.sheets import Sheet
@@ -55,7 +55,9 @@ def validation_sheet(comparison: Comparison) -> Sheet:
         (metric.title, *(_cell(comparison, run, stage, metric) for run in runs for stage in stages))
         for metric in shown_metrics(runs, stages)
     ]
-    return Sheet(f"Best and last epoch (which) on the {comparison.host.epochs_on} (%)", tuple(header), tuple(rows))
+    return Sheet(
+        f"Best and last epoch (which) on the {comparison.host.words.epochs_on} (%)", tuple(header), tuple(rows)
+    )
 
 
 def time_sheet(comparison: Comparison) -> Sheet:

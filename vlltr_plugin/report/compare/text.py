@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from vlltr_plugin.report.compare.comparison import Comparison, empty_groups
 from vlltr_plugin.report.compare.costs import COSTS, cost_summary
-from vlltr_plugin.report.compare.metrics import EMPTY_GROUPS, TRAINING_LOSS
+from vlltr_plugin.report.compare.metrics import TRAINING_LOSS
 from vlltr_plugin.report.compare.runs import Seed
 
 
 def notes_of(comparison: Comparison) -> list[str]:
     """What a reader has to know, one sentence or two each."""
     timed = any(cost_summary(run, cost) for run in comparison.runs for cost in COSTS[:-1])
-    host = comparison.host
+    words = comparison.host.words
     notes = [
         f"Differences are to {comparison.baseline_name}, in percentage points for accuracies.",
-        *host.notes,
+        *words.notes,
         TRAINING_LOSS,
-        host.times if timed else host.no_times,
+        words.times if timed else words.no_times,
     ]
     if any(len(run.seeds) > 1 for run in comparison.runs):
         notes.append(
@@ -25,7 +25,7 @@ def notes_of(comparison: Comparison) -> list[str]:
         )
     empty = empty_groups(comparison.runs)
     if empty:
-        notes.append(EMPTY_GROUPS.format(groups=", ".join(metric.title for metric in empty)))
+        notes.append(words.empty_groups.format(groups=", ".join(metric.title for metric in empty)))
     if comparison.trade_offs is not None:
         notes = [*comparison.trade_offs.sentences, *notes]
     notes += [_evaluated(seed) for run in comparison.runs for seed in run.seeds if seed.evaluated]
@@ -35,7 +35,7 @@ def notes_of(comparison: Comparison) -> list[str]:
             notes.append(f"Only {tested} of {len(run.seeds)} seeds of {run.name} have a final test.")
     if comparison.reference is not None:
         notes.append(
-            f"Published, {comparison.reference.name} (class volume with its difference to VL-LTR): "
+            f"Published, {comparison.reference.name} (class volume with its difference to {comparison.host.title}): "
             f"{comparison.reference.source}"
         )
     return notes

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlltr_plugin.core.shot_groups import GROUPS, OTHERS, UPSTREAM, Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.evaluate.calibration import expected_calibration_error, reliability
 from vlltr_plugin.report.evaluate.predictions import Predictions
-from vlltr_plugin.report.groups import GROUPS, OTHERS, UPSTREAM, Convention
 
 FORMAT = "vlltr-plugin evaluation 1"
 CONVENTIONS = (UPSTREAM, OTHERS)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.report.groups import COLOURS, GROUPS, UPSTREAM
+from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM
+from vlltr_plugin.report.groups import COLOURS
 from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
 
 if TYPE_CHECKING:

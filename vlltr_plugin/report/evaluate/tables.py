@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention
 from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, overall_rule, shots_rule
 from vlltr_plugin.report.evaluate.trade_off import trade_off_notes, trade_off_table
-from vlltr_plugin.report.groups import GROUPS, UPSTREAM, Convention
 
 TITLES = {"mixture": "mixture", "sum": "sum", "visual": "visual", "image_text": "image-text"}
 HOST_MARK = "*"

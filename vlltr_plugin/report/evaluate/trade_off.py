@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention
 from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, overall_rule
-from vlltr_plugin.report.groups import GROUPS, UPSTREAM, Convention
 from vlltr_plugin.report.tradeoff.curve import TradeOff
 from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, TradeOffError, checked_taus, log_prior
 

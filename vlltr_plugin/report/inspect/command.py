@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from vlltr_plugin.hosts.vl_ltr.class_names import class_names
+from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.tables import print_inspection
@@ -42,7 +42,7 @@ def run_inspect(
     if out is not None:
         require_matplotlib()
     inspections = inspect_run(run, epoch)
-    names = class_names(checkout or run, len(inspections[0].counts))
+    names = host_of_run(run).class_names(checkout or run, len(inspections[0].counts))
     pictures: list[Path] = []
     for inspection in inspections:
         print_inspection(inspection, names, console)

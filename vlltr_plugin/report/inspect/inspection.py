@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.known import host_of_run
-from vlltr_plugin.report.groups import GROUPS, Convention
+from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
 from vlltr_plugin.report.inspect.stale_epochs import goes_on, is_older, left_by_the_log
 from vlltr_plugin.report.inspect.weight_parts import Spread, WeightParts, spread, take_apart
@@ -137,8 +137,7 @@ def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
         ReportError: for a folder without arrays, a broken or foreign file, or an epoch that is not there.
     """
     files = epoch_files(run)
-    host = host_of_run(run)
-    groups = Convention(host.title, host.many_from, host.few_to)
+    groups = host_of_run(run).convention
     if epoch is not None and epoch not in files:
         raise ReportError(f"Expected an epoch of {run} ({ranges(files)}) but got {epoch}.")
     abandoned = left_by_the_log(run, list(files))

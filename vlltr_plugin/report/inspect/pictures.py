@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlltr_plugin.hosts.vl_ltr.class_names import label
-from vlltr_plugin.report.groups import COLOURS, GROUPS, Convention
+from vlltr_plugin.core.shot_groups import GROUPS, Convention
+from vlltr_plugin.report.groups import COLOURS
 from vlltr_plugin.report.inspect.inspection import EQUAL, Inspection
+from vlltr_plugin.report.inspect.tables import label
 from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
 from vlltr_plugin.runs.epoch_arrays import Floats
 

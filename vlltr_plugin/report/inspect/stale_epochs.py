@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.logs import read_log
+from vlltr_plugin.hosts import find_log, host_of_log
 from vlltr_plugin.runs.epoch_arrays import EpochArrays
-
-LOG = "log.txt"
 
 
 def left_by_the_log(run: Path, epochs: list[int]) -> set[int] | None:
@@ -24,10 +22,11 @@ def left_by_the_log(run: Path, epochs: list[int]) -> set[int] | None:
         Those of `epochs` among them; None where there is no log, or none that is understood.
     """
     try:
-        log = read_log(run / LOG)
+        path = find_log(run)
+        log = None if path is None else host_of_log(path).read_log(path)
     except (ReportError, OSError):
         return None
-    return set(log.abandoned) & set(epochs) if log.epochs else None
+    return None if log is None else set(log.abandoned) & set(epochs) if log.epochs else None
 
 
 def goes_on(before: EpochArrays, after: EpochArrays) -> bool:

@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vlltr_plugin.hosts.vl_ltr.class_names import label
 from vlltr_plugin.report.inspect.inspection import EQUAL, GroupSummary, Inspection, ranges
 from vlltr_plugin.report.inspect.rank_correlation import chance_level
 from vlltr_plugin.report.inspect.weight_parts import Spread
@@ -31,6 +30,11 @@ def print_inspection(inspection: Inspection, names: Names, console: Console) -> 
         console.print(extremes_table(inspection, names))
     for sentence in findings(inspection, names):
         console.print(f"- {escape(sentence)}", soft_wrap=True, highlight=False)
+
+
+def label(names: Names, index: int) -> str:
+    """The name of a class with its index, or the index alone."""
+    return f"{names[index]} ({index})" if names else f"class {index}"
 
 
 def groups_table(inspection: Inspection) -> Table:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.report.evaluate.calibration import expected_calibration_error
 from vlltr_plugin.report.evaluate.evaluation import (
     class_accuracies,
@@ -19,7 +20,6 @@ from vlltr_plugin.report.evaluate.evaluation import (
     overall_rule,
     shots_rule,
 )
-from vlltr_plugin.report.groups import GROUPS, Convention
 from vlltr_plugin.report.tradeoff.sweep import Adjusted
 
 COLUMNS = ("tau", "top1", *GROUPS)

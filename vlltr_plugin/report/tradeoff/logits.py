@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlltr_plugin.report.groups import UPSTREAM, Convention
+from vlltr_plugin.core.shot_groups import UPSTREAM, Convention
 from vlltr_plugin.report.tradeoff.curve import TradeOff, curve_of
 from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, TradeOffError, checked_taus, log_prior
 from vlltr_plugin.report.tradeoff.sweep import SweepCollector

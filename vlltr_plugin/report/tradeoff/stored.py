@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vlltr_plugin.report.groups import OTHERS, UPSTREAM
+from vlltr_plugin.core.shot_groups import OTHERS, UPSTREAM
 from vlltr_plugin.report.tradeoff.curve import Point, TradeOff
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 

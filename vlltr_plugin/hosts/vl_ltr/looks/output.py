@@ -7,12 +7,12 @@ from pathlib import Path
 
 from vlltr_plugin.check.lines import SkipError
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.host import VL_LTR
+from vlltr_plugin.hosts.vl_ltr.host import HOST
 from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
 from vlltr_plugin.hosts.vl_ltr.trained_model import Checkpoint, put_in, read_checkpoint
 from vlltr_plugin.training.settings import KEY, asked, plain
 
-NOT_SETTINGS = VL_LTR.irrelevant | {KEY, "world_size"}
+NOT_SETTINGS = HOST.irrelevant | {KEY, "world_size"}
 """Arguments in which a resumed run may differ; the re-weighting is compared by its state, ranks are not known here."""
 
 LEFT_BY_A_RUN = ("log.txt", "checkpoint_*.pth", "reweight/epoch_*.npz")
