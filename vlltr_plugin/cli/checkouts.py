@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlltr_plugin.cli.subcommands import Subcommands
+from vlltr_plugin.install.recipe import load_recipes
 
 if TYPE_CHECKING:
     from vlltr_plugin.install import Report
@@ -19,7 +20,7 @@ def add_to(commands: Subcommands) -> None:
         "install", help="insert the plug-in's lines and configs into a checkout of VL-LTR or LIFT"
     )
     _add_checkout(command)
-    command.add_argument("--host", choices=["auto", "vl-ltr", "lift"], default="auto", help="default: find out")
+    command.add_argument("--host", choices=["auto", *load_recipes()], default="auto", help="default: find out")
     command.add_argument("--dry-run", action="store_true", help="only print what would be done")
     command.set_defaults(command=_install)
 

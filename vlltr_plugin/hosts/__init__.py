@@ -50,6 +50,17 @@ def host_of_run(folder: Path) -> Host:
     return default_host() if log is None else host_of_log(log)
 
 
+def host_of_checkout(folder: Path) -> Host:
+    """The host of a checkout; the first one where it looks like nobody's."""
+    from vlltr_plugin.install import InstallError, open_checkout
+
+    try:
+        name = open_checkout(folder)[1].name
+    except InstallError:
+        return default_host()
+    return get_host(name) if name in HOSTS else default_host()
+
+
 def _head(log: Path) -> bytes:
     with log.open("rb") as file:
         return file.read(_HEAD)

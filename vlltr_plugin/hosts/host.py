@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vlltr_plugin.check.lines import Line as CheckLine
+from vlltr_plugin.check.lines import Lines as CheckLines
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.runs.log import Line, Log, StdoutLog
 
@@ -99,6 +101,23 @@ class Words:
 
 
 @dataclass(frozen=True)
+class CheckRequest:
+    """What `vlltr-plugin check` is asked.
+
+    Attributes:
+        config: the host's config, None where none was given.
+        checkout: the host's folder.
+        device: where the run will be.
+        host_args: arguments of the host's command line.
+    """
+
+    config: Path | None
+    checkout: Path
+    device: str
+    host_args: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Host:
     """A code base that the plug-in goes into.
 
@@ -109,6 +128,7 @@ class Host:
         find_log: the log of a run's folder; None if there is none.
         read_log: reads a log alone; raises ReportError where it cannot be used.
         read_run: reads a log and what lies beside it; raises ReportError where it cannot be used.
+        check: looks at what a run needs, telling each line as it comes.
         overall: accuracy over all images.
         groups: accuracies of many-, medium- and few-shot classes, then those of parts of them.
         metrics: all numbers that are compared, in the order of the tables.
@@ -130,6 +150,7 @@ class Host:
     find_log: Callable[[Path], Path | None]
     read_log: Callable[[Path], Log]
     read_run: Callable[[Path], RunFiles]
+    check: Callable[[CheckRequest, Callable[[CheckLine], None]], CheckLines]
     overall: Metric
     groups: tuple[Metric, ...]
     metrics: tuple[Metric, ...]

@@ -6,7 +6,7 @@ import importlib
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,19 @@ def standin(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def build(standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def build(standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Imports the stand-in anew and gives its `main`, which trains; options as on its command line."""
+
+    def its_modules() -> dict[str, Any]:
+        return {name: sys.modules[name] for name in sys.modules if name.split(".")[0] in ("main", "trainer", "utils")}
+
+    def forget() -> None:
+        for name in its_modules():
+            del sys.modules[name]
 
     def make(**options: Any) -> Callable[[], Any]:
         monkeypatch.syspath_prepend(str(standin))
-        for name in [name for name in sys.modules if name.split(".")[0] in ("main", "trainer", "utils")]:
-            monkeypatch.delitem(sys.modules, name)
+        forget()
         importlib.invalidate_caches()
         main = importlib.import_module("main").main
         listed = [
@@ -67,7 +73,10 @@ def build(standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         ]
         return lambda: main(["output_dir", str(tmp_path / "output"), *listed])
 
-    return make
+    before = its_modules()
+    yield make
+    forget()
+    sys.modules.update(before)
 
 
 @pytest.fixture

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from vlltr_plugin.check.lines import Line, Lines
 from vlltr_plugin.core.shot_groups import OTHERS
-from vlltr_plugin.hosts.host import Host, Metric, Words
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
 from vlltr_plugin.hosts.lift.log import find_log, read_log, read_run, wrote
 
 OVERALL = Metric("overall", "overall", "overall top-1")
@@ -26,6 +30,15 @@ WORDS = Words(
     settings_from="config in the log",
 )
 
+
+def _check(request: CheckRequest, say: Callable[[Line], None]) -> Lines:
+    from vlltr_plugin.hosts.lift.looks import run_checkup  # torch
+
+    if request.config is not None:
+        raise ReportError("Expected no CONFIG for LIFT: give main.py's arguments as --host-args.")
+    return run_checkup(request.checkout, list(request.host_args), say)
+
+
 HOST = Host(
     name="lift",
     title="LIFT",
@@ -33,6 +46,7 @@ HOST = Host(
     find_log=find_log,
     read_log=read_log,
     read_run=read_run,
+    check=_check,
     overall=OVERALL,
     groups=GROUP_METRICS,
     metrics=(

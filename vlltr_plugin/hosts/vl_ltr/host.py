@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from vlltr_plugin.check.lines import Line as CheckLine
+from vlltr_plugin.check.lines import Lines as CheckLines
 from vlltr_plugin.core.shot_groups import UPSTREAM
-from vlltr_plugin.hosts.host import CheckpointArgs, Host, Metric, RunFiles, Words
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, RunFiles, Words
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.hosts.vl_ltr.logs import read_log
 from vlltr_plugin.hosts.vl_ltr.reference import references
@@ -84,6 +88,14 @@ def _evaluated_line(numbers: dict[str, float | None]) -> Line:
     return {f"test_{key}": value for key, value in numbers.items() if value is not None}
 
 
+def _check(request: CheckRequest, say: Callable[[CheckLine], None]) -> CheckLines:
+    from vlltr_plugin.hosts.vl_ltr.looks.checkup import Request, run_checkup  # torch, and compat
+
+    if request.config is None:
+        raise ReportError("Expected the CONFIG of the run.")
+    return run_checkup(Request(request.config, request.checkout, request.device, request.host_args), say)
+
+
 HOST = Host(
     name="vl-ltr",
     title="VL-LTR",
@@ -91,6 +103,7 @@ HOST = Host(
     find_log=_find_log,
     read_log=read_log,
     read_run=read_run,
+    check=_check,
     overall=OVERALL,
     groups=GROUP_METRICS,
     metrics=METRICS,
