@@ -84,9 +84,11 @@ class LabelLosses(BaseLoss):
     def of_mixtures(self, logits: Tensor, weights: Tensor, smoothing: float) -> Tensor:
         """As in `BaseLoss`; writes over `weights`, whose uniform part is eps/C sum_j w_j."""
         gains = self._gains(logits)
-        if smoothing:
-            weights = weights.lerp_(weights.mean(dim=1, keepdim=True).expand_as(weights), smoothing)
-        return -(weights * gains).sum(dim=1)
+        if not smoothing:
+            return -(weights * gains).sum(dim=1)
+        # (1 - eps) outside of the sum: one pass over [B, C] less.
+        weights = weights.add_(weights.mean(dim=1, keepdim=True) * (smoothing / (1.0 - smoothing)))
+        return (weights * gains).sum(dim=1) * (smoothing - 1.0)
 
     def _gains(self, logits: Tensor) -> Tensor:
         gains = self.gains(logits)
