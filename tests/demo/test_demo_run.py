@@ -17,7 +17,7 @@ from vlltr_plugin.demo.standin_checkout import UNFINISHED
 from vlltr_plugin.demo.verdict import verdict
 from vlltr_plugin.demo.watched_run import WatchedRun
 from vlltr_plugin.report.compare.comparison import compare
-from vlltr_plugin.report.compare.runs import Run, load_seed
+from vlltr_plugin.report.compare.runs import Method, load_run
 
 RESULT = {"test_many": 90.0, "test_median": 80.0, "test_low": 50.0, "test_acc1": 75.0}
 
@@ -25,7 +25,7 @@ RESULT = {"test_many": 90.0, "test_median": 80.0, "test_low": 50.0, "test_acc1":
 def made_up_comparison(folder):
     path = folder / "log.txt"
     path.write_text(json.dumps(RESULT))
-    return compare([Run(name, (load_seed(path),)) for name in "ab"])
+    return compare([Method(name, (load_run(path),)) for name in "ab"])
 
 
 def quiet_console():
@@ -38,7 +38,7 @@ def test_demo_trains_all_three_resumes_and_prints_the_comparison(tmp_path):
     printed = console.file.getvalue()
     for words in ("6 lines in main.py", "started again", "many-shot", "few-shot", "standard errors", "reweight/*.npz"):
         assert words in printed
-    assert [run.name for run in comparison.runs] == ["baseline", "inverse frequency", "class volume"]
+    assert [run.name for run in comparison.methods] == ["baseline", "inverse frequency", "class volume"]
     assert comparison.verdict.comparable
     told = printed.split("What to make of it")[1].splitlines()
     assert [line[:2] for line in told[1:4]] == ["1.", "2.", "3."]
@@ -163,7 +163,7 @@ def test_standard_errors_are_the_binomial_ones_of_the_demos_test_images(tmp_path
         path = tmp_path / name / "log.txt"
         path.parent.mkdir()
         path.write_text(json.dumps({**RESULT, "test_low": few}))
-        runs.append(Run(name, (load_seed(path),)))
+        runs.append(Method(name, (load_run(path),)))
     errors = standard_errors(compare(runs))
     assert list(errors) == ["overall top-1", "many-shot", "medium-shot", "few-shot"]
     assert errors["few-shot"] == pytest.approx(100 * ((0.25 + 0.16) / (3 * 36)) ** 0.5)
@@ -176,7 +176,7 @@ def test_standard_errors_are_of_the_first_run_and_the_last(tmp_path):
         path = tmp_path / name / "log.txt"
         path.parent.mkdir()
         path.write_text(json.dumps({**RESULT, "test_low": few}))
-        runs.append(Run(name, (load_seed(path),)))
+        runs.append(Method(name, (load_run(path),)))
     assert standard_errors(compare(runs)) == standard_errors(compare([runs[0], runs[2]]))
 
 
@@ -201,7 +201,7 @@ def test_the_verdict_says_what_the_numbers_say(tmp_path, few, second, words):
             line |= {"train_reweight_alpha_min": 0.5, "train_reweight_alpha_max": largest}
         logs.append(lines)
         path.write_text("\n".join(map(json.dumps, [*lines, {**RESULT, "test_low": value}])))
-        runs.append(Run(name, (load_seed(path),)))
+        runs.append(Method(name, (load_run(path),)))
     weights = SimpleNamespace(parts=SimpleNamespace(share=-0.034))
     told = verdict(compare(runs), logs, weights)
     assert len(told) == 3
@@ -225,7 +225,7 @@ def test_the_command_keeps_its_folder_unless_told_another(monkeypatch, tmp_path)
 def test_runs_without_a_final_test_have_no_standard_errors(tmp_path):
     path = tmp_path / "log.txt"
     path.write_text(json.dumps({**RESULT, "epoch": 3}))
-    runs = [Run(name, (load_seed(path),)) for name in "ab"]
+    runs = [Method(name, (load_run(path),)) for name in "ab"]
     with pytest.raises(RuntimeError, match="final test"):
         standard_errors(compare(runs))
 

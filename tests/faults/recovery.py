@@ -9,7 +9,7 @@ import torch
 from vlltr_plugin.compat.checkpoints import trust_argparse_namespace
 from vlltr_plugin.hosts.vl_ltr.logs import read_log
 from vlltr_plugin.report.compare.comparison import compare
-from vlltr_plugin.report.compare.runs import Run, load_seed
+from vlltr_plugin.report.compare.runs import Method, load_run
 
 
 def visible_files_are_whole(folder: Path) -> dict[str, Any] | None:
@@ -64,6 +64,6 @@ def recovers(folder: Path, whole: Path, epochs: int, killed: dict[str, Any] | No
     assert files == {path.name for path in whole.rglob("*") if path.is_file()}  # nothing half-written stays
     missing = set(range(epochs)) - set(read_log(folder / "log.txt").epochs)
     assert missing <= {last}
-    runs = [Run("whole", (load_seed(whole),)), Run("killed", (load_seed(folder),))]
+    runs = [Method("whole", (load_run(whole),)), Method("killed", (load_run(folder),))]
     differing = [setting.name for setting in compare(runs).verdict.differing]
     assert differing == ["last epoch in the log"] * (missing == {epochs - 1})  # of the last line nothing is known

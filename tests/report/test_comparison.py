@@ -5,12 +5,13 @@ import pytest
 from report_lines import log_line
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.host import HOST, OVERALL
+from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, HOST, OVERALL
 from vlltr_plugin.report.compare.command import find_reference
-from vlltr_plugin.report.compare.comparison import compare, curve, empty_groups, summary_of
-from vlltr_plugin.report.compare.costs import COSTS, costs_of, epoch_seconds, overhead
+from vlltr_plugin.report.compare.comparison import compare, curve
+from vlltr_plugin.report.compare.costs import COSTS, costs_of, epoch_seconds, fill_times
 from vlltr_plugin.report.compare.metrics import metrics_of
 from vlltr_plugin.report.compare.runs import load, load_all
+from vlltr_plugin.report.compare.table import empty_groups, summary_of
 
 BY_NAME = {metric.name: metric for metric in metrics_of(HOST)}
 FEW = BY_NAME["few"]
@@ -26,22 +27,22 @@ def test_mean_sd_and_standard_error_over_seeds_equal_numpys(write_run):
     comparison = compare(runs)
     summary = summary_of(runs[1], "test", FEW)
     assert (summary.mean, summary.sd, summary.n) == pytest.approx((np.mean(ours), np.std(ours, ddof=1), 3))
-    difference = comparison.difference(runs[1], "test", FEW)
+    difference = comparison.difference(runs[1].name, "test", FEW)
     assert difference.value == pytest.approx(np.mean(ours) - np.mean(theirs))
     assert difference.se == pytest.approx(np.sqrt(np.var(ours, ddof=1) / 3 + np.var(theirs, ddof=1) / 2))
-    assert comparison.difference(runs[0], "test", FEW) is None
+    assert comparison.difference(runs[0].name, "test", FEW) is None
 
 
 def test_one_seed_has_no_scatter(write_run):
     runs = [load(str(write_run(name))) for name in "ab"]
     assert summary_of(runs[0], "last", OVERALL).sd is None
-    assert compare(runs).difference(runs[1], "last", OVERALL).se is None
+    assert compare(runs).difference(runs[1].name, "last", OVERALL).se is None
 
 
 def test_best_epoch_is_the_first_of_the_highest_overall_accuracy(write_run):
     lines = [log_line(epoch, acc1=value, low=epoch) for epoch, value in enumerate([1.0, 7.0, 7.0, 3.0])]
     run = load(str(write_run("a", lines)))
-    assert (run.seeds[0].best_epoch, run.seeds[0].last_epoch) == (1, 3)
+    assert (run.runs[0].best_epoch, run.runs[0].last_epoch) == (1, 3)
     assert [summary_of(run, stage, FEW).mean for stage in ("best", "last")] == [1.0, 3.0]
     assert summary_of(run, "test", FEW) is None
 
@@ -51,16 +52,16 @@ def test_a_resumed_run_is_what_it_is_now_and_not_what_was_abandoned(write_run):
     lines = [log_line(epoch, acc1=50.0 + epoch) for epoch in range(10)]
     lines += [log_line(epoch, acc1=40.0 + epoch) for epoch in (5, 6)]
     run = load(str(write_run("a", lines, {}, stdout(*[10] * 10) + RESUMED)))
-    assert (run.seeds[0].best_epoch, run.seeds[0].last_epoch) == (4, 6)
+    assert (run.runs[0].best_epoch, run.runs[0].last_epoch) == (4, 6)
     assert [summary_of(run, stage, OVERALL).mean for stage in ("best", "last")] == [54.0, 46.0]
     assert list(curve(run, OVERALL)) == list(range(7))
     assert list(epoch_seconds(run)) == list(range(7))
-    assert (costs_of(run.seeds[0]).passes, costs_of(run.seeds[0]).training) == (5 * 10 + 2 * 7, None)
+    assert (costs_of(run.runs[0]).passes, costs_of(run.runs[0]).training) == (5 * 10 + 2 * 7, None)
 
 
 def test_the_sign_is_run_minus_baseline(write_run):
     runs = [load(str(write_run(name, [log_line(None, acc1=value)]))) for name, value in (("a", 60.0), ("b", 58.0))]
-    assert compare(runs).difference(runs[1], "test", OVERALL).value == -2.0
+    assert compare(runs).difference(runs[1].name, "test", OVERALL).value == -2.0
 
 
 def test_a_curve_averages_the_seeds_that_have_the_epoch(write_run):
@@ -74,22 +75,22 @@ def test_a_group_is_empty_only_where_every_line_of_every_run_is_zero(write_run):
     zeros = {"5-shot": 0.0, "10-shot": 0.0}
     one = load(str(write_run("a", [log_line(0, **zeros), log_line(None, **zeros)])))
     other = load(str(write_run("b", [log_line(0, **zeros), log_line(None, **{"5-shot": 0.0, "10-shot": 0.5})])))
-    assert [metric.name for metric in empty_groups([one])] == ["10-shot", "5-shot"]
-    assert [metric.name for metric in empty_groups([one, other])] == ["5-shot"]
+    assert [metric.name for metric in empty_groups([one], GROUP_METRICS)] == ["10-shot", "5-shot"]
+    assert [metric.name for metric in empty_groups([one, other], GROUP_METRICS)] == ["5-shot"]
 
 
 def test_runs_that_have_learnt_nothing_have_no_empty_groups(write_run):
     zeros = dict.fromkeys(("many", "median", "low", "5-shot", "10-shot"), 0.0)
-    assert empty_groups([load(str(write_run("a", [log_line(0, **zeros)])))]) == []
+    assert empty_groups([load(str(write_run("a", [log_line(0, **zeros)])))], GROUP_METRICS) == ()
 
 
 def test_a_single_run_is_compared_with_the_published_baseline(write_run):
     run = load(str(write_run("a", [log_line(0), log_line(None, acc1=71.0, low=50.0)])))
     comparison = compare([run], find_reference("imagenet_lt/r50"))
-    assert comparison.difference(run, "test", OVERALL).value == pytest.approx(71.0 - 69.9)
-    assert comparison.difference(run, "test", FEW).value == pytest.approx(50.0 - 47.8)
-    assert comparison.difference(run, "test", BY_NAME["5-shot"]) is None
-    assert comparison.difference(run, "last", OVERALL) is None
+    assert comparison.difference(run.name, "test", OVERALL).value == pytest.approx(71.0 - 69.9)
+    assert comparison.difference(run.name, "test", FEW).value == pytest.approx(50.0 - 47.8)
+    assert comparison.difference(run.name, "test", BY_NAME["5-shot"]) is None
+    assert comparison.difference(run.name, "last", OVERALL) is None
 
 
 def test_a_single_run_without_a_reference_is_refused(write_run):
@@ -110,16 +111,17 @@ def test_times_and_overhead(write_run):
     re_weighted = [{**log_line(epoch), "train_reweight_seconds": 0.5 + epoch} for epoch in (0, 1)]
     base = load(str(write_run("base", None, args, stdout(10, 20))))
     run = load(str(write_run("dv", re_weighted, args, stdout(12, 24))))
-    costs = costs_of(run.seeds[0])
+    costs = costs_of(run.runs[0])
     assert (costs.training, costs.passes, costs.per_epoch, costs.reweight_per_epoch) == (60, 36, 18, 1.0)
-    percent = [overhead(run, base, cost) for cost in COSTS]
+    times = fill_times([base, run], base)
+    percent = [times[run.name, cost.name].percent for cost in COSTS]
     assert percent == pytest.approx([0.0, 20.0, 20.0, 100 * 1.0 / 18])
-    assert overhead(base, base, COSTS[0]) is None
+    assert times[base.name, COSTS[0].name].percent is None
 
 
 def test_the_sum_of_passes_needs_them_all(write_run):
     run = load(str(write_run("a", None, {}, stdout(10))))
-    assert (costs_of(run.seeds[0]).passes, costs_of(run.seeds[0]).per_epoch) == (None, 10)
+    assert (costs_of(run.runs[0]).passes, costs_of(run.runs[0]).per_epoch) == (None, 10)
 
 
 def test_runs_of_one_name_are_told_apart(write_run):

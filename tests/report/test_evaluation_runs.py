@@ -8,10 +8,11 @@ from report_lines import SETTINGS, log_line
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.host import HOST
-from vlltr_plugin.report.compare.comparison import compare, summary_of
+from vlltr_plugin.report.compare.comparison import compare
 from vlltr_plugin.report.compare.metrics import metrics_of
 from vlltr_plugin.report.compare.runs import load
 from vlltr_plugin.report.compare.sheets import sheets_of
+from vlltr_plugin.report.compare.table import summary_of
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.predictions import Predictions
 
@@ -71,7 +72,7 @@ def test_an_evaluation_stands_beside_a_log(write_evaluation, write_run):
         "harmonic": 75.0,
         "ece": 33.33,
     }
-    assert comparison.difference(run, "test", BY_NAME["few"]).value == -20.0
+    assert comparison.difference(run.name, "test", BY_NAME["few"]).value == -20.0
     assert comparison.verdict.unknown == ("dv",)
     titles = [sheet.title for sheet in sheets_of(comparison)]
     assert titles[0].startswith("Final test")

@@ -6,7 +6,7 @@ from report_lines import SETTINGS, log_line
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.compare.command import find_reference
 from vlltr_plugin.report.compare.runs import load
-from vlltr_plugin.report.compare.settings import compare_settings, method_of
+from vlltr_plugin.report.compare.settings import compare_settings, reweight_of
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_equal_settings_are_comparable_and_the_method_may_differ(runs):
     made = runs(SETTINGS, other)
     verdict = compare_settings(made)
     assert (verdict.comparable, verdict.differing, verdict.unknown) == (True, (), ())
-    assert [method_of(run) for run in made] == ["none", "class_volume (min_samples=30)"]
+    assert [reweight_of(run) for run in made] == ["none", "class_volume (min_samples=30)"]
 
 
 def test_what_differs_is_listed_in_a_fixed_order(runs):
@@ -73,7 +73,7 @@ def test_the_stdout_log_serves_where_there_is_no_checkpoint(write_run):
     printed = "Namespace(data_set='IMNET_LT', epochs=2, lr=0.25)\n"
     one = load(str(write_run("a", None, SETTINGS)))
     other = load(str(write_run("b", None, None, printed)))
-    assert other.seeds[0].args_source.name == "train.log"
+    assert other.runs[0].args_source.name == "train.log"
     assert [setting.name for setting in compare_settings([one, other]).differing] == ["lr"]
 
 
@@ -125,5 +125,5 @@ def test_a_damaged_checkpoint_is_a_warning_and_the_log_still_counts(write_run):
     folder = write_run("a")
     (folder / "checkpoint.pth").write_bytes(b"PK\3\4 and no more")
     run = load(str(folder))
-    assert "killed while writing" in run.seeds[0].warnings[0]
-    assert method_of(run) == "?"
+    assert "killed while writing" in run.runs[0].warnings[0]
+    assert reweight_of(run) == "?"

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vlltr_plugin.report.compare.command import plain_console, print_comparison, print_files
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.runs import Run, load_seed
+from vlltr_plugin.report.compare.runs import Method, load_run
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.pictures import MissingExtraError, require
@@ -118,7 +118,7 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
     console.print(f"The resume test was killed on purpose and started again: it went on at epoch {resumed_at}.")
     console.print(_weights_line(class_volume.log()))
     watched = {"baseline": baseline, "inverse frequency": inverse, "class volume": class_volume}
-    comparison = compare([Run(name, (load_seed(run.output_dir),)) for name, run in watched.items()])
+    comparison = compare([Method(name, (load_run(run.output_dir),)) for name, run in watched.items()])
     print_comparison(comparison, console)
     errors = ", ".join(f"{title} {error:.1f}" for title, error in standard_errors(comparison).items())
     console.print(

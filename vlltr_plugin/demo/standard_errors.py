@@ -7,7 +7,7 @@ import math
 from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, OVERALL
-from vlltr_plugin.report.compare.comparison import Comparison, summary_of
+from vlltr_plugin.report.compare.comparison import Comparison
 
 from .digits import CLASSES, TEST, long_tailed_counts
 
@@ -40,7 +40,7 @@ def images_of(metric: Metric) -> int:
 
 
 def _standard_error(comparison: Comparison, metric: Metric) -> float:
-    summaries = [summary_of(run, "test", metric) for run in (comparison.runs[0], comparison.runs[-1])]
+    summaries = [comparison.summary(m.name, "test", metric) for m in (comparison.methods[0], comparison.methods[-1])]
     if None in summaries:
         raise RuntimeError("Expected both runs to log a final test, but one did not: please report this")
     shares = [summary.mean / 100.0 for summary in summaries if summary is not None]

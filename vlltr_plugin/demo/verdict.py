@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, OVERALL
-from vlltr_plugin.report.compare.comparison import Comparison, summary_of
+from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.inspect.inspection import Inspection
 
 from .standard_errors import standard_errors
@@ -42,7 +42,7 @@ def _effect(comparison: Comparison) -> str:
 
 
 def _volume(comparison: Comparison, weights: Inspection) -> str:
-    pair = Comparison(comparison.runs[1:], None, comparison.verdict)
+    pair = compare(comparison.methods[1:])
     errors = standard_errors(pair)
     differences = {metric: _test(comparison, 2, metric) - _test(comparison, 1, metric) for metric in (OVERALL, FEW)}
     beyond = any(abs(value) > 2 * errors[metric.title] for metric, value in differences.items())
@@ -78,5 +78,5 @@ def _start(baseline: list[LogLine], inverse: list[LogLine], class_volume: list[L
 
 
 def _test(comparison: Comparison, number: int, metric: Metric) -> float:
-    summary = summary_of(comparison.runs[number], "test", metric)
+    summary = comparison.summary(comparison.methods[number].name, "test", metric)
     return math.nan if summary is None else summary.mean

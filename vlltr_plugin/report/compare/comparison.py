@@ -1,50 +1,18 @@
-"""The numbers of a comparison: means over seeds, and differences to the baseline. Pure functions of runs."""
+"""A comparison: methods beside a baseline, with all that its outputs print."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Host, Metric, Reference
+from vlltr_plugin.report.compare.costs import Times, fill_times
 from vlltr_plugin.report.compare.metrics import metrics_of
-from vlltr_plugin.report.compare.runs import Run
+from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.settings import Verdict, compare_settings
+from vlltr_plugin.report.compare.table import Difference, Summary, Table, empty_groups, fill_table, summarise
 from vlltr_plugin.report.compare.trade_offs import TradeOffs, trade_offs_of
-
-STAGES = ("best", "last", "test")
-"""Best and last epoch, on the validation split, and the final test."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A number over the seeds of a run.
-
-    Attributes:
-        mean: its mean.
-        sd: standard deviation (n - 1); None with one seed.
-        n: number of seeds that have it.
-    """
-
-    mean: float
-    sd: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A run's mean minus the baseline's.
-
-    Attributes:
-        value: the difference.
-        se: its standard error from the scatter of the seeds; None unless both have two or more.
-    """
-
-    value: float
-    se: float | None
 
 
 @dataclass(frozen=True)
@@ -52,19 +20,29 @@ class Comparison:
     """All that a report shows.
 
     Attributes:
-        runs: the baseline first; a single run is compared with the published baseline.
+        methods: the baseline first; a single method is compared with the published baseline.
         reference: published results to set beside the final test.
         verdict: whether the runs are comparable.
+        metrics: all numbers, in the order of the tables.
+        table: the numbers themselves.
+        times: what the runs cost.
+        empty: groups of classes that most likely have no test images; their numbers are not shown.
+        trade_offs: evaluated runs beside the baseline's trade-off curve; None where nothing is evaluated.
     """
 
-    runs: tuple[Run, ...]
+    methods: tuple[Method, ...]
     reference: Reference | None
     verdict: Verdict
+    metrics: tuple[Metric, ...]
+    table: Table
+    times: Times
+    empty: tuple[Metric, ...]
+    trade_offs: TradeOffs | None
 
     @property
-    def baseline(self) -> Run | None:
-        """The run that the others are compared with; None where that is the published baseline."""
-        return self.runs[0] if len(self.runs) > 1 else None
+    def baseline(self) -> Method | None:
+        """The method that the others are compared with; None where that is the published baseline."""
+        return self.methods[0] if len(self.methods) > 1 else None
 
     @property
     def baseline_name(self) -> str:
@@ -74,43 +52,48 @@ class Comparison:
         assert self.reference is not None
         return self.reference.baseline
 
-    def difference(self, run: Run, stage: str, metric: Metric) -> Difference | None:
-        """What a run has more than the baseline at the same stage; None for the baseline, or where one lacks it."""
-        if run is self.baseline:
-            return None
-        ours = summary_of(run, stage, metric)
-        if self.baseline is not None:
-            return subtract(ours, summary_of(self.baseline, stage, metric))
-        published = self.reference.results[self.reference.baseline] if self.reference and stage == "test" else {}
-        return subtract(ours, summarise([published[metric.name]] if metric.name in published else []))
-
     @property
     def host(self) -> Host:
         """Whose runs they are, all of them."""
-        return self.runs[0].seeds[0].host
+        return self.methods[0].host
 
     @property
     def split(self) -> str:
         """The split of the final test: `"test"`, unless all are evaluations of another one."""
-        evaluated = [seed.evaluated for run in self.runs for seed in run.seeds]
+        evaluated = [run.evaluated for method in self.methods for run in method.runs]
         return next((one.split for one in evaluated if one is not None), "test")
 
-    @cached_property
-    def trade_offs(self) -> TradeOffs | None:
-        """Evaluated runs beside the baseline's trade-off curve; None where nothing is evaluated."""
-        return trade_offs_of(self.runs, self.baseline)
+    @property
+    def published(self) -> tuple[str, ...]:
+        """Names of the published results."""
+        return () if self.reference is None else tuple(self.reference.results)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was odd in the files."""
-        return tuple(warning for run in self.runs for seed in run.seeds for warning in seed.warnings)
+        return tuple(warning for method in self.methods for run in method.runs for warning in run.warnings)
+
+    def summary(self, name: str, stage: str, metric: Metric) -> Summary | None:
+        """A number of a method, or of a published result; None where it is not known."""
+        cell = self.table.get((name, stage, metric.name))
+        return None if cell is None else cell.summary
+
+    def difference(self, name: str, stage: str, metric: Metric) -> Difference | None:
+        """What it is more than the baseline at the same stage; None for the baseline, or where one lacks it."""
+        cell = self.table.get((name, stage, metric.name))
+        return None if cell is None else cell.difference
+
+    def known(self, stages: Sequence[str]) -> list[Metric]:
+        """The metrics that any of the methods has at any of the stages."""
+        there = {(stage, metric) for _, stage, metric in self.table}
+        return [metric for metric in self.metrics if any((stage, metric.name) in there for stage in stages)]
 
 
-def compare(runs: Sequence[Run], reference: Reference | None = None) -> Comparison:
-    """Compare runs with the first of them.
+def compare(methods: Sequence[Method], reference: Reference | None = None) -> Comparison:
+    """Compare methods with the first of them.
 
     Args:
-        runs: the baseline and the others; a single run needs a reference.
+        methods: the baseline and the others; a single method needs a reference.
         reference: published results to set beside them.
 
     Returns:
@@ -119,67 +102,34 @@ def compare(runs: Sequence[Run], reference: Reference | None = None) -> Comparis
     Raises:
         ReportError: they are of different data sets, or there is nothing to compare with.
     """
-    if len(runs) < 2 and reference is None:
+    if len(methods) < 2 and reference is None:
         raise ReportError("Expected a baseline and another run, but got one only: name a second run or a reference")
-    return Comparison(tuple(runs), reference, compare_settings(runs, reference))
+    verdict = compare_settings(methods, reference)
+    baseline = methods[0] if len(methods) > 1 else None
+    metrics = metrics_of(methods[0].host)
+    return Comparison(
+        tuple(methods),
+        reference,
+        verdict,
+        metrics,
+        fill_table(methods, reference, metrics),
+        fill_times(methods, baseline),
+        empty_groups(methods, methods[0].host.groups),
+        trade_offs_of(methods, baseline),
+    )
 
 
-def summarise(values: Sequence[float]) -> Summary | None:
-    """Mean and standard deviation; None without values."""
-    if not values:
-        return None
-    return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+def has_epochs(method: Method) -> bool:
+    """Whether any run has a line for an epoch."""
+    return any(run.log.epochs for run in method.runs)
 
 
-def summary_of(run: Run, stage: str, metric: Metric) -> Summary | None:
-    """A number of a run at a stage, over its seeds."""
-    lines = [line for seed in run.seeds if (line := seed.line(stage)) is not None]
-    return summarise([line[metric.key] for line in lines if metric.key in line])
-
-
-def subtract(one: Summary | None, other: Summary | None) -> Difference | None:
-    """`one` minus `other`; None where either is missing."""
-    if one is None or other is None:
-        return None
-    if one.sd is None or other.sd is None:
-        return Difference(one.mean - other.mean, None)
-    return Difference(one.mean - other.mean, math.sqrt(one.sd**2 / one.n + other.sd**2 / other.n))
-
-
-def empty_groups(runs: Sequence[Run]) -> list[Metric]:
-    """Groups that are 0.0 in every line of every run: most likely groups without test images.
-
-    None where all groups are: then the runs have learnt nothing yet.
-    """
-    lines = [
-        line
-        for run in runs
-        for seed in run.seeds
-        for line in (*seed.log.epochs.values(), *([seed.log.test] if seed.log.test else []))
-    ]
-    groups = runs[0].seeds[0].host.groups
-    empty = [metric for metric in groups if {line.get(metric.key) for line in lines} == {0.0}]
-    return empty if len(empty) < len(groups) else []
-
-
-def has_epochs(run: Run) -> bool:
-    """Whether any seed has a line for an epoch."""
-    return any(seed.log.epochs for seed in run.seeds)
-
-
-def curve(run: Run, metric: Metric) -> dict[int, Summary]:
-    """A number of a run over the epochs, on the validation split."""
-    epochs = sorted({epoch for seed in run.seeds for epoch in seed.log.epochs})
+def curve(method: Method, metric: Metric) -> dict[int, Summary]:
+    """A number of a method over the epochs."""
     found = {}
-    for epoch in epochs:
-        lines = [seed.log.epochs[epoch] for seed in run.seeds if epoch in seed.log.epochs]
+    for epoch in sorted({epoch for run in method.runs for epoch in run.log.epochs}):
+        lines = [run.log.epochs[epoch] for run in method.runs if epoch in run.log.epochs]
         summary = summarise([line[metric.key] for line in lines if metric.key in line])
         if summary is not None:
             found[epoch] = summary
     return found
-
-
-def shown_metrics(runs: Sequence[Run], stages: Sequence[str]) -> list[Metric]:
-    """The metrics that any of the runs has at any of the stages."""
-    metrics = metrics_of(runs[0].seeds[0].host) if runs else ()
-    return [m for m in metrics if any(summary_of(run, stage, m) for run in runs for stage in stages)]

@@ -1,12 +1,13 @@
-"""What a run cost in time, as far as its logs tell."""
+"""What a run costs in time, as far as its logs tell."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vlltr_plugin.report.compare.comparison import Summary, summarise
-from vlltr_plugin.report.compare.runs import Run, Seed
+from vlltr_plugin.report.compare.runs import Method, Run
+from vlltr_plugin.report.compare.table import Summary, summarise
 
 
 @dataclass(frozen=True)
@@ -49,47 +50,72 @@ COSTS = (
 PER_EPOCH, REWEIGHTING = COSTS[-2:]
 
 
-def costs_of(seed: Seed) -> Costs:
+def costs_of(run: Run) -> Costs:
     """Collect the times of one training run."""
-    seconds = seed.stdout.epoch_seconds if seed.stdout else {}
-    passes = [seconds[epoch] for epoch in seed.log.epochs if epoch in seconds]
-    complete = len(passes) == len(seed.log.epochs)
-    key = seed.host.reweight_seconds
-    reweight = [line[key] for line in seed.log.epochs.values() if key in line]
+    seconds = run.stdout.epoch_seconds if run.stdout else {}
+    passes = [seconds[epoch] for epoch in run.log.epochs if epoch in seconds]
+    complete = len(passes) == len(run.log.epochs)
+    key = run.host.reweight_seconds
+    reweight = [line[key] for line in run.log.epochs.values() if key in line]
     return Costs(
-        training=seed.stdout.training_seconds if seed.stdout else None,
+        training=run.stdout.training_seconds if run.stdout else None,
         passes=sum(passes) if passes and complete else None,
         per_epoch=statistics.median(passes) if passes else None,
         reweight_per_epoch=statistics.median(reweight) if reweight else None,
     )
 
 
-def cost_summary(run: Run, cost: Cost) -> Summary | None:
-    """A time of a run, over its seeds."""
-    values = [getattr(costs_of(seed), cost.name) for seed in run.seeds]
-    return summarise([value for value in values if value is not None])
+@dataclass(frozen=True)
+class Time:
+    """A time of a method.
 
-
-def overhead(run: Run, baseline: Run | None, cost: Cost) -> float | None:
-    """How much longer a run took than the baseline, in percent of the baseline's time; None if that is unknown.
-
-    For the re-weighting itself: its share of the run's own training pass.
+    Attributes:
+        summary: seconds over its runs.
+        percent: how much longer than the baseline's, in percent of that; None for the baseline, or if unknown. Of the
+            re-weighting itself: its share of the method's own training pass.
     """
-    if cost == REWEIGHTING:
-        return _percent(cost_summary(run, cost), cost_summary(run, PER_EPOCH))
-    if baseline is None or run is baseline:
-        return None
-    share = _percent(cost_summary(run, cost), cost_summary(baseline, cost))
-    return None if share is None else share - 100.0
+
+    summary: Summary
+    percent: float | None
+
+
+Times = dict[tuple[str, str], Time]
+"""By the names of method and cost; what is not known is not there."""
+
+
+def fill_times(methods: Sequence[Method], baseline: Method | None) -> Times:
+    """Compute all times.
+
+    Args:
+        methods: whose.
+        baseline: which of them the others are compared with; None where it is a published one.
+    """
+    costs = {method.name: [costs_of(run) for run in method.runs] for method in methods}
+    summaries = {
+        (name, cost.name): summarise([value for one in found if (value := getattr(one, cost.name)) is not None])
+        for name, found in costs.items()
+        for cost in COSTS
+    }
+    times = {}
+    for (name, cost), summary in summaries.items():
+        percent = None
+        if cost == REWEIGHTING.name:
+            percent = _percent(summary, summaries[name, PER_EPOCH.name])
+        elif baseline is not None and name != baseline.name:
+            share = _percent(summary, summaries[baseline.name, cost])
+            percent = None if share is None else share - 100.0
+        if summary is not None:
+            times[name, cost] = Time(summary, percent)
+    return times
 
 
 def _percent(part: Summary | None, whole: Summary | None) -> float | None:
     return None if part is None or whole is None or whole.mean <= 0 else 100.0 * part.mean / whole.mean
 
 
-def epoch_seconds(run: Run) -> dict[int, Summary]:
-    """Seconds of the training pass of each epoch, over the seeds that tell."""
-    known = [seed.stdout.epoch_seconds for seed in run.seeds if seed.stdout]
+def epoch_seconds(method: Method) -> dict[int, Summary]:
+    """Seconds of the training pass of each epoch, over the runs that tell."""
+    known = [run.stdout.epoch_seconds for run in method.runs if run.stdout]
     found = {}
     for epoch in sorted({epoch for seconds in known for epoch in seconds}):
         summary = summarise([seconds[epoch] for seconds in known if epoch in seconds])

@@ -13,12 +13,12 @@ from typing import Any
 
 from vlltr_plugin import __version__
 from vlltr_plugin.hosts.host import Metric
-from vlltr_plugin.report.compare.comparison import STAGES, Comparison, empty_groups, summary_of
-from vlltr_plugin.report.compare.costs import COSTS, cost_summary, costs_of, overhead
-from vlltr_plugin.report.compare.metrics import metrics_of
-from vlltr_plugin.report.compare.runs import Run, Seed
-from vlltr_plugin.report.compare.settings import method_of
+from vlltr_plugin.report.compare.comparison import Comparison
+from vlltr_plugin.report.compare.costs import COSTS, costs_of
+from vlltr_plugin.report.compare.runs import Method, Run
+from vlltr_plugin.report.compare.settings import reweight_of
 from vlltr_plugin.report.compare.sheets import sheets_of
+from vlltr_plugin.report.compare.table import STAGES
 from vlltr_plugin.report.compare.text import notes_of
 from vlltr_plugin.runs.log import Line
 from vlltr_plugin.runs.whole_files import write_whole
@@ -71,9 +71,9 @@ def markdown_text(comparison: Comparison, pictures: Sequence[str], missing: str 
         pictures: names of the PNG files beside the report.
         missing: why there are no pictures.
     """
-    names = " and ".join([", ".join(run.name for run in comparison.runs[1:]), comparison.baseline_name])
+    names = " and ".join([", ".join(method.name for method in comparison.methods[1:]), comparison.baseline_name])
     if comparison.baseline is None:
-        names = f"{comparison.runs[0].name} and {comparison.baseline_name}"
+        names = f"{comparison.methods[0].name} and {comparison.baseline_name}"
     parts = [f"# Comparison of {names}", "", f"**{comparison.verdict}**", ""]
     parts += [sheet.markdown() for sheet in sheets_of(comparison)]
     for name in pictures:
@@ -94,8 +94,8 @@ def json_text(comparison: Comparison) -> str:
         "comparable": comparison.verdict.comparable,
         "verdict": str(comparison.verdict),
         "differing_settings": {setting.name: list(setting.values) for setting in comparison.verdict.differing},
-        "always_zero": [metric.name for metric in empty_groups(comparison.runs)],
-        "runs": [_run(comparison, run) for run in comparison.runs],
+        "always_zero": [metric.name for metric in comparison.empty],
+        "runs": [_method_of(comparison, method) for method in comparison.methods],
         "trade_off": None if comparison.trade_offs is None else comparison.trade_offs.as_json(),
         "reference": None if reference is None else asdict(reference),
         "notes": notes_of(comparison),
@@ -106,7 +106,7 @@ def json_text(comparison: Comparison) -> str:
 
 def csv_text(comparison: Comparison) -> str:
     """A row for each epoch and each final test, unrounded; published results last."""
-    metrics = metrics_of(comparison.host)
+    metrics = comparison.metrics
     columns = [metric.name for metric in metrics]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -114,16 +114,16 @@ def csv_text(comparison: Comparison) -> str:
         ["run", "path", "split", "epoch", "is_best", "is_last", *columns, "pass_seconds", "reweight_seconds"]
     )
     split = comparison.host.words.epochs_on.split()[0]
-    for run in comparison.runs:
-        for seed in run.seeds:
-            for epoch, line in seed.log.epochs.items():
-                marks = [int(epoch == seed.best_epoch), int(epoch == seed.last_epoch)]
-                seconds = seed.stdout.epoch_seconds.get(epoch, "") if seed.stdout else ""
-                times = [seconds, line.get(seed.host.reweight_seconds, "")]
-                writer.writerow([run.name, seed.path, split, epoch, *marks, *_cells(line, metrics), *times])
-            if seed.log.test is not None:
+    for method in comparison.methods:
+        for run in method.runs:
+            for epoch, line in run.log.epochs.items():
+                marks = [int(epoch == run.best_epoch), int(epoch == run.last_epoch)]
+                seconds = run.stdout.epoch_seconds.get(epoch, "") if run.stdout else ""
+                times = [seconds, line.get(run.host.reweight_seconds, "")]
+                writer.writerow([method.name, run.path, split, epoch, *marks, *_cells(line, metrics), *times])
+            if run.log.test is not None:
                 writer.writerow(
-                    [run.name, seed.path, comparison.split, "", "", "", *_cells(seed.log.test, metrics), "", ""]
+                    [method.name, run.path, comparison.split, "", "", "", *_cells(run.log.test, metrics), "", ""]
                 )
     for name, results in comparison.reference.results.items() if comparison.reference else ():
         writer.writerow([name, "", "test", "", "", "", *(results.get(column, "") for column in columns), "", ""])
@@ -134,44 +134,44 @@ def _cells(line: Line, metrics: Sequence[Metric]) -> list[float | str]:
     return [line.get(metric.key, "") for metric in metrics]
 
 
-def _run(comparison: Comparison, run: Run) -> dict[str, Any]:
+def _method_of(comparison: Comparison, method: Method) -> dict[str, Any]:
     return {
-        "name": run.name,
-        "method": method_of(run),
-        "seeds": [_seed(seed) for seed in run.seeds],
-        **{stage: _stage(comparison, run, stage) for stage in STAGES},
+        "name": method.name,
+        "method": reweight_of(method),
+        "seeds": [_run_of(run) for run in method.runs],
+        **{stage: _stage(comparison, method, stage) for stage in STAGES},
         "times": {
-            cost.name: {**asdict(summary), "percent": overhead(run, comparison.baseline, cost)}
+            cost.name: {**asdict(time.summary), "percent": time.percent}
             for cost in COSTS
-            if (summary := cost_summary(run, cost)) is not None
+            if (time := comparison.times.get((method.name, cost.name))) is not None
         },
     }
 
 
-def _seed(seed: Seed) -> dict[str, Any]:
+def _run_of(run: Run) -> dict[str, Any]:
     """A training run: the lines of its log by the host's own keys, and its times in seconds."""
     return {
-        "path": str(seed.path),
-        "settings_from": None if seed.args_source is None else str(seed.args_source),
-        "best_epoch": seed.best_epoch,
-        "last_epoch": seed.last_epoch,
-        "epochs": list(seed.log.epochs.values()),
-        "test": seed.log.test,
-        "times": asdict(costs_of(seed)),
-        "pass_seconds": seed.stdout.epoch_seconds if seed.stdout else {},
+        "path": str(run.path),
+        "settings_from": None if run.args_source is None else str(run.args_source),
+        "best_epoch": run.best_epoch,
+        "last_epoch": run.last_epoch,
+        "epochs": list(run.log.epochs.values()),
+        "test": run.log.test,
+        "times": asdict(costs_of(run)),
+        "pass_seconds": run.stdout.epoch_seconds if run.stdout else {},
     }
 
 
-def _stage(comparison: Comparison, run: Run, stage: str) -> dict[str, Any]:
-    numbers = {metric.name: _number(comparison, run, stage, metric) for metric in metrics_of(comparison.host)}
+def _stage(comparison: Comparison, method: Method, stage: str) -> dict[str, Any]:
+    numbers = {metric.name: _number(comparison, method, stage, metric) for metric in comparison.metrics}
     return {name: number for name, number in numbers.items() if number is not None}
 
 
-def _number(comparison: Comparison, run: Run, stage: str, metric: Metric) -> dict[str, Any] | None:
-    summary = summary_of(run, stage, metric)
+def _number(comparison: Comparison, method: Method, stage: str, metric: Metric) -> dict[str, Any] | None:
+    summary = comparison.summary(method.name, stage, metric)
     if summary is None:
         return None
-    difference = comparison.difference(run, stage, metric)
+    difference = comparison.difference(method.name, stage, metric)
     more = {} if difference is None else {"difference": difference.value, "difference_se": difference.se}
     return {**asdict(summary), **more}
 

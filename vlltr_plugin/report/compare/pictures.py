@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
-from vlltr_plugin.report.compare.comparison import (
-    Comparison,
-    Summary,
-    curve,
-    empty_groups,
-    has_epochs,
-    summarise,
-    summary_of,
-)
+from vlltr_plugin.report.compare.comparison import Comparison, curve, has_epochs
 from vlltr_plugin.report.compare.costs import epoch_seconds
-from vlltr_plugin.report.compare.runs import Run
+from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.sheets import signed
+from vlltr_plugin.report.compare.table import PUBLISHED, Summary
 from vlltr_plugin.report.groups import COLOURS
 from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
 from vlltr_plugin.report.tradeoff.pictures import draw_curves
@@ -66,32 +59,35 @@ def shown(comparison: Comparison) -> tuple[Metric, ...]:
 
 def draw_accuracy(comparison: Comparison) -> Figure | None:
     """Accuracy over the epochs: a panel for overall and each group, a line for each run."""
-    if not any(curve(run, metric) for run in comparison.runs for metric in shown(comparison)):
+    if not any(curve(method, metric) for method in comparison.methods for metric in shown(comparison)):
         return None
     figure = new_figure(8.0, 6.0)
     panels = figure.subplots(2, 2, sharex=True).flat
     for axes, metric in zip(panels, shown(comparison), strict=True):
         axes.set_title(metric.title, color=COLOURS[metric.name], fontweight="bold")
-        for number, run in enumerate(comparison.runs):
-            _line(axes, curve(run, metric), number, COLOURS[metric.name], _best_epochs(run))
-        if metric in empty_groups(comparison.runs):
+        for number, method in enumerate(comparison.methods):
+            _line(axes, curve(method, metric), number, COLOURS[metric.name], _best_epochs(method))
+        if metric in comparison.empty:
             axes.text(0.5, 0.5, "no test images", transform=axes.transAxes, ha="center", va="center", color=GREY)
         _whole_epochs(axes)
         light_grid(axes)
     figure.supxlabel("epoch", fontsize=11)
     figure.supylabel(f"top-1 accuracy, {comparison.host.words.epochs_on} (%)", fontsize=11)
-    _legend(figure, comparison, [has_epochs(run) for run in comparison.runs], marked=True)
+    _legend(figure, comparison, [has_epochs(method) for method in comparison.methods], marked=True)
     return figure
 
 
 def draw_groups(comparison: Comparison) -> Figure | None:
     """Bars of each group's accuracy, with the difference to the baseline above them."""
-    stage = "test" if all(summary_of(run, "test", comparison.host.overall) for run in comparison.runs) else "last"
+    stage = (
+        "test"
+        if all(comparison.summary(method.name, "test", comparison.host.overall) for method in comparison.methods)
+        else "last"
+    )
     bars = _bars(comparison, stage)
     if not bars:
         return None
-    overall, *groups = shown(comparison)
-    metrics = [metric for metric in (*groups, overall) if metric not in empty_groups(comparison.runs)]
+    metrics = [metric for metric in (*groups, overall) if metric not in comparison.empty]
     figure = new_figure(max(8.0, 0.5 * len(bars) * len(metrics) + 1.5), 4.6)
     axes = figure.subplots()
     width = BAR / len(bars)
@@ -125,7 +121,7 @@ def draw_trade_offs(comparison: Comparison) -> Figure | None:
 
 def draw_times(comparison: Comparison) -> Figure | None:
     """Seconds of the training pass of each epoch, if the logs tell."""
-    times = [epoch_seconds(run) for run in comparison.runs]
+    times = [epoch_seconds(method) for method in comparison.methods]
     if not any(times):
         return None
     figure = new_figure(8.0, 3.6)
@@ -164,10 +160,10 @@ def _whole_epochs(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _best_epochs(run: Run) -> set[int]:
+def _best_epochs(method: Method) -> set[int]:
     """The best epoch; of several seeds none, since each has its own."""
-    best = run.seeds[0].best_epoch
-    return set() if best is None or len(run.seeds) > 1 else {best}
+    best = method.runs[0].best_epoch
+    return set() if best is None or len(method.runs) > 1 else {best}
 
 
 def _legend(figure: Figure, comparison: Comparison, drawn: list[bool], marked: bool) -> None:
@@ -180,10 +176,10 @@ def _legend(figure: Figure, comparison: Comparison, drawn: list[bool], marked: b
             [],
             color=GREY,
             linestyle=LINES[number % len(LINES)],
-            marker=MARKERS[number % len(MARKERS)] if marked and len(run.seeds) == 1 else "",
-            label=run.name,
+            marker=MARKERS[number % len(MARKERS)] if marked and len(method.runs) == 1 else "",
+            label=method.name,
         )
-        for number, run in enumerate(comparison.runs)
+        for number, method in enumerate(comparison.methods)
         if drawn[number]
     ]
     title = "marker: best epoch" if marked and any(handle.get_marker() for handle in handles) else None
@@ -198,17 +194,17 @@ def _columns(handles: Sequence[object]) -> int:
 def _bars(comparison: Comparison, stage: str) -> list[tuple[str, dict[str, Summary], dict[str, str]]]:
     """For each run and published result: its name, values by metric, and labels (differences, or values)."""
     bars = []
-    for run in comparison.runs:
-        values = {m.name: summary for m in shown(comparison) if (summary := summary_of(run, stage, m))}
-        differences = {m.name: comparison.difference(run, stage, m) for m in shown(comparison)}
+    for method in comparison.methods:
+        values = {m.name: summary for m in shown(comparison) if (summary := comparison.summary(method.name, stage, m))}
+        differences = {m.name: comparison.difference(method.name, stage, m) for m in shown(comparison)}
         labels = {
             name: f"{value.mean:.1f}" if (more := differences[name]) is None else signed(more.value, 1)
             for name, value in values.items()
         }
-        bars.append((run.name, values, labels))
+        bars.append((method.name, values, labels))
     if comparison.reference is not None and stage == "test":
-        for name, published in comparison.reference.results.items():
-            values = {m.name: summary for m in shown(comparison) if (summary := summarise([published[m.name]]))}
+        for name in comparison.published:
+            values = {m.name: summary for m in shown(comparison) if (summary := comparison.summary(name, PUBLISHED, m))}
             bars.append((name, values, {key: f"{value.mean:.1f}" for key, value in values.items()}))
     return [bar for bar in bars if bar[1]]
 

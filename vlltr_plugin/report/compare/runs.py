@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ LOG = "log.txt"
 
 
 @dataclass(frozen=True)
-class Seed:
+class Run:
     """One training run.
 
     Attributes:
@@ -64,21 +65,31 @@ class Seed:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One method: a name and its seeds."""
+class Method:
+    """One method.
+
+    Attributes:
+        name: its name, different from that of any other in a comparison.
+        runs: one or more, which differ in their seeds.
+    """
 
     name: str
-    seeds: tuple[Seed, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def host(self) -> Host:
+        """Whose runs they are."""
+        return self.runs[0].host
 
 
-def load(text: str) -> Run:
+def load(text: str) -> Method:
     """Load what a command-line argument names.
 
     Args:
         text: a folder, a log or an evaluation, or `name=folder1,folder2,...` for the seeds of one method.
 
     Returns:
-        The run, named after its folder unless a name is given.
+        The method, named after its folder unless a name is given.
 
     Raises:
         ReportError: something in it is missing or cannot be used.
@@ -86,29 +97,31 @@ def load(text: str) -> Run:
     """
     if Path(text).exists() or "=" not in text:
         path = Path(text)
-        seed = load_seed(path)
-        return Run(_name(seed) or str(path), (seed,))
+        run = load_run(path)
+        return Method(_name(run) or str(path), (run,))
     name, _, rest = text.partition("=")
     paths = [Path(part) for part in rest.split(",") if part]
     if not name or not paths:
         raise ReportError(f"{text}: expected name=folder1,folder2,... for the seeds of a method")
-    seeds = tuple(load_seed(path) for path in paths)
-    if len({seed.log.path.resolve() for seed in seeds}) < len(seeds):
+    runs = tuple(load_run(path) for path in paths)
+    if len({run.log.path.resolve() for run in runs}) < len(runs):
         raise ReportError(f"{text}: expected different folders, but one is given twice")
-    return Run(name, seeds)
+    return Method(name, runs)
 
 
-def load_all(texts: Sequence[str]) -> list[Run]:
-    """Load several runs and make their names different."""
-    runs: list[Run] = []
+def load_all(texts: Sequence[str]) -> list[Method]:
+    """Load several methods and make their names different."""
+    methods: list[Method] = []
     for text in texts:
-        run = load(text)
-        same = sum(other.name.split(" (")[0] == run.name for other in runs)
-        runs.append(run if not same else Run(f"{run.name} ({same + 1})", run.seeds))
-    return runs
+        method = load(text)
+        taken = {other.name for other in methods}
+        numbered = (f"{method.name} ({number})" for number in count(2))
+        name = method.name if method.name not in taken else next(name for name in numbered if name not in taken)
+        methods.append(Method(name, method.runs))
+    return methods
 
 
-def load_seed(path: Path) -> Seed:
+def load_run(path: Path) -> Run:
     """Load one training run, from its folder or its log, with what lies beside the log; or an evaluation."""
     candidates = [find_log(path), path / EVALUATION] if path.is_dir() else [path]
     found = next((candidate for candidate in candidates if candidate is not None and candidate.is_file()), None)
@@ -118,10 +131,10 @@ def load_seed(path: Path) -> Seed:
     return _load_evaluation(path, found) if found.suffix == ".json" else _load_log(path, found)
 
 
-def _load_log(path: Path, log_path: Path) -> Seed:
+def _load_log(path: Path, log_path: Path) -> Run:
     host = host_of_log(log_path)
     files = host.read_run(log_path)
-    return Seed(
+    return Run(
         path,
         host,
         files.log,
@@ -133,7 +146,7 @@ def _load_log(path: Path, log_path: Path) -> Seed:
     )
 
 
-def _load_evaluation(path: Path, file: Path) -> Seed:
+def _load_evaluation(path: Path, file: Path) -> Run:
     """An evaluation; its checkpoint, if it still lies beside the evaluation's folder, tells the settings."""
     log, evaluated, told = read_evaluation(file)
     beside = file.resolve().parent.parent
@@ -141,10 +154,10 @@ def _load_evaluation(path: Path, file: Path) -> Seed:
     checkpoint = beside / evaluated.checkpoint if evaluated.checkpoint else None
     args, source, warnings = host.args_of_checkpoint(checkpoint)
     given, source, whole = told | (args or {}), source if args else None, args is not None
-    return Seed(path, host, log, given, source, None, tuple(warnings), evaluated, whole)
+    return Run(path, host, log, given, source, None, tuple(warnings), evaluated, whole)
 
 
-def _name(seed: Seed) -> str:
+def _name(run: Run) -> str:
     """The run's folder; `evaluate` writes into a folder of its own inside it."""
-    folder = seed.log.path.resolve().parent
-    return folder.parent.name if seed.evaluated and folder.name == "evaluation" else folder.name
+    folder = run.log.path.resolve().parent
+    return folder.parent.name if run.evaluated and folder.name == "evaluation" else folder.name

@@ -8,10 +8,8 @@ from typing import Any
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Reference
-from vlltr_plugin.report.compare.runs import Run, Seed
-
-METHOD = "reweight"
-"""The argument that the comparison is about."""
+from vlltr_plugin.report.compare.runs import Method, Run
+from vlltr_plugin.training.settings import KEY
 
 NOT_SET = "not set"
 
@@ -22,7 +20,7 @@ class Setting:
 
     Attributes:
         name: the host's argument, or words.
-        values: as text, for each run and then for the reference if there is one; "?" where unknown.
+        values: as text, for each method and then for the reference if there is one; "?" where unknown.
     """
 
     name: str
@@ -35,7 +33,7 @@ class Verdict:
 
     Attributes:
         differing: settings that differ.
-        unknown: names of runs whose settings are not known.
+        unknown: names of methods whose settings are not known.
         checked: number of settings that were compared.
         settings_from: where they are read.
     """
@@ -62,11 +60,11 @@ class Verdict:
         return f"Comparable: the same in all {self.checked} settings that matter."
 
 
-def compare_settings(runs: Sequence[Run], reference: Reference | None = None) -> Verdict:
+def compare_settings(methods: Sequence[Method], reference: Reference | None = None) -> Verdict:
     """List what differs.
 
     Args:
-        runs: the runs.
+        methods: the methods; their settings are those of all their runs.
         reference: published results that stand beside them.
 
     Returns:
@@ -75,45 +73,45 @@ def compare_settings(runs: Sequence[Run], reference: Reference | None = None) ->
     Raises:
         ReportError: the data sets differ, or, with the settings unknown, the sizes of the models.
     """
-    refuse_different_data(runs, reference)
-    names = {name for run in runs for seed in run.seeds for name in set(seed.args) - seed.host.irrelevant} - {METHOD}
+    refuse_different_data(methods, reference)
+    names = {name for method in methods for run in method.runs for name in set(run.args) - run.host.irrelevant} - {KEY}
     if reference is not None:
         names |= set(reference.settings)
-    host = runs[0].seeds[0].host
+    host = methods[0].host
     in_order = sorted(names, key=lambda name: (host.first.index(name) if name in host.first else len(host.first), name))
-    columns = {name: [_values(run, name) for run in runs] for name in in_order}
-    columns["last epoch in the log"] = [_last_epochs(run) for run in runs]
+    columns = {name: [_values(method, name) for method in methods] for name in in_order}
+    columns["last epoch in the log"] = [_last_epochs(method) for method in methods]
     differing = []
     for name, values in columns.items():
         row = values if reference is None else [*values, _published(reference, name, set().union(*values))]
         if len(set().union(*row)) > 1:
             differing.append(Setting(name, tuple(" / ".join(sorted(value)) or "?" for value in row)))
-    unknown = tuple(run.name for run in runs if None in {seed.args_source for seed in run.seeds})
+    unknown = tuple(method.name for method in methods if None in {run.args_source for run in method.runs})
     return Verdict(tuple(differing), unknown, len(names), host.words.settings_from)
 
 
-def refuse_different_data(runs: Sequence[Run], reference: Reference | None = None) -> None:
+def refuse_different_data(methods: Sequence[Method], reference: Reference | None = None) -> None:
     """Raise `ReportError` where two runs, or a run and the reference, are not of one data set."""
-    seeds = [seed for run in runs for seed in run.seeds]
-    for seed in seeds[1:]:
-        _refuse_pair(seeds[0], seed)
-    for seed in seeds:
-        if reference is not None and seed.args.get("data_set", reference.data_set) != reference.data_set:
+    runs = [run for method in methods for run in method.runs]
+    for run in runs[1:]:
+        _refuse_pair(runs[0], run)
+    for run in runs:
+        if reference is not None and run.args.get("data_set", reference.data_set) != reference.data_set:
             raise ReportError(
-                f"{seed.path} is of data set {seed.args['data_set']}, but the reference {reference.name} "
+                f"{run.path} is of data set {run.args['data_set']}, but the reference {reference.name} "
                 f"of {reference.data_set}: not comparable"
             )
 
 
-def method_of(run: Run) -> str:
+def reweight_of(method: Method) -> str:
     """The `reweight` setting in words: `"none"` for a baseline, `"?"` if unknown."""
-    if None in {seed.args_source for seed in run.seeds}:
-        known = any(seed.host.reweight_seconds in line for seed in run.seeds for line in seed.log.epochs.values())
+    if None in {run.args_source for run in method.runs}:
+        known = any(run.host.reweight_seconds in line for run in method.runs for line in run.log.epochs.values())
         return "re-weighted, settings unknown" if known else "?"
-    return " / ".join(sorted({_method(seed.args.get(METHOD)) for seed in run.seeds}))
+    return " / ".join(sorted({_in_words(run.args.get(KEY)) for run in method.runs}))
 
 
-def _refuse_pair(one: Seed, other: Seed) -> None:
+def _refuse_pair(one: Run, other: Run) -> None:
     if one.host is not other.host:
         raise ReportError(f"{other.path} is a run of {other.host.title}, but {one.path} of {one.host.title}")
     _refuse_other_images(one, other)
@@ -140,7 +138,7 @@ def _refuse_pair(one: Seed, other: Seed) -> None:
         )
 
 
-def _refuse_other_images(one: Seed, other: Seed) -> None:
+def _refuse_other_images(one: Run, other: Run) -> None:
     """Evaluations must be of the same images; beside a log's test only a whole test split may stand."""
     mine, others = one.evaluated, other.evaluated
     if mine and others and mine.labels != others.labels:
@@ -148,24 +146,24 @@ def _refuse_other_images(one: Seed, other: Seed) -> None:
             f"{other.path} was evaluated on {others.images} images of {others.split}, but {one.path} on other images "
             f"({mine.images} of {mine.split}): not comparable"
         )
-    for seed, beside in ((one, other), (other, one)):
-        if seed.evaluated and not beside.evaluated and (seed.evaluated.limited or seed.evaluated.split != "test"):
-            part = "part of " if seed.evaluated.limited else ""
+    for run, beside in ((one, other), (other, one)):
+        if run.evaluated and not beside.evaluated and (run.evaluated.limited or run.evaluated.split != "test"):
+            part = "part of " if run.evaluated.limited else ""
             raise ReportError(
-                f"{seed.path} was evaluated on {part}the split {seed.evaluated.split}, but {beside.path} is a log with "
+                f"{run.path} was evaluated on {part}the split {run.evaluated.split}, but {beside.path} is a log with "
                 "the whole test split: not comparable"
             )
 
 
-def _sizes(seed: Seed) -> set[float]:
-    return {line[key] for line in seed.log.epochs.values() if (key := seed.host.parameters) is not None and key in line}
+def _sizes(run: Run) -> set[float]:
+    return {line[key] for line in run.log.epochs.values() if (key := run.host.parameters) is not None and key in line}
 
 
-def _values(run: Run, name: str) -> set[str]:
-    """The values in the seeds that tell; what a checkpoint does not hold, that run does not have."""
-    values = {_shown(name, seed.args) for seed in run.seeds if name in seed.args}
-    whole = [seed for seed in run.seeds if seed.args_whole]
-    return values | {NOT_SET for seed in whole if name not in seed.args}
+def _values(method: Method, name: str) -> set[str]:
+    """The values in the runs that tell; what a checkpoint does not hold, that run does not have."""
+    values = {_shown(name, run.args) for run in method.runs if name in run.args}
+    whole = [run for run in method.runs if run.args_whole]
+    return values | {NOT_SET for run in whole if name not in run.args}
 
 
 def _shown(name: str, args: dict[str, Any]) -> str:
@@ -176,8 +174,8 @@ def _shown(name: str, args: dict[str, Any]) -> str:
     return str(value)
 
 
-def _last_epochs(run: Run) -> set[str]:
-    return {str(seed.last_epoch) for seed in run.seeds if seed.last_epoch is not None}
+def _last_epochs(method: Method) -> set[str]:
+    return {str(run.last_epoch) for run in method.runs if run.last_epoch is not None}
 
 
 def _published(reference: Reference, name: str, values: set[str]) -> set[str]:
@@ -190,7 +188,7 @@ def _published(reference: Reference, name: str, values: set[str]) -> set[str]:
     return {published}
 
 
-def _method(value: Any) -> str:
+def _in_words(value: Any) -> str:
     if not isinstance(value, dict):
         return "none" if value is None else str(value)
     others = ", ".join(f"{key}={value[key]!r}" for key in value if key != "type")

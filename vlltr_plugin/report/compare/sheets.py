@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vlltr_plugin.hosts.host import Metric
-from vlltr_plugin.report.compare.comparison import (
-    STAGES,
-    Comparison,
-    Difference,
-    Summary,
-    empty_groups,
-    has_epochs,
-    shown_metrics,
-    summary_of,
-)
-from vlltr_plugin.report.compare.costs import COSTS, REWEIGHTING, Cost, cost_summary, overhead
-from vlltr_plugin.report.compare.runs import Run
-from vlltr_plugin.report.compare.settings import METHOD, method_of
+from vlltr_plugin.report.compare.comparison import Comparison, has_epochs
+from vlltr_plugin.report.compare.costs import COSTS, REWEIGHTING, Cost
+from vlltr_plugin.report.compare.runs import Method
+from vlltr_plugin.report.compare.settings import reweight_of
+from vlltr_plugin.report.compare.table import PUBLISHED, STAGES, Difference, Summary
 from vlltr_plugin.report.sheets import Sheet
+from vlltr_plugin.training.settings import KEY
 
 MISSING = "-"
 
@@ -36,12 +29,12 @@ def test_sheet(comparison: Comparison) -> Sheet:
     rows = [
         (
             metric.title,
-            *(_cell(comparison, run, "test", metric) for run in comparison.runs),
-            *_published_cells(comparison, metric),
+            *(_cell(comparison, method, "test", metric) for method in comparison.methods),
+            *(_published_cell(comparison, name, metric) for name in comparison.published),
         )
-        for metric in shown_metrics(comparison.runs, ["test"])
+        for metric in comparison.known(["test"])
     ]
-    header = ("", *map(_heading, comparison.runs), *_published_headings(comparison))
+    header = ("", *map(_heading, comparison.methods), *_published_headings(comparison))
     title = "Final test (%), after the last epoch" if comparison.split == "test" else "Evaluation (%), validation split"
     return Sheet(title, header, tuple(rows))
 
@@ -49,11 +42,11 @@ def test_sheet(comparison: Comparison) -> Sheet:
 def validation_sheet(comparison: Comparison) -> Sheet:
     """Best and last epoch side by side."""
     stages = STAGES[:2]
-    runs = [run for run in comparison.runs if has_epochs(run)]
-    header = [""] + [f"{run.name}\n{_epochs(run, stage)}" for run in runs for stage in stages]
+    methods = [method for method in comparison.methods if has_epochs(method)]
+    header = [""] + [f"{method.name}\n{_epochs(method, stage)}" for method in methods for stage in stages]
     rows = [
-        (metric.title, *(_cell(comparison, run, stage, metric) for run in runs for stage in stages))
-        for metric in shown_metrics(runs, stages)
+        (metric.title, *(_cell(comparison, method, stage, metric) for method in methods for stage in stages))
+        for metric in comparison.known(stages)
     ]
     return Sheet(
         f"Best and last epoch (which) on the {comparison.host.words.epochs_on} (%)", tuple(header), tuple(rows)
@@ -64,22 +57,20 @@ def time_sheet(comparison: Comparison) -> Sheet:
     """Training time and overhead."""
     rows = []
     for cost in COSTS:
-        cells = [_time_cell(run, comparison.baseline, cost) for run in comparison.runs]
-        published = [
-            clock(values["training_seconds"]) if cost.name == "training" else MISSING
-            for values in _published(comparison)
-        ]
+        cells = [_time_cell(comparison, method, cost) for method in comparison.methods]
+        results = comparison.reference.results.values() if comparison.reference else ()
+        published = [clock(one["training_seconds"]) if cost.name == "training" else MISSING for one in results]
         if {*cells, *published} != {MISSING}:
             rows.append((cost.title, *cells, *published))
-    header = ("", *map(_heading, comparison.runs), *_published_headings(comparison))
+    header = ("", *map(_heading, comparison.methods), *_published_headings(comparison))
     return Sheet("Times, with what is added to the baseline's", header, tuple(rows))
 
 
 def settings_sheet(comparison: Comparison) -> Sheet:
     """The method, and every setting that differs."""
     last = [] if comparison.reference is None else [comparison.reference.name]
-    header = ("", *(run.name for run in comparison.runs), *last)
-    method = (METHOD, *(method_of(run) for run in comparison.runs), *[MISSING] * len(last))
+    header = ("", *(method.name for method in comparison.methods), *last)
+    method = (KEY, *(reweight_of(method) for method in comparison.methods), *[MISSING] * len(last))
     differing = [(setting.name, *setting.values) for setting in comparison.verdict.differing]
     return Sheet("Settings that differ", header, (method, *differing))
 
@@ -107,26 +98,26 @@ def signed(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
-def _heading(run: Run) -> str:
-    return run.name if len(run.seeds) == 1 else f"{run.name}\n{len(run.seeds)} seeds, mean ± sd"
+def _heading(method: Method) -> str:
+    return method.name if len(method.runs) == 1 else f"{method.name}\n{len(method.runs)} seeds, mean ± sd"
 
 
-def _epochs(run: Run, stage: str) -> str:
-    numbers = [seed.best_epoch if stage == "best" else seed.last_epoch for seed in run.seeds]
+def _epochs(method: Method, stage: str) -> str:
+    numbers = [run.best_epoch if stage == "best" else run.last_epoch for run in method.runs]
     shown = sorted({number for number in numbers if number is not None})
     if len(shown) > 3:
         return f"{stage} ({shown[0]} to {shown[-1]})"
     return f"{stage} ({', '.join(map(str, shown))})"
 
 
-def _cell(comparison: Comparison, run: Run, stage: str, metric: Metric) -> str:
+def _cell(comparison: Comparison, method: Method, stage: str, metric: Metric) -> str:
     """A number and how far it is from the baseline's."""
-    summary = summary_of(run, stage, metric)
-    if summary is None or metric in empty_groups(comparison.runs):
+    summary = comparison.summary(method.name, stage, metric)
+    if summary is None or metric in comparison.empty:
         return MISSING
     digits = 2 if metric.percent else 3
     text = _mean_text(summary, digits)
-    difference = comparison.difference(run, stage, metric)
+    difference = comparison.difference(method.name, stage, metric)
     if difference is None or metric.name == "train_loss":
         return text
     return f"{text}  {difference_text(difference, digits)}"
@@ -136,32 +127,26 @@ def _mean_text(summary: Summary, digits: int) -> str:
     return f"{summary.mean:.{digits}f}" + ("" if summary.sd is None else f" ±{summary.sd:.{digits}f}")
 
 
-def _time_cell(run: Run, baseline: Run | None, cost: Cost) -> str:
-    summary = cost_summary(run, cost)
-    if summary is None:
+def _time_cell(comparison: Comparison, method: Method, cost: Cost) -> str:
+    time = comparison.times.get((method.name, cost.name))
+    if time is None:
         return MISSING
+    summary, percent = time.summary, time.percent
     show = clock if cost.name != "training" else _whole_clock  # the host prints that one in whole seconds
     text = show(summary.mean) + ("" if summary.sd is None else f" ±{show(summary.sd)}")
-    percent = overhead(run, baseline, cost)
     if percent is None:
         return text
     return f"{text}  {percent:.1f}%" if cost == REWEIGHTING else f"{text}  {signed(percent, 1)}%"
 
 
-def _published(comparison: Comparison) -> list[dict[str, float]]:
-    return [] if comparison.reference is None else list(comparison.reference.results.values())
-
-
 def _published_headings(comparison: Comparison) -> list[str]:
-    return [] if comparison.reference is None else [name.replace(" ", "\n", 1) for name in comparison.reference.results]
+    return [name.replace(" ", "\n", 1) for name in comparison.published]
 
 
-def _published_cells(comparison: Comparison, metric: Metric) -> list[str]:
-    """The published numbers; class volume's with its difference to the published baseline."""
-    values = [results.get(metric.name) for results in _published(comparison)]
-    texts = [MISSING if value is None else f"{value:.1f}" for value in values]
-    if values and None not in values:
-        assert values[0] is not None
-        assert values[1] is not None
-        texts[1] += f"  {signed(values[1] - values[0], 1)}"
-    return texts
+def _published_cell(comparison: Comparison, name: str, metric: Metric) -> str:
+    """A published number; class volume's with its difference to the published baseline."""
+    summary = comparison.summary(name, PUBLISHED, metric)
+    if summary is None:
+        return MISSING
+    difference = comparison.difference(name, PUBLISHED, metric)
+    return f"{summary.mean:.1f}" + ("" if difference is None else f"  {signed(difference.value, 1)}")

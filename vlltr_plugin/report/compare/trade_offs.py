@@ -9,7 +9,7 @@ from typing import Any
 
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.report.compare.evaluation_runs import Evaluated
-from vlltr_plugin.report.compare.runs import Run
+from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.evaluate.trade_off import choice_on
 from vlltr_plugin.report.sheets import Sheet
 from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOff, best_tau, steps_of
@@ -26,16 +26,16 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class Row:
-    """A run at one tau, mean over its seeds.
+    """A method at one tau, mean over its runs.
 
     Attributes:
-        run: its name.
+        method: its name.
         chosen: how tau was chosen; empty at tau 0 where nothing was.
         numbers: by `COLUMNS`; None for groups without images.
         placement: beside the baseline's curve; None for the baseline, and where it cannot be placed.
     """
 
-    run: str
+    method: str
     chosen: str
     numbers: dict[str, float | None]
     placement: Placement | None
@@ -64,7 +64,7 @@ class TradeOffs:
             numbers = [row.numbers[name] for name in COLUMNS[1:]]
             gaps = (None, None) if row.placement is None else (row.placement.few, row.placement.overall)
             cells = [*(MISSING if number is None else f"{number:.2f}" for number in numbers), *map(_gap, gaps)]
-            rows.append((row.run, f"{row.numbers['tau']:g}", *cells))
+            rows.append((row.method, f"{row.numbers['tau']:g}", *cells))
         return Sheet("On the baseline's trade-off curve (%)", header, tuple(rows))
 
     @property
@@ -73,7 +73,7 @@ class TradeOffs:
         if not self.rows:
             return list(self.missing)
         placed = [str(row.placement) for row in self.rows if row.placement is not None and not row.chosen]
-        chosen = [f"{row.run}: tau {row.numbers['tau']:g} {row.chosen}." for row in self.rows if row.chosen]
+        chosen = [f"{row.method}: tau {row.numbers['tau']:g} {row.chosen}." for row in self.rows if row.chosen]
         return [*placed, ABOUT, *chosen, *self.missing]
 
     def as_json(self) -> dict[str, Any]:
@@ -82,57 +82,57 @@ class TradeOffs:
         for row in self.rows:
             place = row.placement
             more = {} if place is None else asdict(place) | {"verdict": place.verdict, "sentence": str(place)}
-            rows.append({"run": row.run, "chosen": row.chosen or None, **row.numbers, "placement": more or None})
+            rows.append({"run": row.method, "chosen": row.chosen or None, **row.numbers, "placement": more or None})
         return {"rows": rows, "missing": list(self.missing)}
 
 
-def trade_offs_of(runs: Sequence[Run], baseline: Run | None) -> TradeOffs | None:
+def trade_offs_of(methods: Sequence[Method], baseline: Method | None) -> TradeOffs | None:
     """Places evaluated runs on their baseline's curve.
 
     Args:
-        runs: the baseline and the others.
+        methods: the baseline and the others.
         baseline: None where it is a published one.
 
     Returns:
         What could be said; None where no run is an evaluation.
     """
-    evaluated = {run.name: [seed.evaluated for seed in run.seeds] for run in runs}
-    if baseline is None or not any(one for seeds in evaluated.values() for one in seeds):
+    evaluated = {method.name: [run.evaluated for run in method.runs] for method in methods}
+    if baseline is None or not any(one for runs in evaluated.values() for one in runs):
         return None
     rows: list[Row] = []
     curves, missing = [], []
     scores: Scores | None = None
-    for run in runs:
-        found = [one for one in evaluated[run.name] if one is not None]
+    for method in methods:
+        found = [one for one in evaluated[method.name] if one is not None]
         own = [one.curve for one in found if one.curve is not None]
-        if len(own) < len(run.seeds):
-            missing += [f"{run.name} has no trade-off curve: {reason}." for reason in _reasons(run)]
+        if len(own) < len(method.runs):
+            missing += [f"{method.name} has no trade-off curve: {reason}." for reason in _reasons(method)]
             continue
         if len({curve.taus for curve in own}) > 1:
-            missing.append(f"{run.name} has no trade-off curve: its seeds were swept at different taus.")
+            missing.append(f"{method.name} has no trade-off curve: its seeds were swept at different taus.")
             continue
         tau, words = _chosen(found, own)
         taus = [0.0] + [tau] * (tau != 0)
         placed: Sequence[Placement | None] = [None] * len(taus)
         try:
             here = Scores(own)
-            if run is baseline:
+            if method is baseline:
                 scores = here
             elif scores is not None:
-                placed = placements(here, scores, taus, (run.name, baseline.name))
+                placed = placements(here, scores, taus, (method.name, baseline.name))
         except TradeOffError as error:
-            missing.append(f"{run.name} is not placed on a curve: {error}")
+            missing.append(f"{method.name} is not placed on a curve: {error}")
         numbers = [_means(own, tau) for tau in taus]
         rows += [
-            Row(run.name, words if number["tau"] else "", number, place)
+            Row(method.name, words if number["tau"] else "", number, place)
             for number, place in zip(numbers, placed, strict=True)
         ]
-        curves.append((run.name, steps_of([_means(own, tau) for tau in own[0].taus])))
+        curves.append((method.name, steps_of([_means(own, tau) for tau in own[0].taus])))
     return TradeOffs(tuple(rows), tuple(curves), tuple(missing))
 
 
 def _chosen(evaluated: Sequence[Evaluated], curves: Sequence[TradeOff]) -> tuple[float, str]:
-    """The tau with the highest overall top-1, mean over the seeds; on a validation split where all have one."""
+    """The tau with the highest overall top-1, mean over the runs; on a validation split where all have one."""
     choices = [one.choice for one in evaluated if one.choice is not None]
     if any(choice.same_images for choice in choices):
         choices = [choice_on(curve, one.split) for one, curve in zip(evaluated, curves, strict=True)]
@@ -149,9 +149,9 @@ def _means(curves: Sequence[TradeOff], tau: float) -> dict[str, float | None]:
     }
 
 
-def _reasons(run: Run) -> list[str]:
+def _reasons(method: Method) -> list[str]:
     return sorted(
-        {"not an evaluation" if seed.evaluated is None else seed.evaluated.no_curve for seed in run.seeds} - {""}
+        {"not an evaluation" if run.evaluated is None else run.evaluated.no_curve for run in method.runs} - {""}
     )
 
 
