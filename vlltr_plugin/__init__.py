@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vlltr_plugin.core.reweighted_loss import ReweightedLoss
     from vlltr_plugin.core.weighting import Weighting
     from vlltr_plugin.hosts.vl_ltr.attach import attach
+    from vlltr_plugin.training.recorder import RunRecorder
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ __all__ = [
     "InverseSqrtFrequency",
     "LogitAdjustedLoss",
     "ReweightedLoss",
+    "RunRecorder",
     "Uniform",
     "Weighting",
     "attach",
@@ -44,6 +46,7 @@ _HOMES = {
     "InverseSqrtFrequency": "vlltr_plugin.core.frequency",
     "LogitAdjustedLoss": "vlltr_plugin.core.logit_adjusted_loss",
     "ReweightedLoss": "vlltr_plugin.core.reweighted_loss",
+    "RunRecorder": "vlltr_plugin.training.recorder",
     "Uniform": "vlltr_plugin.core.frequency",
     "Weighting": "vlltr_plugin.core.weighting",
     "attach": "vlltr_plugin.hosts.vl_ltr.attach",

@@ -3,6 +3,7 @@
 import datetime
 import json
 import math
+import os
 import tempfile
 import time
 import warnings
@@ -246,8 +247,10 @@ def test_two_ranks_tell_the_numbers_of_one_process():
 
 
 def on_one_rank_only(rank, world, folder):
-    timeout = datetime.timedelta(seconds=3)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world, timeout=timeout)
+    store = dist.FileStore(f"{folder}/meet", world)
+    store.set(f"there {rank}", "")
+    store.wait([f"there {other}" for other in range(world)], datetime.timedelta(seconds=120))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=datetime.timedelta(seconds=8))
     criterion = ReweightedLoss(ClassVolume(COUNTS))
     if rank == 0:
         with pytest.raises(RuntimeError, match="call it on every rank"):
@@ -258,6 +261,7 @@ def on_one_rank_only(rank, world, folder):
             if (Path(folder) / "said").exists():
                 break
             time.sleep(0.2)
+    os._exit(0)  # what is left of a broken process group may abort
 
 
 def test_end_epoch_on_one_rank_only_says_so_after_the_timeout():

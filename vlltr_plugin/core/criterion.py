@@ -31,6 +31,10 @@ class Criterion(nn.Module):
         ignore_index: label of elements to leave out of loss, statistics and the mean's denominator; it has no meaning
             for floating point targets. Where all are left out the loss is 0 (torch's is nan).
 
+    Attributes:
+        drawn: how many samples of each class came on all ranks in the last epoch that ended, mixed ones by mass,
+            float64 `[C]`.
+
     Raises:
         ValueError: for a smoothing outside [0, 1), or an ignore_index that is no whole number.
     """
@@ -45,6 +49,7 @@ class Criterion(nn.Module):
         self.smoothing = smoothing
         self.ignore_index = ignore_index
         self._smoothing_checked = False
+        self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
         self._draws = DrawCounter(weighting.num_classes)
         self._expected = Expectations(weighting)
 
@@ -114,6 +119,7 @@ class Criterion(nn.Module):
         drawn = sum_over_ranks(drawn.to(self.weighting.home))
         statistics = self.weighting.statistics(in_force, drawn)
         self._expected.start_anew(drawn)
+        self.drawn = drawn
         return {**statistics, SECONDS: time.perf_counter() - start}
 
     def in_force(self) -> Tensor:

@@ -6,6 +6,9 @@ from vlltr_plugin.core.normalization import expected_alpha
 
 Statistics = dict[str, float | int]
 
+LOGGED = "train_reweight_"
+"""Before each name in a log."""
+
 NAMES = (
     "alpha_min",
     "alpha_median",

@@ -58,9 +58,9 @@ class Expectations:
         if changes and self._samples * world_size() > FORGOTTEN_AFTER * self._epoch_samples:
             self._say(
                 "forgotten",
-                f"Expected criterion.end_epoch() after each epoch but {self._samples} samples came without one (on "
-                f"this rank; class_counts are those of {self._epoch_samples:.0f}): the class weights change there "
-                f"only, and are still those of epoch {weighting.epoch}. Call it once an epoch, on every rank.",
+                f"Expected criterion.end_epoch() after each epoch but {self._samples} samples came without it here "
+                f"(class_counts count {self._epoch_samples:.0f}): the class weights change there only, and are "
+                f"still those of epoch {weighting.epoch}. Call it once an epoch, on every rank.",
             )
 
     def start_anew(self, drawn: Tensor) -> None:
@@ -86,8 +86,8 @@ class Expectations:
                 "other draws",
                 f"Expected the samples that class_counts (or draws) declare but others came: of class {most} "
                 f"{float(drawn[most]):.0f} instead of {float(expected[most]):.0f}{named}. Give the class_counts of "
-                "this training set, torch.bincount(labels, minlength=C), and with a sampler that is not uniform its "
-                "draws: draws=[samples of each class that it draws in an epoch].",
+                "this training set, torch.bincount(labels, minlength=C), and with a sampler that is not uniform "
+                "draws=[samples of each class that it draws in an epoch].",
             )
 
     def _say(self, kind: str, message: str) -> None:

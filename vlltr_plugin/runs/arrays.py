@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.runs.whole_files import write_whole
 
 FOLDER = "reweight"
@@ -31,3 +32,20 @@ def write_arrays(output_dir: Path, epoch: int, arrays: dict[str, Tensor]) -> Pat
     np.savez(buffer, **plain)  # type: ignore[arg-type]
     write_whole(path, buffer.getvalue())
     return path
+
+
+def arrays_of(name: str, weighting: Weighting, in_force: Tensor, to_come: Tensor) -> dict[str, Tensor]:
+    """What a weighting gives to an epoch's file.
+
+    Args:
+        name: of the logits that feed it.
+        weighting: after `end_epoch`.
+        in_force: its weights during the epoch, `[C]`.
+        to_come: those of the next, `[C]`.
+    """
+    return {
+        f"weights_{name}": in_force,
+        f"next_weights_{name}": to_come,
+        f"log_radius_{name}": weighting.log_radius64,
+        f"substituted_{name}": weighting.substituted,
+    }

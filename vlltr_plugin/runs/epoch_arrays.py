@@ -15,6 +15,8 @@ from vlltr_plugin.errors import ReportError
 FOLDER = "reweight"
 NAME = re.compile(r"epoch_(\d+)\.npz")
 ZIP = b"PK\x03\x04"
+STATE = "state."
+"""Before the names of a criterion's state, which is no array of classes; see `runs.epoch_state`."""
 WEIGHTS = "weights_"  # then the name of the logits that feed them
 BROKEN = (ValueError, EOFError, KeyError, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error)
 
@@ -69,15 +71,20 @@ def epoch_files(run: Path) -> dict[int, Path]:
     """
     if not run.is_dir():
         raise ReportError(f"Expected the folder of a run but {run} is {'a file' if run.exists() else 'not there'}.")
-    folder = run / FOLDER
-    found = [(NAME.fullmatch(path.name), path) for path in folder.glob("epoch_*.npz")] if folder.is_dir() else []
-    files = {int(match[1]): path for match, path in found if match}
+    files = numbered_files(run)
     if not files:
         raise ReportError(
             f"Expected {FOLDER}/epoch_*.npz in {run} but found none: only runs with `reweight` in their config have "
             "them, from the end of the first epoch on."
         )
-    return dict(sorted(files.items()))
+    return files
+
+
+def numbered_files(run: Path) -> dict[int, Path]:
+    """As `epoch_files`; empty where there is none."""
+    folder = run / FOLDER
+    found = [(NAME.fullmatch(path.name), path) for path in folder.glob("epoch_*.npz")] if folder.is_dir() else []
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
 def read_epoch(epoch: int, path: Path) -> EpochArrays:
@@ -135,7 +142,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
                 raise ValueError("it is no .npz archive")
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
-            return {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files if not name.startswith(STATE)}
     except BROKEN as error:
         reason = " ".join(str(error).split())[:120]
         raise ReportError(f"{path}: expected an .npz of plain arrays but could not read it ({reason}).") from error

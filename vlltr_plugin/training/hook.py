@@ -15,7 +15,7 @@ from vlltr_plugin.core.agreement import refuse_differing_ranks
 from vlltr_plugin.core.ranks import sum_over_ranks
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.runs.arrays import write_arrays
+from vlltr_plugin.runs.arrays import arrays_of, write_arrays
 from vlltr_plugin.training.base_criterion import HostCriterion
 from vlltr_plugin.training.log_line import Statistics, summary
 from vlltr_plugin.training.messages import say, warnings_said
@@ -158,7 +158,7 @@ class EpochHook:
             for key, value in summary(weighting, in_force[name], drawn).items():
                 statistics[prefix + key] = value
             arrays |= {"counts": weighting.class_counts, "draws": weighting.draws}
-            arrays |= _arrays(name, weighting, in_force[name], self._in_force(weighting))
+            arrays |= arrays_of(name, weighting, in_force[name], self._in_force(weighting))
         self._write(epoch, arrays)
         statistics[f"{KEY}_seconds"] = time.perf_counter() - start
         return statistics
@@ -230,12 +230,3 @@ def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:
             f"{float(saved.max()):.4g}, from the radii {float(expected.max()):.4g}): it is damaged or was changed. "
             "Take an older checkpoint, or start in a new folder."
         )
-
-
-def _arrays(name: str, weighting: Weighting, in_force: Tensor, to_come: Tensor) -> dict[str, Tensor]:
-    return {
-        f"weights_{name}": in_force,
-        f"next_weights_{name}": to_come,
-        f"log_radius_{name}": weighting.log_radius64,
-        f"substituted_{name}": weighting.substituted,
-    }

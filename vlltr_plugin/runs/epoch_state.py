@@ -1,0 +1,45 @@
+"""A criterion's state among the arrays of an epoch's file, so that one file is written, whole, for both."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlltr_plugin.runs.epoch_arrays import BROKEN, STATE
+
+
+def state_arrays(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A state dict as arrays for an .npz file; bfloat16, which numpy lacks, as float32."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return {
+        f"{STATE}{name}": value.float() if value.dtype == torch.bfloat16 else value for name, value in tensors.items()
+    }
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in an epoch's file; never unpickles.
+
+    Raises:
+        ValueError: when the file is broken or holds no state.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            state = {
+                name.removeprefix(STATE): torch.from_numpy(archive[name])
+                for name in archive.files
+                if name.startswith(STATE)
+            }
+    except (*BROKEN, OSError, TypeError) as error:
+        raise ValueError(
+            f"Expected the state of a re-weighting in {path} but could not read it ({error}): go on from an earlier "
+            "epoch with resume(next_epoch), and the model's checkpoint of that epoch."
+        ) from error
+    if not state:
+        raise ValueError(
+            f"Expected the state of a re-weighting in {path} but it holds arrays only: it was not written by "
+            "RunRecorder. Start in a new folder."
+        )
+    return state

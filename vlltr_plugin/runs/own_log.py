@@ -1,0 +1,78 @@
+"""The `log.txt` of a loop of the user's own: a JSON line an epoch, under the keys that `compare` reads."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vlltr_plugin.core.epoch_statistics import LOGGED
+from vlltr_plugin.runs.torn_lines import whole_objects
+
+LOG = "log.txt"
+KEYS = {
+    "overall": "test_acc1",
+    "many": "test_many",
+    "medium": "test_median",
+    "few": "test_low",
+    "loss": "test_loss",
+}
+"""Metrics that `compare` knows, and their keys in a log; any other is written under its own name."""
+
+Line = dict[str, float | int]
+
+
+def numbers_of(metrics: Mapping[str, Any]) -> Line:
+    """A user's metrics as plain numbers under the log's keys.
+
+    Raises:
+        ValueError: for what is no number, and names of the plug-in's own.
+    """
+    line: Line = {}
+    for name, value in metrics.items():
+        if name == "epoch" or name.startswith(LOGGED):
+            raise ValueError(f"Expected a metric under a name of its own but {name!r} is the plug-in's: rename it.")
+        line[KEYS.get(name, name)] = _number(name, value)
+    return line
+
+
+def append_line(path: Path, line: Mapping[str, float | int]) -> None:
+    """Adds an object in a line of its own, also where a killed run left half a line; makes the folder.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torn = False
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            file.seek(-1, 2)
+            torn = file.read(1) != b"\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" * torn + json.dumps(line) + "\n")
+
+
+def last_epoch(path: Path) -> int:
+    """The epoch of the last whole line; -1 where there is none."""
+    last = -1
+    if path.is_file():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            for found in whole_objects(text)[0]:
+                last = found.get("epoch", last)
+    return last
+
+
+def _number(name: str, value: Any) -> float | int:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        if isinstance(value, str | bytes | bool):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected the metric {name} to be a number but got {type(value).__name__} {value!r}."
+        ) from error

@@ -1,0 +1,187 @@
+"""Any training loop as a run: its folder holds what `vlltr-plugin inspect` and `compare` read, and how to go on."""
+
+import warnings
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+import torch.distributed as dist
+from torch import Tensor
+
+from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
+from vlltr_plugin.core.ranks import is_first_rank, world_size
+from vlltr_plugin.runs.arrays import arrays_of, write_arrays
+from vlltr_plugin.runs.epoch_arrays import FOLDER, numbered_files
+from vlltr_plugin.runs.epoch_state import read_state, state_arrays
+from vlltr_plugin.runs.own_log import LOG, append_line, last_epoch, numbers_of
+from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.settings import SINGLE
+
+
+class RunRecorder:
+    """Records a run in a folder: each epoch `reweight/epoch_0007.npz` (arrays and state) and a line of `log.txt`.
+
+    The first rank writes, the arrays whole or not at all; a kill between the two loses the line only. Save the model's
+    own checkpoint after `end_epoch`: the state for the epoch that it goes on with is there then.
+
+    Args:
+        folder: where to; is made when it is needed.
+        criterion: whose epochs these are; None for a baseline with a loss of another kind, of which the metrics are
+            logged only.
+
+    Example:
+        >>> recorder = RunRecorder("runs/dv", criterion)
+        >>> start = recorder.resume()  # resume(checkpoint["epoch"] + 1) where the model goes on from a checkpoint
+        >>> for epoch in range(start, 30):
+        ...     train_one_epoch(model, criterion)
+        ...     statistics = recorder.end_epoch(epoch, overall=91.2, many=96.3, medium=90.1, few=71.0)
+        ...     torch.save({"model": model.state_dict(), "epoch": epoch}, "runs/dv/model.pt")
+    """
+
+    def __init__(self, folder: str | Path, criterion: Criterion | None = None) -> None:
+        self.folder, self.criterion = Path(folder), criterion
+        self._next: int | None = None  # not known before the first epoch or `resume`
+        self._warned_of_disk = False
+
+    def resume(self, next_epoch: int | None = None) -> int:
+        """Puts the weights for an epoch in force as they were, to the last bit; every rank has to call it.
+
+        Args:
+            next_epoch: the epoch to go on with, from 0: the one after that of the model's checkpoint. By default the
+                one after the last in the folder; 0 in a new folder. Later epochs in the folder are removed as soon as
+                this one ends.
+
+        Returns:
+            The epoch to go on with. Where there is no state for it, a warning says that the weights start at 1.
+
+        Raises:
+            ValueError: for a state that is damaged or was made with other settings, naming them, and for a
+                `next_epoch` that is no whole number from 0 on.
+        """
+        if next_epoch is not None:
+            _refuse_no_epoch("next_epoch", next_epoch)
+        start, state, fault = self._as_first_rank_sees(next_epoch)
+        if fault:
+            raise ValueError(fault)
+        if self.criterion is not None:
+            weighting = self.criterion.weighting
+            if state is not None:
+                self.criterion.load_state_dict(state)
+                largest = float(self.criterion.in_force().max())
+                self._say(f"resumed the weights in force from epoch {weighting.epoch} on (largest {largest:.4g}).")
+            else:
+                weighting.begin_epoch(start)
+                if start and weighting.uses_logits:
+                    self._warn_of_missing_state(start)
+                elif not start:
+                    self._say(f"a new run in {self.folder}.")
+        self._next = start
+        return start
+
+    def end_epoch(self, epoch: int | None = None, **metrics: SupportsFloat) -> Statistics:
+        """Ends the epoch of the criterion and records it; every rank has to call it.
+
+        Args:
+            epoch: number of the epoch that ends, from 0; by default the one after the last that ended.
+            metrics: numbers of yours for the log (accuracies in percent), of which the first rank's are written.
+                `compare` shows `overall`, `many`, `medium`, `few` and `loss`, and wants `overall` at least.
+
+        Returns:
+            The criterion's statistics.
+
+        Raises:
+            ValueError: before anything is done, for metrics that are no numbers or have a name of the plug-in's, and
+                in a folder that holds another run, unless `resume` was called.
+        """
+        line = numbers_of(metrics)
+        if epoch is not None:
+            _refuse_no_epoch("epoch", epoch)
+        if self._next is None:
+            self._refuse_another_run()
+        ended = self._ended() if epoch is None else epoch
+        statistics: Statistics = {}
+        arrays: dict[str, Tensor] = {}
+        if self.criterion is not None:
+            statistics, arrays = _fold(self.criterion, ended)
+        self._next = ended + 1
+        if is_first_rank():
+            self._write(ended, arrays, line | {f"{LOGGED}{name}": value for name, value in statistics.items()})
+        return statistics
+
+    def _ended(self) -> int:
+        if self.criterion is not None:
+            return self.criterion.weighting.epoch
+        return 0 if self._next is None else self._next
+
+    def _write(self, epoch: int, arrays: dict[str, Tensor], line: dict[str, float | int]) -> None:
+        try:
+            if arrays:
+                write_arrays(self.folder, epoch, arrays)
+                for other, path in numbered_files(self.folder).items():
+                    if other > epoch:  # from before the run went back: no part of it any more, and nothing to resume
+                        path.unlink()
+            append_line(self.folder / LOG, {"epoch": epoch, **line})
+        except OSError as error:
+            if not self._warned_of_disk:
+                self._say(
+                    f"could not write epoch {epoch} into {self.folder} ({error}): training goes on, but cannot be "
+                    "resumed from there; each later epoch tries again. This is said once."
+                )
+            self._warned_of_disk = True
+
+    def _as_first_rank_sees(self, next_epoch: int | None) -> tuple[int, dict[str, Tensor] | None, str]:
+        """The epoch to go on with, the state for it, and what is wrong with that: from the first rank's files."""
+        found: list[Any] = [None]
+        if is_first_rank():
+            try:
+                found = [(*self._look(next_epoch), "")]
+            except (ValueError, OSError) as error:
+                found = [(0, None, str(error))]
+        if world_size() > 1:
+            dist.broadcast_object_list(found, src=0)
+        start, state, fault = found[0]
+        return start, state, fault
+
+    def _look(self, next_epoch: int | None) -> tuple[int, dict[str, Tensor] | None]:
+        files = {} if self.criterion is None else numbered_files(self.folder)
+        if next_epoch is None:
+            last = last_epoch(self.folder / LOG) if self.criterion is None else max(files, default=-1)
+            next_epoch = last + 1
+        return next_epoch, read_state(files[next_epoch - 1]) if next_epoch - 1 in files else None
+
+    def _warn_of_missing_state(self, start: int) -> None:
+        known = ", ".join(map(str, numbered_files(self.folder))) or "none"
+        warnings.warn(
+            f"Expected the state after epoch {start - 1} in {self.folder / FOLDER} but there is none (epochs there: "
+            f"{known}): THE CLASS WEIGHTS START AT 1, until epoch {start} ends. Save the model's checkpoint after "
+            "recorder.end_epoch, or go on from an epoch that is there.",
+            stacklevel=3,
+        )
+
+    def _refuse_another_run(self) -> None:
+        files = numbered_files(self.folder)
+        last = max(files, default=last_epoch(self.folder / LOG) if self.criterion is None else -1)
+        if last >= 0:
+            raise ValueError(
+                f"Expected a new folder, or recorder.resume() before training, but {self.folder} holds a run up to "
+                f"epoch {last}: call resume() to go on with it, resume(0) to train anew in its place, or give another "
+                "folder."
+            )
+
+    def _say(self, message: str) -> None:
+        if is_first_rank():
+            say(message)
+
+
+def _fold(criterion: Criterion, epoch: int) -> tuple[Statistics, dict[str, Tensor]]:
+    """Ends the epoch; its numbers, and what its file holds."""
+    weighting, in_force = criterion.weighting, criterion.in_force()
+    statistics = criterion.end_epoch(epoch)
+    arrays = {"counts": weighting.class_counts, "draws": weighting.draws, "drawn": criterion.drawn}
+    arrays |= arrays_of(SINGLE, weighting, in_force, criterion.in_force())
+    return statistics, arrays | state_arrays(criterion.state_dict())
+
+
+def _refuse_no_epoch(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"Expected {name} to be a whole number, 0 or more, but got {value!r}.")
