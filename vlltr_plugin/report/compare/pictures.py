@@ -79,11 +79,9 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
 
 def draw_groups(comparison: Comparison) -> Figure | None:
     """Bars of each group's accuracy, with the difference to the baseline above them."""
-    stage = (
-        "test"
-        if all(comparison.summary(method.name, "test", comparison.host.overall) for method in comparison.methods)
-        else "last"
-    )
+    overall, *groups = shown(comparison)
+    tested = all(comparison.summary(method.name, "test", overall) for method in comparison.methods)
+    stage = "test" if tested else "last"
     bars = _bars(comparison, stage)
     if not bars:
         return None

@@ -79,7 +79,9 @@ def fill_table(methods: Sequence[Method], reference: Reference | None, metrics: 
     table: Table = {}
     published = {} if reference is None else reference.results
     for metric in metrics:
-        one_of = {name: summarise([found[metric.name]] * (metric.name in found)) for name, found in published.items()}
+        one_of = {
+            name: summarise([found[metric.name]] if metric.name in found else []) for name, found in published.items()
+        }
         theirs = None if reference is None else one_of[reference.baseline]
         for stage in STAGES:
             summaries = {method.name: summary_of(method, stage, metric) for method in methods}
