@@ -36,11 +36,11 @@ setup(
     },
     exclude_package_data={"": ["*.pyc", "**/__pycache__/*"]},
     install_requires=[
-        "torch>=2.4",
-        "torchvision",
-        "numpy",
-        "timm>=1.0",
-        "open_clip_torch",
+        "torch>=2.4",  # these are the oldest that were tried: tests/versions.sh
+        "torchvision>=0.19",
+        "numpy>=1.26",
+        "timm>=1.0.3",
+        "open_clip_torch>=2.24",
         "ftfy",
         "regex",
         "tqdm",

@@ -19,6 +19,7 @@ from vlltr_plugin.training.branches import IMAGE_TEXT, VISUAL, OutputWatch
 from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
 from vlltr_plugin.training.messages import say, warnings_said
 from vlltr_plugin.training.settings import SINGLE, asked, misspelling
+from vlltr_plugin.training.tried_versions import untried
 
 
 def attach(
@@ -69,8 +70,8 @@ def attach(
         planned = plan(args, model=model, criterion=criterion, dataset=dataset, sampler=sampler, mixup=mixup)
     hook = apply(planned, args, model, criterion)
     say(planned.announcement())
-    if never := planned.never_applies():
-        say(f"warning: {never}")
+    for warning in filter(None, (planned.never_applies(), untried())):
+        say(f"warning: {warning}")
     return hook
 
 
