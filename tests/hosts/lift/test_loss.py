@@ -35,6 +35,7 @@ def log_radii(made: Any) -> np.ndarray:
     """Of the unaugmented training images: mean log of the unbiased standard deviations of each class's logits."""
     points = made.train_init_loader.dataset
     logits = made.model.eval()(points.data).detach().double().numpy()
+    made.model.train()  # dropout is on again when `attach` comes
     labels = np.array(points.labels)
     return np.array([np.log(logits[labels == c].std(axis=0, ddof=1)).mean() for c in range(made.num_classes)])
 
@@ -92,6 +93,7 @@ def test_measuring_first_leaves_generators_modes_and_parameters_as_they_were(tra
     before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002
     parameters = [value.clone() for value in made.model.parameters()]
     attach(made)
+    assert made.criterion.losses["single"].weighting.epoch == 0
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
     assert random.getstate() == before[2]
@@ -106,14 +108,17 @@ def test_a_trainer_that_is_given_prompts_is_measured_with_them(trainer: Any) -> 
     inner = made.model
 
     class WithPrompts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+
         def forward(self, image: Any, text: Any, is_text_feature: bool) -> Any:
             assert text == "prompts"
             assert not is_text_feature
-            return inner(image)
+            return self.inner(image)
 
     made.model, made.generate_class_prompts, made.init_loader = WithPrompts(), lambda: "prompts", made.train_init_loader
     del made.train_init_loader
-    inner.eval()
     attach(made)
     alpha = np.exp(log_r) / np.array(made.cfg.counts, float)
     weights = made.criterion.losses["single"].weighting.weights.numpy()
@@ -134,7 +139,8 @@ def test_a_criterion_that_is_replaced_or_never_called_is_noticed(trainer: Any) -
     hook = attach(made)
     one_epoch(made)
     hook.end_epoch(0)
-    made.criterion = nn.CrossEntropyLoss()
+    one_epoch(made)
+    made.criterion = nn.CrossEntropyLoss()  # in the middle of the second epoch
     with pytest.raises(ValueError, match="replaced or never called"):
         hook.end_epoch(1)
 
