@@ -12,6 +12,7 @@ from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
 from vlltr_plugin.training.log_line import Statistics
 from vlltr_plugin.training.messages import say, warnings_said
 from vlltr_plugin.training.settings import KEY, SINGLE
+from vlltr_plugin.training.tried_versions import untried
 
 
 def attach(trainer: Any) -> Hook:
@@ -37,6 +38,8 @@ def attach(trainer: Any) -> Hook:
             say(f"there is {left} but no {KEY}.type: nothing is re-weighted.")
         return NoHook()
     say(planned.announcement())
+    if warning := untried():
+        say(f"warning: {warning}")
     return apply(planned, trainer)
 
 
