@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from process_groups import leave_group
 
 from vlltr_plugin import (
     ClassVolume,
@@ -125,7 +126,7 @@ def one_rank(rank, folder):
             kept = (weighting.epoch, weighting.has_radii) == before[:2] and torch.equal(weighting.weights, before[2])
         said[name] = {"message": message, "kept": kept, "calls": len(calls), "radius": float(weighting.log_radius[0])}
     Path(folder, f"{rank}.json").write_text(json.dumps(said))
-    dist.destroy_process_group()
+    leave_group()
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from process_groups import leave_group
 
 from vlltr_plugin import ClassVolume
 
@@ -43,7 +44,7 @@ def one_rank(rank, world, settings, uneven, folder):
         weighting.observe(rows[part], labels[part])
     weighting.end_epoch()
     torch.save(weighting.weights, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    leave_group()
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mini_host import COUNTS, MiniHost
+from process_groups import leave_group
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -36,7 +37,7 @@ def one_rank(rank, reweight, folder):
     stats = host.hook.end_epoch(0)
     weighting = next(iter(host.hook.weightings.values()))
     torch.save({"stats": stats, "weights": weighting.weights, "seen": sum(seen)}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    leave_group()
 
 
 def two_ranks(folder: Path, reweight) -> list:

@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 from mini_host import MiniHost
+from process_groups import leave_group
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -72,7 +73,7 @@ def test_ddp_s_own_state_is_kept(tmp_path) -> None:
         assert not state["_forward_hooks"]
         host.epoch(0)
     finally:
-        torch.distributed.destroy_process_group()
+        leave_group()
 
 
 def test_a_criterion_called_before_any_forward_is_refused_in_words() -> None:
