@@ -53,11 +53,13 @@ class LabelLosses(BaseLoss):
     """A base loss that gives the losses of all labels at once: a subclass says how, in `__call__`.
 
     Example:
+        >>> import torch
+        >>> from vlltr_plugin import InverseFrequency, ReweightedLoss
+        >>> from vlltr_plugin.core.base_losses import LabelLosses
         >>> class Brier(LabelLosses):
         ...     def __call__(self, logits):
         ...         p = logits.softmax(dim=1)
         ...         return 1 - 2 * p + p.square().sum(dim=1, keepdim=True)
-        >>> from vlltr_plugin import InverseFrequency, ReweightedLoss
         >>> criterion = ReweightedLoss(InverseFrequency([900, 90, 9]), base=Brier())
         >>> criterion(torch.zeros(2, 3), torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.7, 0.3]])).shape
         torch.Size([])

@@ -34,6 +34,7 @@ class LogitAdjustedLoss(Criterion):
         ValueError: for a tau that is negative or no finite number, or a smoothing or ignore_index that does not fit.
 
     Example:
+        >>> import torch
         >>> from vlltr_plugin import ClassVolume, LogitAdjustedLoss
         >>> criterion = LogitAdjustedLoss(ClassVolume([900, 90, 9]), tau=1.0)
         >>> for epoch in range(2):

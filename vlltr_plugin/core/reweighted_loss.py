@@ -27,6 +27,7 @@ class ReweightedLoss(Criterion):
         TypeError: for a base that cannot be called.
 
     Example:
+        >>> import torch
         >>> from vlltr_plugin import ClassVolume, ReweightedLoss
         >>> criterion = ReweightedLoss(ClassVolume([900, 90, 9]), smoothing=0.1)
         >>> for epoch in range(2):
