@@ -97,7 +97,7 @@ def test_demo_hands_its_options_over(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr("vlltr_plugin.demo.run_demo", lambda **options: calls.append(options))
     assert main(["demo"]) == 0
     assert main(["demo", "--out", "x", "--epochs", "3", "--keep"]) == 0
-    assert calls == [{"out": None, "keep": False}, {"out": Path("x"), "epochs": 3, "keep": True}]
+    assert calls == [{"out": Path("vlltr-demo"), "keep": False}, {"out": Path("x"), "epochs": 3, "keep": True}]
 
     def refuse(**options: object) -> None:
         raise ValueError("Expected `epochs` of at least 1")
