@@ -10,6 +10,7 @@ import torch
 
 from vlltr_plugin.compat.mmcv_config import Config
 from vlltr_plugin.core.registry import build_weighting
+from vlltr_plugin.hosts.vl_ltr.branches import BRANCHES
 from vlltr_plugin.resources import configs_dir
 from vlltr_plugin.training.settings import parse
 
@@ -97,7 +98,7 @@ def test_the_reweight_key_builds_a_weighting_that_starts_at_epoch_1(name: str, u
     if reweight is None:
         assert name.endswith("baseline100")
         return
-    settings = parse(reweight, two_branch=True)
+    settings = parse(reweight, BRANCHES)
     weighting = build_weighting(settings.type, [5, 3, 2], draws=[3, 3, 3], **settings.options)
     assert weighting.start_epoch == 1
     assert torch.equal(weighting.weights, torch.ones(3))

@@ -1,4 +1,4 @@
-"""Class-volume re-weighting (Zheng and Ng) for VL-LTR and any PyTorch loop.
+"""Class-volume re-weighting (Zheng and Ng) for hosts such as VL-LTR and LIFT, and any PyTorch loop.
 
 What is named here is imported when it is first used, so that `vlltr-plugin --help` needs no torch. It imports torch and
 numpy only: `vlltr_plugin.compat` must come before torchvision and timm.

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from vlltr_plugin.check.lines import Line, Lines
 from vlltr_plugin.hosts import host_of_checkout
+from vlltr_plugin.hosts.command_line import device_or_default, split_host_args
 from vlltr_plugin.hosts.host import CheckRequest
-from vlltr_plugin.hosts.vl_ltr.command_line import device_or_default, split_host_args
 
 FORMAT = "vlltr-plugin check 1"
 

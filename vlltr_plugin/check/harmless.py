@@ -26,7 +26,7 @@ def harmless(checkout: Path) -> Iterator[Path]:
     """Makes the host's code harmless for a while.
 
     Args:
-        checkout: folder of the host's `main.py`.
+        checkout: the host's folder.
 
     Yields:
         A folder that looks like the checkout, to run in: what the host caches lands there, and goes with it.
@@ -71,7 +71,7 @@ def _environment() -> Iterator[None]:
 
 @contextmanager
 def _safe_pickle() -> Iterator[None]:
-    """The host reads its cache of sentences by `pickle.load`: for a while that builds tensors and plain values only."""
+    """A host may read a cache by `pickle.load`: for a while that builds tensors and plain values only."""
     load, loads = pickle.load, pickle.loads
 
     def loads_safely(data: Any, /, **options: Any) -> Any:

@@ -1,1 +1,1 @@
-"""CIFAR-LT: the experiments of the paper's Tables 1 to 3 with the plug-in's own core, outside VL-LTR."""
+"""CIFAR-LT: the experiments of the paper's Tables 1 to 3 with the plug-in's own core, outside any host."""

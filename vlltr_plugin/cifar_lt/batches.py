@@ -41,7 +41,7 @@ class Batches:
         data: the images; channels are normalised with the training set's own mean and standard deviation.
         device: where they live.
         sampler: `"uniform"`: each image once an epoch; `"sqrt"`: as many draws with replacement, an image with weight
-            1/sqrt(n) of its class, as VL-LTR's stage two does.
+            1/sqrt(n) of its class, as long-tailed code bases do.
         batch_size: B; the last batch of an epoch takes what is left.
         mixup: parameter of the Beta distribution of mixup (Zhang et al., ICLR 2018); 0 for none.
     """

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.check.lines import Line as CheckLine
 from vlltr_plugin.check.lines import Lines as CheckLines
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.runs.log import Line, Log, StdoutLog
+
+if TYPE_CHECKING:
+    from vlltr_plugin.hosts.trained import EvaluateRequest, OpenTrained
 
 CheckpointArgs = tuple[dict[str, Any] | None, Path | None, list[str]]
 
@@ -141,6 +144,8 @@ class Host:
         references: the published results that may stand beside its runs, by name.
         evaluated_line: the numbers of `host_log` in an evaluation as a line of its log.
         args_of_checkpoint: the arguments in a checkpoint, if there is one; its path; warnings where it is damaged.
+        open_trained: opens a checkpoint with its model and data for an evaluation; None where that is not known.
+        find_checkpoint: the checkpoint that a request names; raises FileNotFoundError without it or the config.
         class_names: names of C classes, looked for around a path; None if there are none.
     """
 
@@ -161,6 +166,8 @@ class Host:
     first: tuple[str, ...] = ()
     parameters: str | None = None
     references: Callable[[], Mapping[str, Reference]] = field(default=dict)
+    open_trained: OpenTrained | None = None
+    find_checkpoint: Callable[[EvaluateRequest], Path] = lambda request: request.checkpoint
     class_names: Callable[[Path, int], list[str] | None] = lambda start, num_classes: None
     evaluated_line: Callable[[dict[str, float | None]], Line] = lambda numbers: {}
     args_of_checkpoint: Callable[[Path | None], CheckpointArgs] = lambda path: (None, None, [])

@@ -75,7 +75,7 @@ def install(path: str | Path, *, host: str = AUTO, dry_run: bool = False) -> Rep
 
     Args:
         path: the checkout.
-        host: what it is a checkout of, `"vl-ltr"` or `"lift"`; `"auto"` finds out.
+        host: what it is a checkout of, by the name of its recipe; `"auto"` finds out.
         dry_run: whether to plan only and write nothing.
 
     Returns:

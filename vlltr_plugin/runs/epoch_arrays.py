@@ -48,7 +48,8 @@ class EpochArrays:
         epoch: number of the epoch, from 0.
         counts: training images n.
         draws: expected draws m of an epoch.
-        by_logits: weights and radii by the name of the logits that feed them, the image-text logits first.
+        by_logits: weights and radii by the name of the logits that feed them, as in the file: the first are those
+            that the log speaks of.
     """
 
     epoch: int
@@ -121,7 +122,7 @@ def read_epoch(epoch: int, path: Path) -> EpochArrays:
         epoch=epoch,
         counts=arrays["counts"].astype(np.int64),
         draws=arrays["draws"].astype(np.float64),
-        by_logits={name: _weights(arrays, name) for name in sorted(names, key=lambda name: name != "image_text")},
+        by_logits={name: _weights(arrays, name) for name in names},
     )
 
 

@@ -1,21 +1,30 @@
-"""The host's base criterion: proven equal to softmax cross entropy, then weighted."""
+"""What takes the place of a host's base criterion."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.draw_counter import DrawCounter
-from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.passes import observing
-from vlltr_plugin.core.reweighted_loss import ReweightedLoss
-from vlltr_plugin.training.branches import IMAGE_TEXT, OutputWatch
-from vlltr_plugin.training.signatures import misfit
 
 TOLERANCE = 1e-4
+"""Relative: what a host's own loss may differ by from the one that takes its place."""
+
+
+class Watch(Protocol):
+    """Tells which of the model's outputs the host has called its criterion with."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the outputs, in the order in which the host's criterion gets them."""
+
+    def branch_of(self, logits: Tensor) -> str:
+        """Name of the output that `logits` are."""
+
+    def output(self, name: str) -> Tensor:
+        """The last output of a name."""
 
 
 class HostCriterion(nn.Module):
@@ -28,8 +37,8 @@ class HostCriterion(nn.Module):
         base: the host's base criterion.
         watch: tells the branches apart.
         losses: the re-weighted or logit-adjusted loss that serves each branch.
-        streams: feeds of the statistics: a loss for each of `"visual"`, `"image_text"`, `"sum"`, `"single"`; empty
-            when nothing streams from the training pass.
+        streams: feeds of the statistics: a loss for each output, by its name, or for their `"sum"`; empty when nothing
+            streams from the training pass.
         num_classes: C.
         adjusts: whether the losses adjust the logits, which they do also while the weights are 1.
     """
@@ -37,7 +46,7 @@ class HostCriterion(nn.Module):
     def __init__(
         self,
         base: nn.Module,
-        watch: OutputWatch,
+        watch: Watch,
         losses: Mapping[str, Criterion],
         streams: Mapping[str, Criterion],
         num_classes: int,
@@ -87,7 +96,7 @@ class HostCriterion(nn.Module):
     def _observe(self, branch: str, outputs: Tensor, targets: Tensor) -> None:
         if branch in self._streams:
             _feed(self._streams[branch], outputs, targets)
-        if branch == IMAGE_TEXT and "sum" in self._streams:
+        if branch == self._watch.names[-1] and "sum" in self._streams:
             both = [self._watch.output(name).detach().float() for name in self._watch.names]
             _feed(self._streams["sum"], both[0] + both[1], targets)
 
@@ -100,60 +109,3 @@ def _feed(stream: Criterion, outputs: Tensor, targets: Tensor) -> None:
 
 def _further(unnamed: int, named: Mapping[str, Any]) -> str:
     return " and ".join([f"{unnamed} argument(s)"] * bool(unnamed) + [f"`{name}`" for name in named])
-
-
-def smoothing_of(base: Callable[[Tensor, Tensor], Tensor], mixup: Any | None) -> float:
-    """The label smoothing that the host trains with: the mixup function's, or the base criterion's own.
-
-    Raises:
-        ValueError: when the mixup function does not tell.
-    """
-    if mixup is None:
-        return float(getattr(base, "smoothing", getattr(base, "label_smoothing", 0.0)))
-    if not hasattr(mixup, "label_smoothing"):
-        raise ValueError(f"Expected {type(mixup).__name__} to have the attribute `label_smoothing` but it has none.")
-    return float(mixup.label_smoothing)
-
-
-def check_base_criterion(
-    base: Callable[[Tensor, Tensor], Tensor], num_classes: int, smoothing: float, soft: bool
-) -> None:
-    """Runs the base criterion on made-up logits and compares it with what will be weighted in its place.
-
-    Args:
-        base: logits and targets to a scalar.
-        num_classes: C.
-        smoothing: label smoothing eps.
-        soft: whether the host hands over mixtures of labels (mixup, cutmix) or hard labels.
-
-    Raises:
-        ValueError: when it takes other arguments, fails on such targets, or is not the mean softmax cross entropy.
-    """
-    name = type(base).__name__
-    if other := misfit(base, "logits", "targets"):
-        raise ValueError(
-            f"Expected the base criterion to be called as base_criterion(logits, targets) but {name} is not: {other}. "
-            "Take `reweight` out of the config, or make the base criterion plain softmax cross entropy."
-        )
-    labels = (7 * torch.arange(8)) % num_classes
-    logits = 4.0 * torch.sin(torch.arange(8 * num_classes, dtype=torch.float32)).view(8, num_classes)
-    targets: Tensor = labels
-    if soft:
-        hard = F.one_hot(labels, num_classes).float()
-        targets = (1.0 - smoothing) * (0.7 * hard + 0.3 * hard.flip(0)) + smoothing / num_classes
-    expected = float(ReweightedLoss(Uniform([1] * num_classes), smoothing=smoothing).losses(logits, targets).mean())
-    kind = "mixed labels (mixup or cutmix is on)" if soft else "hard labels"
-    try:
-        found = float(base(logits, targets))
-    except Exception as error:
-        raise ValueError(
-            f"Expected the base criterion to take {kind} but {name} fails on them ({error}): "
-            "make mixup, cutmix, smoothing and loss_type agree."
-        ) from error
-    if not abs(found - expected) <= TOLERANCE * max(1.0, abs(expected)):
-        raise ValueError(
-            f"Expected the base criterion to be softmax cross entropy of {kind} with smoothing {smoothing:g}, averaged "
-            f"over the batch, but {name} gives {found:.6g} where that gives {expected:.6g}: re-weighting would change "
-            "more than the weights. With mixup or cutmix use soft-target cross entropy (loss_type='softCE' always "
-            "gives it); without both, loss_type='smoothCE', or 'CE' with smoothing=0."
-        )

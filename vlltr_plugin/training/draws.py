@@ -46,8 +46,8 @@ def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_class
     """Expected draws m_i of each class in an epoch, up to a common factor.
 
     Args:
-        sampler: with `weights` (one for each image: torch's WeightedRandomSampler, VL-LTR's
-            WeightedDistributedSampler), or one of the uniform samplers of torch and VL-LTR.
+        sampler: with `weights` (one for each image: torch's WeightedRandomSampler, or
+            a host's like it), or one of the uniform samplers of torch and of hosts.
         targets: label of each training image, `[N]`.
         num_classes: C.
 

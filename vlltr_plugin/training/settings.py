@@ -10,7 +10,6 @@ from vlltr_plugin.core.registry import WEIGHTINGS, nearest, option_names
 
 KEY = "reweight"
 SINGLE = "single"
-TWO_BRANCHES = ("image_text", "visual", "sum", "each")
 SOURCES = ("stream", "clean_pass")
 LOSS_WEIGHT, LOGIT_ADJUSTMENT = FORMS = ("loss_weight", "logit_adjustment")
 OWN = ("branch", "source", "every", "form")
@@ -23,8 +22,8 @@ class Settings:
 
     Attributes:
         type: name of the weighting in the registry.
-        branch: whose logits feed the statistics: `"image_text"` (default), `"visual"`, their `"sum"`, or
-            `"each"` (own statistics and weights for each branch); `"single"` for a model with one output.
+        branch: whose logits feed the statistics: the name of one of the model's outputs, their `"sum"`, or `"each"`
+            (own statistics and weights for each); `"single"` for a model with one output.
         source: `"stream"`: the training pass; `"clean_pass"`: one extra forward over the training images at
             the end of an epoch, unmixed, with the evaluation transform.
         every: epochs from one clean pass to the next.
@@ -73,12 +72,12 @@ def _letters(name: str) -> str:
     return "".join(filter(str.isalnum, name)).lower()
 
 
-def parse(reweight: Any, two_branch: bool) -> Settings:
+def parse(reweight: Any, branches: tuple[str, ...] = ()) -> Settings:
     """Reads the `reweight` key.
 
     Args:
         reweight: a dict with `type`, the hook's keys and the weighting's options.
-        two_branch: whether the model gives visual and image-text logits.
+        branches: what `branch` may be, the default first; none for a model with one output.
 
     Returns:
         The settings, defaults filled in.
@@ -103,7 +102,7 @@ def parse(reweight: Any, two_branch: bool) -> Settings:
             raise ValueError(f"Expected known keys in reweight but got {key!r}{nearest(key, known)}")
     settings = Settings(
         type=name,
-        branch=_branch(own.get("branch"), two_branch),
+        branch=_branch(own.get("branch"), branches),
         source=own.get("source", "stream"),
         every=own.get("every", 1),
         form=own.get("form", LOSS_WEIGHT),
@@ -120,7 +119,7 @@ def parse(reweight: Any, two_branch: bool) -> Settings:
 
 
 def plain(value: Any) -> Any:
-    """Copies nested dicts, lists and tuples of a config (mmcv's ConfigDict, say) as plain ones.
+    """Copies nested dicts, lists and tuples of a config (of a library's own kind, say) as plain ones.
 
     The host stores its arguments in every checkpoint, and only plain values load safely there.
     """
@@ -131,14 +130,13 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _branch(branch: str | None, two_branch: bool) -> str:
+def _branch(branch: str | None, branches: tuple[str, ...]) -> str:
     if branch is None:
-        return TWO_BRANCHES[0] if two_branch else SINGLE
-    if not two_branch and branch != SINGLE:
+        return (*branches, SINGLE)[0]
+    if not branches and branch != SINGLE:
         raise ValueError(
-            f"Expected no branch for a model with a single output but got branch={branch!r}: "
-            "take it out of reweight, or set two_branch=True."
+            f"Expected no branch for a model with a single output but got branch={branch!r}: take it out of reweight."
         )
-    if two_branch:
-        check_choice("reweight's branch", branch, TWO_BRANCHES)
+    if branches:
+        check_choice("reweight's branch", branch, branches)
     return branch

@@ -68,7 +68,7 @@ def read(asked: dict[str, Any], loss_type: str) -> LiftSettings:
     asked = dict(asked)
     tau, first = asked.pop("tau", None), asked.pop("measure_first", False)
     check_choice("reweight.measure_first", first, (False, True))
-    common = parse({"form": FORMS[loss_type][0], **asked}, two_branch=False)
+    common = parse({"form": FORMS[loss_type][0], **asked})
     check_choice(f"reweight.form with loss_type {loss_type}", common.form, FORMS[loss_type])
     if common.form == LOGIT_ADJUSTMENT:
         common.options.setdefault("counts", "dataset")  # as LA: n_i, whatever the sampler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from vlltr_plugin.check.lines import Line as CheckLine
@@ -10,7 +11,9 @@ from vlltr_plugin.check.lines import Lines as CheckLines
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, RunFiles, Words
+from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
+from vlltr_plugin.hosts.vl_ltr.command_line import checkpoint_path, config_path
 from vlltr_plugin.hosts.vl_ltr.logs import read_log
 from vlltr_plugin.hosts.vl_ltr.reference import references
 from vlltr_plugin.hosts.vl_ltr.stdout_log import find_stdout_log
@@ -88,6 +91,19 @@ def _evaluated_line(numbers: dict[str, float | None]) -> Line:
     return {f"test_{key}": value for key, value in numbers.items() if value is not None}
 
 
+def _open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
+    from vlltr_plugin.hosts.vl_ltr.evaluation_run import open_trained  # compat
+
+    return open_trained(request, progress)
+
+
+def _find_checkpoint(request: EvaluateRequest) -> Path:
+    checkpoint = checkpoint_path(request.checkpoint)
+    if request.config is not None:
+        config_path(request.config, request.checkout)
+    return checkpoint
+
+
 def _check(request: CheckRequest, say: Callable[[CheckLine], None]) -> CheckLines:
     from vlltr_plugin.hosts.vl_ltr.looks.checkup import Request, run_checkup  # torch, and compat
 
@@ -121,6 +137,8 @@ HOST = Host(
     parameters="n_parameters",
     references=references,
     class_names=class_names,
+    open_trained=_open_trained,
+    find_checkpoint=_find_checkpoint,
     evaluated_line=_evaluated_line,
     args_of_checkpoint=args_of_checkpoint,
 )

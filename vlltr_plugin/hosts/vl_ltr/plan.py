@@ -8,9 +8,10 @@ from torch import nn
 
 from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.hosts.vl_ltr.base_loss import check_base_criterion, smoothing_of
+from vlltr_plugin.hosts.vl_ltr.branches import BRANCHES, IMAGE_TEXT, VISUAL
 from vlltr_plugin.hosts.vl_ltr.clean_pass import CleanPass
-from vlltr_plugin.training.base_criterion import HostCriterion, check_base_criterion, smoothing_of
-from vlltr_plugin.training.branches import IMAGE_TEXT, VISUAL
+from vlltr_plugin.training.base_criterion import HostCriterion
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
 from vlltr_plugin.training.settings import Settings, asked, parse
 
@@ -101,7 +102,7 @@ def plan(args: Any, *, model: nn.Module, criterion: nn.Module, dataset: Any, sam
             "are no classes: take `reweight` out of its config."
         )
     two_branch = bool(getattr(args, "two_branch", False))
-    settings = parse(asked(args), two_branch)
+    settings = parse(asked(args), BRANCHES if two_branch else ())
     base = _base_criterion(criterion)
     smoothing = smoothing_of(base, mixup)
     check_base_criterion(base, args.nb_classes, smoothing, soft=mixup is not None)

@@ -1,1 +1,1 @@
-"""Runs beside a baseline, from what VL-LTR itself writes."""
+"""Runs beside a baseline, from what the host itself writes."""

@@ -7,10 +7,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.command_line import checkpoint_path, split_host_args
-from vlltr_plugin.hosts.vl_ltr.evaluation_run import Request, run_evaluation
+from vlltr_plugin.hosts import host_of_checkout
+from vlltr_plugin.hosts.command_line import split_host_args
+from vlltr_plugin.hosts.host import Host
+from vlltr_plugin.hosts.trained import EvaluateRequest
+from vlltr_plugin.report.evaluate.checkpoint_run import run_evaluation
 from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
-from vlltr_plugin.report.evaluate.trade_off import sweep_of
+from vlltr_plugin.report.evaluate.trade_off import Sweep, sweep_of
 
 FOLDER = "evaluation"
 
@@ -34,12 +37,9 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
     console = console or Console()
     if options.checkpoint is None:
         raise ReportError("Expected a run's folder or its checkpoint, or --logits FILE.")
-    checkpoint = checkpoint_path(options.checkpoint)
-    if checkpoint.suffix == ".npz":
-        raise ReportError(f"Expected a checkpoint but {checkpoint} is an .npz: of logits, give it as --logits.")
-    out = folder_for(options.out, checkpoint.parent / FOLDER)
-    request = Request(
-        checkpoint=checkpoint,
+    host = host_of_checkout(options.checkout)
+    request = EvaluateRequest(
+        checkpoint=options.checkpoint,
         config=options.config,
         checkout=options.checkout,
         split=options.split,
@@ -47,12 +47,15 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
         batch_size=options.batch_size,
         limit=options.limit,
         host_args=tuple(split_host_args(options.host_args)),
-        sweep=sweep_of(options),
     )
-    return show_and_write(_watched(request), out, console)
+    checkpoint = host.find_checkpoint(request)
+    if checkpoint.suffix == ".npz":
+        raise ReportError(f"Expected a checkpoint but {checkpoint} is an .npz: of logits, give it as --logits.")
+    out = folder_for(options.out, checkpoint.parent / FOLDER)
+    return show_and_write(_watched(host, request, sweep_of(options)), out, console)
 
 
-def _watched(request: Request) -> Outcome:
+def _watched(host: Host, request: EvaluateRequest, sweep: Sweep) -> Outcome:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -65,5 +68,5 @@ def _watched(request: Request) -> Outcome:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("evaluating", total=None)
         return run_evaluation(
-            request, lambda done, total: progress.update(task, completed=done, total=total, refresh=True)
+            host, request, sweep, lambda done, total: progress.update(task, completed=done, total=total, refresh=True)
         )

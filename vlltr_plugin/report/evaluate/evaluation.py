@@ -2,19 +2,20 @@
 
 `evaluation.json` holds, all accuracies and calibration errors in percent and unrounded:
 
-- `format` (`FORMAT`), `plugin_version`, `checkpoint` (`file`, `sha256`, `epoch`), `config` (`file`, `sha256`),
-  `data_set`, `split`, `labels_sha256` (of the labels as int64, in order: equal in two evaluations of the same images),
-  `images` (evaluated), `split_images` (in the split), `limit`, `classes`, `not_finite` (images with a logit that is not
-  finite), `settings`, `differs_from_training`: what the host's args were here and in the checkpoint where they differ.
+- `format` (`FORMAT`), `plugin_version`, `host` (its name), `checkpoint` (`file`, `sha256`, `epoch`), `config` (`file`,
+  `sha256`), `data_set`, `split`, `labels_sha256` (of the labels as int64, in order: equal in two evaluations of the same
+  images), `images` (evaluated), `split_images` (in the split), `limit`, `classes`, `not_finite` (images with a logit that
+  is not finite), `settings`, `differs_from_training`: what the host's args were here and in the checkpoint where they
+  differ.
 - `groups`: for each convention (`upstream`, `others`; see groups.py) and group `classes` and `images`; `upstream` also
-  has `10-shot` and `5-shot`. Only classes with training images belong to a group, as in VL-LTR; `untrained` has
+  has `10-shot` and `5-shot`. Only classes with training images belong to a group; `untrained` has
   the others.
-- `rules`: for each rule (`mixture`, `sum`, `visual`, `image_text`, or `single` alone)
+- `rules`: for each rule (those of `predictions.TWO_BRANCH_RULES`, or `single` alone)
   `top1`, `top5` over the images (micro), `macro_top1` the mean over the classes, `harmonic_top1` their harmonic mean
   (0 as soon as one class is at 0), `classes_at_0`, `worst_class` (`class`, `name`, `top1`), `cross_entropy` (mean over
   the images), `ece`, `reliability` (bins; confidence and accuracy from 0 to 1), `groups`: for each convention and group
   `micro` and `macro`, null where it is empty.
-- `host_log`: the same numbers under the keys of VL-LTR's log.txt (`acc1`, `many`, ...), each from the rule it uses.
+- `host_log`: the same numbers under the keys of the host's log (`acc1`, `many`, ...), each from the rule it uses.
 - `trade_off`: the numbers at each tau of post-hoc logit adjustment; see trade_off.py.
 - `logits` (`file`, `sha256`), of `evaluate --logits` alone: `checkpoint` and `config` then hold nulls.
 - `confusion`: `rule`, `classes` (the 20 with the lowest accuracy), `names`, `counts` (rows: these classes; columns: the
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from vlltr_plugin.core.shot_groups import GROUPS, OTHERS, UPSTREAM, Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.evaluate.calibration import expected_calibration_error, reliability
-from vlltr_plugin.report.evaluate.predictions import Predictions
+from vlltr_plugin.report.evaluate.predictions import BRANCHES, Predictions
 
 FORMAT = "vlltr-plugin evaluation 1"
 CONVENTIONS = (UPSTREAM, OTHERS)
@@ -103,12 +104,12 @@ def harmonic_mean(accuracies: NDArray[np.float64]) -> float:
 
 
 def overall_rule(rules: dict[str, Any]) -> str:
-    """The rule of VL-LTR's own overall accuracy: the mixture, or the only one."""
+    """The rule of the host's own overall accuracy: the mixture, or the only one."""
     return "mixture" if "mixture" in rules else "single"
 
 
 def shots_rule(rules: dict[str, Any]) -> str:
-    """The rule of VL-LTR's own many, median and low: the sum of logits, or the only one."""
+    """The rule of the host's own groups: the sum of logits, or the only one."""
     return "sum" if "sum" in rules else "single"
 
 
@@ -150,7 +151,7 @@ def _size(mask: Mask, images: Ints) -> dict[str, int]:
 def _host_log(rules: dict[str, Any]) -> dict[str, float | None]:
     overall, shots = rules[overall_rule(rules)], rules[shots_rule(rules)]
     log = {"acc1": overall["top1"], "acc5": overall["top5"]}
-    for number, branch in enumerate(("visual", "image_text")):
+    for number, branch in enumerate(BRANCHES):
         if branch in rules:
             log |= {f"acc{number}_1": rules[branch]["top1"], f"acc{number}_5": rules[branch]["top5"]}
     groups = shots["groups"][UPSTREAM.name]

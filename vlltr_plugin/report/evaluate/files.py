@@ -1,7 +1,6 @@
 """The files of an evaluation: evaluation.json, per_class.csv, the trade-off curve and the pictures."""
 
 import csv
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -88,12 +87,3 @@ def per_class_csv(labels: Ints, by_rule: dict[str, Predictions], train_counts: I
         row += [str(group[index]) for group in groups]
         writer.writerow(row + [repr(float(values[index])) if images[index] else "" for values in accuracies])
     return text.getvalue()
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

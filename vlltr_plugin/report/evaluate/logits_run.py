@@ -15,11 +15,11 @@ from rich.console import Console
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
-from vlltr_plugin.report.evaluate.files import sha256
 from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
 from vlltr_plugin.report.evaluate.trade_off import Sweep, chosen_prior, sweep_of, told
 from vlltr_plugin.report.tradeoff.logits import checked, curve_of_logits
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
+from vlltr_plugin.runs.whole_files import sha256
 
 NEEDED = ("logits", "labels", "counts")
 VALIDATION = ("val_logits", "val_labels")

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from vlltr_plugin.errors import ReportError
 
-TWO_BRANCH_RULES = ("mixture", "sum", "visual", "image_text")
-"""mixture and sum are VL-LTR's two ways to put its branches together; then each branch alone."""
+BRANCHES = ("visual", "image_text")
+TWO_BRANCH_RULES = ("mixture", "sum", *BRANCHES)
+"""mixture and sum are two ways to put the branches together; then each branch alone."""
 
 ONE_BRANCH_RULES = ("single",)
 TOP = 5
@@ -58,7 +59,7 @@ class PredictionCollector:
         """Adds a batch.
 
         Args:
-            outputs: logits `[B, C]`, or (visual logits, image-text logits).
+            outputs: logits `[B, C]`, or those of two branches.
             labels: int64 `[B]`.
 
         Raises:
@@ -96,15 +97,14 @@ class PredictionCollector:
         """What each rule ranks the classes by, as the host computes it, and its log probabilities, in float32."""
         if len(branches) == 1:
             return {"single": (branches[0], branches[0].float().log_softmax(1))}
-        visual, image_text = branches
+        first, second = branches
         share = self.visual_share
-        mixture = visual.float().softmax(1) * share + image_text.float().softmax(1) * (1 - share)
-        total = visual + image_text  # in the branches' own precision: so are the host's groups scored
+        mixture = first.float().softmax(1) * share + second.float().softmax(1) * (1 - share)
+        total = first + second  # in the branches' own precision: so are the host's groups scored
         return {
             "mixture": (mixture, mixture.log()),
             "sum": (total, total.float().log_softmax(1)),
-            "visual": (visual, visual.float().log_softmax(1)),
-            "image_text": (image_text, image_text.float().log_softmax(1)),
+            **{name: (logits, logits.float().log_softmax(1)) for name, logits in zip(BRANCHES, branches, strict=True)},
         }
 
     def _check(self, branches: list[Tensor], labels: Tensor) -> None:

@@ -7,10 +7,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention
+from vlltr_plugin.hosts import default_host, get_host
 from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, overall_rule, shots_rule
+from vlltr_plugin.report.evaluate.predictions import BRANCHES
 from vlltr_plugin.report.evaluate.trade_off import trade_off_notes, trade_off_table
 
-TITLES = {"mixture": "mixture", "sum": "sum", "visual": "visual", "image_text": "image-text"}
 HOST_MARK = "*"
 
 Evaluation = dict[str, Any]
@@ -49,7 +50,7 @@ def overall_table(evaluation: Evaluation) -> Table:
         cells = [f"{number:.2f}" for number in numbers]
         cells[0] += mark
         cells[1] += mark
-        table.add_row(TITLES.get(rule, rule), *cells)
+        table.add_row(_title(rule), *cells)
     return table
 
 
@@ -58,9 +59,9 @@ def groups_table(evaluation: Evaluation) -> Table:
     rules = evaluation["rules"]
     table = Table(
         title="Top-1 of the groups (training images of a class)",
-        caption="above the line VL-LTR's thresholds, below those of most other papers",
+        caption=f"above the line {_host(evaluation)}'s thresholds, below those of most other papers",
     )
-    for heading in ("group", "classes", "images", *(TITLES.get(rule, rule) for rule in rules)):
+    for heading in ("group", "classes", "images", *(_title(rule) for rule in rules)):
         table.add_column(heading, justify="left" if heading == "group" else "right")
     for convention in CONVENTIONS:
         for name, size in evaluation["groups"][convention.name].items():
@@ -76,12 +77,13 @@ def groups_table(evaluation: Evaluation) -> Table:
 def notes(evaluation: Evaluation) -> list[str]:
     """What to know when reading the tables."""
     rules = evaluation["rules"]
-    found = [f"{HOST_MARK} what VL-LTR logs: its overall accuracy and its groups come from different predictions."]
+    host = _host(evaluation)
+    found = [f"{HOST_MARK} what {host} logs: its overall accuracy and its groups come from different predictions."]
     if "mixture" in rules:
-        share = evaluation["settings"]["visual_share"]
-        found.append(f"mixture: {share:g} * softmax(visual) + {1 - share:g} * softmax(image-text); sum: of the logits.")
+        share, (first, second) = evaluation["settings"]["visual_share"], map(_title, BRANCHES)
+        found.append(f"mixture: {share:g} * softmax({first}) + {1 - share:g} * softmax({second}); sum: of the logits.")
     else:
-        found = [f"{HOST_MARK} what VL-LTR {'would log' if 'logits' in evaluation else 'logs'}."]
+        found = [f"{HOST_MARK} what {host} {'would log' if 'logits' in evaluation else 'logs'}."]
     overall = rules[overall_rule(rules)]
     worst = overall["worst_class"]
     name = f"{worst['name']} ({worst['class']})" if worst["name"] else str(worst["class"])
@@ -92,7 +94,7 @@ def notes(evaluation: Evaluation) -> list[str]:
     if untrained["images"]:
         found.append(
             f"{untrained['images']} images are of the {untrained['classes']} classes without training images: they "
-            "count overall and in no group, as in VL-LTR."
+            f"count overall and in no group, as in {host}."
         )
     if evaluation["not_finite"]:
         found.append(
@@ -104,6 +106,14 @@ def notes(evaluation: Evaluation) -> list[str]:
         for key, here in differing.items()
     ]
     return found
+
+
+def _host(evaluation: Evaluation) -> str:
+    return get_host(evaluation.get("host", default_host().name)).title
+
+
+def _title(rule: str) -> str:
+    return rule.replace("_", "-")
 
 
 def _group_title(name: str, convention: Convention) -> str:

@@ -5,7 +5,7 @@ The key `trade_off` of evaluation.json (accuracies and calibration errors in per
 - `prior` (`draws` or `counts`), `prior_source` in words, `without_prior`: number of classes whose prior is 0, which are
   adjusted as the rarest other one; `groups` (`upstream` or `others`), `taus`.
 - `rows`: those of tradeoff.csv; with two branches `top1` is of the mixture and the groups are of the sum of logits, as
-  in VL-LTR's log. `rules`: all numbers of each rule alone.
+  in the host's log. `rules`: all numbers of each rule alone.
 - `choice`: see `Choice`.
 - `sha256`: of the tradeoff.npz that belongs to it.
 """
@@ -158,7 +158,7 @@ def trade_off_notes(told: dict[str, Any]) -> list[str]:
     if "mixture" in told["rules"]:
         found.append(
             "Each branch's logits are adjusted before its softmax; top-1, harmonic mean and ECE are of the mixture, "
-            "the groups of the sum of logits, as in VL-LTR's log. evaluation.json has all numbers of both."
+            "the groups of the sum of logits, as in the host's log. evaluation.json has all numbers of both."
         )
     if told["without_prior"]:
         found.append(f"{told['without_prior']} classes with prior 0 are adjusted as the rarest class that has more.")

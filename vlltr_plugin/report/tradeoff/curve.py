@@ -61,7 +61,7 @@ class TradeOff:
         groups: thresholds of many, medium and few.
         labels: int64 `[N]`.
         counts: training images of each class, int64 `[C]`.
-        predictions: by rule the predicted classes, `[T, N]`: `single`; or VL-LTR's `mixture` and `sum`.
+        predictions: by rule the predicted classes, `[T, N]`: `single`; or `mixture` and `sum`.
         points: by rule, one for each tau.
     """
 
@@ -75,7 +75,7 @@ class TradeOff:
 
     @property
     def rows(self) -> list[dict[str, float | None]]:
-        """One for each tau with the keys `COLUMNS`: what VL-LTR would log.
+        """One for each tau with the keys `COLUMNS`: what the host would log.
 
         With two branches `top1` is then of the mixture and the groups are of the sum of logits, as in its log.
         """

@@ -14,7 +14,7 @@ from vlltr_plugin.report.evaluate.predictions import ONE_BRANCH_RULES, Predictio
 from vlltr_plugin.report.tradeoff.prior import checked_taus
 
 SWEPT_RULES = ("mixture", "sum")
-"""VL-LTR's two prediction rules; a model with one output has the rule `single`."""
+"""The two rules of a model with two branches; a model with one output has the rule `single`."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class SweepCollector(PredictionCollector):
         """The most probable class and its probability by each rule, `[B]` each."""
         if len(branches) == 1:
             return {"single": _most_probable(branches[0])}
-        visual, image_text = branches
-        mixture = visual.softmax(1) * self.visual_share + image_text.softmax(1) * (1 - self.visual_share)
+        first, second = branches
+        mixture = first.softmax(1) * self.visual_share + second.softmax(1) * (1 - self.visual_share)
         confidence, top1 = mixture.max(dim=1)
-        return {"mixture": (top1, confidence), "sum": _most_probable(visual + image_text)}
+        return {"mixture": (top1, confidence), "sum": _most_probable(first + second)}
 
     def _joined(self, tau: float, rule: str) -> Adjusted:
         top1, confidence = (torch.cat(column).numpy() for column in zip(*self._adjusted[tau, rule], strict=True))

@@ -11,6 +11,7 @@ import vlltr_plugin
 from vlltr_plugin.check.lines import SkipError
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.attach import apply
+from vlltr_plugin.hosts.vl_ltr.branches import BRANCHES
 from vlltr_plugin.hosts.vl_ltr.checkout_modules import said_by_host
 from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
 from vlltr_plugin.hosts.vl_ltr.looks.stage_one import refuse_unfilled
@@ -83,7 +84,7 @@ def look_at_reweight(run: Planned) -> str:
             raise ReportError(sentence)
         run.hook = NoHook() if parts else None
         raise SkipError("the config asks for no `reweight`: nothing is re-weighted")
-    parse(asked(args), bool(getattr(args, "two_branch", False)))
+    parse(asked(args), BRANCHES if getattr(args, "two_branch", False) else ())
     if not parts:
         raise SkipError("its keys are known; whether it fits sampler and criterion could not be tried yet")
     args.reweight = asked(args)

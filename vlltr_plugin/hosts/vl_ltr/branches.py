@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from vlltr_plugin.training.settings import SINGLE
 
 VISUAL, IMAGE_TEXT = "visual", "image_text"
+BRANCHES = (IMAGE_TEXT, VISUAL, "sum", "each")
+"""What may feed the statistics, the default first."""
 
 
 class OutputWatch:

@@ -1,0 +1,186 @@
+"""The walls of the house: which folder imports which, and where a host's words stand.
+
+`python tests/test_walls.py` prints the imports, folder by folder.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "vlltr_plugin"
+OPEN = {"errors", "resources"}
+"""Modules at the top that everybody may import; they import nobody."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "core": set(),
+    "runs": {"core"},
+    "training": {"core", "runs"},
+    "install": set(),
+    "check": {"core", "runs", "training"},
+    "compat": {"runs"},
+    "hosts": {"core", "runs", "training", "install", "check", "compat"},
+    "report": {"core", "runs", "training", "install", "check", "compat", "hosts"},
+    "cifar_lt": {"core", "runs", "training", "compat", "report"},
+    "demo": {"core", "runs", "install", "hosts", "report"},
+    "cli": {"install", "check", "report", "cifar_lt", "demo"},
+    "__init__": {"core", "hosts", "training"},
+    "__main__": {"cli"},
+    "errors": set(),
+    "resources": set(),
+}
+"""What each folder may know of the others, imports inside functions too."""
+
+DOORS = {"check/command.py": {"hosts"}, "cli/__init__.py": {"__init__"}}
+"""Files that may know more: `check` asks the host of the checkout for its looks, the engine of looks knows no host."""
+
+WORDS = {
+    "hosts/": r"main\.py|loss_type",
+    "hosts/vl_ltr/": r"VL-LTR|vl[-_]ltr|image[-_ ]text|two[-_]branch|\bLGR|test_(?:acc|low|median|many)|cvlp|train\.log"
+    r"|desc_path|n_parameters|DistillationLoss|evaluate_LT|weight_sample|mmcv|INAT|softCE",
+    "hosts/lift/": r"\bLIFT|\blift\b|\bPEL\b|yacs|cls_num_list|num_epochs|trainer\.py|ClassAwareSampler",
+}
+"""Words of hosts, by where they belong."""
+
+HAVE_HOSTS_WORDS = ("compat", "demo")
+"""Folders that are of VL-LTR alone: what it misses on a current stack, and its stand-in."""
+
+ALLOWED = {
+    ("__init__.py", "VL-LTR"): "the package's first sentence",
+    ("__init__.py", "LIFT"): "the package's first sentence",
+    ("__init__.py", "vl_ltr"): "`attach`, the public name in the inserted lines, comes from there",
+    ("hosts/__init__.py", "vl-ltr"): "the registry: one line a host",
+    ("hosts/__init__.py", "vl_ltr"): "the registry",
+    ("hosts/__init__.py", "lift"): "the registry",
+    ("report/evaluate/predictions.py", "image_text"): "key of evaluation.json and per_class.csv, fixed",
+    ("report/evaluate/logits_run.py", "two_branch"): "key of evaluation.json, fixed",
+    ("runs/own_log.py", "test_acc"): "a loop of the user's own logs under the keys that compare reads",
+    ("runs/own_log.py", "test_many"): "as above",
+    ("runs/own_log.py", "test_median"): "as above",
+    ("runs/own_log.py", "test_low"): "as above",
+}
+"""(file, word): why it must stay."""
+
+
+def files() -> Iterator[tuple[str, str]]:
+    """Every module's path inside the package, and its text."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8")
+
+
+def folder_of(path: str) -> str:
+    """The folder at the top that a file is in; a file at the top by its own name."""
+    return path.split("/")[0].removesuffix(".py")
+
+
+def imported(text: str) -> set[str]:
+    """The modules of ours that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.startswith("vlltr_plugin.")}
+
+
+def picture() -> dict[str, set[str]]:
+    """Folder to the folders that it imports; two levels where a folder has folders."""
+    drawn: dict[str, set[str]] = {}
+    for path, text in files():
+        here = _folder(path.removesuffix(".py").split("/"))
+        there = {_folder(name.split(".")[1:]) for name in imported(text)}
+        drawn.setdefault(here, set()).update(there - {here} - OPEN - {"__version__"})
+    return drawn
+
+
+def _folder(parts: list[str]) -> str:
+    while len(parts) > 1 and not PACKAGE.joinpath(*parts).is_dir():
+        parts = parts[:-1]
+    return "/".join(parts)
+
+
+def without_help(text: str) -> str:
+    """A file's text, what its commands say on the terminal blanked out."""
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.keyword) and node.arg in ("help", "description"):
+            for number in range(node.value.lineno - 1, node.value.end_lineno or node.value.lineno):
+                lines[number] = ""
+    return "\n".join(lines)
+
+
+def strange_words(path: str, text: str) -> set[str]:
+    """A host's words in a file outside its folder."""
+    if path.startswith(HAVE_HOSTS_WORDS):
+        return set()
+    others = [words for home, words in WORDS.items() if not path.startswith(home)]
+    return {match[0] for words in others for match in re.finditer(words, without_help(text))}
+
+
+@pytest.mark.parametrize("folder", sorted({folder_of(path) for path, _ in files()}))
+def test_a_folder_imports_only_what_it_may_know(folder: str) -> None:
+    wrong = {
+        path: sorted(unknown)
+        for path, text in files()
+        if folder_of(path) == folder
+        and (unknown := {name.split(".")[1] for name in imported(text)} - allowed(folder, path))
+    }
+    assert wrong == {}
+
+
+def allowed(folder: str, path: str) -> set[str]:
+    """What a file may import."""
+    return MAY_IMPORT[folder] | DOORS.get(path, set()) | OPEN | {folder, "__version__"}
+
+
+def test_a_host_knows_no_other_host() -> None:
+    homes = {path.parent.name for path in PACKAGE.glob("hosts/*/host.py")}
+    assert homes >= {"vl_ltr", "lift"}
+    for path, text in files():
+        for home in homes:
+            if path.startswith(f"hosts/{home}/"):
+                others = tuple(f"vlltr_plugin.hosts.{other}" for other in homes - {home})
+                assert not [name for name in imported(text) if name.startswith(others)], path
+
+
+def test_only_the_demo_and_the_top_name_a_host_to_import() -> None:
+    host = re.compile(r"vlltr_plugin\.hosts\.(vl_ltr|lift)")
+    naming = {path for path, text in files() if any(map(host.match, imported(text)))}
+    assert {folder_of(path) for path in naming} == {"hosts", "demo", "__init__"}
+
+
+def test_no_word_of_a_host_outside_its_folder() -> None:
+    found = {(path, word) for path, text in files() for word in strange_words(path, text)}
+    assert found - set(ALLOWED) == set()
+    assert set(ALLOWED) - found == set(), "no longer there: take it out of the list"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "words"),
+    [
+        ("core/a.py", "x = 'test_acc1'  # of VL-LTR\n", {"test_acc", "VL-LTR"}),
+        ("training/a.py", "def f():\n    '''LIFT, by its loss_type.'''\n", {"LIFT", "loss_type"}),
+        ("hosts/lift/a.py", "loss_type = 'mmcv'\n", {"mmcv"}),
+        ("hosts/vl_ltr/a.py", "two_branch = VL_LTR\n", set()),
+        ("report/a.py", "add('--x', help='as VL-LTR draws')\n", set()),
+    ],
+)
+def test_the_words_are_found(path: str, text: str, words: set[str]) -> None:
+    assert strange_words(path, text) == words
+
+
+def test_an_import_inside_a_function_counts() -> None:
+    assert imported("def f():\n    from vlltr_plugin.report import sheets\n") == {
+        "vlltr_plugin.report",
+        "vlltr_plugin.report.sheets",
+    }
+
+
+if __name__ == "__main__":
+    for folder, known in sorted(picture().items()):
+        print(f"{folder:<20} -> {' '.join(sorted(known)) or '-'}")

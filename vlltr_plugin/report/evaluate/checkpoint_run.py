@@ -1,0 +1,99 @@
+"""Evaluating a checkpoint: the host's code makes the predictions, ours the numbers."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.host import Host
+from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
+from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
+from vlltr_plugin.report.evaluate.outcome import Outcome
+from vlltr_plugin.report.evaluate.trade_off import Prior, Sweep, chosen_prior, told
+from vlltr_plugin.report.tradeoff.curve import TradeOff, curve_of
+from vlltr_plugin.report.tradeoff.sweep import SweepCollector
+
+SPLITS = ("val", "test")
+
+
+def run_evaluation(
+    host: Host, request: EvaluateRequest, sweep: Sweep, progress: Progress = lambda done, total: None
+) -> Outcome:
+    """Evaluates; writes nothing.
+
+    Args:
+        host: of the checkout.
+        request: what and how.
+        sweep: of the trade-off curve.
+        progress: called with the images done and in all, after each batch.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        ReportError: for unusable input, or when the host's code fails.
+        MissingExtraError: matplotlib or torchmetrics is not installed.
+        OSError: when a file is missing.
+    """
+    from vlltr_plugin import __version__
+
+    _check(request)
+    if host.open_trained is None:
+        raise ReportError(f"Expected a checkout whose models can be built, but {host.title}'s cannot: give --logits.")
+    require_for_evaluation()  # before the work, not after it
+    with host.open_trained(request, progress) as model:
+        prior = chosen_prior(sweep.prior, model.train_counts, model.draws, model.draws_from)
+        collector, images = _predict(model, sweep, prior, model.split)
+        chooser, why_here = _chooser(model, sweep, prior)
+    labels, by_rule = collector.labels(), collector.predictions()
+
+    def curve(one: SweepCollector) -> TradeOff:
+        return curve_of(one.labels(), one.adjusted(), model.train_counts, prior.name, sweep.groups)
+
+    trade_off, chosen_on = curve(collector), None if chooser is None else curve(chooser)
+    more = {"visual_share": collector.visual_share, "torch": str(torch.__version__)}
+    evaluation = {
+        "format": FORMAT,
+        "plugin_version": __version__,
+        "host": host.name,
+        **model.facts,
+        "settings": model.facts["settings"] | more,
+        "split": model.split,
+        "labels_sha256": hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest(),
+        "images": len(labels),
+        "split_images": images,
+        "limit": request.limit,
+        "classes": model.classes,
+        "not_finite": collector.not_finite,
+    } | evaluate_predictions(labels, by_rule, model.train_counts, model.names)
+    evaluation["trade_off"] = told(trade_off, prior, model.split, chosen_on, why_here)
+    return Outcome(evaluation, labels, by_rule, model.train_counts, model.names, trade_off)
+
+
+def _predict(model: TrainedModel, sweep: Sweep, prior: Prior, split: str) -> tuple[SweepCollector, int]:
+    collector = SweepCollector(model.classes, model.visual_share, sweep.taus, prior.log())
+    return collector, model.predict(collector, split)
+
+
+def _chooser(model: TrainedModel, sweep: Sweep, prior: Prior) -> tuple[SweepCollector | None, str]:
+    """Predictions on the validation split, to choose tau on; None, and why, where the images evaluated must do."""
+    if sweep.choose_tau == "here" or model.split == "val":
+        return None, ""
+    try:
+        return _predict(model, sweep, prior, "val")[0], ""
+    except (ReportError, OSError) as error:
+        if sweep.choose_tau == "val":
+            raise
+        return None, str(error)
+
+
+def _check(request: EvaluateRequest) -> None:
+    if request.split not in (None, *SPLITS):
+        raise ReportError(f"Expected the split to be val or test but got {request.split!r}.")
+    for name in ("batch_size", "limit"):
+        value = getattr(request, name)
+        if value is not None and value < 1:
+            raise ReportError(f"Expected {name.replace('_', '-')} to be 1 or more but got {value}.")
