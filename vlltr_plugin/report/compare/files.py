@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin import __version__
-from vlltr_plugin.hosts.host import Metric
+from vlltr_plugin.hosts.host import Metric, Reference
 from vlltr_plugin.report.compare.comparison import Comparison
 from vlltr_plugin.report.compare.costs import COSTS, costs_of
 from vlltr_plugin.report.compare.runs import Method, Run
@@ -97,11 +97,15 @@ def json_text(comparison: Comparison) -> str:
         "always_zero": [metric.name for metric in comparison.empty],
         "runs": [_method_of(comparison, method) for method in comparison.methods],
         "trade_off": None if comparison.trade_offs is None else comparison.trade_offs.as_json(),
-        "reference": None if reference is None else asdict(reference),
+        "reference": None if reference is None else _reference(reference),
         "notes": notes_of(comparison),
         "warnings": list(comparison.warnings),
     }
     return json.dumps(_finite(content), indent=1, allow_nan=False) + "\n"
+
+
+def _reference(reference: Reference) -> dict[str, Any]:
+    return {key: getattr(reference, key) for key in ("name", "settings", "results", "source")}
 
 
 def csv_text(comparison: Comparison) -> str:

@@ -2,11 +2,11 @@
 
 `evaluation.json` holds, all accuracies and calibration errors in percent and unrounded:
 
-- `format` (`FORMAT`), `plugin_version`, `host` (its name), `checkpoint` (`file`, `sha256`, `epoch`), `config` (`file`,
-  `sha256`), `data_set`, `split`, `labels_sha256` (of the labels as int64, in order: equal in two evaluations of the same
-  images), `images` (evaluated), `split_images` (in the split), `limit`, `classes`, `not_finite` (images with a logit that
-  is not finite), `settings`, `differs_from_training`: what the host's args were here and in the checkpoint where they
-  differ.
+- `format` (`FORMAT`), `plugin_version`, `host` (its name), `checkpoint` (`file`, `sha256`, `epoch`), `config`
+  (`file`, `sha256`), `data_set`, `split`, `labels_sha256` (of the labels as int64, in order: equal in two evaluations
+  of the same images), `images` (evaluated), `split_images` (in the split), `limit`, `classes`, `not_finite` (images
+  with a logit that is not finite), `settings`, `differs_from_training`: what the host's args were here and in the
+  checkpoint where they differ.
 - `groups`: for each convention (`upstream`, `others`; see groups.py) and group `classes` and `images`; `upstream` also
   has `10-shot` and `5-shot`. Only classes with training images belong to a group; `untrained` has
   the others.
