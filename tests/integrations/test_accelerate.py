@@ -1,0 +1,113 @@
+"""Accelerate, and with it DistributedDataParallel: two processes have identical weights, those of one process."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, TensorDataset
+
+from vlltr_plugin import ClassVolume, ReweightedLoss
+
+accelerate = pytest.importorskip("accelerate", reason="pip install 'vlltr-plugin[integrations]'")
+
+COUNTS = [60, 30, 12]
+EPOCHS, BATCH = 3, 34  # which divides the samples, so that each rank has half of every batch
+
+
+def data():
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
+    rows = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + labels[:, None])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
+    return rows[order].double(), labels[order]
+
+
+def model_and_optimizer():
+    model = torch.nn.Linear(4, 3, dtype=torch.float64)
+    torch.nn.init.constant_(model.weight, 0.01)
+    torch.nn.init.zeros_(model.bias)
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def with_accelerate(folder, stops=False):
+    """As the docs have it; where it `stops`, after one epoch and on from the saved state in new objects."""
+    plugin = accelerate.DataLoaderConfiguration(split_batches=True)
+    for part in [range(1), range(1, EPOCHS)] if stops else [range(EPOCHS)]:
+        accelerator = accelerate.Accelerator(cpu=True, dataloader_config=plugin)
+        model, optimizer, loader = accelerator.prepare(
+            *model_and_optimizer(), DataLoader(TensorDataset(*data()), batch_size=BATCH)
+        )
+        criterion = ReweightedLoss(ClassVolume(COUNTS))
+        accelerator.register_for_checkpointing(criterion)
+        if part.start:
+            accelerator.load_state(f"{folder}/state")
+        for _ in part:
+            for rows, labels in loader:
+                optimizer.zero_grad()
+                accelerator.backward(criterion(model(rows), labels))
+                optimizer.step()
+            statistics = criterion.end_epoch()
+        accelerator.save_state(f"{folder}/state")
+    return accelerator.unwrap_model(model).weight.detach(), criterion.weighting.weights, statistics["drawn_alpha"]
+
+
+def with_ddp(rank, world):
+    model, optimizer = model_and_optimizer()
+    model = DistributedDataParallel(model)
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    rows, labels = data()
+    for _ in range(EPOCHS):
+        for start in range(0, len(labels), BATCH):
+            part = slice(start + rank, start + BATCH, world)
+            optimizer.zero_grad()
+            criterion(model(rows[part]), labels[part]).backward()
+            optimizer.step()
+        statistics = criterion.end_epoch()
+    return model.module.weight.detach(), criterion.weighting.weights, statistics["drawn_alpha"]
+
+
+def one_rank(rank, world, how, folder):
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}  # asked for, and not used: the group is there
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    found = with_ddp(rank, world) if how == "ddp" else with_accelerate(folder, how == "accelerate, resumed")
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The run of one process."""
+    model, optimizer = model_and_optimizer()
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    rows, labels = data()
+    for _ in range(EPOCHS):
+        for start in range(0, len(labels), BATCH):
+            optimizer.zero_grad()
+            criterion(model(rows[start : start + BATCH]), labels[start : start + BATCH]).backward()
+            optimizer.step()
+        statistics = criterion.end_epoch()
+    return model.weight.detach(), criterion.weighting.weights, statistics["drawn_alpha"]
+
+
+@pytest.mark.parametrize("how", ["ddp", "accelerate", "accelerate, resumed"])
+def test_two_processes_have_the_weights_of_one(how, alone):
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(one_rank, args=(2, how, folder), nprocs=2)
+        first, second = (torch.load(Path(folder) / f"{rank}.pt") for rank in range(2))
+    assert torch.equal(first[1], second[1])
+    assert not torch.equal(first[1], torch.ones(3))
+    torch.testing.assert_close(first[1], alone[1], rtol=1e-5, atol=0)
+    torch.testing.assert_close(first[0], alone[0], rtol=1e-5, atol=1e-9)
+    assert first[2] == second[2] == pytest.approx(alone[2], rel=1e-6)
+
+
+def test_one_process_resumes_to_the_last_bit(tmp_path):
+    whole, resumed = with_accelerate(tmp_path / "whole"), with_accelerate(tmp_path / "resumed", stops=True)
+    assert torch.equal(whole[1], resumed[1])
+    assert torch.equal(whole[0], resumed[0])

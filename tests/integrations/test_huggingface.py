@@ -1,0 +1,140 @@
+"""Hugging Face's Trainer: steps are those of undivided batches, and a resumed run has the weights of a whole one."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
+
+transformers = pytest.importorskip("transformers", reason="pip install 'vlltr-plugin[integrations]'")
+pytest.importorskip("accelerate", reason="pip install 'vlltr-plugin[integrations]'")
+from vlltr_plugin.integrations.huggingface import STATE, ReweightCallback  # noqa: E402
+
+COUNTS = [60, 30, 12]
+LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
+ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(1))
+ROWS = torch.randn(len(LABELS), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + LABELS[:, None])
+CRITERIA = {"re-weighted": ReweightedLoss, "adjusted": LogitAdjustedLoss}
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 3, dtype=torch.float64)
+        torch.nn.init.constant_(self.layer.weight, 0.01)
+        torch.nn.init.zeros_(self.layer.bias)
+
+    def forward(self, rows, labels=None):
+        return {"logits": self.layer(rows.double())}
+
+
+class InOrder(transformers.Trainer):
+    def _get_train_sampler(self, *args):
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+
+def data(kind):
+    labels = LABELS[ORDER]
+    if kind == "ignored":
+        labels = torch.where(torch.arange(len(labels)) % 5 < 2, -100, labels)
+    if kind == "mixed":
+        hard = F.one_hot(labels, 3).double()
+        labels = 0.7 * hard + 0.3 * hard.flip(0)
+    return [{"rows": row, "labels": label} for row, label in zip(ROWS[ORDER], labels, strict=True)]
+
+
+def train(folder, criterion, epochs, kind="hard", parts=1, resume=None, callback=None, batch=24, **options):
+    args = transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=batch // parts,
+        gradient_accumulation_steps=parts,
+        learning_rate=0.1,
+        lr_scheduler_type="constant",
+        optim="sgd",
+        max_grad_norm=0.0,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        **{"save_strategy": "epoch", **options},
+    )
+    callback = callback or ReweightCallback(criterion)
+    model = Model()
+    trainer = InOrder(model, args, train_dataset=data(kind), compute_loss_func=callback.loss, callbacks=[callback])
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer, model
+
+
+@pytest.mark.parametrize("kind", ["hard", "ignored", "mixed"])
+@pytest.mark.parametrize("made", CRITERIA)
+def test_an_accumulated_step_is_that_of_the_undivided_batch(tmp_path, made, kind):
+    options = {"ignore_index": -100} if kind == "ignored" else {}
+    found = []
+    for parts in (1, 4):
+        criterion = CRITERIA[made](InverseFrequency(COUNTS), **options)
+        found.append(train(tmp_path / str(parts), criterion, 2, kind, parts, save_strategy="no")[1].layer)
+    plain = torch.nn.Linear(4, 3, dtype=torch.float64)
+    plain.load_state_dict(Model().layer.state_dict())
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    criterion = CRITERIA[made](InverseFrequency(COUNTS), **options)
+    for _ in range(2):
+        for start in range(0, len(LABELS), 24):
+            part = data(kind)[start : start + 24]
+            rows, labels = (torch.stack([item[name] for item in part]) for name in ("rows", "labels"))
+            optimizer.zero_grad()
+            criterion(plain(rows.double()), labels).backward()
+            optimizer.step()
+    for layer in found:
+        torch.testing.assert_close(layer.weight, plain.weight, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path, made):
+    whole, stopped, resumed = (CRITERIA[made](ClassVolume(COUNTS)) for _ in range(3))
+    _, expected = train(tmp_path / "whole", whole, 3)
+    train(tmp_path / "run", stopped, 2)
+    trainer, model = train(tmp_path / "run", resumed, 3, resume=True)
+    assert whole.weighting.epoch == resumed.weighting.epoch == 3
+    assert not torch.equal(whole.weighting.weights, torch.ones(3))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    assert torch.equal(model.layer.weight, expected.layer.weight)
+    logged = [line for line in trainer.state.log_history if "train_reweight_alpha_max" in line]
+    assert [line["epoch"] for line in logged] == [1, 2, 3]
+    assert logged[-1]["train_reweight_alpha_max"] > 1
+
+
+def test_a_folder_of_another_run_is_resumed_by_its_name(tmp_path):
+    first, second = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    train(tmp_path / "first", first, 1)
+    checkpoint = next((tmp_path / "first").glob("checkpoint-*"))
+    callback = ReweightCallback(second, resume_from=checkpoint)
+    train(tmp_path / "second", second, 1, callback=callback, resume=str(checkpoint))
+    assert torch.equal(second.weighting.weights, first.weighting.weights)
+
+
+def test_a_checkpoint_without_a_state_is_said(tmp_path, capsys):
+    train(tmp_path, ReweightedLoss(ClassVolume(COUNTS)), 1)
+    next(tmp_path.glob(f"checkpoint-*/{STATE}")).unlink()
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    train(tmp_path, criterion, 2, resume=True)
+    assert "THE CLASS WEIGHTS START AT 1" in capsys.readouterr().out
+    assert criterion.weighting.epoch == 2
+
+
+def test_another_run_s_settings_are_refused(tmp_path):
+    train(tmp_path, ReweightedLoss(ClassVolume(COUNTS)), 1)
+    with pytest.raises(ValueError, match="type"):
+        train(tmp_path, ReweightedLoss(InverseFrequency(COUNTS)), 2, resume=True)
+
+
+def test_an_ignore_index_that_the_trainer_does_not_know_is_refused():
+    with pytest.raises(ValueError, match="-100"):
+        ReweightCallback(ReweightedLoss(ClassVolume(COUNTS), ignore_index=255))
+
+
+def test_evaluation_is_not_observed(tmp_path):
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    trainer, _ = train(tmp_path, criterion, 1, save_strategy="no")
+    trainer.evaluate(data("hard"))
+    assert criterion.weighting._moments is None

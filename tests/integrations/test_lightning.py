@@ -1,0 +1,99 @@
+"""Lightning: a resumed run has the weights of one that never stopped."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
+
+lightning = pytest.importorskip("lightning.pytorch", reason="pip install 'vlltr-plugin[integrations]'")
+from vlltr_plugin.integrations.lightning import ReweightCallback  # noqa: E402
+
+COUNTS = [60, 30, 12]
+LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
+
+
+class Model(lightning.LightningModule):
+    def __init__(self, criterion):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 3)
+        torch.nn.init.constant_(self.layer.weight, 0.01)
+        torch.nn.init.zeros_(self.layer.bias)
+        self.loss = criterion if criterion is not None else F.cross_entropy
+
+    def training_step(self, batch, index):
+        return self.loss(self.layer(batch[0]), batch[1])
+
+    def validation_step(self, batch, index):
+        self.log("val_loss", self.loss(self.layer(batch[0]), batch[1]))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def loader():
+    rows = torch.randn(len(LABELS), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + LABELS[:, None])
+    order = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(1))
+    return DataLoader(TensorDataset(rows[order], LABELS[order]), batch_size=17)
+
+
+def fit(folder, criterion, epochs, ckpt=None, validates=False, **options):
+    callbacks = [lightning.callbacks.ModelCheckpoint(dirpath=folder, filename="{epoch}", save_top_k=-1)]
+    callbacks += [] if criterion is None else [ReweightCallback(criterion)]
+    trainer = lightning.Trainer(
+        default_root_dir=folder,
+        max_epochs=epochs,
+        accelerator="cpu",
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    model = Model(criterion)
+    trainer.fit(model, loader(), loader() if validates else None, ckpt_path=ckpt)
+    return trainer, model
+
+
+@pytest.mark.parametrize("validates", [False, True])
+@pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
+def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path, made, validates):
+    whole, stopped, resumed = (made(ClassVolume(COUNTS)) for _ in range(3))
+    _, expected = fit(tmp_path / "whole", whole, 3, validates=validates)
+    fit(tmp_path / "stopped", stopped, 2, validates=validates)
+    trainer, model = fit(tmp_path / "resumed", resumed, 3, tmp_path / "stopped" / "epoch=1.ckpt", validates)
+    assert whole.weighting.epoch == resumed.weighting.epoch == 3
+    assert not torch.equal(whole.weighting.weights, torch.ones(3))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    assert torch.equal(model.layer.weight, expected.layer.weight)
+    assert trainer.callback_metrics["train_reweight_alpha_max"] > 1
+
+
+def test_validation_is_not_observed(tmp_path):
+    first, second = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    fit(tmp_path / "without", first, 2)
+    fit(tmp_path / "with", second, 2, validates=True)
+    assert torch.equal(first.weighting.weights, second.weighting.weights)
+
+
+def test_a_checkpoint_without_a_state_is_said(tmp_path, capsys):
+    fit(tmp_path / "plain", None, 2)
+    ckpt = tmp_path / "plain" / "epoch=1.ckpt"
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    callback = ReweightCallback(criterion)
+    model = Model(None)
+    model.loss = lambda logits, labels: criterion(logits, labels)
+    trainer = lightning.Trainer(
+        max_epochs=3, accelerator="cpu", callbacks=[callback], logger=False, default_root_dir=tmp_path
+    )
+    trainer.fit(model, loader(), ckpt_path=ckpt)
+    assert "no re-weighting state: the weights start at 1, in epoch 2" in capsys.readouterr().out
+    assert criterion.weighting.epoch == 3
+
+
+def test_another_run_s_settings_are_refused(tmp_path):
+    fit(tmp_path / "dv", ReweightedLoss(ClassVolume(COUNTS)), 1)
+    with pytest.raises(ValueError, match="type"):
+        fit(tmp_path / "other", ReweightedLoss(InverseFrequency(COUNTS)), 2, tmp_path / "dv" / "epoch=0.ckpt")

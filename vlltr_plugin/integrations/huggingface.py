@@ -1,0 +1,109 @@
+"""Hugging Face's Trainer: a loss right under gradient accumulation, and a callback for epochs and checkpoints."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
+from vlltr_plugin.runs.whole_files import whole_file
+from vlltr_plugin.training.messages import say
+
+STATE = "reweight.pt"
+"""The criterion's state, in each of the Trainer's checkpoint folders."""
+
+IGNORED = -100
+"""The label that the Trainer leaves out when it counts the items of a batch."""
+
+
+class ReweightCallback(TrainerCallback):
+    """Gives the Trainer a criterion: the loss of a step, the end of an epoch, the state in each checkpoint.
+
+    The epoch's numbers are `statistics`, and lines `train_reweight_*` of the Trainer's log history. A checkpoint saved
+    inside an epoch (`save_strategy="steps"`) resumes with the weights in force; what was observed of that epoch is
+    lost.
+
+    Args:
+        criterion: gets the model's `logits` and the `labels`. Give it `ignore_index=-100` where labels hold that.
+        resume_from: the checkpoint folder to go on from, where it is none of the run's own `output_dir`.
+
+    Raises:
+        ValueError: for an `ignore_index` other than None and -100: the Trainer counts by the latter.
+
+    Example:
+        >>> reweight = ReweightCallback(ReweightedLoss(ClassVolume(counts)))
+        >>> trainer = Trainer(model, args, compute_loss_func=reweight.loss, callbacks=[reweight], ...)
+    """
+
+    def __init__(self, criterion: Criterion, resume_from: str | Path | None = None) -> None:
+        if criterion.ignore_index not in (None, IGNORED):
+            raise ValueError(f"Expected ignore_index=-100, as the Trainer has it, but got {criterion.ignore_index}.")
+        self.criterion, self._resume_from = criterion, resume_from
+        self.statistics: Statistics = {}
+
+    def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        """For the Trainer's `compute_loss_func`.
+
+        The Trainer adds up the losses of the parts of an accumulated batch and divides by nothing: each part is
+        divided by the number of items in the whole batch, so that the step is that of the undivided one.
+
+        Args:
+            outputs: the model's, with `logits` `[B, C]` (or `[B, C, d1, ...]`).
+            labels: int64 `[B]`, or floating point of the logits' shape.
+            num_items_in_batch: entries of the labels in all parts of the batch; None for the mean over this part.
+
+        Returns:
+            A scalar.
+        """
+        logits: Tensor = outputs["logits"] if isinstance(outputs, dict) else outputs[0]
+        loss: Tensor = self.criterion(logits, labels)
+        if num_items_in_batch is None:
+            return loss
+        items = torch.as_tensor(num_items_in_batch).flatten()[0].to(loss.device)
+        return loss * (labels != IGNORED).sum().to(loss.device) / items  # of float labels C times as many, in both
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Takes the state of the checkpoint that the Trainer goes on from, or says that the weights start at 1."""
+        if not state.global_step:
+            return
+        path = Path(self._resume_from or _checkpoint_folder(args, state)) / STATE
+        weighting = self.criterion.weighting
+        if path.is_file():
+            try:
+                self.criterion.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+                raise ValueError(f"Expected the re-weighting's state in {path} but could not load it.") from error
+        elif weighting.uses_logits:
+            say(
+                f"expected the re-weighting's state in {path} but there is none: THE CLASS WEIGHTS START AT 1. Give "
+                "ReweightCallback resume_from=CHECKPOINT_FOLDER where the run goes on from another folder."
+            )
+        epoch = int(state.epoch or 0)
+        if weighting.epoch < epoch:  # saved in the last step of an epoch, before it ended
+            weighting.begin_epoch(epoch)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Folds the epoch's statistics into new weights; called on every rank."""
+        self.statistics = self.criterion.end_epoch()
+        numbers = {f"{LOGGED}{name}": value for name, value in self.statistics.items()}
+        state.log_history.append({**numbers, "epoch": float(state.epoch or 0), "step": state.global_step})
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Writes the criterion's state beside the Trainer's own."""
+        folder = _checkpoint_folder(args, state)
+        if state.is_world_process_zero and folder.is_dir():
+            with whole_file(folder / STATE, folder / f".{STATE}.tmp") as unfinished:
+                torch.save(self.criterion.state_dict(), unfinished)
+
+
+def _checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"

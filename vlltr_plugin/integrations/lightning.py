@@ -1,0 +1,61 @@
+"""Lightning: a callback that ends the criterion's epochs, logs them, and keeps its state in every checkpoint."""
+
+from typing import TYPE_CHECKING, Any
+
+from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.epoch_statistics import LOGGED
+from vlltr_plugin.training.messages import say
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+else:
+    try:
+        from lightning.pytorch import Callback, LightningModule, Trainer
+    except ImportError:  # the older package of the same thing
+        from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class ReweightCallback(Callback):
+    """Ends an epoch of `criterion` where Lightning ends one; its numbers are logged as `train_reweight_*`.
+
+    Weights and radii travel in Lightning's checkpoints: `trainer.fit(model, ckpt_path=...)` goes on with them, to the
+    last bit. A checkpoint saved inside an epoch resumes with the weights in force; what was observed of that epoch is
+    lost. So it is of one that validation saves before the epoch ends: give `ModelCheckpoint`
+    save_on_train_epoch_end=True where it does not save there anyway.
+
+    Args:
+        criterion: what `training_step` calls; it need not be a part of the module.
+
+    Example:
+        >>> criterion = ReweightedLoss(ClassVolume(counts))
+        >>> trainer = Trainer(callbacks=[ReweightCallback(criterion), ModelCheckpoint(save_on_train_epoch_end=True)])
+    """
+
+    def __init__(self, criterion: Criterion) -> None:
+        self.criterion = criterion
+        self._loaded = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says when a run goes on from a checkpoint without the epoch's state."""
+        weighting, epoch = self.criterion.weighting, trainer.current_epoch
+        if weighting.epoch == epoch:
+            return
+        if self._loaded:
+            say(f"the checkpoint was saved before the end of epoch {epoch - 1}: the weights are those of before.")
+        elif weighting.uses_logits:
+            say(f"the checkpoint holds no re-weighting state: the weights start at 1, in epoch {epoch}.")
+        weighting.begin_epoch(epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Folds the epoch's statistics into new weights; called on every rank."""
+        statistics = self.criterion.end_epoch(trainer.current_epoch)
+        pl_module.log_dict({f"{LOGGED}{name}": float(value) for name, value in statistics.items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The criterion's state, for the checkpoint."""
+        return dict(self.criterion.state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the criterion's state out of a checkpoint; ValueError where it was made with other settings."""
+        self.criterion.load_state_dict(state_dict)
+        self._loaded = True
