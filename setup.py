@@ -49,6 +49,7 @@ setup(
     ],
     extras_require={
         "report": REPORT,
+        "integrations": ["lightning", "transformers", "accelerate"],
         "demo": ["scikit-learn", *REPORT],
         "bench": [*BENCH, "transformers", "scipy", "matplotlib"],
         "test": [
