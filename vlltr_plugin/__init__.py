@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vlltr_plugin.core.base_losses import BaseLoss, FocalLosses
+    from vlltr_plugin.core.base_losses import BaseLoss, FocalLosses, LabelLosses
     from vlltr_plugin.core.class_volume import ClassVolume
     from vlltr_plugin.core.frequency import EffectiveNumber, InverseFrequency, InverseSqrtFrequency, Uniform
     from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
@@ -27,6 +27,7 @@ __all__ = [
     "FocalLosses",
     "InverseFrequency",
     "InverseSqrtFrequency",
+    "LabelLosses",
     "LogitAdjustedLoss",
     "ReweightedLoss",
     "RunRecorder",
@@ -44,6 +45,7 @@ _HOMES = {
     "FocalLosses": "vlltr_plugin.core.base_losses",
     "InverseFrequency": "vlltr_plugin.core.frequency",
     "InverseSqrtFrequency": "vlltr_plugin.core.frequency",
+    "LabelLosses": "vlltr_plugin.core.base_losses",
     "LogitAdjustedLoss": "vlltr_plugin.core.logit_adjusted_loss",
     "ReweightedLoss": "vlltr_plugin.core.reweighted_loss",
     "RunRecorder": "vlltr_plugin.training.recorder",

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from oracles import element_loss, elements, mean_loss
 
-from vlltr_plugin import BaseLoss, ClassVolume, FocalLosses, InverseFrequency, ReweightedLoss, Uniform
-from vlltr_plugin.core.base_losses import LabelLosses
+from vlltr_plugin import BaseLoss, ClassVolume, FocalLosses, InverseFrequency, LabelLosses, ReweightedLoss, Uniform
 
 
 def _named(value):

@@ -54,8 +54,7 @@ class LabelLosses(BaseLoss):
 
     Example:
         >>> import torch
-        >>> from vlltr_plugin import InverseFrequency, ReweightedLoss
-        >>> from vlltr_plugin.core.base_losses import LabelLosses
+        >>> from vlltr_plugin import InverseFrequency, LabelLosses, ReweightedLoss
         >>> class Brier(LabelLosses):
         ...     def __call__(self, logits):
         ...         p = logits.softmax(dim=1)
