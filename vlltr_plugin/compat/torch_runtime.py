@@ -26,7 +26,7 @@ def ignore_device_synchronization() -> None:
 
     "AssertionError: Torch not compiled with CUDA enabled", at the end of each training step.
     """
-    torch.cuda.synchronize = _nothing
+    torch.cuda.synchronize = _nothing()
 
 
 def ignore_device_selection() -> None:
@@ -34,11 +34,19 @@ def ignore_device_selection() -> None:
 
     "AttributeError: module 'torch._C' has no attribute '_cuda_setDevice'", when the host sets up its process group.
     """
-    torch.cuda.set_device = _nothing
+    torch.cuda.set_device = _nothing()
 
 
-def _nothing(device: Any = None) -> None:
-    """Stands for a call that needs CUDA where there is none."""
+def _nothing() -> Callable[..., None]:
+    """A function that stands for a call that needs CUDA where there is none.
+
+    A new one each time: `torch.compile` of torch before 2.8 refuses one function under two of torch's names.
+    """
+
+    def nothing(device: Any = None) -> None:
+        pass
+
+    return nothing
 
 
 def use_gloo_for_nccl() -> None:
