@@ -1,6 +1,6 @@
 """A batch as a criterion computes with it: dense elements in rows, ignored ones left out, half precision widened."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,7 +8,8 @@ from torch import Tensor
 from vlltr_plugin.core.passes import readable
 
 
-class Batch(NamedTuple):
+@dataclass
+class Batch:
     """The elements of a batch that has been checked.
 
     Attributes:
