@@ -18,7 +18,7 @@ from recorded_run import COUNTS, run
 
 from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, RunRecorder
 from vlltr_plugin.__main__ import main
-from vlltr_plugin.report.compare.runs import load_seed
+from vlltr_plugin.report.compare.runs import load_run
 from vlltr_plugin.runs.epoch_arrays import epoch_files, read_epoch
 from vlltr_plugin.runs.torn_lines import whole_objects
 
@@ -76,7 +76,7 @@ def test_the_plug_in_s_commands_read_it(whole, tmp_path, capsys):
         baseline.end_epoch(overall=50.0 + epoch, few=10.0)
     assert main(["compare", str(tmp_path / "baseline"), str(folder), "--out", str(tmp_path / "compare")]) == 0
     assert "53" in capsys.readouterr().out
-    seed = load_seed(folder)
+    seed = load_run(folder)
     assert seed.last_epoch == EPOCHS - 1
     assert seed.line("last")["test_low"] == lines_of(folder)[-1]["test_low"]
     assert not seed.warnings
@@ -252,7 +252,7 @@ def test_a_killed_run_goes_on_to_the_last_bit(whole, tmp_path, moment, number, s
     assert torch.equal(criterion.weighting.weights, expected.weighting.weights)
     assert torch.equal(model.weight, expected_model.weight)
     assert list(epoch_files(tmp_path)) == list(range(EPOCHS))
-    seed, expected_seed = load_seed(tmp_path), load_seed(folder)
+    seed, expected_seed = load_run(tmp_path), load_run(folder)
     assert len(expected_seed.log.epochs.keys() - seed.log.epochs.keys()) <= 1
     assert seed.line("last")["test_acc1"] == expected_seed.line("last")["test_acc1"]
 
