@@ -15,7 +15,11 @@ from vlltr_plugin.install import install, uninstall
 
 FOLDER = Path(os.environ.get("VLLTR_LIFT", "no folder"))
 HOSTS = [name for name in ("LIFT", "PEL", "LIFT-plus") if (FOLDER / name / "trainer.py").is_file()]
-MODEL = {"LIFT-plus": ["-b", "clip_vit_b16", "-m", "fft", "prec_test", "fp32", "accum_step", "1"]}
+MODEL = {
+    "LIFT": ["-m", "clip_vit_b16", "full_tuning", "True"],
+    "PEL": ["-m", "clip_vit_b16_ft"],
+    "LIFT-plus": ["-b", "clip_vit_b16", "-m", "fft", "prec_test", "fp32"],
+}
 pytestmark = pytest.mark.skipif(
     not HOSTS, reason="VLLTR_LIFT names no folder with a checkout of LIFT, PEL or LIFT-plus"
 )
@@ -29,12 +33,22 @@ def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def train(root: Path, *options: str) -> list[str]:
     """Trains two short epochs; returns what is printed, without times."""
-    model = MODEL.get(root.name, ["-m", "clip_vit_b16", "full_tuning", "True"])
     common = ["resolution", "32", "num_workers", "0", "num_epochs", "2", "print_freq", "1", "output_dir", "run"]
     shutil.rmtree(root / "output", ignore_errors=True)
     launcher = Path(__file__).with_name("real_launch.py")
     environment = {**os.environ, "LIFT_IMAGES": "20", "LIFT_CLIP": str(FOLDER / "LIFT")}
-    command = [sys.executable, "-W", "ignore", launcher, root, "-d", "cifar100_ir100", *model, *common, *options]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        launcher,
+        root,
+        "-d",
+        "cifar100_ir100",
+        *MODEL[root.name],
+        *common,
+        *options,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     (log,) = (root / "output" / "run").glob("log*")
