@@ -1,4 +1,4 @@
-"""The command line, `vlltr-plugin`: what each command is given and what it prints."""
+"""The command line, `vlltr-plugin`: puts the commands together. Their arguments stand beside their code."""
 
 from __future__ import annotations
 
@@ -7,10 +7,27 @@ import os
 import sys
 from collections.abc import Callable
 
-from vlltr_plugin.cli import checkouts, experiments, runs
+import vlltr_plugin.check.arguments
+import vlltr_plugin.cifar_lt.arguments
+import vlltr_plugin.demo.arguments
+import vlltr_plugin.install.arguments
+import vlltr_plugin.report.compare.arguments
+import vlltr_plugin.report.evaluate.arguments
+import vlltr_plugin.report.inspect.arguments
 from vlltr_plugin.errors import UserError
 
-# The commands import what they need themselves, so that `--help` and wrong arguments answer at once.
+COMMANDS = (
+    vlltr_plugin.install.arguments,
+    vlltr_plugin.check.arguments,
+    vlltr_plugin.report.compare.arguments,
+    vlltr_plugin.report.inspect.arguments,
+    vlltr_plugin.report.evaluate.arguments,
+    vlltr_plugin.demo.arguments,
+    vlltr_plugin.cifar_lt.arguments,
+)
+"""In the order of `--help`."""
+
+# The commands import what they need when they run, so that `--help` and wrong arguments answer at once.
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,9 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     parser.set_defaults(command=lambda options: _version(options, parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    checkouts.add_to(commands)
-    runs.add_to(commands)
-    experiments.add_to(commands)
+    for command in COMMANDS:
+        command.add_to(commands)
     return parser
 
 

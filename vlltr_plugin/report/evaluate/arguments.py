@@ -1,63 +1,15 @@
-"""`compare`, `inspect`, `evaluate`: what runs have left."""
+"""What `vlltr-plugin evaluate` is told."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from vlltr_plugin.cli.subcommands import Subcommands
+from vlltr_plugin.subcommands import Subcommands
 
 
 def add_to(commands: Subcommands) -> None:
-    """Adds the commands to the parser."""
-    _add_compare(commands)
-    _add_inspect(commands)
-    _add_evaluate(commands)
-
-
-def _add_compare(commands: Subcommands) -> None:
-    command = commands.add_parser(
-        "compare",
-        help="compare runs with a baseline, from the logs that VL-LTR writes",
-        description="RUN is a run's folder or its log.txt; name=FOLDER,FOLDER,... are the seeds of one method.",
-    )
-    command.add_argument("baseline", metavar="BASELINE", help="the run that the others are compared with")
-    command.add_argument("runs", metavar="RUN", nargs="*", help="without any, --reference is the baseline")
-    command.add_argument(
-        "--reference",
-        metavar="DATA/MODEL",
-        help="set published results beside them: imagenet_lt, places_lt or inat2018, with /r50 or /vit16",
-    )
-    command.add_argument(
-        "--out", type=Path, metavar="DIR", help="write report.md, report.json, report.csv and pictures"
-    )
-    command.set_defaults(command=_compare)
-
-
-def _compare(options: argparse.Namespace) -> int:
-    from vlltr_plugin.report.compare.command import run_compare
-
-    run_compare([options.baseline, *options.runs], options.reference, options.out)
-    return 0
-
-
-def _add_inspect(commands: Subcommands) -> None:
-    command = commands.add_parser("inspect", help="show the weights and radii of a run against class size")
-    command.add_argument("run", type=Path, metavar="RUN", help="the run's folder, with reweight/epoch_*.npz")
-    command.add_argument("--epoch", type=int, help="epoch to look at, from 0 (default: the last)")
-    command.add_argument("--checkout", type=Path, help="where data/ has the classes' names (default: around RUN)")
-    command.add_argument("--out", type=Path, metavar="DIR", help="also write pictures (PNG) into this folder")
-    command.set_defaults(command=_inspect)
-
-
-def _inspect(options: argparse.Namespace) -> int:
-    from vlltr_plugin.report.inspect.command import run_inspect
-
-    run_inspect(options.run, options.epoch, options.checkout, options.out)
-    return 0
-
-
-def _add_evaluate(commands: Subcommands) -> None:
+    """Adds the command to the parser."""
     command = commands.add_parser(
         "evaluate",
         help="evaluate a checkpoint in a checkout, all accuracies from the same predictions",

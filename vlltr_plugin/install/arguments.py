@@ -1,4 +1,4 @@
-"""`install`, `uninstall`, `status`, `check`: what is done to a checkout, or looked at in it."""
+"""What `vlltr-plugin install`, `uninstall` and `status` are told, and what they print."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlltr_plugin.cli.subcommands import Subcommands
 from vlltr_plugin.install.recipe import load_recipes
+from vlltr_plugin.subcommands import Subcommands
 
 if TYPE_CHECKING:
     from vlltr_plugin.install import Report
@@ -36,26 +36,6 @@ def add_to(commands: Subcommands) -> None:
     )
     _add_checkout(command)
     command.set_defaults(command=_status)
-
-    command = commands.add_parser(
-        "check",
-        help="look at everything that a run needs, before it starts; trains and writes nothing",
-        description="Imports and runs the checkout's code. Exit code 0: all fine; 1: something is amiss.",
-    )
-    command.add_argument(
-        "config", type=Path, nargs="?", metavar="CONFIG", help="the config of the run; none for LIFT, see --host-args"
-    )
-    command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
-    command.add_argument("--device", help="default: cuda if there is one, else cpu")
-    command.add_argument(
-        "--host-args",
-        default="",
-        metavar="ARGS",
-        help='arguments that main.py will have on its command line, quoted: "--input-size 224 --seed 1"; for LIFT '
-        "all of them",
-    )
-    command.add_argument("--json", action="store_true", help="print the lines as JSON")
-    command.set_defaults(command=_check)
 
 
 def _add_checkout(parser: argparse.ArgumentParser) -> None:
@@ -104,9 +84,3 @@ def _status(options: argparse.Namespace) -> int:
     found = status(options.checkout)
     print(found)
     return 0 if found.fits else 1
-
-
-def _check(options: argparse.Namespace) -> int:
-    from vlltr_plugin.check.command import run_check
-
-    return 0 if run_check(options) else 1
