@@ -19,7 +19,7 @@ import torch
 from vlltr_plugin.cifar_lt.batches import BORDER, Batches
 from vlltr_plugin.cifar_lt.data import from_npz
 from vlltr_plugin.cifar_lt.methods import METHODS
-from vlltr_plugin.cifar_lt.recipe import Recipe
+from vlltr_plugin.cifar_lt.schedule import Schedule
 from vlltr_plugin.cifar_lt.training import Training
 from vlltr_plugin.core.normalization import log_sigma_bias, log_sigma_bias_of_repeats
 
@@ -90,7 +90,7 @@ def main():
     lines = []
     for number, path in enumerate(options.states):
         state = torch.load(path, map_location="cpu", weights_only=True)
-        training = Training(batches, METHODS["ce"], Recipe(epochs=30), [0])
+        training = Training(batches, METHODS["ce"], Schedule(epochs=30), [0])
         training.model.load_state_dict(state["model"])
         for augmented in (False, True):
             with torch.no_grad():

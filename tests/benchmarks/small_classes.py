@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.data import from_npz
 from vlltr_plugin.cifar_lt.methods import METHODS
-from vlltr_plugin.cifar_lt.recipe import Recipe
+from vlltr_plugin.cifar_lt.schedule import Schedule
 from vlltr_plugin.cifar_lt.training import Training
 from vlltr_plugin.core.normalization import log_sigma_bias
 
@@ -30,7 +30,7 @@ SIZES = (2, 3, 5, 10, 20, 30, 50)
 
 def training_logits(batches: Batches, state: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Logits `[N, C]` and labels of one pass over the training images, in train mode; nothing is learned."""
-    training = Training(batches, METHODS["ce"], Recipe(epochs=30), [0])
+    training = Training(batches, METHODS["ce"], Schedule(epochs=30), [0])
     training.load(torch.load(state, map_location="cpu", weights_only=True))
     training.model.train()
     logits, labels = [], []

@@ -7,13 +7,13 @@ import torch
 from vlltr_plugin.cifar_lt import sweep as sweep_module
 from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.methods import METHODS
-from vlltr_plugin.cifar_lt.recipe import Recipe
 from vlltr_plugin.cifar_lt.results import read
+from vlltr_plugin.cifar_lt.schedule import Schedule
 from vlltr_plugin.cifar_lt.sweep import Sweep
 from vlltr_plugin.cifar_lt.training import Training
 
 LABELS = {"dataset": "cifar10", "imbalance": 20}
-RECIPE = Recipe(epochs=3, start_epoch=2, batch_size=50)
+RECIPE = Schedule(epochs=3, start_epoch=2, batch_size=50)
 TIMES = ("seconds", "together")
 
 
@@ -22,10 +22,10 @@ def saves_every_epoch(monkeypatch):
     monkeypatch.setattr(sweep_module, "SAVE_EVERY", 0.0)
 
 
-def sweep(batches, results, methods, seeds=(0,), recipe=RECIPE, **options):
+def sweep(batches, results, methods, seeds=(0,), schedule=RECIPE, **options):
     """The results of a sweep, by method and seed, without what the clock says."""
     said = []
-    Sweep(batches, LABELS, recipe, results, say=said.append, **options).run(methods, list(seeds))
+    Sweep(batches, LABELS, schedule, results, say=said.append, **options).run(methods, list(seeds))
     lines = [{key: value for key, value in line.items() if key not in TIMES} for line in read(results)]
     return {(line["method"], line["seed"]): line for line in lines}, said
 
@@ -38,8 +38,8 @@ def whole(digits, tmp_path_factory):
 
 
 def test_every_method_runs_and_reports(batches, tmp_path):
-    recipe = Recipe(epochs=2, start_epoch=1, batch_size=100)
-    found, _ = sweep(batches, tmp_path / "results.jsonl", list(METHODS), recipe=recipe, share_warmup=True)
+    schedule = Schedule(epochs=2, start_epoch=1, batch_size=100)
+    found, _ = sweep(batches, tmp_path / "results.jsonl", list(METHODS), schedule=schedule, share_warmup=True)
     assert sorted(method for method, _ in found) == sorted(METHODS)
     for (name, _), line in found.items():
         method = METHODS[name]
@@ -70,9 +70,9 @@ def test_a_shared_warm_up_of_margins_changes_no_number(batches, tmp_path):
 
 
 def test_seeds_together_and_alone_agree(batches, tmp_path):
-    recipe = Recipe(epochs=1, start_epoch=1, batch_size=50)  # later epochs amplify the rounding
-    together, _ = sweep(batches, tmp_path / "together.jsonl", ["dv"], (0, 1), recipe, together=2)
-    alone, _ = sweep(batches, tmp_path / "alone.jsonl", ["dv"], (0, 1), recipe)
+    schedule = Schedule(epochs=1, start_epoch=1, batch_size=50)  # later epochs amplify the rounding
+    together, _ = sweep(batches, tmp_path / "together.jsonl", ["dv"], (0, 1), schedule, together=2)
+    alone, _ = sweep(batches, tmp_path / "alone.jsonl", ["dv"], (0, 1), schedule)
     for key in alone:
         np.testing.assert_allclose(together[key]["log_radius"], alone[key]["log_radius"], atol=1e-3)
     assert together["dv", 0]["log_radius"] != together["dv", 1]["log_radius"]
@@ -118,7 +118,7 @@ def test_a_run_killed_between_its_last_epoch_and_its_line_is_not_trained_again(b
 def test_runs_under_another_recipe_are_not_taken_for_done(batches, tmp_path):
     results = tmp_path / "results.jsonl"
     sweep(batches, results, ["ce"])
-    sweep(batches, results, ["ce"], recipe=Recipe(epochs=2, start_epoch=1, batch_size=50))
+    sweep(batches, results, ["ce"], schedule=Schedule(epochs=2, start_epoch=1, batch_size=50))
     assert [json.loads(line)["epochs"] for line in results.read_text().splitlines()] == [3, 2]
 
 
@@ -138,9 +138,9 @@ def test_the_statistics_of_the_epoch_before_the_start_give_the_first_weights(bat
 
 
 def test_seeds_begun_together_end_together_and_only_missing_ones_are_reported(batches, tmp_path, monkeypatch):
-    recipe, results = Recipe(epochs=2, start_epoch=1, batch_size=100), tmp_path / "results.jsonl"
+    schedule, results = Schedule(epochs=2, start_epoch=1, batch_size=100), tmp_path / "results.jsonl"
     train, trained = Training.train, []
-    sweep(batches, results, ["ce"], (0,), recipe)
+    sweep(batches, results, ["ce"], (0,), schedule)
 
     def dies(training):
         if trained:
@@ -150,9 +150,9 @@ def test_seeds_begun_together_end_together_and_only_missing_ones_are_reported(ba
 
     monkeypatch.setattr(Training, "train", dies)
     with pytest.raises(KeyboardInterrupt):
-        sweep(batches, results, ["ce"], (0, 1, 2), recipe, together=3)
+        sweep(batches, results, ["ce"], (0, 1, 2), schedule, together=3)
     monkeypatch.setattr(Training, "train", lambda training: (trained.append(list(training.seeds)), train(training)))
-    found, said = sweep(batches, results, ["ce"], (0, 1, 2), recipe, together=3)
+    found, said = sweep(batches, results, ["ce"], (0, 1, 2), schedule, together=3)
     assert trained == [[1, 2], [1, 2]]
     assert "ce, seed 0: in the results already" in said
     assert len(results.read_text().splitlines()) == len(found) == 3
@@ -161,11 +161,11 @@ def test_seeds_begun_together_end_together_and_only_missing_ones_are_reported(ba
 
 @pytest.mark.parametrize("options", [{"sampler": "sqrt"}, {"mixup": 0.5}])
 def test_expected_weight_is_1_under_other_samplers_and_mixup(digits, tmp_path, options):
-    recipe = Recipe(epochs=3, start_epoch=2, batch_size=50, **options)
-    batches = Batches(digits, torch.device("cpu"), recipe.sampler, recipe.batch_size, recipe.mixup)
-    found, _ = sweep(batches, tmp_path / "r.jsonl", ["dv", "dv-letter"], recipe=recipe)
+    schedule = Schedule(epochs=3, start_epoch=2, batch_size=50, **options)
+    batches = Batches(digits, torch.device("cpu"), schedule.sampler, schedule.batch_size, schedule.mixup)
+    found, _ = sweep(batches, tmp_path / "r.jsonl", ["dv", "dv-letter"], schedule=schedule)
     assert found["dv", 0]["expected_alpha"] == pytest.approx(1, abs=1e-5)
-    if recipe.sampler == "sqrt":
+    if schedule.sampler == "sqrt":
         assert found["dv-letter", 0]["expected_alpha"] > 1.1
 
 

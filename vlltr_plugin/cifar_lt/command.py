@@ -15,9 +15,9 @@ from vlltr_plugin.cifar_lt.data import DataError, LongTailed, from_npz, from_tor
 from vlltr_plugin.cifar_lt.identity import labels_of_file
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.plot import draw
-from vlltr_plugin.cifar_lt.recipe import Recipe
 from vlltr_plugin.cifar_lt.resnet import WIDTHS
 from vlltr_plugin.cifar_lt.results import read
+from vlltr_plugin.cifar_lt.schedule import Schedule
 from vlltr_plugin.cifar_lt.sweep import Sweep
 from vlltr_plugin.cifar_lt.tables import notes, tables
 from vlltr_plugin.core.registry import nearest
@@ -26,7 +26,7 @@ from vlltr_plugin.report.pictures import require_matplotlib
 DATASET, IMBALANCE = "cifar10", 100
 """Trained on without `--dataset`, `--imbalance` and `--npz`."""
 
-PRESETS: dict[str, Recipe] = {"full": Recipe(), "short": Recipe(epochs=30, evaluate_every=6)}
+PRESETS: dict[str, Schedule] = {"full": Schedule(), "short": Schedule(epochs=30, evaluate_every=6)}
 
 
 def run_cifar_lt(options: argparse.Namespace) -> None:
@@ -70,7 +70,7 @@ def _train(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     device = _device(options.device)
     torch.backends.cudnn.allow_tf32 = False  # results of all devices are float32's, unless --amp says otherwise
-    recipe = recipe_of(options)
+    schedule = schedule_of(options)
     data, labels = _images(options)
     for name in options.method:
         if METHODS[name].has_no_volume(data.num_classes):
@@ -78,8 +78,8 @@ def _train(options: argparse.Namespace) -> None:
                 f"Expected fewer principal axes than the {WIDTHS[-1]} features of ResNet-32 but {name!r} takes "
                 f"{data.num_classes}: no class has a volume then, every weight stays 1. Take pv10, pv10-mean, dv or bv."
             )
-    batches = Batches(data, device, recipe.sampler, recipe.batch_size, recipe.mixup)
-    sweep = Sweep(batches, labels, recipe, options.results, options.share_warmup, options.together, _say)
+    batches = Batches(data, device, schedule.sampler, schedule.batch_size, schedule.mixup)
+    sweep = Sweep(batches, labels, schedule, options.results, options.share_warmup, options.together, _say)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     sweep.run(options.method, list(seeds))
 
@@ -105,7 +105,7 @@ def whole(number: float) -> float:
     return int(number) if math.isfinite(number) and number == int(number) else number
 
 
-def recipe_of(options: argparse.Namespace) -> Recipe:
+def schedule_of(options: argparse.Namespace) -> Schedule:
     """The preset with what the options change in it."""
     preset = PRESETS[options.preset]
     names = ("epochs", "start_epoch", "sampler", "mixup", "batch_size", "evaluate_every", "amp", "compile")

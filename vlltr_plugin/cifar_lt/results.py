@@ -62,7 +62,7 @@ def result(training: Training, replica: int) -> dict[str, Any]:
         "together": len(training.seeds),
         "device": _device(training.batches.device),
         "threads": torch.get_num_threads(),
-        "compile": training.recipe.compile,
+        "compile": training.schedule.compile,
         "torch": torch.__version__,
     }
     if isinstance(weighting, ClassVolume):

@@ -13,8 +13,8 @@ import torch
 
 from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.methods import METHODS, Method, never_weighted
-from vlltr_plugin.cifar_lt.recipe import Recipe
 from vlltr_plugin.cifar_lt.results import DATA, append, identity, read, result
+from vlltr_plugin.cifar_lt.schedule import Schedule
 from vlltr_plugin.cifar_lt.training import Training
 from vlltr_plugin.runs.whole_files import write_whole
 
@@ -34,7 +34,7 @@ class Sweep:
     Args:
         batches: the data on its device.
         labels: `dataset` and `imbalance`, what the results file calls them; the digest of the images comes with them.
-        recipe: how to train.
+        schedule: how to train.
         results: the results file.
         share_warmup: train what deferred methods have in common once for each group of seeds.
         together: seeds trained in one program.
@@ -45,14 +45,14 @@ class Sweep:
         self,
         batches: Batches,
         labels: dict[str, Any],
-        recipe: Recipe,
+        schedule: Schedule,
         results: Path,
         share_warmup: bool = False,
         together: int = 1,
         say: Say = print,
     ) -> None:
-        self.batches, self.recipe, self.results = batches, recipe, results
-        self.labels = {**labels, DATA: batches.digest, **recipe.labels()}
+        self.batches, self.schedule, self.results = batches, schedule, results
+        self.labels = {**labels, DATA: batches.digest, **schedule.labels()}
         self.share_warmup, self.together, self.say = share_warmup, together, say
         self.states = results.with_name(f"{results.stem}.states")
 
@@ -89,7 +89,7 @@ class Sweep:
         return missing
 
     def _warn_if_never_weighted(self, name: str) -> None:
-        warning = never_weighted(name, self.recipe.start_epoch, self.recipe.epochs)
+        warning = never_weighted(name, self.schedule.start_epoch, self.schedule.epochs)
         if warning:
             self.say(f"warning: {warning}")
 
@@ -101,14 +101,14 @@ class Sweep:
             return
         seeds = group if begun.exists() else missing
         method = METHODS[name]
-        training = Training(self.batches, method, self.recipe, seeds)
+        training = Training(self.batches, method, self.schedule, seeds)
         state = self._state(name, seeds)
         if state.exists():
             training.load(_load(state))
             self.say(f"{name}, {_named(seeds)}: goes on from epoch {training.epoch}")
-        elif self.share_warmup and method.warm_up and self.recipe.warm_up:
+        elif self.share_warmup and method.warm_up and self.schedule.warm_up:
             training.load(self._warm_up(method, seeds), weightings=False)
-        self._train(training, name, state, self.recipe.epochs)
+        self._train(training, name, state, self.schedule.epochs)
         found = [{**self.labels, "method": name, **result(training, replica)} for replica in range(len(seeds))]
         append(self.results, *(line for line in found if line["seed"] in missing))
         state.unlink()
@@ -117,10 +117,10 @@ class Sweep:
         """The state after the epochs before the weights can matter, trained once."""
         assert method.warm_up
         path = self._state(f"warmup-{method.warm_up}", seeds)
-        training = Training(self.batches, METHODS[method.warm_up], self.recipe, seeds)
+        training = Training(self.batches, METHODS[method.warm_up], self.schedule, seeds)
         if path.exists():
             training.load(_load(path))
-        self._train(training, f"warm-up of {method.warm_up}", path, self.recipe.warm_up)
+        self._train(training, f"warm-up of {method.warm_up}", path, self.schedule.warm_up)
         return training.state()
 
     def _train(self, training: Training, name: str, state: Path, until: int) -> None:
@@ -132,7 +132,7 @@ class Sweep:
                 saved = time.monotonic()
             errors = ", ".join(f"{curve[-1][1]:.2f}" for curve in training.curve if curve)
             self.say(
-                f"{name}, {_named(training.seeds)}: epoch {training.epoch}/{self.recipe.epochs}, "
+                f"{name}, {_named(training.seeds)}: epoch {training.epoch}/{self.schedule.epochs}, "
                 f"{training.seconds / training.epoch:.1f} s/epoch" + (f", test error {errors} %" if errors else "")
             )
 

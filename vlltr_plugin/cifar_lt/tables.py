@@ -13,8 +13,8 @@ from typing import Any
 from vlltr_plugin.cifar_lt.identity import is_published_set
 from vlltr_plugin.cifar_lt.methods import METHODS, never_weighted
 from vlltr_plugin.cifar_lt.paired import difference
-from vlltr_plugin.cifar_lt.recipe import Recipe
 from vlltr_plugin.cifar_lt.results import DATA, SETTING, identity, mean_and_std, once_each, per_seed
+from vlltr_plugin.cifar_lt.schedule import Schedule
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.report.sheets import Sheet
 
@@ -77,8 +77,8 @@ def notes(runs: Runs) -> list[str]:
             f"{old} of {len(runs)} lines are of an older version and do not say of which images: their data set's name "
             "is believed, and they stand in tables of their own."
         )
-    recipes = {(run["method"], run["start_epoch"], run["epochs"]) for run in runs if run["method"] in METHODS}
-    warnings = [never_weighted(*recipe) for recipe in sorted(recipes)]
+    schedules = {(run["method"], run["start_epoch"], run["epochs"]) for run in runs if run["method"] in METHODS}
+    warnings = [never_weighted(*schedule) for schedule in sorted(schedules)]
     return found + [f"Warning: {warning}" for warning in warnings if warning]
 
 
@@ -195,7 +195,7 @@ def _title(run: dict[str, Any]) -> str:
 
 def _unusual(run: dict[str, Any]) -> str:
     """What of the recipe is seldom changed, where it was."""
-    usual = Recipe(epochs=run["epochs"])
+    usual = Schedule(epochs=run["epochs"])
     keys = ("start_epoch", "batch_size")
     return "".join(f", {key.replace('_', ' ')} {run[key]}" for key in keys if run[key] != getattr(usual, key))
 

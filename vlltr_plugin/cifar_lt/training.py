@@ -13,8 +13,8 @@ from torch import Tensor
 from vlltr_plugin.cifar_lt.batches import Batch, Batches
 from vlltr_plugin.cifar_lt.losses import influence_factors
 from vlltr_plugin.cifar_lt.methods import Method
-from vlltr_plugin.cifar_lt.recipe import Recipe
 from vlltr_plugin.cifar_lt.resnet import ResNet32
+from vlltr_plugin.cifar_lt.schedule import Schedule
 
 SIGMOID_BASES = ("sigmoid", "focal")
 
@@ -25,7 +25,7 @@ class Training:
     Args:
         batches: the data on its device.
         method: what is trained.
-        recipe: how.
+        schedule: how.
         seeds: of the replicas.
 
     Attributes:
@@ -36,8 +36,8 @@ class Training:
         seconds: spent in `train`, for all replicas together.
     """
 
-    def __init__(self, batches: Batches, method: Method, recipe: Recipe, seeds: list[int]) -> None:
-        self.batches, self.method, self.recipe, self.seeds = batches, method, recipe, seeds
+    def __init__(self, batches: Batches, method: Method, schedule: Schedule, seeds: list[int]) -> None:
+        self.batches, self.method, self.schedule, self.seeds = batches, method, schedule, seeds
         cosine, prior = method.base == "ldam", method.base in SIGMOID_BASES
         cuda = batches.device.type == "cuda"
         # cuDNN's grouped convolutions are slow with channels last.
@@ -46,17 +46,17 @@ class Training:
         self.model = model.to(batches.device, memory_format=self._layout)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
-            recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
+            schedule.learning_rate,
+            momentum=schedule.momentum,
+            weight_decay=schedule.weight_decay,
             nesterov=True,
             fused=cuda or None,
         )
-        self.criteria = [method.criterion(batches.class_counts, batches.draws, recipe.start_epoch) for _ in seeds]
+        self.criteria = [method.criterion(batches.class_counts, batches.draws, schedule.start_epoch) for _ in seeds]
         for criterion in self.criteria:
             criterion.to(batches.device)
         mode = "reduce-overhead" if cuda else None
-        self._network = torch.compile(self.model, mode=mode, dynamic=False) if recipe.compile else self.model
+        self._network = torch.compile(self.model, mode=mode, dynamic=False) if schedule.compile else self.model
         self.epoch = 0
         self.curve: list[list[tuple[int, float]]] = [[] for _ in seeds]
         self.predictions = torch.zeros(len(seeds), 0, dtype=torch.int64)
@@ -68,7 +68,7 @@ class Training:
         started = time.perf_counter()
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate_in(self.epoch)
+            group["lr"] = self.schedule.rate_in(self.epoch)
         for batch in self.batches.epoch(self.seeds, self.epoch):
             loss = self._loss(batch)
             self.optimizer.zero_grad()
@@ -80,7 +80,7 @@ class Training:
                 criterion.end_epoch(self.epoch)
             else:
                 criterion.weighting.begin_epoch(self.epoch + 1)
-        if self.recipe.evaluates(self.epoch):
+        if self.schedule.evaluates(self.epoch):
             self._test()
         self.epoch += 1
         self.seconds += time.perf_counter() - started
@@ -120,11 +120,11 @@ class Training:
     @property
     def _observes(self) -> bool:
         """Whether this epoch's logits can matter: those before are not asked for."""
-        return self.epoch >= self.recipe.start_epoch - 1
+        return self.epoch >= self.schedule.start_epoch - 1
 
     def _outputs(self, images: Tensor, network: Any) -> tuple[Tensor, Tensor]:
         """Logits `[S, B, C]` and feature norms `[S, B]`, float32."""
-        with torch.autocast(self.batches.device.type, torch.bfloat16, enabled=self.recipe.amp):
+        with torch.autocast(self.batches.device.type, torch.bfloat16, enabled=self.schedule.amp):
             outputs: tuple[Tensor, Tensor] = network(images.contiguous(memory_format=self._layout))
         return outputs
 
@@ -132,7 +132,7 @@ class Training:
         """The sum of the replicas' losses, so that none feels how many there are."""
         # An epoch's last batch is smaller: not worth a compilation of its own.
         network = self._network if len(batch.images) == self.batches.batch_size else self.model
-        influence = self.method.influence and self.epoch >= self.recipe.start_epoch
+        influence = self.method.influence and self.epoch >= self.schedule.start_epoch
         means = []
         for criterion, logits, norms, targets in zip(
             self.criteria, *self._outputs(batch.images, network), batch.targets, strict=True

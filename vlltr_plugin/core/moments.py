@@ -44,6 +44,9 @@ class ClassMoments:
             f_i itself. Default: feature j is f_j.
     """
 
+    ADD_OVER_RANKS = ("mass", "mass_squared", "sum", "second")
+    """The tensors that add up over ranks, once all have moved to one pivot; `ranks.merge_moments` reads this."""
+
     def __init__(
         self,
         num_classes: int,

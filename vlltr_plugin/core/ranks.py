@@ -38,8 +38,8 @@ def merge_moments(moments: ClassMoments) -> None:
     pivot = torch.where((owner == rank)[:, None], moments.pivot, 0.0)
     dist.all_reduce(pivot)
     moments.repivot(pivot)
-    for tensor in (moments.mass, moments.mass_squared, moments.sum, moments.second):
-        dist.all_reduce(tensor)
+    for name in moments.ADD_OVER_RANKS:
+        dist.all_reduce(getattr(moments, name))
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from pathlib import Path
 from vlltr_plugin.check.lines import Line as CheckLine
 from vlltr_plugin.check.lines import Lines as CheckLines
 from vlltr_plugin.core.shot_groups import UPSTREAM
-from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, RunFiles, Words
 from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
@@ -105,11 +104,9 @@ def _find_checkpoint(request: EvaluateRequest) -> Path:
 
 
 def _check(request: CheckRequest, say: Callable[[CheckLine], None]) -> CheckLines:
-    from vlltr_plugin.hosts.vl_ltr.looks.checkup import Request, run_checkup  # torch, and compat
+    from vlltr_plugin.hosts.vl_ltr.looks.checkup import run_checkup  # torch, and compat
 
-    if request.config is None:
-        raise ReportError("Expected the CONFIG of the run.")
-    return run_checkup(Request(request.config, request.checkout, request.device, request.host_args), say)
+    return run_checkup(request, say)
 
 
 HOST = Host(

@@ -1,15 +1,14 @@
 """All looks, in their order."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from vlltr_plugin.check.harmless import harmless
 from vlltr_plugin.check.lines import Line, Lines, SkipError
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.host import CheckRequest
 from vlltr_plugin.hosts.vl_ltr.checkout_modules import checkout_modules
 from vlltr_plugin.hosts.vl_ltr.command_line import config_path
 from vlltr_plugin.hosts.vl_ltr.looks.data import look_at_classes, look_at_images, look_at_list, look_at_sentences
@@ -24,24 +23,7 @@ from vlltr_plugin.install import InstallError, State, status
 from vlltr_plugin.training.settings import asked
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asks for.
-
-    Attributes:
-        config: the host's config.
-        checkout: the host's folder.
-        device: where the run will be.
-        host_args: further arguments of the host's command line.
-    """
-
-    config: Path
-    checkout: Path
-    device: str
-    host_args: tuple[str, ...] = ()
-
-
-def run_checkup(request: Request, say: Callable[[Line], None] = lambda line: None) -> Lines:
+def run_checkup(request: CheckRequest, say: Callable[[Line], None] = lambda line: None) -> Lines:
     """Looks at everything that a run needs; writes nothing.
 
     Args:
@@ -55,6 +37,8 @@ def run_checkup(request: Request, say: Callable[[Line], None] = lambda line: Non
         ReportError: for unusable arguments, or when the host's modules or its config cannot be read.
         OSError: when config or checkout are missing.
     """
+    if request.config is None:
+        raise ReportError("Expected the CONFIG of the run.")
     config, checkout = config_path(request.config, request.checkout), request.checkout.resolve()
     _refuse_missing_device(request.device)
     lines = Lines(say)

@@ -14,7 +14,7 @@ NO_OTHER_RUN = ("evaluate_every", "compile")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Schedule:
     """SGD with Nesterov momentum; the learning rate falls to a hundredth at 80 % and again at 90 % of the epochs.
 
     Attributes:
