@@ -10,7 +10,7 @@ from vlltr_plugin.report.compare.command import find_reference
 from vlltr_plugin.report.compare.comparison import compare
 from vlltr_plugin.report.compare.runs import load
 from vlltr_plugin.report.groups import COLOURS
-from vlltr_plugin.report.pictures import STYLE, styled
+from vlltr_plugin.report.picture_style import STYLE, styled
 
 
 @pytest.fixture

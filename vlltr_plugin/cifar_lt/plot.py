@@ -10,7 +10,7 @@ import numpy as np
 
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.results import DATA, SETTING, mean_and_std, once_each, per_seed
-from vlltr_plugin.report.pictures import light_grid, new_figure, require_matplotlib, save, styled
+from vlltr_plugin.report.picture_style import light_grid, new_figure, require_matplotlib, save, styled
 
 MARKERS = "osD^vP*X"
 HIGHLIGHTED = {"ce": "#000000", "inverse-drw": "#E69F00", "en-drw": "#56B4E9", "dv": "#0072B2", "dv-mean": "#CC79A7"}

@@ -89,7 +89,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 def print_files(paths: Sequence[Path], console: Console) -> None:
     """Say where the report is, and what is missing for pictures."""
-    from vlltr_plugin.report.pictures import MissingExtraError, require_matplotlib
+    from vlltr_plugin.report.picture_style import MissingExtraError, require_matplotlib
 
     for path in paths:
         console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)

@@ -45,7 +45,7 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
         OSError: a file cannot be written.
     """
     from vlltr_plugin.report.compare.pictures import draw_comparison
-    from vlltr_plugin.report.pictures import MissingExtraError
+    from vlltr_plugin.report.picture_style import MissingExtraError
 
     folder.mkdir(parents=True, exist_ok=True)
     missing = ""

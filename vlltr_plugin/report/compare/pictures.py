@@ -14,7 +14,7 @@ from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.sheets import signed
 from vlltr_plugin.report.compare.table import PUBLISHED, Summary
 from vlltr_plugin.report.groups import COLOURS
-from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
+from vlltr_plugin.report.picture_style import light_grid, new_figure, save, styled
 from vlltr_plugin.report.tradeoff.pictures import draw_curves
 
 if TYPE_CHECKING:

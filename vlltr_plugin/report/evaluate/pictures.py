@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM
 from vlltr_plugin.report.groups import COLOURS
-from vlltr_plugin.report.pictures import light_grid, new_figure, save, styled
+from vlltr_plugin.report.picture_style import light_grid, new_figure, save, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

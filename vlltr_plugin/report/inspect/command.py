@@ -9,7 +9,7 @@ from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.tables import print_inspection
-from vlltr_plugin.report.pictures import require_matplotlib
+from vlltr_plugin.report.picture_style import require_matplotlib
 from vlltr_plugin.runs.epoch_arrays import epoch_files
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vlltr_plugin.report.pictures import light_grid, new_figure
+from vlltr_plugin.report.picture_style import light_grid, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
