@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compat": {"runs"},
     "hosts": {"core", "runs", "training", "install", "check", "compat"},
     "report": {"core", "runs", "training", "install", "check", "compat", "hosts"},
+    "integrations": {"core", "runs", "training"},
     "cifar_lt": {"core", "runs", "training", "compat", "report"},
     "demo": {"core", "runs", "install", "hosts", "report"},
     "cli": {"install", "check", "report", "cifar_lt", "demo"},

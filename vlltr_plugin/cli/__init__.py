@@ -31,7 +31,7 @@ COMMANDS = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command.
+    """Runs one command.
 
     Args:
         argv: the arguments; default: the process's own.
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of all commands; each sets `command` to the function that runs it."""
+    """Builds the parser of all commands; each sets `command` to the function that runs it."""
     parser = argparse.ArgumentParser(prog="vlltr-plugin", description="Class-volume re-weighting for VL-LTR.")
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     parser.set_defaults(command=lambda options: _version(options, parser))
@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _version(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Print the version, or the help where no command was given."""
+    """Prints the version, or the help where no command was given."""
     if not options.version:
         parser.print_help(sys.stderr)
         return 2

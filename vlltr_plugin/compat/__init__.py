@@ -24,7 +24,7 @@ __all__ = ["apply"]
 
 
 def apply() -> None:
-    """Apply every shim that this machine needs; safe to call again."""
+    """Applies every shim that this machine needs; safe to call again."""
     supply_numpy_bool()
     declare_missing_ops()
     supply_mmcv()

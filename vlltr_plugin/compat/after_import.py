@@ -12,7 +12,7 @@ Patch = Callable[[ModuleType], None]
 
 
 def after_import(name: str, patch: Patch) -> None:
-    """Call `patch` on a top-level module as soon as it has run, at once if it has already.
+    """Calls `patch` on a top-level module as soon as it has run, at once if it has already.
 
     Args:
         name: The module's name. Its import hook goes away once it has come.

@@ -20,7 +20,7 @@ def trust_argparse_namespace() -> None:
 
 
 def load_safely_by_default() -> None:
-    """Make `torch.load` of torch 2.4 and 2.5 refuse what could run code, as it does by itself since 2.6.
+    """Makes `torch.load` of torch 2.4 and 2.5 refuse what could run code, as it does by itself since 2.6.
 
     The host resumes with `torch.load(path)`, and there, with the "FutureWarning: You are using `torch.load` with
     `weights_only=False`" that the host hides, a hostile checkpoint runs whatever it likes. Callers that say

@@ -32,7 +32,7 @@ def supply_clip() -> None:
 
 
 def load_tokenizer(*args: Any, **kwargs: Any) -> Any:
-    """Return open_clip's tokenizer under OpenAI's names for the start and end tokens.
+    """Returns open_clip's tokenizer under OpenAI's names for the start and end tokens.
 
     The host reads `encoder["<|startoftext|>"]` and `encoder["<|endoftext|>"]` (KeyError in open_clip) and calls
     `encode(text)`; ids are those of OpenAI's tokenizer.

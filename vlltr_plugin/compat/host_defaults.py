@@ -17,7 +17,7 @@ _PLACES = {
 
 
 def hook_host_modules() -> None:
-    """Make the host's `mixup` and `utils` build their tensors on the CPU, as soon as they are imported.
+    """Makes the host's `mixup` and `utils` build their tensors on the CPU, as soon as they are imported.
 
     `one_hot` and `mixup_target` default to the device "cuda", and `SmoothedValue.synchronize_between_processes`
     names it: "AssertionError: Torch not compiled with CUDA enabled". Nothing changes where there is CUDA, nor in
@@ -30,7 +30,7 @@ def hook_host_modules() -> None:
 
 
 def say_cpu(function: FunctionType) -> None:
-    """Replace the string "cuda" by "cpu" in a function's default values and constants, in place.
+    """Replaces the string "cuda" by "cpu" in a function's default values and constants, in place.
 
     Args:
         function: A Python function; its other constants, and the functions it calls, stay as they are.

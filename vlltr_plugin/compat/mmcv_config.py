@@ -49,7 +49,7 @@ class Config:
 
     @classmethod
     def fromfile(cls, filename: str | os.PathLike[str]) -> "Config":
-        """Read a python config.
+        """Reads a python config.
 
         `_base_` names a file, or a list of files, relative to the config; dicts are merged key by key with the base's,
         all other values replace it. A dict with `_delete_=True` replaces the base's instead.
@@ -94,7 +94,7 @@ class Config:
 
 
 def load(file: str | os.PathLike[str]) -> Any:
-    """Read a JSON file.
+    """Reads a JSON file.
 
     Args:
         file: Its path, ending in `.json`.
@@ -133,7 +133,7 @@ def supply_mmcv() -> None:
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """Return the variables of a config, merged over those of its bases."""
+    """Returns the variables of a config, merged over those of its bases."""
     if path.resolve() in seen:
         raise ValueError(f"{path} extends itself through `_base_`: {' -> '.join(map(str, (*seen, path.resolve())))}")
     variables = _run(path, wanted_by=seen[-1] if seen else None)
@@ -149,7 +149,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _run(path: Path, wanted_by: Path | None) -> dict[str, Any]:
-    """Return the variables that one config file itself defines."""
+    """Returns the variables that one config file itself defines."""
     if path.suffix != ".py":
         raise ValueError(f"Expected a .py config but got {path}.")
     if not path.is_file():
@@ -171,7 +171,7 @@ def _run(path: Path, wanted_by: Path | None) -> dict[str, Any]:
 
 
 def _merge(child: dict[str, Any], base: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return `base` with `child`'s values over it, dict by dict."""
+    """Returns `base` with `child`'s values over it, dict by dict."""
     merged = dict(base)
     for name, value in child.items():
         if isinstance(value, dict):

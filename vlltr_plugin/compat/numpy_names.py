@@ -8,7 +8,7 @@ __all__ = ["supply_numpy_bool"]
 
 
 def supply_numpy_bool() -> None:
-    """Give numpy 1.24 to 1.26 the name `np.bool`, as numpy 2 has it.
+    """Gives numpy 1.24 to 1.26 the name `np.bool`, as numpy 2 has it.
 
     The host's mixup in modes "elem" and "pair" fails there with
     "AttributeError: module 'numpy' has no attribute 'bool'".

@@ -30,7 +30,7 @@ def supply_timm_registry() -> None:
 
 
 def accept_zero_bit_posterize() -> None:
-    """Let timm's RandAugment keep zero bits of a colour, as Pillow before 13 did: a black image.
+    """Lets timm's RandAugment keep zero bits of a colour, as Pillow before 13 did: a black image.
 
     With the host's `rand-m9-mstd0.5-inc1` about one image in 650 asks for it, and Pillow 13 answers
     "ValueError: bits must be between or equal to 1 and 8". Only timm's own operation is wrapped, not Pillow's function.

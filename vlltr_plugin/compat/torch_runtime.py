@@ -12,7 +12,7 @@ __all__ = ["run_without_cuda"]
 
 
 def run_without_cuda() -> None:
-    """Apply the shims below, unless there is CUDA (then nothing changes)."""
+    """Applies the shims below, unless there is CUDA (then nothing changes)."""
     if torch.cuda.is_available():
         return
     ignore_device_synchronization()
@@ -22,7 +22,7 @@ def run_without_cuda() -> None:
 
 
 def ignore_device_synchronization() -> None:
-    """Make `torch.cuda.synchronize()` do nothing: without CUDA there is nothing to wait for.
+    """Makes `torch.cuda.synchronize()` do nothing: without CUDA there is nothing to wait for.
 
     "AssertionError: Torch not compiled with CUDA enabled", at the end of each training step.
     """
@@ -30,7 +30,7 @@ def ignore_device_synchronization() -> None:
 
 
 def ignore_device_selection() -> None:
-    """Make `torch.cuda.set_device(...)` do nothing.
+    """Makes `torch.cuda.set_device(...)` do nothing.
 
     "AttributeError: module 'torch._C' has no attribute '_cuda_setDevice'", when the host sets up its process group.
     """
@@ -50,7 +50,7 @@ def _nothing() -> Callable[..., None]:
 
 
 def use_gloo_for_nccl() -> None:
-    """Start the process group with gloo where the caller asks for NCCL.
+    """Starts the process group with gloo where the caller asks for NCCL.
 
     "RuntimeError: Distributed package doesn't have NCCL built in", or, where it has, "ProcessGroupNCCL is only
     supported with GPUs, no GPUs found!"; the host asks for NCCL whatever its `--device` is.
@@ -68,7 +68,7 @@ def use_gloo_for_nccl() -> None:
 
 
 def drop_ddp_device_ids() -> None:
-    """Let data parallel training of a model on the CPU name a GPU, as the host does.
+    """Lets data parallel training of a model on the CPU name a GPU, as the host does.
 
     "ValueError: DistributedDataParallel device_ids and output_device arguments only work with
     single-device/multiple-device GPU modules or CPU modules, but got device_ids [0] ...".

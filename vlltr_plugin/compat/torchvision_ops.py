@@ -17,7 +17,7 @@ _kept_alive: list[torch.library.Library] = []
 
 
 def declare_missing_ops() -> None:
-    """Make `import torchvision` work where its compiled operators do not load.
+    """Makes `import torchvision` work where its compiled operators do not load.
 
     With torch for the CPU and a torchvision wheel for CUDA (or the other way round) the import ends in
     "RuntimeError: operator torchvision::nms does not exist". Declaring the schemas of the two operators that

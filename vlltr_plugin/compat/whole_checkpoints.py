@@ -19,7 +19,7 @@ UNFINISHED = ".vlltr-unfinished"
 
 
 def save_checkpoints_whole() -> None:
-    """Make the host's `utils.save_on_master` replace a checkpoint in one step.
+    """Makes the host's `utils.save_on_master` replace a checkpoint in one step.
 
     The host writes `checkpoint.pth` in place. A run that is killed meanwhile, or finds the disk full, has lost the
     old one and holds half of the new one: "RuntimeError: PytorchStreamReader failed reading zip archive: failed

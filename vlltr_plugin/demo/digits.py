@@ -20,7 +20,7 @@ VOCABULARY = 512  # buckets of the hashed bag of words
 
 
 def long_tailed_counts() -> list[int]:
-    """Return the number of training images of each class: 120 down to 3, falling faster towards the tail.
+    """Returns the number of training images of each class: 120 down to 3, falling faster towards the tail.
 
     The logarithm falls with the square of the class number. With a plain exponential, which falls with the number
     itself, only one class would have 100 images and count as many-shot; this way it is three, four and three.
@@ -31,7 +31,7 @@ def long_tailed_counts() -> list[int]:
 
 
 def write_digits(folder: Path, seed: int = 0) -> None:
-    """Write the three splits, and the embeddings of the sentences in `folder`/descriptions.json.
+    """Writes the three splits, and the embeddings of the sentences in `folder`/descriptions.json.
 
     Args:
         folder: The checkout's `data/digits`. Receives `train.npz`, `val.npz` and `test.npz` (images float32
@@ -68,7 +68,7 @@ def write_digits(folder: Path, seed: int = 0) -> None:
 
 
 def embed_sentences(sentences: list[str]) -> npt.NDArray[np.float32]:
-    """Return unit vectors [len(sentences), 64]: hashed bags of words under a fixed random projection.
+    """Returns unit vectors [len(sentences), 64]: hashed bags of words under a fixed random projection.
 
     A place-holder for CLIP's text encoder that needs no download: sentences that share words come out close.
     """

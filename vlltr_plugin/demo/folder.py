@@ -45,7 +45,7 @@ def demo_folder(folder: Path) -> Iterator[Path]:
 
 
 def _clear(folder: Path) -> None:
-    """Take away what the demo makes; what else lies there stays."""
+    """Takes away what the demo makes; what else lies there stays."""
     for name in MADE:
         path = folder / name
         if path.is_dir() and not path.is_symlink():

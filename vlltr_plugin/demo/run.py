@@ -38,7 +38,7 @@ def run_demo(
     keep: bool = False,
     console: Console | None = None,
 ) -> Comparison:
-    """Train baseline, inverse frequency and class volume on long-tailed digits in a stand-in checkout, and compare.
+    """Trains baseline, inverse frequency and class volume on long-tailed digits in a stand-in checkout, and compares.
 
     Args:
         out: New or empty folder for the checkout, which stays. Default: a temporary folder.
@@ -150,7 +150,7 @@ def _weights_line(log: list[LogLine]) -> str:
 
 
 def _print_whereabouts(comparison: Comparison, checkout: Path, stays: bool, console: Console) -> None:
-    """Write the report where it stays, and say what lies where."""
+    """Writes the report where it stays, and says what lies where."""
     if not stays:
         console.print(
             "The folder is removed now; --keep or --out DIR leaves the report with its pictures, logs, checkpoints,\n"

@@ -29,7 +29,7 @@ LogLine = dict[str, Any]
 
 
 def make_standin(folder: str | os.PathLike[str]) -> Path:
-    """Write the stand-in checkout and its data to `folder`, without the plug-in installed in it.
+    """Writes the stand-in checkout and its data to `folder`, without the plug-in installed in it.
 
     Args:
         folder: A new or empty folder.
@@ -50,13 +50,13 @@ def make_standin(folder: str | os.PathLike[str]) -> Path:
 
 
 def refuse_filled(folder: Path) -> None:
-    """Raise FileExistsError where a folder holds anything but the mark of a demo that is being written there."""
+    """Raises FileExistsError where a folder holds anything but the mark of a demo that is being written there."""
     if folder.exists() and (not folder.is_dir() or any(path.name != UNFINISHED for path in folder.iterdir())):
         raise FileExistsError(f"Expected a new or empty folder, but {folder} holds something: name another one")
 
 
 def main_command(config: str, *args: str, processes: int = 1) -> list[str]:
-    """Return the command that runs the stand-in's `main.py`, by torch's launcher for more than one process."""
+    """Returns the command that runs the stand-in's `main.py`, by torch's launcher for more than one process."""
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
@@ -65,7 +65,7 @@ def main_command(config: str, *args: str, processes: int = 1) -> list[str]:
 
 
 def main_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a run: one thread, this `vlltr_plugin` importable, and `env` over all."""
+    """Returns the environment for a run: one thread, this `vlltr_plugin` importable, and `env` over all."""
     package_parent = str(Path(__file__).resolve().parents[2])
     paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
@@ -85,7 +85,7 @@ def run_main(
     env: Mapping[str, str] | None = None,
     timeout: float = 300.0,
 ) -> list[LogLine]:
-    """Run `main.py` of a checkout to its end, on the CPU unless `args` name a device.
+    """Runs `main.py` of a checkout to its end, on the CPU unless `args` name a device.
 
     Args:
         checkout: The folder of `main.py`.
@@ -121,7 +121,7 @@ def run_main(
 
 
 def read_log(path: Path) -> list[LogLine]:
-    """Return the JSON lines of a host's log; comments, blanks and lines torn by a killed run are left out."""
+    """Returns the JSON lines of a host's log; comments, blanks and lines torn by a killed run are left out."""
     if not path.exists():
         return []
     parsed = []

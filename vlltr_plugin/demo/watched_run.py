@@ -43,11 +43,11 @@ class WatchedRun:
         return self.output_dir / "console.txt"
 
     def log(self) -> list[LogLine]:
-        """Return the lines of the run's log so far."""
+        """Returns the lines of the run's log so far."""
         return read_log(self.output_dir / "log.txt")
 
     def train(self, stop_after: int | None = None) -> bool:
-        """Start the run, or go on from its checkpoint, and wait.
+        """Starts the run, or goes on from its checkpoint, and waits.
 
         Args:
             stop_after: Kill the run as soon as its log holds that many epochs.

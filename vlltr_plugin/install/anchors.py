@@ -15,7 +15,7 @@ from vlltr_plugin.install.source import Source
 class Anchor:
     """A place for one line.
 
-    Args:
+    Attributes:
         insertion: what goes there.
         line: index of the physical line before which it goes.
         neighbour: index of the physical line whose indentation it copies.
@@ -34,7 +34,7 @@ class Anchor:
     also: int | None = None
 
     def graft(self) -> None:
-        """Insert the line into the syntax tree itself."""
+        """Inserts the line into the syntax tree itself."""
         node = self.insertion.node
         if self.literal is not None:
             assert isinstance(node, ast.expr)

@@ -15,7 +15,7 @@ _TRIES: tuple[type[ast.stmt], ...] = (ast.Try, *([ast.TryStar] if hasattr(ast, "
 class Spot:
     """A position in a list of statements.
 
-    Args:
+    Attributes:
         body: the list.
         index: the position: of a statement, or where one would be inserted.
         owner: the spot of the compound statement that holds the list; None at the function's own level.

@@ -71,7 +71,7 @@ class Report:
 
 
 def install(path: str | Path, *, host: str = AUTO, dry_run: bool = False) -> Report:
-    """Insert the lines into a checkout and copy the configs; repeating it changes nothing.
+    """Inserts the lines into a checkout and copies the configs; repeating it changes nothing.
 
     Args:
         path: the checkout.
@@ -104,7 +104,7 @@ def install(path: str | Path, *, host: str = AUTO, dry_run: bool = False) -> Rep
 
 
 def uninstall(path: str | Path, *, dry_run: bool = False) -> Report:
-    """Take everything out of a checkout that `install` put in; repeating it changes nothing.
+    """Takes everything out of a checkout that `install` put in; repeating it changes nothing.
 
     Args:
         path: the checkout.
@@ -141,7 +141,7 @@ def _changed(path: Path, old: bytes, new: bytes) -> list[Change]:
 
 
 def _carry_out(report: Report, dry_run: bool, finish: Callable[[], None] = lambda: None) -> Report:
-    """Write what a report plans, unless it is only a rehearsal."""
+    """Writes what a report plans, unless it is only a rehearsal."""
     if not dry_run:
         for stale in leftovers((report.checkout / file for file in report.recipe.files), report.checkout / FOLDER):
             stale.unlink()

@@ -15,7 +15,7 @@ AUTO = "auto"
 
 
 def open_checkout(path: str | Path, host: str = AUTO) -> tuple[Path, Recipe]:
-    """Find out what a path is a checkout of, and check that it can be worked on.
+    """Finds out what a path is a checkout of, and checks that it can be worked on.
 
     Args:
         path: what the user gave.

@@ -18,7 +18,7 @@ _TEMPORARY = ".vlltr-tmp"
 class Change:
     """A new content for a file.
 
-    Args:
+    Attributes:
         path: the file.
         old: its bytes now; None if there is no file.
         new: its bytes afterwards; None to remove it.
@@ -38,7 +38,7 @@ def read(path: Path) -> bytes | None:
 
 
 def apply(changes: Iterable[Change]) -> None:
-    """Make all changes in order, or none.
+    """Makes all changes in order, or none.
 
     All new contents are written to the disk beside their files first; then one quick step a file puts them in place.
     A process killed before the first of these steps has changed nothing; killed between two of them it leaves
@@ -72,7 +72,7 @@ def apply(changes: Iterable[Change]) -> None:
 
 
 def _check(change: Change) -> None:
-    """Refuse files that somebody protected or changed since they were read."""
+    """Refuses files that somebody protected or changed since they were read."""
     if change.old is None:
         if change.path.exists():
             raise InstallError(f"{change.path} appeared in the meantime; nothing was written, try again")
@@ -84,7 +84,7 @@ def _check(change: Change) -> None:
 
 
 def _stage(change: Change) -> None:
-    """Write a new content beside its file, with the file's mode."""
+    """Writes a new content beside its file, with the file's mode."""
     if change.new is None:
         return
     temporary = _temporary(change.path)
@@ -106,7 +106,7 @@ def _put_in_place(change: Change) -> None:
 
 
 def _make_folder(folder: Path) -> list[Path]:
-    """Create a folder and its parents; returns the new ones, outermost first."""
+    """Creates a folder and its parents; returns the new ones, outermost first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
     for path in missing:
         path.mkdir(exist_ok=True)
@@ -114,7 +114,7 @@ def _make_folder(folder: Path) -> list[Path]:
 
 
 def _roll_back(changes: list[Change], started: list[Change], folders: list[Path]) -> list[Path]:
-    """Restore the files of begun changes, drop what is staged; returns the files that could not be restored."""
+    """Restores the files of begun changes, drops what is staged; returns the files that could not be restored."""
     lost: list[Path] = []
     for change in reversed(started):
         back = Change(change.path, change.new, change.old)
@@ -132,7 +132,7 @@ def _roll_back(changes: list[Change], started: list[Change], folders: list[Path]
 
 
 def remove_if_empty(*folders: Path) -> None:
-    """Remove folders, innermost first, up to the first that is not empty or not there."""
+    """Removes folders, innermost first, up to the first that is not empty or not there."""
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()

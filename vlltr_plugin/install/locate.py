@@ -16,7 +16,7 @@ from vlltr_plugin.install.source import Source
 def locate(
     source: Source, tree: ast.Module, patch: Patch, standing: dict[str, int], is_own: Callable[[str], bool]
 ) -> list[Anchor]:
-    """Find and check the places of all insertions.
+    """Finds and checks the places of all insertions.
 
     Args:
         source: the file, without any line of the plug-in.
@@ -50,7 +50,7 @@ def locate(
 
 
 def refuse(patch: Patch, problems: list[str]) -> AnchorError:
-    """Build the one error for everything that does not fit.
+    """Builds the one error for everything that does not fit.
 
     Args:
         patch: what was to be inserted.
@@ -113,7 +113,7 @@ def _only(item: Insertion, script: Script) -> Anchor:
 
 
 def _checked(script: Script, anchor: Anchor, patch: Patch, previous: list[Anchor]) -> Anchor:
-    """Check order and variables of a place."""
+    """Checks order and variables of a place."""
     item = anchor.insertion
     if previous and previous[0].line >= anchor.line:
         raise Refusal(
@@ -138,7 +138,7 @@ def _checked(script: Script, anchor: Anchor, patch: Patch, previous: list[Anchor
 
 
 def _check_attributes(loop: ast.For, item: Insertion) -> None:
-    """Refuse an epoch loop that replaces what the line has put in place, or never calls it."""
+    """Refuses an epoch loop that replaces what the line has put in place, or never calls it."""
     nodes = list(ast.walk(loop))
     for node in nodes:
         if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load) and dotted(node) in item.holds:

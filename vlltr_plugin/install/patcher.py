@@ -37,7 +37,7 @@ def patched(data: bytes, patch: Patch, is_own: Callable[[str], bool] = _nobody) 
 
 
 def plan(data: bytes, patch: Patch, is_own: Callable[[str], bool] = _nobody) -> Patched:
-    """Insert the lines, in place of any that an earlier installation left.
+    """Inserts the lines, in place of any that an earlier installation left.
 
     Args:
         data: the file.
@@ -86,7 +86,7 @@ def _inserted(source: Source, anchors: list[Anchor]) -> Source:
 
 
 def unpatched(data: bytes, patch: Patch) -> bytes:
-    """Take the marked lines out.
+    """Takes the marked lines out.
 
     Args:
         data: the file.

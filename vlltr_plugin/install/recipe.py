@@ -24,7 +24,7 @@ MARKER = "# vlltr-plugin"
 class Insertion:
     """One line to insert.
 
-    Args:
+    Attributes:
         name: short name for messages.
         line: the code, without indentation and marker.
         rule: how its place is found, a key of `anchors.RULES`.
@@ -88,7 +88,7 @@ class Insertion:
 class Patch:
     """All insertions for one file of a host, in file order.
 
-    Args:
+    Attributes:
         file: path of the file inside the checkout.
         insertions: the lines.
         reserved: names that must be free in the file.
@@ -114,7 +114,7 @@ class Patch:
 class Recipe:
     """What goes into a checkout of one host.
 
-    Args:
+    Attributes:
         name: the host, as `--host` takes it.
         host: its name for messages.
         patches: the lines, file by file. A checkout with those of the first files only must run as ever; one with
@@ -136,7 +136,7 @@ class Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read the description of the inserted lines.
+    """Reads the description of the inserted lines.
 
     Args:
         path: a TOML file.
@@ -159,6 +159,6 @@ def _insertion(raw: dict[str, Any]) -> Insertion:
 
 
 def load_recipes() -> dict[str, Recipe]:
-    """Read the recipes that ship with the plug-in, by the name of the host."""
+    """Reads the recipes that ship with the plug-in, by the name of the host."""
     recipes = [load_recipe(path) for path in sorted(patches_dir().glob("*.toml"))]
     return {recipe.name: recipe for recipe in recipes}

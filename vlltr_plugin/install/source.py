@@ -23,7 +23,7 @@ _MARKED = re.compile(
 class MarkedLine:
     """A line that the plug-in inserted.
 
-    Args:
+    Attributes:
         index: its index among all lines.
         at: how many unmarked lines stand before it.
         code: the line without indentation and marker.
@@ -38,14 +38,19 @@ class MarkedLine:
 
 @dataclass(frozen=True)
 class Source:
-    """A file as a byte order mark (or nothing) and lines of bytes with their endings."""
+    """A file, byte for byte.
+
+    Attributes:
+        bom: its byte order mark, or nothing.
+        lines: its lines with their endings.
+    """
 
     bom: bytes
     lines: tuple[bytes, ...]
 
     @classmethod
     def of(cls, data: bytes) -> Source:
-        """Split a file's bytes."""
+        """Splits a file's bytes."""
         bom = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
         return cls(bom, tuple(_LINE.findall(data[len(bom) :])))
 
@@ -91,7 +96,7 @@ class Source:
 
 
 def parse(data: bytes) -> ast.Module:
-    """Parse a file's bytes, quiet about the host's own warnings (such as invalid escapes).
+    """Parses a file's bytes, quiet about the host's own warnings (such as invalid escapes).
 
     Args:
         data: the file; its coding cookie and byte order mark count.

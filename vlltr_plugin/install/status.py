@@ -31,7 +31,7 @@ class State(enum.Enum):
 class Status:
     """What was found in a checkout.
 
-    Args:
+    Attributes:
         checkout: the checkout.
         state: how much is there.
         versions: plug-in versions that the inserted lines state.
@@ -58,7 +58,7 @@ class Status:
 
 
 def status(path: str | Path) -> Status:
-    """Look at a checkout; writes nothing.
+    """Looks at a checkout; writes nothing.
 
     Args:
         path: the checkout.

@@ -55,7 +55,7 @@ class MissingExtraError(UserError, ModuleNotFoundError):
 
 
 def require(*modules: str, extra: str = "report") -> list[Any]:
-    """Import libraries of an extra.
+    """Imports libraries of an extra.
 
     Args:
         modules: their names, such as `"matplotlib"`.
@@ -83,7 +83,7 @@ def require(*modules: str, extra: str = "report") -> list[Any]:
 
 
 def require_matplotlib() -> Any:
-    """Import matplotlib, or raise `MissingExtraError`. See `require`."""
+    """Imports matplotlib, or raises `MissingExtraError`. See `require`."""
     return require("matplotlib")[0]
 
 
@@ -104,13 +104,13 @@ def new_figure(width: float = 8.0, height: float = 4.5) -> Figure:
 
 
 def light_grid(axes: Axes, along: str = "y") -> None:
-    """Leave only the grid lines at the ticks of one axis: `"x"`, `"y"` or `"both"`."""
+    """Leaves only the grid lines at the ticks of one axis: `"x"`, `"y"` or `"both"`."""
     axes.grid(False)
     axes.grid(True, axis=along)  # type: ignore[arg-type]
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all, and return the path."""
+    """Writes a figure as PNG, whole or not at all, and returns the path."""
     buffer = io.BytesIO()
     with styled():
         figure.savefig(buffer, format="png", metadata={"Software": None})

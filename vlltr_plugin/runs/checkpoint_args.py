@@ -17,7 +17,7 @@ from vlltr_plugin.errors import ReportError
 
 
 def read_checkpoint_args(path: Path) -> dict[str, Any] | None:
-    """Read `args` from a checkpoint; its tensors stay on disk.
+    """Reads `args` from a checkpoint; its tensors stay on disk.
 
     Args:
         path: a `checkpoint.pth`.
@@ -55,7 +55,7 @@ def load_safely(path: Path) -> Any:
 
 @contextmanager
 def _trusted(kind: type) -> Iterator[None]:
-    """Let safe loading build one more kind of object, inside this context only."""
+    """Lets safe loading build one more kind of object, inside this context only."""
     before = list(get_safe_globals())  # torch 2.4 and 2.5 give the list itself, and add to it
     add_safe_globals([kind])
     try:

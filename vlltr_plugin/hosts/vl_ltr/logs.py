@@ -37,7 +37,7 @@ class _Reading:
 
 
 def read_log(path: Path) -> Log:
-    """Read a log.
+    """Reads a log.
 
     Args:
         path: a `log.txt`.
@@ -84,7 +84,7 @@ def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _take(values: dict[str, Any], reading: _Reading, where: str) -> None:
-    """Sort one object in, by its `epoch` or the lack of it."""
+    """Sorts one object in, by its `epoch` or the lack of it."""
     line = {key: value for key, value in values.items() if _is_number(value)}
     if "epoch" in values:
         _take_epoch(values["epoch"], line, reading, where)
@@ -139,7 +139,7 @@ def _is_number(value: object) -> bool:
 
 
 def _finish(reading: _Reading, path: Path) -> Log:
-    """Check the whole and order it."""
+    """Checks the whole and orders it."""
     epochs = dict(sorted(reading.epochs.items()))
     test = reading.tests[-1] if reading.tests else None
     lines = [*epochs.values(), *reading.tests]

@@ -20,7 +20,7 @@ _TRAINING = re.compile(rf"Training time {_CLOCK}")
 
 
 def find_stdout_log(folder: Path) -> StdoutLog | None:
-    """Read what a run printed, if a folder holds it."""
+    """Reads what a run printed, if a folder holds it."""
     for name in NAMES:
         if (folder / name).is_file():
             return read_stdout_log(folder / name)
@@ -28,7 +28,7 @@ def find_stdout_log(folder: Path) -> StdoutLog | None:
 
 
 def read_stdout_log(path: Path) -> StdoutLog:
-    """Read what one or more starts of a run printed into one file."""
+    """Reads what one or more starts of a run printed into one file."""
     args: dict[str, Any] = {}
     batches: dict[int, int] = {}
     seconds: dict[int, float] = {}

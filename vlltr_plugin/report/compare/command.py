@@ -23,7 +23,7 @@ WIDE = 400  # columns where the output is no terminal: tables in files and pipes
 def run_compare(
     runs: Sequence[str], reference: str | None = None, out: Path | None = None, console: Console | None = None
 ) -> Comparison:
-    """Compare runs with the first one, write a report if told to, and print the tables.
+    """Compares runs with the first one, writes a report if told to, and prints the tables.
 
     Args:
         runs: folders, logs, or `name=folder1,folder2,...`.
@@ -76,7 +76,7 @@ def plain_console() -> Console:
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print tables, verdict, notes and warnings."""
+    """Prints tables, verdict, notes and warnings."""
     for sheet in sheets_of(comparison):
         console.print(sheet.rich())
     style = {True: "green", False: "bold red", None: "yellow"}[comparison.verdict.comparable]
@@ -88,7 +88,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def print_files(paths: Sequence[Path], console: Console) -> None:
-    """Say where the report is, and what is missing for pictures."""
+    """Says where the report is, and what is missing for pictures."""
     from vlltr_plugin.report.picture_style import MissingExtraError, require_matplotlib
 
     for path in paths:

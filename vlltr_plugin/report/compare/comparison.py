@@ -90,7 +90,7 @@ class Comparison:
 
 
 def compare(methods: Sequence[Method], reference: Reference | None = None) -> Comparison:
-    """Compare methods with the first of them.
+    """Compares methods with the first of them.
 
     Args:
         methods: the baseline and the others; a single method needs a reference.

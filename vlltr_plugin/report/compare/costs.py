@@ -51,7 +51,7 @@ PER_EPOCH, REWEIGHTING = COSTS[-2:]
 
 
 def costs_of(run: Run) -> Costs:
-    """Collect the times of one training run."""
+    """Collects the times of one training run."""
     seconds = run.stdout.epoch_seconds if run.stdout else {}
     passes = [seconds[epoch] for epoch in run.log.epochs if epoch in seconds]
     complete = len(passes) == len(run.log.epochs)
@@ -84,7 +84,7 @@ Times = dict[tuple[str, str], Time]
 
 
 def fill_times(methods: Sequence[Method], baseline: Method | None) -> Times:
-    """Compute all times.
+    """Computes all times.
 
     Args:
         methods: whose.

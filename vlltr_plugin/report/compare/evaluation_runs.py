@@ -51,7 +51,7 @@ class Evaluated:
 
 
 def read_evaluation(path: Path) -> tuple[Log, Evaluated, dict[str, Any]]:
-    """Read an evaluation.
+    """Reads an evaluation.
 
     Args:
         path: the JSON file.

@@ -32,7 +32,7 @@ CAPTIONS = {
 
 
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write all files of a report; each appears whole or not at all, and report.md last.
+    """Writes all files of a report; each appears whole or not at all, and report.md last.
 
     Args:
         comparison: the numbers.

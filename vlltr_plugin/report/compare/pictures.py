@@ -29,7 +29,7 @@ BAR = 0.8  # of the room of a group that its bars take
 
 
 def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Draw what the logs allow into a folder.
+    """Draws what the logs allow into a folder.
 
     Args:
         comparison: the numbers.

@@ -83,7 +83,7 @@ class Method:
 
 
 def load(text: str) -> Method:
-    """Load what a command-line argument names.
+    """Loads what a command-line argument names.
 
     Args:
         text: a folder, a log or an evaluation, or `name=folder1,folder2,...` for the seeds of one method.
@@ -110,7 +110,7 @@ def load(text: str) -> Method:
 
 
 def load_all(texts: Sequence[str]) -> list[Method]:
-    """Load several methods and make their names different."""
+    """Loads several methods and makes their names different."""
     methods: list[Method] = []
     for text in texts:
         method = load(text)
@@ -122,7 +122,7 @@ def load_all(texts: Sequence[str]) -> list[Method]:
 
 
 def load_run(path: Path) -> Run:
-    """Load one training run, from its folder or its log, with what lies beside the log; or an evaluation."""
+    """Loads one training run, from its folder or its log, with what lies beside the log; or an evaluation."""
     candidates = [find_log(path), path / EVALUATION] if path.is_dir() else [path]
     found = next((candidate for candidate in candidates if candidate is not None and candidate.is_file()), None)
     if found is None:

@@ -61,7 +61,7 @@ class Verdict:
 
 
 def compare_settings(methods: Sequence[Method], reference: Reference | None = None) -> Verdict:
-    """List what differs.
+    """Lists what differs.
 
     Args:
         methods: the methods; their settings are those of all their runs.
@@ -91,7 +91,7 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
 
 
 def refuse_different_data(methods: Sequence[Method], reference: Reference | None = None) -> None:
-    """Raise `ReportError` where two runs, or a run and the reference, are not of one data set."""
+    """Raises `ReportError` where two runs, or a run and the reference, are not of one data set."""
     runs = [run for method in methods for run in method.runs]
     for run in runs[1:]:
         _refuse_pair(runs[0], run)

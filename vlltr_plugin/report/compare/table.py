@@ -66,7 +66,7 @@ PUBLISHED = "published"
 
 
 def fill_table(methods: Sequence[Method], reference: Reference | None, metrics: Sequence[Metric]) -> Table:
-    """Compute all numbers.
+    """Computes all numbers.
 
     Args:
         methods: the baseline first; a single one is compared with the published baseline.

@@ -13,7 +13,7 @@ BELOW_1 = 1 - 1e-9  # torchmetrics would give a confidence of exactly 1 a bin of
 
 
 def require_torchmetrics() -> Any:
-    """Import `torchmetrics.functional.classification`, or raise `MissingExtraError` naming the extra."""
+    """Imports `torchmetrics.functional.classification`, or raises `MissingExtraError` naming the extra."""
     import vlltr_plugin.compat  # noqa: F401  (torchmetrics imports torchvision)
 
     require("torchmetrics")
@@ -21,7 +21,7 @@ def require_torchmetrics() -> Any:
 
 
 def require_for_evaluation() -> None:
-    """Import all that an evaluation needs of the extra, or raise one `MissingExtraError` for all that is missing."""
+    """Imports all that an evaluation needs of the extra, or raises one `MissingExtraError` for all that is missing."""
     import vlltr_plugin.compat  # noqa: F401
 
     require("matplotlib", "torchmetrics")

@@ -22,7 +22,16 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Outcome:
-    """An evaluation, and what its files are written from: see `evaluation.py` and `write_evaluation`."""
+    """An evaluation, and what its files are written from.
+
+    Attributes:
+        evaluation: as documented in evaluation.py.
+        labels: `[N]`.
+        by_rule: the predictions of each rule.
+        train_counts: training images of each class, `[C]`.
+        names: the classes' names, if known.
+        trade_off: the curve of the same predictions.
+    """
 
     evaluation: dict[str, Any]
     labels: Ints

@@ -27,7 +27,13 @@ WORDS = {1: "above", 0: "on", -1: "below"}
 
 @dataclass(frozen=True)
 class Gap:
-    """A run's accuracy minus the curve's, in points of percent, with its 95 % interval (None where there is none)."""
+    """A run's accuracy minus the curve's.
+
+    Attributes:
+        value: in points of percent.
+        low: lower end of its 95 % interval; None where there is none.
+        high: the upper end.
+    """
 
     value: float
     low: float | None
