@@ -32,13 +32,14 @@ def quiet_console():
     return Console(file=io.StringIO(), width=1000)
 
 
-def test_demo_trains_all_three_resumes_and_prints_the_comparison(tmp_path):
+def test_demo_trains_all_four_resumes_and_prints_the_comparison(tmp_path):
     console = quiet_console()
     comparison = run_demo(tmp_path / "demo", epochs=2, console=console)
     printed = console.file.getvalue()
     for words in ("6 lines in main.py", "started again", "many-shot", "few-shot", "standard errors", "reweight/*.npz"):
         assert words in printed
-    assert [run.name for run in comparison.methods] == ["baseline", "inverse frequency", "class volume"]
+    names = ["baseline", "inverse frequency", "class volume", "class volume, adjusted"]
+    assert [run.name for run in comparison.methods] == names
     assert comparison.verdict.comparable
     told = printed.split("What to make of it")[1].splitlines()
     assert [line[:2] for line in told[1:4]] == ["1.", "2.", "3."]
@@ -50,11 +51,13 @@ def test_demo_trains_all_three_resumes_and_prints_the_comparison(tmp_path):
     runs = tmp_path / "demo" / "checkpoints"
     logs = {folder.name: read_log(folder / "log.txt") for folder in runs.iterdir()}
     epochs = {name: [line.get("epoch") for line in log] for name, log in logs.items()}
-    assert epochs["digits_baseline"] == epochs["digits_inverse"] == epochs["digits_dv"] == [0, 1, None]
+    for name in ("baseline", "inverse", "dv", "dv_adjusted"):
+        assert epochs[f"digits_{name}"] == [0, 1, None]
     # A run killed between checkpoint and log line goes on without that line.
     assert set(epochs["digits_resumed"]) >= {0, 1, 2, 5, None}
     assert len(set(epochs["digits_resumed"])) == len(epochs["digits_resumed"])
-    assert "train_reweight_alpha_max" in logs["digits_dv"][0]
+    assert logs["digits_dv"][0]["train_reweight_alpha_max"] == 1
+    assert logs["digits_dv_adjusted"][0]["train_reweight_alpha_max"] > 1  # margins apply from the first step on
     assert "train_reweight_alpha_max" not in logs["digits_baseline"][0]
     assert list((runs / "digits_dv" / "reweight").glob("*.npz"))
     assert not (runs / "digits_baseline" / "reweight").exists()
@@ -184,16 +187,16 @@ def test_standard_errors_are_of_the_first_run_and_the_last(tmp_path):
     ("few", "second", "words"),
     [
         (
-            (50.0, 60.0, 62.0),
+            (50.0, 60.0, 62.0, 70.0),
             30.0,
-            ("50 %, 60 %, 62 %", "+2.0 few-shot, no more than", "starts low here: after epoch 1"),
+            ("50 %, 60 %, 62 %, 70 %", "+2.0 few-shot, no more than", "starts low here: after epoch 1"),
         ),
-        ((50.0, 10.0, 90.0), 70.0, ("50 %, 10 %, 90 %", "+80.0 few-shot, more than", "can start low, though not here")),
+        ((50.0, 10.0, 90.0, 0.0), 70.0, ("50 %, 10 %, 90 %, 0 %", "+80.0 few-shot, more than", "though not here")),
     ],
 )
 def test_the_verdict_says_what_the_numbers_say(tmp_path, few, second, words):
     runs, logs = [], []
-    for name, value in zip("abc", few, strict=True):
+    for name, value in zip("abcd", few, strict=True):
         path = tmp_path / name / "log.txt"
         path.parent.mkdir()
         lines = [{**RESULT, "epoch": e, "test_acc1": second if name == "c" and e == 1 else 60.0 + e} for e in range(3)]
@@ -203,7 +206,7 @@ def test_the_verdict_says_what_the_numbers_say(tmp_path, few, second, words):
         path.write_text("\n".join(map(json.dumps, [*lines, {**RESULT, "test_low": value}])))
         runs.append(Method(name, (load_run(path),)))
     weights = SimpleNamespace(parts=SimpleNamespace(share=-0.034))
-    told = verdict(compare(runs), logs, weights)
+    told = verdict(compare(runs), logs[:3], weights)
     assert len(told) == 3
     for line, word in zip(told, words, strict=True):
         assert word in line

@@ -1,4 +1,4 @@
-"""The demonstration: stand-in checkout, install, baseline, inverse frequency and class volume, `compare`."""
+"""The demonstration: stand-in checkout, install, baseline, inverse frequency, class volume in both forms, `compare`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from vlltr_plugin.report.picture_style import MissingExtraError, require
 from .digits import long_tailed_counts
 from .folder import demo_folder
 from .standard_errors import standard_errors
-from .standin_checkout import BASELINE, CLASS_VOLUME, CONTROL, LogLine, make_standin
+from .standin_checkout import ADJUSTED, BASELINE, CLASS_VOLUME, CONTROL, LogLine, make_standin
 from .verdict import verdict
 from .watched_run import WatchedRun
 
 DEFAULT_EPOCHS = 30
-RESUME_EPOCHS = 6  # of a third, short run that is killed half-way
+RESUME_EPOCHS = 6  # of one more, short run that is killed half-way
 
 
 def run_demo(
@@ -38,11 +38,11 @@ def run_demo(
     keep: bool = False,
     console: Console | None = None,
 ) -> Comparison:
-    """Trains baseline, inverse frequency and class volume on long-tailed digits in a stand-in checkout, and compares.
+    """Trains baseline, inverse frequency and class volume (both forms) in a stand-in checkout, and compares them.
 
     Args:
         out: New or empty folder for the checkout, which stays. Default: a temporary folder.
-        epochs: Epochs of each of the three runs.
+        epochs: Epochs of each of the four runs.
         keep: Leave the temporary folder in place.
         console: Where to print.
 
@@ -107,9 +107,10 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
         baseline = WatchedRun(checkout, BASELINE, epochs, device, progress, "baseline", "digits_baseline")
         inverse = WatchedRun(checkout, CONTROL, epochs, device, progress, "inverse frequency", "digits_inverse")
         class_volume = WatchedRun(checkout, CLASS_VOLUME, epochs, device, progress, "class volume", "digits_dv")
+        adjusted = WatchedRun(checkout, ADJUSTED, epochs, device, progress, "adjusted", "digits_dv_adjusted")
         # A run of its own: the host saves no state of the random generators, so a resumed run draws other images.
         resumed = WatchedRun(checkout, CLASS_VOLUME, RESUME_EPOCHS, device, progress, "resume test", "digits_resumed")
-        for run in (baseline, inverse, class_volume):
+        for run in (baseline, inverse, class_volume, adjusted):
             run.train()
         resumed.train(stop_after=RESUME_EPOCHS // 2)
         lines_before = len(resumed.log())
@@ -117,7 +118,12 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
     resumed_at = resumed.log()[lines_before].get("epoch", RESUME_EPOCHS)
     console.print(f"The resume test was killed on purpose and started again: it went on at epoch {resumed_at}.")
     console.print(_weights_line(class_volume.log()))
-    watched = {"baseline": baseline, "inverse frequency": inverse, "class volume": class_volume}
+    watched = {
+        "baseline": baseline,
+        "inverse frequency": inverse,
+        "class volume": class_volume,
+        "class volume, adjusted": adjusted,
+    }
     comparison = compare([Method(name, (load_run(run.output_dir),)) for name, run in watched.items()])
     print_comparison(comparison, console)
     errors = ", ".join(f"{title} {error:.1f}" for title, error in standard_errors(comparison).items())
@@ -128,7 +134,7 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
         highlight=False,
     )
     console.print("\n[bold]What to make of it[/]")
-    logs = [run.log() for run in watched.values()]
+    logs = [run.log() for run in (baseline, inverse, class_volume)]
     for line in verdict(comparison, logs, inspect_run(class_volume.output_dir)[0]):
         console.print(escape(line), soft_wrap=console.width > 200, highlight=False)
     return comparison

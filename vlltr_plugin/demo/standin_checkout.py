@@ -21,6 +21,7 @@ STANDIN = Path(__file__).parent / "standin"
 BASELINE = "configs/digits/finetune/digits_baseline.py"
 CLASS_VOLUME = "configs/digits/finetune/digits_dv.py"
 CONTROL = "configs/digits/finetune/digits_inverse.py"
+ADJUSTED = "configs/digits/finetune/digits_dv_adjusted.py"
 
 UNFINISHED = ".vlltr-demo-unfinished"
 """Lies in the demo's folder until the demo is done."""

@@ -1,4 +1,4 @@
-"""What the demo's three runs say, in three lines of plain words."""
+"""What the demo's runs say, in three lines of plain words."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def verdict(comparison: Comparison, logs: Sequence[list[LogLine]], weights: Insp
     """The three lines.
 
     Args:
-        comparison: baseline, inverse frequency and class volume, with final tests.
-        logs: the lines of the three logs, in that order.
+        comparison: baseline, inverse frequency, class volume and its adjusted form, with final tests.
+        logs: the lines of the first three logs, in that order.
         weights: of the class-volume run, in its last epoch.
 
     Returns:
@@ -32,17 +32,17 @@ def verdict(comparison: Comparison, logs: Sequence[list[LogLine]], weights: Insp
 
 def _effect(comparison: Comparison) -> str:
     def told(metric: Metric) -> str:
-        return ", ".join(f"{_test(comparison, number, metric):.0f} %" for number in range(3))
+        return ", ".join(f"{_test(comparison, number, metric):.0f} %" for number in range(4))
 
     return (
-        f"1. Re-weighting moves accuracy between frequent and rare classes. Recognised by baseline, inverse "
-        f"frequency and class volume: {told(FEW)} of the rare digits (few-shot); {told(MANY)} of the frequent ones "
-        f"(many-shot); {told(OVERALL)} of all."
+        "1. Re-weighting moves accuracy between frequent and rare classes. Recognised by baseline, inverse frequency, "
+        f"class volume, and class volume as margins: {told(FEW)} of the rare digits (few-shot); {told(MANY)} of the "
+        f"frequent ones (many-shot); {told(OVERALL)} of all."
     )
 
 
 def _volume(comparison: Comparison, weights: Inspection) -> str:
-    pair = compare(comparison.methods[1:])
+    pair = compare(comparison.methods[1:3])
     errors = standard_errors(pair)
     differences = {metric: _test(comparison, 2, metric) - _test(comparison, 1, metric) for metric in (OVERALL, FEW)}
     beyond = any(abs(value) > 2 * errors[metric.title] for metric, value in differences.items())
