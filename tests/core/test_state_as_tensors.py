@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from oracles import observed
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, get_swa_avg_fn, update_bn
 
@@ -287,3 +288,19 @@ def test_buffers_written_in_place_as_ddp_and_averages_do_carry_the_epoch_and_tha
     assert (second.criterion.weighting.epoch, second.criterion.weighting.active) == (4, True)
     assert torch.equal(second.criterion.weighting.weights, first.criterion.weighting.weights)
     assert float(first.criterion.weighting.weights.max()) > 1.5
+
+
+@pytest.mark.parametrize("make", [ClassVolume, EffectiveNumber])
+@pytest.mark.parametrize("counts", [[100_000, 40_000, 300], [10**6, 10**6, 10**5]])
+def test_a_state_cast_to_half_loads_also_where_classes_have_more_images_than_half_holds(make, counts):
+    criterion, other = (ReweightedLoss(make(counts)) for _ in range(2))
+    observed(criterion.weighting)
+    criterion.weighting.end_epoch()
+    state = {key: value.half() for key, value in criterion.state_dict().items()}
+    assert state["weighting.draws"].isinf().any()
+    other.load_state_dict(state)
+    torch.testing.assert_close(other.weighting.weights, criterion.weighting.weights, rtol=1e-3, atol=0)
+    assert torch.equal(other.weighting.draws, criterion.weighting.draws)
+    few = ReweightedLoss(make(counts, draws=[counts[0], 2, 1]))
+    with pytest.raises(ValueError, match="expected draws"):
+        few.load_state_dict(state)

@@ -35,6 +35,7 @@ class SavedState:
         substituted: bool `[C]`, by majority.
         draws: float64 `[C]`.
         precision: relative, of the floating point type that the draws were saved in.
+        largest: that the type holds; draws beyond are saved as infinite (more than 65504 in half precision).
     """
 
     settings: dict[str, Any]
@@ -45,6 +46,7 @@ class SavedState:
     substituted: Tensor
     draws: Tensor
     precision: float
+    largest: float
 
     def tensors(self) -> dict[str, Tensor]:
         """The entries that a weighting takes from it, by name."""
@@ -110,7 +112,10 @@ def read_state(state: Mapping[str, Any], num_classes: int) -> SavedState:
     settings = settings_of(state)
     if isinstance(state[SETTINGS], dict):
         return _from_plain(state, settings, num_classes)
-    weights, log_radius, substitution, draws = (_floats(state, name, num_classes) for name in ENTRIES[:4])
+    weights, log_radius, substitution = (_floats(state, name, num_classes) for name in ENTRIES[:3])
+    draws = _entry(state, "draws", num_classes, None)
+    range_of_draws = torch.finfo(draws.dtype)
+    draws = _floats({"draws": draws.double().clamp(max=range_of_draws.max)}, "draws", num_classes)
     epoch, share = _floats(state, "progress", 2).tolist()
     if epoch < 0 or share < 0:
         raise ValueError(f"Expected a state with epoch and has_radii but got {shortened([epoch, share])}.")
@@ -122,7 +127,8 @@ def read_state(state: Mapping[str, Any], num_classes: int) -> SavedState:
         log_radius=log_radius / share if 0 < share < 1 else log_radius,
         substituted=substitution >= 0.5 * share if share > 0 else substitution >= 0.5,
         draws=draws,
-        precision=torch.finfo(state["draws"].dtype).eps,
+        precision=range_of_draws.eps,
+        largest=range_of_draws.max,
     )
 
 
@@ -140,6 +146,7 @@ def _from_plain(state: Mapping[str, Any], settings: dict[str, Any], num_classes:
         substituted=_entry(state, "substituted", num_classes, torch.bool),
         draws=_floats(state, "draws", num_classes, torch.float64),
         precision=torch.finfo(torch.float64).eps,
+        largest=torch.finfo(torch.float64).max,
     )
 
 
