@@ -49,6 +49,8 @@ def test_where_all_is_ignored_the_loss_is_0_and_teaches_nothing(made, shape):
     assert torch.equal(logits.grad, torch.zeros_like(logits))
     assert torch.equal(criterion.losses(logits, labels), torch.zeros(shape))
     assert criterion.weighting._moments is None or criterion.weighting._moments.mass.sum() == 0
+    with pytest.warns(UserWarning, match="all ignored"):
+        criterion.end_epoch()
 
 
 @pytest.mark.parametrize("made", CRITERIA)
