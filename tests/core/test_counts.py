@@ -224,6 +224,17 @@ def test_a_state_whose_known_radii_are_other_ones_is_refused():
     assert torch.equal(weighting.weights, before)
 
 
+@pytest.mark.parametrize("make", [InverseFrequency, InverseSqrtFrequency, EffectiveNumber])
+def test_a_state_whose_radii_differ_by_a_factor_only_loads(make):
+    """As older versions wrote where `draws` did not sum to an epoch's samples."""
+    weighting = make(COUNTS)
+    state = weighting.plain_state()
+    state["log_radius64"] += 3.0
+    other = make(COUNTS)
+    other.load_state_dict(state)
+    torch.testing.assert_close(other.weights, weighting.weights)
+
+
 def test_a_users_weighting_sees_the_draws_of_one_epoch():
     class Own(Weighting):
         def radii(self):

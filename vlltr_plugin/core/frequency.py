@@ -33,10 +33,12 @@ class FrequencyWeighting(Weighting):
         return None
 
     def check_state(self, state: Any) -> SavedState:
-        """As in `Weighting`; the radii must be those of this run, too."""
+        """As in `Weighting`; the radii must be those of this run, too, up to a factor, which no weight depends on."""
         saved = super().check_state(state)
         tolerance = max(RADII_TOLERANCE, saved.precision * float(self.log_radius64.abs().max()))
-        if not torch.allclose(saved.log_radius, self.log_radius64.cpu(), rtol=0.0, atol=tolerance):
+        drawn = (self.divisor > 0).cpu()
+        off = (saved.log_radius - self.log_radius64.cpu())[drawn]
+        if not torch.allclose(off, off.mean(), rtol=0.0, atol=tolerance):
             raise ValueError(
                 "Expected a state with the radii that these class counts and draws give but they differ: it is damaged "
                 "or of a version in which they hung on the scale of `draws`. Start in a new folder."
