@@ -70,6 +70,7 @@ NO_COUNTS = {
     "array of truths": np.array([True, True, False]),
     "array of strings": np.array(["50", "40", "3"]),
     "array of objects": np.array(COUNTS, dtype=object),
+    "sparse tensor": torch.tensor(COUNTS).to_sparse(),
     "complex array": np.array([50, 40, 3j]),
     "array of dates": np.array(COUNTS, dtype="datetime64[D]"),
     "dicts in a list": [{0: 50}, {1: 40}, {2: 3}],

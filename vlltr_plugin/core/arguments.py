@@ -61,8 +61,9 @@ def _vector(name: str, values: object) -> Tensor:
             raise _no_counts(name, f"an array of {values.dtype}")
         return torch.from_numpy(values.astype(np.float64))
     if isinstance(values, Tensor):
-        if values.dtype == torch.bool or values.is_complex() or values.device.type == "meta":
-            raise _no_counts(name, f"a tensor of {values.dtype} on {values.device}")
+        dense = values.layout == torch.strided
+        if values.dtype == torch.bool or values.is_complex() or values.device.type == "meta" or not dense:
+            raise _no_counts(name, f"a {'' if dense else 'sparse '}tensor of {values.dtype} on {values.device}")
         return values.detach().cpu().double().clone()
     if not isinstance(values, Sequence) or isinstance(values, str | bytes | bytearray | memoryview):
         raise _no_counts(name, f"{type(values).__name__} {shortened(values)}")
