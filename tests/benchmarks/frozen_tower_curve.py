@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 TAUS = [round(0.1 * step, 1) for step in range(41)]
@@ -51,24 +49,18 @@ def curve(logits: Tensor, labels: Tensor, groups: Tensor, class_counts: Tensor) 
 def gap(method: Point, baseline: list[Point]) -> Gap:
     """Where a method lies against the curve, nan for a many-shot accuracy that the curve does not reach.
 
-    Between two points of the curve it is interpolated linearly. Many-shot accuracy falls along the curve but for
-    noise: the best that a larger tau still has counts (its upper envelope), so that a method is compared with the
-    better of two equal choices.
+    Between two points of the curve it is interpolated linearly. Where the curve reaches that accuracy more than once, the
+    largest tau counts: of equal choices the one that is better for the rare classes.
     """
-    points = np.array(baseline, dtype=np.float64)
-    many = np.maximum.accumulate(points[::-1, 1])[::-1]
-    if not many[-1] <= method.many <= many[0]:
+    many = [each.many for each in baseline]
+    if not many[-1] <= method.many <= max(many):
         return Gap(float("nan"), float("nan"))
+    last = max(i for i, value in enumerate(many) if value >= method.many)
+    share = 0.0
+    if many[last] > method.many:
+        share = (many[last] - method.many) / (many[last] - many[last + 1])
+    here, beyond = baseline[last], baseline[min(last + 1, len(many) - 1)]
     return Gap(
-        method.all - _interpolated(method.many, many, points[:, 0]),
-        method.few - _interpolated(method.many, many, points[:, 3]),
+        method.all - here.all - share * (beyond.all - here.all),
+        method.few - here.few - share * (beyond.few - here.few),
     )
-
-
-def _interpolated(at: float, falling: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """The value where `falling` passes `at`; of a flat stretch its last."""
-    last = int(np.flatnonzero(falling >= at)[-1])
-    if last == len(falling) - 1 or falling[last] == at:
-        return float(values[last])
-    share = (falling[last] - at) / (falling[last] - falling[last + 1])
-    return float(values[last] + share * (values[last + 1] - values[last]))
