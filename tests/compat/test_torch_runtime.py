@@ -60,3 +60,26 @@ def unused_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+ASKED = """
+import os, torch
+started = []
+is_available, torch.cuda._device_count_nvml = torch.cuda.is_available, lambda: 0
+
+def of_a_torch_with_cuda():
+    torch._C._cuda_getDeviceCount = lambda: started.append(1) or 0
+    found = is_available()
+    del torch._C._cuda_getDeviceCount
+    return found
+
+torch.cuda.is_available = of_a_torch_with_cuda
+before = dict(os.environ)
+import vlltr_plugin.compat
+print(started, dict(os.environ) == before)
+"""
+
+
+@pytest.mark.parametrize("set_by_user", ["", "os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '0'"])
+def test_asking_for_cuda_does_not_start_the_driver_which_would_settle_what_is_visible(set_by_user: str) -> None:
+    assert run(f"import os\n{set_by_user}\n{ASKED}") == ["[] True"]

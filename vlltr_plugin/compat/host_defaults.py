@@ -3,9 +3,8 @@
 from types import FunctionType, ModuleType
 from typing import Any
 
-import torch
-
 from vlltr_plugin.compat.after_import import after_import
+from vlltr_plugin.compat.there_is_cuda import there_is_cuda
 
 __all__ = ["hook_host_modules", "say_cpu"]
 
@@ -23,7 +22,7 @@ def hook_host_modules() -> None:
     names it: "AssertionError: Torch not compiled with CUDA enabled". Nothing changes where there is CUDA, nor in
     modules of those names that do not define these functions.
     """
-    if torch.cuda.is_available():
+    if there_is_cuda():
         return
     for name in _PLACES:
         after_import(name, _say_cpu_in)

@@ -8,12 +8,14 @@ import torch
 import torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from vlltr_plugin.compat.there_is_cuda import there_is_cuda
+
 __all__ = ["run_without_cuda"]
 
 
 def run_without_cuda() -> None:
     """Applies the shims below, unless there is CUDA (then nothing changes)."""
-    if torch.cuda.is_available():
+    if there_is_cuda():
         return
     ignore_device_synchronization()
     ignore_device_selection()
