@@ -49,8 +49,8 @@ def curve(logits: Tensor, labels: Tensor, groups: Tensor, class_counts: Tensor) 
 def gap(method: Point, baseline: list[Point]) -> Gap:
     """Where a method lies against the curve, nan for a many-shot accuracy that the curve does not reach.
 
-    Between two points of the curve it is interpolated linearly. Where the curve reaches that accuracy more than once, the
-    largest tau counts: of equal choices the one that is better for the rare classes.
+    Between two points of the curve it is interpolated linearly. Where the curve reaches that accuracy more than once,
+    the largest tau counts: of equal choices the one that is better for the rare classes.
     """
     many = [each.many for each in baseline]
     if not many[-1] <= method.many <= max(many):

@@ -28,7 +28,7 @@ def ignore_device_synchronization() -> None:
 
     "AssertionError: Torch not compiled with CUDA enabled", at the end of each training step.
     """
-    torch.cuda.synchronize = _nothing()
+    torch.cuda.synchronize = _synchronize
 
 
 def ignore_device_selection() -> None:
@@ -36,19 +36,18 @@ def ignore_device_selection() -> None:
 
     "AttributeError: module 'torch._C' has no attribute '_cuda_setDevice'", when the host sets up its process group.
     """
-    torch.cuda.set_device = _nothing()
+    torch.cuda.set_device = _set_device
 
 
-def _nothing() -> Callable[..., None]:
-    """A function that stands for a call that needs CUDA where there is none.
+# Two functions, not one: `torch.compile` of older versions refuses a function that has two of torch's names.
 
-    A new one each time: `torch.compile` of torch before 2.8 refuses one function under two of torch's names.
-    """
 
-    def nothing(device: Any = None) -> None:
-        pass
+def _synchronize(device: Any = None) -> None:
+    """Stands for a call that needs CUDA where there is none."""
 
-    return nothing
+
+def _set_device(device: Any = None) -> None:
+    """Stands for a call that needs CUDA where there is none."""
 
 
 def use_gloo_for_nccl() -> None:
