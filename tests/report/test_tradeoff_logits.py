@@ -71,6 +71,20 @@ def test_any_dtype_gives_the_numbers_of_its_values(dtype) -> None:
     assert trade_off(scores, LABELS, COUNTS).rows[1:] == trade_off(scores.astype(np.float64), LABELS, COUNTS).rows[1:]
 
 
+@pytest.mark.parametrize("make", [np.ndarray.tolist, np.asarray])
+def test_torch_s_default_dtype_and_device_do_not_matter(make) -> None:
+    scores, draws = logits(), np.array([1001.0, 999.0, 60.0, 20.0, 19.0, 3.0])
+    whole = trade_off(scores, LABELS, COUNTS, draws)
+    torch.set_default_dtype(torch.bfloat16)
+    torch.set_default_device("meta")
+    try:
+        found = trade_off(make(scores), make(LABELS), COUNTS, make(draws))
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert found.rows == whole.rows
+
+
 def test_nothing_given_is_changed_not_even_what_cannot_be() -> None:
     scores = logits()
     before = scores.copy()

@@ -133,11 +133,12 @@ def _whole(name: str, given: Any, length: int, what: str) -> Tensor:
 
 
 def _tensor(name: str, given: Any) -> Tensor:
-    """Numbers, on the CPU; nothing is copied that need not be."""
+    """Numbers, on the CPU, in full whatever torch's default dtype and device; nothing is copied that need not be."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a read-only array: nothing is written to it
-            values = torch.as_tensor(given).detach().cpu()
+            numbers = given if isinstance(given, Tensor) else np.asarray(given)
+            values = torch.as_tensor(numbers, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TradeOffError(f"Expected {name} to be an array of numbers but got {type(given).__name__}.") from error
     if values.is_complex() or values.dtype == torch.bool:
