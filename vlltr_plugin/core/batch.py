@@ -66,12 +66,13 @@ def batch_of(logits: Tensor, targets: Tensor, ignore_index: int | None) -> Batch
             kept = None if len(kept) else kept
         else:
             logits, targets = logits[kept], targets[kept]
-    return Batch(_widened(logits), targets, kept, shape)
+    return Batch(widened(logits), targets, kept, shape)
 
 
 def _in_rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.ndim == 2 else tensor.movedim(1, -1).reshape(-1, tensor.shape[1])
 
 
-def _widened(logits: Tensor) -> Tensor:
+def widened(logits: Tensor) -> Tensor:
+    """Half precision as float32; others as they are: of float64, differences keep digits that float32 would lose."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

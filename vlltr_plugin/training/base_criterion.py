@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from vlltr_plugin.core.batch import widened
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.draw_counter import DrawCounter
 from vlltr_plugin.core.passes import observing
@@ -97,7 +98,7 @@ class HostCriterion(nn.Module):
         if branch in self._streams:
             _feed(self._streams[branch], outputs, targets)
         if branch == self._watch.names[-1] and "sum" in self._streams:
-            both = [self._watch.output(name).detach().float() for name in self._watch.names]
+            both = [widened(self._watch.output(name).detach()) for name in self._watch.names]
             _feed(self._streams["sum"], both[0] + both[1], targets)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vlltr_plugin.core.batch import widened
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
 from vlltr_plugin.core.ranks import is_first_rank
@@ -94,5 +95,5 @@ def apply(planned: Plan, args: Any, model: nn.Module, criterion: nn.Module) -> E
 def _observe_clean(weightings: dict[str, Weighting], outputs: Any, labels: Tensor) -> None:
     by_name = {SINGLE: outputs} if isinstance(outputs, Tensor) else {VISUAL: outputs[0], IMAGE_TEXT: outputs[1]}
     for name, weighting in weightings.items():
-        logits = sum(tensor.float() for tensor in by_name.values()) if name == "sum" else by_name[name]
+        logits = sum(widened(tensor) for tensor in by_name.values()) if name == "sum" else by_name[name]
         weighting.observe(torch.as_tensor(logits), labels)
