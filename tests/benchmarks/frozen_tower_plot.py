@@ -24,6 +24,10 @@ SHAPES = {
     "inverse-letter": ("1/n, letter of Eq. 6", "tab:cyan"),
 }
 FORMS = {"": ("loss weights", "o"), " adjusted": ("margins (LogitAdjustedLoss)", "^")}
+WORDS = (
+    "Up and right is better. The grey line is free: it shifts the logits of one trained baseline. "
+    "Red (with the volume) beside blue (without) and green (wrong volumes)."
+)
 MARKED_TAUS = (0.0, 0.5, 1.0, 1.5)
 TITLES = {
     "linear": "linear head",
@@ -80,7 +84,7 @@ def legend(axes: Any, cells: list[Cell]) -> None:
     entries += [(words, color, "s") for shape, (words, color) in SHAPES.items() if shape in methods]
     for words, color, style in entries:
         axes.plot([], [], style, color=color, markersize=4 if "-" in style else 7, label=words)
-    axes.legend(loc="upper right", fontsize=8)
+    axes.legend(loc="lower left", fontsize=8)
 
 
 def main() -> None:
@@ -95,8 +99,8 @@ def main() -> None:
     figure, axes = pyplot.subplots(1, len(cells), figsize=(5.6 * len(cells), 5.2), squeeze=False)
     for panel, cell in zip(axes[0], cells, strict=True):
         draw(panel, cell)
-    legend(axes[0, -1], cells)
-    figure.suptitle("Up and right is better. The grey line is what shifting the baseline's logits gives.", fontsize=10)
+    legend(axes[0, 0], cells)
+    figure.suptitle(WORDS, fontsize=10)
     figure.tight_layout()
     figure.savefig(options.out, dpi=130)
 

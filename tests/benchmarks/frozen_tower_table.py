@@ -73,9 +73,10 @@ def radii_table(cells: list[Cell]) -> str:
     ]
     for cell in cells:
         for name in ("dv", "dv-debias", "dv-test", "bv", "pv10"):
-            if name in cell.methods:
+            method = name if name in cell.methods else f"{name} post-hoc"
+            if method in cell.methods:
                 keys = ("std_log_r", "std_log_alpha", "corr_r_n", "few_minus_many_log_r")
-                spread, alpha, correlation, shift = (estimate(cell.described(name, key)) for key in keys)
+                spread, alpha, correlation, shift = (estimate(cell.described(method, key)) for key in keys)
                 rows.append(
                     f"| {cell.name} | {name} | {spread.mean:.2f} | {alpha.mean:.2f} | {correlation} | {shift} |"
                 )
