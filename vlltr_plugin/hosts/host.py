@@ -88,6 +88,7 @@ class Words:
 
     Attributes:
         notes: what a reader of its numbers has to know.
+        notes_with: the same by the name of a metric: said where a run has that metric.
         epochs_on: what the results of its epochs are on.
         times: where its times come from.
         no_times: what to do where there are none.
@@ -101,6 +102,7 @@ class Words:
     no_times: str
     settings_from: str
     empty_groups: str = "0.0 in every line of every run, shown as -: {groups}."
+    notes_with: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

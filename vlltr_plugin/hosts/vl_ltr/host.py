@@ -45,9 +45,11 @@ METRICS = (
 )
 
 WORDS = Words(
+    notes_with={
+        "image_text": "Overall and shot groups use different predictions (upstream's way): overall is scored by a "
+        "mixture of the two branches' softmaxes, the groups by the sum of their logits."
+    },
     notes=(
-        "Overall and shot groups use different predictions (upstream's way): overall is scored by a mixture of the two "
-        "branches' softmaxes, the groups by the sum of their logits.",
         "Epochs count from 0, as in log.txt. The best epoch is the first of the best overall top-1 on the validation "
         "split; the test is of the last epoch.",
     ),

@@ -6,14 +6,17 @@ from vlltr_plugin.report.compare.comparison import Comparison
 from vlltr_plugin.report.compare.costs import REWEIGHTING
 from vlltr_plugin.report.compare.metrics import TRAINING_LOSS
 from vlltr_plugin.report.compare.runs import Run
+from vlltr_plugin.report.compare.table import STAGES
 
 
 def notes_of(comparison: Comparison) -> list[str]:
     """What a reader has to know, one sentence or two each."""
     timed = any(cost != REWEIGHTING.name for _, cost in comparison.times)
     words = comparison.host.words
+    shown = {metric.name for metric in comparison.known(STAGES)}
     notes = [
         f"Differences are to {comparison.baseline_name}, in percentage points for accuracies.",
+        *(note for metric, note in words.notes_with.items() if metric in shown),
         *words.notes,
         TRAINING_LOSS,
         words.times if timed else words.no_times,
