@@ -22,6 +22,8 @@ class AlteredVolume(ClassVolume):
         class_counts, draws, options: as in `ClassVolume`.
         power: g in alpha_i ~ r_i^g / n_i; 0 is inverse frequency.
         shuffle: seed of a permutation of the radii among the classes, the placebo; none by default.
+        fitted: log radii are replaced by the straight line in log n that is nearest to them (least squares), so that
+            alpha is a plain power of n, as flat or steep as the radii make it: the control.
     """
 
     def __init__(
@@ -30,10 +32,11 @@ class AlteredVolume(ClassVolume):
         draws: Any = None,
         power: float = 1.0,
         shuffle: int | None = None,
+        fitted: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(class_counts, draws, **options)
-        self.power = power
+        self.power, self.fitted = power, fitted
         classes = torch.arange(self.num_classes)
         if shuffle is not None:
             classes = torch.randperm(self.num_classes, generator=torch.Generator().manual_seed(shuffle))
@@ -42,7 +45,18 @@ class AlteredVolume(ClassVolume):
     def radii(self) -> Tensor | None:
         """Log r^g, each perhaps of another class."""
         found = super().radii()
-        return None if found is None else self.power * found[self.origin]
+        if found is None:
+            return None
+        if self.fitted:
+            found = straight_line(found, self.class_counts.double().log())
+        return self.power * found[self.origin]
+
+
+def straight_line(values: Tensor, x: Tensor) -> Tensor:
+    """Each value's place on the least-squares line through all of them, `[C]`."""
+    x = x - x.mean()
+    slope = (x * values).sum() / x.square().sum()
+    return values.mean() + slope * x
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,10 @@ def _power(power: float, shuffled: bool = False) -> Method:
     return Method("altered_volume", {"power": power}, shuffled=shuffled)
 
 
+def _fitted(**options: Any) -> Method:
+    return Method("altered_volume", {"fitted": True, **options})
+
+
 _LETTER = {"counts": "dataset", "normalize": "dataset"}
 
 SHAPES: Mapping[str, Method] = {
@@ -113,6 +131,9 @@ SHAPES: Mapping[str, Method] = {
     "r^2": _power(2),
     "r^4": _power(4),
     "r^4-shuffled": _power(4, shuffled=True),
+    "dv-fitted": _fitted(),
+    "bv-fitted": _fitted(variant="bv"),
+    "r^4-fitted": _fitted(power=4),
     "inverse-dataset": Method("inverse", {"counts": "dataset"}),
     "dv-dataset": _volume(counts="dataset"),
     "inverse-letter": Method("inverse", _LETTER),
@@ -169,5 +190,6 @@ SETS: Mapping[str, list[str]] = {
         *_forms(_INFORMATION[:2], "adjusted"),
         *_forms([*_INFORMATION[:3], "dv-test"], "post-hoc"),
     ],
+    "control": ["ce", *_forms(["inverse", "dv", "dv-fitted", "bv", "bv-fitted", "r^4", "r^4-fitted"], "", "adjusted")],
     "language-readings": ["ce", *_forms(_INFORMATION[:2], ""), *_READINGS, "dv-mass", "dv-s30"],
 }

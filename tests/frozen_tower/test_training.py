@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from frozen_tower_data import BATCH, Data
@@ -110,3 +111,15 @@ def test_shuffled_radii_are_the_radii_of_other_classes() -> None:
     true, shuffled = (found[name].log_radius for name in ("dv post-hoc", "dv-shuffled post-hoc"))
     torch.testing.assert_close(shuffled.sort().values, true.sort().values)
     assert not torch.equal(shuffled, true)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "measured", "power"), [("dv-fitted", "dv", 1), ("r^4-fitted", "dv", 4), ("bv-fitted", "bv", 1)]
+)
+def test_fitted_radii_are_a_power_of_the_counts(fitted: str, measured: str, power: int) -> None:
+    data = small_data()
+    found = Training(data, Linear(), RECIPE, ["ce", f"{measured} post-hoc", f"{fitted} post-hoc"]).run()
+    x, y = data.class_counts.double().log().numpy(), found[f"{measured} post-hoc"].log_radius.double().numpy()
+    expected = power * np.polyval(np.polyfit(x, y, 1), x)
+    np.testing.assert_allclose(found[f"{fitted} post-hoc"].log_radius.numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(expected / power - y).max() > 0.01

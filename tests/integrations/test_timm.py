@@ -60,7 +60,7 @@ def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path):
 def test_an_older_checkpoint_gets_its_own_weights(tmp_path):
     expected = main(tmp_path / "whole", 2)[1]
     main(tmp_path / "run", 3)
-    criterion = main(tmp_path / "run", 2, resume=str(next((tmp_path / "run").glob("checkpoint-0.pth.tar"))))[1]
+    criterion = main(tmp_path / "again", 2, resume=str(tmp_path / "run" / "checkpoint-0.pth.tar"))[1]
     assert torch.equal(criterion.weighting.weights, expected.weighting.weights)
 
 
