@@ -1,6 +1,7 @@
 """Normalisation, the schedule over epochs, state, and the other weightings."""
 
 import math
+import operator
 
 import numpy as np
 import pytest
@@ -233,6 +234,23 @@ def test_bad_batches_are_refused_before_anything_is_counted(logits, targets, err
     with pytest.raises(error, match=message):
         criterion(logits.requires_grad_(), targets)
     assert criterion.weighting._moments is None
+
+
+@pytest.mark.parametrize("name", ["__call__", "observe", "losses", "check", "weighting.observe"])
+@pytest.mark.parametrize(
+    ("logits", "targets", "message"),
+    [
+        (torch.randn(2, 3), [0, 1], "targets to be a tensor but got list"),
+        (torch.randn(2, 3), np.array([0, 1]), "targets to be a tensor but got ndarray"),
+        (torch.randn(2, 3), None, "targets to be a tensor but got NoneType"),
+        (np.ones((2, 3)), torch.tensor([0, 1]), r"logits to be a tensor but got ndarray.*torch\.as_tensor\(logits\)"),
+    ],
+    ids=["list", "array", "none", "logits"],
+)
+def test_what_is_no_tensor_is_refused_by_name(name, logits, targets, message):
+    criterion = ReweightedLoss(ClassVolume([5, 5, 5]))
+    with pytest.raises(TypeError, match=message):
+        operator.attrgetter(name)(criterion)(logits, targets)
 
 
 def test_users_weightings_join_the_registry(monkeypatch):

@@ -15,7 +15,7 @@ from vlltr_plugin.core.normalization import log_sigma_bias, log_sigma_bias_of_re
 from vlltr_plugin.core.passes import readable
 from vlltr_plugin.core.placement import outside_inference_mode
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
-from vlltr_plugin.core.targets import are_mixtures, check_targets, constituents
+from vlltr_plugin.core.targets import are_mixtures, check_targets, check_tensors, constituents
 from vlltr_plugin.core.weighting import Weighting
 
 FAULTS = ("skipped rows", "labels out of range", "targets that are no mixture of two labels")
@@ -131,7 +131,7 @@ class ClassVolume(Weighting):
         Raises:
             ValueError: for shapes that do not fit, labels out of range, or floating point targets that are no
                 mixture of at most two labels with that smoothing (both on a GPU: raised by `end_epoch`).
-            TypeError: for dtypes that do not fit.
+            TypeError: for dtypes that do not fit, and for what is no tensor.
         """
         self._observe(logits, targets, smoothing, None)
 
@@ -141,6 +141,7 @@ class ClassVolume(Weighting):
         self._observe(logits, targets, smoothing, kept)
 
     def _observe(self, logits: Tensor, targets: Tensor, smoothing: float, kept: Tensor | None) -> None:
+        check_tensors(logits, targets)
         self.follow(logits.device)
         logits, targets = logits.detach().to(self.home), targets.detach().to(self.home)  # recorded nowhere from here
         kept = None if kept is None else kept.to(self.home)

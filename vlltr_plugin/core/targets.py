@@ -1,5 +1,7 @@
 """Class targets as masses: which hard labels a (mixed, smoothed) target is made of."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -38,8 +40,9 @@ def check_targets(
 
     Raises:
         ValueError: for wrong shapes, or (on the CPU) labels outside `0..C-1`.
-        TypeError: for wrong dtypes.
+        TypeError: for wrong dtypes, and for what is no tensor.
     """
+    check_tensors(logits, targets)
     if logits.ndim < 2 or logits.shape[1] != num_classes or (logits.ndim > 2 and not dense):
         more = f" or [B, {num_classes}, d1, ...]" if dense else ""
         raise ValueError(
@@ -67,6 +70,15 @@ def check_targets(
         )
     if targets.device.type == "cpu" and targets.numel():
         _check_labels(targets, num_classes, ignore_index)
+
+
+def check_tensors(logits: Any, targets: Any) -> None:
+    """Raises a TypeError for what is no tensor."""
+    for name, value in (("logits", logits), ("targets", targets)):
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"Expected {name} to be a tensor but got {type(value).__name__}: give torch.as_tensor({name})."
+            )
 
 
 def _check_labels(labels: Tensor, num_classes: int, ignore_index: int | None) -> None:
