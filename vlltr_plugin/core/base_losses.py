@@ -220,3 +220,12 @@ def base_loss(base: str | BaseLoss | PerSampleLoss) -> BaseLoss:
             f"but got {base!r}."
         )
     return SampleLosses(base)
+
+
+def base_loss_name(base: BaseLoss) -> str:
+    """What a base loss is called: as in `BASE_LOSSES`, or as its function or class."""
+    if isinstance(base, SampleLosses):
+        return getattr(base.loss, "__name__", type(base.loss).__name__)
+    if isinstance(base, FocalLosses):
+        return f"focal, gamma {base.gamma:g}"
+    return next((name for name, known in BASE_LOSSES.items() if known is type(base)), type(base).__name__)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from vlltr_plugin.core.base_losses import BaseLoss, PerSampleLoss, base_loss
+from vlltr_plugin.core.base_losses import BaseLoss, PerSampleLoss, base_loss, base_loss_name
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.targets import constituent_masses
 from vlltr_plugin.core.weighting import Weighting
@@ -48,6 +48,15 @@ class ReweightedLoss(Criterion):
         self._base = base_loss(base)
         if isinstance(base, nn.Module) and not isinstance(base, BaseLoss):
             self._loss_per_sample = base  # its parameters are the criterion's, under a name that saved states have
+
+    @property
+    def base_name(self) -> str:
+        """What the base loss is called."""
+        return base_loss_name(self._base)
+
+    def extra_repr(self) -> str:
+        """As in `Criterion`, and the base loss."""
+        return f"base={self.base_name!r}, {super().extra_repr()}"
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         self.weighting.follow(logits.device)

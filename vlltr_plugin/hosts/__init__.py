@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 HOSTS = {
     "vl-ltr": "vlltr_plugin.hosts.vl_ltr.host",
     "lift": "vlltr_plugin.hosts.lift.host",
+    "own-loop": "vlltr_plugin.hosts.own_loop.host",
 }
-"""By name, as in its recipe, the module whose `HOST` says what is known of it: imported when it is first asked for.
+"""By name, as in its recipe (a user's own loop has none), the module whose `HOST` says what is known of it: imported
+when it is first asked for.
 
 A log that looks like nobody's goes to the first one, which says what is wrong with it."""
 
@@ -33,15 +35,14 @@ def default_host() -> Host:
 
 def find_log(folder: Path) -> Path | None:
     """The log of a run's folder, whichever host wrote it; None if there is none."""
-    found = {host.name: host.find_log(folder) for host in map(get_host, HOSTS)}
-    own = [log for name, log in found.items() if log is not None and get_host(name).wrote(_head(log))]
+    found = {host.name: host.find_log(folder) for host in _hosts()}
+    own = [log for name, log in found.items() if log is not None and _claims(get_host(name), log)]
     return next(iter(own), found[default_host().name])
 
 
 def host_of_log(log: Path) -> Host:
     """The host that wrote a log; the first one where it looks like nobody's."""
-    head = _head(log)
-    return next((host for host in map(get_host, HOSTS) if host.wrote(head)), default_host())
+    return next((host for host in _hosts() if _claims(host, log)), default_host())
 
 
 def host_of_run(folder: Path) -> Host:
@@ -59,6 +60,16 @@ def host_of_checkout(folder: Path) -> Host:
     except InstallError:
         return default_host()
     return get_host(name) if name in HOSTS else default_host()
+
+
+def _hosts() -> list[Host]:
+    """All of them, first those that a file beside the log tells."""
+    return sorted(map(get_host, HOSTS), key=lambda host: not host.beside)
+
+
+def _claims(host: Host, log: Path) -> bool:
+    """Whether a log is a host's."""
+    return host.wrote(_head(log)) and (not host.beside or (log.parent / host.beside).is_file())
 
 
 def _head(log: Path) -> bytes:

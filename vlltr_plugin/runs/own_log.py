@@ -9,8 +9,12 @@ from torch import Tensor
 
 from vlltr_plugin.core.epoch_statistics import LOGGED
 from vlltr_plugin.runs.torn_lines import whole_objects
+from vlltr_plugin.runs.whole_files import write_whole
 
 LOG = "log.txt"
+SETTINGS = "reweight_settings.json"
+"""Beside the log: what the run was made with, by name."""
+
 KEYS = {
     "overall": "test_acc1",
     "many": "test_many",
@@ -51,6 +55,17 @@ def append_line(path: Path, line: Mapping[str, float | int]) -> None:
             torn = file.read(1) != b"\n"
     with path.open("a", encoding="utf-8") as file:
         file.write("\n" * torn + json.dumps(line) + "\n")
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Writes the settings whole, unless they stand there already; what JSON has no form for, as text.
+
+    Raises:
+        OSError: when they cannot be written.
+    """
+    path, data = folder / SETTINGS, json.dumps(settings, indent=2, default=str).encode()
+    if not path.is_file() or path.read_bytes() != data:
+        write_whole(path, data)
 
 
 def last_epoch(path: Path) -> int:

@@ -1,6 +1,7 @@
 """Any training loop as a run: its folder holds what `vlltr-plugin inspect` and `compare` read, and how to go on."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -13,13 +14,16 @@ from vlltr_plugin.core.ranks import is_first_rank, world_size
 from vlltr_plugin.runs.arrays import arrays_of, write_arrays
 from vlltr_plugin.runs.epoch_arrays import FOLDER, numbered_files
 from vlltr_plugin.runs.epoch_state import read_state, state_arrays
-from vlltr_plugin.runs.own_log import LOG, append_line, last_epoch, numbers_of
+from vlltr_plugin.runs.own_log import LOG, append_line, last_epoch, numbers_of, write_settings
 from vlltr_plugin.training.messages import say
 from vlltr_plugin.training.settings import SINGLE
+from vlltr_plugin.training.told_settings import told
 
 
 class RunRecorder:
     """Records a run in a folder: each epoch `reweight/epoch_0007.npz` (arrays and state) and a line of `log.txt`.
+
+    `reweight_settings.json` tells those of the criterion and yours, which `compare` sets side by side.
 
     The first rank writes, the arrays whole or not at all; a kill between the two loses the line only. Save the model's
     own checkpoint after `end_epoch`: the state for the epoch that it goes on with is there then.
@@ -28,9 +32,13 @@ class RunRecorder:
         folder: where to; is made when it is needed.
         criterion: whose epochs these are; None for a baseline with a loss of another kind, of which the metrics are
             logged only.
+        settings: of yours, by name: learning rate, batch size, ...
+
+    Raises:
+        ValueError: for a setting under a name of the plug-in's.
 
     Example:
-        >>> recorder = RunRecorder("runs/dv", criterion)
+        >>> recorder = RunRecorder("runs/dv", criterion, settings={"lr": 0.1, "batch size": 128})
         >>> start = recorder.resume()  # resume(checkpoint["epoch"] + 1) where the model goes on from a checkpoint
         >>> for epoch in range(start, 30):
         ...     train_one_epoch(model, criterion)
@@ -38,8 +46,14 @@ class RunRecorder:
         ...     torch.save({"model": model.state_dict(), "epoch": epoch}, "runs/dv/model.pt")
     """
 
-    def __init__(self, folder: str | Path, criterion: Criterion | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, criterion: Criterion | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
         self.folder, self.criterion = Path(folder), criterion
+        own = told(criterion)
+        if taken := sorted(own.keys() & (settings or {}).keys()):
+            raise ValueError(f"Expected settings under names of their own but {', '.join(taken)} is the plug-in's.")
+        self.settings = {**own, **(settings or {})}
         self._next: int | None = None  # not known before the first epoch or `resume`
         self._warned_of_disk = False
 
@@ -120,6 +134,7 @@ class RunRecorder:
                 for other, path in numbered_files(self.folder).items():
                     if other > epoch:  # from before the run went back: no part of it any more, and nothing to resume
                         path.unlink()
+            write_settings(self.folder, self.settings)
             append_line(self.folder / LOG, {"epoch": epoch, **line})
         except OSError as error:
             if not self._warned_of_disk:

@@ -100,7 +100,7 @@ def load(text: str) -> Method:
         run = load_run(path)
         return Method(_name(run) or str(path), (run,))
     name, _, rest = text.partition("=")
-    paths = [Path(part) for part in rest.split(",") if part]
+    paths = [Path(rest)] if rest and Path(rest).exists() else [Path(part) for part in rest.split(",") if part]
     if not name or not paths:
         raise ReportError(f"{text}: expected name=folder1,folder2,... for the seeds of a method")
     runs = tuple(load_run(path) for path in paths)

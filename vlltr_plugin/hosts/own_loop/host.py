@@ -1,0 +1,51 @@
+"""Numbers, words and files of a recorded run, for reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vlltr_plugin.check.lines import Line, Lines
+from vlltr_plugin.core.epoch_statistics import LOGGED, SECONDS
+from vlltr_plugin.core.shot_groups import UPSTREAM
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
+from vlltr_plugin.hosts.own_loop.log import find_log, read_log, read_run
+from vlltr_plugin.runs.own_log import KEYS, SETTINGS
+
+OVERALL = Metric("overall", KEYS["overall"], "overall top-1")
+GROUP_METRICS = tuple(Metric(name, KEYS[name], f"{name}-shot") for name in ("many", "medium", "few"))
+
+WORDS = Words(
+    notes=(
+        "Epochs count from 0. Accuracies are those that the loop gave to recorder.end_epoch; the best epoch is the "
+        "first of the best `overall`.",
+    ),
+    epochs_on="loop's own images",
+    times="Times: re-weighting (train_reweight_seconds in log.txt).",
+    no_times="The log tells no training times.",
+    settings_from=f"{SETTINGS} beside the log",
+)
+
+
+def _check(request: CheckRequest, say: Callable[[Line], None]) -> Lines:
+    raise ReportError("Expected a checkout of a host to check but got a loop of your own.")
+
+
+HOST = Host(
+    name="own-loop",
+    title="a loop of your own",
+    wrote=lambda head: head.startswith(b"{"),
+    beside=SETTINGS,
+    find_log=find_log,
+    read_log=read_log,
+    read_run=read_run,
+    check=_check,
+    overall=OVERALL,
+    groups=GROUP_METRICS,
+    metrics=(OVERALL, *GROUP_METRICS, Metric("loss", KEYS["loss"], "loss", percent=False)),
+    convention=UPSTREAM,
+    reweight_seconds=f"{LOGGED}{SECONDS}",
+    words=WORDS,
+    irrelevant=frozenset({"seed"}),
+    first=("nb_classes", "training images", "draws", "loss", "smoothing"),
+)

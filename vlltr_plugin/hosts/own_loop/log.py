@@ -1,0 +1,73 @@
+"""What `RunRecorder` writes: `log.txt`, a JSON line for each epoch, and `reweight_settings.json`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.host import RunFiles
+from vlltr_plugin.runs.log import Line, Log
+from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS
+from vlltr_plugin.runs.torn_lines import whole_objects
+
+
+def find_log(folder: Path) -> Path | None:
+    """The log of a run's folder; None if there is none."""
+    return folder / LOG if (folder / LOG).is_file() else None
+
+
+def read_run(path: Path) -> RunFiles:
+    """Reads a log, and the settings beside it.
+
+    Args:
+        path: a `log.txt`.
+
+    Returns:
+        Its numbers and settings. A run that went back replaced the epochs that came after.
+
+    Raises:
+        ReportError: it is no log of a recorded run, or no epoch holds `overall`.
+        OSError: it cannot be read.
+    """
+    log, source = read_log(path), path.with_name(SETTINGS)
+    settings, warnings = _settings(source)
+    return RunFiles(log, settings, source if settings else None, None, (*log.warnings, *warnings))
+
+
+def read_log(path: Path) -> Log:
+    """The numbers alone."""
+    epochs: dict[int, Line] = {}
+    warnings = []
+    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            found, cut = whole_objects(text.decode())
+            for values in found:
+                _take(values, epochs)
+        except ValueError as error:
+            raise ReportError(f"{path}, line {number}: {error}") from error
+        if cut:
+            warnings.append(f"{path}, line {number}: left out an epoch that a killed run wrote only half")
+    if not any(KEYS["overall"] in line for line in epochs.values()):
+        raise ReportError(f"{path}: expected accuracies to compare: call recorder.end_epoch(epoch, overall=...)")
+    return Log(path, dict(sorted(epochs.items())), None, tuple(warnings))
+
+
+def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:
+    epoch = values.get("epoch")
+    if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
+        raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
+    for later in [other for other in epochs if other >= epoch]:
+        del epochs[later]
+    epochs[epoch] = {key: value for key, value in values.items() if type(value) in (int, float)}
+
+
+def _settings(path: Path) -> tuple[dict[str, Any], list[str]]:
+    try:
+        settings = json.loads(path.read_bytes())
+        if isinstance(settings, dict):
+            return settings, []
+    except ValueError:
+        pass
+    return {}, [f"{path}: no JSON object of settings: left out"]
