@@ -65,6 +65,23 @@ def information_table(cells: list[Cell]) -> str:
     return "\n".join(rows)
 
 
+def control_table(cells: list[Cell]) -> str:
+    """What each class's own radius adds to a plain power of n that is as flat as the radii make alpha."""
+    rows = [
+        "| cell | method, minus its power of n | all | few | height over ce's curve |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for cell in cells:
+        for name in cell.methods:
+            shape, _, form = name.partition(" ")
+            fitted = f"{shape}-fitted {form}".strip()
+            if fitted in cell.methods:
+                few = cell.difference(name, fitted, lambda point: point.few)
+                numbers = cell.difference(name, fitted), few, cell.gap_difference(name, fitted)
+                rows.append(f"| {cell.name} | {name} | {' | '.join(map(str, numbers))} |")
+    return "\n".join(rows)
+
+
 def radii_table(cells: list[Cell]) -> str:
     """Do rare classes have the larger volumes?"""
     rows = [
@@ -122,7 +139,8 @@ def main() -> None:
     options = parser.parse_args()
     cells = [cell for cell in read(options.results) if not options.cell or cell.name in options.cell]
     tables = [] if options.short else [methods_table(cell) for cell in cells]
-    tables += [best_of_curve(cells), information_table(cells), radii_table(cells), readings_table(cells)]
+    tables += [best_of_curve(cells), information_table(cells), control_table(cells), radii_table(cells)]
+    tables += [readings_table(cells)]
     print("\n\n".join(tables))
 
 

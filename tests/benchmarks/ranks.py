@@ -4,6 +4,9 @@ Real processes on one machine, with gloo; then the arithmetic for 8 GPUs. Linux 
 
     python tests/benchmarks/ranks.py --out ranks.jsonl
     python tests/benchmarks/ranks.py --ranks --out tests/benchmarks/results/ranks.jsonl    # tables alone
+    python tests/benchmarks/ranks.py --backend nccl --ranks 2 --out nccl.jsonl    # on GPUs; two ranks on one card?
+
+Ranks take the GPUs in turn. Where NCCL refuses (several ranks on one card), its words are printed.
 """
 
 import argparse
@@ -23,9 +26,9 @@ DATA_SETS = {"Places-LT": 365, "ImageNet-LT": 1000, "iNaturalist 2018": 8142, "I
 COLLECTIVES = ("all_reduce", "broadcast")
 
 
-def filled(classes, rank, features=None):
+def filled(classes, rank, features=None, device="cpu"):
     """Statistics as in the middle of an epoch, every page of them touched; ranks differ in their pivots."""
-    weighting = ClassVolume([100] * classes, features=features)
+    weighting = ClassVolume([100] * classes, features=features).to(device)
     moments = weighting._moments = weighting._new_moments()
     moments.mass.fill_(20.0)
     moments.mass_squared.fill_(20.0)
@@ -57,29 +60,51 @@ def memory(field):
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
-def one_rank(rank, world, classes, features, folder):
+class Peak:
+    """Most bytes held from here on, above what is held now."""
+
+    def __init__(self, device):
+        self.device = device
+        if device == "cpu":
+            Path("/proc/self/clear_refs").write_text("5")
+            self.before = memory("VmRSS")
+        else:
+            torch.cuda.reset_peak_memory_stats(device)
+            self.before = torch.cuda.memory_allocated(device)
+
+    def extra(self):
+        if self.device == "cpu":
+            return memory("VmHWM") - self.before
+        torch.cuda.synchronize(self.device)
+        return torch.cuda.max_memory_allocated(self.device) - self.before
+
+
+def one_rank(rank, world, classes, features, backend, folder):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    filled(8, rank).end_epoch()  # connects, loads what is loaded once
-    weighting = filled(classes, rank, features)
+    device = f"cuda:{rank % torch.cuda.device_count()}" if backend == "nccl" else "cpu"
+    if device != "cpu":
+        torch.cuda.set_device(device)
+    dist.init_process_group(backend, init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    filled(8, rank, device=device).end_epoch()  # connects, loads what is loaded once
+    weighting = filled(classes, rank, features, device)
     calls = count_collectives()
     state = sum(t.nbytes for t in vars(weighting._moments).values() if isinstance(t, torch.Tensor))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    before, wall, cpu = memory("VmRSS"), time.perf_counter(), time.process_time()
+    peak, wall, cpu = Peak(device), time.perf_counter(), time.process_time()
     weighting.end_epoch()
-    record = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-    record |= {"state": state, "extra": memory("VmHWM") - before}
+    extra = peak.extra()
+    record = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "state": state, "extra": extra}
     record |= {"collectives": len(calls), "payload": sum(size for _, size in calls)}
     Path(folder, f"{rank}.json").write_text(json.dumps(record))
     dist.destroy_process_group()
 
 
-def measure(world, classes, features):
+def measure(world, classes, features, backend):
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(one_rank, args=(world, classes, features, folder), nprocs=world)
+        mp.spawn(one_rank, args=(world, classes, features, backend, folder), nprocs=world)
         ranks = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(world)]
     worst = {key: max(rank[key] for rank in ranks) for key in ranks[0]}
-    return {"world": world, "classes": classes, "features": features, "torch": torch.__version__, **worst}
+    told = {"world": world, "classes": classes, "features": features, "torch": torch.__version__}
+    return told | ({"backend": backend} if backend != "gloo" else {}) | worst
 
 
 def sent(payload, world):
@@ -114,12 +139,21 @@ def main():
     parser.add_argument("--ranks", type=int, nargs="*", default=[2, 4])
     parser.add_argument("--classes", type=int, nargs="+", default=[365, 1000, 8142])
     parser.add_argument("--features", type=int, nargs="+", default=[0], help="logits that count, 0 for all")
+    parser.add_argument("--backend", choices=("gloo", "nccl"), default="gloo")
     parser.add_argument("--out", required=True, help="JSON lines are appended here")
     args = parser.parse_args()
+    if args.backend == "nccl" and args.ranks and not torch.cuda.is_available():
+        raise SystemExit("Expected a GPU for nccl but there is none.")
     for classes, features, world in itertools.product(args.classes, args.features, args.ranks):
         if features < classes:
+            try:
+                record = measure(world, classes, features or None, args.backend)
+            except mp.ProcessRaisedException as error:
+                raise SystemExit(
+                    f"{args.backend} refused {world} ranks: {str(error).strip().splitlines()[-1]}"
+                ) from error
             with open(args.out, "a", encoding="utf-8") as file:
-                file.write(json.dumps(measure(world, classes, features or None)) + "\n")
+                file.write(json.dumps(record) + "\n")
     with open(args.out, encoding="utf-8") as file:
         tables([json.loads(line) for line in file])
 
