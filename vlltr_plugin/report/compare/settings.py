@@ -96,6 +96,12 @@ def refuse_different_data(methods: Sequence[Method], reference: Reference | None
     for run in runs[1:]:
         _refuse_pair(runs[0], run)
     for run in runs:
+        if reference is not None and run.args_source is not None and "data_set" not in run.args:
+            raise ReportError(
+                f"{run.path} does not say of which data it is, but the reference {reference.name} is of "
+                f"{reference.data_set}: not comparable. A run of those data has `data_set` among its settings "
+                f"({run.args_source})."
+            )
         if reference is not None and run.args.get("data_set", reference.data_set) != reference.data_set:
             raise ReportError(
                 f"{run.path} is of data set {run.args['data_set']}, but the reference {reference.name} "
