@@ -134,6 +134,23 @@ def test_settings_are_the_last_start_s(tmp_path):
     assert load_run(tmp_path).args["lr"] == 0.2
 
 
+def test_settings_of_a_weighting_of_one_s_own_are_told_without_making_another(tmp_path):
+    made = []
+
+    class Mine(InverseFrequency):
+        def __init__(self, counts, *, power=1.0):
+            super().__init__(counts, normalize="mean")
+            made.append(self)
+            self.power = power
+
+        def settings(self):
+            return {**super().settings(), "power": self.power}
+
+    RunRecorder(tmp_path, ReweightedLoss(Mine(COUNTS, power=2.0))).end_epoch(overall=1.0)
+    assert load_run(tmp_path).args["reweight"] == {"type": "Mine", "normalize": "mean", "power": 2.0}
+    assert len(made) == 1
+
+
 def test_a_setting_of_the_plug_in_s_name_is_refused(tmp_path):
     with pytest.raises(ValueError, match="smoothing is the plug-in's"):
         RunRecorder(tmp_path, ReweightedLoss(Uniform(COUNTS)), settings={"smoothing": 0.1, "lr": 1})

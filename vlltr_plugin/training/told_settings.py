@@ -1,5 +1,6 @@
 """What a criterion was made of, in the words of a config: for a log, beside another run's."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ from vlltr_plugin.core.registry import WEIGHTINGS
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.training.settings import KEY
+
+ELSEWHERE = ("type", "num_classes", "class_counts")
+"""Settings of a weighting that are told under other names."""
 
 
 def told(criterion: Criterion | None) -> dict[str, Any]:
@@ -37,15 +41,18 @@ def told(criterion: Criterion | None) -> dict[str, Any]:
 
 
 def _not_default(weighting: Weighting) -> dict[str, Any]:
-    settings = weighting.settings()
-    counts = settings.pop("class_counts")
-    try:
-        default = type(weighting)(counts).settings()
-    except (TypeError, ValueError):  # a weighting of the user's that cannot be made of counts alone
-        default = {"num_classes": settings["num_classes"]}
-    kind = settings.pop("type")
-    name = next((name for name, known in WEIGHTINGS.items() if known is type(weighting)), kind)
-    return {"type": name} | {key: value for key, value in settings.items() if default.get(key, ...) != value}
+    kind = type(weighting)
+    defaults = _defaults(kind)
+    name = next((name for name, known in WEIGHTINGS.items() if known is kind), kind.__name__)
+    settings = {key: value for key, value in weighting.settings().items() if key not in ELSEWHERE}
+    return {"type": name} | {key: value for key, value in settings.items() if defaults.get(key, ...) != value}
+
+
+def _defaults(kind: type[Weighting]) -> dict[str, Any]:
+    """Of the arguments of a class and of those that it passes its own on to."""
+    makers = [cls.__init__ for cls in reversed(kind.__mro__) if issubclass(cls, Weighting) and "__init__" in vars(cls)]
+    parameters = [p for maker in makers for p in inspect.signature(maker).parameters.values()]
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def _loss(criterion: Criterion) -> str:
