@@ -116,14 +116,15 @@ def test_compare_names_the_settings_that_differ(tmp_path, capsys):
 
 
 def test_published_numbers_stand_only_beside_runs_of_the_same_data(tmp_path, capsys):
-    for name, settings in (("unsaid", {}), ("other", {"data_set": "INAT"}), ("same", {"data_set": "IMNET_LT"})):
+    published = {"data_set": "IMNET_LT", "model": "my r50", "epochs": 50}
+    for name, settings in (("unsaid", {}), ("other", {"data_set": "INAT"}), ("same", published)):
         RunRecorder(tmp_path / name, settings=settings).end_epoch(overall=70.0)
         status = main(["compare", str(tmp_path / name), "--reference", "imagenet_lt/r50"])
-        assert status == (0 if name == "same" else 2)
-    said = capsys.readouterr()
-    assert "does not say of which data it is" in said.err
-    assert "is of data set INAT" in said.err
-    assert "published" in said.out
+        said = capsys.readouterr()
+        assert status == (2 if name == "other" else 0)
+        assert ("NOT comparable" in said.out) == (name == "unsaid")
+        assert ("is of data set INAT" in said.err) == (name == "other")
+        assert ("Comparable: the same" in said.out) == (name == "same")
 
 
 def test_settings_are_the_last_start_s(tmp_path):

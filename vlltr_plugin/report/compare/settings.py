@@ -79,7 +79,8 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
         names |= set(reference.settings)
     host = methods[0].host
     in_order = sorted(names, key=lambda name: (host.first.index(name) if name in host.first else len(host.first), name))
-    columns = {name: [_values(method, name) for method in methods] for name in in_order}
+    published = set() if reference is None else set(reference.settings)
+    columns = {name: [_values(method, name, name in published) for method in methods] for name in in_order}
     columns["last epoch in the log"] = [_last_epochs(method) for method in methods]
     differing = []
     for name, values in columns.items():
@@ -96,12 +97,6 @@ def refuse_different_data(methods: Sequence[Method], reference: Reference | None
     for run in runs[1:]:
         _refuse_pair(runs[0], run)
     for run in runs:
-        if reference is not None and run.args_source is not None and "data_set" not in run.args:
-            raise ReportError(
-                f"{run.path} does not say of which data it is, but the reference {reference.name} is of "
-                f"{reference.data_set}: not comparable. A run of those data has `data_set` among its settings "
-                f"({run.args_source})."
-            )
         if reference is not None and run.args.get("data_set", reference.data_set) != reference.data_set:
             raise ReportError(
                 f"{run.path} is of data set {run.args['data_set']}, but the reference {reference.name} "
@@ -165,10 +160,13 @@ def _sizes(run: Run) -> set[float]:
     return {line[key] for line in run.log.epochs.values() if (key := run.host.parameters) is not None and key in line}
 
 
-def _values(method: Method, name: str) -> set[str]:
-    """The values in the runs that tell; what a checkpoint does not hold, that run does not have."""
+def _values(method: Method, name: str, published: bool) -> set[str]:
+    """The values in the runs that tell; what a checkpoint does not hold, that run does not have.
+
+    Nor does a run with settings have one that published results have: of other data, maybe.
+    """
     values = {_shown(name, run.args) for run in method.runs if name in run.args}
-    whole = [run for run in method.runs if run.args_whole]
+    whole = [run for run in method.runs if run.args_whole or (published and run.args_source is not None)]
     return values | {NOT_SET for run in whole if name not in run.args}
 
 
