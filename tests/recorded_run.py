@@ -41,6 +41,22 @@ def run(folder, epochs):
     return model, criterion
 
 
+def observe(criterion, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
+    rows = torch.randn(len(labels), 3, generator=generator) * (1.0 + labels[:, None])
+    criterion(rows.requires_grad_(), labels).backward()
+
+
+def recorded(folder, made=ReweightedLoss, epochs=2, **options):
+    criterion = made(ClassVolume(COUNTS, **options))
+    recorder = RunRecorder(folder, criterion)
+    for epoch in range(epochs):
+        observe(criterion, epoch)
+        recorder.end_epoch()
+    return criterion
+
+
 if __name__ == "__main__":
     if len(sys.argv) > 3:
         sys.path.insert(0, str(Path(__file__).parent))

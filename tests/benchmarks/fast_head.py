@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from records import write_record
 
 import vlltr_plugin.compat  # noqa: F401  (before the host's modules)
 from vlltr_plugin.hosts.vl_ltr.fast.switch import speed_up
@@ -292,12 +293,6 @@ def records(args: argparse.Namespace) -> Any:
     yield head_profile()
 
 
-def rounded(value):
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
 def main():
     args = parsed()
     torch.set_num_threads(1)
@@ -308,11 +303,7 @@ def main():
         print(json.dumps(iteration_of(args.iteration_of, args.case, args.device, args.small, args.iterations)))
         return
     for record in records(args):
-        line = json.dumps(rounded(record | {"torch": torch.__version__, "machine": platform.machine()}))
-        print(line, flush=True)
-        if args.out:
-            with open(args.out, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
+        write_record(record | {"torch": torch.__version__, "machine": platform.machine()}, args.out)
 
 
 if __name__ == "__main__":

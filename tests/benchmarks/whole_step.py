@@ -36,6 +36,7 @@ sys.path[:0] = [str(TESTS / "real_host"), str(TESTS / "hosts" / "lift")]
 import layout  # noqa: E402
 import real_launch  # noqa: E402
 import runner  # noqa: E402
+from records import write_record  # noqa: E402
 
 from vlltr_plugin.install import install  # noqa: E402
 from vlltr_plugin.training.base_criterion import HostCriterion  # noqa: E402
@@ -235,12 +236,6 @@ def measured(host, args):
         yield record
 
 
-def rounded(value):
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", help="JSON lines are appended here")
@@ -259,11 +254,7 @@ def main():
     for host in [args.host] if args.host else HOSTS:
         args.batch = batch or (128 if args.device == "cuda" else {"vl_ltr": 16, "lift": 8}[host])
         for record in measured(host, args):
-            line = json.dumps(rounded(record | {"torch": torch.__version__}))
-            print(line, flush=True)
-            if args.out:
-                with open(args.out, "a", encoding="utf-8") as file:
-                    file.write(line + "\n")
+            write_record(record | {"torch": torch.__version__}, args.out)
 
 
 if __name__ == "__main__":

@@ -91,8 +91,8 @@ def test_published_errors_stand_beside_the_papers_images_only(changes, shown):
 
 
 def test_results_of_before_the_digest_are_still_shown():
-    for path in sorted((Path(__file__).parents[1] / "benchmarks" / "results").glob("cifar*.jsonl")):
-        runs = read(path)
+    for name in ("cifar10", "cifar10_sqrt", "cifar100"):
+        runs = read(Path(__file__).parents[1] / "benchmarks" / "results" / f"{name}.jsonl")
         assert tables(runs)
         assert "older version" in notes(runs)[0]
 

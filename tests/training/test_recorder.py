@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,12 +14,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
-from recorded_run import COUNTS, run
+from recorded_run import COUNTS, observe, recorded, run
 
-from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, RunRecorder, Uniform
+from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, RunRecorder
 from vlltr_plugin.__main__ import main
-from vlltr_plugin.report.compare.runs import load_all, load_run
-from vlltr_plugin.report.compare.settings import compare_settings, reweight_of
+from vlltr_plugin.report.compare.runs import load_run
 from vlltr_plugin.runs.epoch_arrays import epoch_files, read_epoch
 from vlltr_plugin.runs.torn_lines import whole_objects
 
@@ -37,22 +35,6 @@ def whole(tmp_path_factory):
 
 def lines_of(folder):
     return [line for text in (folder / "log.txt").read_text().splitlines() for line in whole_objects(text)[0]]
-
-
-def observe(criterion, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
-    rows = torch.randn(len(labels), 3, generator=generator) * (1.0 + labels[:, None])
-    criterion(rows.requires_grad_(), labels).backward()
-
-
-def recorded(folder, made=ReweightedLoss, epochs=2, **options):
-    criterion = made(ClassVolume(COUNTS, **options))
-    recorder = RunRecorder(folder, criterion)
-    for epoch in range(epochs):
-        observe(criterion, epoch)
-        recorder.end_epoch()
-    return criterion
 
 
 def test_files_hold_the_arrays_and_a_line_an_epoch(whole):
@@ -84,111 +66,6 @@ def test_the_plug_in_s_commands_read_it(whole, tmp_path, capsys):
     assert seed.last_epoch == EPOCHS - 1
     assert seed.line("last")["test_low"] == lines_of(folder)[-1]["test_low"]
     assert not seed.warnings
-
-
-def test_compare_names_the_settings_that_differ(tmp_path, capsys):
-    made = {
-        "plain": ReweightedLoss(Uniform(COUNTS, draws=[10, 5, 2]), smoothing=0.1),
-        "volume": ReweightedLoss(ClassVolume(COUNTS, variant="bv"), base="sigmoid"),
-        "margins": LogitAdjustedLoss(InverseFrequency(COUNTS, draws=[3, 2, 1]), tau=0.5),
-        "theirs": None,
-    }
-    for name, criterion in made.items():
-        recorder = RunRecorder(tmp_path / name, criterion, settings={"lr": 0.1, "optimizer": Path("sgd"), "seed": name})
-        for _ in range(2):
-            if name == "volume":
-                observe(criterion)
-            recorder.end_epoch(overall=50.0)
-    methods = load_all([str(tmp_path / name) for name in made])
-    assert {setting.name: setting.values for setting in compare_settings(methods).differing} == {
-        "draws": ("as class_counts", "as class_counts", "given", "?"),
-        "loss": ("softmax", "sigmoid", "softmax", "?"),
-        "smoothing": ("0.1", "0.0", "0.0", "?"),
-    }
-    assert [reweight_of(method) for method in methods] == [
-        "none",
-        "class_volume (variant='bv')",
-        "inverse (form='logit_adjustment', tau=0.5)",
-        "not the plug-in's",
-    ]
-    assert main(["compare", *(str(tmp_path / name) for name in made)]) == 0
-    assert "validation split" not in capsys.readouterr().out
-
-
-def test_published_numbers_stand_only_beside_runs_of_the_same_data(tmp_path, capsys):
-    published = {"data_set": "IMNET_LT", "model": "my r50", "epochs": 50}
-    for name, settings in (("unsaid", {}), ("other", {"data_set": "INAT"}), ("same", published)):
-        RunRecorder(tmp_path / name, settings=settings).end_epoch(overall=70.0)
-        status = main(["compare", str(tmp_path / name), "--reference", "imagenet_lt/r50"])
-        said = capsys.readouterr()
-        assert status == (2 if name == "other" else 0)
-        assert ("NOT comparable" in said.out) == (name == "unsaid")
-        assert ("is of data set INAT" in said.err) == (name == "other")
-        assert ("Comparable: the same" in said.out) == (name == "same")
-
-
-def test_settings_are_the_last_start_s(tmp_path):
-    RunRecorder(tmp_path, settings={"lr": 0.1}).end_epoch(overall=1.0)
-    again = RunRecorder(tmp_path, settings={"lr": 0.2})
-    again.resume()
-    again.end_epoch(overall=2.0)
-    assert load_run(tmp_path).args["lr"] == 0.2
-
-
-def test_settings_of_a_weighting_of_one_s_own_are_told_without_making_another(tmp_path):
-    made = []
-
-    class Mine(InverseFrequency):
-        def __init__(self, counts, *, power=1.0):
-            super().__init__(counts, normalize="mean")
-            made.append(self)
-            self.power = power
-
-        def settings(self):
-            return {**super().settings(), "power": self.power}
-
-    RunRecorder(tmp_path, ReweightedLoss(Mine(COUNTS, power=2.0))).end_epoch(overall=1.0)
-    assert load_run(tmp_path).args["reweight"] == {"type": "Mine", "normalize": "mean", "power": 2.0}
-    assert len(made) == 1
-
-
-def test_a_setting_of_the_plug_in_s_name_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="smoothing is the plug-in's"):
-        RunRecorder(tmp_path, ReweightedLoss(Uniform(COUNTS)), settings={"smoothing": 0.1, "lr": 1})
-
-
-@pytest.mark.parametrize("content", ["", "[1]", '{"lr": 0.', b"\xff\xfe"])
-def test_damaged_settings_cost_the_settings_only(tmp_path, content):
-    RunRecorder(tmp_path).end_epoch(overall=1.0)
-    path = tmp_path / "reweight_settings.json"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    run = load_run(tmp_path)
-    assert run.line("last")["test_acc1"] == 1.0
-    assert run.args_source is None
-    assert any("reweight_settings.json" in warning for warning in run.warnings)
-
-
-def test_a_log_of_before_there_were_settings_is_compared_as_ever(whole, tmp_path, capsys):
-    shutil.copytree(whole[0], tmp_path / "old")
-    (tmp_path / "old" / "reweight_settings.json").unlink()
-    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "old")]) == 0
-    assert "settings of old" in capsys.readouterr().out
-
-
-def test_epochs_that_a_run_went_back_before_are_no_part_of_it(tmp_path):
-    criterion = recorded(tmp_path, epochs=4)
-    recorder = RunRecorder(tmp_path, criterion)
-    recorder.resume(1)
-    observe(criterion)
-    recorder.end_epoch(overall=7.0)
-    run = load_run(tmp_path)
-    assert (run.last_epoch, run.line("last")["test_acc1"]) == (1, 7.0)
-
-
-def test_a_folder_with_a_comma_in_its_name_can_be_named(whole, tmp_path):
-    shutil.copytree(whole[0], tmp_path / "volume, adjusted" / "0")
-    (one,) = load_all([f"adjusted={tmp_path / 'volume, adjusted' / '0'}"])
-    assert (one.name, len(one.runs)) == ("adjusted", 1)
 
 
 @pytest.mark.parametrize("stopped", range(1, EPOCHS))
