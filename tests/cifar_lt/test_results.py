@@ -46,6 +46,18 @@ def test_lines_come_back_and_a_torn_one_is_left_out(tmp_path):
     assert [line["seed"] for line in read(path)] == [0, 2]
 
 
+@pytest.mark.parametrize("left", range(1, 40))
+def test_a_line_cut_anywhere_is_no_run_and_no_fault(tmp_path, left):
+    path = tmp_path / "runs.jsonl"
+    append(path, run("ce", 0, 30.0))
+    text = json.dumps(run("ce", 1, 31.0, group_errors={"many": 1.0}, curve=[[1, {"a": {}}]], dummy={"b": {}}))
+    with path.open("a") as file:
+        file.write(text[:-left])
+    assert [line["seed"] for line in read(path)] == [0]
+    append(path, run("ce", 2, 32.0))
+    assert [line["seed"] for line in read(path)] == [0, 2]
+
+
 @pytest.mark.parametrize("line", ['{"epoch": 3}', "[1]}", "{no json}"])
 def test_a_file_of_something_else_is_refused(tmp_path, line):
     path = tmp_path / "log.txt"

@@ -1,9 +1,12 @@
 """What `end_epoch` returns, and what a criterion says of batches that do not fit what was declared."""
 
+import contextlib
+import copy
 import datetime
 import json
 import math
 import os
+import pickle
 import tempfile
 import time
 import warnings
@@ -215,6 +218,69 @@ def test_counts_before_the_data_are_refused_with_what_to_do():
 def test_labels_of_more_classes_are_refused_with_what_to_do():
     with pytest.raises(ValueError, match="class_counts of this data set"):
         ReweightedLoss(ClassVolume(COUNTS))(torch.randn(2, 3), torch.tensor([0, 7]))
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+def test_the_same_logits_twice_are_said_once(made):
+    """Mixup as two calls: with statistics of each image in full for both labels."""
+    criterion = CRITERIA[made](ClassVolume(COUNTS))
+    rows = torch.randn(20, 3, requires_grad=True)
+    for said in (False, True):
+        logits = 2 * rows
+        criterion(logits, torch.arange(20) % 3)
+        twice = pytest.warns(UserWarning, match=r"came twice in a row.*one call, float \[B, C\]")
+        with quiet() if said else twice:
+            criterion(logits, torch.arange(20).flip(0) % 3)
+
+
+@contextlib.contextmanager
+def quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.mark.parametrize("kind", ["hard", "mixed"])
+def test_other_passes_are_not_taken_for_the_same_logits(kind):
+    criterion = ReweightedLoss(ClassVolume(COUNTS), smoothing=0.1 if kind == "mixed" else 0.0)
+    rows = torch.randn(20, 3, requires_grad=True)
+    with quiet():
+        train(criterion, kind=kind)
+        for _ in range(3):  # logits that are gone leave their place in memory to the next
+            criterion(2 * rows, torch.arange(20) % 3)
+        logits, labels = 2 * rows, torch.arange(20) % 3
+        criterion(logits, labels)
+        criterion.losses(logits, labels)
+        with torch.no_grad():
+            criterion(logits, labels)
+        criterion.eval()(logits, labels)
+        copied = copy.deepcopy(criterion.train())
+        copied(logits, labels)
+        pickle.loads(pickle.dumps(criterion))(logits, labels)
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("start_epoch", [0, 2])
+def test_a_criterion_that_starts_over_is_a_new_one(made, weighting, start_epoch):
+    used, fresh = (CRITERIA[made](WEIGHTINGS[weighting](COUNTS, start_epoch=start_epoch)) for _ in range(2))
+    for epoch in range(3):
+        train(used, epoch)
+        used.end_epoch()
+    train(used, 3)
+    used.start_over()
+    for epoch in range(2):
+        assert torch.equal(used.in_force(), fresh.in_force())
+        found = []
+        for criterion in (used, fresh):
+            rows, labels = torch.randn(30, 3, generator=torch.Generator().manual_seed(epoch)), torch.arange(30) % 3
+            found.append(criterion(rows.requires_grad_(), labels).detach())
+            train(criterion, epoch)
+            found.append(criterion.end_epoch())
+        assert torch.equal(found[0], found[2])
+        assert {**found[1], "seconds": 0} == {**found[3], "seconds": 0}
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(used.state_dict()[name], value), name
 
 
 # Several ranks

@@ -205,3 +205,40 @@ def test_a_config_names_it():
 def test_samples_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ClassVolume([9] * 8, **options)
+
+
+@pytest.fixture
+def threads():
+    """Four of them, as torch takes by itself on a larger machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("features", "batch"), [(256, 129), (512, 65), (512, 128)])
+def test_large_batches_on_many_threads_give_the_radii_of_a_loop(threads, variant, features, batch):
+    classes, seen, each = 600, 3, 20
+    generator = torch.Generator().manual_seed(0)
+    wrong = []
+    for _ in range(each):
+        rows = 2 * torch.randn(batch, classes, generator=generator)
+        labels = torch.arange(batch) % seen
+        weighting = ClassVolume([each] * classes, variant=variant, features=features)
+        weighting.observe(rows, labels)
+        columns = weighting._columns.tolist()
+        whole = np.ones(int((labels == 0).sum()))
+        radius = radius_of(rows[labels == 0], whole, 0, columns, variant)
+        wrong.append(abs(float(weighting._moments.mean_log_sigma()[0]) - radius))
+    assert max(wrong) < 1e-5
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_batches_of_one_sample_count_as_those_of_many(variant, mixed):
+    rows, labels = epoch_of(5, 4)
+    targets = 0.75 * F.one_hot(labels, 5).float() + 0.25 * F.one_hot(labels.flip(0), 5) if mixed else labels
+    options = {"variant": variant, "features": 3, "assign": "mass"}
+    one, many = (after(ClassVolume([4] * 5, **options), rows, targets, size) for size in (1, 20))
+    np.testing.assert_allclose(one.log_radius64.numpy(), many.log_radius64.numpy(), rtol=0, atol=1e-9)

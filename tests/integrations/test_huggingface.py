@@ -1,5 +1,7 @@
 """Hugging Face's Trainer: steps are those of undivided batches, and a resumed run has the weights of a whole one."""
 
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -138,3 +140,29 @@ def test_evaluation_is_not_observed(tmp_path):
     trainer, _ = train(tmp_path, criterion, 1, save_strategy="no")
     trainer.evaluate(data("hard"))
     assert criterion.weighting._moments is None
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_model_made_anew_begins_with_weights_of_1_and_one_trained_on_does_not(tmp_path, anew):
+    criterion, fresh = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    callback = ReweightCallback(criterion)
+    trainer, _ = train(tmp_path / "first", criterion, 2, callback=callback, save_strategy="no")
+    weights = criterion.weighting.weights.clone()
+    assert not torch.equal(weights, torch.ones(3))
+    seen = []
+    trainer.compute_loss_func = lambda *args, **kwargs: seen.append(criterion.in_force()) or callback.loss(*args)
+    if anew:
+        trainer.model_init = lambda trial=None: Model()
+    trainer.train()
+    assert torch.equal(seen[0], torch.ones(3) if anew else weights)
+    if anew:
+        _, again = train(tmp_path / "fresh", fresh, 2, save_strategy="no")
+        assert torch.equal(criterion.weighting.weights, fresh.weighting.weights)
+        assert torch.equal(trainer.model.layer.weight, again.layer.weight)
+
+
+def test_a_callback_that_has_trained_can_be_copied(tmp_path):
+    callback = ReweightCallback(ReweightedLoss(ClassVolume(COUNTS)))
+    train(tmp_path, callback.criterion, 1, callback=callback, save_strategy="no")
+    copied = pickle.loads(pickle.dumps(callback))
+    assert torch.equal(copied.criterion.weighting.weights, callback.criterion.weighting.weights)

@@ -97,3 +97,25 @@ def test_another_run_s_settings_are_refused(tmp_path):
     fit(tmp_path / "dv", ReweightedLoss(ClassVolume(COUNTS)), 1)
     with pytest.raises(ValueError, match="type"):
         fit(tmp_path / "other", ReweightedLoss(InverseFrequency(COUNTS)), 2, tmp_path / "dv" / "epoch=0.ckpt")
+
+
+@pytest.mark.parametrize("start_epoch", [0, 1])
+def test_another_fold_begins_with_weights_of_1(tmp_path, capsys, start_epoch):
+    used, fresh = (ReweightedLoss(ClassVolume(COUNTS, start_epoch=start_epoch)) for _ in range(2))
+    fit(tmp_path / "first", used, 2)
+    capsys.readouterr()
+    _, model = fit(tmp_path / "second", used, 2)
+    assert "the criterion is of another run: the weights start at 1, in epoch 0" in capsys.readouterr().out
+    _, expected = fit(tmp_path / "fresh", fresh, 2)
+    assert torch.equal(model.layer.weight, expected.layer.weight)
+    assert torch.equal(used.weighting.weights, fresh.weighting.weights)
+
+
+def test_what_a_stopped_fit_observed_is_no_part_of_the_next(tmp_path):
+    used, fresh = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    for rows, labels in loader():
+        used(rows[:, :3].clone().requires_grad_(), labels)
+    for name, criterion in (("used", used), ("fresh", fresh)):
+        fit(tmp_path / name, criterion, 1)
+    assert torch.equal(used.weighting.weights, fresh.weighting.weights)
+    assert used.drawn.tolist() == COUNTS

@@ -1,5 +1,7 @@
 """The numbers of a comparison against numpy, and its edge cases."""
 
+import math
+
 import numpy as np
 import pytest
 from report_lines import log_line
@@ -45,6 +47,22 @@ def test_best_epoch_is_the_first_of_the_highest_overall_accuracy(write_run):
     assert (run.runs[0].best_epoch, run.runs[0].last_epoch) == (1, 3)
     assert [summary_of(run, stage, FEW).mean for stage in ("best", "last")] == [1.0, 3.0]
     assert summary_of(run, "test", FEW) is None
+
+
+def test_an_epoch_without_a_test_is_not_the_best(write_run):
+    lines = [log_line(epoch, acc1=value) for epoch, value in enumerate([math.nan, 60.0, 70.0, 65.0])]
+    run = load(str(write_run("a", lines))).runs[0]
+    assert (run.best_epoch, run.line("best")[OVERALL.key], run.last_epoch) == (2, 70.0, 3)
+    never = load(str(write_run("b", [log_line(epoch, acc1=math.nan) for epoch in range(2)]))).runs[0]
+    assert (never.best_epoch, never.line("best")) == (None, None)
+
+
+def test_the_names_of_many_seeds_are_not_taken_for_a_path(write_run, monkeypatch):
+    folder = write_run("x").parent
+    monkeypatch.chdir(folder)
+    names = [write_run(f"a_run_of_a_rather_long_name_{seed:03}").name for seed in range(30)]
+    (method,) = load_all([f"plain={','.join(names)}"])
+    assert (method.name, len(method.runs)) == ("plain", 30)
 
 
 def test_a_resumed_run_is_what_it_is_now_and_not_what_was_abandoned(write_run):

@@ -118,3 +118,44 @@ def test_a_folder_with_a_comma_in_its_name_can_be_named(tmp_path):
     run(tmp_path / "volume, adjusted" / "0", 1)
     (one,) = load_all([f"adjusted={tmp_path / 'volume, adjusted' / '0'}"])
     assert (one.name, len(one.runs)) == ("adjusted", 1)
+
+
+def verdict_of(*folders):
+    return compare_settings(load_all([str(folder) for folder in folders]))
+
+
+def differing(*folders):
+    return {setting.name: setting.values for setting in verdict_of(*folders).differing}
+
+
+def test_a_setting_that_one_run_has_alone_differs(tmp_path):
+    RunRecorder(tmp_path / "a", settings={"lr": 1e-3, "augment": "randaug"}).end_epoch(overall=1.0)
+    RunRecorder(tmp_path / "b", settings={"lr": 1e-3}).end_epoch(overall=1.0)
+    RunRecorder(tmp_path / "c", ReweightedLoss(Uniform(COUNTS)), settings={"lr": 1e-3}).end_epoch(overall=1.0)
+    assert differing(tmp_path / "a", tmp_path / "b") == {"augment": ("randaug", "not set")}
+    assert differing(tmp_path / "b", tmp_path / "c") == {}
+
+
+@pytest.mark.parametrize(
+    ("counts", "draws", "name"),
+    [
+        (([90, 30, 9], [43, 43, 43]), (None, None), "class counts"),
+        (([90, 30, 9], [30, 90, 9]), (None, None), "class counts"),
+        ((COUNTS, COUNTS), ([9, 5, 3], [1, 1, 1]), "draws of the classes"),
+        ((COUNTS, COUNTS), ([9, 5, 3], [5, 9, 3]), "draws of the classes"),
+    ],
+)
+def test_other_images_and_other_samplers_are_told_apart(tmp_path, counts, draws, name):
+    for folder, n, m in zip("ab", counts, draws, strict=True):
+        RunRecorder(tmp_path / folder, ReweightedLoss(InverseFrequency(n, draws=m))).end_epoch(overall=1.0)
+    assert differing(tmp_path / "a", tmp_path / "b").keys() == {name}
+    twice = draws[0] and [2 * m for m in draws[0]]
+    RunRecorder(tmp_path / "c", ReweightedLoss(InverseFrequency(counts[0], draws=twice))).end_epoch(overall=1.0)
+    assert verdict_of(tmp_path / "a", tmp_path / "c").comparable
+
+
+def test_an_empty_log_is_said_to_hold_no_accuracies(tmp_path, capsys):
+    recorded(tmp_path)
+    (tmp_path / "log.txt").write_text("")
+    assert main(["compare", str(tmp_path)]) == 2
+    assert "expected accuracies to compare: call recorder.end_epoch" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -220,6 +221,158 @@ def test_a_half_line_is_closed_by_the_next(tmp_path):
     assert json.loads((tmp_path / "log.txt").read_text().splitlines()[-1])["test_acc1"] == 2.0
 
 
+# Going back, and another run's folder
+
+
+@pytest.mark.parametrize("made", [ReweightedLoss, None])
+@pytest.mark.parametrize("back", [0, 1])
+def test_an_epoch_that_ended_is_gone_back_to_by_resume_only(tmp_path, made, back):
+    criterion = made and made(ClassVolume(COUNTS))
+    recorder = RunRecorder(tmp_path, criterion)
+    for epoch in range(2):
+        if criterion:
+            observe(criterion, epoch)
+        recorder.end_epoch(epoch, overall=50.0)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    if criterion:
+        observe(criterion, 2)
+    with pytest.raises(ValueError, match=rf"epoch 2 to end, or a later one, but got {back}.*resume\({back}\)"):
+        recorder.end_epoch(back, overall=1.0)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+    assert criterion is None or criterion.weighting.epoch == 2
+    recorder.resume(back)
+    recorder.end_epoch(back, overall=1.0)
+    assert load_run(tmp_path).last_epoch == back
+
+
+def one_of_another_loss(made, options):
+    return made and made(ClassVolume(COUNTS), **options)
+
+
+OTHER_LOSSES = {
+    "tau": ((LogitAdjustedLoss, {}), (LogitAdjustedLoss, {"tau": 2.0}), "tau was 1.0 and is 2.0"),
+    "form": ((ReweightedLoss, {}), (LogitAdjustedLoss, {}), "form was loss weights and is logit_adjustment"),
+    "form back": ((LogitAdjustedLoss, {}), (ReweightedLoss, {}), "form was logit_adjustment and is loss weights"),
+    "base": ((ReweightedLoss, {}), (ReweightedLoss, {"base": "focal"}), "loss was softmax and is focal"),
+    "smoothing": ((ReweightedLoss, {"smoothing": 0.1}), (ReweightedLoss, {}), "smoothing was 0.1 and is 0.0"),
+    "a baseline": ((None, {}), (ReweightedLoss, {}), "was not the plug-in's and is the plug-in's"),
+    "for a baseline": ((ReweightedLoss, {}), (None, {}), "was the plug-in's and is not the plug-in's"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_LOSSES)
+@pytest.mark.parametrize("next_epoch", [None, 1, 2])
+def test_a_run_of_another_loss_is_not_gone_on_with(tmp_path, case, next_epoch):
+    first, second, words = OTHER_LOSSES[case]
+    criterion = one_of_another_loss(*first)
+    recorder = RunRecorder(tmp_path, criterion)
+    for epoch in range(2):
+        if criterion:
+            observe(criterion, epoch)
+        recorder.end_epoch(overall=50.0)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    other = one_of_another_loss(*second)
+    with pytest.raises(ValueError, match=words):
+        RunRecorder(tmp_path, other).resume(next_epoch)
+    with pytest.raises(ValueError, match="up to epoch 1"):
+        RunRecorder(tmp_path, other).end_epoch(overall=1.0)
+    assert other is None or other.weighting.epoch == 0
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+    same = RunRecorder(tmp_path, one_of_another_loss(*first))
+    assert same.resume(next_epoch) == (2 if next_epoch is None else next_epoch)
+    assert RunRecorder(tmp_path, other).resume(0) == 0  # what takes the place of all is asked for
+
+
+def test_other_settings_of_the_user_s_own_are_said_and_no_fault(tmp_path, capsys):
+    RunRecorder(tmp_path, settings={"lr": 0.1, "batch": 8, "sizes": (1, 2)}).end_epoch(overall=1.0)
+    again = RunRecorder(tmp_path, settings={"lr": 0.2, "warm-up": 3, "sizes": (1, 2)})
+    assert again.resume() == 1
+    said = capsys.readouterr().out
+    assert "lr was 0.1 and is 0.2, batch was 8 and is not set, warm-up was not set and is 3." in said
+    assert "sizes" not in said
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"lr": 1}'])
+def test_settings_that_tell_nothing_refuse_nothing(tmp_path, content, capsys):
+    recorded(tmp_path)
+    (tmp_path / "reweight_settings.json").write_text(content)
+    assert RunRecorder(tmp_path, LogitAdjustedLoss(ClassVolume(COUNTS)), settings={"lr": 1}).resume() == 2
+    assert "other settings" not in capsys.readouterr().out
+
+
+# A criterion that another run has used
+
+
+def test_what_a_stopped_epoch_observed_is_no_part_of_the_next_run(tmp_path):
+    criterion, fresh = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    RunRecorder(tmp_path / "stopped", criterion).resume(0)
+    observe(criterion, 5)
+    for name, used in (("used", criterion), ("fresh", fresh)):
+        recorder = RunRecorder(tmp_path / name, used)
+        recorder.resume(0)
+        observe(used)
+        recorder.end_epoch()
+    assert torch.equal(criterion.weighting.weights, fresh.weighting.weights)
+    assert criterion.drawn.tolist() == COUNTS
+
+
+def test_what_was_observed_before_a_state_is_loaded_is_no_part_of_its_epoch(tmp_path):
+    criterion = recorded(tmp_path)
+    observe(criterion, 5)
+    recorder = RunRecorder(tmp_path, criterion)
+    recorder.resume()
+    observe(criterion, 6)
+    recorder.end_epoch()
+    assert criterion.drawn.tolist() == COUNTS
+
+
+@pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
+@pytest.mark.parametrize("start_epoch", [0, 1])
+def test_where_weights_are_said_to_start_at_1_they_do(tmp_path, made, start_epoch):
+    criterion, fresh = (made(ClassVolume(COUNTS, start_epoch=start_epoch)) for _ in range(2))
+    observe(criterion)
+    criterion.end_epoch()
+    assert not torch.equal(criterion.weighting.log_radius, torch.zeros(3))
+    with pytest.warns(UserWarning, match="START AT 1"):
+        RunRecorder(tmp_path, criterion).resume(3)
+    fresh.weighting.begin_epoch(3)
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(criterion.state_dict()[name], value), name
+    assert torch.equal(criterion.weighting.margins, fresh.weighting.margins)
+
+
+def test_radii_measured_before_a_new_run_stay_and_are_said(tmp_path, capsys):
+    criterion = ReweightedLoss(ClassVolume(COUNTS, start_epoch=0))
+    observe(criterion)
+    criterion.end_epoch()
+    weights = criterion.weighting.weights.clone()
+    RunRecorder(tmp_path, criterion).resume()
+    assert torch.equal(criterion.weighting.weights, weights)
+    assert f"weights measured before (largest {float(weights.max()):.4g})" in capsys.readouterr().out
+
+
+# Bad input, before anything is trained
+
+
+@pytest.mark.parametrize("settings", [{"steps": {(1, 2): 3}}, {(1, 2): 3}])
+def test_settings_that_cannot_be_written_are_refused_at_once(tmp_path, settings):
+    with pytest.raises(ValueError, match="as JSON but keys must be"):
+        RunRecorder(tmp_path / "run", settings=settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["2026 INFO start\n", '{"epoch": 0}\nloss 1.0\n', "\xff\n"])
+def test_a_log_of_another_kind_is_refused_at_once_or_said(tmp_path, text, capsys):
+    (tmp_path / "log.txt").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"log\.txt.*folder of its own"):
+        RunRecorder(tmp_path)
+    recorded(tmp_path)  # its arrays do not hang on the log
+    assert "`compare` will not read this run" in capsys.readouterr().out
+    assert len(epoch_files(tmp_path)) == 2
+    assert (tmp_path / "log.txt").read_bytes().startswith(text.encode("latin-1"))
+    assert RunRecorder(tmp_path, ReweightedLoss(ClassVolume(COUNTS))).resume() == 2
+
+
 # Kills
 
 
@@ -272,3 +425,35 @@ def test_the_first_rank_writes_and_reads_for_all():
         assert torch.equal(again, found[0][2])
         assert torch.equal(first, found[0][2])
         assert not math.isclose(float(again.max()), 1.0)
+
+
+def one_late_rank(rank, world, folder, with_criterion):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    criterion = ReweightedLoss(ClassVolume(COUNTS)) if with_criterion else None
+    recorder = RunRecorder(f"{folder}/run", criterion)
+    found = []
+    for epoch in range(2):
+        dist.barrier()
+        time.sleep(0.5 * rank)
+        try:
+            recorder.end_epoch(epoch, overall=50.0 + epoch)
+        except ValueError as error:
+            found.append(str(error))
+    Path(f"{folder}/{rank}.txt").write_text("\n".join(found))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("with_criterion", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_late_rank_does_not_take_the_first_one_s_epoch_for_another_run(with_criterion, there):
+    with tempfile.TemporaryDirectory() as folder:
+        if there:
+            before = RunRecorder(f"{folder}/run", ReweightedLoss(InverseFrequency(COUNTS)) if with_criterion else None)
+            before.end_epoch(overall=1.0)
+        mp.spawn(one_late_rank, args=(2, folder, with_criterion), nprocs=2)
+        first, second = (Path(f"{folder}/{rank}.txt").read_text() for rank in range(2))
+        assert first.count("up to epoch 0") == 2 * there
+        assert second.count("up to epoch 0") == 2 * (there and with_criterion)
+        assert load_run(Path(folder) / "run").last_epoch == (0 if there else 1)

@@ -14,6 +14,7 @@ import torch
 from vlltr_plugin.cifar_lt.training import Training
 from vlltr_plugin.core.class_volume import ClassVolume
 from vlltr_plugin.core.shot_groups import GROUPS, OTHERS
+from vlltr_plugin.runs.torn_lines import is_cut
 
 SETTING = ("epochs", "start_epoch", "sampler", "mixup", "batch_size", "amp")
 """The recipe of a run, see `Recipe.labels`."""
@@ -99,7 +100,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         except (ValueError, TypeError):
             line, missing = None, []
         if not isinstance(line, dict) or missing:
-            if not text.rstrip().endswith("}"):
+            if not text.rstrip().endswith("}") or is_cut(text):
                 continue  # cut off; the run was never reported as done
             reason = f"it lacks {', '.join(missing)}" if missing else "it is no JSON object"
             raise ResultsError(f"Expected line {number} of {path} to be the result of a run but {reason}.")

@@ -164,7 +164,7 @@ class ClassVolume(Weighting):
         self.follow(collective_device(self.weights.device))
         moments = self._moments or self._new_moments()
         skipped, out_of_range, no_mixture = sum_over_ranks(self._faults).tolist()
-        self._start_anew()
+        self.forget_epoch()
         self.skipped = int(skipped)
         if out_of_range:
             raise ValueError(f"Expected labels in 0..{self.num_classes - 1} but {int(out_of_range)} lay outside.")
@@ -181,7 +181,13 @@ class ClassVolume(Weighting):
     def set_extra_state(self, state: Any) -> None:
         """As in `Weighting`; what was observed before a state is loaded belongs to another run."""
         super().set_extra_state(state)
-        self._start_anew()
+        self.forget_epoch()
+
+    @outside_inference_mode
+    def forget_epoch(self) -> None:
+        """As in `Weighting`."""
+        self._moments = None
+        self._faults.zero_()
 
     def settings(self) -> dict[str, Any]:
         """As in `Weighting`, and the estimator's own."""
@@ -299,10 +305,6 @@ class ClassVolume(Weighting):
         if self.variant == "dv" or columns is None:
             return ClassMoments(self.num_classes, dim, device, differences=self.variant == "bv")
         return ClassMoments(self.num_classes, dim + 1, device, differences=True, columns=columns)
-
-    def _start_anew(self) -> None:
-        self._moments = None
-        self._faults.zero_()
 
     def _apply(self, fn: Any, recurse: bool = True) -> "ClassVolume":
         super()._apply(fn, recurse)

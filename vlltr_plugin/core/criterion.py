@@ -2,6 +2,7 @@
 
 import time
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -73,6 +74,7 @@ class Criterion(nn.Module):
         """
         batch = self._checked(logits, targets)
         if observing(self):
+            self._expected.logits_come(logits)
             self._observe(batch)
         return batch.mean(self._losses(batch.logits, batch.targets))
 
@@ -122,6 +124,20 @@ class Criterion(nn.Module):
         self.drawn = drawn
         return {**statistics, SECONDS: time.perf_counter() - start}
 
+    def forget_epoch(self) -> None:
+        """Drops what was observed since the last epoch ended: of a run that was stopped, say."""
+        self.weighting.forget_epoch()
+        self._forget_counts()
+
+    def start_over(self, epoch: int = 0) -> None:
+        """Begins `epoch` with another model: nothing of what was measured stays, and the weights are as in a new run.
+
+        Args:
+            epoch: counted from 0.
+        """
+        self.weighting.start_over(epoch)
+        self._forget_counts()
+
     def in_force(self) -> Tensor:
         """Alpha as the loss uses it now, a new float32 `[C]`."""
         return self.weighting.weights.clone()
@@ -137,6 +153,15 @@ class Criterion(nn.Module):
     @abstractmethod
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Losses `[N]` of checked rows: logits `[N, C]`, targets int64 `[N]` or floating point `[N, C]`."""
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if any(name.startswith(f"{prefix}weighting.") for name in state_dict):
+            self._forget_counts()
+
+    def _forget_counts(self) -> None:
+        self._draws.take()
+        self._expected.forget()
 
     def _checked(self, logits: Tensor, targets: Tensor) -> Batch:
         check_targets(logits, targets, self.weighting.num_classes, self.ignore_index, dense=True)

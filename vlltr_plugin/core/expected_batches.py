@@ -2,6 +2,8 @@
 
 import sys
 import warnings
+import weakref
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +37,21 @@ class Expectations:
         self._samples = 0
         self._epoch = weighting.epoch
         self._said: set[str] = set()
+        self._last: weakref.ref[Tensor] | None = None
+
+    def logits_come(self, logits: Tensor) -> None:
+        """Takes note of a training pass; a warning when the logits of the one before come again."""
+        if torch.compiler.is_compiling():
+            return
+        if self._last is not None and self._last() is logits:
+            self._say(
+                "twice",
+                "Expected every batch once but the same logits came twice in a row: each of their images counts once "
+                "more, whatever the loss is multiplied by. Give mixed targets in one call, float [B, C]: lam * "
+                "one_hot(a) + (1 - lam) * one_hot(b). For a loss that is only shown take criterion.losses(logits, "
+                "targets).mean().",
+            )
+        self._last = weakref.ref(logits)
 
     def begins_epoch(self) -> bool:
         """Whether this batch is the first of an epoch that another than the criterion has ended."""
@@ -63,6 +80,10 @@ class Expectations:
                 f"still those of epoch {weighting.epoch}. Call it once an epoch, on every rank.",
             )
 
+    def forget(self) -> None:
+        """Begins counting again."""
+        self._epoch, self._samples = self._weighting[0].epoch, 0
+
     def start_anew(self, drawn: Tensor) -> None:
         """Starts an epoch; a warning when the one before drew other classes than declared.
 
@@ -70,7 +91,7 @@ class Expectations:
             drawn: how many samples of each class came on all ranks, float64 `[C]`.
         """
         weighting = self._weighting[0]
-        self._epoch, self._samples = weighting.epoch, 0
+        self.forget()
         total = float(drawn.sum())
         if total < ENOUGH * self._epoch_samples or total <= 0:
             return
@@ -89,6 +110,9 @@ class Expectations:
                 "this training set, torch.bincount(labels, minlength=C), and with a sampler that is not uniform "
                 "draws=[samples of each class that it draws in an epoch].",
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_last": None}
 
     def _say(self, kind: str, message: str) -> None:
         if kind not in self._said:

@@ -168,8 +168,8 @@ class ClassMoments:
         self.pivot.index_copy_(0, labels, values.to(self.dtype))
 
     def _own(self, values: Tensor, classes: Tensor) -> Tensor:
-        """The feature of each row's own class, `[B, 1]`."""
-        return values.gather(1, classes[:, None]) if self.columns is None else values[:, -1:]
+        """The feature of each row's own class, `[B, 1]`: a copy, since `values` may be written over from it."""
+        return values.gather(1, classes[:, None]) if self.columns is None else values[:, -1:].clone()
 
     def _differences_with_itself(self, part: slice) -> Tensor:
         """Which features of some classes are no difference of two, bool `[classes, D]`."""

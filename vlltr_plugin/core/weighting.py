@@ -166,6 +166,9 @@ class Weighting(nn.Module):
         """`observe` of the rows where `kept`, bool `[B]`; taking them out waits for a GPU."""
         self.observe(logits[kept], targets[kept], smoothing)
 
+    def forget_epoch(self) -> None:
+        """Drops what was observed since the last epoch ended; weightings that observe nothing have nothing to drop."""
+
     @outside_inference_mode
     def end_epoch(self, epoch: int | None = None) -> Statistics:
         """Turns what the epoch gave into the weights of the next; every rank has to call it.
@@ -248,6 +251,16 @@ class Weighting(nn.Module):
         else:
             self.weights.fill_(1.0)
         self.update_margins()
+
+    @outside_inference_mode
+    def start_over(self, epoch: int = 0) -> None:
+        """Begins `epoch` as if nothing had been measured: weights that come of logits are 1 until new radii."""
+        self.forget_epoch()
+        if self.uses_logits:
+            self.log_radius64.zero_()
+            self.substitution.zero_()
+            self._go_on(epoch, has_radii=False)
+        self.begin_epoch(epoch)
 
     def _go_on(self, epoch: int, has_radii: bool) -> None:
         """Moves to an epoch; kept twice, as plain values that no step waits for and as a tensor of the state."""

@@ -142,6 +142,7 @@ class Host:
         reweight_seconds: key of the time that the end of an epoch took, in the lines that its reader gives.
         words: for reports.
         irrelevant: its arguments that say where or how often a run was made.
+        unsaid: its arguments that a run may have without telling them.
         first: its arguments listed first where they differ.
         parameters: key of the number of trained parameters in a line.
         references: the published results that may stand beside its runs, by name.
@@ -167,6 +168,7 @@ class Host:
     words: Words
     beside: str = ""
     irrelevant: frozenset[str] = frozenset()
+    unsaid: frozenset[str] = frozenset()
     first: tuple[str, ...] = ()
     parameters: str | None = None
     references: Callable[[], Mapping[str, Reference]] = field(default=dict)

@@ -1,6 +1,7 @@
 """Hugging Face's Trainer: a loss right under gradient accumulation, and a callback for epochs and checkpoints."""
 
 import pickle
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ class ReweightCallback(TrainerCallback):
             raise ValueError(f"Expected ignore_index=-100, as the Trainer has it, but got {criterion.ignore_index}.")
         self.criterion, self._resume_from = criterion, resume_from
         self.statistics: Statistics = {}
+        self._model: weakref.ref[Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_model": None}
 
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """For the Trainer's `compute_loss_func`.
@@ -70,8 +75,17 @@ class ReweightCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Takes the state of the checkpoint that the Trainer goes on from, or says that the weights start at 1."""
+        """Takes the state of the checkpoint that the Trainer goes on from, or says that the weights start at 1.
+
+        A model that is not that of the run before, as `model_init` makes them, begins with weights of 1, too.
+        """
+        model = kwargs.get("model")
+        other = self._model is not None and self._model() is not model
+        self._model = None if model is None else weakref.ref(model)
+        self.criterion.forget_epoch()
         if not state.global_step:
+            if other:  # of `model_init`, in a search say: what was measured is another model's
+                self.criterion.start_over()
             return
         path = Path(self._resume_from or _checkpoint_folder(args, state)) / STATE
         weighting = self.criterion.weighting
@@ -81,6 +95,7 @@ class ReweightCallback(TrainerCallback):
             except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
                 raise ValueError(f"Expected the re-weighting's state in {path} but could not load it.") from error
         elif weighting.uses_logits:
+            self.criterion.start_over()
             say(
                 f"expected the re-weighting's state in {path} but there is none: THE CLASS WEIGHTS START AT 1. Give "
                 "ReweightCallback resume_from=CHECKPOINT_FOLDER where the run goes on from another folder."

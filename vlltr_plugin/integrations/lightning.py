@@ -36,15 +36,20 @@ class ReweightCallback(Callback):
         self._loaded = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Says when a run goes on from a checkpoint without the epoch's state."""
+        """Says when a run goes on from a checkpoint without the epoch's state; a new run begins with weights of 1."""
         weighting, epoch = self.criterion.weighting, trainer.current_epoch
+        self.criterion.forget_epoch()
+        loaded, self._loaded = self._loaded, False
         if weighting.epoch == epoch:
             return
-        if self._loaded:
+        if loaded:
             say(f"the checkpoint was saved before the end of epoch {epoch - 1}: the weights are those of before.")
-        elif weighting.uses_logits:
-            say(f"the checkpoint holds no re-weighting state: the weights start at 1, in epoch {epoch}.")
-        weighting.begin_epoch(epoch)
+            weighting.begin_epoch(epoch)
+            return
+        if weighting.uses_logits:
+            whose = "the checkpoint holds no re-weighting state" if epoch else "the criterion is of another run"
+            say(f"{whose}: the weights start at 1, in epoch {epoch}.")
+        self.criterion.start_over(epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Folds the epoch's statistics into new weights; called on every rank."""

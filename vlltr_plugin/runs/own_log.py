@@ -63,18 +63,51 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     Raises:
         OSError: when they cannot be written.
     """
-    path, data = folder / SETTINGS, json.dumps(settings, indent=2, default=str).encode()
+    path, data = folder / SETTINGS, settings_as_json(settings)
     if not path.is_file() or path.read_bytes() != data:
         write_whole(path, data)
 
 
+def settings_as_json(settings: Mapping[str, Any]) -> bytes:
+    """The settings as they are written.
+
+    Raises:
+        ValueError: for what cannot be written, such as names within one that are no text.
+    """
+    try:
+        return json.dumps(settings, indent=2, default=str).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"Expected settings that can be written as JSON but {error}.") from error
+
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """The settings of the run in a folder; None without them, and where they are damaged.
+
+    Raises:
+        OSError: when they cannot be read.
+    """
+    try:
+        settings = json.loads((folder / SETTINGS).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
 def last_epoch(path: Path) -> int:
-    """The epoch of the last whole line; -1 where there is none."""
+    """The epoch of the last whole line; -1 where there is none.
+
+    Raises:
+        ValueError: for a log of another kind.
+        OSError: when it cannot be read.
+    """
     last = -1
     if path.is_file():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            for found in whole_objects(text)[0]:
-                last = found.get("epoch", last)
+        for number, text in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                found, _ = whole_objects(text.decode())
+            except ValueError as error:
+                raise ValueError(f"Expected JSON lines in {path} but of line {number}: {error}.") from error
+            last = next((line["epoch"] for line in reversed(found) if "epoch" in line), last)
     return last
 
 

@@ -61,12 +61,12 @@ def _end_of_cut(text: str, start: int) -> int | None:
     """Where the next object or comment begins after the cut one at `start`; None if that one is not just cut."""
     for pattern in _NEXT_STARTS:
         for match in pattern.finditer(text, start + 1):
-            if _is_cut(text[start : match.start()]):
+            if is_cut(text[start : match.start()]):
                 return match.start()
-    return len(text) if _is_cut(text[start:]) else None
+    return len(text) if is_cut(text[start:]) else None
 
 
-def _is_cut(fragment: str) -> bool:
+def is_cut(fragment: str) -> bool:
     """Whether a fragment that starts with a brace is the beginning of a JSON object, but not a whole one."""
     try:
         _DECODER.raw_decode(fragment)

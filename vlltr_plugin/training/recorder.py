@@ -1,9 +1,10 @@
 """Any training loop as a run: its folder holds what `vlltr-plugin inspect` and `compare` read, and how to go on."""
 
+import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any, SupportsFloat, TypeVar, cast
 
 import torch.distributed as dist
 from torch import Tensor
@@ -11,13 +12,27 @@ from torch import Tensor
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.core.ranks import is_first_rank, world_size
+from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.runs.arrays import arrays_of, write_arrays
 from vlltr_plugin.runs.epoch_arrays import FOLDER, numbered_files
 from vlltr_plugin.runs.epoch_state import read_state, state_arrays
-from vlltr_plugin.runs.own_log import LOG, append_line, last_epoch, numbers_of, write_settings
+from vlltr_plugin.runs.own_log import (
+    LOG,
+    SETTINGS,
+    append_line,
+    last_epoch,
+    numbers_of,
+    read_settings,
+    settings_as_json,
+    write_settings,
+)
 from vlltr_plugin.training.messages import say
 from vlltr_plugin.training.settings import SINGLE
-from vlltr_plugin.training.told_settings import told
+from vlltr_plugin.training.told_settings import beside_the_weighting, told
+
+T = TypeVar("T")
+
+NOT_SET = "not set"
 
 
 class RunRecorder:
@@ -35,7 +50,8 @@ class RunRecorder:
         settings: of yours, by name: learning rate, batch size, ...
 
     Raises:
-        ValueError: for a setting under a name of the plug-in's.
+        ValueError: for a setting under a name of the plug-in's or that JSON has no form for, and without a criterion
+            in a folder whose `log.txt` is not one of a run.
 
     Example:
         >>> recorder = RunRecorder("runs/dv", criterion, settings={"lr": 0.1, "batch size": 128})
@@ -51,11 +67,14 @@ class RunRecorder:
     ) -> None:
         self.folder, self.criterion = Path(folder), criterion
         own = told(criterion)
+        self._own = own.keys()
         if taken := sorted(own.keys() & (settings or {}).keys()):
             raise ValueError(f"Expected settings under names of their own but {', '.join(taken)} is the plug-in's.")
         self.settings = {**own, **(settings or {})}
+        settings_as_json(self.settings)
         self._next: int | None = None  # not known before the first epoch or `resume`
         self._warned_of_disk = False
+        self._look_at_log()
 
     def resume(self, next_epoch: int | None = None) -> int:
         """Puts the weights for an epoch in force as they were, to the last bit; every rank has to call it.
@@ -69,26 +88,14 @@ class RunRecorder:
             The epoch to go on with. Where there is no state for it, a warning says that the weights start at 1.
 
         Raises:
-            ValueError: for a state that is damaged or was made with other settings, naming them, and for a
-                `next_epoch` that is no whole number from 0 on.
+            ValueError: for a state that is damaged, for a run that was made with other settings of the criterion,
+                naming them (0 takes its place all the same), and for a `next_epoch` that is no whole number from 0 on.
         """
         if next_epoch is not None:
             _refuse_no_epoch("next_epoch", next_epoch)
-        start, state, fault = self._as_first_rank_sees(next_epoch)
-        if fault:
-            raise ValueError(fault)
+        start, state = self._as_first_rank_sees(lambda: self._look(next_epoch))
         if self.criterion is not None:
-            weighting = self.criterion.weighting
-            if state is not None:
-                self.criterion.load_state_dict(state)
-                largest = float(self.criterion.in_force().max())
-                self._say(f"resumed the weights in force from epoch {weighting.epoch} on (largest {largest:.4g}).")
-            else:
-                weighting.begin_epoch(start)
-                if start and weighting.uses_logits:
-                    self._warn_of_missing_state(start)
-                elif not start:
-                    self._say(f"a new run in {self.folder}.")
+            self._go_on(self.criterion, start, state)
         self._next = start
         return start
 
@@ -104,14 +111,20 @@ class RunRecorder:
             The criterion's statistics.
 
         Raises:
-            ValueError: before anything is done, for metrics that are no numbers or have a name of the plug-in's, and
-                in a folder that holds another run, unless `resume` was called.
+            ValueError: before anything is done, for metrics that are no numbers or have a name of the plug-in's, for
+                an epoch that ended before, and in a folder that holds another run, unless `resume` was called.
         """
         line = numbers_of(metrics)
         if epoch is not None:
             _refuse_no_epoch("epoch", epoch)
         if self._next is None:
             self._refuse_another_run()
+        elif epoch is not None and epoch < self._next:
+            raise ValueError(
+                f"Expected epoch {self._next} to end, or a later one, but got {epoch}, which would take the place of "
+                f"what was recorded: call resume({epoch}) to go back to it, or give another phase of training a "
+                "recorder and a folder of its own."
+            )
         ended = self._ended() if epoch is None else epoch
         statistics: Statistics = {}
         arrays: dict[str, Tensor] = {}
@@ -144,25 +157,62 @@ class RunRecorder:
                 )
             self._warned_of_disk = True
 
-    def _as_first_rank_sees(self, next_epoch: int | None) -> tuple[int, dict[str, Tensor] | None, str]:
-        """The epoch to go on with, the state for it, and what is wrong with that: from the first rank's files."""
-        found: list[Any] = [None]
+    def _as_first_rank_sees(self, look: Callable[[], T]) -> T:
+        """What the first rank finds in its folder, on every rank: also what is wrong there, as a ValueError."""
+        found: list[Any] = [None, ""]
         if is_first_rank():
             try:
-                found = [(*self._look(next_epoch), "")]
+                found[0] = look()
             except (ValueError, OSError) as error:
-                found = [(0, None, str(error))]
+                found[1] = str(error)
         if world_size() > 1:
             dist.broadcast_object_list(found, src=0)
-        start, state, fault = found[0]
-        return start, state, fault
+        value, fault = found
+        if fault:
+            raise ValueError(fault)
+        return cast(T, value)
 
     def _look(self, next_epoch: int | None) -> tuple[int, dict[str, Tensor] | None]:
+        """The epoch to go on with, and the state for it."""
+        if next_epoch != 0:  # 0 takes the place of whatever is there
+            self._compare_settings()
         files = {} if self.criterion is None else numbered_files(self.folder)
         if next_epoch is None:
-            last = last_epoch(self.folder / LOG) if self.criterion is None else max(files, default=-1)
+            last = self._last_logged() if self.criterion is None else max(files, default=-1)
             next_epoch = last + 1
         return next_epoch, read_state(files[next_epoch - 1]) if next_epoch - 1 in files else None
+
+    def _compare_settings(self) -> None:
+        """Refuses to go on with a run of another loss; says which of the user's own settings changed."""
+        recorded = read_settings(self.folder)
+        if not recorded:
+            return
+        now = json.loads(settings_as_json(self.settings))
+        known, mine = beside_the_weighting(recorded), beside_the_weighting(now)
+        if other := _differing(known, {name: value for name, value in mine.items() if name in known}):
+            raise ValueError(
+                f"Expected the settings of the run in {self.folder} but {other}: go on with those, call resume(0) to "
+                "train anew in its place, or give another folder."
+            )
+        was, are = ({name: value for name, value in of.items() if name not in self._own} for of in (recorded, now))
+        if other := _differing(was, are):
+            self._say(f"goes on with other settings in {self.folder}: {other}.")
+
+    def _go_on(self, criterion: Criterion, start: int, state: dict[str, Tensor] | None) -> None:
+        """Puts the weights for an epoch in force, and says which."""
+        weighting = criterion.weighting
+        if state is not None:
+            criterion.load_state_dict(state)
+            self._say(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
+        elif start:
+            criterion.start_over(start)
+            if weighting.uses_logits:
+                self._warn_of_missing_state(start)
+        else:
+            criterion.forget_epoch()  # of a run that was stopped; radii from before training are the user's to have
+            weighting.begin_epoch(0)
+            measured = f", with weights measured before ({_largest(criterion)})" if _was_measured(weighting) else ""
+            self._say(f"a new run in {self.folder}{measured}.")
 
     def _warn_of_missing_state(self, start: int) -> None:
         known = ", ".join(map(str, numbered_files(self.folder))) or "none"
@@ -173,9 +223,34 @@ class RunRecorder:
             stacklevel=3,
         )
 
+    def _look_at_log(self) -> None:
+        """Refuses a log that a run cannot go into; beside a criterion's arrays it costs `compare` only."""
+        if not is_first_rank():
+            return
+        try:
+            last_epoch(self.folder / LOG)
+        except ValueError as error:
+            if self.criterion is None:
+                raise ValueError(f"{error} Give the recorder a folder of its own.") from error
+            self._say(f"`compare` will not read this run: {error} Give the recorder a folder of its own.")
+
+    def _last_logged(self) -> int:
+        try:
+            return last_epoch(self.folder / LOG)
+        except ValueError:  # said before
+            return -1
+
     def _refuse_another_run(self) -> None:
-        files = numbered_files(self.folder)
-        last = max(files, default=last_epoch(self.folder / LOG) if self.criterion is None else -1)
+        """Only the first rank looks: a later one would find what that one has just written."""
+        if self.criterion is not None:
+            self._as_first_rank_sees(self._look_for_another_run)
+        elif is_first_rank():  # nothing else of a baseline needs the other ranks
+            self._look_for_another_run()
+
+    def _look_for_another_run(self) -> None:
+        last = max(numbered_files(self.folder), default=-1)
+        if self.criterion is None or (self.folder / SETTINGS).is_file():
+            last = max(last, self._last_logged())
         if last >= 0:
             raise ValueError(
                 f"Expected a new folder, or recorder.resume() before training, but {self.folder} holds a run up to "
@@ -195,6 +270,20 @@ def _fold(criterion: Criterion, epoch: int) -> tuple[Statistics, dict[str, Tenso
     arrays = {"counts": weighting.class_counts, "draws": weighting.draws, "drawn": criterion.drawn}
     arrays |= arrays_of(SINGLE, weighting, in_force, criterion.in_force())
     return statistics, arrays | state_arrays(criterion.state_dict())
+
+
+def _was_measured(weighting: Weighting) -> bool:
+    return weighting.uses_logits and weighting.active
+
+
+def _largest(criterion: Criterion) -> str:
+    return f"largest {float(criterion.in_force().max()):.4g}"
+
+
+def _differing(recorded: dict[str, Any], now: dict[str, Any]) -> str:
+    """Which settings differ, in words; empty where none does."""
+    names = [name for name in recorded | now if recorded.get(name, ...) != now.get(name, ...)]
+    return ", ".join(f"{name} was {recorded.get(name, NOT_SET)} and is {now.get(name, NOT_SET)}" for name in names)
 
 
 def _refuse_no_epoch(name: str, value: object) -> None:

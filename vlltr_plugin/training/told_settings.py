@@ -1,6 +1,9 @@
 """What a criterion was made of, in the words of a config: for a log, beside another run's."""
 
+import hashlib
 import inspect
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,14 +33,35 @@ def told(criterion: Criterion | None) -> dict[str, Any]:
     if reweight is not None and isinstance(criterion, LogitAdjustedLoss):
         reweight |= {"form": "logit_adjustment"} | ({} if criterion.tau == 1 else {"tau": criterion.tau})
     drawn, counts = (n / n.sum() for n in (weighting.draws, weighting.class_counts))
+    as_counts = torch.allclose(drawn, counts)
     return {
         "nb_classes": weighting.num_classes,
         "training images": round(float(weighting.class_counts.sum())),
-        "draws": "as class_counts" if torch.allclose(drawn, counts) else "given",
+        "class counts": _told_apart([round(n) for n in weighting.class_counts.tolist()]),
+        "draws": "as class_counts" if as_counts else "given",
+        **({} if as_counts else {"draws of the classes": _told_apart([f"{share:.4g}" for share in drawn.tolist()])}),
         "loss": _loss(criterion),
         "smoothing": criterion.smoothing,
         KEY: reweight,
     }
+
+
+def beside_the_weighting(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of told settings, those of the criterion that its weighting's saved state does not tell; {} where not told."""
+    if KEY not in settings:
+        return {}
+    reweight = settings[KEY]
+    of_loss = {name: settings[name] for name in ("loss", "smoothing") if name in settings}
+    if isinstance(reweight, str):
+        return of_loss | {KEY: reweight}
+    form = {"form": "loss weights", "tau": 1.0, **(reweight or {})}
+    return of_loss | {KEY: "the plug-in's", "form": form["form"], "tau": form["tau"]}
+
+
+def _told_apart(numbers: Sequence[int | str]) -> str:
+    """Numbers of all classes in a few characters: the smallest, the largest, and a digest of all in their order."""
+    digest = hashlib.sha256(json.dumps(numbers).encode()).hexdigest()[:8]
+    return f"{min(numbers, key=float)} to {max(numbers, key=float)} (digest {digest})"
 
 
 def _not_default(weighting: Weighting) -> dict[str, Any]:

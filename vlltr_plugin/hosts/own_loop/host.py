@@ -12,6 +12,9 @@ from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
 from vlltr_plugin.hosts.own_loop.log import find_log, read_log, read_run
 from vlltr_plugin.runs.own_log import KEYS, SETTINGS
 
+TOLD = ("nb_classes", "training images", "class counts", "draws", "draws of the classes", "loss", "smoothing")
+"""What a criterion of the plug-in's tells, beside `reweight`."""
+
 OVERALL = Metric("overall", KEYS["overall"], "overall top-1")
 GROUP_METRICS = tuple(Metric(name, KEYS[name], f"{name}-shot") for name in ("many", "medium", "few"))
 
@@ -34,7 +37,7 @@ def _check(request: CheckRequest, say: Callable[[Line], None]) -> Lines:
 HOST = Host(
     name="own-loop",
     title="a loop of your own",
-    wrote=lambda head: head.startswith(b"{"),
+    wrote=lambda head: not head or head.startswith(b"{"),
     beside=SETTINGS,
     find_log=find_log,
     read_log=read_log,
@@ -47,5 +50,6 @@ HOST = Host(
     reweight_seconds=f"{LOGGED}{SECONDS}",
     words=WORDS,
     irrelevant=frozenset({"seed"}),
-    first=("nb_classes", "training images", "draws", "loss", "smoothing"),
+    first=TOLD,
+    unsaid=frozenset(TOLD),  # a loss of the loop's own has some of them, too
 )

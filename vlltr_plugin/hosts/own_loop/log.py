@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import RunFiles
 from vlltr_plugin.runs.log import Line, Log
-from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS
+from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS, read_settings
 from vlltr_plugin.runs.torn_lines import whole_objects
 
 
@@ -31,9 +30,10 @@ def read_run(path: Path) -> RunFiles:
         ReportError: it is no log of a recorded run, or no epoch holds `overall`.
         OSError: it cannot be read.
     """
-    log, source = read_log(path), path.with_name(SETTINGS)
-    settings, warnings = _settings(source)
-    return RunFiles(log, settings, source if settings else None, None, (*log.warnings, *warnings))
+    log, source, settings = read_log(path), path.with_name(SETTINGS), read_settings(path.parent)
+    damaged = () if settings is not None else (f"{source}: no JSON object of settings: left out",)
+    known = source if settings else None
+    return RunFiles(log, settings or {}, known, None, (*log.warnings, *damaged), args_whole=bool(settings))
 
 
 def read_log(path: Path) -> Log:
@@ -61,13 +61,3 @@ def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:
     for later in [other for other in epochs if other >= epoch]:
         del epochs[later]
     epochs[epoch] = {key: value for key, value in values.items() if type(value) in (int, float)}
-
-
-def _settings(path: Path) -> tuple[dict[str, Any], list[str]]:
-    try:
-        settings = json.loads(path.read_bytes())
-        if isinstance(settings, dict):
-            return settings, []
-    except ValueError:
-        pass
-    return {}, [f"{path}: no JSON object of settings: left out"]

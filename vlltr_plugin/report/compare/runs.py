@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,9 @@ class Run:
 
     @property
     def best_epoch(self) -> int | None:
-        """The first epoch of the best overall top-1 accuracy on the validation split."""
+        """The first epoch of the best overall top-1 accuracy on the validation split; nan is no accuracy."""
         overall = self.host.overall.key
-        scored = [epoch for epoch, line in self.log.epochs.items() if overall in line]
+        scored = [epoch for epoch, line in self.log.epochs.items() if isfinite(line.get(overall, nan))]
         return max(scored, key=lambda epoch: self.log.epochs[epoch][overall], default=None)
 
     @property
@@ -95,12 +96,12 @@ def load(text: str) -> Method:
         ReportError: something in it is missing or cannot be used.
         OSError: a file cannot be read.
     """
-    if Path(text).exists() or "=" not in text:
+    if _exists(text) or "=" not in text:
         path = Path(text)
         run = load_run(path)
         return Method(_name(run) or str(path), (run,))
     name, _, rest = text.partition("=")
-    paths = [Path(rest)] if rest and Path(rest).exists() else [Path(part) for part in rest.split(",") if part]
+    paths = [Path(rest)] if rest and _exists(rest) else [Path(part) for part in rest.split(",") if part]
     if not name or not paths:
         raise ReportError(f"{text}: expected name=folder1,folder2,... for the seeds of a method")
     runs = tuple(load_run(path) for path in paths)
@@ -155,6 +156,14 @@ def _load_evaluation(path: Path, file: Path) -> Run:
     args, source, warnings = host.args_of_checkpoint(checkpoint)
     given, source, whole = told | (args or {}), source if args else None, args is not None
     return Run(path, host, log, given, source, None, tuple(warnings), evaluated, whole)
+
+
+def _exists(text: str) -> bool:
+    """Whether that is a path; the names of many runs are too long for one."""
+    try:
+        return Path(text).exists()
+    except OSError:
+        return False
 
 
 def _name(run: Run) -> str:

@@ -166,8 +166,13 @@ def _values(method: Method, name: str, published: bool) -> set[str]:
     Nor does a run with settings have one that published results have: of other data, maybe.
     """
     values = {_shown(name, run.args) for run in method.runs if name in run.args}
-    whole = [run for run in method.runs if run.args_whole or (published and run.args_source is not None)]
-    return values | {NOT_SET for run in whole if name not in run.args}
+    others = [run for run in method.runs if name not in run.args]
+    return values | {NOT_SET for run in others if _tells(run, name) or (published and run.args_source is not None)}
+
+
+def _tells(run: Run, name: str) -> bool:
+    """Whether the run would have this setting among its own, were it set."""
+    return run.args_whole and name not in run.host.unsaid
 
 
 def _shown(name: str, args: dict[str, Any]) -> str:
