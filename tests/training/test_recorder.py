@@ -241,6 +241,8 @@ def test_an_epoch_that_ended_is_gone_back_to_by_resume_only(tmp_path, made, back
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
     assert criterion is None or criterion.weighting.epoch == 2
     recorder.resume(back)
+    if criterion:
+        observe(criterion, 3)
     recorder.end_epoch(back, overall=1.0)
     assert load_run(tmp_path).last_epoch == back
 

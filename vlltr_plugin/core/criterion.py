@@ -58,6 +58,7 @@ class Criterion(nn.Module):
         """The loss; feeds the batch to the statistics while training.
 
         Not in eval mode, not in no_grad, and not in a pass that activation checkpointing runs again during backward.
+        Mixed targets go into one call: two calls for the two labels of an image would count it in full for both.
 
         Args:
             logits: `[B, C]` or `[B, C, d1, ...]`; computed in float32 at least, also under autocast.
