@@ -257,6 +257,44 @@ def test_other_passes_are_not_taken_for_the_same_logits(kind):
         copied = copy.deepcopy(criterion.train())
         copied(logits, labels)
         pickle.loads(pickle.dumps(criterion))(logits, labels)
+        parameter = torch.nn.Parameter(rows.detach().clone())
+        optimizer = torch.optim.SGD([parameter], lr=0.1)
+        for epoch in range(4):
+            criterion(parameter, labels).backward()
+            if epoch < 2:
+                optimizer.step()
+            else:
+                criterion.end_epoch()
+
+
+def test_one_tensor_that_every_pass_fills_anew_is_not_the_same_logits():
+    """As replayed CUDA graphs give it."""
+    kept = torch.zeros(20, 3)
+
+    class Replayed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, rows):
+            kept.data.copy_(rows)
+            return kept
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient
+
+    criterion, rows = ReweightedLoss(ClassVolume(COUNTS)), torch.randn(20, 3, requires_grad=True)
+    with quiet():
+        for _ in range(3):
+            kept.detach_()
+            logits = Replayed.apply(rows)
+            assert logits is kept
+            criterion(logits, torch.arange(20) % 3).backward()
+
+
+def test_a_criterion_saved_whole_before_logits_were_noted_trains_on():
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    for name in ("_last", "_last_pass"):
+        vars(criterion._expected).pop(name, None)
+    train(pickle.loads(pickle.dumps(criterion)))
 
 
 @pytest.mark.parametrize("made", CRITERIA)

@@ -143,7 +143,7 @@ def test_evaluation_is_not_observed(tmp_path):
 
 
 @pytest.mark.parametrize("anew", [True, False])
-def test_a_model_made_anew_begins_with_weights_of_1_and_one_trained_on_does_not(tmp_path, anew):
+def test_a_model_made_anew_begins_with_weights_of_1_and_one_trained_on_does_not(tmp_path, anew, capsys):
     criterion, fresh = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
     callback = ReweightCallback(criterion)
     trainer, _ = train(tmp_path / "first", criterion, 2, callback=callback, save_strategy="no")
@@ -155,6 +155,7 @@ def test_a_model_made_anew_begins_with_weights_of_1_and_one_trained_on_does_not(
         trainer.model_init = lambda trial=None: Model()
     trainer.train()
     assert torch.equal(seen[0], torch.ones(3) if anew else weights)
+    assert ("another model than before" in capsys.readouterr().out) == anew
     if anew:
         _, again = train(tmp_path / "fresh", fresh, 2, save_strategy="no")
         assert torch.equal(criterion.weighting.weights, fresh.weighting.weights)

@@ -105,7 +105,7 @@ def test_another_fold_begins_with_weights_of_1(tmp_path, capsys, start_epoch):
     fit(tmp_path / "first", used, 2)
     capsys.readouterr()
     _, model = fit(tmp_path / "second", used, 2)
-    assert "the criterion is of another run: the weights start at 1, in epoch 0" in capsys.readouterr().out
+    assert "measured before (2 epochs) is dropped: the weights start at 1, in epoch 0" in capsys.readouterr().out
     _, expected = fit(tmp_path / "fresh", fresh, 2)
     assert torch.equal(model.layer.weight, expected.layer.weight)
     assert torch.equal(used.weighting.weights, fresh.weighting.weights)

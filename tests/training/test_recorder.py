@@ -286,12 +286,13 @@ def test_a_run_of_another_loss_is_not_gone_on_with(tmp_path, case, next_epoch):
 
 
 def test_other_settings_of_the_user_s_own_are_said_and_no_fault(tmp_path, capsys):
-    RunRecorder(tmp_path, settings={"lr": 0.1, "batch": 8, "sizes": (1, 2)}).end_epoch(overall=1.0)
-    again = RunRecorder(tmp_path, settings={"lr": 0.2, "warm-up": 3, "sizes": (1, 2)})
+    alike = lambda: {"clip": math.nan, "object": object()}  # noqa: E731
+    RunRecorder(tmp_path, settings={"lr": 0.1, "batch": 8, "sizes": (1, 2), **alike()}).end_epoch(overall=1.0)
+    again = RunRecorder(tmp_path, settings={"lr": 0.2, "warm-up": 3, "sizes": (1, 2), **alike()})
     assert again.resume() == 1
     said = capsys.readouterr().out
     assert "lr was 0.1 and is 0.2, batch was 8 and is not set, warm-up was not set and is 3." in said
-    assert "sizes" not in said
+    assert not any(name in said for name in ("sizes", "clip", "object"))
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"lr": 1}'])
@@ -325,6 +326,37 @@ def test_what_was_observed_before_a_state_is_loaded_is_no_part_of_its_epoch(tmp_
     recorder.resume()
     observe(criterion, 6)
     recorder.end_epoch()
+    assert criterion.drawn.tolist() == COUNTS
+
+
+def test_weights_that_the_user_loaded_stay_where_the_folder_has_no_state(tmp_path, capsys):
+    criterion, loaded = recorded(tmp_path / "first", epochs=3), ReweightedLoss(ClassVolume(COUNTS))
+    loaded.load_state_dict(criterion.state_dict())
+    observe(loaded, 7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert RunRecorder(tmp_path / "second", loaded).resume(3) == 3
+    assert torch.equal(loaded.weighting.weights, criterion.weighting.weights)
+    assert loaded.weighting._moments is None
+    largest = float(criterion.weighting.weights.max())
+    assert f"stays with what was loaded (largest {largest:.4g})" in capsys.readouterr().out
+
+
+def test_a_log_without_its_states_is_named_with_what_to_do(tmp_path):
+    recorded(tmp_path)
+    for path in epoch_files(tmp_path).values():
+        path.unlink()
+    with pytest.raises(ValueError, match=r"up to epoch 1, without its states: call recorder\.resume\(0\)"):
+        recorded(tmp_path, epochs=1)
+    assert RunRecorder(tmp_path, ReweightedLoss(ClassVolume(COUNTS))).resume(0) == 0
+
+
+def test_a_refused_state_costs_nothing_that_was_counted():
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    observe(criterion)
+    with pytest.raises(ValueError, match="class_counts"):
+        criterion.load_state_dict(ReweightedLoss(ClassVolume([1, 2, 3])).state_dict())
+    criterion.end_epoch()
     assert criterion.drawn.tolist() == COUNTS
 
 
@@ -363,7 +395,9 @@ def test_settings_that_cannot_be_written_are_refused_at_once(tmp_path, settings)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("text", ["2026 INFO start\n", '{"epoch": 0}\nloss 1.0\n', "\xff\n"])
+@pytest.mark.parametrize(
+    "text", ["2026 INFO start\n", '{"epoch": null}\n', '{"epoch": 2.0}\n', "3\n", '{"epoch": 0}\nloss 1.0\n', "\xff\n"]
+)
 def test_a_log_of_another_kind_is_refused_at_once_or_said(tmp_path, text, capsys):
     (tmp_path / "log.txt").write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=r"log\.txt.*folder of its own"):

@@ -40,6 +40,8 @@ class Criterion(nn.Module):
         ValueError: for a smoothing outside [0, 1), or an ignore_index that is no whole number.
     """
 
+    _loads_weighting = False
+
     def __init__(self, weighting: Weighting, smoothing: float = 0.0, ignore_index: int | None = None) -> None:
         super().__init__()
         if not 0.0 <= smoothing < 1.0:
@@ -53,6 +55,7 @@ class Criterion(nn.Module):
         self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
         self._draws = DrawCounter(weighting.num_classes)
         self._expected = Expectations(weighting)
+        self.register_load_state_dict_post_hook(_forget_counts_of_another_run)  # type: ignore[no-untyped-call]
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The loss; feeds the batch to the statistics while training.
@@ -157,8 +160,7 @@ class Criterion(nn.Module):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        if any(name.startswith(f"{prefix}weighting.") for name in state_dict):
-            self._forget_counts()
+        self._loads_weighting = any(name.startswith(f"{prefix}weighting.") for name in state_dict)
 
     def _forget_counts(self) -> None:
         self._draws.take()
@@ -183,3 +185,9 @@ class Criterion(nn.Module):
             self._draws.take()
         self._draws.add(batch.targets.to(self.weighting.home), self.smoothing, batch.rows_kept)
         self._expected.count(batch)
+
+
+def _forget_counts_of_another_run(criterion: Criterion, incompatible_keys: Any) -> None:
+    """After a load that nothing refused."""
+    if criterion._loads_weighting:
+        criterion._forget_counts()

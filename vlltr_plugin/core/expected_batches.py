@@ -30,6 +30,9 @@ class Expectations:
         weighting: whose `class_counts` and `draws` were declared.
     """
 
+    _last: weakref.ref[Tensor] | None = None
+    _last_pass: tuple[int | None, int] = (None, 0)
+
     def __init__(self, weighting: Weighting) -> None:
         # A tuple, so that it is no submodule or buffer of whatever holds this.
         self._weighting = (weighting,)
@@ -37,13 +40,14 @@ class Expectations:
         self._samples = 0
         self._epoch = weighting.epoch
         self._said: set[str] = set()
-        self._last: weakref.ref[Tensor] | None = None
 
     def logits_come(self, logits: Tensor) -> None:
         """Takes note of a training pass; a warning when the logits of the one before come again."""
         if torch.compiler.is_compiling():
             return
-        if self._last is not None and self._last() is logits:
+        # CUDA graphs give one tensor in every pass: the autograd node, of a parameter the version, tell them apart.
+        this_pass = None if logits.grad_fn is None else logits.grad_fn._sequence_nr(), logits._version
+        if self._last is not None and self._last() is logits and self._last_pass == this_pass:
             self._say(
                 "twice",
                 "Expected every batch once but the same logits came twice in a row: each of their images counts once "
@@ -51,7 +55,7 @@ class Expectations:
                 "one_hot(a) + (1 - lam) * one_hot(b). For a loss that is only shown take criterion.losses(logits, "
                 "targets).mean().",
             )
-        self._last = weakref.ref(logits)
+        self._last, self._last_pass = weakref.ref(logits), this_pass
 
     def begins_epoch(self) -> bool:
         """Whether this batch is the first of an epoch that another than the criterion has ended."""
@@ -82,7 +86,7 @@ class Expectations:
 
     def forget(self) -> None:
         """Begins counting again."""
-        self._epoch, self._samples = self._weighting[0].epoch, 0
+        self._epoch, self._samples, self._last = self._weighting[0].epoch, 0, None
 
     def start_anew(self, drawn: Tensor) -> None:
         """Starts an epoch; a warning when the one before drew other classes than declared.

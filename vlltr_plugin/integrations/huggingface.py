@@ -41,12 +41,13 @@ class ReweightCallback(TrainerCallback):
         >>> trainer = Trainer(model, args, compute_loss_func=reweight.loss, callbacks=[reweight], ...)
     """
 
+    _model: weakref.ref[Any] | None = None
+
     def __init__(self, criterion: Criterion, resume_from: str | Path | None = None) -> None:
         if criterion.ignore_index not in (None, IGNORED):
             raise ValueError(f"Expected ignore_index=-100, as the Trainer has it, but got {criterion.ignore_index}.")
         self.criterion, self._resume_from = criterion, resume_from
         self.statistics: Statistics = {}
-        self._model: weakref.ref[Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_model": None}
@@ -79,16 +80,17 @@ class ReweightCallback(TrainerCallback):
 
         A model that is not that of the run before, as `model_init` makes them, begins with weights of 1, too.
         """
-        model = kwargs.get("model")
+        model, weighting = kwargs.get("model"), self.criterion.weighting
         other = self._model is not None and self._model() is not model
         self._model = None if model is None else weakref.ref(model)
         self.criterion.forget_epoch()
         if not state.global_step:
-            if other:  # of `model_init`, in a search say: what was measured is another model's
+            if other:  # of `model_init`, in a search say
+                if weighting.uses_logits and weighting.has_radii:
+                    say("another model than before: what was measured is dropped, the class weights start at 1.")
                 self.criterion.start_over()
             return
         path = Path(self._resume_from or _checkpoint_folder(args, state)) / STATE
-        weighting = self.criterion.weighting
         if path.is_file():
             try:
                 self.criterion.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

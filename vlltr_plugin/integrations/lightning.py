@@ -47,8 +47,9 @@ class ReweightCallback(Callback):
             weighting.begin_epoch(epoch)
             return
         if weighting.uses_logits:
-            whose = "the checkpoint holds no re-weighting state" if epoch else "the criterion is of another run"
-            say(f"{whose}: the weights start at 1, in epoch {epoch}.")
+            dropped = f"what the criterion measured before ({weighting.epoch} epochs) is dropped"
+            why = "the checkpoint holds no re-weighting state" if epoch else dropped
+            say(f"{why}: the weights start at 1, in epoch {epoch}.")
         self.criterion.start_over(epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

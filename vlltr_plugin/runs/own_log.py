@@ -105,10 +105,17 @@ def last_epoch(path: Path) -> int:
         for number, text in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 found, _ = whole_objects(text.decode())
+                last = next((_epoch_of(line) for line in reversed(found) if "epoch" in line), last)
             except ValueError as error:
                 raise ValueError(f"Expected JSON lines in {path} but of line {number}: {error}.") from error
-            last = next((line["epoch"] for line in reversed(found) if "epoch" in line), last)
     return last
+
+
+def _epoch_of(line: Mapping[str, Any]) -> int:
+    epoch = line["epoch"]
+    if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
+        raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
+    return epoch
 
 
 def _number(name: str, value: Any) -> float | int:

@@ -1,6 +1,7 @@
 """Any training loop as a run: its folder holds what `vlltr-plugin inspect` and `compare` read, and how to go on."""
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -204,6 +205,11 @@ class RunRecorder:
         if state is not None:
             criterion.load_state_dict(state)
             self._say(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
+        elif start and _was_measured(weighting) and weighting.epoch == start:  # loaded with the model, by the user
+            criterion.forget_epoch()
+            self._say(
+                f"no state for epoch {start} in {self.folder}: stays with what was loaded ({_largest(criterion)})."
+            )
         elif start:
             criterion.start_over(start)
             if weighting.uses_logits:
@@ -211,7 +217,8 @@ class RunRecorder:
         else:
             criterion.forget_epoch()  # of a run that was stopped; radii from before training are the user's to have
             weighting.begin_epoch(0)
-            measured = f", with weights measured before ({_largest(criterion)})" if _was_measured(weighting) else ""
+            known = _was_measured(weighting) and weighting.active
+            measured = f", with weights measured before ({_largest(criterion)})" if known else ""
             self._say(f"a new run in {self.folder}{measured}.")
 
     def _warn_of_missing_state(self, start: int) -> None:
@@ -251,6 +258,11 @@ class RunRecorder:
         last = max(numbered_files(self.folder), default=-1)
         if self.criterion is None or (self.folder / SETTINGS).is_file():
             last = max(last, self._last_logged())
+        if last >= 0 and self.criterion is not None and not numbered_files(self.folder):
+            raise ValueError(
+                f"Expected a new folder but {self.folder} holds the log of a run up to epoch {last}, without its "
+                "states: call recorder.resume(0) before training to train anew in its place, or give another folder."
+            )
         if last >= 0:
             raise ValueError(
                 f"Expected a new folder, or recorder.resume() before training, but {self.folder} holds a run up to "
@@ -273,7 +285,7 @@ def _fold(criterion: Criterion, epoch: int) -> tuple[Statistics, dict[str, Tenso
 
 
 def _was_measured(weighting: Weighting) -> bool:
-    return weighting.uses_logits and weighting.active
+    return weighting.uses_logits and weighting.has_radii
 
 
 def _largest(criterion: Criterion) -> str:
@@ -282,8 +294,13 @@ def _largest(criterion: Criterion) -> str:
 
 def _differing(recorded: dict[str, Any], now: dict[str, Any]) -> str:
     """Which settings differ, in words; empty where none does."""
-    names = [name for name in recorded | now if recorded.get(name, ...) != now.get(name, ...)]
+    names = [name for name in recorded | now if _as_text(recorded, name) != _as_text(now, name)]
     return ", ".join(f"{name} was {recorded.get(name, NOT_SET)} and is {now.get(name, NOT_SET)}" for name in names)
+
+
+def _as_text(settings: dict[str, Any], name: str) -> str:
+    """Equal for equal settings, also for nan and for objects that have no text but their place in memory."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", json.dumps(settings[name], sort_keys=True)) if name in settings else ""
 
 
 def _refuse_no_epoch(name: str, value: object) -> None:
