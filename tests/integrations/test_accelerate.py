@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from process_groups import leave_group
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -77,7 +78,7 @@ def one_rank(rank, world, how, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     found = with_ddp(rank, world) if how == "ddp" else with_accelerate(folder, how == "accelerate, resumed")
     torch.save(found, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    leave_group()
 
 
 @pytest.fixture(scope="module")
