@@ -31,7 +31,7 @@ class Expectations:
     """
 
     _last: weakref.ref[Tensor] | None = None
-    _last_pass: tuple[int | None, int] = (None, 0)
+    _last_pass: tuple[int | None, int]
 
     def __init__(self, weighting: Weighting) -> None:
         # A tuple, so that it is no submodule or buffer of whatever holds this.

@@ -105,14 +105,19 @@ def last_epoch(path: Path) -> int:
         for number, text in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 found, _ = whole_objects(text.decode())
-                last = next((_epoch_of(line) for line in reversed(found) if "epoch" in line), last)
+                last = next((epoch_of(line) for line in reversed(found) if "epoch" in line), last)
             except ValueError as error:
                 raise ValueError(f"Expected JSON lines in {path} but of line {number}: {error}.") from error
     return last
 
 
-def _epoch_of(line: Mapping[str, Any]) -> int:
-    epoch = line["epoch"]
+def epoch_of(line: Mapping[str, Any]) -> int:
+    """The epoch that a line tells.
+
+    Raises:
+        ValueError: it tells none.
+    """
+    epoch = line.get("epoch")
     if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
         raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
     return epoch

@@ -13,7 +13,6 @@ from torch import Tensor
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.core.ranks import is_first_rank, world_size
-from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.runs.arrays import arrays_of, write_arrays
 from vlltr_plugin.runs.epoch_arrays import FOLDER, numbered_files
 from vlltr_plugin.runs.epoch_state import read_state, state_arrays
@@ -205,7 +204,7 @@ class RunRecorder:
         if state is not None:
             criterion.load_state_dict(state)
             self._say(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
-        elif start and _was_measured(weighting) and weighting.epoch == start:  # loaded with the model, by the user
+        elif start and start == weighting.epoch and weighting.uses_logits and weighting.has_radii:  # the user loaded it
             criterion.forget_epoch()
             self._say(
                 f"no state for epoch {start} in {self.folder}: stays with what was loaded ({_largest(criterion)})."
@@ -217,9 +216,9 @@ class RunRecorder:
         else:
             criterion.forget_epoch()  # of a run that was stopped; radii from before training are the user's to have
             weighting.begin_epoch(0)
-            known = _was_measured(weighting) and weighting.active
-            measured = f", with weights measured before ({_largest(criterion)})" if known else ""
-            self._say(f"a new run in {self.folder}{measured}.")
+            measured = weighting.uses_logits and weighting.active
+            weights = f", with weights measured before ({_largest(criterion)})" if measured else ""
+            self._say(f"a new run in {self.folder}{weights}.")
 
     def _warn_of_missing_state(self, start: int) -> None:
         known = ", ".join(map(str, numbered_files(self.folder))) or "none"
@@ -282,10 +281,6 @@ def _fold(criterion: Criterion, epoch: int) -> tuple[Statistics, dict[str, Tenso
     arrays = {"counts": weighting.class_counts, "draws": weighting.draws, "drawn": criterion.drawn}
     arrays |= arrays_of(SINGLE, weighting, in_force, criterion.in_force())
     return statistics, arrays | state_arrays(criterion.state_dict())
-
-
-def _was_measured(weighting: Weighting) -> bool:
-    return weighting.uses_logits and weighting.has_radii
 
 
 def _largest(criterion: Criterion) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import RunFiles
 from vlltr_plugin.runs.log import Line, Log
-from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS, read_settings
+from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS, epoch_of, read_settings
 from vlltr_plugin.runs.torn_lines import whole_objects
 
 
@@ -55,9 +55,7 @@ def read_log(path: Path) -> Log:
 
 
 def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:
-    epoch = values.get("epoch")
-    if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
-        raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
+    epoch = epoch_of(values)
     for later in [other for other in epochs if other >= epoch]:
         del epochs[later]
     epochs[epoch] = {key: value for key, value in values.items() if type(value) in (int, float)}
