@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from cifar_runs import run
 
+from vlltr_plugin.cifar_lt.command import run_cifar_lt
 from vlltr_plugin.cifar_lt.data import profile
 from vlltr_plugin.cifar_lt.identity import digest
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.results import append, read
 from vlltr_plugin.cifar_lt.training import Training
-from vlltr_plugin.cli import main
+from vlltr_plugin.cli import build_parser, main
 
 
 def test_a_short_sweep_from_the_command_line(digits_npz, tmp_path, capsys):
@@ -189,6 +190,20 @@ def test_weights_that_can_never_apply_are_warned_of(tmp_path, capsys, digits_npz
     assert all("never apply, and the run is that of" in line for line in warnings)
     for line in read(tmp_path / "results.jsonl"):
         assert (set(line["weights"]) == {1.0}) == (line["method"] in {*warned, "ce"})
+
+
+def test_a_plot_is_drawn_even_if_nobody_reads_the_tables_to_the_end(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    append(tmp_path / "runs.jsonl", run("ce", 0, 30.0))
+
+    def closed(*words, **options):
+        raise RuntimeError
+
+    monkeypatch.setattr("builtins.print", closed)
+    options = ["--results", str(tmp_path / "runs.jsonl"), "--table", "--plot", str(tmp_path / "plot.png")]
+    with pytest.raises(RuntimeError):
+        run_cifar_lt(build_parser().parse_args(["cifar-lt", *options]))
+    assert (tmp_path / "plot.png").exists()
 
 
 def test_without_matplotlib_a_plot_is_refused_before_the_tables(tmp_path, capsys, monkeypatch):

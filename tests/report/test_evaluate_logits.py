@@ -1,6 +1,7 @@
 """`vlltr-plugin evaluate --logits`: any model's logits, without a checkout, a config or a checkpoint."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from vlltr_plugin.cli import main
+from vlltr_plugin.cli import build_parser, main
+from vlltr_plugin.report.evaluate.logits_run import run_evaluate_logits
 from vlltr_plugin.report.tradeoff import trade_off
 
 pytest.importorskip("matplotlib")
@@ -70,6 +73,27 @@ def test_all_files_are_beside_it_and_hold_the_numbers_of_the_function(file: Path
     assert evaluation["rules"]["single"]["top1"] == expected.rows[0]["top1"]
     assert "Trade-off: logits - tau * log(counts)" in (printed := capsys.readouterr().out)
     assert "chosen on the test set itself" in printed
+
+
+class Closed(io.StringIO):
+    """What nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        raise RuntimeError
+
+
+def test_the_files_are_written_even_if_nobody_reads_the_tables_to_the_end(file: Path) -> None:
+    options = build_parser().parse_args(["evaluate", "--logits", str(file)])
+    with pytest.raises(RuntimeError):
+        run_evaluate_logits(options, Console(file=Closed()))
+    assert (file.with_suffix("") / "evaluation.json").exists()
+
+
+def test_the_tables_come_even_if_the_files_cannot_be_written(file: Path, capsys) -> None:
+    folder = file.with_suffix("") / "evaluation.json"
+    folder.mkdir(parents=True)  # where a file should be
+    assert call(file) == 2
+    assert "100 images, in percent" in capsys.readouterr().out
 
 
 def test_the_draws_in_the_file_are_the_prior_unless_the_counts_are_wanted(file: Path) -> None:

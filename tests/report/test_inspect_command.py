@@ -1,5 +1,6 @@
 """The command `inspect`: names, tables, pictures, and files that are not what they should be."""
 
+import io
 import json
 import os
 import pickle
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from run_arrays import Write, epoch_arrays, one
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
+from vlltr_plugin.report.inspect.command import run_inspect
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.runs.arrays import write_arrays
 
@@ -84,6 +87,18 @@ def test_the_command_prints_names_and_draws_pictures_only_when_asked(
     assert "Epoch 0 of 0 to 1" in capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == ["class_size.png", "epochs.png", "extremes.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for path in out.iterdir())
+
+
+def test_pictures_are_drawn_even_if_nobody_reads_the_tables_to_the_end(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run_inspect(run, out=tmp_path / "pictures", console=Console(file=Closed()))
+    assert len(list((tmp_path / "pictures").iterdir())) == 3
 
 
 def test_each_kind_of_logits_has_tables_and_pictures(

@@ -54,21 +54,23 @@ def folder_for(wanted: Path | None, default: Path) -> Path:
 
 
 def show_and_write(outcome: Outcome, folder: Path, console: Console) -> list[Path]:
-    """Prints an evaluation, writes its files and names them.
+    """Writes an evaluation's files, prints it and names them.
 
     Raises:
-        OSError: a file cannot be written.
+        OSError: a file cannot be written; the tables are printed all the same.
     """
-    print_evaluation(outcome.evaluation, console)
-    files = write_evaluation(
-        outcome.evaluation,
-        outcome.labels,
-        outcome.by_rule,
-        outcome.train_counts,
-        outcome.names,
-        folder,
-        outcome.trade_off,
-    )
+    try:  # first: who reads the tables may stop reading
+        files = write_evaluation(
+            outcome.evaluation,
+            outcome.labels,
+            outcome.by_rule,
+            outcome.train_counts,
+            outcome.names,
+            folder,
+            outcome.trade_off,
+        )
+    finally:
+        print_evaluation(outcome.evaluation, console)
     for path in files:
         console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)
     return files

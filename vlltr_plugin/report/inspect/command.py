@@ -44,11 +44,12 @@ def run_inspect(
     inspections = inspect_run(run, epoch)
     names = host_of_run(run).class_names(checkout or run, len(inspections[0].counts))
     pictures: list[Path] = []
-    for inspection in inspections:
-        print_inspection(inspection, names, console)
-        if out is not None:
+    if out is not None:  # first: who reads the tables may stop reading
+        for inspection in inspections:
             suffix = f"_{inspection.logits}" if len(inspections) > 1 else ""
             pictures += write_pictures(inspection, names, out, suffix)
+    for inspection in inspections:
+        print_inspection(inspection, names, console)
     for path in pictures:
         console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)
     if out is None:
