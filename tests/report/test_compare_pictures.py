@@ -38,6 +38,14 @@ def test_each_panel_has_its_groups_colour_and_each_run_its_line_style(comparison
     assert few.get_ydata().tolist() == [40.0, 50.0]
 
 
+def test_bars_are_drawn_beside_a_baseline_that_diverged(write_run):
+    bad = dict.fromkeys(("acc1", "many", "median", "low"), float("nan"))
+    runs = [write_run("base", [log_line(0), log_line(1, **bad)]), write_run("dv", [log_line(0), log_line(1)])]
+    with styled():
+        (axes,) = compare_pictures.draw_groups(compare([load(str(run)) for run in runs])).axes
+    assert axes.get_ylim()[1] > max(log_line(1)[f"test_{key}"] for key in bad)
+
+
 def test_bars_have_the_values_and_the_differences(comparison):
     with styled():
         (axes,) = compare_pictures.draw_groups(comparison).axes

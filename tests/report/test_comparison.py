@@ -11,6 +11,7 @@ from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, HOST, OVERALL
 from vlltr_plugin.report.compare.command import find_reference
 from vlltr_plugin.report.compare.comparison import compare, curve
 from vlltr_plugin.report.compare.costs import COSTS, costs_of, epoch_seconds, fill_times
+from vlltr_plugin.report.compare.files import write_report
 from vlltr_plugin.report.compare.metrics import metrics_of
 from vlltr_plugin.report.compare.runs import load, load_all
 from vlltr_plugin.report.compare.table import empty_groups, summary_of
@@ -39,6 +40,19 @@ def test_one_seed_has_no_scatter(write_run):
     runs = [load(str(write_run(name))) for name in "ab"]
     assert summary_of(runs[0], "last", OVERALL).sd is None
     assert compare(runs).difference(runs[1].name, "last", OVERALL).se is None
+
+
+@pytest.mark.parametrize("values", [(math.nan, 50.0), (50.0, math.inf), (-math.inf, math.inf), (math.nan, math.nan)])
+def test_seeds_with_a_number_that_is_not_finite_are_compared_all_the_same(write_run, tmp_path, values):
+    for number, value in enumerate(values):
+        write_run(f"b{number}", [log_line(0, low=value, loss=value), log_line(None, acc1=50.0 + number, low=value)])
+    runs = load_all([str(write_run("a")), f"dv={tmp_path}/b0,{tmp_path}/b1"])
+    summary = summary_of(runs[1], "test", FEW)
+    assert not math.isfinite(summary.mean)
+    assert math.isnan(summary.sd)
+    comparison = compare(runs)
+    assert comparison.difference("dv", "test", OVERALL).value == pytest.approx(50.5 - log_line(None)["test_acc1"])
+    assert (tmp_path / "report/report.md") in write_report(comparison, tmp_path / "report")
 
 
 def test_best_epoch_is_the_first_of_the_highest_overall_accuracy(write_run):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ def draw_groups(comparison: Comparison) -> Figure | None:
     axes.set_xticks(range(len(metrics)), [metric.title for metric in metrics])
     axes.set_title(f"Accuracy by group of classes; numbers with a sign: minus {comparison.baseline_name}")
     axes.tick_params(axis="x", length=0)
-    axes.set_ylim(0, max(value.mean + (value.sd or 0) for _, values, _ in bars for value in values.values()) * 1.1 + 1)
+    axes.set_ylim(0, _highest(value for _, values, _ in bars for value in values.values()) * 1.1 + 1)
     where = f"{comparison.split} split" if stage == "test" else "validation, last epoch"
     axes.set_ylabel(f"top-1 accuracy, {where} (%)")
     light_grid(axes)
@@ -126,13 +127,18 @@ def draw_times(comparison: Comparison) -> Figure | None:
     axes = figure.subplots()
     for number, seconds in enumerate(times):
         _line(axes, seconds, number, GREY if number else "black", set())
-    axes.set_ylim(0, 1.08 * max(value.mean + (value.sd or 0) for seconds in times for value in seconds.values()))
+    axes.set_ylim(0, 1.08 * _highest(value for seconds in times for value in seconds.values()) or None)
     _whole_epochs(axes)
     axes.set_xlabel("epoch")
     axes.set_ylabel("training pass (seconds)")
     light_grid(axes)
     _legend(figure, comparison, [bool(seconds) for seconds in times], marked=False)
     return figure
+
+
+def _highest(summaries: Iterable[Summary]) -> float:
+    """The upper end of the highest bar or band; 0 where none is finite."""
+    return max((end for one in summaries if isfinite(end := one.mean + (one.sd or 0.0))), default=0.0)
 
 
 def _line(axes: Axes, values: Mapping[int, Summary], number: int, colour: str, marked: set[int]) -> None:

@@ -102,9 +102,11 @@ def _put(table: Table, key: tuple[str, str, str], summary: Summary | None, basel
 
 
 def summarise(values: Sequence[float]) -> Summary | None:
-    """Mean and standard deviation; None without values."""
+    """Mean and standard deviation; None without values. A value that is not finite makes neither finite."""
     if not values:
         return None
+    if not all(map(math.isfinite, values)):  # a seed that diverged; `statistics` fails on it
+        return Summary(sum(values) / len(values), math.nan if len(values) > 1 else None, len(values))
     return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
