@@ -192,6 +192,17 @@ def test_weights_that_can_never_apply_are_warned_of(tmp_path, capsys, digits_npz
         assert (set(line["weights"]) == {1.0}) == (line["method"] in {*warned, "ce"})
 
 
+def test_a_plot_never_takes_the_place_of_the_results(tmp_path, capsys):
+    results = tmp_path / "results.jsonl"
+    append(results, run("ce", 0, 30.0))
+    before = results.read_bytes()
+    (tmp_path / "link.png").symlink_to(results)
+    for name in ("results.jsonl", "link.png"):
+        assert main(["cifar-lt", "--results", str(results), "--plot", str(tmp_path / name)]) == 2
+        assert "is the results file" in capsys.readouterr().err
+    assert results.read_bytes() == before
+
+
 def test_a_plot_is_drawn_even_if_nobody_reads_the_tables_to_the_end(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     append(tmp_path / "runs.jsonl", run("ce", 0, 30.0))

@@ -131,6 +131,14 @@ def test_tau_is_chosen_on_validation_logits_where_there_are_any(file: Path, caps
     assert read(file.with_suffix(""))[0]["trade_off"]["choice"]["same_images"]
 
 
+def test_the_logits_are_never_replaced_by_the_curve_of_the_same_name(tmp_path: Path, capsys) -> None:
+    np.savez(tmp_path / "tradeoff.npz", **ARRAYS)
+    before = (tmp_path / "tradeoff.npz").read_bytes()
+    line = refused(capsys, tmp_path, "--logits", str(tmp_path / "tradeoff.npz"), "--out", str(tmp_path))
+    assert "another folder" in line
+    assert (tmp_path / "tradeoff.npz").read_bytes() == before
+
+
 @pytest.mark.parametrize("missing", ["logits", "labels", "counts"])
 def test_a_missing_array_is_named(file: Path, capsys, missing: str) -> None:
     np.savez(file, **{name: array for name, array in ARRAYS.items() if name != missing})

@@ -45,6 +45,8 @@ def run_cifar_lt(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
+    if options.plot and options.plot.exists() and options.plot.samefile(options.results):
+        raise ValueError(f"Expected --plot to name a picture but {options.plot} is the results file.")
     runs = read(options.results)
     if not runs:
         raise ValueError(f"Expected results in {options.results} but it holds no finished run yet.")

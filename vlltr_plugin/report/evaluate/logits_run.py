@@ -19,6 +19,7 @@ from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_w
 from vlltr_plugin.report.evaluate.trade_off import Sweep, chosen_prior, sweep_of, told
 from vlltr_plugin.report.tradeoff.logits import checked, curve_of_logits
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
+from vlltr_plugin.report.tradeoff.stored import NPZ
 from vlltr_plugin.runs.whole_files import sha256
 
 NEEDED = ("logits", "labels", "counts")
@@ -48,6 +49,8 @@ def run_evaluate_logits(options: argparse.Namespace, console: Console | None = N
     out = folder_for(options.out, options.logits.with_suffix(""))
     if not options.logits.is_file():
         raise FileNotFoundError(f"Expected --logits to name a file but there is none at {options.logits}.")
+    if (out / NPZ).exists() and (out / NPZ).samefile(options.logits):
+        raise ReportError(f"Expected --out another folder: {options.logits} would be replaced there.")
     require_for_evaluation()  # before the work, not after it
     return show_and_write(
         evaluate_logits(options.logits, options.split or "test", sweep_of(options)), out, console or Console()
