@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from report_lines import log_line
 
+from vlltr_plugin import RunRecorder
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, HOST, OVERALL
 from vlltr_plugin.report.compare.command import find_reference
@@ -14,6 +15,7 @@ from vlltr_plugin.report.compare.costs import COSTS, costs_of, epoch_seconds, fi
 from vlltr_plugin.report.compare.files import write_report
 from vlltr_plugin.report.compare.metrics import metrics_of
 from vlltr_plugin.report.compare.runs import load, load_all
+from vlltr_plugin.report.compare.sheets import validation_sheet
 from vlltr_plugin.report.compare.table import empty_groups, summary_of
 
 BY_NAME = {metric.name: metric for metric in metrics_of(HOST)}
@@ -109,6 +111,15 @@ def test_a_group_is_empty_only_where_every_line_of_every_run_is_zero(write_run):
     other = load(str(write_run("b", [log_line(0, **zeros), log_line(None, **{"5-shot": 0.0, "10-shot": 0.5})])))
     assert [metric.name for metric in empty_groups([one], GROUP_METRICS)] == ["10-shot", "5-shot"]
     assert [metric.name for metric in empty_groups([one, other], GROUP_METRICS)] == ["5-shot"]
+
+
+def test_in_a_recorded_run_0_percent_is_a_number(tmp_path):
+    for name in "ab":
+        RunRecorder(tmp_path / name, settings={"lr": 0.1}).end_epoch(0, overall=50.0, many=80.0, few=0.0)
+    runs = load_all([str(tmp_path / name) for name in "ab"])
+    comparison = compare(runs)
+    assert comparison.empty == ()
+    assert ("few-shot", "0.00", "0.00", "0.00  +0.00", "0.00  +0.00") in validation_sheet(comparison).rows
 
 
 def test_runs_that_have_learnt_nothing_have_no_empty_groups(write_run):

@@ -54,6 +54,17 @@ def write_evaluation(tmp_path):
     return write
 
 
+def test_a_group_at_0_percent_in_two_evaluations_is_a_number(write_evaluation, write_run):
+    runs = [load(str(write_evaluation(name))) for name in ("base", "dv")]
+    comparison = compare(runs)
+    assert comparison.empty == ()
+    (few,) = (row for row in next(iter(sheets_of(comparison))).rows if row[0] == "few-shot")
+    assert few[1:] == ("0.00", "0.00  +0.00")
+    zeros = {"low": 0.0, "10-shot": 0.0, "5-shot": 0.0}
+    log = load(str(write_run("log", [log_line(0, **zeros), log_line(None, **zeros)], SETTINGS)))
+    assert compare([log, runs[1]]).empty == ()  # the evaluation knows that there are images
+
+
 def test_an_evaluation_stands_beside_a_log(write_evaluation, write_run):
     run = load(str(write_evaluation("dv")))
     base = load(str(write_run("base", [log_line(0), log_line(None, low=20.0)], SETTINGS)))

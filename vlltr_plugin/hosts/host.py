@@ -92,7 +92,8 @@ class Words:
         epochs_on: what the results of its epochs are on.
         times: where its times come from.
         no_times: what to do where there are none.
-        empty_groups: of `{groups}` that are 0.0 in every line.
+        empty_groups: of `{groups}` that are 0.0 in every line, where the host writes that for groups without images;
+            nothing where 0.0 is an accuracy like any other.
         settings_from: where the settings of a run are read: "no ..." where they are unknown.
     """
 
@@ -101,7 +102,7 @@ class Words:
     times: str
     no_times: str
     settings_from: str
-    empty_groups: str = "0.0 in every line of every run, shown as -: {groups}."
+    empty_groups: str = ""
     notes_with: Mapping[str, str] = field(default_factory=dict)
 
 

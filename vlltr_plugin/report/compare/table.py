@@ -126,11 +126,17 @@ def subtract(one: Summary | None, other: Summary | None) -> Difference | None:
 
 
 def empty_groups(methods: Sequence[Method], groups: Sequence[Metric]) -> tuple[Metric, ...]:
-    """Groups that are 0.0 in every line of every run: most likely groups without test images.
+    """Groups that are 0.0 in every line of every log: most likely groups without test images.
 
-    None where all groups are: then the runs have learnt nothing yet.
+    None where all groups are: then the runs have learnt nothing yet. And none of another host than one that writes 0.0
+    for them, nor one of which an evaluation has a number: it has none for a group without images.
     """
+    if not methods[0].host.words.empty_groups:
+        return ()
     runs = [run for method in methods for run in method.runs]
-    lines = [line for run in runs for line in (*run.log.epochs.values(), *([run.log.test] if run.log.test else []))]
-    empty = tuple(metric for metric in groups if {line.get(metric.key) for line in lines} == {0.0})
+    tests = [(run.log.test, run.evaluated) for run in runs if run.log.test]
+    lines = [line for run in runs for line in run.log.epochs.values()] + [line for line, own in tests if not own]
+    known = {key for line, own in tests if own for key in line}
+    zero = [metric for metric in groups if {line.get(metric.key) for line in lines} == {0.0}]
+    empty = tuple(metric for metric in zero if metric.key not in known)
     return empty if len(empty) < len(groups) else ()
