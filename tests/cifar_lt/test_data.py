@@ -109,6 +109,16 @@ def test_an_npz_of_another_kind_is_refused(tmp_path, change, words):
         from_npz(path)
 
 
+def test_an_npz_with_a_wrong_byte_is_refused(digits_npz, tmp_path):
+    whole = digits_npz.read_bytes()
+    path = tmp_path / "data.npz"
+    for place in (6, 8):  # flags and the way of packing, in the archive's list of files
+        at = whole.index(b"PK\x01\x02") + 2 + place
+        path.write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
+        with pytest.raises(DataError, match=r"Expected an \.npz file"):
+            from_npz(path)
+
+
 def test_a_file_that_is_no_npz_is_refused(tmp_path):
     path = tmp_path / "data.npz"
     for content in (b"", b"no archive", b"PK\x03\x04 broken"):

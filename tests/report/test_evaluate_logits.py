@@ -1,5 +1,6 @@
 """`vlltr-plugin evaluate --logits`: any model's logits, without a checkout, a config or a checkpoint."""
 
+import contextlib
 import csv
 import io
 import json
@@ -13,7 +14,8 @@ import pytest
 from rich.console import Console
 
 from vlltr_plugin.cli import build_parser, main
-from vlltr_plugin.report.evaluate.logits_run import run_evaluate_logits
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.report.evaluate.logits_run import read_arrays, run_evaluate_logits
 from vlltr_plugin.report.tradeoff import trade_off
 
 pytest.importorskip("matplotlib")
@@ -167,6 +169,17 @@ def test_arrays_that_do_not_fit_are_one_line(file: Path, capsys, changes, messag
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 but no more"])
 def test_a_file_that_is_no_npz_is_one_line(file: Path, capsys, content: bytes) -> None:
     file.write_bytes(content)
+    assert "expected an .npz" in refused(capsys, file.parent, "--logits", str(file))
+
+
+def test_a_packed_file_with_a_wrong_byte_is_one_line(file: Path, capsys) -> None:
+    np.savez_compressed(file, **ARRAYS)
+    whole = file.read_bytes()
+    for place in range(0, 400, 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with contextlib.suppress(ReportError, OSError):  # nothing else; some bytes do not matter
+            read_arrays(file)
+    file.write_bytes(whole[:100] + b"\xff" * 50 + whole[150:])
     assert "expected an .npz" in refused(capsys, file.parent, "--logits", str(file))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vlltr_plugin.runs.epoch_arrays import BROKEN
 
 DATASETS = {"cifar10": 10, "cifar100": 100}
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -104,7 +104,7 @@ def from_npz(path: Path) -> LongTailed:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[name] for name in ARRAYS]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (*BROKEN, OSError) as error:
         raise DataError(f"Expected an .npz file with {', '.join(ARRAYS)} but {path} is not: {error}") from error
     data = LongTailed(*arrays)
     for x, y, split in ((data.x_train, data.y_train, "train"), (data.x_test, data.y_test, "test")):

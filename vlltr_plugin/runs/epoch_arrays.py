@@ -18,7 +18,8 @@ ZIP = b"PK\x03\x04"
 STATE = "state."
 """Before the names of a criterion's state, which is no array of classes; see `runs.epoch_state`."""
 WEIGHTS = "weights_"  # then the name of the logits that feed them
-BROKEN = (ValueError, EOFError, KeyError, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error)
+BROKEN = (ValueError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged .npz raises; RuntimeError where a flag says that it is encrypted, or packed in another way."""
 
 Floats = NDArray[np.float64]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from vlltr_plugin.report.evaluate.trade_off import Sweep, chosen_prior, sweep_of
 from vlltr_plugin.report.tradeoff.logits import checked, curve_of_logits
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 from vlltr_plugin.report.tradeoff.stored import NPZ
+from vlltr_plugin.runs.epoch_arrays import BROKEN
 from vlltr_plugin.runs.whole_files import sha256
 
 NEEDED = ("logits", "labels", "counts")
@@ -120,7 +120,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
             return {name: file[name] for name in (*NEEDED, "draws", *VALIDATION) if name in file.files}
-    except (ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except (*BROKEN, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ReportError(
             f"{path}: expected an .npz with arrays of numbers but could not read it ({reason})."

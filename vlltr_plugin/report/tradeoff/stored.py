@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from vlltr_plugin.core.shot_groups import OTHERS, UPSTREAM
 from vlltr_plugin.report.tradeoff.curve import Point, TradeOff
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
+from vlltr_plugin.runs.epoch_arrays import BROKEN
 
 CSV, NPZ, PNG = "tradeoff.csv", "tradeoff.npz", "tradeoff.png"
 CONVENTIONS = {convention.name: convention for convention in (UPSTREAM, OTHERS)}
@@ -58,7 +58,7 @@ def read_trade_off(folder: Path, told: dict[str, Any]) -> TradeOff:
             found = {name: arrays[name] for name in arrays.files}
         predictions = {rule: found[PREFIX + rule] for rule, _ in rules}
         taus, labels, counts = found["taus"], found["labels"], found["counts"]
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except (*BROKEN, OSError) as error:
         raise TradeOffError(f"{path}: expected the arrays of an evaluation but it is damaged") from error
     points = {rule: tuple(Point(**point) for point in points) for rule, points in rules}
     shapes = {array.shape for array in predictions.values()} | {(len(own), len(labels)) for own in points.values()}
