@@ -90,6 +90,8 @@ def test_an_npz_is_used_as_it_is(digits_npz, digits):
         ({"y_train": np.zeros(5, np.float32)}, "y_train to be 5 whole numbers"),
         ({"y_train": np.array([0, 1, 2, -1, 3])}, "labels from 0"),
         ({"y_train": np.array([0, 0, 2, 2, 3])}, "class 1 has none"),
+        ({"y_train": np.array([0, 1, 2, 3, 2**45])}, "y_train has the label 35184372088832"),
+        ({"y_test": np.array([0, 2**45])}, "y_test has the label 35184372088832"),
         ({"y_test": np.array([0, 0])}, "test images of every class but class 1"),
         ({"x_test": np.zeros((2, 9, 8, 3), np.uint8)}, "one size"),
         ({"y_train": np.array([0, 1, 2, 3, None], dtype=object)}, "is not"),

@@ -114,6 +114,11 @@ def from_npz(path: Path) -> LongTailed:
             raise DataError(f"Expected y_{split} to be {len(x)} whole numbers but got {y.dtype} {list(y.shape)}.")
         if y.min() < 0:
             raise DataError(f"Expected labels from 0 in y_{split} but got {y.min()}.")
+        if y.max() >= len(data.y_train):  # before anything of that many classes is made
+            raise DataError(
+                f"Expected training images of every class but y_{split} has the label {y.max()}, and there are "
+                f"{len(data.y_train)} training images."
+            )
     if data.x_train.shape[1:] != data.x_test.shape[1:]:
         raise DataError("Expected training and test images of one size but they differ.")
     if (data.class_counts == 0).any():
