@@ -82,3 +82,9 @@ def test_files_are_written_and_no_global_setting_changes(comparison, tmp_path):
     assert matplotlib.get_backend() == backend
     assert before["axes.spines.top"] != STYLE["axes.spines.top"]
     assert "matplotlib.pyplot" not in compare_pictures.__dict__
+
+
+def test_a_dollar_in_a_name_is_a_dollar(write_run, tmp_path):
+    runs = [load(str(write_run(name))) for name in ("lr$5_vs_$6^", "cost$\\frac{")]
+    paths = compare_pictures.draw_comparison(compare(runs), tmp_path / "out")
+    assert [path.name for path in paths] == ["groups.png", "accuracy.png"]

@@ -42,6 +42,7 @@ STYLE: Mapping[str, Any] = {
     "lines.markersize": 5.0,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "text.parse_math": False,  # names of runs and classes may hold a $
 }
 """Readable when an 8 inch wide figure is shown 800 pixels wide, as README does."""
 

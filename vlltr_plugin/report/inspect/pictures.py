@@ -69,9 +69,9 @@ def _class_size(inspection: Inspection) -> Figure:
 
 def _legend(groups: Convention) -> dict[str, str]:
     return {
-        "many": f"many-shot ($\\geq${groups.many_from} images)",
+        "many": f"many-shot (≥{groups.many_from} images)",
         "medium": f"medium-shot ({groups.few_to + 1} to {groups.many_from - 1})",
-        "few": f"few-shot ($\\leq${groups.few_to})",
+        "few": f"few-shot (≤{groups.few_to})",
     }
 
 
