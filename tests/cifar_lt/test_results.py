@@ -58,7 +58,16 @@ def test_a_line_cut_anywhere_is_no_run_and_no_fault(tmp_path, left):
     assert [line["seed"] for line in read(path)] == [0, 2]
 
 
-@pytest.mark.parametrize("line", ['{"epoch": 3}', "[1]}", "{no json}"])
+def test_zeros_that_a_power_failure_left_are_no_run_and_no_fault(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    append(path, run("ce", 0, 30.0))
+    with path.open("ab") as file:
+        file.write(bytes(100))
+    append(path, run("ce", 1, 31.0))
+    assert [line["seed"] for line in read(path)] == [0, 1]
+
+
+@pytest.mark.parametrize("line", ['{"epoch": 3}', "[1]}", "{no json}", "my notes"])
 def test_a_file_of_something_else_is_refused(tmp_path, line):
     path = tmp_path / "log.txt"
     path.write_text(f"{line}\n")

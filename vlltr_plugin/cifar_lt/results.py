@@ -92,7 +92,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     runs = []
     lines = path.read_text("utf-8", errors="replace").splitlines()
     for number, text in enumerate(lines, 1):
-        if not text.strip():
+        if not text.strip().strip("\0"):  # zeros: what some file systems leave of a line when the power fails
             continue
         try:
             line = json.loads(text)
@@ -100,7 +100,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         except (ValueError, TypeError):
             line, missing = None, []
         if not isinstance(line, dict) or missing:
-            if not text.rstrip().endswith("}") or is_cut(text):
+            if text.startswith("{") and (not text.rstrip().endswith("}") or is_cut(text)):
                 continue  # cut off; the run was never reported as done
             reason = f"it lacks {', '.join(missing)}" if missing else "it is no JSON object"
             raise ResultsError(f"Expected line {number} of {path} to be the result of a run but {reason}.")
