@@ -48,6 +48,15 @@ def test_the_rows_are_the_naive_loops_over_images_and_classes() -> None:
     assert found.prior == "counts"
 
 
+def test_the_order_of_bytes_and_of_the_view_change_nothing() -> None:
+    scores, counts = logits(np.float32), np.array(COUNTS)
+    expected = trade_off(scores, LABELS, counts).rows
+    assert trade_off(scores.astype(">f4"), LABELS.astype(">i8"), counts.astype(">i4")).rows == expected
+    assert trade_off(scores[::-1], LABELS[::-1], counts).rows == expected
+    with pytest.raises(TradeOffError, match="but got ndarray of <U3"):
+        trade_off(scores, LABELS, np.array(["200"] * 6))
+
+
 def test_draws_are_the_prior_where_they_are_given_and_groups_stay_those_of_the_counts() -> None:
     scores, draws = logits(), [5.0, 3.0, 9.0, 1.0, 2.0, 4.0]
     found = trade_off(scores, LABELS, COUNTS, draws, taus=[1, 0.5], groups=OTHERS)

@@ -137,10 +137,18 @@ def _tensor(name: str, given: Any) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a read-only array: nothing is written to it
-            numbers = given if isinstance(given, Tensor) else np.asarray(given)
+            numbers = given if isinstance(given, Tensor) else _as_torch_takes_it(np.asarray(given))
             values = torch.as_tensor(numbers, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TradeOffError(f"Expected {name} to be an array of numbers but got {type(given).__name__}.") from error
+        kind = f"{type(given).__name__} of {given.dtype}" if hasattr(given, "dtype") else type(given).__name__
+        raise TradeOffError(f"Expected {name} to be an array of numbers but got {kind}.") from error
     if values.is_complex() or values.dtype == torch.bool:
         raise TradeOffError(f"Expected {name} to be real numbers but got {values.dtype}.")
     return values
+
+
+def _as_torch_takes_it(numbers: NDArray[Any]) -> NDArray[Any]:
+    """In this machine's order of bytes, and no view that runs backwards; copied where it is not so already."""
+    if not numbers.dtype.isnative:
+        numbers = numbers.astype(numbers.dtype.newbyteorder("="))
+    return numbers.copy() if any(stride < 0 for stride in numbers.strides) else numbers
