@@ -57,6 +57,17 @@ def test_the_order_of_bytes_and_of_the_view_change_nothing() -> None:
         trade_off(scores, LABELS, np.array(["200"] * 6))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_of_equal_logits_the_first_counts_at_every_tau(dtype) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 100, 2000)
+    scores = torch.from_numpy(rng.normal(size=(2000, 100)) * 3).to(dtype)
+    top_two = scores.float().topk(2).values
+    assert (top_two[:, 0] == top_two[:, 1]).any()
+    found = trade_off(scores, labels, np.full(100, 50))  # a constant prior takes the same off every class
+    assert (found.predictions["single"] == scores.double().numpy().argmax(axis=1)).all()
+
+
 def test_draws_are_the_prior_where_they_are_given_and_groups_stay_those_of_the_counts() -> None:
     scores, draws = logits(), [5.0, 3.0, 9.0, 1.0, 2.0, 4.0]
     found = trade_off(scores, LABELS, COUNTS, draws, taus=[1, 0.5], groups=OTHERS)
