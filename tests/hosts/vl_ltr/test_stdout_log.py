@@ -53,6 +53,16 @@ def test_starting_a_finished_run_again_does_not_replace_its_training_time(tmp_pa
     assert read_stdout_log(path).training_seconds == 20
 
 
+@pytest.mark.parametrize("said", ["Test: Total time: 0:00:03 (0.1 s / it)\n", "CUDA out of memory\n"])
+def test_a_start_that_trained_nothing_tells_none_of_the_settings(tmp_path, said):
+    path = tmp_path / "train.log"
+    last = "Namespace(epochs=9, eval=True, batch_size=999)\n"
+    path.write_text(printed([0, 1]) + last + said)
+    assert read_stdout_log(path).args == {"epochs": 9, "data_set": "INAT", "reweight": {"type": "none"}}
+    path.write_text(last + said)
+    assert read_stdout_log(path).args == {"epochs": 9, "eval": True, "batch_size": 999}
+
+
 def test_without_batch_counts_the_whole_seconds_serve(tmp_path):
     path = tmp_path / "train.log"
     path.write_text("Epoch: [0] Total time: 0:00:12 (0.6000 s / it)\n")

@@ -29,7 +29,8 @@ def find_stdout_log(folder: Path) -> StdoutLog | None:
 
 def read_stdout_log(path: Path) -> StdoutLog:
     """Reads what one or more starts of a run printed into one file."""
-    args: dict[str, Any] = {}
+    printed: dict[str, Any] = {}  # by the latest start
+    trained_with: dict[str, Any] | None = None
     batches: dict[int, int] = {}
     seconds: dict[int, float] = {}
     since_start: set[int] = set()
@@ -38,17 +39,20 @@ def read_stdout_log(path: Path) -> StdoutLog:
         for text in file:
             text = text[:_LONGEST]
             if text.startswith("Namespace("):
-                args, starts, since_start = {**parse_namespace(text)}, starts + 1, set()
+                printed, starts, since_start = parse_namespace(text), starts + 1, set()
             elif match := _EPOCH.search(text):
                 epoch = int(match[1])
+                trained_with = printed
                 since_start.add(epoch)
                 seconds = {other: value for other, value in seconds.items() if other < epoch}
                 training = None  # until this start, too, has come to its end
                 seconds[epoch] = _finer(parse_clock(match[2]), float(match[3]), batches.get(epoch))
             elif match := _BATCH.search(text):
                 batches[int(match[1])] = int(match[2])
+                trained_with = printed
             elif (match := _TRAINING.search(text)) and since_start:
                 training = parse_clock(match[1]) if 0 in since_start else None
+    args = printed if trained_with is None else trained_with
     return StdoutLog(path, args, dict(sorted(seconds.items())), training, starts)
 
 
