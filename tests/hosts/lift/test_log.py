@@ -63,6 +63,24 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize("left", range(1, 30))
+def test_a_log_cut_anywhere_in_its_last_line_is_read_up_to_there(tmp_path: Path, left: int) -> None:
+    files = read_run(write(tmp_path / "log.txt", (HEAD + EPOCHS)[:-left]))
+    assert files.log.epochs[0]["reweight_seconds"] == 0.25
+    assert "reweight_seconds" not in files.log.epochs[1]
+    assert "line 19: left out" in files.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("whole", "damaged"), [("* hmean_acc: 12.5%", "* hmean_acc: 1..5%"), ("* class acc: [ 50.", "* class acc: [ 5x0.")]
+)
+def test_a_damaged_number_costs_no_other(tmp_path: Path, whole: str, damaged: str) -> None:
+    text = HEAD + EPOCHS + TAIL + result(40.0)
+    assert whole in text
+    files = read_run(write(tmp_path / "log.txt", text.replace(whole, damaged)))
+    assert files.log.test == pytest.approx(files.log.test | {"overall": 40.0, "medium": 31.5, "macro": 43.8})
+
+
 def test_every_number_of_a_run_is_read(tmp_path: Path) -> None:
     files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.25)))
     assert files.log.epochs == {

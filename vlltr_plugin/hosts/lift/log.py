@@ -48,6 +48,7 @@ class _Reading:
         results: results of each epoch after which one was printed; -1 before all.
         class_accuracy: of the last result.
         seconds: the host's time of the training.
+        warnings: lines that were left out.
     """
 
     config: list[str] = field(default_factory=list)
@@ -58,6 +59,7 @@ class _Reading:
     results: dict[int, Line] = field(default_factory=dict)
     class_accuracy: tuple[float, ...] = ()
     seconds: float | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 def wrote(head: bytes) -> bool:
@@ -97,7 +99,8 @@ def read_run(path: Path) -> RunFiles:
     in_config = in_classes = False
     classes = ""
     with path.open(encoding="utf-8", errors="replace") as file:
-        for text in (line.rstrip("\r\n") for line in file):
+        for number, line in enumerate(file, start=1):
+            text = line.rstrip("\r\n")
             if text in (CONFIG, CONFIG_END):
                 in_config = text == CONFIG
             elif in_config:
@@ -106,14 +109,23 @@ def read_run(path: Path) -> RunFiles:
                 classes = classes * in_classes + text
                 in_classes = "]" not in text
                 reading.class_accuracy = () if in_classes else _class_accuracy(classes)
+            elif text == line and _OURS.match(text):  # without an end: its last number may be half a one
+                reading.warnings.append(f"{path}, line {number}: left out what a killed run wrote only half")
             else:
-                _take(text, reading)
+                _take_whole(text, reading, f"{path}, line {number}")
     return _finish(reading, path)
 
 
 def read_log(path: Path) -> Log:
     """The results alone."""
     return read_run(path).log
+
+
+def _take_whole(text: str, reading: _Reading, where: str) -> None:
+    try:
+        _take(text, reading)
+    except ValueError as error:
+        reading.warnings.append(f"{where}: left out, damaged ({error})")
 
 
 def _take(text: str, reading: _Reading) -> None:
@@ -136,9 +148,12 @@ def _take(text: str, reading: _Reading) -> None:
 
 
 def _class_accuracy(text: str) -> tuple[float, ...]:
-    """The printed accuracies of the classes; none where the host has left some out (more than 1000 classes)."""
+    """The printed accuracies of the classes; none where it has left some out (more than 1000 classes)."""
     inside = text[text.index("[") + 1 : text.index("]")]
-    return () if "..." in inside else tuple(map(float, inside.split()))
+    try:
+        return tuple(map(float, inside.split()))
+    except ValueError:  # "...", or damaged
+        return ()
 
 
 def _finish(reading: _Reading, path: Path) -> RunFiles:
@@ -150,7 +165,7 @@ def _finish(reading: _Reading, path: Path) -> RunFiles:
         mean = {"train_loss": sum(known) / len(known)} if known else {}
         epochs[epoch] = {"epoch": epoch} | mean | reading.ours.get(epoch, {})
     last = max(epochs, default=-1)
-    warnings = []
+    warnings = reading.warnings
     if any(epoch in reading.results for epoch in epochs if epoch < last):  # else the one result is the final test
         epochs = {epoch: line | reading.results.get(epoch, {}) for epoch, line in epochs.items()}
         warnings.append(f"{path}: its results after each epoch are on the test set: the best of them is chosen by it")

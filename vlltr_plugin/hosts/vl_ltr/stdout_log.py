@@ -15,7 +15,7 @@ NAMES = ("train.log", "console.txt")
 _LONGEST = 1_000_000  # characters of a line that are looked at
 _CLOCK = r"((?:\d+ days?, )?\d+:\d\d:\d\d)"
 _BATCH = re.compile(r"Epoch: \[(\d+)\]\s+\[\s*\d+/(\d+)\]")
-_EPOCH = re.compile(rf"Epoch: \[(\d+)\] Total time: {_CLOCK} \(([\d.]+) s / it\)")
+_EPOCH = re.compile(rf"Epoch: \[(\d+)\] Total time: {_CLOCK} \((\d+(?:\.\d*)?) s / it\)")
 _TRAINING = re.compile(rf"Training time {_CLOCK}")
 
 
