@@ -119,6 +119,27 @@ def test_outside_the_curve_nothing_is_extrapolated(many: float, hint: str) -> No
     assert "nothing is extrapolated" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("rates", "hint"),
+    [
+        ([0.9, 0.7, 0.5], "Sweep the baseline below tau -1."),
+        ([0.7, 0.9, 0.5], "The curve's is highest at tau 0, so"),
+        ([0.5, 0.7, 0.9], "Sweep the baseline to a larger tau than 1."),
+    ],
+)
+def test_the_taus_to_sweep_are_those_past_the_end_that_comes_nearest(rates: list[float], hint: str) -> None:
+    baseline = made({"many": rates, "medium": [0.5] * 3, "few": [0.1, 0.3, 0.4]}, taus=(-1.0, 0.0, 1.0))
+    found = place(made({"many": [1.0] * 3, "medium": [0.5] * 3, "few": [0.9] * 3}), baseline)
+    assert found.verdict == "outside"
+    assert hint in str(found)
+
+
+@pytest.mark.parametrize(("many", "hint"), [(1.0, "below tau 0."), (0.0, "to a larger tau than 0.")])
+def test_a_curve_of_one_point_is_to_go_on_the_way_of_the_run(many: float, hint: str) -> None:
+    baseline = made({"many": [0.5], "medium": [0.5], "few": [0.4]}, taus=(0.0,))
+    assert str(place(made({"many": [many] * 3, "medium": [0.5] * 3, "few": [0.9] * 3}), baseline)).endswith(hint)
+
+
 def test_the_baseline_itself_lies_on_its_curve_without_any_doubt() -> None:
     for tau in TAUS:
         found = place(BASELINE, BASELINE, tau)

@@ -63,6 +63,7 @@ class Placement:
         reach: smallest and largest many-shot accuracy of the curve.
         few: difference in few-shot accuracy at equal many-shot accuracy; None outside the curve.
         overall: likewise in overall top-1.
+        advice: what may bring it onto the curve where it is outside.
     """
 
     run: str
@@ -72,6 +73,7 @@ class Placement:
     reach: tuple[float, float]
     few: Gap | None
     overall: Gap | None
+    advice: str = ""
 
     @property
     def verdict(self) -> str:
@@ -89,8 +91,7 @@ class Placement:
         if self.few is None:
             return (
                 f"{name} cannot be placed on {curve}: its many-shot accuracy of {self.many:.1f} % is outside the "
-                f"curve's {low:.1f} to {high:.1f} %, and nothing is extrapolated. Sweep the baseline "
-                f"{'below tau 0' if self.many > high else 'to a larger tau'}."
+                f"curve's {low:.1f} to {high:.1f} %, and nothing is extrapolated. {self.advice}"
             )
         numbers = f"at equal many-shot accuracy ({self.many:.1f} %) few-shot {self.few}, overall {self.overall} points"
         if self.verdict == "undecided":
@@ -146,7 +147,7 @@ def placements(
     split = 3 * len(baseline.taus)
     curve = baseline.percent(sums[:, :split].reshape(len(sums), 3, -1))
     of_run = run.percent(sums[:, split:].reshape(len(sums), 3, -1))
-    return [_placement(names, tau, curve, of_run[:, :, number]) for number, tau in enumerate(taus)]
+    return [_placement(names, tau, curve, of_run[:, :, number], baseline.taus) for number, tau in enumerate(taus)]
 
 
 class Scores:
@@ -203,12 +204,28 @@ def refuse_others(one: TradeOff, other: TradeOff) -> None:
         raise TradeOffError(f"Expected the same groups but got {one.groups.name} and {other.groups.name}.")
 
 
-def _placement(names: tuple[str, str], tau: float, curve: NDArray[np.float64], run: NDArray[np.float64]) -> Placement:
-    """From the accuracies of the curve, `[1 + B, 3, T]`, and of the run, `[1 + B, 3]`."""
+def _placement(
+    names: tuple[str, str], tau: float, curve: NDArray[np.float64], run: NDArray[np.float64], taus: Sequence[float]
+) -> Placement:
+    """From the accuracies of the curve, `[1 + B, 3, T]`, at its taus `[T]`, and of the run, `[1 + B, 3]`."""
     many, few, overall = run.T
     few_there, overall_there = on_curve(curve[:, 0], curve[:, 1], curve[:, 2], many)
     reach = float(curve[0, 0].min()), float(curve[0, 0].max())
-    return Placement(*names, tau, float(many[0]), reach, _gap(few - few_there), _gap(overall - overall_there))
+    gaps = _gap(few - few_there), _gap(overall - overall_there)
+    advice = "" if gaps[0] else _advice(curve[0, 0], float(many[0]), taus)
+    return Placement(*names, tau, float(many[0]), reach, *gaps, advice)
+
+
+def _advice(curve: NDArray[np.float64], many: float, taus: Sequence[float]) -> str:
+    """Which taus the baseline lacks, from its many-shot accuracies `[T]`; more of them help only past an end."""
+    above = many > curve.max()
+    best = np.flatnonzero(curve == (curve.max() if above else curve.min()))
+    ends = [best[0] == 0, best[-1] == len(taus) - 1]
+    if any(ends):  # of both, the one that adjusting moves that way: a larger tau takes from many-shot classes
+        below = ends[0] if above else not ends[1]
+        return f"Sweep the baseline {f'below tau {taus[0]:g}' if below else f'to a larger tau than {taus[-1]:g}'}."
+    word, nearest = "highest" if above else "lowest", int(best[0])
+    return f"The curve's is {word} at tau {taus[nearest]:g}, so that taus further out will hardly reach it."
 
 
 def _gap(differences: NDArray[np.float64]) -> Gap | None:
