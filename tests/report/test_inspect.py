@@ -1,16 +1,20 @@
 """The numbers of an inspection against naive loops."""
 
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from run_arrays import COUNTS, DRAWS, Write, epoch_arrays, one
 from scipy.stats import spearmanr
 
+from vlltr_plugin import ClassVolume
 from vlltr_plugin.report.inspect.inspection import Inspection
 from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
 from vlltr_plugin.report.inspect.tables import findings
+from vlltr_plugin.runs.arrays import arrays_of
 
 
 def test_groups_are_the_naive_loops(run: Path) -> None:
@@ -170,3 +174,17 @@ def test_radii_against_the_counts_explain_less_than_nothing(write: Write) -> Non
     assert found.parts.share < 0
     assert found.parts.spread_of_log < found.parts.spread_without
     assert "less than nothing" in said(found)[2]
+
+
+def test_where_nothing_was_measured_no_class_has_a_radius_of_its_own(write: Write) -> None:
+    counts = torch.tensor([40, 30, 20])
+    weighting = ClassVolume(counts, min_samples=1000)
+    weighting.observe(torch.randn(90, 3), torch.repeat_interleave(torch.arange(3), counts))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says so, too
+        before = weighting.weights.clone()
+        weighting.end_epoch()
+    arrays = arrays_of("logits", weighting, before, weighting.weights)
+    found = "\n".join(said(one(write({"counts": counts.double(), "draws": counts.double(), **arrays}))))
+    assert "No class has a radius of its own in this epoch" in found
+    assert "Every class" not in found

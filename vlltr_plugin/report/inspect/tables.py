@@ -168,6 +168,11 @@ def _equal_radii(inspection: Inspection, names: Names) -> str:
 
 def _substituted(inspection: Inspection, names: Names) -> str:
     indices = np.flatnonzero(inspection.substituted).tolist()
+    if not indices and inspection.own.sum() > 1 and inspection.radius_spread.whole <= 1 + EQUAL:
+        return (
+            "No class has a radius of its own in this epoch: none was measured (too few samples of every class, or "
+            "weights that take no radii)."
+        )
     if not indices:
         return "Every class with images has a radius of its own."
     listed = ", ".join(label(names, index) for index in indices[:LISTED]) + (", ..." if indices[LISTED:] else "")
