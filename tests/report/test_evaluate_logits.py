@@ -156,6 +156,8 @@ def test_a_missing_array_is_named(file: Path, capsys, missing: str) -> None:
         ({"labels": LABELS + 4}, "labels in 0..3"),
         ({"draws": np.zeros(4)}, "not all 0"),
         ({"val_logits": np.full((9, 4), np.nan), "val_labels": np.zeros(9)}, "finite logits"),
+        ({"val_logits": np.zeros((9, 4))}, "val_logits and val_labels, or neither"),
+        ({"val_labels": np.zeros(9)}, "got val_labels alone"),
         ({"logits": np.array([[None] * 4] * 100)}, "could not read it"),
     ],
 )

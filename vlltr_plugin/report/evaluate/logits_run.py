@@ -74,6 +74,9 @@ def evaluate_logits(path: Path, split: str, sweep: Sweep) -> Outcome:
     missing = [name for name in NEEDED if name not in arrays]
     if missing:
         raise ReportError(f"{path}: expected the arrays {', '.join(NEEDED)} but {', '.join(missing)} is missing.")
+    half = [name for name in VALIDATION if name in arrays]
+    if len(half) == 1:
+        raise ReportError(f"{path}: expected {' and '.join(VALIDATION)}, or neither, but got {half[0]} alone.")
     try:
         given = checked(arrays["logits"], arrays["labels"], arrays["counts"], arrays.get("draws"))
         prior = chosen_prior(sweep.prior, given.counts, given.draws, f"the draws of {path.name}")
