@@ -151,5 +151,13 @@ def test_the_report_is_written_even_if_nobody_reads_the_tables_to_the_end(good, 
     assert (tmp_path / "out" / "report.md").exists()
 
 
+def test_a_folder_whose_name_is_no_utf_8_is_compared_and_reported(write_run, tmp_path, capfd):
+    runs = [str(write_run(name)) for name in ("base", os.fsdecode(b"dv\xff"))]
+    assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
+    assert "dv\\udcff" in capfd.readouterr().out
+    assert "dv\\udcff" in (tmp_path / "out" / "report.md").read_text()
+    assert "dv\\udcff" in (tmp_path / "out" / "report.csv").read_text()
+
+
 def test_no_difference_is_plus_zero_also_where_rounding_makes_it_so():
     assert [signed(value, 2) for value in (0.0, -0.0, -0.004, -0.006)] == ["+0.00", "+0.00", "+0.00", "-0.01"]

@@ -20,6 +20,7 @@ from vlltr_plugin.report.compare.settings import reweight_of
 from vlltr_plugin.report.compare.sheets import sheets_of
 from vlltr_plugin.report.compare.table import STAGES
 from vlltr_plugin.report.compare.text import notes_of
+from vlltr_plugin.report.names import readable
 from vlltr_plugin.runs.log import Line
 from vlltr_plugin.runs.whole_files import write_whole
 
@@ -59,7 +60,7 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
         "report.md": markdown_text(comparison, [path.name for path in pictures], missing),
     }
     for name, text in texts.items():
-        write_whole(folder / name, text.encode("utf-8"))
+        write_whole(folder / name, readable(text).encode("utf-8"))
     return [*pictures, *(folder / name for name in texts)]
 
 

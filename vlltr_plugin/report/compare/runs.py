@@ -14,6 +14,7 @@ from vlltr_plugin.hosts import find_log, get_host, host_of_log
 from vlltr_plugin.hosts.host import Host
 from vlltr_plugin.report.compare.evaluation_runs import NAME as EVALUATION
 from vlltr_plugin.report.compare.evaluation_runs import Evaluated, read_evaluation
+from vlltr_plugin.report.names import readable
 from vlltr_plugin.runs.log import Line, Log, StdoutLog
 
 LOG = "log.txt"
@@ -118,7 +119,7 @@ def load_all(texts: Sequence[str]) -> list[Method]:
         taken = {other.name for other in methods}
         numbered = (f"{method.name} ({number})" for number in count(2))
         name = method.name if method.name not in taken else next(name for name in numbered if name not in taken)
-        methods.append(Method(name, method.runs))
+        methods.append(Method(readable(name), method.runs))
     return methods
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, class_accuracies
 from vlltr_plugin.report.evaluate.pictures import write_pictures
 from vlltr_plugin.report.evaluate.predictions import Predictions
+from vlltr_plugin.report.names import readable
 from vlltr_plugin.report.picture_style import save, styled
 from vlltr_plugin.report.tradeoff.curve import TradeOff, steps_of
 from vlltr_plugin.report.tradeoff.pictures import draw_curves
@@ -65,7 +66,7 @@ def _write_trade_off(trade_off: TradeOff, evaluation: dict[str, Any], folder: Pa
         return [folder / CSV, folder / NPZ]
     name = folder.parent.name if folder.name == "evaluation" else folder.name
     with styled():
-        picture = save(draw_curves([(name, steps)], evaluation["split"]), folder / PNG)
+        picture = save(draw_curves([(readable(name), steps)], evaluation["split"]), folder / PNG)
     return [folder / CSV, folder / NPZ, picture]
 
 
