@@ -117,6 +117,17 @@ def test_results_of_every_epoch_are_its_own_and_named_as_of_the_test_set(tmp_pat
     assert "on the test set" in files.warnings[0]
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_only_results_on_the_test_set_are_results(split: str, tmp_path: Path) -> None:
+    other = result(90.0, "[ 90.  90.]").replace("the test set", f"the {split} set")
+    files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.25) + other))
+    assert files.log.test is not None
+    assert files.log.test["overall"] == 40.25
+    assert files.log.class_accuracy == (50.0, 25.0, 0.0, 100.0)
+    with pytest.raises(ReportError, match="nor a result on the test set"):
+        read_run(write(tmp_path / "of_another_split.txt", HEAD + other))
+
+
 def test_a_killed_run_has_no_test_and_half_a_line_is_nothing(tmp_path: Path) -> None:
     files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + batch(2, 9, "1.0", 1.0)[:40]))
     assert files.log.test is None

@@ -23,6 +23,7 @@ CONFIG, CONFIG_END = "** Config **", "************"
 _NUMBER = r"([-+.\deE]+|nan|inf)"
 _BATCH = re.compile(rf"epoch \[(\d+)/(\d+)\] batch \[(\d+)/(\d+)\] time \S+ \({_NUMBER}\).*? loss {_NUMBER} ")
 _OURS = re.compile(r"\[vlltr-plugin\] epoch \[(\d+)/\d+\] (.*)")
+_SPLIT = re.compile(r"Evaluate on the (\w+) set")
 _ELAPSED = re.compile(r"Time elapsed: ((?:\d+ days?, )?)(\d+):(\d\d):(\d\d)")
 _RESULTS = (
     ("overall", re.compile(rf"\* (?:overall )?accuracy: {_NUMBER}%", re.IGNORECASE)),
@@ -49,6 +50,7 @@ class _Reading:
         class_accuracy: of the last result.
         seconds: the host's time of the training.
         warnings: lines that were left out.
+        on_test_set: whether the results to come are on the test set; `test_train True` gives some of the training set.
     """
 
     config: list[str] = field(default_factory=list)
@@ -60,6 +62,7 @@ class _Reading:
     class_accuracy: tuple[float, ...] = ()
     seconds: float | None = None
     warnings: list[str] = field(default_factory=list)
+    on_test_set: bool = True
 
 
 def wrote(head: bytes) -> bool:
@@ -92,7 +95,7 @@ def read_run(path: Path) -> RunFiles:
         What it says. An epoch's `train_loss` is the mean of the losses that it printed.
 
     Raises:
-        ReportError: it is empty, or holds neither an epoch nor a result.
+        ReportError: it is empty, or holds neither an epoch nor a result on the test set.
         OSError: it cannot be read.
     """
     reading = _Reading()
@@ -105,7 +108,7 @@ def read_run(path: Path) -> RunFiles:
                 in_config = text == CONFIG
             elif in_config:
                 reading.config.append(text)
-            elif in_classes or text.startswith("* class acc: ["):  # over several lines
+            elif in_classes or (reading.on_test_set and text.startswith("* class acc: [")):  # over several lines
                 classes = classes * in_classes + text
                 in_classes = "]" not in text
                 reading.class_accuracy = () if in_classes else _class_accuracy(classes)
@@ -141,7 +144,9 @@ def _take(text: str, reading: _Reading) -> None:
     elif match := _ELAPSED.match(text):
         days = int(match[1].split()[0]) if match[1] else 0
         reading.seconds = 86400.0 * days + 3600.0 * int(match[2]) + 60.0 * int(match[3]) + float(match[4])
-    elif text.startswith("* "):
+    elif match := _SPLIT.match(text):
+        reading.on_test_set = match[1] == "test"
+    elif text.startswith("* ") and reading.on_test_set:
         line = reading.results.setdefault(max(reading.losses, default=-1), {})
         found = {key: float(match[1]) for key, pattern in _RESULTS if (match := pattern.search(text))}
         line.update({key: value for key, value in found.items() if math.isfinite(value)})
@@ -158,7 +163,7 @@ def _class_accuracy(text: str) -> tuple[float, ...]:
 
 def _finish(reading: _Reading, path: Path) -> RunFiles:
     if not reading.losses and not reading.results:
-        raise ReportError(f"{path}: expected a run of LIFT, but it holds neither an epoch nor a result")
+        raise ReportError(f"{path}: expected a run of LIFT, but it holds neither an epoch nor a result on the test set")
     epochs: dict[int, Line] = {}
     for epoch, losses in sorted(reading.losses.items()):
         known = [loss for loss in losses if math.isfinite(loss)]
