@@ -168,6 +168,16 @@ def test_of_several_logs_in_a_folder_the_last_counts(names: list[str], last: str
     assert find_log(tmp_path) == tmp_path / last
 
 
+@pytest.mark.parametrize("later", [HEAD, HEAD + result(90.0).replace("test set", "train set"), HEAD + result(40.0)])
+def test_a_later_log_of_no_training_is_not_the_runs(later: str, tmp_path: Path) -> None:
+    """A refused start; the trained model on its training set; and on the test set once more, with `tte` say."""
+    log = write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.25))
+    last = write(tmp_path / "log.txt-2026-01-02-03-04-05", later)
+    assert find_log(tmp_path) == log
+    log.unlink()
+    assert find_log(tmp_path) == last
+
+
 def test_the_host_of_a_log_is_found_out(tmp_path: Path) -> None:
     assert host_of_log(write(tmp_path / "a" / "log.txt", HEAD)).name == "lift"
     assert host_of_log(write(tmp_path / "b" / "log.txt", '{"epoch": 0, "test_acc1": 1.0}\n')).name == "vl-ltr"

@@ -1,7 +1,8 @@
 """LIFT's `log.txt`: the printed text of a run, from its config to the result on the test set.
 
 LIFT never overwrites a log: a second run into a folder writes `log.txt-2026-01-31-12-00-00` (LIFT+ always writes
-`log-2026-01-31-12-00-00.txt`), so the last one in time counts. Some derivatives test after every epoch.
+`log-2026-01-31-12-00-00.txt`), so the last one in time counts in which it trained: a start that was refused, or a test
+of the saved model (`test_only`, `test_train`), leaves a log as well. Some derivatives test after every epoch.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ CONFIG, CONFIG_END = "** Config **", "************"
 
 _NUMBER = r"([-+.\deE]+|nan|inf)"
 _BATCH = re.compile(rf"epoch \[(\d+)/(\d+)\] batch \[(\d+)/(\d+)\] time \S+ \({_NUMBER}\).*? loss {_NUMBER} ")
+_BATCH_BEGINS = re.compile(rb"epoch \[\d+/\d+\] batch \[")
 _OURS = re.compile(r"\[vlltr-plugin\] epoch \[(\d+)/\d+\] (.*)")
 _SPLIT = re.compile(r"Evaluate on the (\w+) set")
 _ELAPSED = re.compile(r"Time elapsed: ((?:\d+ days?, )?)(\d+):(\d\d):(\d\d)")
@@ -67,17 +69,24 @@ class _Reading:
 
 def wrote(head: bytes) -> bool:
     """Whether the first bytes of a log are LIFT's."""
-    return CONFIG.encode() in head or re.search(rb"(?m)^epoch \[\d+/\d+\] batch \[", head) is not None
+    return CONFIG.encode() in head or any(map(_BATCH_BEGINS.match, head.split(b"\n")))
 
 
 def find_log(folder: Path) -> Path | None:
-    """The last log of a folder that LIFT wrote; None if there is none."""
+    """The last log of a folder in which LIFT trained, else the last that it wrote; None if there is none."""
     logs = sorted([*folder.glob("log.txt"), *folder.glob("log.txt-*"), *folder.glob("log-*.txt")], key=_started)
-    for log in reversed(logs):
-        with log.open("rb") as file:
-            if wrote(file.read(4096)):
-                return log
-    return None
+    own = [log for log in reversed(logs) if _begins_as_lifts(log)]
+    return next(filter(_trained, own), own[0] if own else None)
+
+
+def _begins_as_lifts(log: Path) -> bool:
+    with log.open("rb") as file:
+        return wrote(file.read(4096))
+
+
+def _trained(log: Path) -> bool:
+    with log.open("rb") as file:
+        return any(_BATCH_BEGINS.match(line) for line in file)
 
 
 def _started(log: Path) -> str:
