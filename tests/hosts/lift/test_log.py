@@ -117,6 +117,18 @@ def test_results_of_every_epoch_are_its_own_and_named_as_of_the_test_set(tmp_pat
     assert "on the test set" in files.warnings[0]
 
 
+def test_numbers_around_a_result_are_not_its_own(tmp_path: Path) -> None:
+    """As CARE prints them: shares of wrong labels before each test, and the best epoch's result behind it."""
+    before, best = "* many: 61.0%  \nmed: 62.0%  \n", "* average: 91.0%\n* many: 92.0%  med: 93.0%  few: 94.0%\n"
+    one, two = EPOCHS.split(OURS.format(1, 1))
+    told = [before + result(30.0) + best, before + result(35.0) + best]
+    files = read_run(write(tmp_path / "log.txt", HEAD + one + told[0] + two + told[1] + TAIL + best))
+    expected = {"harmonic": 12.5, "medium": 31.5, "few": 8.25, "macro": 43.8}
+    assert files.log.test == {"overall": 35.0, **expected}
+    assert {"overall": 30.0, **expected}.items() <= files.log.epochs[0].items()
+    assert "many" not in files.log.epochs[0]
+
+
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_only_results_on_the_test_set_are_results(split: str, tmp_path: Path) -> None:
     other = result(90.0, "[ 90.  90.]").replace("the test set", f"the {split} set")

@@ -52,6 +52,8 @@ class _Reading:
         class_accuracy: of the last result.
         seconds: the host's time of the training.
         warnings: lines that were left out.
+        result: the result that is being printed; None before its accuracy. Derivatives print numbers of other kinds and
+            the best epoch's again in the same words, before and behind it.
         on_test_set: whether the results to come are on the test set; `test_train True` gives some of the training set.
     """
 
@@ -64,6 +66,7 @@ class _Reading:
     class_accuracy: tuple[float, ...] = ()
     seconds: float | None = None
     warnings: list[str] = field(default_factory=list)
+    result: Line | None = None
     on_test_set: bool = True
 
 
@@ -144,6 +147,7 @@ def _take(text: str, reading: _Reading) -> None:
     if match := _BATCH.match(text):
         epoch, number, of = int(match[1]) - 1, int(match[3]), int(match[4])
         reading.losses.setdefault(epoch, []).append(float(match[6]))
+        reading.result = None
         reading.clock[epoch] = (epoch * of + number, (epoch * of + number) * float(match[5]))
         reading.batches = of
     elif match := _OURS.match(text):
@@ -156,9 +160,11 @@ def _take(text: str, reading: _Reading) -> None:
     elif match := _SPLIT.match(text):
         reading.on_test_set = match[1] == "test"
     elif text.startswith("* ") and reading.on_test_set:
-        line = reading.results.setdefault(max(reading.losses, default=-1), {})
         found = {key: float(match[1]) for key, pattern in _RESULTS if (match := pattern.search(text))}
-        line.update({key: value for key, value in found.items() if math.isfinite(value)})
+        if "overall" in found:
+            reading.result = reading.results[max(reading.losses, default=-1)] = {}
+        if reading.result is not None:
+            reading.result |= {key: value for key, value in found.items() if key not in reading.result}
 
 
 def _class_accuracy(text: str) -> tuple[float, ...]:
@@ -173,6 +179,7 @@ def _class_accuracy(text: str) -> tuple[float, ...]:
 def _finish(reading: _Reading, path: Path) -> RunFiles:
     if not reading.losses and not reading.results:
         raise ReportError(f"{path}: expected a run of LIFT, but it holds neither an epoch nor a result on the test set")
+    results = {epoch: _finite(line) for epoch, line in reading.results.items()}
     epochs: dict[int, Line] = {}
     for epoch, losses in sorted(reading.losses.items()):
         known = [loss for loss in losses if math.isfinite(loss)]
@@ -180,13 +187,17 @@ def _finish(reading: _Reading, path: Path) -> RunFiles:
         epochs[epoch] = {"epoch": epoch} | mean | reading.ours.get(epoch, {})
     last = max(epochs, default=-1)
     warnings = reading.warnings
-    if any(epoch in reading.results for epoch in epochs if epoch < last):  # else the one result is the final test
-        epochs = {epoch: line | reading.results.get(epoch, {}) for epoch, line in epochs.items()}
+    if any(epoch in results for epoch in epochs if epoch < last):  # else the one result is the final test
+        epochs = {epoch: line | results.get(epoch, {}) for epoch, line in epochs.items()}
         warnings.append(f"{path}: its results after each epoch are on the test set: the best of them is chosen by it")
     args = read_config(reading.config)
     stdout = StdoutLog(path, args, _epoch_seconds(reading), reading.seconds, starts=1)
-    log = Log(path, epochs, reading.results.get(last), tuple(warnings), class_accuracy=reading.class_accuracy)
+    log = Log(path, epochs, results.get(last), tuple(warnings), class_accuracy=reading.class_accuracy)
     return RunFiles(log, args, path if args else None, stdout, log.warnings, args_whole=bool(args))
+
+
+def _finite(line: Line) -> Line:
+    return {key: value for key, value in line.items() if math.isfinite(value)}
 
 
 def _epoch_seconds(reading: _Reading) -> dict[int, float]:
