@@ -19,16 +19,19 @@ class Log:
         epochs: epoch, from 0, to its line, in ascending order; where epochs repeat, the later line.
         test: the result on the test split after the last epoch, if there is one.
         warnings: what was left out or looks odd, one line each, with the file's name.
-        abandoned: epochs after the last one, which the run had reached before it was resumed at an earlier one.
+        abandoned: epochs after the last one, which the run had reached before it was resumed at an earlier one; None
+            where the log does not tell, since each start has a log of its own.
         class_accuracy: top-1 accuracy of each class in that test, percent; empty where the log does not tell.
+        reweighted: whether the run was re-weighted; None where the log does not tell.
     """
 
     path: Path
     epochs: dict[int, Line]
     test: Line | None
     warnings: tuple[str, ...]
-    abandoned: tuple[int, ...] = ()
+    abandoned: tuple[int, ...] | None = ()
     class_accuracy: tuple[float, ...] = ()
+    reweighted: bool | None = None
 
 
 @dataclass(frozen=True)

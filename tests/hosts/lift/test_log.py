@@ -12,6 +12,7 @@ from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, host_of_log
 from vlltr_plugin.hosts.lift.log import read_config, read_run
+from vlltr_plugin.report.inspect.inspection import inspect_run
 
 HEAD = """\
 ** Config **
@@ -225,6 +226,17 @@ def test_compare_and_inspect_read_runs_of_the_stand_in(
     assert "NOT comparable as they stand: loss_type differ" in capsys.readouterr().out
 
 
+def test_inspect_speaks_of_the_last_run_in_a_folder(run: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    """LIFT's log has another name each time, the stand-in's has not; the arrays have one."""
+    run(reweight_type="class_volume", num_epochs=4)
+    done = run(reweight_type="class_volume", reweight_min_samples=6, loss_type="CE", num_epochs=2)
+    (found,) = inspect_run(done.folder)
+    assert (found.epoch, found.series.epochs, found.stale) == (1, [0, 1], (2, 3))
+    done = run(num_epochs=2)
+    assert main(["inspect", str(done.folder)]) == 2
+    assert "the last one there (log.txt) is a plain one" in capsys.readouterr().err
+
+
 def test_runs_of_two_hosts_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "a" / "log.txt", HEAD + EPOCHS + TAIL + result(40.0))
     write(tmp_path / "b" / "log.txt", '{"epoch": 0, "test_acc1": 1.0}\n')
@@ -238,6 +250,4 @@ def test_groups_have_the_hosts_thresholds(run: Make, capsys: pytest.CaptureFixtu
     assert main(["inspect", str(done.folder)]) == 0
     said = capsys.readouterr().out
     assert "100" in said
-    from vlltr_plugin.report.inspect.inspection import inspect_run
-
     assert inspect_run(done.folder)[0].group.tolist() == ["many", "medium", "medium", "few", "few"]

@@ -192,7 +192,8 @@ def _finish(reading: _Reading, path: Path) -> RunFiles:
         warnings.append(f"{path}: its results after each epoch are on the test set: the best of them is chosen by it")
     args = read_config(reading.config)
     stdout = StdoutLog(path, args, _epoch_seconds(reading), reading.seconds, starts=1)
-    log = Log(path, epochs, results.get(last), tuple(warnings), class_accuracy=reading.class_accuracy)
+    reweighted = KEY in args if args else None
+    log = Log(path, epochs, results.get(last), tuple(warnings), None, reading.class_accuracy, reweighted)
     return RunFiles(log, args, path if args else None, stdout, log.warnings, args_whole=bool(args))
 
 

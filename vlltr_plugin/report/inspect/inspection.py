@@ -88,7 +88,8 @@ class Inspection:
         parts: the weights taken apart into radii and counts.
         series: over all epochs.
         groups: where the lines between the groups are.
-        stale: epochs left out, which the run had reached before it was resumed at an earlier one.
+        stale: epochs left out, which the run had reached before it was resumed at an earlier one, or which are of
+            another run that had the folder before.
     """
 
     logits: str
@@ -165,9 +166,7 @@ def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
             _append(series.setdefault(name, Series()), arrays, first, name, groups)
     if kept is None:
         left = ranges(number for number in files if number not in stale) or "none"
-        raise ReportError(
-            f"Expected an epoch of {run} ({left}) but got {ranges(stale)}, of before it was resumed at an earlier one."
-        )
+        raise ReportError(f"Expected an epoch of {run} ({left}) but got {ranges(stale)}, of before its last start.")
     return [replace(_inspect(kept, name, series[name], groups), stale=tuple(stale)) for name in kept.by_logits]
 
 

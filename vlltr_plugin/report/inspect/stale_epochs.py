@@ -1,4 +1,4 @@
-"""Arrays of epochs that a run had reached before it was resumed at an earlier one: they lie in its folder still."""
+"""Arrays in a run's folder that are not the run's: of epochs before it went back to an earlier one, or of another."""
 
 from __future__ import annotations
 
@@ -19,14 +19,24 @@ def left_by_the_log(run: Path, epochs: list[int]) -> set[int] | None:
         epochs: of its arrays.
 
     Returns:
-        Those of `epochs` among them; None where there is no log, or none that is understood.
+        Those of `epochs` among them; None where there is no log, or none that is understood or that tells.
+
+    Raises:
+        ReportError: when the log says that its run was not re-weighted: the arrays are another run's.
     """
     try:
         path = find_log(run)
         log = None if path is None else host_of_log(path).read_log(path)
     except (ReportError, OSError):
         return None
-    return None if log is None else set(log.abandoned) & set(epochs) if log.epochs else None
+    if log is None or not log.epochs:
+        return None
+    if log.reweighted is False:
+        raise ReportError(
+            f"Expected a re-weighted run in {run} but the last one there ({log.path.name}) is a plain one: the arrays "
+            "in the folder are of a run before it. Give each run an output folder of its own."
+        )
+    return None if log.abandoned is None else set(log.abandoned) & set(epochs)
 
 
 def goes_on(before: EpochArrays, after: EpochArrays) -> bool:

@@ -84,8 +84,8 @@ def findings(inspection: Inspection, names: Names) -> list[str]:
         found.append(f"{empty} classes have no training images: weight 1, in none of these numbers.")
     if inspection.stale:
         found.append(
-            f"Epochs left out: {ranges(inspection.stale)}. Their arrays are of before the run was resumed at an "
-            "earlier epoch."
+            f"Epochs left out: {ranges(inspection.stale)}. Their arrays are of before the run's last start: it "
+            "was resumed at an earlier epoch, or another run had the folder before it."
         )
     return found
 
