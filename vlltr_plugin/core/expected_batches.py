@@ -96,23 +96,12 @@ class Expectations:
         """
         weighting = self._weighting[0]
         self.forget()
-        total = float(drawn.sum())
-        if total < ENOUGH * self._epoch_samples or total <= 0:
-            return
-        expected = total * (weighting.draws / weighting.draws.sum())
-        surplus = drawn - expected
-        distance = float(surplus.abs().sum()) / (2 * total)
-        chance = float(expected.sqrt().sum()) / (2 * total)
-        if distance > TOO_FAR + chance:
-            most = int((surplus / (expected + 1)).argmax())
-            classes = ((surplus > expected) & (surplus > 3 * (expected + 1).sqrt())).nonzero().flatten().tolist()
-            named = f", most of all classes {listed(classes)}" if len(classes) > 1 else ""
+        if came := other_draws(drawn, weighting.draws, self._epoch_samples):
             self._say(
                 "other draws",
-                f"Expected the samples that class_counts (or draws) declare but others came: of class {most} "
-                f"{float(drawn[most]):.0f} instead of {float(expected[most]):.0f}{named}. Give the class_counts of "
-                "this training set, torch.bincount(labels, minlength=C), and with a sampler that is not uniform "
-                "draws=[samples of each class that it draws in an epoch].",
+                f"Expected the samples that class_counts (or draws) declare but others came: {came}. Give the "
+                "class_counts of this training set, torch.bincount(labels, minlength=C), and with a sampler that is "
+                "not uniform draws=[samples of each class that it draws in an epoch].",
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,6 +111,29 @@ class Expectations:
         if kind not in self._said:
             self._said.add(kind)
             warnings.warn(message, stacklevel=_of_the_loop())
+
+
+def other_draws(drawn: Tensor, draws: Tensor, epoch_samples: float) -> str | None:
+    """What came in other classes than declared, in words; None where it fits, or too little came to tell.
+
+    Args:
+        drawn: how many samples of each class came, float64 `[C]`.
+        draws: expected draws m_i, `[C]`.
+        epoch_samples: samples of an epoch.
+    """
+    total = float(drawn.sum())
+    if total < ENOUGH * epoch_samples or total <= 0:
+        return None
+    expected = total * (draws / draws.sum())
+    surplus = drawn - expected
+    distance = float(surplus.abs().sum()) / (2 * total)
+    chance = float(expected.sqrt().sum()) / (2 * total)
+    if distance <= TOO_FAR + chance:
+        return None
+    most = int((surplus / (expected + 1)).argmax())
+    classes = ((surplus > expected) & (surplus > 3 * (expected + 1).sqrt())).nonzero().flatten().tolist()
+    named = f", most of all classes {listed(classes)}" if len(classes) > 1 else ""
+    return f"of class {most} {float(drawn[most]):.0f} instead of {float(expected[most]):.0f}{named}"
 
 
 def _of_the_loop() -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.core.agreement import refuse_differing_ranks
+from vlltr_plugin.core.expected_batches import other_draws
 from vlltr_plugin.core.ranks import sum_over_ranks
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
@@ -96,7 +97,7 @@ class EpochHook:
         self._settings, self._criterion = settings, criterion
         self.weightings: Mapping[str, Weighting] = weightings
         self._output_dir, self._clean_pass = output_dir, clean_pass
-        self._warned_of_disk = False
+        self._warned_of_disk = self._warned_of_draws = False
 
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Takes the state out of a checkpoint of the host.
@@ -148,6 +149,7 @@ class EpochHook:
         shared = {"num_classes": primary.num_classes, "weightings": list(self.weightings), "epoch": epoch}
         refuse_differing_ranks(self._settings.state() | shared, primary.weights.device)
         drawn = sum_over_ranks(self._criterion.take_drawn())
+        self._warn_of_other_draws(drawn.to(primary.draws.device))
         in_force = {name: self._in_force(weighting) for name, weighting in self.weightings.items()}
         with warnings_said():
             self._fold(epoch)
@@ -186,6 +188,18 @@ class EpochHook:
             self._clean_pass()
         for weighting in self.weightings.values():
             weighting.end_epoch(epoch)
+
+    def _warn_of_other_draws(self, drawn: Tensor) -> None:
+        """Once: a data set or a collate function that draws or relabels by itself makes the weights those of others."""
+        primary = self._primary()
+        came = other_draws(drawn, primary.draws, float(primary.class_counts.sum()))
+        if came and not self._warned_of_draws and self._settings.type != "none":
+            say(
+                "warning: expected the samples that the labels of the training set and its sampler declare but others "
+                f"came: {came}. Something behind the sampler draws or relabels (the data set, a collate function), and "
+                "the class weights do not fit what is trained on. This is said once."
+            )
+            self._warned_of_draws = True
 
     def _write(self, epoch: int, arrays: dict[str, Tensor]) -> None:
         if self._output_dir is None:

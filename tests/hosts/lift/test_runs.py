@@ -201,3 +201,21 @@ def test_classes_without_images_keep_weight_1_or_the_largest_margin(counts: str,
     assert (weights[others] != 1).all()
     assert any("no samples" in line for line in done.ours)
     assert run(counts=counts, loss_type=loss_type).losses[1] == done.losses[1]
+
+
+def change(standin: Path, old: str, new: str) -> None:
+    """Changes a line of the stand-in, as users change their checkouts."""
+    trainer = standin / "trainer.py"
+    text = trainer.read_text()
+    assert old in text
+    trainer.write_text(text.replace(old, new))
+
+
+def test_a_data_set_that_draws_by_itself_is_named_once(run: Make, standin: Path) -> None:
+    fits = run(loss_type="CE", reweight_type="class_volume", num_epochs=3)
+    assert not any("others came" in line for line in fits.ours)
+    own_draw = "index = self.labels.index(int(torch.randint(self.num_classes, ())))"
+    change(standin, "        return self.data[index]", f"        {own_draw}\n        return self.data[index]")
+    done = run(loss_type="CE", reweight_type="class_volume", num_epochs=3)
+    (said,) = [line for line in done.ours if "others came: of class 4" in line]
+    assert "behind the sampler" in said
