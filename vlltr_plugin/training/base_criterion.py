@@ -86,6 +86,11 @@ class HostCriterion(nn.Module):
         return loss.losses(outputs, targets).mean()
 
     @property
+    def streams(self) -> bool:
+        """Whether the statistics stream from the training pass, of a weighting that reads logits."""
+        return any(stream.weighting.uses_logits for stream in self._streams.values())
+
+    @property
     def drawn(self) -> Tensor:
         """How many samples of each class came since `take_drawn` (mixed ones by mass), float64 `[C]`."""
         return self._draws.drawn

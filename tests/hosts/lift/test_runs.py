@@ -219,3 +219,15 @@ def test_a_data_set_that_draws_by_itself_is_named_once(run: Make, standin: Path)
     done = run(loss_type="CE", reweight_type="class_volume", num_epochs=3)
     (said,) = [line for line in done.ours if "others came: of class 4" in line]
     assert "behind the sampler" in said
+
+
+def test_several_outputs_in_one_statistic_are_named_once(run: Make, standin: Path) -> None:
+    call = "self.criterion(output, label)"
+    change(standin, call, f"{call} + self.criterion(output / 5, label)")
+
+    def said(**options: Any) -> list[str]:
+        done = run(loss_type="CE", num_epochs=3, **options)
+        return [line for line in done.ours if "got 454 logits in an epoch of 227 images" in line]
+
+    assert len(said(reweight_type="class_volume")) == 1
+    assert said(reweight_type="class_volume", reweight_source="clean_pass") == said(reweight_type="inverse") == []

@@ -14,6 +14,9 @@ from vlltr_plugin.training.messages import say, warnings_said
 from vlltr_plugin.training.settings import KEY, SINGLE
 from vlltr_plugin.training.tried_versions import untried
 
+SEVERAL = 1.5
+"""Logits for each image of an epoch from which on they come from more than one call of the criterion."""
+
 
 def attach(trainer: Any) -> Hook:
     """Wraps the trainer's criterion and returns the epoch hook.
@@ -83,6 +86,7 @@ class LiftHook(NoHook):
         super().__init__()
         self._trainer, self._criterion, self._hook = trainer, trainer.criterion, hook
         self.weightings = hook.weightings
+        self._said = False
 
     def end_epoch(self, epoch: int) -> Statistics:
         """Ends an epoch of training.
@@ -96,6 +100,7 @@ class LiftHook(NoHook):
         Raises:
             ValueError: when the loop has not called the re-weighted criterion: it trained something else.
         """
+        self._warn_of_several_calls()
         statistics = self._hook.end_epoch(epoch)
         if self._trainer.criterion is not self._criterion or statistics["reweight_drawn_alpha"] is None:
             raise ValueError(
@@ -110,3 +115,15 @@ class LiftHook(NoHook):
             for name, value in known.items():
                 writer.add_scalar(f"train/{name}", value, last_step)
         return statistics
+
+    def _warn_of_several_calls(self) -> None:
+        """Once, where each image came more than once: the calls may be for different outputs of the model."""
+        came, images = float(self._criterion.drawn.sum()), len(self._trainer.train_loader.sampler)
+        if self._said or not self._criterion.streams or came < SEVERAL * images:
+            return
+        say(
+            f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they are those of "
+            f"different outputs, the radii are of none of them: give {KEY}.source clean_pass, which reads what the "
+            "model returns. This is said once."
+        )
+        self._said = True
