@@ -32,6 +32,17 @@ def test_a_run_that_fits_is_fine(standin: Path, capsys: pytest.CaptureFixture[st
     assert "[8, 5] finite logits" in found["step"][1]
 
 
+def test_the_images_are_not_gone_through_to_measure_first(standin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = standin / "trainer.py"
+    text, line = trainer.read_text(), "        return super().forward(image"
+    assert line in text
+    refused = "        assert torch.is_grad_enabled(), 'an extra pass'\n"
+    trainer.write_text(text.replace(line, refused + line))
+    code, found = check(standin, "loss_type CE reweight.type class_volume reweight.measure_first True", capsys)
+    assert code == 0, found
+    assert "from epoch [1/2] on; with equal radii alpha runs from 0.378 to 9.08" in found["reweight"][1]
+
+
 def test_a_plain_run_has_nothing_to_reweight(standin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = check(standin, "loss_type Focal", capsys)
     assert (code, found["reweight"][0], found["step"][0]) == (0, "skip", "ok")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,9 @@ def _look_at_reweight(trainer: Any) -> str:
         raise SkipError(f"no {KEY}.type: nothing is re-weighted")
     if planned.first_epoch >= planned.epochs and planned.settings.common.type != "none":
         raise ReportError(planned.announcement())
-    apply(planned, trainer)
-    return planned.announcement()
+    said = planned.announcement()
+    apply(replace(planned, settings=replace(planned.settings, measure_first=False)), trainer)  # a pass over all images
+    return said
 
 
 def _look_at_step(trainer: Any) -> str:
