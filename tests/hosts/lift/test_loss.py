@@ -186,6 +186,14 @@ def test_a_criterion_that_is_not_what_its_name_says_is_refused(own: Any, reason:
     assert type(made.criterion) is own
 
 
+@pytest.mark.parametrize("classes", [80, 300])
+def test_a_criterion_that_weighs_the_rare_classes_alone_is_refused(classes: int, trainer: Any) -> None:
+    made = trainer(loss_type="CE", reweight_type="class_volume", counts=str((2,) * classes))
+    made.criterion = nn.CrossEntropyLoss(weight=torch.where(torch.arange(classes) < 50, 1.0, 5.0))
+    with pytest.raises(ValueError, match="to be the mean of softmax cross entropy"):
+        attach(made)
+
+
 def test_label_smoothing_of_the_host_is_kept(trainer: Any) -> None:
     made = trainer(loss_type="CE", reweight_type="inverse", reweight_start_epoch=0)
     made.criterion = Smoothed()
