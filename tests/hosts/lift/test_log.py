@@ -162,6 +162,19 @@ def test_a_log_without_a_run_is_refused(text: str, tmp_path: Path) -> None:
         read_run(write(tmp_path / "log.txt", text))
 
 
+def test_a_model_that_training_went_on_from_is_a_setting_and_one_that_was_tested_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heads = [HEAD.replace("lr: 0.01", f"lr: 0.01\nmodel_dir: {model}") for model in ("None", "./output/other")]
+    for name, head in zip("ab", heads, strict=True):
+        write(tmp_path / name / "log.txt", head + EPOCHS + TAIL + result(40.0))
+        write(tmp_path / f"tested_{name}" / "log.txt", head + result(40.0))
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    assert "NOT comparable as they stand: model_dir differ" in capsys.readouterr().out
+    assert main(["compare", str(tmp_path / "tested_a"), str(tmp_path / "tested_b")]) == 0
+    assert "Comparable: the same" in capsys.readouterr().out
+
+
 def test_a_config_without_a_type_asks_for_no_method() -> None:
     assert read_config(["lr: 1", "reweight:", "  tau: 1.0", "  type: None", "seed: 0"]) == {"lr": 1, "seed": 0}
 

@@ -59,6 +59,6 @@ HOST = Host(
     convention=OTHERS,
     reweight_seconds="reweight_seconds",
     words=WORDS,
-    irrelevant=frozenset(("output_dir", "model_dir", "root", "print_freq", "seed", "gpu", "num_workers")),
+    irrelevant=frozenset(("output_dir", "root", "print_freq", "seed", "gpu", "num_workers")),
     first=("data_set", "backbone", "num_epochs", "batch_size", "lr", "loss_type"),
 )

@@ -191,6 +191,8 @@ def _finish(reading: _Reading, path: Path) -> RunFiles:
         epochs = {epoch: line | results.get(epoch, {}) for epoch, line in epochs.items()}
         warnings.append(f"{path}: its results after each epoch are on the test set: the best of them is chosen by it")
     args = read_config(reading.config)
+    if not reading.losses:
+        args.pop("model_dir", None)  # the model that was tested; a run that trains goes on from it
     stdout = StdoutLog(path, args, _epoch_seconds(reading), reading.seconds, starts=1)
     reweighted = KEY in args if args else None
     log = Log(path, epochs, results.get(last), tuple(warnings), None, reading.class_accuracy, reweighted)
