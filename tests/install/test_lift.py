@@ -55,6 +55,10 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "two schedulers' steps": ("found 2 places", [(STEP, STEP + STEP)]),
     "the step shares its line": ("own line", [(STEP, f"            pass; {STEP.strip()}\n")]),
     "another criterion": ("does not call `self.criterion`", [("self.criterion(batch", "self.loss(batch")]),
+    "an attribute of the criterion set": (
+        "sets `self.criterion.weight` again",
+        [(BATCHES, f"            self.criterion.weight = epoch_idx\n{BATCHES}")],
+    ),
     "the criterion replaced": (
         "sets `self.criterion` again",
         [(BATCHES, f"            self.criterion = print\n{BATCHES}")],

@@ -32,7 +32,8 @@ class Insertion:
         subject: the host's variable or function that marks the place.
         holds_names: whether the names the line uses must keep their values until the epoch loop ends.
         holds: attributes, `self.criterion`, that must keep their values until then as well.
-        calls: attributes among them that the epoch loop has to call: else the line would do nothing.
+        calls: attributes among them that the epoch loop has to call, else the line would do nothing, and whose own
+            attributes it must leave alone.
         modules: packages that must not be imported before the line; with it the checkout's own modules.
         pragma: a second comment that keeps formatters from moving or splitting the line.
     """
