@@ -20,7 +20,8 @@ GROUP_METRICS = (
 WORDS = Words(
     notes=(
         "LIFT's own result on the test set, after the last epoch. Many-shot classes have more than 100 training "
-        "images, few-shot ones fewer than 20; a group's accuracy is the mean over its classes.",
+        "images, few-shot ones fewer than 20 (CIFAR-100's, whatever the run's imbalance, counted at 100); a group's "
+        "accuracy is the mean over its classes.",
         "Epochs count from 0 here, from 1 in LIFT's log. It has no validation split.",
     ),
     epochs_on="test set",
