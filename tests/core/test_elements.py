@@ -164,3 +164,21 @@ def test_a_label_out_of_range_is_refused_beside_an_ignored_one():
     criterion = ReweightedLoss(Uniform(COUNTS), ignore_index=255)
     with pytest.raises(ValueError, match="but got 254"):
         criterion(torch.randn(3, 3), torch.tensor([255, 254, 0]))
+
+
+@pytest.mark.parametrize("options", [{"variant": "dv"}, {"variant": "bv", "features": 4}], ids=["dv", "bv"])
+def test_the_radius_of_a_class_of_a_million_pixels_is_that_of_a_float64_loop(options):
+    classes, side, images = 129, 128, 64
+    weighting = ClassVolume([images * side * side] + [2] * (classes - 1), **options)
+    criterion = ReweightedLoss(weighting)
+    logits = torch.randn(2, classes, side, side, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    for _ in range(images // 2):
+        criterion.observe(logits, torch.zeros(2, side, side, dtype=torch.int64))
+    pixels = logits.detach().double().movedim(1, -1).reshape(-1, classes)
+    if options["variant"] == "bv":
+        columns = [k for k in weighting._columns.tolist() if k != 0]
+        pixels = pixels[:, :1] - pixels[:, columns]
+    n = images * side * side
+    sigma = pixels.std(dim=0, correction=0) * math.sqrt(n / (n - 1))
+    criterion.end_epoch()
+    assert float(weighting.log_radius64[0]) == pytest.approx(float(sigma.log().mean()), abs=1e-6)

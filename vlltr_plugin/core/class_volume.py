@@ -112,6 +112,7 @@ class ClassVolume(Weighting):
         self.variant, self.axes, self.assign = variant, axes, assign
         self.min_samples, self.debias = min_samples, bool(debias)
         self.features, self.feature_seed = features, feature_seed
+        self._largest_class = float(torch.maximum(self.class_counts, self.draws).max())
         self._moments: ClassMoments | None = None
         self._faults = self.class_counts.new_zeros(len(FAULTS))
         self.skipped = 0
@@ -302,9 +303,10 @@ class ClassVolume(Weighting):
         dim = self.num_classes if columns is None else len(columns)
         if self.variant == "pv":
             return ClassCovariances(self.num_classes, dim, device)
+        most = self._largest_class
         if self.variant == "dv" or columns is None:
-            return ClassMoments(self.num_classes, dim, device, differences=self.variant == "bv")
-        return ClassMoments(self.num_classes, dim + 1, device, differences=True, columns=columns)
+            return ClassMoments(self.num_classes, dim, device, differences=self.variant == "bv", samples=most)
+        return ClassMoments(self.num_classes, dim + 1, device, differences=True, columns=columns, samples=most)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "ClassVolume":
         super()._apply(fn, recurse)

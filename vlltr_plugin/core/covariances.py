@@ -38,7 +38,7 @@ class ClassCovariances(ClassMoments):
         return variances
 
     @staticmethod
-    def _dtype_for(size: int) -> torch.dtype:
+    def _dtype_for(size: int, samples: float) -> torch.dtype:
         return torch.float64
 
     def _zero_second(self) -> Tensor:
