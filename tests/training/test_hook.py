@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vlltr_plugin import ClassVolume
+from vlltr_plugin.core.registry import WEIGHTINGS
 from vlltr_plugin.runs.arrays import write_arrays
 
 DV = {"type": "class_volume"}
@@ -198,6 +199,33 @@ def test_a_resumed_run_has_the_weights_and_the_losses_of_one_that_never_stopped(
         assert weighting.active
     for epoch in (2, 3):
         assert whole.epoch(epoch) == resumed.epoch(epoch)
+
+
+class Smoothed(ClassVolume):
+    """A user's own: radii averaged over the epochs, in a buffer of its own."""
+
+    def __init__(self, class_counts, draws=None, **options):
+        super().__init__(class_counts, draws, **options)
+        self.register_buffer("mean", torch.zeros(len(class_counts), dtype=torch.float64))
+        self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
+
+    def radii(self):
+        self.epochs += 1
+        return self.mean.add_((super().radii() - self.mean) / self.epochs).clone()
+
+
+def test_a_resumed_run_has_the_buffers_of_a_weighting_of_the_user_s(mini_host, monkeypatch):
+    monkeypatch.setitem(WEIGHTINGS, "smoothed", Smoothed)
+    whole, resumed = (mini_host({"type": "smoothed"}) for _ in range(2))
+    whole.attach()
+    for epoch in range(2):
+        whole.epoch(epoch)
+    resumed.attach()
+    resumed.hook.load(through_a_file(whole.state()))
+    expected, found = (host.hook.weightings["image_text"].state_dict() for host in (whole, resumed))
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
 
 
 def test_the_state_is_small_and_leaves_the_model_state_alone(mini_host):

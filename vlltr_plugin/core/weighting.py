@@ -316,10 +316,14 @@ class Weighting(nn.Module):
         """The state with settings, epoch and truths as plain values, for a checkpoint that nothing averages.
 
         Returns:
-            Tensors on the CPU and plain values, safe to load; `load_state_dict` takes it as well.
+            Tensors on the CPU and plain values, safe to load; `load_state_dict` takes it as well. Buffers of a
+            subclass's own, of any dtype, are among them.
         """
-        kept = {name: getattr(self, name).cpu().clone() for name in ("weights", "log_radius64", "substituted", "draws")}
-        return {**kept, SETTINGS: {"epoch": self.epoch, "has_radii": self.has_radii, "settings": self.settings()}}
+        own = {name: getattr(self, name) for name in ("weights", "log_radius64", "substituted", "draws")}
+        further = {name: value for name, value in self.state_dict().items() if name not in ENTRIES}
+        kept = {name: value.cpu().clone() if isinstance(value, Tensor) else value for name, value in further.items()}
+        kept |= {name: value.cpu().clone() for name, value in own.items()}
+        return kept | {SETTINGS: {"epoch": self.epoch, "has_radii": self.has_radii, "settings": self.settings()}}
 
     def check_state(self, state: Any) -> SavedState:
         """Refuses a state that is damaged or was made with other settings; changes nothing.
