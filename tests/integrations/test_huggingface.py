@@ -167,3 +167,46 @@ def test_a_callback_that_has_trained_can_be_copied(tmp_path):
     train(tmp_path, callback.criterion, 1, callback=callback, save_strategy="no")
     copied = pickle.loads(pickle.dumps(callback))
     assert torch.equal(copied.criterion.weighting.weights, callback.criterion.weighting.weights)
+
+
+def train_two(folder, criteria, names, epochs, resume=None):
+    callbacks = [ReweightCallback(one, name=name) for one, name in zip(criteria, names, strict=True)]
+
+    def loss(outputs, labels, num_items_in_batch=None):
+        heads = [{"logits": outputs["logits"] ** power} for power in (1, 2)]
+        parts = zip(callbacks, heads, strict=True)
+        return sum(callback.loss(head, labels, num_items_in_batch) for callback, head in parts)
+
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=24,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        save_strategy="epoch",
+    )
+    trainer = InOrder(Model(), arguments, train_dataset=data("hard"), compute_loss_func=loss, callbacks=callbacks)
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+def test_each_of_two_criteria_is_resumed_with_its_own_state(tmp_path):
+    whole, stopped, resumed = ([ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2)] for _ in range(3))
+    train_two(tmp_path / "whole", whole, ["", "second"], 2)
+    assert not torch.allclose(whole[0].weighting.weights, whole[1].weighting.weights, rtol=0.05)
+    train_two(tmp_path / "run", stopped, ["", "second"], 2)
+    trainer = train_two(tmp_path / "run", resumed, ["", "second"], 2, resume=True)
+    for expected, found in zip(whole, resumed, strict=True):
+        assert torch.equal(found.weighting.weights, expected.weighting.weights)
+    names = set().union(*trainer.state.log_history)
+    assert {"train_reweight_alpha_max", "train_reweight_second_alpha_max"} <= names
+
+
+def test_two_callbacks_of_one_name_are_refused_before_training(tmp_path):
+    criteria = [ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2)]
+    with pytest.raises(ValueError, match="give each a name"):
+        train_two(tmp_path, criteria, ["", ""], 1)
+    assert criteria[0].weighting.epoch == 0
+    with pytest.raises(ValueError, match="a word"):
+        ReweightCallback(criteria[0], name="a/b")

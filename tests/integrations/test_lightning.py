@@ -119,3 +119,23 @@ def test_what_a_stopped_fit_observed_is_no_part_of_the_next(tmp_path):
         fit(tmp_path / name, criterion, 1)
     assert torch.equal(used.weighting.weights, fresh.weighting.weights)
     assert used.drawn.tolist() == COUNTS
+
+
+def test_each_of_two_criteria_is_resumed_with_its_own_state(tmp_path):
+    def run(epochs, ckpt=None):
+        criteria = [ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2)]
+        model = Model(lambda logits, labels: criteria[0](logits, labels) + criteria[1](logits**2, labels))
+        callbacks = [ReweightCallback(criteria[0]), ReweightCallback(criteria[1], name="second")]
+        callbacks.append(lightning.callbacks.ModelCheckpoint(dirpath=tmp_path, filename="{epoch}", save_top_k=-1))
+        trainer = lightning.Trainer(
+            max_epochs=epochs, accelerator="cpu", callbacks=callbacks, logger=False, enable_progress_bar=False
+        )
+        trainer.fit(model, loader(), ckpt_path=ckpt)
+        return criteria, trainer
+
+    expected, trainer = run(2)
+    assert not torch.allclose(expected[0].weighting.weights, expected[1].weighting.weights, rtol=0.05)
+    assert {"train_reweight_alpha_max", "train_reweight_second_alpha_max"} <= trainer.callback_metrics.keys()
+    found, _ = run(2, tmp_path / "epoch=1.ckpt")
+    for one, other in zip(expected, found, strict=True):
+        assert torch.equal(one.weighting.weights, other.weighting.weights)

@@ -12,11 +12,12 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
+from vlltr_plugin.integrations.names import check_callback_name
 from vlltr_plugin.runs.whole_files import whole_file
 from vlltr_plugin.training.messages import say
 
 STATE = "reweight.pt"
-"""The criterion's state, in each of the Trainer's checkpoint folders."""
+"""The criterion's state, in each of the Trainer's checkpoint folders; of a named callback `reweight_NAME.pt`."""
 
 IGNORED = -100
 """The label that the Trainer leaves out when it counts the items of a batch."""
@@ -32,9 +33,12 @@ class ReweightCallback(TrainerCallback):
     Args:
         criterion: gets the model's `logits` and the `labels`. Give it `ignore_index=-100` where labels hold that.
         resume_from: the checkpoint folder to go on from, where it is none of the run's own `output_dir`.
+        name: of one of several callbacks of a Trainer, each with a criterion of its own: its state is in
+            `reweight_NAME.pt`, its lines are `train_reweight_NAME_*`.
 
     Raises:
-        ValueError: for an `ignore_index` other than None and -100: the Trainer counts by the latter.
+        ValueError: for an `ignore_index` other than None and -100: the Trainer counts by the latter; for a name that
+            is no word; when training begins, for two callbacks of one name.
 
     Example:
         >>> reweight = ReweightCallback(ReweightedLoss(ClassVolume(counts)))
@@ -43,10 +47,12 @@ class ReweightCallback(TrainerCallback):
 
     _model: weakref.ref[Any] | None = None
 
-    def __init__(self, criterion: Criterion, resume_from: str | Path | None = None) -> None:
+    def __init__(self, criterion: Criterion, resume_from: str | Path | None = None, name: str = "") -> None:
+        check_callback_name(name)
         if criterion.ignore_index not in (None, IGNORED):
             raise ValueError(f"Expected ignore_index=-100, as the Trainer has it, but got {criterion.ignore_index}.")
-        self.criterion, self._resume_from = criterion, resume_from
+        self.criterion, self._resume_from, self._name = criterion, resume_from, name
+        self._file = f"reweight_{name}.pt" if name else STATE
         self.statistics: Statistics = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -80,6 +86,7 @@ class ReweightCallback(TrainerCallback):
 
         A model that is not that of the run before, as `model_init` makes them, begins with weights of 1, too.
         """
+        self._refuse_another_of_its_name(state)
         model, weighting = kwargs.get("model"), self.criterion.weighting
         other = self._model is not None and self._model() is not model
         self._model = None if model is None else weakref.ref(model)
@@ -90,7 +97,7 @@ class ReweightCallback(TrainerCallback):
                     say("another model than before: what was measured is dropped, the class weights start at 1.")
                 self.criterion.start_over()
             return
-        path = Path(self._resume_from or _checkpoint_folder(args, state)) / STATE
+        path = Path(self._resume_from or _checkpoint_folder(args, state)) / self._file
         if path.is_file():
             try:
                 self.criterion.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
@@ -111,15 +118,25 @@ class ReweightCallback(TrainerCallback):
     ) -> None:
         """Folds the epoch's statistics into new weights; called on every rank."""
         self.statistics = self.criterion.end_epoch()
-        numbers = {f"{LOGGED}{name}": value for name, value in self.statistics.items()}
+        prefix = f"{LOGGED}{self._name}_" if self._name else LOGGED
+        numbers = {f"{prefix}{name}": value for name, value in self.statistics.items()}
         state.log_history.append({**numbers, "epoch": float(state.epoch or 0), "step": state.global_step})
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes the criterion's state beside the Trainer's own."""
         folder = _checkpoint_folder(args, state)
         if state.is_world_process_zero and folder.is_dir():
-            with whole_file(folder / STATE, folder / f".{STATE}.tmp") as unfinished:
+            with whole_file(folder / self._file, folder / f".{self._file}.tmp") as unfinished:
                 torch.save(self.criterion.state_dict(), unfinished)
+
+    def _refuse_another_of_its_name(self, state: TrainerState) -> None:
+        """Two would write one file; the state, which is made anew for each training, knows which callbacks it has."""
+        callbacks = vars(state).setdefault("_reweight_callbacks", {})
+        if callbacks.setdefault(self._name, id(self)) != id(self):
+            raise ValueError(
+                f"Expected one ReweightCallback named {self._name!r} but this Trainer has two, and one would write "
+                "over the other's state: give each a name, ReweightCallback(criterion, name=...)."
+            )
 
 
 def _checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED
+from vlltr_plugin.integrations.names import check_callback_name
 from vlltr_plugin.training.messages import say
 
 if TYPE_CHECKING:
@@ -25,15 +26,26 @@ class ReweightCallback(Callback):
 
     Args:
         criterion: what `training_step` calls; it need not be a part of the module.
+        name: of one of several callbacks of a Trainer, each with a criterion of its own: it logs
+            `train_reweight_NAME_*`. Lightning refuses two of one name.
+
+    Raises:
+        ValueError: for a name that is no word.
 
     Example:
         >>> criterion = ReweightedLoss(ClassVolume(counts))
         >>> trainer = Trainer(callbacks=[ReweightCallback(criterion), ModelCheckpoint(save_on_train_epoch_end=True)])
     """
 
-    def __init__(self, criterion: Criterion) -> None:
-        self.criterion = criterion
+    def __init__(self, criterion: Criterion, name: str = "") -> None:
+        check_callback_name(name)
+        self.criterion, self._name = criterion, name
         self._loaded = False
+
+    @property
+    def state_key(self) -> str:
+        """Lightning's name for the state in a checkpoint."""
+        return f"{super().state_key}[{self._name}]" if self._name else super().state_key
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says when a run goes on from a checkpoint without the epoch's state; a new run begins with weights of 1."""
@@ -55,7 +67,8 @@ class ReweightCallback(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Folds the epoch's statistics into new weights; called on every rank."""
         statistics = self.criterion.end_epoch(trainer.current_epoch)
-        pl_module.log_dict({f"{LOGGED}{name}": float(value) for name, value in statistics.items()})
+        prefix = f"{LOGGED}{self._name}_" if self._name else LOGGED
+        pl_module.log_dict({f"{prefix}{name}": float(value) for name, value in statistics.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """The criterion's state, for the checkpoint."""
