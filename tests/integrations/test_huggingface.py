@@ -210,3 +210,14 @@ def test_two_callbacks_of_one_name_are_refused_before_training(tmp_path):
     assert criteria[0].weighting.epoch == 0
     with pytest.raises(ValueError, match="a word"):
         ReweightCallback(criteria[0], name="a/b")
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_criterion_in_a_new_callback_begins_a_new_model_with_weights_of_1(tmp_path, again):
+    used, fresh = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    for fold in range(2 if again else 1):
+        _, model = train(tmp_path / str(fold), used, 2, save_strategy="no")  # a callback for each fold
+    _, expected = train(tmp_path / "fresh", fresh, 2, save_strategy="no")
+    assert torch.equal(model.layer.weight, expected.layer.weight)
+    assert torch.equal(used.weighting.weights, fresh.weighting.weights)
+    assert used.weighting.epoch == 2

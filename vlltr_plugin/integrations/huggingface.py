@@ -22,6 +22,9 @@ STATE = "reweight.pt"
 IGNORED = -100
 """The label that the Trainer leaves out when it counts the items of a batch."""
 
+_MODELS: "weakref.WeakKeyDictionary[Criterion, weakref.ref[Any]]" = weakref.WeakKeyDictionary()
+"""Which model each criterion was trained with last, whatever the callback."""
+
 
 class ReweightCallback(TrainerCallback):
     """Gives the Trainer a criterion: the loss of a step, the end of an epoch, the state in each checkpoint.
@@ -45,8 +48,6 @@ class ReweightCallback(TrainerCallback):
         >>> trainer = Trainer(model, args, compute_loss_func=reweight.loss, callbacks=[reweight], ...)
     """
 
-    _model: weakref.ref[Any] | None = None
-
     def __init__(self, criterion: Criterion, resume_from: str | Path | None = None, name: str = "") -> None:
         check_callback_name(name)
         if criterion.ignore_index not in (None, IGNORED):
@@ -54,9 +55,6 @@ class ReweightCallback(TrainerCallback):
         self.criterion, self._resume_from, self._name = criterion, resume_from, name
         self._file = f"reweight_{name}.pt" if name else STATE
         self.statistics: Statistics = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_model": None}
 
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """For the Trainer's `compute_loss_func`.
@@ -88,8 +86,10 @@ class ReweightCallback(TrainerCallback):
         """
         self._refuse_another_of_its_name(state)
         model, weighting = kwargs.get("model"), self.criterion.weighting
-        other = self._model is not None and self._model() is not model
-        self._model = None if model is None else weakref.ref(model)
+        before = _MODELS.get(self.criterion)
+        other = before is not None and before() is not model
+        if model is not None:
+            _MODELS[self.criterion] = weakref.ref(model)
         self.criterion.forget_epoch()
         if not state.global_step:
             if other:  # of `model_init`, in a search say
