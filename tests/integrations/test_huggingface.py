@@ -212,6 +212,15 @@ def test_two_callbacks_of_one_name_are_refused_before_training(tmp_path):
         ReweightCallback(criteria[0], name="a/b")
 
 
+def test_a_checkpoint_of_the_last_step_of_an_epoch_has_what_the_epoch_measured(tmp_path):
+    whole, stopped, resumed = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(3))
+    _, expected = train(tmp_path / "whole", whole, 2, save_strategy="no")
+    train(tmp_path / "run", stopped, 1, save_strategy="steps", save_steps=5)  # an epoch has 5 steps
+    _, model = train(tmp_path / "run", resumed, 2, resume=True)
+    assert torch.equal(resumed.weighting.weights, whole.weighting.weights)
+    assert torch.equal(model.layer.weight, expected.layer.weight)
+
+
 @pytest.mark.parametrize("again", [True, False])
 def test_a_criterion_in_a_new_callback_begins_a_new_model_with_weights_of_1(tmp_path, again):
     used, fresh = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))

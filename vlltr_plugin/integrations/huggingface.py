@@ -31,7 +31,7 @@ class ReweightCallback(TrainerCallback):
 
     The epoch's numbers are `statistics`, and lines `train_reweight_*` of the Trainer's log history. A checkpoint saved
     inside an epoch (`save_strategy="steps"`) resumes with the weights in force; what was observed of that epoch is
-    lost.
+    lost. One of an epoch's last step gets the state of the ended epoch.
 
     Args:
         criterion: gets the model's `logits` and the `labels`. Give it `ignore_index=-100` where labels hold that.
@@ -55,6 +55,7 @@ class ReweightCallback(TrainerCallback):
         self.criterion, self._resume_from, self._name = criterion, resume_from, name
         self._file = f"reweight_{name}.pt" if name else STATE
         self.statistics: Statistics = {}
+        self._saved_at = 0
 
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """For the Trainer's `compute_loss_func`.
@@ -90,6 +91,7 @@ class ReweightCallback(TrainerCallback):
         other = before is not None and before() is not model
         if model is not None:
             _MODELS[self.criterion] = weakref.ref(model)
+        self._saved_at = 0
         self.criterion.forget_epoch()
         if not state.global_step:
             if other:  # of `model_init`, in a search say
@@ -110,7 +112,7 @@ class ReweightCallback(TrainerCallback):
                 "ReweightCallback resume_from=CHECKPOINT_FOLDER where the run goes on from another folder."
             )
         epoch = int(state.epoch or 0)
-        if weighting.epoch < epoch:  # saved in the last step of an epoch, before it ended
+        if weighting.epoch < epoch:  # stopped after the last step of an epoch, before it ended
             weighting.begin_epoch(epoch)
 
     def on_epoch_end(
@@ -121,9 +123,15 @@ class ReweightCallback(TrainerCallback):
         prefix = f"{LOGGED}{self._name}_" if self._name else LOGGED
         numbers = {f"{prefix}{name}": value for name, value in self.statistics.items()}
         state.log_history.append({**numbers, "epoch": float(state.epoch or 0), "step": state.global_step})
+        if self._saved_at == state.global_step and float(state.epoch or 0).is_integer():
+            self._save(args, state)  # a checkpoint of the epoch's last step was written before the epoch ended
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes the criterion's state beside the Trainer's own."""
+        self._saved_at = state.global_step
+        self._save(args, state)
+
+    def _save(self, args: TrainingArguments, state: TrainerState) -> None:
         folder = _checkpoint_folder(args, state)
         if state.is_world_process_zero and folder.is_dir():
             with whole_file(folder / self._file, folder / f".{self._file}.tmp") as unfinished:
