@@ -230,3 +230,12 @@ def test_a_criterion_in_a_new_callback_begins_a_new_model_with_weights_of_1(tmp_
     assert torch.equal(model.layer.weight, expected.layer.weight)
     assert torch.equal(used.weighting.weights, fresh.weighting.weights)
     assert used.weighting.epoch == 2
+
+
+def test_a_batch_of_which_every_label_is_ignored_has_the_loss_0():
+    callback = ReweightCallback(ReweightedLoss(InverseFrequency(COUNTS), ignore_index=-100))
+    logits = torch.randn(4, 3, requires_grad=True)
+    loss = callback.loss({"logits": logits}, torch.full((4,), -100), torch.tensor(0))
+    loss.backward()
+    assert loss.item() == 0
+    assert not logits.grad.any()

@@ -76,6 +76,7 @@ class ReweightCallback(TrainerCallback):
         if num_items_in_batch is None:
             return loss
         items = torch.as_tensor(num_items_in_batch).flatten()[0].to(loss.device)
+        items = torch.where(items > 0, items, 1)  # where every label is ignored
         return loss * (labels != IGNORED).sum().to(loss.device) / items  # of float labels C times as many, in both
 
     def on_train_begin(
