@@ -139,3 +139,20 @@ def test_each_of_two_criteria_is_resumed_with_its_own_state(tmp_path):
     found, _ = run(2, tmp_path / "epoch=1.ckpt")
     for one, other in zip(expected, found, strict=True):
         assert torch.equal(one.weighting.weights, other.weighting.weights)
+
+
+@pytest.mark.parametrize("tests", [False, True])
+def test_a_checkpoint_that_was_tested_is_no_start_of_another_fold(tmp_path, tests, capsys):
+    used, fresh = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    callback = ReweightCallback(used)
+    options = {"max_epochs": 2, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    for fold in ("first", "second"):
+        saves = lightning.callbacks.ModelCheckpoint(dirpath=tmp_path / fold, filename="{epoch}", save_top_k=-1)
+        trainer, model = lightning.Trainer(**options, callbacks=[callback, saves]), Model(used)
+        trainer.fit(model, loader())
+        trained = model.layer.weight.detach().clone()
+        if tests:
+            trainer.validate(model, loader(), ckpt_path=tmp_path / fold / "epoch=0.ckpt")
+    assert "measured before" in capsys.readouterr().out
+    _, expected = fit(tmp_path / "fresh", fresh, 2)
+    assert torch.equal(trained, expected.layer.weight)

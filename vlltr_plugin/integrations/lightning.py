@@ -47,6 +47,11 @@ class ReweightCallback(Callback):
         """Lightning's name for the state in a checkpoint."""
         return f"{super().state_key}[{self._name}]" if self._name else super().state_key
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Before a checkpoint is restored: one that another trainer has tested is no start of a new run."""
+        if stage == "fit" and trainer.current_epoch == 0:
+            self._loaded = False
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says when a run goes on from a checkpoint without the epoch's state; a new run begins with weights of 1."""
         weighting, epoch = self.criterion.weighting, trainer.current_epoch
