@@ -177,6 +177,16 @@ def test_the_sum_is_ranked_in_the_precision_of_the_logits_as_the_host_ranks_it()
         assert collector.predictions()["sum"].top1.tolist() == total.topk(2).indices[:, 0].tolist()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_of_equal_logits_five_classes_are_the_top_five_the_prediction_among_them(dtype: torch.dtype) -> None:
+    collector = PredictionCollector(100, SHARE)
+    collector.add(torch.zeros(100, 100, dtype=dtype), torch.arange(100))
+    found = collector.predictions()["single"]
+    assert found.in_top5.sum() == 5
+    assert found.in_top5[0]
+    assert (found.top1 == 0).all()
+
+
 def test_harmonic_mean_without_a_class_at_0() -> None:
     labels = np.array([0, 0, 1, 1, 1, 1])
     predictions = Predictions(np.array([0, 1, 1, 1, 1, 0]), labels >= 0, np.full(6, 0.5), np.ones(6))

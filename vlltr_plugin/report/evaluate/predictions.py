@@ -1,5 +1,6 @@
 """What a model predicts on a split, by every rule, kept as O(1) numbers for each image."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,12 +71,12 @@ class PredictionCollector:
         labels = labels.to(branches[0].device)
         self.not_finite += int((~torch.stack([logits.isfinite().all(dim=1) for logits in branches]).all(dim=0)).sum())
         for rule, (ranking, log_probabilities) in self._rules(branches).items():
-            top = ranking.topk(min(TOP, self._num_classes), dim=1).indices
             # The first of equals, as argmax has it and the sweep of tau; topk promises nothing, and bfloat16 has many.
             predicted = ranking.max(dim=1, keepdim=True).indices
+            top = ranking.scatter(1, predicted, math.inf).topk(min(TOP, self._num_classes), dim=1).indices
             numbers = (
                 predicted[:, 0],
-                (torch.cat([predicted, top], dim=1) == labels[:, None]).any(dim=1),
+                (top == labels[:, None]).any(dim=1),
                 log_probabilities.gather(1, predicted)[:, 0].exp(),
                 -log_probabilities.gather(1, labels[:, None])[:, 0],
             )
