@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,18 @@ def test_every_number_of_a_run_is_read(tmp_path: Path) -> None:
     args = {"lr": 0.01, "num_epochs": 2, "output_dir": "./output/x", "v.fft": True, "data_set": "CIFAR100_IR100"}
     assert files.args == args | method
     assert files.warnings == ()
+
+
+def test_batches_are_read_where_a_derivative_prints_them_without_times(tmp_path: Path) -> None:
+    """As UPT does, with a loss of its own behind the loss."""
+    text = re.sub(r"time \S+ \(\S+\) data \S+ \(\S+\) (loss \S+ \S+)", r"\1 loss_dis 0.1 (0.1)", HEAD + EPOCHS)
+    assert " time " not in text
+    files = read_run(write(tmp_path / "log.txt", text + TAIL + result(40.25)))
+    assert [line["train_loss"] for line in files.log.epochs.values()] == [3.5, 2.0]
+    assert files.stdout is not None
+    assert files.stdout.epoch_seconds == {}
+    assert files.log.test is not None
+    assert files.log.test["overall"] == 40.25
 
 
 def test_the_words_of_lift_plus_are_understood(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from vlltr_plugin.training.settings import KEY
 CONFIG, CONFIG_END = "** Config **", "************"
 
 _NUMBER = r"([-+.\deE]+|nan|inf)"
-_BATCH = re.compile(rf"epoch \[(\d+)/(\d+)\] batch \[(\d+)/(\d+)\] time \S+ \({_NUMBER}\).*? loss {_NUMBER} ")
+_BATCH = re.compile(rf"epoch \[(\d+)/\d+\] batch \[(\d+)/(\d+)\](?: time \S+ \({_NUMBER}\))?.*? loss {_NUMBER} ")
 _BATCH_BEGINS = re.compile(rb"epoch \[\d+/\d+\] batch \[")
 _OURS = re.compile(r"\[vlltr-plugin\] epoch \[(\d+)/\d+\] (.*)")
 _SPLIT = re.compile(r"Evaluate on the (\w+) set")
@@ -145,11 +145,12 @@ def _take_whole(text: str, reading: _Reading, where: str) -> None:
 
 def _take(text: str, reading: _Reading) -> None:
     if match := _BATCH.match(text):
-        epoch, number, of = int(match[1]) - 1, int(match[3]), int(match[4])
-        reading.losses.setdefault(epoch, []).append(float(match[6]))
+        epoch, number, of = int(match[1]) - 1, int(match[2]), int(match[3])
+        reading.losses.setdefault(epoch, []).append(float(match[5]))
         reading.result = None
-        reading.clock[epoch] = (epoch * of + number, (epoch * of + number) * float(match[5]))
-        reading.batches = of
+        if match[4]:  # UPT prints no times
+            reading.clock[epoch] = (epoch * of + number, (epoch * of + number) * float(match[4]))
+            reading.batches = of
     elif match := _OURS.match(text):
         words = match[2].split()
         pairs = zip(words[::2], words[1::2], strict=False)
