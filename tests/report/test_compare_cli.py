@@ -159,5 +159,15 @@ def test_a_folder_whose_name_is_no_utf_8_is_compared_and_reported(write_run, tmp
     assert "dv\\udcff" in (tmp_path / "out" / "report.csv").read_text()
 
 
+def test_two_folders_of_one_name_that_is_no_utf_8_keep_their_own_numbers(write_run, tmp_path, capfd):
+    name = os.fsdecode(b"dv\xff")
+    runs = [str(write_run(f"{kind}/{name}", [log_line(None, acc1=number)])) for kind, number in (("a", 41), ("b", 52))]
+    assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
+    shown = capfd.readouterr().out
+    assert "dv\\udcff (2)" in shown
+    assert "41.00" in shown
+    assert "52.00" in shown
+
+
 def test_no_difference_is_plus_zero_also_where_rounding_makes_it_so():
     assert [signed(value, 2) for value in (0.0, -0.0, -0.004, -0.006)] == ["+0.00", "+0.00", "+0.00", "-0.01"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,9 @@ def load_all(texts: Sequence[str]) -> list[Method]:
     for text in texts:
         method = load(text)
         taken = {other.name for other in methods}
-        numbered = (f"{method.name} ({number})" for number in count(2))
-        name = method.name if method.name not in taken else next(name for name in numbered if name not in taken)
-        methods.append(Method(readable(name), method.runs))
+        name = readable(method.name)
+        numbered = (f"{name} ({number})" for number in count(2))
+        methods.append(Method(next(free for free in chain([name], numbered) if free not in taken), method.runs))
     return methods
 
 
