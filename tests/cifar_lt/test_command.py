@@ -1,3 +1,4 @@
+import os
 import shutil
 import sys
 
@@ -215,6 +216,14 @@ def test_a_plot_is_drawn_even_if_nobody_reads_the_tables_to_the_end(tmp_path, mo
     with pytest.raises(RuntimeError):
         run_cifar_lt(build_parser().parse_args(["cifar-lt", *options]))
     assert (tmp_path / "plot.png").exists()
+
+
+def test_images_whose_file_has_a_name_that_is_no_utf_8_are_plotted(tmp_path):
+    pytest.importorskip("matplotlib")
+    append(tmp_path / "runs.jsonl", run("ce", 0, 30.0, dataset=os.fsdecode(b"digits\xff.npz")))
+    plot = tmp_path / "plot.png"
+    assert main(["cifar-lt", "--results", str(tmp_path / "runs.jsonl"), "--table", "--plot", str(plot)]) == 0
+    assert plot.exists()
 
 
 def test_without_matplotlib_a_plot_is_refused_before_the_tables(tmp_path, capsys, monkeypatch):
