@@ -40,8 +40,8 @@ class StdoutLog:
 
     Attributes:
         path: the file.
-        args: arguments of the last start that trained, or of the last of all where none did; values that are no plain
-            literals are left out.
+        args: arguments of the last start that went through an epoch, or of the last of all where none did; values that
+            are no plain literals are left out.
         epoch_seconds: epoch to seconds of its training pass (without validation); where a start went back to an earlier
             epoch, nothing of what came after that one before.
         training_seconds: the host's own time of the whole training; None unless one start went through all epochs.

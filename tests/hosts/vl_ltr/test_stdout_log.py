@@ -53,7 +53,14 @@ def test_starting_a_finished_run_again_does_not_replace_its_training_time(tmp_pa
     assert read_stdout_log(path).training_seconds == 20
 
 
-@pytest.mark.parametrize("said", ["Test: Total time: 0:00:03 (0.1 s / it)\n", "CUDA out of memory\n"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Test: Total time: 0:00:03 (0.1 s / it)\n",
+        "CUDA out of memory\n",
+        "Epoch: [2]  [ 0/20]  eta: 0:00:09\n",  # killed there: no line of the results is its
+    ],
+)
 def test_a_start_that_trained_nothing_tells_none_of_the_settings(tmp_path, said):
     path = tmp_path / "train.log"
     last = "Namespace(epochs=9, eval=True, batch_size=999)\n"

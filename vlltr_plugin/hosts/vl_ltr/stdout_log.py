@@ -30,7 +30,7 @@ def find_stdout_log(folder: Path) -> StdoutLog | None:
 def read_stdout_log(path: Path) -> StdoutLog:
     """Reads what one or more starts of a run printed into one file."""
     printed: dict[str, Any] = {}  # by the latest start
-    trained_with: dict[str, Any] | None = None
+    trained_with: dict[str, Any] | None = None  # by the latest that went through an epoch
     batches: dict[int, int] = {}
     seconds: dict[int, float] = {}
     since_start: set[int] = set()
@@ -49,7 +49,6 @@ def read_stdout_log(path: Path) -> StdoutLog:
                 seconds[epoch] = _finer(parse_clock(match[2]), float(match[3]), batches.get(epoch))
             elif match := _BATCH.search(text):
                 batches[int(match[1])] = int(match[2])
-                trained_with = printed
             elif (match := _TRAINING.search(text)) and since_start:
                 training = parse_clock(match[1]) if 0 in since_start else None
     args = printed if trained_with is None else trained_with
