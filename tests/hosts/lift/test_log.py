@@ -131,6 +131,14 @@ def test_results_of_every_epoch_are_its_own_and_named_as_of_the_test_set(tmp_pat
     assert "on the test set" in files.warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "reweighted"),
+    [(HEAD, True), (HEAD.replace("type: class_volume", "type: None"), False), ("Setting fixed seed: 0\n", None)],
+)
+def test_the_config_tells_whether_a_run_was_reweighted(text: str, reweighted: bool | None, tmp_path: Path) -> None:
+    assert read_run(write(tmp_path / "log.txt", text + EPOCHS)).log.reweighted is reweighted
+
+
 def test_numbers_around_a_result_are_not_its_own(tmp_path: Path) -> None:
     """As CARE prints them: shares of wrong labels before each test, and the best epoch's result behind it."""
     before, best = "* many: 61.0%  \nmed: 62.0%  \n", "* average: 91.0%\n* many: 92.0%  med: 93.0%  few: 94.0%\n"

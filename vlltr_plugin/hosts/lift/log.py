@@ -48,12 +48,11 @@ class _Reading:
         ours: the plug-in's numbers of each epoch.
         clock: batches and seconds from the start to the last printed batch of each epoch, by the running mean.
         batches: batches of an epoch.
-        results: results of each epoch after which one was printed; -1 before all.
+        results: results of each epoch after which one was printed; -1 before all. Each begins with its accuracy:
+            derivatives print numbers of other kinds and the best epoch's again in the same words, before and behind it.
         class_accuracy: of the last result.
         seconds: the host's time of the training.
         warnings: lines that were left out.
-        result: the result that is being printed; None before its accuracy. Derivatives print numbers of other kinds and
-            the best epoch's again in the same words, before and behind it.
         on_test_set: whether the results to come are on the test set; `test_train True` gives some of the training set.
     """
 
@@ -66,7 +65,6 @@ class _Reading:
     class_accuracy: tuple[float, ...] = ()
     seconds: float | None = None
     warnings: list[str] = field(default_factory=list)
-    result: Line | None = None
     on_test_set: bool = True
 
 
@@ -147,7 +145,6 @@ def _take(text: str, reading: _Reading) -> None:
     if match := _BATCH.match(text):
         epoch, number, of = int(match[1]) - 1, int(match[2]), int(match[3])
         reading.losses.setdefault(epoch, []).append(float(match[5]))
-        reading.result = None
         if match[4]:  # UPT prints no times
             reading.clock[epoch] = (epoch * of + number, (epoch * of + number) * float(match[4]))
             reading.batches = of
@@ -162,10 +159,11 @@ def _take(text: str, reading: _Reading) -> None:
         reading.on_test_set = match[1] == "test"
     elif text.startswith("* ") and reading.on_test_set:
         found = {key: float(match[1]) for key, pattern in _RESULTS if (match := pattern.search(text))}
+        epoch = max(reading.losses, default=-1)
         if "overall" in found:
-            reading.result = reading.results[max(reading.losses, default=-1)] = {}
-        if reading.result is not None:
-            reading.result |= {key: value for key, value in found.items() if key not in reading.result}
+            reading.results[epoch] = found
+        elif epoch in reading.results:
+            reading.results[epoch] = found | reading.results[epoch]
 
 
 def _class_accuracy(text: str) -> tuple[float, ...]:
