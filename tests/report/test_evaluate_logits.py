@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,13 @@ def test_the_files_are_written_even_if_nobody_reads_the_tables_to_the_end(file: 
     with pytest.raises(RuntimeError):
         run_evaluate_logits(options, Console(file=Closed()))
     assert (file.with_suffix("") / "evaluation.json").exists()
+
+
+def test_a_file_whose_name_is_no_utf_8_is_evaluated_with_pictures(file: Path, capfd) -> None:
+    odd = file.rename(file.with_name(os.fsdecode(b"logits\xff.npz")))
+    assert call(odd) == 0
+    assert "logits\\udcff" in capfd.readouterr().out
+    assert (odd.with_suffix("") / "tradeoff.png").exists()
 
 
 def test_the_tables_come_even_if_the_files_cannot_be_written(file: Path, capsys) -> None:

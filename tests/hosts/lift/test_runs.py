@@ -219,6 +219,8 @@ def test_a_data_set_that_draws_by_itself_is_named_once(run: Make, standin: Path)
     done = run(loss_type="CE", reweight_type="class_volume", num_epochs=3)
     (said,) = [line for line in done.ours if "others came: of class 4" in line]
     assert "behind the sampler" in said
+    plain = run(loss_type="CE", reweight_type="none", num_epochs=3)
+    assert not any("others came" in line for line in plain.ours)
 
 
 def test_several_outputs_in_one_statistic_are_named_once(run: Make, standin: Path) -> None:
