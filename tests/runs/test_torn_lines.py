@@ -27,6 +27,15 @@ def test_a_comment_glued_to_a_cut_line_is_no_error():
         assert whole_objects(json.dumps(FIRST)[:cut] + "# epoch=3, task=dv") == ([], True), cut
 
 
+def test_zeros_that_a_power_failure_left_are_a_cut():
+    zeros = "\0" * 50
+    for cut in (0, *CUTS):
+        for glued in ("", json.dumps(NEXT), "# epoch=3"):
+            found = [NEXT] if glued.startswith("{") else []
+            assert whole_objects(json.dumps(FIRST)[:cut] + zeros + glued) == (found, True), cut
+    assert whole_objects(json.dumps(NEXT) + zeros) == ([NEXT], True)
+
+
 def test_two_whole_objects_in_a_line_are_both_taken():
     assert whole_objects(json.dumps(NEXT) + json.dumps({"epoch": 14})) == ([NEXT, {"epoch": 14}], False)
 

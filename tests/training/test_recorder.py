@@ -248,6 +248,17 @@ def test_an_epoch_that_ended_is_gone_back_to_by_resume_only(tmp_path, made, back
     assert load_run(tmp_path).last_epoch == back
 
 
+def test_a_run_goes_on_behind_zeros_that_a_power_failure_left(tmp_path):
+    RunRecorder(tmp_path).end_epoch(0, overall=50.0)
+    with (tmp_path / "log.txt").open("ab") as file:
+        file.write(bytes(50))
+    recorder = RunRecorder(tmp_path)
+    recorder.resume(1)
+    recorder.end_epoch(1, overall=60.0)
+    run = load_run(tmp_path)
+    assert (run.last_epoch, run.line("last")["test_acc1"]) == (1, 60.0)
+
+
 def one_of_another_loss(made, options):
     return made and made(ClassVolume(COUNTS), **options)
 

@@ -1,4 +1,7 @@
-"""JSON objects of one line of text, also where a killed run wrote half an object and the next one follows it."""
+"""JSON objects of one line of text, also where a killed run wrote half an object and the next one follows it.
+
+When the power fails, some file systems leave zeros in the place of what was written last.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import re
 from typing import Any
 
+ZERO = "\0"
 _DECODER = json.JSONDecoder()
 _WORDS = ("true", "false", "null", "NaN", "-Infinity", "Infinity")
 _BEGINNINGS = {word[:length] for word in _WORDS for length in range(len(word))} | {
@@ -39,7 +43,8 @@ def whole_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
     cut = False
     start = 0
     while True:
-        while start < len(text) and text[start].isspace():
+        while start < len(text) and (text[start].isspace() or text[start] == ZERO):
+            cut = cut or text[start] == ZERO
             start += 1
         if start == len(text) or text[start] == "#":
             return found, cut
@@ -68,6 +73,7 @@ def _end_of_cut(text: str, start: int) -> int | None:
 
 def is_cut(fragment: str) -> bool:
     """Whether a fragment that starts with a brace is the beginning of a JSON object, but not a whole one."""
+    fragment = fragment.rstrip(ZERO)
     try:
         _DECODER.raw_decode(fragment)
     except json.JSONDecodeError as error:

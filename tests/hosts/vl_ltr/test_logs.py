@@ -61,6 +61,16 @@ def test_a_cut_line_is_left_out_with_a_warning_and_the_glued_one_is_kept(path):
     assert [warning.split(":")[0] for warning in log.warnings] == [f"{path}, line 2", f"{path}, line 3"]
 
 
+@pytest.mark.parametrize(
+    "zeros", ["\0" * 50, '{"train_loss": 1.0, "te' + "\0" * 50], ids=["alone", "behind half a line"]
+)
+def test_zeros_that_a_power_failure_left_cost_their_line_alone(path, zeros):
+    log = read_log(write(path, epoch(0), zeros + json.dumps(epoch(1)), epoch(2)))
+    assert list(log.epochs) == [0, 1, 2]
+    assert [warning.split(":")[0] for warning in log.warnings] == [f"{path}, line 2"]
+    assert list(read_log(write(path, zeros[-50:], epoch(3))).epochs) == [3]
+
+
 def test_missing_and_outdated_epochs_are_named(path):
     log = read_log(write(path, epoch(0), epoch(4), epoch(5), epoch(6), epoch(2)))
     assert f"{path}: no line for epoch 1" in log.warnings

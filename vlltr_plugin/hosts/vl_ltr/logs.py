@@ -73,7 +73,7 @@ def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
         head = file.read(_HEAD)
         if not head.strip():
             raise ReportError(f"{path}: expected the JSON lines of a VL-LTR log, but the file is empty")
-        if b"\0" in head:
+        if b"\0" in head and not head.lstrip(b"\0\r\n ").startswith((b"{", b"#")):  # zeros: see `torn_lines`
             raise ReportError(f"{path}, line 1: expected the JSON lines of a VL-LTR log, but this is a binary file")
         file.seek(0)
         for number, line in enumerate(file, start=1):
