@@ -220,10 +220,11 @@ def _advice(curve: NDArray[np.float64], many: float, taus: Sequence[float]) -> s
     """Which taus the baseline lacks, from its many-shot accuracies `[T]`; more of them help only past an end."""
     above = many > curve.max()
     best = np.flatnonzero(curve == (curve.max() if above else curve.min()))
-    ends = [best[0] == 0, best[-1] == len(taus) - 1]
-    if any(ends):  # of both, the one that adjusting moves that way: a larger tau takes from many-shot classes
-        below = ends[0] if above else not ends[1]
-        return f"Sweep the baseline {f'below tau {taus[0]:g}' if below else f'to a larger tau than {taus[-1]:g}'}."
+    at_first, at_last = best[0] == 0, best[-1] == len(taus) - 1
+    if at_first and (above or not at_last):  # a smaller tau gives to many-shot classes
+        return f"Sweep the baseline below tau {taus[0]:g}."
+    if at_last:
+        return f"Sweep the baseline to a larger tau than {taus[-1]:g}."
     word, nearest = "highest" if above else "lowest", int(best[0])
     return f"The curve's is {word} at tau {taus[nearest]:g}, so that taus further out will hardly reach it."
 
