@@ -226,6 +226,16 @@ def test_images_whose_file_has_a_name_that_is_no_utf_8_are_plotted(tmp_path):
     assert plot.exists()
 
 
+def test_the_tables_come_even_if_nothing_can_be_drawn(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    append(tmp_path / "runs.jsonl", run("ce", 0, 30.0), run("dv", 0, 30.0, epochs=30))
+    options = ["--results", str(tmp_path / "runs.jsonl"), "--table", "--plot", str(tmp_path / "plot.png")]
+    assert main(["cifar-lt", *options]) == 2
+    shown = capsys.readouterr()
+    assert "| ce |" in shown.out
+    assert "under one recipe" in shown.err
+
+
 def test_without_matplotlib_a_plot_is_refused_before_the_tables(tmp_path, capsys, monkeypatch):
     results = tmp_path / "results.jsonl"
     append(results, run("ce", 0, 30.0))

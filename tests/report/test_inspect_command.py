@@ -89,6 +89,13 @@ def test_the_command_prints_names_and_draws_pictures_only_when_asked(
     assert all(path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for path in out.iterdir())
 
 
+def test_the_tables_come_even_if_the_pictures_cannot_be_written(run: Path, tmp_path: Path, capsys) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "pictures" / "class_size.png").mkdir(parents=True)  # where a file should be
+    assert main(["inspect", str(run), "--out", str(tmp_path / "pictures")]) == 2
+    assert "volumes from the" in capsys.readouterr().out
+
+
 def test_pictures_are_drawn_even_if_nobody_reads_the_tables_to_the_end(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
 

@@ -21,6 +21,7 @@ from vlltr_plugin.cifar_lt.schedule import Schedule
 from vlltr_plugin.cifar_lt.sweep import Sweep
 from vlltr_plugin.cifar_lt.tables import notes, tables
 from vlltr_plugin.core.registry import nearest
+from vlltr_plugin.report.picture_style import require_matplotlib
 
 DATASET, IMBALANCE = "cifar10", 100
 """Trained on without `--dataset`, `--imbalance` and `--npz`."""
@@ -50,10 +51,14 @@ def _show(options: argparse.Namespace) -> None:
     runs = read(options.results)
     if not runs:
         raise ValueError(f"Expected results in {options.results} but it holds no finished run yet.")
-    drawn = draw(runs, options.plot) if options.plot else None  # first: who reads the tables may stop reading
-    if options.table:
-        print("\n".join(sheet.markdown() for sheet in tables(runs)))
-        print("".join(f"- {note}\n" for note in notes(runs)), end="")
+    if options.plot:
+        require_matplotlib()  # before the tables, so that its lack is all that is said
+    try:
+        drawn = draw(runs, options.plot) if options.plot else None  # first: who reads the tables may stop reading
+    finally:
+        if options.table:
+            print("\n".join(sheet.markdown() for sheet in tables(runs)))
+            print("".join(f"- {note}\n" for note in notes(runs)), end="")
     if drawn:
         print(f"wrote {drawn}")
 

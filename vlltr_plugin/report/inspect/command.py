@@ -35,7 +35,7 @@ def run_inspect(
     Raises:
         ReportError: for unusable input; nothing is written then.
         MissingExtraError: pictures are wanted, but matplotlib is not installed.
-        OSError: a file cannot be read or written.
+        OSError: a file cannot be read, or not written: the tables are printed all the same then.
     """
     console = console or Console()
     epoch_files(run)  # a run that is not there is said first
@@ -44,12 +44,14 @@ def run_inspect(
     inspections = inspect_run(run, epoch)
     names = host_of_run(run).class_names(checkout or run, len(inspections[0].counts))
     pictures: list[Path] = []
-    if out is not None:  # first: who reads the tables may stop reading
+    try:
+        if out is not None:  # first: who reads the tables may stop reading
+            for inspection in inspections:
+                suffix = f"_{inspection.logits}" if len(inspections) > 1 else ""
+                pictures += write_pictures(inspection, names, out, suffix)
+    finally:
         for inspection in inspections:
-            suffix = f"_{inspection.logits}" if len(inspections) > 1 else ""
-            pictures += write_pictures(inspection, names, out, suffix)
-    for inspection in inspections:
-        print_inspection(inspection, names, console)
+            print_inspection(inspection, names, console)
     for path in pictures:
         console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)
     if out is None:
