@@ -30,6 +30,17 @@ class Model(torch.nn.Module):
         return {"logits": self.layer(rows.double())}
 
 
+class WithoutGpus(torch.nn.Module):
+    """In the place of `DataParallel`."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args, **kwargs):
+        return self.module(*args, **kwargs)
+
+
 class InOrder(transformers.Trainer):
     def _get_train_sampler(self, *args):
         return torch.utils.data.SequentialSampler(self.train_dataset)
@@ -45,11 +56,11 @@ def data(kind):
     return [{"rows": row, "labels": label} for row, label in zip(ROWS[ORDER], labels, strict=True)]
 
 
-def train(folder, criterion, epochs, kind="hard", parts=1, resume=None, callback=None, batch=24, **options):
+def train(folder, criterion, epochs, kind="hard", parts=1, resume=None, callback=None, batch=24, gpus=1, **options):
     args = transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=epochs,
-        per_device_train_batch_size=batch // parts,
+        per_device_train_batch_size=batch // parts // gpus,
         gradient_accumulation_steps=parts,
         learning_rate=0.1,
         lr_scheduler_type="constant",
@@ -60,6 +71,8 @@ def train(folder, criterion, epochs, kind="hard", parts=1, resume=None, callback
         disable_tqdm=True,
         **{"save_strategy": "epoch", **options},
     )
+    assert args.device.type == "cpu"  # asked first: it counts the GPUs
+    args._n_gpu = gpus
     callback = callback or ReweightCallback(criterion)
     model = Model()
     trainer = InOrder(model, args, train_dataset=data(kind), compute_loss_func=callback.loss, callbacks=[callback])
@@ -69,12 +82,14 @@ def train(folder, criterion, epochs, kind="hard", parts=1, resume=None, callback
 
 @pytest.mark.parametrize("kind", ["hard", "ignored", "mixed"])
 @pytest.mark.parametrize("made", CRITERIA)
-def test_an_accumulated_step_is_that_of_the_undivided_batch(tmp_path, made, kind):
+def test_an_accumulated_step_is_that_of_the_undivided_batch(tmp_path, made, kind, monkeypatch):
+    """Also where one process has two GPUs (`DataParallel`), of which a CPU can have the Trainer's arithmetic."""
+    monkeypatch.setattr(torch.nn, "DataParallel", WithoutGpus)
     options = {"ignore_index": -100} if kind == "ignored" else {}
     found = []
-    for parts in (1, 4):
+    for parts, gpus in ((1, 1), (4, 1), (1, 2), (4, 2)):
         criterion = CRITERIA[made](InverseFrequency(COUNTS), **options)
-        found.append(train(tmp_path / str(parts), criterion, 2, kind, parts, save_strategy="no")[1].layer)
+        found.append(train(tmp_path, criterion, 2, kind, parts, gpus=gpus, save_strategy="no")[1].layer)
     plain = torch.nn.Linear(4, 3, dtype=torch.float64)
     plain.load_state_dict(Model().layer.state_dict())
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)

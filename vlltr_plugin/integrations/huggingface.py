@@ -66,7 +66,8 @@ class ReweightCallback(TrainerCallback):
         Args:
             outputs: the model's, with `logits` `[B, C]` (or `[B, C, d1, ...]`).
             labels: int64 `[B]`, or floating point of the logits' shape.
-            num_items_in_batch: entries of the labels in all parts of the batch; None for the mean over this part.
+            num_items_in_batch: entries of the labels in all parts of the batch, told once for each GPU that
+                `torch.nn.DataParallel` runs on; None for the mean over this part.
 
         Returns:
             A scalar.
@@ -75,8 +76,8 @@ class ReweightCallback(TrainerCallback):
         loss: Tensor = self.criterion(logits, labels)
         if num_items_in_batch is None:
             return loss
-        items = torch.as_tensor(num_items_in_batch).flatten()[0].to(loss.device)
-        items = torch.where(items > 0, items, 1)  # where every label is ignored
+        # DataParallel, of several GPUs in one process: an entry for each, and the Trainer multiplies by their number.
+        items = torch.as_tensor(num_items_in_batch).sum().to(loss.device).clamp(min=1)  # 0: every label is ignored
         return loss * (labels != IGNORED).sum().to(loss.device) / items  # of float labels C times as many, in both
 
     def on_train_begin(
