@@ -254,3 +254,15 @@ def test_a_batch_of_which_every_label_is_ignored_has_the_loss_0():
     loss.backward()
     assert loss.item() == 0
     assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_each_process_that_saves_writes_the_state(tmp_path, monkeypatch, saves):
+    """With `save_on_each_node` it is the first of every node, with a folder of its own."""
+    monkeypatch.setattr(transformers.TrainingArguments, "should_save", property(lambda args: saves))
+    args = transformers.TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    state = transformers.TrainerState(global_step=5, is_world_process_zero=not saves)
+    (tmp_path / "checkpoint-5").mkdir()
+    callback = ReweightCallback(ReweightedLoss(ClassVolume(COUNTS)))
+    callback.on_save(args, state, transformers.TrainerControl())
+    assert (tmp_path / "checkpoint-5" / STATE).is_file() == saves

@@ -129,13 +129,13 @@ class ReweightCallback(TrainerCallback):
             self._save(args, state)  # a checkpoint of the epoch's last step was written before the epoch ended
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Writes the criterion's state beside the Trainer's own."""
+        """Writes the criterion's state beside the Trainer's own: once, or with `save_on_each_node` on each node."""
         self._saved_at = state.global_step
         self._save(args, state)
 
     def _save(self, args: TrainingArguments, state: TrainerState) -> None:
         folder = _checkpoint_folder(args, state)
-        if state.is_world_process_zero and folder.is_dir():
+        if args.should_save and folder.is_dir():
             with whole_file(folder / self._file, folder / f".{self._file}.tmp") as unfinished:
                 torch.save(self.criterion.state_dict(), unfinished)
 
