@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from recorded_run import COUNTS, observe, recorded, run
 
 from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, RunRecorder, Uniform
@@ -159,3 +160,17 @@ def test_an_empty_log_is_said_to_hold_no_accuracies(tmp_path, capsys):
     (tmp_path / "log.txt").write_text("")
     assert main(["compare", str(tmp_path)]) == 2
     assert "expected accuracies to compare: call recorder.end_epoch" in capsys.readouterr().err
+
+
+def test_a_compiled_criterion_is_recorded_as_the_one_in_it(tmp_path):
+    plain = LogitAdjustedLoss(ClassVolume(COUNTS), tau=0.5)
+    compiled = torch.compile(plain, backend="eager")
+    recorder = RunRecorder(tmp_path, compiled)
+    assert recorder.settings == RunRecorder(tmp_path, plain).settings
+    observe(compiled)
+    recorder.end_epoch()
+    resumed = LogitAdjustedLoss(ClassVolume(COUNTS), tau=0.5)
+    assert RunRecorder(tmp_path, resumed).resume() == 1
+    assert torch.equal(resumed.in_force(), plain.in_force())
+    with pytest.raises(ValueError, match="form was logit_adjustment"):
+        RunRecorder(tmp_path, torch.compile(ReweightedLoss(ClassVolume(COUNTS)), backend="eager")).resume()

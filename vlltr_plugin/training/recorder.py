@@ -65,6 +65,8 @@ class RunRecorder:
     def __init__(
         self, folder: str | Path, criterion: Criterion | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
+        # What `torch.compile` has wrapped, itself: settings and names of the state are those of any other run.
+        criterion = getattr(criterion, "_orig_mod", criterion)
         self.folder, self.criterion = Path(folder), criterion
         own = told(criterion)
         self._own = own.keys()
