@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import SequentialSampler, WeightedRandomSampler
 
-from vlltr_plugin import ClassVolume, FocalLosses, ReweightedLoss, Weighting, build_weighting
+from vlltr_plugin import ClassVolume, FocalLosses, LogitAdjustedLoss, ReweightedLoss, Weighting, build_weighting
 from vlltr_plugin.core.frequency import FrequencyWeighting
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
 
@@ -125,3 +125,10 @@ def test_a_focusing_parameter_that_would_make_the_loss_nan_is_refused(gamma):
 def test_a_smoothing_that_is_none_is_refused(smoothing):
     with pytest.raises(ValueError, match="smoothing"):
         ReweightedLoss(made("none", [1, 1]), smoothing=smoothing)
+
+
+@pytest.mark.parametrize("kind", [ReweightedLoss, LogitAdjustedLoss])
+@pytest.mark.parametrize("given", [[3, 1], torch.tensor([3, 1]), "class_volume", None, ClassVolume])
+def test_what_is_no_weighting_is_refused(kind, given):
+    with pytest.raises(TypeError, match=r"weighting to be a Weighting, such as ClassVolume\(class_counts\)"):
+        kind(given)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vlltr_plugin.core.agreement import refuse_differing_ranks
+from vlltr_plugin.core.arguments import shortened
 from vlltr_plugin.core.batch import Batch, batch_of
 from vlltr_plugin.core.draw_counter import DrawCounter
 from vlltr_plugin.core.epoch_statistics import SECONDS, Statistics
@@ -37,6 +38,7 @@ class Criterion(nn.Module):
             float64 `[C]`.
 
     Raises:
+        TypeError: for a weighting that is none: counts, say, or a name.
         ValueError: for a smoothing outside [0, 1), or an ignore_index that is no whole number.
     """
 
@@ -44,6 +46,11 @@ class Criterion(nn.Module):
 
     def __init__(self, weighting: Weighting, smoothing: float = 0.0, ignore_index: int | None = None) -> None:
         super().__init__()
+        if not isinstance(weighting, Weighting):
+            raise TypeError(
+                f"Expected weighting to be a Weighting, such as ClassVolume(class_counts), but got "
+                f"{type(weighting).__name__} {shortened(weighting)}."
+            )
         if not 0.0 <= smoothing < 1.0:
             raise ValueError(f"Expected smoothing in [0, 1) but got {smoothing}.")
         if ignore_index is not None and (not isinstance(ignore_index, int) or isinstance(ignore_index, bool)):
