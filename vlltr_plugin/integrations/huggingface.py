@@ -77,7 +77,8 @@ class ReweightCallback(TrainerCallback):
         if num_items_in_batch is None:
             return loss
         # DataParallel, of several GPUs in one process: an entry for each, and the Trainer multiplies by their number.
-        items = torch.as_tensor(num_items_in_batch).sum().to(loss.device).clamp(min=1)  # 0: every label is ignored
+        items = torch.as_tensor(num_items_in_batch).sum().to(loss.device)
+        items = torch.where(items > 0, items, 1)  # where every label is ignored
         return loss * (labels != IGNORED).sum().to(loss.device) / items  # of float labels C times as many, in both
 
     def on_train_begin(
