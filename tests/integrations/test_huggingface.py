@@ -266,3 +266,36 @@ def test_each_process_that_saves_writes_the_state(tmp_path, monkeypatch, saves):
     callback = ReweightCallback(ReweightedLoss(ClassVolume(COUNTS)))
     callback.on_save(args, state, transformers.TrainerControl())
     assert (tmp_path / "checkpoint-5" / STATE).is_file() == saves
+
+
+@pytest.mark.parametrize("step", [7, 9])
+def test_the_rest_of_an_epoch_that_was_resumed_inside_changes_no_radii(tmp_path, step, capsys):
+    """Five steps an epoch."""
+    first, resumed = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    train(tmp_path, first, 2, save_strategy="steps", save_steps=1)
+    folder, checkpoint = tmp_path / "on", tmp_path / f"checkpoint-{step}"
+    radii = torch.load(checkpoint / STATE)["weighting.log_radius64"]
+    assert bool(radii.any())
+    callback = ReweightCallback(resumed, resume_from=checkpoint)
+    train(folder, resumed, 2, resume=str(checkpoint), callback=callback)
+    assert resumed.weighting.epoch == 2
+    assert torch.equal(resumed.weighting.log_radius64, radii)
+    assert "of epoch 1 only the rest was seen" in capsys.readouterr().out
+    train(folder, resumed, 3, resume=True, callback=ReweightCallback(resumed))
+    assert not torch.equal(resumed.weighting.log_radius64, radii)
+
+
+def test_the_rest_of_the_first_epoch_is_measured_for_want_of_another(tmp_path):
+    train(tmp_path, ReweightedLoss(ClassVolume(COUNTS)), 1, save_strategy="steps", save_steps=2)
+    resumed = ReweightedLoss(ClassVolume(COUNTS))
+    train(tmp_path, resumed, 1, resume=str(tmp_path / "checkpoint-2"))
+    assert resumed.weighting.has_radii
+
+
+def test_an_epoch_that_begins_anew_after_a_stop_inside_it_is_measured(tmp_path):
+    first, resumed = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    train(tmp_path, first, 2, save_strategy="steps", save_steps=1)
+    checkpoint = tmp_path / "checkpoint-7"
+    callback = ReweightCallback(resumed, resume_from=checkpoint)
+    train(tmp_path / "on", resumed, 3, resume=str(checkpoint), callback=callback, ignore_data_skip=True)
+    assert not torch.equal(resumed.weighting.log_radius64, torch.load(checkpoint / STATE)["weighting.log_radius64"])

@@ -156,3 +156,33 @@ def test_a_checkpoint_that_was_tested_is_no_start_of_another_fold(tmp_path, test
     assert "measured before" in capsys.readouterr().out
     _, expected = fit(tmp_path / "fresh", fresh, 2)
     assert torch.equal(trained, expected.layer.weight)
+
+
+def save_every_step(folder, criterion, epochs):
+    """Checkpoints `step=1.ckpt`, ..."""
+    saver = lightning.callbacks.ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+    callbacks = [ReweightCallback(criterion), saver]
+    trainer = lightning.Trainer(max_epochs=epochs, accelerator="cpu", callbacks=callbacks, logger=False)
+    trainer.fit(Model(criterion), loader())
+
+
+@pytest.mark.parametrize("step", [8, 11])
+def test_the_rest_of_an_epoch_that_was_resumed_inside_changes_no_radii(tmp_path, step, capsys):
+    """Six steps an epoch."""
+    first, resumed = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    save_every_step(tmp_path, first, 2)
+    fit(tmp_path / "on", resumed, 2, tmp_path / f"step={step}.ckpt")
+    saved = torch.load(tmp_path / f"step={step}.ckpt")["callbacks"]["ReweightCallback"]
+    assert resumed.weighting.epoch == 2
+    assert bool(saved["weighting.log_radius64"].any())
+    assert torch.equal(resumed.weighting.log_radius64, saved["weighting.log_radius64"])
+    assert "of epoch 1 only the rest was seen" in capsys.readouterr().out
+    fit(tmp_path / "further", resumed, 3, tmp_path / "on" / "epoch=1.ckpt")
+    assert not torch.equal(resumed.weighting.log_radius64, saved["weighting.log_radius64"])
+
+
+def test_the_rest_of_the_first_epoch_is_measured_for_want_of_another(tmp_path):
+    first, resumed = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    save_every_step(tmp_path, first, 1)
+    fit(tmp_path / "on", resumed, 1, tmp_path / "step=2.ckpt")
+    assert resumed.weighting.has_radii

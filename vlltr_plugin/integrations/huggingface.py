@@ -13,6 +13,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.integrations.names import check_callback_name
+from vlltr_plugin.integrations.rest_of_epoch import end_epoch
 from vlltr_plugin.runs.whole_files import whole_file
 from vlltr_plugin.training.messages import say
 
@@ -31,7 +32,8 @@ class ReweightCallback(TrainerCallback):
 
     The epoch's numbers are `statistics`, and lines `train_reweight_*` of the Trainer's log history. A checkpoint saved
     inside an epoch (`save_strategy="steps"`) resumes with the weights in force; what was observed of that epoch is
-    lost. One of an epoch's last step gets the state of the ended epoch.
+    lost, and its rest changes no radii but those that are still missing. One of an epoch's last step gets the state of
+    the ended epoch.
 
     Args:
         criterion: gets the model's `logits` and the `labels`. Give it `ignore_index=-100` where labels hold that.
@@ -56,6 +58,7 @@ class ReweightCallback(TrainerCallback):
         self._file = f"reweight_{name}.pt" if name else STATE
         self.statistics: Statistics = {}
         self._saved_at = 0
+        self._rest_of_epoch = False
 
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """For the Trainer's `compute_loss_func`.
@@ -96,6 +99,7 @@ class ReweightCallback(TrainerCallback):
             _MODELS[self.criterion] = weakref.ref(model)
         self._saved_at = 0
         self.criterion.forget_epoch()
+        self._rest_of_epoch = (state.epoch or 0) % 1 > 0 and not args.ignore_data_skip
         if not state.global_step:
             if other:  # of `model_init`, in a search say
                 if weighting.uses_logits and weighting.has_radii:
@@ -122,7 +126,8 @@ class ReweightCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Folds the epoch's statistics into new weights; called on every rank."""
-        self.statistics = self.criterion.end_epoch()
+        self.statistics = end_epoch(self.criterion, rest=self._rest_of_epoch)
+        self._rest_of_epoch = False
         prefix = f"{LOGGED}{self._name}_" if self._name else LOGGED
         numbers = {f"{prefix}{name}": value for name, value in self.statistics.items()}
         state.log_history.append({**numbers, "epoch": float(state.epoch or 0), "step": state.global_step})

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED
 from vlltr_plugin.integrations.names import check_callback_name
+from vlltr_plugin.integrations.rest_of_epoch import end_epoch
 from vlltr_plugin.training.messages import say
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ class ReweightCallback(Callback):
 
     Weights and radii travel in Lightning's checkpoints: `trainer.fit(model, ckpt_path=...)` goes on with them, to the
     last bit. A checkpoint saved inside an epoch resumes with the weights in force; what was observed of that epoch is
-    lost. So it is of one that validation saves before the epoch ends: give `ModelCheckpoint`
-    save_on_train_epoch_end=True where it does not save there anyway.
+    lost, and its rest changes no radii but those that are still missing. So it is of one that validation saves before
+    the epoch ends: give `ModelCheckpoint` save_on_train_epoch_end=True where it does not save there anyway.
 
     Args:
         criterion: what `training_step` calls; it need not be a part of the module.
@@ -41,6 +42,7 @@ class ReweightCallback(Callback):
         check_callback_name(name)
         self.criterion, self._name = criterion, name
         self._loaded = False
+        self._first_batch: int | None = None
 
     @property
     def state_key(self) -> str:
@@ -56,6 +58,7 @@ class ReweightCallback(Callback):
         """Says when a run goes on from a checkpoint without the epoch's state; a new run begins with weights of 1."""
         weighting, epoch = self.criterion.weighting, trainer.current_epoch
         self.criterion.forget_epoch()
+        self._first_batch = None
         loaded, self._loaded = self._loaded, False
         if weighting.epoch == epoch:
             return
@@ -69,9 +72,15 @@ class ReweightCallback(Callback):
             say(f"{why}: the weights start at 1, in epoch {epoch}.")
         self.criterion.start_over(epoch)
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Notes with which batch the epoch begins here: not the first, where a run goes on inside it."""
+        if self._first_batch is None:
+            self._first_batch = batch_idx
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Folds the epoch's statistics into new weights; called on every rank."""
-        statistics = self.criterion.end_epoch(trainer.current_epoch)
+        statistics = end_epoch(self.criterion, trainer.current_epoch, rest=bool(self._first_batch))
+        self._first_batch = None
         prefix = f"{LOGGED}{self._name}_" if self._name else LOGGED
         pl_module.log_dict({f"{prefix}{name}": float(value) for name, value in statistics.items()})
 
