@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 
 from vlltr_plugin import ClassVolume, ReweightedLoss, RunRecorder
+from vlltr_plugin.runs.torn_lines import whole_objects
 
 COUNTS = [60, 30, 12]
+EPOCHS = 4
 
 
 def run(folder, epochs):
@@ -46,6 +48,10 @@ def observe(criterion, seed=0):
     labels = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
     rows = torch.randn(len(labels), 3, generator=generator) * (1.0 + labels[:, None])
     criterion(rows.requires_grad_(), labels).backward()
+
+
+def lines_of(folder):
+    return [line for text in (Path(folder) / "log.txt").read_text().splitlines() for line in whole_objects(text)[0]]
 
 
 def recorded(folder, made=ReweightedLoss, epochs=2, **options):

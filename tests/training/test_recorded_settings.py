@@ -1,5 +1,6 @@
 """What a recorded run tells of its settings, and how compare reads it."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,66 @@ def test_a_compiled_criterion_is_recorded_as_the_one_in_it(tmp_path):
     assert torch.equal(resumed.in_force(), plain.in_force())
     with pytest.raises(ValueError, match="form was logit_adjustment"):
         RunRecorder(tmp_path, torch.compile(ReweightedLoss(ClassVolume(COUNTS)), backend="eager")).resume()
+
+
+def one_of_another_loss(made, options):
+    return made and made(ClassVolume(COUNTS), **options)
+
+
+OTHER_LOSSES = {
+    "tau": ((LogitAdjustedLoss, {}), (LogitAdjustedLoss, {"tau": 2.0}), "tau was 1.0 and is 2.0"),
+    "form": ((ReweightedLoss, {}), (LogitAdjustedLoss, {}), "form was loss weights and is logit_adjustment"),
+    "form back": ((LogitAdjustedLoss, {}), (ReweightedLoss, {}), "form was logit_adjustment and is loss weights"),
+    "base": ((ReweightedLoss, {}), (ReweightedLoss, {"base": "focal"}), "loss was softmax and is focal"),
+    "smoothing": ((ReweightedLoss, {"smoothing": 0.1}), (ReweightedLoss, {}), "smoothing was 0.1 and is 0.0"),
+    "a baseline": ((None, {}), (ReweightedLoss, {}), "was not the plug-in's and is the plug-in's"),
+    "for a baseline": ((ReweightedLoss, {}), (None, {}), "was the plug-in's and is not the plug-in's"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_LOSSES)
+@pytest.mark.parametrize("next_epoch", [None, 1, 2])
+def test_a_run_of_another_loss_is_not_gone_on_with(tmp_path, case, next_epoch):
+    first, second, words = OTHER_LOSSES[case]
+    criterion = one_of_another_loss(*first)
+    recorder = RunRecorder(tmp_path, criterion)
+    for epoch in range(2):
+        if criterion:
+            observe(criterion, epoch)
+        recorder.end_epoch(overall=50.0)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    other = one_of_another_loss(*second)
+    with pytest.raises(ValueError, match=words):
+        RunRecorder(tmp_path, other).resume(next_epoch)
+    with pytest.raises(ValueError, match="up to epoch 1"):
+        RunRecorder(tmp_path, other).end_epoch(overall=1.0)
+    assert other is None or other.weighting.epoch == 0
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+    same = RunRecorder(tmp_path, one_of_another_loss(*first))
+    assert same.resume(next_epoch) == (2 if next_epoch is None else next_epoch)
+    assert RunRecorder(tmp_path, other).resume(0) == 0  # what takes the place of all is asked for
+
+
+def test_other_settings_of_the_user_s_own_are_said_and_no_fault(tmp_path, capsys):
+    alike = lambda: {"clip": math.nan, "object": object()}  # noqa: E731
+    RunRecorder(tmp_path, settings={"lr": 0.1, "batch": 8, "sizes": (1, 2), **alike()}).end_epoch(overall=1.0)
+    again = RunRecorder(tmp_path, settings={"lr": 0.2, "warm-up": 3, "sizes": (1, 2), **alike()})
+    assert again.resume() == 1
+    said = capsys.readouterr().out
+    assert "lr was 0.1 and is 0.2, batch was 8 and is not set, warm-up was not set and is 3." in said
+    assert not any(name in said for name in ("sizes", "clip", "object"))
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"lr": 1}'])
+def test_settings_that_tell_nothing_refuse_nothing(tmp_path, content, capsys):
+    recorded(tmp_path)
+    (tmp_path / "reweight_settings.json").write_text(content)
+    assert RunRecorder(tmp_path, LogitAdjustedLoss(ClassVolume(COUNTS)), settings={"lr": 1}).resume() == 2
+    assert "other settings" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("settings", [{"steps": {(1, 2): 3}}, {(1, 2): 3}])
+def test_settings_that_cannot_be_written_are_refused_at_once(tmp_path, settings):
+    with pytest.raises(ValueError, match="as JSON but keys must be"):
+        RunRecorder(tmp_path / "run", settings=settings)
+    assert not (tmp_path / "run").exists()
