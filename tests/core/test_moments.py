@@ -233,44 +233,6 @@ def test_faults_are_counted_for_each_epoch_anew():
         assert weighting.skipped == expected
 
 
-def chi_square_bias(n):
-    return (math.log((n - 1) / 2) - float(torch.digamma(torch.tensor((n - 1) / 2, dtype=torch.float64)))) / 2
-
-
-@pytest.mark.parametrize("variant", ["dv", "bv"])
-@pytest.mark.parametrize("mass", [3, 9, 10])
-def test_debias_without_repeated_draws_uses_the_samples_observed(variant, mass):
-    rows = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
-    labels = torch.cat([torch.zeros(400 - mass), torch.ones(mass)]).long()
-    plain, debiased = (ClassVolume([400, 10, 9], variant=variant, debias=debias) for debias in (False, True))
-    for weighting in (plain, debiased):
-        weighting.observe(rows, labels)
-        weighting.end_epoch()
-    added = (debiased.log_radius64 - plain.log_radius64)[:2].tolist()
-    assert added == pytest.approx([chi_square_bias(400 - mass), chi_square_bias(mass)], abs=1e-9)
-
-
-def mean_log_radius(images, draws, debias, classes=60):
-    """Of classes whose images, standard normal logits, are drawn with replacement."""
-    rng = np.random.default_rng(0)
-    weighting = ClassVolume([images] * classes, draws=[draws] * classes, debias=debias)
-    for _ in range(30):
-        logits = rng.standard_normal((classes, images, classes)).astype(np.float32)
-        picks = rng.integers(0, images, (classes, draws))
-        rows = torch.from_numpy(np.take_along_axis(logits, picks[:, :, None], axis=1))
-        weighting.observe(rows.flatten(0, 1), torch.arange(classes).repeat_interleave(draws))
-        weighting.end_epoch()
-        yield float(weighting.log_radius64[~weighting.substituted].mean())
-
-
-@pytest.mark.parametrize(
-    ("images", "draws", "plain"), [(2, 13, -0.99), (3, 15, -0.51), (5, 21, -0.26), (5, 7, -0.33), (20, 43, -0.065)]
-)
-def test_debias_covers_that_draws_with_replacement_repeat_few_images(images, draws, plain):
-    assert np.mean(list(mean_log_radius(images, draws, debias=False))) == pytest.approx(plain, abs=0.02)
-    assert np.mean(list(mean_log_radius(images, draws, debias=True))) == pytest.approx(0, abs=0.02)
-
-
 def test_masses_that_rounding_leaves_just_short_of_a_sample_still_count():
     weighting = ClassVolume([2, 2], assign="mass")
     third = torch.tensor([[1 / 3, 2 / 3], [1 / 3, 2 / 3], [1 / 3, 2 / 3]], dtype=torch.float16)
@@ -290,20 +252,6 @@ def test_logits_of_other_precision_are_accumulated_in_float32(dtype, rtol):
     weighting.end_epoch()
     assert weighting.weights.dtype == torch.float32
     np.testing.assert_allclose(weighting.weights.numpy(), exact, rtol=rtol)
-
-
-@pytest.mark.parametrize(("samples", "factor"), [(2, 0.53), (5, 0.87)])
-def test_debias_adds_what_log_sigma_of_few_normal_samples_lacks(samples, factor):
-    rows = torch.randn(100 * samples, 100, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(100).repeat(samples)
-    sigma = {}
-    for debias in (False, True):
-        weighting = ClassVolume([samples] * 100, debias=debias)
-        weighting.observe(rows, labels)
-        weighting.end_epoch()
-        sigma[debias] = float(weighting.log_radius.mean().exp())
-    assert sigma[False] == pytest.approx(factor, abs=0.015)
-    assert sigma[True] == pytest.approx(1.0, abs=0.025)
 
 
 @pytest.mark.parametrize("dim", [5, 130])
