@@ -17,7 +17,7 @@ of float32 sums (up to 4.5e-6 of a weight for 1280 samples and 2 features), and 
 
 MANY_SAMPLES = 2**16
 """With more of a class sums are float64, too: each square that float32 adds to a large sum loses digits, the small ones
-all of them. It costs a log sigma 5e-6 here, 3e-4 at 1e6 samples, 5e-3 at 1e7 (the pixels of a large class)."""
+all of them. It costs a log radius 6e-6 here, 2e-4 at 1e6 samples, 8e-3 at 1e7 (pixels; 129 normal logits)."""
 
 
 class ClassMoments:

@@ -319,10 +319,9 @@ class Weighting(nn.Module):
             Tensors on the CPU and plain values, safe to load; `load_state_dict` takes it as well. Buffers of a
             subclass's own, of any dtype, are among them.
         """
-        own = {name: getattr(self, name) for name in ("weights", "log_radius64", "substituted", "draws")}
-        further = {name: value for name, value in self.state_dict().items() if name not in ENTRIES}
-        kept = {name: value.cpu().clone() if isinstance(value, Tensor) else value for name, value in further.items()}
-        kept |= {name: value.cpu().clone() for name, value in own.items()}
+        state = {name: value for name, value in self.state_dict().items() if name not in ENTRIES}
+        state |= {name: getattr(self, name) for name in ("weights", "log_radius64", "substituted", "draws")}
+        kept = {name: value.cpu().clone() if isinstance(value, Tensor) else value for name, value in state.items()}
         return kept | {SETTINGS: {"epoch": self.epoch, "has_radii": self.has_radii, "settings": self.settings()}}
 
     def check_state(self, state: Any) -> SavedState:

@@ -11,8 +11,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from vlltr_plugin.core.criterion import Criterion
-from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
-from vlltr_plugin.integrations.names import check_callback_name
+from vlltr_plugin.core.epoch_statistics import Statistics
+from vlltr_plugin.integrations.names import log_prefix
 from vlltr_plugin.integrations.rest_of_epoch import end_epoch
 from vlltr_plugin.runs.whole_files import whole_file
 from vlltr_plugin.training.messages import say
@@ -51,7 +51,7 @@ class ReweightCallback(TrainerCallback):
     """
 
     def __init__(self, criterion: Criterion, resume_from: str | Path | None = None, name: str = "") -> None:
-        check_callback_name(name)
+        self._log_prefix = log_prefix(name)
         if criterion.ignore_index not in (None, IGNORED):
             raise ValueError(f"Expected ignore_index=-100, as the Trainer has it, but got {criterion.ignore_index}.")
         self.criterion, self._resume_from, self._name = criterion, resume_from, name
@@ -128,8 +128,7 @@ class ReweightCallback(TrainerCallback):
         """Folds the epoch's statistics into new weights; called on every rank."""
         self.statistics = end_epoch(self.criterion, rest=self._rest_of_epoch)
         self._rest_of_epoch = False
-        prefix = f"{LOGGED}{self._name}_" if self._name else LOGGED
-        numbers = {f"{prefix}{name}": value for name, value in self.statistics.items()}
+        numbers = {f"{self._log_prefix}{name}": value for name, value in self.statistics.items()}
         state.log_history.append({**numbers, "epoch": float(state.epoch or 0), "step": state.global_step})
         if self._saved_at == state.global_step and float(state.epoch or 0).is_integer():
             self._save(args, state)  # a checkpoint of the epoch's last step was written before the epoch ended

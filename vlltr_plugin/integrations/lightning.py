@@ -3,8 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.core.criterion import Criterion
-from vlltr_plugin.core.epoch_statistics import LOGGED
-from vlltr_plugin.integrations.names import check_callback_name
+from vlltr_plugin.integrations.names import log_prefix
 from vlltr_plugin.integrations.rest_of_epoch import end_epoch
 from vlltr_plugin.training.messages import say
 
@@ -39,7 +38,7 @@ class ReweightCallback(Callback):
     """
 
     def __init__(self, criterion: Criterion, name: str = "") -> None:
-        check_callback_name(name)
+        self._log_prefix = log_prefix(name)
         self.criterion, self._name = criterion, name
         self._loaded = False
         self._first_batch: int | None = None
@@ -81,8 +80,7 @@ class ReweightCallback(Callback):
         """Folds the epoch's statistics into new weights; called on every rank."""
         statistics = end_epoch(self.criterion, trainer.current_epoch, rest=bool(self._first_batch))
         self._first_batch = None
-        prefix = f"{LOGGED}{self._name}_" if self._name else LOGGED
-        pl_module.log_dict({f"{prefix}{name}": float(value) for name, value in statistics.items()})
+        pl_module.log_dict({f"{self._log_prefix}{name}": float(value) for name, value in statistics.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """The criterion's state, for the checkpoint."""
