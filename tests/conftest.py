@@ -6,7 +6,7 @@ import pytest
 import torch
 from mini_host import MiniHost
 
-from vlltr_plugin.compat.torchvision_ops import declare_missing_ops
+from vlltr_plugin.compat.runtime import declare_missing_ops
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)

@@ -33,7 +33,7 @@ def test_an_imbalance_below_1_is_refused(imbalance, tmp_path):
 @pytest.fixture
 def torchvision_with(monkeypatch):
     """torchvision's CIFAR classes with 40 made-up images a class in place of the archives."""
-    from vlltr_plugin.compat.torchvision_ops import declare_missing_ops
+    from vlltr_plugin.compat.runtime import declare_missing_ops
 
     declare_missing_ops()
     from torchvision import datasets

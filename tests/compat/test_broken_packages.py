@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vlltr_plugin.compat.clip_tokenizer import supply_clip
-from vlltr_plugin.compat.mmcv_config import Config, supply_mmcv
-from vlltr_plugin.compat.timm_names import accept_zero_bit_posterize, supply_timm_registry
+from vlltr_plugin.compat.mmcv_config import Config
+from vlltr_plugin.compat.stand_ins import accept_zero_bit_posterize, supply_clip, supply_mmcv, supply_timm_registry
 
 Write = Callable[[dict[str, str]], None]
 FAULTS = {
@@ -82,7 +81,7 @@ def test_a_broken_timm(write: Write, monkeypatch: pytest.MonkeyPatch, message: s
     code, error = FAULTS[message]
     files = dict.fromkeys(["timm/__init__.py", "timm/models/__init__.py", "timm/data/__init__.py"], "")
     write({**files, where: code})
-    monkeypatch.setattr("vlltr_plugin.compat.timm_names._pillow_posterizes_to_zero_bits", lambda: False)
+    monkeypatch.setattr("vlltr_plugin.compat.stand_ins._pillow_posterizes_to_zero_bits", lambda: False)
     supply_timm_registry()
     accept_zero_bit_posterize()
     with pytest.raises(error, match=message):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vlltr_plugin.compat.clip_tokenizer import load_tokenizer, supply_clip
+from vlltr_plugin.compat.stand_ins import load_tokenizer, supply_clip
 
 
 @pytest.fixture

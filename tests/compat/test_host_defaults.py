@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vlltr_plugin.compat.after_import import _AfterImport
-from vlltr_plugin.compat.host_defaults import hook_host_modules, say_cpu
+from vlltr_plugin.compat.host_modules import _AfterImport, default_to_cpu, replace_cuda_by_cpu
 
 MIXUP = """
 import torch
@@ -53,7 +52,7 @@ def hooks() -> list[str]:
 def test_modules_imported_later_build_on_the_cpu(host: Path) -> None:
     (host / "mixup.py").write_text(MIXUP)
     (host / "utils.py").write_text(UTILS)
-    hook_host_modules()
+    default_to_cpu()
     mixup, utils = importlib.import_module("mixup"), importlib.import_module("utils")
     labels = torch.tensor([1, 0])
     assert mixup.one_hot(labels, 2).tolist() == mixup.mixup_target(labels, 2).tolist() == [[0, 1], [1, 0]]
@@ -64,8 +63,8 @@ def test_modules_imported_later_build_on_the_cpu(host: Path) -> None:
 
 def test_each_hook_goes_once_its_module_has_come(host: Path) -> None:
     (host / "mixup.py").write_text(MIXUP)
-    hook_host_modules()
-    hook_host_modules()
+    default_to_cpu()
+    default_to_cpu()
     assert sorted(hooks()) == ["mixup", "utils"]
     importlib.import_module("mixup")
     assert hooks() == ["utils"]
@@ -73,7 +72,7 @@ def test_each_hook_goes_once_its_module_has_come(host: Path) -> None:
 
 def test_a_module_that_fails_to_import_fails_as_ever(host: Path) -> None:
     (host / "mixup.py").write_text("raise KeyError('inside')")
-    hook_host_modules()
+    default_to_cpu()
     with pytest.raises(KeyError, match="inside"):
         importlib.import_module("mixup")
     with pytest.raises(ModuleNotFoundError, match="utils"):
@@ -83,14 +82,14 @@ def test_a_module_that_fails_to_import_fails_as_ever(host: Path) -> None:
 def test_modules_imported_before_are_changed_too(host: Path) -> None:
     (host / "mixup.py").write_text(MIXUP)
     mixup = importlib.import_module("mixup")
-    hook_host_modules()
+    default_to_cpu()
     assert mixup.one_hot.__defaults__ == ("cpu",)
     assert hooks() == ["utils"]
 
 
 def test_modules_of_another_shape_are_left_alone(host: Path) -> None:
     (host / "mixup.py").write_text(FOREIGN)
-    hook_host_modules()
+    default_to_cpu()
     mixup = importlib.import_module("mixup")
     assert mixup.one_hot == mixup.mixup() == "cuda"
 
@@ -98,7 +97,7 @@ def test_modules_of_another_shape_are_left_alone(host: Path) -> None:
 def test_nothing_happens_on_a_machine_with_cuda(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     (host / "mixup.py").write_text(MIXUP)
-    hook_host_modules()
+    default_to_cpu()
     assert hooks() == []
     assert importlib.import_module("mixup").one_hot.__defaults__ == ("cuda",)
 
@@ -107,6 +106,6 @@ def test_only_the_exact_word_is_replaced() -> None:
     def function(device: str = "cuda", other: object = (1, "cuda:0")) -> tuple[object, ...]:
         return device, other, "cuda" + str(1), "not cuda"
 
-    say_cpu(function)
+    replace_cuda_by_cpu(function)
     assert function()[:2] == ("cpu", (1, "cuda:0"))
     assert function()[3] == "not cuda"

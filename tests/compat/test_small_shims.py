@@ -11,9 +11,12 @@ import pytest
 import torch
 
 import vlltr_plugin.compat
-from vlltr_plugin.compat.checkpoints import load_safely_by_default, trust_argparse_namespace
-from vlltr_plugin.compat.launcher import accept_dashed_local_rank
-from vlltr_plugin.compat.numpy_names import supply_numpy_bool
+from vlltr_plugin.compat.runtime import (
+    accept_dashed_local_rank,
+    load_safely_by_default,
+    supply_numpy_bool,
+    trust_argparse_namespace,
+)
 
 
 class Arbitrary:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from vlltr_plugin.compat.timm_names import accept_zero_bit_posterize, posterize_or_black, supply_timm_registry
+from vlltr_plugin.compat.stand_ins import accept_zero_bit_posterize, posterize_or_black, supply_timm_registry
 
 augment = pytest.importorskip("timm.data.auto_augment", exc_type=ImportError)
 HOST_POLICY = "rand-m9-mstd0.5-inc1"
@@ -63,7 +63,7 @@ def test_other_bit_counts_are_timm_s(bits: int) -> None:
 
 @pytest.mark.usefixtures("original_operations")
 def test_the_host_s_policy_runs_for_many_images_and_pickles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlltr_plugin.compat.timm_names._pillow_posterizes_to_zero_bits", lambda: False)
+    monkeypatch.setattr("vlltr_plugin.compat.stand_ins._pillow_posterizes_to_zero_bits", lambda: False)
     accept_zero_bit_posterize()
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  (timm draws from numpy's global state)

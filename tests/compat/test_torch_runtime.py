@@ -28,7 +28,7 @@ dist.destroy_process_group()
 """
 UNTOUCHED = """
 import sys
-from vlltr_plugin.compat.after_import import _AfterImport
+from vlltr_plugin.compat.host_modules import _AfterImport
 hooks = [finder for finder in sys.meta_path if isinstance(finder, _AfterImport)]
 print(before == names(), [(hook.name, [patch.__name__ for patch in hook.patches]) for hook in hooks])
 """

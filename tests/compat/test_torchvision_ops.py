@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 DECLARE = """
-from vlltr_plugin.compat.torchvision_ops import _kept_alive, declare_missing_ops
+from vlltr_plugin.compat.runtime import _kept_alive, declare_missing_ops
 declare_missing_ops()
 import torchvision, gc, torch
 gc.collect()

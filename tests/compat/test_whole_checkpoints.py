@@ -10,8 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from vlltr_plugin.compat.after_import import _AfterImport
-from vlltr_plugin.compat.whole_checkpoints import save_checkpoints_whole
+from vlltr_plugin.compat.host_modules import _AfterImport, save_checkpoints_whole
 
 UTILS = """
 import torch

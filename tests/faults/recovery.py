@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vlltr_plugin.compat.checkpoints import trust_argparse_namespace
+from vlltr_plugin.compat.runtime import trust_argparse_namespace
 from vlltr_plugin.hosts.vl_ltr.logs import read_log
 from vlltr_plugin.report.compare.comparison import compare
 from vlltr_plugin.report.compare.runs import Method, load_run

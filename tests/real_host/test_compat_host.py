@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vlltr_plugin.compat.checkpoints import trust_argparse_namespace
+from vlltr_plugin.compat.runtime import trust_argparse_namespace
 
 from .runner import HostRun, read_log, run_host, write_config
 

@@ -75,7 +75,7 @@ def from_torchvision(dataset: str, imbalance: float, folder: Path) -> LongTailed
         DataError: for an imbalance below 1, or when the images are not there and cannot be downloaded.
     """
     profile(1, imbalance, DATASETS[dataset])  # refuses the factor before anything is read or downloaded
-    from vlltr_plugin.compat.torchvision_ops import declare_missing_ops
+    from vlltr_plugin.compat.runtime import declare_missing_ops
 
     declare_missing_ops()
     from torchvision import datasets

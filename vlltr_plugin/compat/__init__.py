@@ -9,16 +9,16 @@ Importing the package twice is harmless. On a machine with CUDA nothing about de
 (`CUDA_VISIBLE_DEVICES=`) to run on the CPU there. Without CUDA, start the host with `--device cpu`.
 """
 
-from vlltr_plugin.compat.checkpoints import load_safely_by_default, trust_argparse_namespace
-from vlltr_plugin.compat.clip_tokenizer import supply_clip
-from vlltr_plugin.compat.host_defaults import hook_host_modules
-from vlltr_plugin.compat.launcher import accept_dashed_local_rank
-from vlltr_plugin.compat.mmcv_config import supply_mmcv
-from vlltr_plugin.compat.numpy_names import supply_numpy_bool
-from vlltr_plugin.compat.timm_names import accept_zero_bit_posterize, supply_timm_registry
-from vlltr_plugin.compat.torch_runtime import run_without_cuda
-from vlltr_plugin.compat.torchvision_ops import declare_missing_ops
-from vlltr_plugin.compat.whole_checkpoints import save_checkpoints_whole
+from vlltr_plugin.compat.host_modules import default_to_cpu, save_checkpoints_whole
+from vlltr_plugin.compat.runtime import (
+    accept_dashed_local_rank,
+    declare_missing_ops,
+    load_safely_by_default,
+    run_without_cuda,
+    supply_numpy_bool,
+    trust_argparse_namespace,
+)
+from vlltr_plugin.compat.stand_ins import accept_zero_bit_posterize, supply_clip, supply_mmcv, supply_timm_registry
 
 __all__ = ["apply"]
 
@@ -36,7 +36,7 @@ def apply() -> None:
     save_checkpoints_whole()
     accept_dashed_local_rank()
     run_without_cuda()
-    hook_host_modules()
+    default_to_cpu()
 
 
 apply()

@@ -2,16 +2,10 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
-
-from vlltr_plugin.compat.presence import is_there
-
-__all__ = ["Config", "ConfigDict", "load", "supply_mmcv"]
 
 _BASE, _DELETE = "_base_", "_delete_"
 
@@ -55,10 +49,7 @@ class Config:
         all other values replace it. A dict with `_delete_=True` replaces the base's instead.
 
         Args:
-            filename: A `.py` file whose top-level variables are dicts.
-
-        Returns:
-            The merged config.
+            filename: a `.py` file whose top-level variables are dicts.
 
         Raises:
             FileNotFoundError: The file or a base is missing.
@@ -94,42 +85,10 @@ class Config:
 
 
 def load(file: str | os.PathLike[str]) -> Any:
-    """Reads a JSON file.
-
-    Args:
-        file: Its path, ending in `.json`.
-
-    Returns:
-        What it holds.
-
-    Raises:
-        ValueError: The path has another ending.
-    """
+    """Reads a `.json` file; ValueError for a path with another ending."""
     if Path(file).suffix != ".json":
         raise ValueError(f"Expected a .json file but got {file}: vlltr_plugin's stand-in for mmcv reads nothing else.")
     return json.loads(Path(file).read_text(encoding="utf-8"))
-
-
-def supply_mmcv() -> None:
-    """Offer `mmcv.Config` and `mmcv.load` where mmcv 1.x is missing.
-
-    "ModuleNotFoundError: No module named 'mmcv'"; or "AttributeError: module 'mmcv' has no attribute 'Config'" with
-    mmcv 2.x, which moved both names to another package. A working mmcv 1.x is used as it is; one that does not import
-    (for want of `cv2`, say) is left alone: its own error says what is missing.
-    """
-    mmcv: Any
-    if not is_there("mmcv"):
-        mmcv = ModuleType("mmcv", "Stand-in by vlltr_plugin.compat for mmcv 1.x: Config and load only.")
-        mmcv.__spec__ = ModuleSpec("mmcv", None)
-        sys.modules["mmcv"] = mmcv
-    elif "mmcv" in sys.modules:
-        mmcv = sys.modules["mmcv"]
-    else:
-        return  # broken
-    if not hasattr(mmcv, "Config"):
-        mmcv.Config = Config
-    if not hasattr(mmcv, "load"):
-        mmcv.load = load
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

@@ -1,0 +1,146 @@
+"""Changes to VL-LTR's own modules `mixup` and `utils`, made right after each has been imported."""
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import torch
+
+from vlltr_plugin.compat.runtime import cuda_available
+from vlltr_plugin.runs.whole_files import whole_file
+
+Patch = Callable[[ModuleType], None]
+
+UNFINISHED = ".vlltr-unfinished"
+
+_NAMES_CUDA = {
+    "mixup": ("one_hot", "mixup_target"),
+    "utils": ("SmoothedValue.synchronize_between_processes",),
+}
+"""Host module -> functions that say "cuda" whatever `--device` is."""
+
+
+def default_to_cpu() -> None:
+    """Makes the host's `mixup` and `utils` build their tensors on the CPU, where there is no CUDA.
+
+    "AssertionError: Torch not compiled with CUDA enabled": the functions in `_NAMES_CUDA` name the device themselves.
+    """
+    if not cuda_available():
+        for name in _NAMES_CUDA:
+            after_import(name, _default_to_cpu_in)
+
+
+def replace_cuda_by_cpu(function: FunctionType) -> None:
+    """Replaces the string "cuda" by "cpu" in a function's default values and constants, in place."""
+    if function.__defaults__ is not None:
+        function.__defaults__ = _cuda_to_cpu(function.__defaults__)
+    function.__code__ = function.__code__.replace(co_consts=_cuda_to_cpu(function.__code__.co_consts))
+
+
+def _cuda_to_cpu(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple("cpu" if isinstance(value, str) and value == "cuda" else value for value in values)
+
+
+def _default_to_cpu_in(module: ModuleType) -> None:
+    for place in _NAMES_CUDA[module.__name__]:
+        found: Any = module
+        for part in place.split("."):
+            found = getattr(found, part, None)
+        if isinstance(found, FunctionType):
+            replace_cuda_by_cpu(found)
+
+
+def save_checkpoints_whole() -> None:
+    """Makes the host's `utils.save_on_master` replace a checkpoint in one step.
+
+    The host writes `checkpoint.pth` in place. If the run is killed meanwhile, or the disk is full, the old one is lost
+    and the new one is incomplete: "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central
+    directory". The same bytes now go to a file beside it first, so the disk has to hold both for a moment.
+    """
+    after_import("utils", _save_whole_in)
+
+
+def _save_whole_in(module: ModuleType) -> None:
+    save_on_master = getattr(module, "save_on_master", None)
+    if not isinstance(save_on_master, FunctionType) or getattr(save_on_master, "saves_whole", False):
+        return
+
+    @functools.wraps(save_on_master)
+    def save_whole_on_master(*args: Any, **kwargs: Any) -> Any:
+        torch_save = torch.save
+        torch.save = functools.partial(_save_whole, torch_save)
+        try:
+            return save_on_master(*args, **kwargs)
+        finally:
+            torch.save = torch_save
+
+    save_whole_on_master.saves_whole = True  # type: ignore[attr-defined]
+    vars(module)["save_on_master"] = save_whole_on_master
+
+
+def _save_whole(torch_save: Callable[..., None], obj: object, f: Any, *args: Any, **kwargs: Any) -> None:
+    """`torch.save` through a temporary file; anything but a path is left to torch."""
+    path = Path(os.path.realpath(f)) if isinstance(f, str | os.PathLike) else None  # a link stays a link
+    if path is None or (path.exists() and not path.is_file()):
+        torch_save(obj, f, *args, **kwargs)
+        return
+    for leftover in path.parent.glob(f"*{UNFINISHED}"):  # of a killed run
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+    # torch writes the name up to its last dot into the file: the same here, so the file has the same bytes.
+    with whole_file(path, path.with_suffix(UNFINISHED)) as unfinished:
+        torch_save(obj, unfinished, *args, **kwargs)
+
+
+def after_import(name: str, patch: Patch) -> None:
+    """Calls `patch` on a top-level module as soon as it has run, or now if it was imported before.
+
+    Args:
+        name: the module's name. Its import hook is removed once the module is imported.
+        patch: changes the module in place, unless it has another shape or was changed before. Counts once.
+    """
+    if name in sys.modules:
+        patch(sys.modules[name])
+        return
+    finder = next((found for found in sys.meta_path if isinstance(found, _AfterImport) and found.name == name), None)
+    if finder is None:
+        finder = _AfterImport(name)
+        sys.meta_path.insert(0, finder)
+    if patch not in finder.patches:
+        finder.patches.append(patch)
+
+
+class _AfterImport(MetaPathFinder):
+    """Finds one top-level module where Python would, and patches it right after it has run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.patches: list[Patch] = []
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self.name:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or not isinstance(spec.loader, SourceFileLoader):
+            return None
+        run = spec.loader.exec_module
+
+        def run_and_patch(module: ModuleType) -> None:
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+            run(module)
+            for patch in self.patches:
+                patch(module)
+
+        # On this one loader object only; a loader class of ours would lose what tracebacks and `inspect` ask loaders.
+        spec.loader.exec_module = run_and_patch  # type: ignore[method-assign]
+        return spec

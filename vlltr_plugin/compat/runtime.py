@@ -1,0 +1,187 @@
+"""torch, torchvision and numpy of today, with or without CUDA, as VL-LTR expects them."""
+
+import argparse
+import functools
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed
+from torch.nn.parallel import DistributedDataParallel
+
+_NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
+
+_SCHEMAS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+
+# A torch Library takes its declarations back when it is collected, so it must outlive the process's imports.
+_kept_alive: list[torch.library.Library] = []
+
+
+def cuda_available() -> bool:
+    """True if CUDA is available; does not initialise the driver where NVML can tell.
+
+    The driver reads `CUDA_VISIBLE_DEVICES` once, when it starts: a host that sets it later would run on another GPU,
+    and one that forks later could not use any.
+    """
+    given = os.environ.get(_NVML_CHECK)
+    os.environ[_NVML_CHECK] = "1"
+    try:
+        return torch.cuda.is_available()
+    finally:
+        if given is None:
+            del os.environ[_NVML_CHECK]
+        else:
+            os.environ[_NVML_CHECK] = given
+
+
+def supply_numpy_bool() -> None:
+    """Gives numpy 1.24 to 1.26 the name `np.bool`, as numpy 2 has it.
+
+    "AttributeError: module 'numpy' has no attribute 'bool'", in the host's mixup with modes "elem" and "pair".
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy < 1.24 warns when asked for the name
+        present = hasattr(np, "bool")
+    if not present:
+        vars(np)["bool"] = np.bool_
+
+
+def declare_missing_ops() -> None:
+    """Makes `import torchvision` work where its compiled operators do not load (CPU torch with the CUDA wheel).
+
+    "RuntimeError: operator torchvision::nms does not exist". Declaring the schemas of the two operators is enough for
+    the import; a call of them still fails. Call this before importing timm, open_clip or torchvision.
+
+    Raises:
+        RuntimeError: torchvision cannot be imported for another reason.
+    """
+    try:
+        importlib.import_module("torchvision")
+        return
+    except ModuleNotFoundError:
+        return  # not installed: the code that needs it will say so
+    except RuntimeError as error:
+        if not any(f"torchvision::{name}" in str(error) for name in _SCHEMAS):
+            raise
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:  # half imported
+        del sys.modules[name]
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    _kept_alive.append(library)
+    for name, schema in _SCHEMAS.items():
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(schema)
+    importlib.import_module("torchvision")
+
+
+def trust_argparse_namespace() -> None:
+    """Allows `argparse.Namespace` in checkpoints while torch's safe loading stays on.
+
+    "Weights only load failed ... Unsupported global: GLOBAL argparse.Namespace was not an allowed global by default"
+    (torch >= 2.6): the host saves its arguments in every checkpoint. A Namespace holds attributes and runs no code.
+    """
+    torch.serialization.add_safe_globals([argparse.Namespace])
+
+
+def load_safely_by_default() -> None:
+    """Makes `torch.load` of torch 2.4 and 2.5 safe by default, as it is since 2.6.
+
+    The host resumes with `torch.load(path)`, which would run code from a hostile checkpoint there. Callers that give
+    `weights_only` or a pickle module get what they ask for.
+    """
+    load = torch.load
+    if torch.__version__ >= "2.6" or getattr(load, "safe_by_default", False):
+        return
+
+    @functools.wraps(load)
+    def load_safely(f: Any, map_location: Any = None, pickle_module: Any = None, **kwargs: Any) -> Any:
+        if pickle_module is None and kwargs.get("weights_only") is None:
+            kwargs["weights_only"] = True
+        return load(f, map_location, pickle_module, **kwargs)
+
+    load_safely.safe_by_default = True  # type: ignore[attr-defined]
+    torch.load = load_safely
+
+
+def accept_dashed_local_rank() -> None:
+    """Spells `--local-rank` as the host's parser knows it, `--local_rank`.
+
+    "error: unrecognized arguments: --local-rank=0": `torch.distributed.launch`, which the host's script uses, passes a
+    dash since torch 2.0. A script that contains `--local-rank` itself is left alone.
+    """
+    dashed = [i for i, arg in enumerate(sys.argv) if i and (arg == "--local-rank" or arg.startswith("--local-rank="))]
+    if not dashed or _script_knows_the_dash():
+        return
+    for i in dashed:
+        sys.argv[i] = sys.argv[i].replace("--local-rank", "--local_rank", 1)
+
+
+def _script_knows_the_dash() -> bool:
+    try:
+        return "--local-rank" in Path(sys.argv[0]).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def run_without_cuda() -> None:
+    """Replaces the host's CUDA-only calls, unless there is CUDA (then nothing changes).
+
+    - `torch.cuda.synchronize()`, "AssertionError: Torch not compiled with CUDA enabled", at the end of each step;
+    - `torch.cuda.set_device(...)`, "AttributeError: module 'torch._C' has no attribute '_cuda_setDevice'";
+    - the backend NCCL, "RuntimeError: Distributed package doesn't have NCCL built in" or "ProcessGroupNCCL is only
+      supported with GPUs, no GPUs found!", which the host asks for whatever its `--device` is;
+    - `device_ids` of a model on the CPU, "ValueError: DistributedDataParallel device_ids and output_device arguments
+      only work with single-device/multiple-device GPU modules or CPU modules, but got device_ids [0] ...".
+    """
+    if cuda_available():
+        return
+    torch.cuda.synchronize = _synchronize
+    torch.cuda.set_device = _set_device
+    if torch.distributed.is_available():
+        _wrap_once(torch.distributed, "init_process_group", _with_gloo)
+    _wrap_once(DistributedDataParallel, "__init__", _without_device_ids)
+
+
+# Two functions, not one: `torch.compile` of older versions refuses a function that has two of torch's names.
+
+
+def _synchronize(device: Any = None) -> None:
+    """Replaces a call that needs CUDA."""
+
+
+def _set_device(device: Any = None) -> None:
+    """Replaces a call that needs CUDA."""
+
+
+def _with_gloo(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def init_process_group(backend: str | None = None, *args: Any, **kwargs: Any) -> None:
+        original("gloo" if backend == "nccl" else backend, *args, **kwargs)
+
+    return init_process_group
+
+
+def _without_device_ids(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def init(self: Any, module: Any, device_ids: Any = None, *args: Any, **kwargs: Any) -> None:
+        on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
+        original(self, module, None if on_cpu else device_ids, *args, **kwargs)
+
+    return init
+
+
+def _wrap_once(owner: Any, name: str, wrapper: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+    original = getattr(owner, name)
+    if getattr(original, "wrapped_for_cpu", False):
+        return
+    wrapped = wrapper(original)
+    wrapped.wrapped_for_cpu = True  # type: ignore[attr-defined]
+    setattr(owner, name, wrapped)

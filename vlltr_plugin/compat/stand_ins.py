@@ -1,0 +1,141 @@
+"""Stand-ins for modules that VL-LTR imports and that are no longer there: mmcv, clip, and names of timm and Pillow.
+
+A module that exists and does not import is left alone: its own error names the cause, which a stand-in would hide.
+"""
+
+import importlib
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from vlltr_plugin.compat.mmcv_config import Config, load
+
+_START, _END = "<|startoftext|>", "<|endoftext|>"  # OpenAI's names; open_clip has others for the same two ids
+_AUGMENT = "timm.data.auto_augment"
+
+
+def exists(name: str) -> bool:
+    """True if Python finds a module such as "clip.simple_tokenizer", whether or not it imports without an error."""
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        return not (error.name is not None and f"{name}.".startswith(f"{error.name}."))
+    except Exception:  # whatever the module's code raises
+        return True
+    return True
+
+
+def supply_mmcv() -> None:
+    """Offers `mmcv.Config` and `mmcv.load` where mmcv 1.x is missing.
+
+    "ModuleNotFoundError: No module named 'mmcv'"; or "AttributeError: module 'mmcv' has no attribute 'Config'" with
+    mmcv 2.x, which moved both names to another package.
+    """
+    if not exists("mmcv"):
+        sys.modules["mmcv"] = _module("mmcv", "Stand-in by vlltr_plugin.compat for mmcv 1.x: Config and load only.")
+    mmcv: Any = sys.modules.get("mmcv")
+    if mmcv is None:
+        return  # broken
+    for name, value in {"Config": Config, "load": load}.items():
+        if not hasattr(mmcv, name):
+            setattr(mmcv, name, value)
+
+
+def supply_clip() -> None:
+    """Offers `clip.simple_tokenizer.SimpleTokenizer`, which is all the host takes from OpenAI's `clip`.
+
+    "ModuleNotFoundError: No module named 'clip'": OpenAI never put it on PyPI. The package of that name there is
+    another one, and stays in place.
+    """
+    if exists("clip.simple_tokenizer"):
+        return
+    tokenizer = _module("clip.simple_tokenizer", "Stand-in by vlltr_plugin.compat for OpenAI's tokenizer.")
+    vars(tokenizer)["SimpleTokenizer"] = load_tokenizer
+    package = _module("clip", "Stand-in by vlltr_plugin.compat for OpenAI's clip: the tokenizer only.", package=True)
+    sys.modules["clip.simple_tokenizer"] = tokenizer
+    vars(sys.modules.setdefault("clip", package))["simple_tokenizer"] = tokenizer
+
+
+def _module(name: str, doc: str, package: bool = False) -> ModuleType:
+    module = ModuleType(name, doc)
+    module.__spec__ = ModuleSpec(name, None, is_package=package)
+    if package:
+        module.__path__ = []
+    return module
+
+
+def load_tokenizer(*args: Any, **kwargs: Any) -> Any:
+    """Returns open_clip's `SimpleTokenizer(*args, **kwargs)` with OpenAI's names for the start and end tokens.
+
+    The host reads `encoder["<|startoftext|>"]` and `encoder["<|endoftext|>"]` (KeyError in open_clip) and calls
+    `encode(text)`; ids are those of OpenAI's tokenizer.
+
+    Raises:
+        ModuleNotFoundError: open_clip is not installed.
+    """
+    # Imported here because it takes seconds, and the host tokenizes once, then reads its cache.
+    try:
+        import regex
+        from open_clip.tokenizer import SimpleTokenizer
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"VL-LTR needs CLIP's tokenizer, but {error.name} is missing: pip install open_clip_torch",
+            name=error.name,
+        ) from error
+    tokenizer = SimpleTokenizer(*args, **kwargs)
+    for name, its_name in ((_START, "<start_of_text>"), (_END, "<end_of_text>")):
+        number = tokenizer.encoder.pop(its_name)
+        tokenizer.encoder[name] = number
+        tokenizer.decoder[number] = name
+        tokenizer.cache[name] = name
+        pattern = tokenizer.pat.pattern.replace(its_name, regex.escape(name))
+        tokenizer.pat = regex.compile(pattern, tokenizer.pat.flags)
+    return tokenizer
+
+
+def supply_timm_registry() -> None:
+    """Offers `timm.models.registry` where timm no longer has it; `register_model` moved to `timm.models`.
+
+    "ModuleNotFoundError: No module named 'timm.models.registry'".
+    """
+    try:
+        names = "timm", "timm.models", "timm.models.registry"
+        found = [importlib.util.find_spec(name) is not None for name in names]
+    except Exception:  # timm does not import: the host's own import of it says why
+        return
+    if found == [True, True, False]:
+        sys.modules["timm.models.registry"] = importlib.import_module("timm.models")
+
+
+def accept_zero_bit_posterize() -> None:
+    """Lets timm's RandAugment keep zero bits of a colour, as Pillow before 13 did: a black image.
+
+    "ValueError: bits must be between or equal to 1 and 8": with the host's `rand-m9-mstd0.5-inc1` about one image in
+    650 asks for it. Only timm's own operation is replaced, not Pillow's function.
+    """
+    if _pillow_posterizes_to_zero_bits() or not exists(_AUGMENT) or _AUGMENT not in sys.modules:
+        return
+    augment = sys.modules[_AUGMENT]
+    for name, operation in augment.NAME_TO_OP.items():
+        if operation is augment.posterize:
+            augment.NAME_TO_OP[name] = posterize_or_black
+
+
+def posterize_or_black(img: Image.Image, bits_to_keep: int, **kwargs: Any) -> Any:
+    """Timm's `posterize`, and a black image for zero bits."""
+    # A function of the module, so that data loaders which spawn their workers can pickle transforms that hold it.
+    if bits_to_keep < 1:
+        return Image.new(img.mode, img.size)
+    return importlib.import_module(_AUGMENT).posterize(img, bits_to_keep, **kwargs)
+
+
+def _pillow_posterizes_to_zero_bits() -> bool:
+    try:
+        ImageOps.posterize(Image.new("RGB", (1, 1)), 0)
+    except ValueError:
+        return False
+    return True
