@@ -19,8 +19,32 @@ setup(
     description="Class-volume re-weighting for VL-LTR and any PyTorch training loop",
     long_description=README.read_text("utf-8"),
     long_description_content_type="text/markdown",
+    author="vlltr-plugin maintainers",
     license_expression="Apache-2.0",
     license_files=["LICENSE"],
+    keywords=[
+        "long-tailed recognition",
+        "class imbalance",
+        "re-weighting",
+        "logit adjustment",
+        "CLIP",
+        "VL-LTR",
+        "LIFT",
+    ],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+    project_urls={
+        "VL-LTR": "https://github.com/ChangyaoTian/VL-LTR",
+        "LIFT": "https://github.com/shijxcs/LIFT",
+    },
     python_requires=">=3.10",
     packages=[
         *find_packages(include=["vlltr_plugin", "vlltr_plugin.*"]),
@@ -29,23 +53,24 @@ setup(
     ],
     package_dir={"vlltr_plugin.patches": "patches", "vlltr_plugin.configs": "configs"},
     package_data={
+        "vlltr_plugin": ["py.typed"],
         "vlltr_plugin.patches": ["*.toml"],
         "vlltr_plugin.demo": ["standin/**"],  # a checkout of its own, no package
         "vlltr_plugin.cifar_lt": ["published.json"],
         "vlltr_plugin.hosts.vl_ltr": ["published.json"],
     },
     exclude_package_data={"": ["*.pyc", "**/__pycache__/*"]},
-    install_requires=[
-        "torch>=2.4",  # these are the oldest that were tried: tests/versions.sh
-        "torchvision>=0.19",
-        "numpy>=1.26",
-        "timm>=1.0.3",
-        "open_clip_torch>=2.24",
-        "ftfy",
-        "regex",
-        "tqdm",
-        "rich",
-        'tomli; python_version < "3.11"',
+    install_requires=[  # the oldest versions are those that were tried: tests/versions.sh
+        "torch>=2.4",  # the core
+        "numpy>=1.26",  # the core
+        "torchvision>=0.19",  # VL-LTR, and cifar-lt's data
+        "timm>=1.0.3",  # VL-LTR: models, augmentation, losses
+        "open_clip_torch>=2.24",  # VL-LTR: the tokenizer
+        "ftfy",  # VL-LTR: the tokenizer
+        "regex",  # VL-LTR: the tokenizer
+        "tqdm",  # VL-LTR itself
+        "rich",  # tables of the commands
+        'tomli; python_version < "3.11"',  # recipes of install
     ],
     extras_require={
         "report": REPORT,

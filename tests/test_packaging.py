@@ -74,6 +74,7 @@ def expected_files(tree: Path) -> dict[str, bytes]:
     package = tree / "vlltr_plugin"
     files |= {str(path.relative_to(tree)): path for path in package.rglob("*.py")}
     files |= {str(path.relative_to(tree)): path for path in package.rglob("published.json")}
+    files["vlltr_plugin/py.typed"] = package / "py.typed"
     standin = package / "demo/standin"
     files |= {str(path.relative_to(tree)): path for path in standin.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items()}
