@@ -141,13 +141,12 @@ def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
     groups = host_of_run(run).convention
     if epoch is not None and epoch not in files:
         raise ReportError(f"Expected an epoch of {run} ({ranges(files)}) but got {epoch}.")
-    not_the_runs = stale_epochs(run, files)
-    stale = [number for number in files if number in not_the_runs]
+    stale = stale_epochs(run, files)
     series: dict[str, Series] = {}
     first: EpochArrays | None = None
     kept: EpochArrays | None = None
     for number, path in files.items():
-        if number in not_the_runs:
+        if number in stale:
             continue
         arrays = read_epoch(number, path)
         first = first or arrays
@@ -162,7 +161,7 @@ def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
     if kept is None:
         left = ranges(number for number in files if number not in stale) or "none"
         raise ReportError(f"Expected an epoch of {run} ({left}) but got {ranges(stale)}, of before its last start.")
-    return [replace(_inspect(kept, name, series[name], groups), stale=tuple(stale)) for name in kept.by_logits]
+    return [replace(_inspect(kept, name, series[name], groups), stale=stale) for name in kept.by_logits]
 
 
 def _inspect(arrays: EpochArrays, name: str, series: Series, groups: Convention) -> Inspection:

@@ -15,7 +15,7 @@ from vlltr_plugin.runs.run_identity import newest, read_identity
 from vlltr_plugin.training.settings import KEY
 
 
-def stale_epochs(run: Path, files: dict[int, Path]) -> set[int]:
+def stale_epochs(run: Path, files: dict[int, Path]) -> tuple[int, ...]:
     """The epochs of a folder that are no part of the run that wrote into it last.
 
     Args:
@@ -23,7 +23,7 @@ def stale_epochs(run: Path, files: dict[int, Path]) -> set[int]:
         files: epoch to file.
 
     Returns:
-        Those epochs. A file that cannot be read is taken for the run's.
+        Those epochs, in order. A file that cannot be read is taken for the run's.
 
     Raises:
         ReportError: when the log says that its run was not re-weighted, or that no epoch of it has ended: the arrays
@@ -37,8 +37,9 @@ def stale_epochs(run: Path, files: dict[int, Path]) -> set[int]:
             f"Expected the arrays of one run in {run} but got those of {len(runs)} (epochs {epochs}), and no telling "
             "which is the last: two ran at once, or their folders were put together. Keep the files of one."
         )
-    others = {n for n, by in writers.items() if by is not None and not all(one.has(n, by) for one in runs)}
-    return others | _left_by_the_log(run, files)
+    left = _left_by_the_log(run, files)
+    others = {n for n, by in writers.items() if by is not None and not all(last.has(n, by) for last in runs)}
+    return tuple(n for n in files if n in others | left)
 
 
 def _left_by_the_log(run: Path, files: dict[int, Path]) -> set[int]:
