@@ -1,4 +1,4 @@
-"""A run goes on from its own files only, and `inspect` shows its own epochs only, whatever files are called or dated."""
+"""A run goes on from its own files only, and `inspect` shows its own epochs only, whatever their names and times."""
 
 import errno
 import os
@@ -23,10 +23,10 @@ def shown(folder):
     return found.series.epochs, found.stale
 
 
-def weights_after(rows_of_epochs):
-    """By a float64 loop over the rows that the last of these epochs saw: alpha = beta r / n, mean over draws 1."""
+def weights_after(seed):
+    """By a float64 loop over the rows of an epoch: alpha = beta r / n, mean over draws 1."""
     labels = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
-    rows = torch.randn(len(labels), 3, generator=torch.Generator().manual_seed(rows_of_epochs)) * (1.0 + labels[:, None])
+    rows = torch.randn(len(labels), 3, generator=torch.Generator().manual_seed(seed)) * (1.0 + labels[:, None])
     radii = [rows[labels == c].double().std(dim=0).log().mean().exp().item() for c in range(3)]
     total = sum(radii)
     return [sum(COUNTS) / total * r / n for r, n in zip(radii, COUNTS, strict=True)]
