@@ -43,8 +43,9 @@ class RunRecorder:
 
     `reweight_settings.json` tells those of the criterion and yours, which `compare` sets side by side.
 
-    The first rank writes, the arrays whole or not at all; a kill between the two loses the line only. Save the model's
-    own checkpoint after `end_epoch`: the state for the epoch that it goes on with is there then.
+    Each file names the run that wrote it, so that no file of another run, or of epochs that this one went back from, is
+    resumed from or shown. The first rank writes, the arrays whole or not at all; a kill between the two loses the line
+    only. Save the model's own checkpoint after `end_epoch`: the state for the epoch that it goes on with is there then.
 
     Args:
         folder: where to; is made when it is needed.
