@@ -16,6 +16,7 @@ from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss, RunRecor
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.runs.epoch_arrays import epoch_files
 from vlltr_plugin.runs.own_log import cut_log
+from vlltr_plugin.runs.run_identity import identity_of, new_start
 
 
 def shown(folder):
@@ -194,6 +195,14 @@ def test_a_host_s_run_that_went_back_twice_shows_the_epochs_that_it_consists_of(
     assert shown(copied(tmp_path / "run", tmp_path / "c")) == ([0, 1, 2, 3, 6], (4, 5, 7))
     host_run(0)
     assert shown(copied(tmp_path / "run", tmp_path / "d")) == ([0], (1, 2, 3, 4, 5, 6, 7))
+
+
+def test_starts_that_left_no_epoch_are_no_part_of_an_identity():
+    run = new_start(0, None, [])
+    for _ in range(50):
+        run = new_start(5, run, [run])
+    assert [first for _, first in run.starts] == [0, 5]
+    assert identity_of(str(run)) == run
 
 
 def test_states_and_arrays_without_an_identity_are_those_of_one_run(host_run, tmp_path):

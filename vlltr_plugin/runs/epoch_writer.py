@@ -24,6 +24,7 @@ class EpochWriter:
         self.run: RunIdentity | None = None
         self._first: int | None = None  # epoch of this start; that of the first `begin` where it is not told
         self._last: int | None = None  # epoch that ended in this start
+        self._removed = False  # whether the files that this start takes the place of are gone
         self._known = set(_identities(folder).values())
 
     def look(self) -> set[RunIdentity]:
@@ -54,6 +55,7 @@ class EpochWriter:
         if self._last is None or epoch <= self._last:
             first = epoch if self._first is None or self._last is not None else self._first
             self.run, self._first = new_start(first, self.run, filter(None, self._known)), first
+            self._removed = False
         self._last = epoch
         if others := [n for n, by in _identities(self.folder).items() if by not in {*self._known, self.run, None}]:
             raise FileExistsError(f"another process has written epoch {others[0]} there since this run began")
@@ -64,9 +66,10 @@ class EpochWriter:
         Raises:
             OSError: when they cannot be removed.
         """
-        for epoch, path in numbered_files(self.folder).items():
+        for epoch, path in numbered_files(self.folder).items() if not self._removed else ():
             if self._first is not None and epoch >= self._first and read_identity(path) != self.run:
                 path.unlink()
+        self._removed = True
 
     def write(self, epoch: int, arrays: dict[str, Tensor]) -> None:
         """Writes the file of an epoch, after `begin`.
