@@ -58,7 +58,10 @@ class EpochWriter:
             self._removed = False
         self._last = epoch
         if others := [n for n, by in _identities(self.folder).items() if by not in {*self._known, self.run, None}]:
-            raise FileExistsError(f"another process has written epoch {others[0]} there since this run began")
+            raise FileExistsError(
+                f"another process has written epoch {others[0]} there since this run began: remove its files, or give "
+                "each run a folder of its own"
+            )
 
     def remove_abandoned(self) -> None:
         """Removes the files of other starts from this one's first epoch on; needs no room on the disk.
