@@ -88,10 +88,10 @@ class Nursery:
         pid = self.ask({"start": {**job, "call": call, "threads": threads, "env": env or {}}})
         return Started(self, pid, console)
 
-    def train(self, checkout: Path, name: str, epochs: int, **options: Any) -> Started:
+    def train(self, checkout: Path, name: str, epochs: int, *more: str, **options: Any) -> Started:
         """Start a class-volume run of the stand-in in `checkpoints/<name>`, or go on with it."""
         arguments = ("--device", "cpu", "--epochs", str(epochs), "--output_dir", f"checkpoints/{name}")
-        return self.start(checkout, "--config", CONFIG, *arguments, **options)
+        return self.start(checkout, "--config", CONFIG, *arguments, *more, **options)
 
     def ask(self, request: dict[str, Any]) -> Any:
         """Send a request; returns the answer."""

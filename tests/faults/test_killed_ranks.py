@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -20,15 +19,11 @@ A_MINUTE = 60.0
 
 def two_ranks(nursery: Nursery, standin: Path, name: str, kill: dict[str, object] | None = None) -> list[Started]:
     """Both ranks of a run, without a launcher that would end the other; rank 1 may be killed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    meet = ("--dist_url", f"file://{nursery.folder}/meet_{nursery.started}")
+    worlds = [{"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
     return [
-        nursery.train(
-            standin, name, EPOCHS, env={**world, "RANK": str(r), "LOCAL_RANK": str(r)}, kill=kill if r else None
-        )
-        for r in range(2)
+        nursery.train(standin, name, EPOCHS, *meet, env=env, kill=kill)
+        for env, kill in zip(worlds, (None, kill), strict=True)
     ]
 
 

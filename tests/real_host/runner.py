@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ def run_host(
     """
     command = [sys.executable]
     if processes > 1:
-        command += ["-m", module, f"--nproc_per_node={processes}", f"--master_port={_free_port()}"]
+        command += ["-m", module, "--standalone", "--local_addr=127.0.0.1", f"--nproc_per_node={processes}"]
     command += [*launch, "--config", config, *SMALL, *cli_args]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -100,9 +99,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

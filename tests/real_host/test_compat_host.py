@@ -63,7 +63,7 @@ def test_evaluation_before_any_training_writes_no_checkpoint(compat_checkout: Pa
 @pytest.mark.parametrize("module", ["torch.distributed.run", "torch.distributed.launch"])
 def test_two_gloo_processes_train(compat_checkout: Path, module: str) -> None:
     config = write_config(compat_checkout, "small", R50, epochs=1)
-    run = run_host(compat_checkout, config, "--port=8666", processes=2, module=module)
+    run = run_host(compat_checkout, config, processes=2, module=module)
     assert all(math.isfinite(loss) for pair in losses(run) for loss in pair)
     assert len(read_log(run.folder / "log.txt")) == 2  # from rank 0 alone: the epoch's and the test split's
     assert run.stdout.count("| distributed init") == 2

@@ -124,7 +124,7 @@ def test_a_baseline_checkpoint_resumes_with_weights_of_1(installed: Path) -> Non
 
 
 def test_two_gloo_processes_hold_identical_weights(installed: Path) -> None:
-    run = run_host(installed, write_config(installed, "dv", DV), "--port=8666", processes=2)
+    run = run_host(installed, write_config(installed, "dv", DV), processes=2)
     assert [line["epoch"] for line in run.epochs] == [0, 1]
     assert run.epochs[1]["train_reweight_alpha_max"] > 1
     assert run.epochs[1]["train_reweight_expected_alpha"] == pytest.approx(1, abs=1e-6)

@@ -1,13 +1,13 @@
-"""`inspect` of a run that was resumed at an earlier epoch than it had reached."""
+"""`inspect` of a folder that holds more than the epochs of its last run."""
 
 import json
 import os
 import shutil
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from report_lines import log_line
 from run_arrays import Write, epoch_arrays
 
@@ -15,72 +15,107 @@ from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.tables import findings
+from vlltr_plugin.runs.epoch_writer import EpochWriter
+from vlltr_plugin.runs.run_identity import RunIdentity
+
+SEEDS = iter(range(100))
 
 
-def write_chain(write: Write, first: int, number: int, seed: int) -> Path:
-    """Epochs whose weights are those that the epoch before left, as of a real run."""
-    rng = np.random.default_rng(seed)
-    epochs = [epoch_arrays(rng) for _ in range(number)]
-    for before, after in pairwise(epochs):
-        before["next_weights_image_text"] = after["weights_image_text"]
-    return write(*epochs, first=first)
+def started(run: Path, epochs: range, before: RunIdentity | None = None) -> RunIdentity:
+    """A start of a run that writes epochs; `before` is the start that it goes on from."""
+    writer, rng = EpochWriter(run), np.random.default_rng(next(SEEDS))
+    writer.go_on_from(before)
+    for epoch in epochs:
+        writer.begin(epoch)
+        writer.write(epoch, {key: torch.as_tensor(np.asarray(array)) for key, array in epoch_arrays(rng).items()})
+    assert writer.run is not None
+    return writer.run
 
 
 def write_log(run: Path, epochs: list[int]) -> None:
     (run / "log.txt").write_text("".join(f"{json.dumps(log_line(epoch))}\n" for epoch in epochs))
 
 
+def shuffle_times(run: Path, seed: int) -> None:
+    """As a copy without times leaves them."""
+    files = sorted((run / "reweight").iterdir())
+    for place, number in enumerate(np.random.default_rng(seed).permutation(len(files))):
+        os.utime(files[place], (1e9 + number, 1e9 + number))
+
+
+def shown(run: Path) -> tuple[list[int], tuple[int, ...]]:
+    (found,) = inspect_run(run)
+    assert found.epoch == found.series.epochs[-1]
+    return found.series.epochs, found.stale
+
+
 @pytest.fixture
-def resumed(write: Write) -> Path:
+def resumed(tmp_path: Path) -> Path:
     """Epochs 0 to 9, then 5 and 6 again."""
-    write_chain(write, 0, 10, seed=0)
-    return write_chain(write, 5, 2, seed=1)
+    started(tmp_path / "run", range(5, 7), started(tmp_path / "run", range(10)))
+    return tmp_path / "run"
 
 
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("with_log", [False, True])
-def test_what_a_resume_left_behind_is_left_out_and_named(resumed: Path, with_log: bool) -> None:
+def test_what_a_resume_left_behind_is_left_out_and_named(resumed: Path, with_log: bool, seed: int) -> None:
     if with_log:
         write_log(resumed, [*range(10), 5, 6])
-    (found,) = inspect_run(resumed)
-    assert (found.epoch, found.series.epochs, found.stale) == (6, list(range(7)), (7, 8, 9))
-    assert "Epochs left out: 7-9." in findings(found, None)[-1]
-    with pytest.raises(ReportError, match=r"\(0-6\) but got 8|\(0-6\) but got 7-9"):
+    shuffle_times(resumed, seed)
+    assert shown(resumed) == (list(range(7)), (7, 8, 9))
+    assert "Epochs left out: 7-9." in findings(inspect_run(resumed)[0], None)[-1]
+    with pytest.raises(ReportError, match=r"\(0-6\) but got 7-9"):
         inspect_run(resumed, 8)
     (earlier,) = inspect_run(resumed, 3)
     assert (earlier.epoch, earlier.stale) == (3, (7, 8, 9))
 
 
-def test_the_log_knows_better_than_the_clock(resumed: Path) -> None:
-    """A copied folder, all files of one time; and one that says that nothing was abandoned."""
-    for path in (resumed / "reweight").iterdir():
-        os.utime(path, (1e9, 1e9))
-    write_log(resumed, [*range(10), 5, 6])
-    assert inspect_run(resumed)[0].epoch == 6
+def test_a_run_killed_before_its_log_line_has_gone_back_all_the_same(resumed: Path) -> None:
     write_log(resumed, list(range(10)))
-    assert inspect_run(resumed)[0].epoch == 9
+    assert shown(resumed) == (list(range(7)), (7, 8, 9))
 
 
-def test_a_run_resumed_twice_and_gone_on_is_whole_again(write: Write) -> None:
-    write_chain(write, 0, 10, seed=0)
-    write_chain(write, 5, 2, seed=1)
-    run = write_chain(write, 3, 9, seed=2)
-    (found,) = inspect_run(run)
-    assert (found.epoch, found.stale) == (11, ())
-    write_log(run, [*range(10), 5, 6, *range(3, 12)])
-    assert inspect_run(run)[0].stale == ()
+def test_what_a_run_without_re_weighting_went_over_is_told_by_the_log(tmp_path: Path) -> None:
+    started(tmp_path, range(10))
+    write_log(tmp_path, [*range(10), 5, 6])
+    assert shown(tmp_path)[1] == (7, 8, 9)
 
 
-def test_a_fresh_run_in_the_folder_of_a_longer_one_stands_alone(write: Write) -> None:
-    write_chain(write, 0, 6, seed=0)
-    run = write_chain(write, 0, 2, seed=1)
-    assert (inspect_run(run)[0].series.epochs, inspect_run(run)[0].stale) == ([0, 1], (2, 3, 4, 5))
+def test_a_run_resumed_twice_and_gone_on_is_whole_again(tmp_path: Path) -> None:
+    second = started(tmp_path, range(5, 7), started(tmp_path, range(10)))
+    started(tmp_path, range(3, 12), second)
+    assert shown(tmp_path) == (list(range(12)), ())
+    write_log(tmp_path, [*range(10), 5, 6, *range(3, 12)])
+    assert shown(tmp_path) == (list(range(12)), ())
 
 
-def test_a_folder_copied_in_any_order_keeps_all_epochs(write: Write) -> None:
-    run = write_chain(write, 0, 8, seed=0)
-    for number, path in enumerate(sorted((run / "reweight").iterdir(), reverse=True)):
-        os.utime(path, (1e9 + number, 1e9 + number))
-    assert inspect_run(run)[0].stale == ()
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fresh_run_in_the_folder_of_a_longer_one_stands_alone(tmp_path: Path, seed: int) -> None:
+    started(tmp_path, range(6))
+    started(tmp_path, range(2))
+    shuffle_times(tmp_path, seed)
+    assert shown(tmp_path) == ([0, 1], (2, 3, 4, 5))
+
+
+def test_epochs_missing_in_a_run_are_no_sign_of_another(tmp_path: Path) -> None:
+    """As a full disk leaves them."""
+    started(tmp_path, range(8))
+    for epoch in (2, 5):
+        (tmp_path / f"reweight/epoch_{epoch:04d}.npz").unlink()
+    assert shown(tmp_path) == ([0, 1, 3, 4, 6, 7], ())
+
+
+def test_of_arrays_without_an_identity_the_log_tells_and_never_the_clock(write: Write) -> None:
+    rng = np.random.default_rng(0)
+    run = write(*(epoch_arrays(rng) for _ in range(10)))
+    write(*(epoch_arrays(rng) for _ in range(2)), first=5)
+    shuffle_times(run, 0)
+    assert shown(run) == (list(range(10)), ())
+    write_log(run, [*range(10), 5, 6])
+    assert shown(run) == (list(range(7)), (7, 8, 9))
+    started(run, range(2))
+    (run / "log.txt").unlink()
+    assert shown(run) == ([0, 1], tuple(range(2, 10)))
 
 
 def test_a_broken_file_of_an_abandoned_epoch_does_no_harm(resumed: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,9 +125,9 @@ def test_a_broken_file_of_an_abandoned_epoch_does_no_harm(resumed: Path, capsys:
     assert "Epoch 6 of 0 to 6" in capsys.readouterr().out
 
 
-def test_a_log_of_another_kind_leaves_the_clock_to_tell(resumed: Path) -> None:
+def test_a_log_of_another_kind_tells_nothing(resumed: Path) -> None:
     (resumed / "log.txt").write_text("epoch [1/10] batch [5/9] loss 3.0\n")
-    assert inspect_run(resumed)[0].epoch == 6
+    assert shown(resumed) == (list(range(7)), (7, 8, 9))
     shutil.rmtree(resumed / "reweight")
     with pytest.raises(ReportError, match="found none"):
         inspect_run(resumed)

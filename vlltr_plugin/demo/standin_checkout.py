@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -60,8 +59,9 @@ def main_command(config: str, *args: str, processes: int = 1) -> list[str]:
     """Returns the command that runs the stand-in's `main.py`, by torch's launcher for more than one process."""
     command = [sys.executable]
     if processes > 1:
-        command += ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
-        command += ["--master_addr=127.0.0.1", f"--master_port={_free_port()}"]
+        # The launcher binds a free port itself and keeps it: two launches at once never ask for the same one.
+        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        command += ["--local_addr=127.0.0.1"]
     return [*command, "main.py", "--config", config, *args]
 
 
@@ -130,9 +130,3 @@ def read_log(path: Path) -> list[LogLine]:
         with contextlib.suppress(json.JSONDecodeError):
             parsed.append(json.loads(line))
     return [line for line in parsed if isinstance(line, dict)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,24 +1,26 @@
 """The arrays of an epoch as an .npz file in the run's folder."""
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.runs.epoch_arrays import FOLDER
+from vlltr_plugin.runs.run_identity import UNNAMED, RunIdentity
 from vlltr_plugin.runs.whole_files import write_whole
 
-FOLDER = "reweight"
 
-
-def write_arrays(output_dir: Path, epoch: int, arrays: dict[str, Tensor]) -> Path:
+def write_arrays(output_dir: Path, epoch: int, arrays: dict[str, Tensor], run: RunIdentity = UNNAMED) -> Path:
     """Writes `reweight/epoch_0007.npz`: whole or not at all.
 
     Args:
         output_dir: the run's folder.
         epoch: the epoch that ended, from 0.
         arrays: name to tensor.
+        run: which run writes it.
 
     Returns:
         The file.
@@ -30,6 +32,8 @@ def write_arrays(output_dir: Path, epoch: int, arrays: dict[str, Tensor]) -> Pat
     buffer = io.BytesIO()
     plain = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
     np.savez(buffer, **plain)  # type: ignore[arg-type]
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = str(run).encode()
     write_whole(path, buffer.getvalue())
     return path
 

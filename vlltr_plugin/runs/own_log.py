@@ -1,6 +1,7 @@
 """The `log.txt` of a loop of the user's own: a JSON line an epoch, under the keys that `compare` reads."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,25 @@ def append_line(path: Path, line: Mapping[str, float | int]) -> None:
             torn = file.read(1) != b"\n"
     with path.open("a", encoding="utf-8") as file:
         file.write("\n" * torn + json.dumps(line) + "\n")
+
+
+def cut_log(path: Path, first: int) -> None:
+    """Removes an epoch and later ones from the end of a log; needs no room on the disk.
+
+    Raises:
+        ValueError: for a log of another kind.
+        OSError: when it cannot be written.
+    """
+    cut, start = None, 0
+    for text in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
+        epochs = [epoch_of(line) for line in whole_objects(text.decode())[0] if "epoch" in line]
+        if any(epoch < first for epoch in epochs):
+            cut = None
+        elif epochs and cut is None:
+            cut = start
+        start += len(text)
+    if cut is not None:
+        os.truncate(path, cut)
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -16,11 +16,16 @@ from vlltr_plugin.core.expected_batches import other_draws
 from vlltr_plugin.core.ranks import sum_over_ranks
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.runs.arrays import arrays_of, write_arrays
+from vlltr_plugin.runs.arrays import arrays_of
+from vlltr_plugin.runs.epoch_writer import EpochWriter
+from vlltr_plugin.runs.run_identity import identity_of
 from vlltr_plugin.training.base_criterion import HostCriterion
 from vlltr_plugin.training.log_line import Statistics, summary
 from vlltr_plugin.training.messages import say, warnings_said
 from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
+
+RUN = "run"
+"""Key of a state in a checkpoint: the identity of the run that saved it, see `runs.run_identity`."""
 
 WEIGHTS_TOLERANCE = 1e-4
 """Relative: how far saved weights may be off those of their radii when another machine computed them."""
@@ -96,7 +101,8 @@ class EpochHook:
     ) -> None:
         self._settings, self._criterion = settings, criterion
         self.weightings: Mapping[str, Weighting] = weightings
-        self._output_dir, self._clean_pass = output_dir, clean_pass
+        self._clean_pass = clean_pass
+        self._writer = None if output_dir is None else EpochWriter(output_dir)
         self._warned_of_disk = self._warned_of_draws = False
 
     def load(self, checkpoint: dict[str, Any]) -> None:
@@ -123,6 +129,8 @@ class EpochHook:
                 _refuse_other_weights(weighting, saved[name])
         for name, weighting in self.weightings.items():
             weighting.load_state_dict(saved[name])
+        if self._writer is not None:
+            self._writer.go_on_from(identity_of(state.get(RUN)))
         primary = self._primary()
         largest = float(self._in_force(primary).max())
         say(f"resumed the weights in force from epoch {primary.epoch} on (largest {largest:.4g}).")
@@ -166,11 +174,12 @@ class EpochHook:
         return statistics
 
     def checkpoint(self) -> dict[str, Any]:
-        """The entry for the host's checkpoint: plain values and tensors, O(C)."""
+        """The entry for the host's checkpoint: plain values and tensors, O(C), and the run's identity as text."""
         from vlltr_plugin import __version__
 
         weightings = {name: weighting.plain_state() for name, weighting in self.weightings.items()}
-        return {KEY: {"version": __version__, "settings": self._settings.state(), "weightings": weightings}}
+        run = {RUN: str(self._writer.run)} if self._writer is not None and self._writer.run is not None else {}
+        return {KEY: {"version": __version__, "settings": self._settings.state(), "weightings": weightings, **run}}
 
     def _primary(self) -> Weighting:
         return next(iter(self.weightings.values()))
@@ -202,10 +211,11 @@ class EpochHook:
             self._warned_of_draws = True
 
     def _write(self, epoch: int, arrays: dict[str, Tensor]) -> None:
-        if self._output_dir is None:
+        if self._writer is None:
             return
         try:
-            write_arrays(self._output_dir, epoch, arrays)
+            self._writer.begin(epoch)
+            self._writer.write(epoch, arrays)
         except OSError as error:
             if not self._warned_of_disk:
                 say(

@@ -1,5 +1,6 @@
 """Any training loop as a run: its folder holds what `vlltr-plugin inspect` and `compare` read, and how to go on."""
 
+import contextlib
 import json
 import re
 import warnings
@@ -13,13 +14,15 @@ from torch import Tensor
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.core.ranks import is_first_rank, world_size
-from vlltr_plugin.runs.arrays import arrays_of, write_arrays
+from vlltr_plugin.runs.arrays import arrays_of
 from vlltr_plugin.runs.epoch_arrays import FOLDER, numbered_files
 from vlltr_plugin.runs.epoch_state import read_state, state_arrays
+from vlltr_plugin.runs.epoch_writer import EpochWriter
 from vlltr_plugin.runs.own_log import (
     LOG,
     SETTINGS,
     append_line,
+    cut_log,
     last_epoch,
     numbers_of,
     read_settings,
@@ -40,8 +43,9 @@ class RunRecorder:
 
     `reweight_settings.json` tells those of the criterion and yours, which `compare` sets side by side.
 
-    The first rank writes, the arrays whole or not at all; a kill between the two loses the line only. Save the model's
-    own checkpoint after `end_epoch`: the state for the epoch that it goes on with is there then.
+    Each file names the run that wrote it, so that no file of another run, or of epochs that this one went back from, is
+    resumed from or shown. The first rank writes, the arrays whole or not at all; a kill between the two loses the line
+    only. Save the model's own checkpoint after `end_epoch`: the state for the epoch that it goes on with is there then.
 
     Args:
         folder: where to; is made when it is needed.
@@ -75,7 +79,10 @@ class RunRecorder:
         self.settings = {**own, **(settings or {})}
         settings_as_json(self.settings)
         self._next: int | None = None  # not known before the first epoch or `resume`
+        self._resumed_at: int | None = None  # until its first epoch has ended
+        self._abandons: int | None = None  # lines of the log from this epoch on are of before `resume`
         self._warned_of_disk = False
+        self._epochs = EpochWriter(self.folder)
         self._look_at_log()
 
     def resume(self, next_epoch: int | None = None) -> int:
@@ -83,22 +90,23 @@ class RunRecorder:
 
         Args:
             next_epoch: the epoch to go on with, from 0: the one after that of the model's checkpoint. By default the
-                one after the last in the folder; 0 in a new folder. Later epochs in the folder are removed as soon as
-                this one ends.
+                one after the last in the folder; 0 in a new folder. As soon as this epoch ends, before it is written,
+                those of the folder from it on are removed, files and lines of the log.
 
         Returns:
             The epoch to go on with. Where there is no state for it, a warning says that the weights start at 1.
 
         Raises:
             ValueError: for a state that is damaged, for a run that was made with other settings of the criterion,
-                naming them (0 takes its place all the same), and for a `next_epoch` that is no whole number from 0 on.
+                naming them (0 takes its place all the same), for a folder with epochs of two runs, and for a
+                `next_epoch` that is no whole number from 0 on.
         """
         if next_epoch is not None:
             _refuse_no_epoch("next_epoch", next_epoch)
         start, state = self._as_first_rank_sees(lambda: self._look(next_epoch))
         if self.criterion is not None:
             self._go_on(self.criterion, start, state)
-        self._next = start
+        self._next = self._resumed_at = self._abandons = start
         return start
 
     def end_epoch(self, epoch: int | None = None, **metrics: SupportsFloat) -> Statistics:
@@ -114,25 +122,22 @@ class RunRecorder:
 
         Raises:
             ValueError: before anything is done, for metrics that are no numbers or have a name of the plug-in's, for
-                an epoch that ended before, and in a folder that holds another run, unless `resume` was called.
+                an epoch that ended before, for another epoch than the one that `resume` has put the weights in force
+                for, and in a folder that holds another run, unless `resume` was called.
         """
         line = numbers_of(metrics)
         if epoch is not None:
             _refuse_no_epoch("epoch", epoch)
+        ended = self._ended() if epoch is None else epoch
         if self._next is None:
             self._refuse_another_run()
-        elif epoch is not None and epoch < self._next:
-            raise ValueError(
-                f"Expected epoch {self._next} to end, or a later one, but got {epoch}, which would take the place of "
-                f"what was recorded: call resume({epoch}) to go back to it, or give another phase of training a "
-                "recorder and a folder of its own."
-            )
-        ended = self._ended() if epoch is None else epoch
+        else:
+            self._refuse_another_epoch(ended, self._next)
         statistics: Statistics = {}
         arrays: dict[str, Tensor] = {}
         if self.criterion is not None:
             statistics, arrays = _fold(self.criterion, ended)
-        self._next = ended + 1
+        self._next, self._resumed_at = ended + 1, None
         if is_first_rank():
             self._write(ended, arrays, line | {f"{LOGGED}{name}": value for name, value in statistics.items()})
         return statistics
@@ -142,13 +147,30 @@ class RunRecorder:
             return self.criterion.weighting.epoch
         return 0 if self._next is None else self._next
 
+    def _refuse_another_epoch(self, ended: int, expected: int) -> None:
+        if ended < expected:
+            raise ValueError(
+                f"Expected epoch {expected} to end, or a later one, but got {ended}, which would take the place of "
+                f"what was recorded: call resume({ended}) to go back to it, or give another phase of training a "
+                "recorder and a folder of its own."
+            )
+        if self.criterion is not None and self._resumed_at is not None and ended != self._resumed_at:
+            raise ValueError(
+                f"Expected epoch {expected} to end first after resume({expected}) but got {ended}: the weights in "
+                f"force were those of epoch {expected}. Call resume({ended}) before epoch {ended} is trained, when "
+                "the model's checkpoint is loaded and its epoch known."
+            )
+
     def _write(self, epoch: int, arrays: dict[str, Tensor], line: dict[str, float | int]) -> None:
         try:
+            self._epochs.begin(epoch)
+            # What the run has left goes first: a full disk or a kill then leaves no file of it to be resumed from.
+            self._epochs.remove_abandoned()
+            if self._abandons is not None and (self.folder / SETTINGS).is_file():
+                self._cut_log(self._abandons)
+            self._abandons = None
             if arrays:
-                write_arrays(self.folder, epoch, arrays)
-                for other, path in numbered_files(self.folder).items():
-                    if other > epoch:  # from before the run went back: no part of it any more, and nothing to resume
-                        path.unlink()
+                self._epochs.write(epoch, arrays)
             write_settings(self.folder, self.settings)
             append_line(self.folder / LOG, {"epoch": epoch, **line})
         except OSError as error:
@@ -158,6 +180,10 @@ class RunRecorder:
                     "resumed from there; each later epoch tries again. This is said once."
                 )
             self._warned_of_disk = True
+
+    def _cut_log(self, first: int) -> None:
+        with contextlib.suppress(ValueError):  # of another kind, said before
+            cut_log(self.folder / LOG, first)
 
     def _as_first_rank_sees(self, look: Callable[[], T]) -> T:
         """What the first rank finds in its folder, on every rank: also what is wrong there, as a ValueError."""
@@ -178,10 +204,19 @@ class RunRecorder:
         """The epoch to go on with, and the state for it."""
         if next_epoch != 0:  # 0 takes the place of whatever is there
             self._compare_settings()
-        files = {} if self.criterion is None else numbered_files(self.folder)
+        runs = self._epochs.look()
+        if len(runs) > 1 and next_epoch != 0:
+            raise ValueError(
+                f"Expected the epochs of one run in {self.folder / FOLDER} but there are those of {len(runs)}, and no "
+                "telling which came last: keep the files of one, call resume(0) to train anew in their place, or give "
+                "another folder."
+            )
+        run = next(iter(runs), None) if len(runs) == 1 else None
+        files = {} if self.criterion is None else self._epochs.files_of(run)
         if next_epoch is None:
             last = self._last_logged() if self.criterion is None else max(files, default=-1)
             next_epoch = last + 1
+        self._epochs.go_on_from(run, next_epoch)
         return next_epoch, read_state(files[next_epoch - 1]) if next_epoch - 1 in files else None
 
     def _compare_settings(self) -> None:
@@ -223,7 +258,7 @@ class RunRecorder:
             self._say(f"a new run in {self.folder}{weights}.")
 
     def _warn_of_missing_state(self, start: int) -> None:
-        known = ", ".join(map(str, numbered_files(self.folder))) or "none"
+        known = ", ".join(map(str, self._epochs.files_of(self._epochs.run))) or "none"
         warnings.warn(
             f"Expected the state after epoch {start - 1} in {self.folder / FOLDER} but there is none (epochs there: "
             f"{known}): THE CLASS WEIGHTS START AT 1, until epoch {start} ends. Save the model's checkpoint after "

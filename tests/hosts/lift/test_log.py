@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from pathlib import Path
 
@@ -269,6 +270,23 @@ def test_inspect_speaks_of_the_last_run_in_a_folder(run: Make, capsys: pytest.Ca
     done = run(num_epochs=2)
     assert main(["inspect", str(done.folder)]) == 2
     assert "the last one there (log.txt) is a plain one" in capsys.readouterr().err
+
+
+def test_a_folder_used_twice_shows_the_last_run_whatever_the_times_of_its_files(run: Make) -> None:
+    """Also where that run has broken off, as a kill leaves it: inside an epoch, or inside its first one."""
+    run(reweight_type="class_volume", num_epochs=5)
+    folder = run(reweight_type="class_volume", num_epochs=3).folder
+    log = (folder / "log.txt").read_text()
+    for file in (folder / "reweight").iterdir():
+        os.utime(file, (1e9, 1e9))
+    os.utime(folder / "reweight/epoch_0004.npz", (2e9, 2e9))
+    (found,) = inspect_run(folder)
+    assert (found.series.epochs, found.stale) == ([0, 1, 2], (3, 4))
+    (folder / "log.txt").write_text(log[: log.index("epoch [3/3]")] + batch(4, 1, "1.0", 1.0, epochs=5))
+    assert inspect_run(folder)[0].stale == (3, 4)
+    (folder / "log.txt").write_text(log[: log.index("epoch [2/3]")])
+    with pytest.raises(ReportError, match=r"the last one there \(log.txt\) has ended no epoch"):
+        inspect_run(folder)
 
 
 def test_runs_of_two_hosts_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

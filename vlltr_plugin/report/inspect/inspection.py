@@ -13,7 +13,7 @@ from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
-from vlltr_plugin.report.inspect.stale_epochs import goes_on, is_older, left_by_the_log
+from vlltr_plugin.report.inspect.stale_epochs import stale_epochs
 from vlltr_plugin.report.inspect.weight_parts import Spread, WeightParts, spread, take_apart
 from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
 
@@ -141,21 +141,15 @@ def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
     groups = host_of_run(run).convention
     if epoch is not None and epoch not in files:
         raise ReportError(f"Expected an epoch of {run} ({ranges(files)}) but got {epoch}.")
-    abandoned = left_by_the_log(run, list(files))
+    stale = stale_epochs(run, files)
     series: dict[str, Series] = {}
-    stale: list[int] = []
     first: EpochArrays | None = None
-    before: EpochArrays | None = None
     kept: EpochArrays | None = None
     for number, path in files.items():
-        if abandoned is not None and number in abandoned:
-            stale.append(number)
+        if number in stale:
             continue
         arrays = read_epoch(number, path)
-        if abandoned is None and before and is_older(path, files[before.epoch]) and not goes_on(before, arrays):
-            stale.append(number)
-            continue
-        first, before = first or arrays, arrays
+        first = first or arrays
         if len(arrays.counts) != len(first.counts) or list(arrays.by_logits) != list(first.by_logits):
             raise ReportError(
                 f"{path}: expected {len(first.counts)} classes and radii of {', '.join(first.by_logits)} as in epoch "
@@ -167,7 +161,7 @@ def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
     if kept is None:
         left = ranges(number for number in files if number not in stale) or "none"
         raise ReportError(f"Expected an epoch of {run} ({left}) but got {ranges(stale)}, of before its last start.")
-    return [replace(_inspect(kept, name, series[name], groups), stale=tuple(stale)) for name in kept.by_logits]
+    return [replace(_inspect(kept, name, series[name], groups), stale=stale) for name in kept.by_logits]
 
 
 def _inspect(arrays: EpochArrays, name: str, series: Series, groups: Convention) -> Inspection:
