@@ -231,7 +231,8 @@ class ClassVolume(Weighting):
         if not bool((mass > 0).any()):
             if self.skipped:
                 return f"No class has statistics of this epoch, since {left_out} (logits masked with -inf?)"
-            return "No training batch was observed this epoch (criterion in eval mode, under no_grad, or all ignored?)"
+            where = "in eval mode, under no_grad or torch.func, or all ignored"
+            return f"No training batch was observed this epoch (criterion {where}?)"
         axes = self.axes or self.num_classes
         if spanned and spanned < axes:
             return (
