@@ -143,6 +143,8 @@ class ClassVolume(Weighting):
 
     def _observe(self, logits: Tensor, targets: Tensor, smoothing: float, kept: Tensor | None) -> None:
         check_tensors(logits, targets)
+        if logits.is_meta and not self.weights.is_meta:
+            raise ValueError("Expected logits to observe but got a tensor without data, on the meta device.")
         self.follow(logits.device)
         logits, targets = logits.detach().to(self.home), targets.detach().to(self.home)  # recorded nowhere from here
         kept = None if kept is None else kept.to(self.home)

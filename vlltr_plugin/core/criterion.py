@@ -99,7 +99,7 @@ class Criterion(nn.Module):
         reduction = reduction or self.reduction
         check_choice("reduction", reduction, REDUCTIONS)
         batch = self._checked(logits, targets)
-        if observing(self):
+        if self._observes(logits):
             self._expected.logits_come(logits)
             self._observe(batch)
         return batch.reduced(self._losses(batch.logits, batch.targets), reduction)
@@ -177,6 +177,20 @@ class Criterion(nn.Module):
         """The settings, in `print(criterion)`."""
         return f"smoothing={self.smoothing}, ignore_index={self.ignore_index}, reduction={self.reduction!r}"
 
+    def _observes(self, logits: Tensor) -> bool:
+        """Whether a call of `forward` feeds the statistics."""
+        if not observing(self) or (logits.is_meta and not self.weighting.weights.is_meta):
+            return False
+        if not getattr(self, "_is_replica", False):
+            return True
+        if self.weighting.uses_logits:
+            raise RuntimeError(
+                "Expected the criterion outside of nn.DataParallel, which throws away what its copies of a model "
+                "observe: return the logits from the model and call criterion(model(images), targets), or train with "
+                "DistributedDataParallel."
+            )
+        return False
+
     @abstractmethod
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Losses `[N]` of checked rows: logits `[N, C]`, targets int64 `[N]` or floating point `[N, C]`."""
@@ -192,7 +206,7 @@ class Criterion(nn.Module):
     def _checked(self, logits: Tensor, targets: Tensor) -> Batch:
         check_targets(logits, targets, self.weighting.num_classes, self.ignore_index, dense=True)
         batch = batch_of(logits, targets, self.ignore_index)
-        first = not self._smoothing_checked and not torch.compiler.is_compiling() and not in_vmap()
+        first = not (self._smoothing_checked or targets.is_meta or torch.compiler.is_compiling() or in_vmap())
         if targets.is_floating_point() and (readable(targets) or first):
             check_smoothing(batch.targets, self.smoothing)
             self._smoothing_checked = True

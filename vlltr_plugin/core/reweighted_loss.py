@@ -62,7 +62,7 @@ class ReweightedLoss(Criterion):
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         self.weighting.follow(logits.device)
-        alpha = self.weighting.weights.to(logits.dtype)
+        alpha = self.weighting.weights.to(logits)
         if targets.is_floating_point():
             weights = constituent_masses(targets, self.smoothing, alpha)
             return self._base.of_mixtures(logits, weights, self.smoothing)

@@ -19,14 +19,16 @@ from vlltr_plugin.core.arguments import (
 )
 from vlltr_plugin.core.epoch_statistics import Statistics, epoch_statistics
 from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights
-from vlltr_plugin.core.placement import float64_home, outside_inference_mode
+from vlltr_plugin.core.placement import float64_home, outside_inference_mode, unshare
 from vlltr_plugin.core.ranks import same_on_all_ranks
 from vlltr_plugin.core.saved_state import (
     ENTRIES,
     SETTINGS,
     SavedState,
     encoded,
+    epoch_of,
     plain,
+    progress_of,
     read_state,
     refuse_other_settings,
     settings_of,
@@ -108,7 +110,7 @@ class Weighting(nn.Module):
         self.register_buffer("weights", torch.ones_like(class_counts, dtype=torch.float32))
         self.register_buffer("log_radius64", torch.zeros_like(class_counts))
         self.register_buffer("substitution", torch.zeros_like(class_counts))
-        self.register_buffer("progress", class_counts.new_zeros(2))
+        self.register_buffer("progress", class_counts.new_tensor(progress_of(0, False)))
         self.register_buffer("class_counts", class_counts, persistent=False)
         self.register_buffer("draws", draws)
         self.register_buffer("margins", torch.zeros_like(class_counts), persistent=False)
@@ -265,12 +267,12 @@ class Weighting(nn.Module):
     def _go_on(self, epoch: int, has_radii: bool) -> None:
         """Moves to an epoch; kept twice, as plain values that no step waits for and as a tensor of the state."""
         self.epoch, self.has_radii = epoch, has_radii
-        self.progress[0], self.progress[1] = epoch, has_radii
+        self.progress.copy_(self.progress.new_tensor(progress_of(epoch, has_radii)))
 
     def _read_progress(self) -> None:
         """Takes the plain values from the tensor, which others may have written: DDP, an average, a loader."""
-        epoch, has_radii = self.progress.tolist()
-        self.epoch, self.has_radii = round(epoch), has_radii > 0
+        progress = self.progress.tolist()
+        self.epoch, self.has_radii = epoch_of(progress), progress[1] > 0
 
     @outside_inference_mode
     def update_margins(self) -> None:
@@ -359,9 +361,15 @@ class Weighting(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def follow(self, device: torch.device) -> None:
-        """Moves to the device of the logits, once."""
-        if self.weights.device != device:
+        """Moves to the device of the logits, once; not to the meta device, which holds no numbers."""
+        if self.weights.device != device and device.type != "meta":
             self.to(device)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """After a copy or unpickling."""
+        super().__setstate__(state)
+        unshare(self._buffers)
+        unshare(vars(self))
 
     @outside_inference_mode
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Weighting":
