@@ -1,7 +1,7 @@
 """What all class weightings share: counts, normalisation, the schedule over epochs, state."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from vlltr_plugin.core.arguments import (
     shortened,
 )
 from vlltr_plugin.core.epoch_statistics import Statistics, epoch_statistics
-from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights
+from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights, substitute
 from vlltr_plugin.core.placement import float64_home, outside_inference_mode, unshare
 from vlltr_plugin.core.ranks import same_on_all_ranks
 from vlltr_plugin.core.saved_state import (
@@ -263,6 +263,36 @@ class Weighting(nn.Module):
             self.substitution.zero_()
             self._go_on(epoch, has_radii=False)
         self.begin_epoch(epoch)
+
+    @outside_inference_mode
+    def carry_over(self, old: "Weighting", classes: Sequence[int] | None = None) -> None:
+        """Takes the radii of another weighting for the classes that it knows; the others take their mean log radius.
+
+        For class counts that have grown. The weights follow from these counts and draws, as soon as weights apply
+        (`start_epoch`; 0 for the epoch in progress of a new run).
+
+        Args:
+            old: whose radii were measured.
+            classes: the class here of each class of `old`, distinct; by default the first ones, in order.
+
+        Raises:
+            ValueError: when `old` has no radii, or classes do not fit.
+        """
+        places = list(range(old.num_classes)) if classes is None else [int(label) for label in classes]
+        if not (self.uses_logits and old.uses_logits and old.has_radii):
+            raise ValueError("Expected radii to carry over, measured from logits, but there are none: end an epoch.")
+        fits = len(places) == len(set(places)) == old.num_classes and set(places) <= set(range(self.num_classes))
+        if not fits:
+            raise ValueError(
+                f"Expected one class of 0..{self.num_classes - 1} for each of {old.num_classes} classes but got "
+                f"{shortened(places)}."
+            )
+        log_radius, unknown = torch.zeros_like(self.log_radius64), torch.ones_like(self.substituted)
+        log_radius[places] = old.log_radius64.to(self.home)
+        unknown[places] = old.substituted.to(self.home)
+        self.substituted = unknown
+        self._take_radii(substitute(log_radius, unknown))
+        self.begin_epoch(self.epoch)
 
     def _go_on(self, epoch: int, has_radii: bool) -> None:
         """Moves to an epoch; kept twice, as plain values that no step waits for and as a tensor of the state."""
