@@ -65,6 +65,30 @@ def test_a_real_package_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("without_clip")
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_checkout_s_own_package_on_a_path_that_is_added_later_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "__init__.py").write_text("def tokenize(): return 'real'")
+    code = "import nothing_of_this_name" if broken else "class SimpleTokenizer: real = True"
+    (tmp_path / "clip" / "simple_tokenizer.py").write_text(code)
+    supply_clip()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if broken:
+        with pytest.raises(ModuleNotFoundError, match="nothing_of_this_name"):
+            from clip.simple_tokenizer import SimpleTokenizer
+        return
+    from clip.simple_tokenizer import SimpleTokenizer
+
+    assert hasattr(SimpleTokenizer, "real")
+    import clip
+
+    assert clip.tokenize() == "real"
+    assert clip.simple_tokenizer.SimpleTokenizer is SimpleTokenizer
+
+
+@pytest.mark.usefixtures("without_clip")
 @pytest.mark.parametrize("kind", ["folder", "package", "module"])
 def test_something_else_named_clip_gets_the_tokenizer_and_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -9,8 +9,8 @@ HALF_MINIMUM = torch.finfo(torch.float16).min
 LARGEST = torch.finfo(torch.float32).max
 
 MASKED_FROM = 1e5
-"""A masked logit is that far below 0, and that many times as far as the row's largest logit. Logits of a large scale are
-not: both ends of a row are far from 0 there."""
+"""A masked logit is that far below 0, and that many times as far as the row's largest logit. Logits of a large scale
+are not: both ends of a row are far from 0 there."""
 
 
 def all_within_reach(rows: Tensor) -> bool:

@@ -397,7 +397,7 @@ class Weighting(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """After a copy or unpickling."""
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         unshare(self._buffers)
         unshare(vars(self))
 
