@@ -94,7 +94,7 @@ CASES = {
         adjusted,
         lambda: adjusted(reduction="sum"),
         (0, 0),
-        "reduction (rank 0 has 'mean', rank 1 has 'sum')",
+        "reduction (rank 0 has 'mean', rank 1 has 'sum",
     ),
     "radii": (with_radii(0, 0, 1), with_radii(0, 0, 1.0001), (0, 0), "log_radius (number 2: rank 0 has 1.0, rank 1 "),
     "type": (DV, INVERSE, (0, 0), "type (rank 0 has 'ClassVolume', rank 1 has 'InverseFrequency')"),
