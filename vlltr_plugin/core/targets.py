@@ -60,8 +60,9 @@ def check_targets(
     if targets.dtype != torch.int64 or targets.shape != expected:
         error = ValueError if targets.is_floating_point() or targets.dtype == torch.int64 else TypeError
         raise error(
-            f"Expected targets to be int64 {list(expected)} or floating point {list(logits.shape)} but got "
-            f"{targets.dtype} {list(targets.shape)}: {_remedy(targets, logits, expected)}"
+            f"Expected {expected.numel()} labels {list(expected)}, int64, or soft targets of the logits' shape "
+            f"{list(logits.shape)}, floating point, but got {targets.dtype} {list(targets.shape)}: "
+            f"{_remedy(targets, logits, expected)}"
         )
     if targets.device.type == "cpu" and targets.numel() and not in_vmap():
         _check_labels(targets, num_classes, ignore_index)
