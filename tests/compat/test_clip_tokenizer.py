@@ -1,5 +1,6 @@
 """The tokenizer offered in place of OpenAI's has its names and its ids."""
 
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -44,7 +45,7 @@ def test_ids_are_those_of_openai(tokenizer: Any, text: str, ids: list[int]) -> N
 @pytest.mark.usefixtures("without_clip")
 def test_a_missing_package_is_supplied_twice_without_harm() -> None:
     supply_clip()
-    first = sys.modules["clip.simple_tokenizer"]
+    first = importlib.import_module("clip.simple_tokenizer")
     supply_clip()
     assert sys.modules["clip.simple_tokenizer"] is first
     from clip.simple_tokenizer import SimpleTokenizer
@@ -62,6 +63,30 @@ def test_a_real_package_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     from clip.simple_tokenizer import SimpleTokenizer
 
     assert hasattr(SimpleTokenizer, "real")
+
+
+@pytest.mark.usefixtures("without_clip")
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_checkout_s_own_package_on_a_path_that_is_added_later_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "__init__.py").write_text("def tokenize(): return 'real'")
+    code = "import nothing_of_this_name" if broken else "class SimpleTokenizer: real = True"
+    (tmp_path / "clip" / "simple_tokenizer.py").write_text(code)
+    supply_clip()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if broken:
+        with pytest.raises(ModuleNotFoundError, match="nothing_of_this_name"):
+            from clip.simple_tokenizer import SimpleTokenizer
+        return
+    from clip.simple_tokenizer import SimpleTokenizer
+
+    assert hasattr(SimpleTokenizer, "real")
+    import clip
+
+    assert clip.tokenize() == "real"
+    assert clip.simple_tokenizer.SimpleTokenizer is SimpleTokenizer
 
 
 @pytest.mark.usefixtures("without_clip")

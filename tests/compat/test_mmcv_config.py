@@ -1,6 +1,7 @@
 """Config files are read as mmcv 1.x reads them (the expected values were checked against mmcv 1.3.8 and 1.7.2)."""
 
 import copy
+import importlib
 import json
 import pickle
 import sys
@@ -130,6 +131,15 @@ def test_a_real_mmcv_is_left_alone_and_a_newer_one_completed(monkeypatch: pytest
 
 
 def test_a_missing_mmcv_is_supplied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mmcv", None)  # importing it raises ImportError
+    monkeypatch.delitem(sys.modules, "mmcv", raising=False)
     supply_mmcv()
-    assert sys.modules["mmcv"].Config is Config
+    assert importlib.import_module("mmcv").Config is Config
+
+
+def test_an_mmcv_on_a_path_that_is_added_later_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "mmcv", raising=False)
+    supply_mmcv()
+    (tmp_path / "mmcv.py").write_text("Config = 'real'")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert importlib.import_module("mmcv").Config == "real"
+    monkeypatch.delitem(sys.modules, "mmcv")

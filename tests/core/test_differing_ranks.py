@@ -52,6 +52,12 @@ def resumed(epochs=1):
     return weighting
 
 
+def with_radii(*radii):
+    weighting = ClassVolume(COUNTS)
+    weighting._take_radii(torch.tensor(radii, dtype=torch.float64))
+    return lambda: weighting
+
+
 def of(kind, counts=COUNTS, **options):
     return lambda: kind(counts, **options)
 
@@ -82,6 +88,15 @@ CASES = {
         "feature_seed (rank 0",
     ),
     "draws": (DV, of(ClassVolume, draws=[1, 1, 1]), (0, 0), "draws (number 0: rank 0 has 0.5, rank 1 has 0.333"),
+    "draws a little": (DV, of(ClassVolume, draws=[60.006, 40, 20]), (0, 0), "draws (number 0: rank 0 has 0.5, rank 1 "),
+    "assign": (DV, of(ClassVolume, assign="mass"), (0, 0), "assign (rank 0 has 'dominant', rank 1 has 'mass')"),
+    "reduction": (
+        adjusted,
+        lambda: adjusted(reduction="sum"),
+        (0, 0),
+        "reduction (rank 0 has 'mean', rank 1 has 'sum",
+    ),
+    "radii": (with_radii(0, 0, 1), with_radii(0, 0, 1.0001), (0, 0), "log_radius (number 2: rank 0 has 1.0, rank 1 "),
     "type": (DV, INVERSE, (0, 0), "type (rank 0 has 'ClassVolume', rank 1 has 'InverseFrequency')"),
     "no weights": (of(Uniform), DV, (0, 0), "type (rank 0 has 'Uniform'"),
     "beta": (of(EffectiveNumber, beta=0.999999), of(EffectiveNumber, beta=0.9999999), (0, 0), "beta (rank 0 has 0.99"),

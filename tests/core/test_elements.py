@@ -1,6 +1,7 @@
 """What counts as an element of a batch: pixels of dense logits, ignored labels, targets of several labels."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -131,6 +132,39 @@ def test_multi_label_targets_are_refused_by_that_name(made, weighting, dtype, ho
 def test_multi_label_targets_are_refused_by_the_statistics_too(dtype):
     with pytest.raises((ValueError, TypeError), match="ulti-label"):
         ClassVolume(COUNTS).observe(torch.randn(4, 3), MULTI_LABEL.to(dtype))
+
+
+ONE_HOT = F.one_hot(torch.tensor([0, 1, 2, 1]), 3)
+LABELS = torch.tensor([0, 1, 2, 1])
+LOGITS = torch.zeros(4, 3)
+OF_ANOTHER_KIND = {
+    "one-hot int64": (LOGITS, ONE_HOT, r"targets\.argmax\(dim=1\)"),
+    "one-hot int32": (LOGITS, ONE_HOT.int(), r"targets\.argmax\(dim=1\)"),
+    "one-hot bool": (LOGITS, ONE_HOT.bool(), r"targets\.argmax\(dim=1\)"),
+    "dense one-hot": (torch.zeros(4, 3, 2), ONE_HOT[:, :, None].expand(4, 3, 2), r"targets\.argmax\(dim=1\)"),
+    "float labels": (LOGITS, LABELS.float(), r"targets\.long\(\)"),
+    "int32 labels": (LOGITS, LABELS.int(), r"targets\.long\(\)"),
+    "labels [B, 1]": (LOGITS, LABELS[:, None], r"targets\.squeeze\(1\)"),
+    "float labels [B, 1]": (LOGITS, LABELS[:, None].float(), r"targets\.squeeze\(1\).*targets\.long\(\)"),
+    "masks [B, 1, d]": (torch.zeros(4, 3, 2), LABELS[:, None, None].expand(4, 1, 2), r"targets\.squeeze\(1\)"),
+    "a zero row": (LOGITS, ONE_HOT * (LABELS > 0)[:, None].float(), "1 rows are all 0.*ignore_index"),
+    "an output object": (SimpleNamespace(logits=LOGITS), LABELS, r"its \.logits"),
+    "an output dict": ({"loss": None, "out": LOGITS}, LABELS, r"logits\['out'\]"),
+    "an output tuple": ((None, LOGITS), LABELS, r"logits\[1\]"),
+    "a batch as targets": (LOGITS, {"pixels": LOGITS, "labels": LABELS}, r"targets\['labels'\]"),
+    "lists": (LOGITS, LABELS.tolist(), r"torch\.as_tensor\(targets\)"),
+    "one sample": (LOGITS[0], LABELS[0], r"logits\[None\]"),
+    "targets first": (LABELS, LOGITS, "logits come first"),
+}
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize("case", OF_ANOTHER_KIND)
+def test_the_error_says_how_to_give_logits_and_targets_of_another_kind(made, case):
+    logits, targets, remedy = OF_ANOTHER_KIND[case]
+    with pytest.raises((ValueError, TypeError), match=f"Expected .* but .*{remedy}") as caught:
+        made(InverseFrequency(COUNTS))(logits, targets)
+    assert "ulti-label" not in str(caught.value)
 
 
 @pytest.mark.parametrize("made", CRITERIA)

@@ -1,5 +1,6 @@
 """The state of a weighting: what it holds, what it restores, what it refuses."""
 
+import contextlib
 import copy
 import io
 import math
@@ -8,7 +9,7 @@ import pytest
 import torch
 from oracles import observed
 
-from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
+from vlltr_plugin import ClassVolume, InverseFrequency, InverseSqrtFrequency, ReweightedLoss
 
 
 def test_state_dict_round_trip_restores_the_weights_bit_for_bit_and_is_safe_to_load():
@@ -36,6 +37,7 @@ def test_state_holds_no_moments():
     ("other", "named"),
     [
         (lambda: ClassVolume([50, 40, 30], variant="bv"), "variant: saved 'dv', here 'bv'"),
+        (lambda: ClassVolume([50, 40, 30], assign="mass"), "assign: saved 'dominant', here 'mass'"),
         (lambda: ClassVolume([50, 40, 31]), "class_counts"),
         (lambda: ClassVolume([50, 40]), "num_classes: saved 3, here 2"),
         (lambda: InverseFrequency([50, 40, 30]), "type: saved 'ClassVolume', here 'InverseFrequency'"),
@@ -83,8 +85,17 @@ def test_a_damaged_state_is_refused_and_nothing_changes(damage, named):
 def test_a_state_made_under_other_draws_is_refused_but_rounding_is_not():
     state = observed(ClassVolume([50, 40, 30], draws=[5, 4, 3])).state_dict()
     ClassVolume([50, 40, 30], draws=[5 * (1 + 1e-8), 4, 3]).load_state_dict(state)
-    with pytest.raises(ValueError, match="sampler"):
-        ClassVolume([50, 40, 30], draws=[4, 4, 4]).load_state_dict(state)
+    for other in ([4, 4, 4], [5 * (1 + 1e-4), 4, 3]):
+        with pytest.raises(ValueError, match="sampler"):
+            ClassVolume([50, 40, 30], draws=other).load_state_dict(state)
+
+
+def test_radii_that_follow_from_the_counts_are_refused_where_a_state_has_others_but_rounding_is_not():
+    state = InverseSqrtFrequency([50, 40, 30]).state_dict()
+    for off, refused in ((1e-8, False), (1e-4, True)):
+        other = state | {"log_radius64": state["log_radius64"] + torch.tensor([off, 0, 0]).double()}
+        with pytest.raises(ValueError, match="radii") if refused else contextlib.nullcontext():
+            InverseSqrtFrequency([50, 40, 30]).load_state_dict(other)
 
 
 def test_loading_a_state_forgets_what_was_observed_before():

@@ -236,6 +236,33 @@ def test_a_cast_of_the_state_keeps_settings_epoch_and_the_weights_to_its_roundin
     assert torch.equal(found.draws, whole.draws)
 
 
+@pytest.mark.parametrize("name", CASTS)
+@pytest.mark.parametrize("epoch", [255, 257, 301, 2049, 65_535, 65_537, 1_000_003])
+def test_a_cast_of_the_state_keeps_every_epoch(name, epoch):
+    whole = ReweightedLoss(ClassVolume(COUNTS, start_epoch=epoch))
+    observed(whole.weighting)
+    whole.weighting.begin_epoch(epoch)
+    found = ReweightedLoss(ClassVolume(COUNTS, start_epoch=epoch))
+    found.load_state_dict({key: CASTS[name](value) for key, value in whole.state_dict().items()})
+    assert (found.weighting.epoch, found.weighting.active) == (epoch, True)
+
+
+@pytest.mark.parametrize(("epochs", "mean"), [((1, 2, 2), 2), ((254, 257, 258), 256), ((300, 301, 301), 301)])
+def test_an_average_resumes_in_the_rounded_mean_of_the_epochs_and_so_do_buffers_averaged_in_place(epochs, mean):
+    criterion = ReweightedLoss(InverseSqrtFrequency(COUNTS))
+    states = []
+    for epoch in epochs:
+        criterion.weighting.begin_epoch(epoch)
+        states.append(copy.deepcopy(criterion.state_dict()))
+    average = {key: torch.stack([state[key] for state in states]).mean(0) for key in states[0]}
+    resumed, written = (ReweightedLoss(InverseSqrtFrequency(COUNTS)) for _ in range(2))
+    resumed.load_state_dict(average)
+    assert resumed.weighting.epoch == mean
+    written.weighting.progress.copy_(average["weighting.progress"])
+    written.end_epoch()
+    assert written.weighting.epoch == mean + 1
+
+
 @pytest.mark.parametrize("make", [ClassVolume, EffectiveNumber, Uniform])
 def test_every_entry_is_a_floating_point_tensor_on_the_weights_device_that_shares_no_memory(make):
     state = Model(make).state_dict()

@@ -6,6 +6,7 @@ A module that exists and does not import is left alone: its own error names the 
 import importlib
 import importlib.util
 import sys
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -35,13 +36,12 @@ def supply_mmcv() -> None:
     "ModuleNotFoundError: No module named 'mmcv'"; or "AttributeError: module 'mmcv' has no attribute 'Config'" with
     mmcv 2.x, which moved both names to another package.
     """
-    if not exists("mmcv"):
-        sys.modules["mmcv"] = _module("mmcv", "Stand-in by vlltr_plugin.compat for mmcv 1.x: Config and load only.")
-    mmcv: Any = sys.modules.get("mmcv")
-    if mmcv is None:
-        return  # broken
-    for name, value in {"Config": Config, "load": load}.items():
-        if not hasattr(mmcv, name):
+    names = {"Config": Config, "load": load}
+    if not _has_stand_in("mmcv") and not exists("mmcv"):
+        sys.meta_path.append(_StandIns({"mmcv": names}))
+    mmcv = sys.modules.get("mmcv")
+    for name, value in names.items():
+        if mmcv is not None and not hasattr(mmcv, name):
             setattr(mmcv, name, value)
 
 
@@ -51,21 +51,35 @@ def supply_clip() -> None:
     "ModuleNotFoundError: No module named 'clip'": OpenAI never put it on PyPI. The package of that name there is
     another one, and stays in place.
     """
-    if exists("clip.simple_tokenizer"):
+    name = "clip.simple_tokenizer"
+    if _has_stand_in(name) or exists(name):
         return
-    tokenizer = _module("clip.simple_tokenizer", "Stand-in by vlltr_plugin.compat for OpenAI's tokenizer.")
-    vars(tokenizer)["SimpleTokenizer"] = load_tokenizer
-    package = _module("clip", "Stand-in by vlltr_plugin.compat for OpenAI's clip: the tokenizer only.", package=True)
-    sys.modules["clip.simple_tokenizer"] = tokenizer
-    vars(sys.modules.setdefault("clip", package))["simple_tokenizer"] = tokenizer
+    stand_ins = _StandIns({"clip": {}, name: {"SimpleTokenizer": load_tokenizer}})
+    other = sys.modules.get("clip") if exists("clip") else None
+    sys.meta_path.append(stand_ins)
+    if other is not None and not hasattr(other, "__path__"):  # no package: Python would not look inside it
+        tokenizer = sys.modules[name] = ModuleType(name)
+        stand_ins.exec_module(tokenizer)
+        vars(other)["simple_tokenizer"] = tokenizer
 
 
-def _module(name: str, doc: str, package: bool = False) -> ModuleType:
-    module = ModuleType(name, doc)
-    module.__spec__ = ModuleSpec(name, None, is_package=package)
-    if package:
-        module.__path__ = []
-    return module
+class _StandIns(MetaPathFinder, Loader):
+    """Last finder of all: makes a module from its names if nothing else on the path has that module."""
+
+    def __init__(self, modules: dict[str, dict[str, Any]]) -> None:
+        self.modules = modules
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        is_package = any(name.startswith(f"{fullname}.") for name in self.modules)
+        return ModuleSpec(fullname, self, is_package=is_package) if fullname in self.modules else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__doc__ = "Stand-in by vlltr_plugin.compat."
+        vars(module).update(self.modules[module.__name__])
+
+
+def _has_stand_in(name: str) -> bool:
+    return any(name in finder.modules for finder in sys.meta_path if isinstance(finder, _StandIns))
 
 
 def load_tokenizer(*args: Any, **kwargs: Any) -> Any:

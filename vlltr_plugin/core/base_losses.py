@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import check_choice
+from vlltr_plugin.core.passes import in_vmap
 
 NO_LABEL = -(2**31)
 """What nobody's label is: torch would take -100 for one to ignore, in silence."""
@@ -155,7 +156,8 @@ class SampleLosses(BaseLoss):
 
     A batch of mixtures is asked for as often as its most mixed sample has labels, each time as a whole: with the
     heaviest label of every sample, with the second, and so on. How often is read from the targets, so a GPU is waited
-    for; `torch.compile` cannot read it, there two labels are the most and more raise RuntimeError.
+    for; `torch.compile` cannot read it, there two labels are the most and more raise RuntimeError; inside
+    `torch.func.vmap` it is all C of them.
 
     Args:
         loss: gives one loss for each sample, `[B]`.
@@ -188,6 +190,8 @@ def _most_labels(weights: Tensor) -> int:
     two = min(2, weights.shape[1])
     if weights.is_meta or weights.numel() == 0:
         return two
+    if in_vmap():
+        return weights.shape[1]
     most = (weights > 0).sum(dim=1).max()
     if torch.compiler.is_compiling():
         torch._assert_async(most <= two, "Expected mixtures of at most two labels for a callable base under compile.")

@@ -32,14 +32,18 @@ class Batch:
         """Which of the N rows are not ignored, bool `[N]`; None when all are kept."""
         return None if self.kept is None or len(self.logits) < len(self.kept) else self.kept
 
-    def mean(self, losses: Tensor) -> Tensor:
-        """The plain mean of losses `[N]` over the kept elements; 0 where every element is ignored."""
-        if self.kept is None:
-            return losses.mean()
+    def reduced(self, losses: Tensor, reduction: str) -> Tensor:
+        """Losses `[N]` as `torch.nn.CrossEntropyLoss` reduces them: `"mean"`, `"sum"` or `"none"` (`spread`).
+
+        The mean is the plain one over the kept elements; 0 where there are none.
+        """
+        if reduction == "none":
+            return self.spread(losses)
         rows = self.rows_kept
-        if rows is None:
-            return losses.sum() / max(len(losses), 1)
-        return losses.masked_fill(~rows, 0.0).sum() / rows.sum().clamp(min=1)
+        losses = losses if rows is None else losses.masked_fill(~rows, 0.0)
+        if reduction == "sum" or not len(losses):
+            return losses.sum()
+        return losses.mean() if rows is None else losses.sum() / rows.sum().clamp(min=1)
 
     def spread(self, losses: Tensor) -> Tensor:
         """Losses `[N]` in the shape of the caller's elements, 0 where they are ignored."""
@@ -63,7 +67,7 @@ def batch_of(logits: Tensor, targets: Tensor, ignore_index: int | None) -> Batch
         if not readable(targets):
             targets = targets.masked_fill(~kept, 0)
         elif bool(kept.all()):
-            kept = None if len(kept) else kept
+            kept = None
         else:
             logits, targets = logits[kept], targets[kept]
     return Batch(widened(logits), targets, kept, shape)

@@ -1,6 +1,5 @@
 """Class-volume weighting (Zheng and Ng, "Class-Balanced Loss Based on Class Volume")."""
 
-import math
 import warnings
 from typing import Any
 
@@ -15,6 +14,7 @@ from vlltr_plugin.core.normalization import log_sigma_bias, log_sigma_bias_of_re
 from vlltr_plugin.core.passes import readable
 from vlltr_plugin.core.placement import outside_inference_mode
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
+from vlltr_plugin.core.sound_rows import all_within_reach, are_sound
 from vlltr_plugin.core.targets import are_mixtures, check_targets, check_tensors, constituents
 from vlltr_plugin.core.weighting import Weighting
 
@@ -121,8 +121,9 @@ class ClassVolume(Weighting):
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
         """Adds a batch to the statistics of the running epoch. Nothing here waits for a GPU.
 
-        Rows with a logit that is not finite (or with logits too large to add up in float32), among those that the
-        statistics are taken of, are left out and counted (`skipped`).
+        Rows with a logit that is infinite, nan or masked (see `sound_rows.are_sound`), among those that the statistics
+        are taken of, are left out and counted (`skipped`). Where every row is masked, as in class-incremental learning,
+        observe the logits from before the mask.
 
         Args:
             logits: `[B, C]`, any floating point type.
@@ -143,6 +144,8 @@ class ClassVolume(Weighting):
 
     def _observe(self, logits: Tensor, targets: Tensor, smoothing: float, kept: Tensor | None) -> None:
         check_tensors(logits, targets)
+        if logits.is_meta and not self.weights.is_meta:
+            raise ValueError("Expected logits to observe but got a tensor without data, on the meta device.")
         self.follow(logits.device)
         logits, targets = logits.detach().to(self.home), targets.detach().to(self.home)  # recorded nowhere from here
         kept = None if kept is None else kept.to(self.home)
@@ -151,14 +154,12 @@ class ClassVolume(Weighting):
         if mixture is not None and readable(mixture) and not bool(mixture.all()):
             raise ValueError(_no_mixture(int((~mixture).sum()), smoothing))
         rows = self._features_of(logits, labels)
-        wide = rows.float()
-        sums = wide.sum(dim=1)
         if rows.dtype != torch.float64:  # float64 is rounded only once the pivot is off
-            rows = wide
-        if kept is None and readable(sums) and math.isfinite(float(sums.sum())):
+            rows = rows.float()
+        if kept is None and readable(rows) and all_within_reach(rows):
             self._add(rows, labels, masses)
         else:
-            self._add_sound_rows(rows, labels, masses, sums.isfinite(), mixture, kept)
+            self._add_sound_rows(rows, labels, masses, are_sound(rows), mixture, kept)
 
     def radii(self) -> Tensor | None:
         """Log radii from the statistics of all ranks, which start anew."""
@@ -227,11 +228,15 @@ class ClassVolume(Weighting):
 
     def _what_lacks(self, mass: Tensor, spanned: int | None) -> str:
         """Why no class has a radius; arguments as for `_complete`."""
-        left_out = f"{self.skipped} of {round(float(mass.sum())) + self.skipped} rows were not finite"
+        left_out = f"{self.skipped} of {round(float(mass.sum())) + self.skipped} rows were not finite, or masked"
         if not bool((mass > 0).any()):
             if self.skipped:
-                return f"No class has statistics of this epoch, since {left_out} (logits masked with -inf?)"
-            return "No training batch was observed this epoch (criterion in eval mode, under no_grad, or all ignored?)"
+                return (
+                    f"No class has statistics of this epoch, since {left_out} (with -inf, -1e9 or the like: give "
+                    "criterion.observe the logits from before the mask, and train with criterion.losses)"
+                )
+            where = "in eval mode, under no_grad or torch.func, or all ignored"
+            return f"No training batch was observed this epoch (criterion {where}?)"
         axes = self.axes or self.num_classes
         if spanned and spanned < axes:
             return (

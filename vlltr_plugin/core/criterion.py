@@ -9,19 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from vlltr_plugin.core.agreement import refuse_differing_ranks
-from vlltr_plugin.core.arguments import shortened
+from vlltr_plugin.core.arguments import check_choice, shortened
 from vlltr_plugin.core.batch import Batch, batch_of
 from vlltr_plugin.core.draw_counter import DrawCounter
 from vlltr_plugin.core.epoch_statistics import SECONDS, Statistics
 from vlltr_plugin.core.expected_batches import Expectations
-from vlltr_plugin.core.passes import observing, readable
+from vlltr_plugin.core.passes import in_vmap, observing, readable
 from vlltr_plugin.core.ranks import sum_over_ranks
 from vlltr_plugin.core.targets import check_smoothing, check_targets
 from vlltr_plugin.core.weighting import Weighting
 
+REDUCTIONS = ("mean", "sum", "none")
+
 
 class Criterion(nn.Module):
-    """Mean over the elements of a batch of a loss that the class weights change; a subclass says how (`_losses`).
+    """A loss that the class weights change, reduced over the elements of a batch; a subclass says how (`_losses`).
 
     Elements are the samples `[B]`, or of dense logits `[B, C, d1, ...]` each of `[B, d1, ...]`, as
     `torch.nn.CrossEntropyLoss` has them.
@@ -31,7 +33,8 @@ class Criterion(nn.Module):
         smoothing: label smoothing eps in [0, 1). Applied to int64 targets; already contained in floating point
             ones, where it must be told to be undone.
         ignore_index: label of elements to leave out of loss, statistics and the mean's denominator; it has no meaning
-            for floating point targets. Where all are left out the loss is 0 (torch's is nan).
+            for floating point targets. Where all are left out the loss is 0 (torch's is nan), as for an empty batch.
+        reduction: `"mean"` over the elements, `"sum"`, or `"none"`, which gives the loss of each element.
 
     Attributes:
         drawn: how many samples of each class came on all ranks in the last epoch that ended, mixed ones by mass,
@@ -39,12 +42,18 @@ class Criterion(nn.Module):
 
     Raises:
         TypeError: for a weighting that is none: counts, say, or a name.
-        ValueError: for a smoothing outside [0, 1), or an ignore_index that is no whole number.
+        ValueError: for a smoothing outside [0, 1), an ignore_index that is no whole number, or an unknown reduction.
     """
 
     _loads_weighting = False
 
-    def __init__(self, weighting: Weighting, smoothing: float = 0.0, ignore_index: int | None = None) -> None:
+    def __init__(
+        self,
+        weighting: Weighting,
+        smoothing: float = 0.0,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
+    ) -> None:
         super().__init__()
         if not isinstance(weighting, Weighting):
             raise TypeError(
@@ -55,27 +64,31 @@ class Criterion(nn.Module):
             raise ValueError(f"Expected smoothing in [0, 1) but got {smoothing}.")
         if ignore_index is not None and (not isinstance(ignore_index, int) or isinstance(ignore_index, bool)):
             raise ValueError(f"Expected ignore_index to be a whole number or None but got {ignore_index!r}.")
+        check_choice("reduction", reduction, REDUCTIONS)
         self.weighting = weighting
         self.smoothing = smoothing
         self.ignore_index = ignore_index
+        self.reduction = reduction
         self._smoothing_checked = False
         self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
         self._draws = DrawCounter(weighting.num_classes)
         self._expected = Expectations(weighting)
         self.register_load_state_dict_post_hook(_forget_counts_of_another_run)  # type: ignore[no-untyped-call]
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, reduction: str | None = None) -> Tensor:
         """The loss; feeds the batch to the statistics while training.
 
         Not in eval mode, not in no_grad, and not in a pass that activation checkpointing runs again during backward.
+        Not inside `torch.func.grad` or `vmap` either: a loop that trains with them calls `observe` beside them.
         Mixed targets go into one call: two calls for the two labels of an image would count it in full for both.
 
         Args:
             logits: `[B, C]` or `[B, C, d1, ...]`; computed in float32 at least, also under autocast.
             targets: int64 `[B]` or `[B, d1, ...]`, or floating point of the logits' shape whose rows (over C) sum to 1.
+            reduction: of this call alone; the criterion's `reduction` by default.
 
         Returns:
-            The loss, a scalar.
+            The loss: a scalar, or for `"none"` as from `losses`.
 
         Raises:
             ValueError: for shapes, labels, row sums or a smoothing that do not fit. On a GPU the latter two are
@@ -83,11 +96,13 @@ class Criterion(nn.Module):
                 a label out of range is a RuntimeError there.
             TypeError: for dtypes that do not fit.
         """
+        reduction = reduction or self.reduction
+        check_choice("reduction", reduction, REDUCTIONS)
         batch = self._checked(logits, targets)
-        if observing(self):
+        if self._observes(logits):
             self._expected.logits_come(logits)
             self._observe(batch)
-        return batch.mean(self._losses(batch.logits, batch.targets))
+        return batch.reduced(self._losses(batch.logits, batch.targets), reduction)
 
     def observe(self, logits: Tensor, targets: Tensor) -> None:
         """The streaming half alone, in any mode.
@@ -155,11 +170,26 @@ class Criterion(nn.Module):
 
     def _must_agree(self) -> dict[str, Any]:
         """What ranks have to agree on beside the weighting."""
-        return {"criterion": type(self).__name__, "smoothing": self.smoothing, "ignore_index": self.ignore_index}
+        names = ("smoothing", "ignore_index", "reduction")
+        return {"criterion": type(self).__name__, **{name: getattr(self, name) for name in names}}
 
     def extra_repr(self) -> str:
         """The settings, in `print(criterion)`."""
-        return f"smoothing={self.smoothing}, ignore_index={self.ignore_index}"
+        return f"smoothing={self.smoothing}, ignore_index={self.ignore_index}, reduction={self.reduction!r}"
+
+    def _observes(self, logits: Tensor) -> bool:
+        """Whether a call of `forward` feeds the statistics."""
+        if not observing(self) or (logits.is_meta and not self.weighting.weights.is_meta):
+            return False
+        if not getattr(self, "_is_replica", False):
+            return True
+        if self.weighting.uses_logits:
+            raise RuntimeError(
+                "Expected the criterion outside of nn.DataParallel, which throws away what its copies of a model "
+                "observe: return the logits from the model and call criterion(model(images), targets), or train with "
+                "DistributedDataParallel."
+            )
+        return False
 
     @abstractmethod
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -176,7 +206,7 @@ class Criterion(nn.Module):
     def _checked(self, logits: Tensor, targets: Tensor) -> Batch:
         check_targets(logits, targets, self.weighting.num_classes, self.ignore_index, dense=True)
         batch = batch_of(logits, targets, self.ignore_index)
-        first = not self._smoothing_checked and not torch.compiler.is_compiling()
+        first = not (self._smoothing_checked or targets.is_meta or torch.compiler.is_compiling() or in_vmap())
         if targets.is_floating_point() and (readable(targets) or first):
             check_smoothing(batch.targets, self.smoothing)
             self._smoothing_checked = True

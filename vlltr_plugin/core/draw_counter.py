@@ -1,9 +1,11 @@
 """How many samples of each class training has drawn since the last epoch ended, counted without waiting for a GPU."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.placement import outside_inference_mode
+from vlltr_plugin.core.placement import outside_inference_mode, unshare
 from vlltr_plugin.core.targets import constituent_masses
 
 
@@ -17,6 +19,11 @@ class DrawCounter:
     @outside_inference_mode
     def __init__(self, num_classes: int) -> None:
         self.drawn = torch.zeros(num_classes, dtype=torch.float64, device="cpu")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """After a copy or unpickling."""
+        vars(self).update(state)
+        unshare(vars(self))
 
     @outside_inference_mode
     def add(self, targets: Tensor, smoothing: float = 0.0, kept: Tensor | None = None) -> None:

@@ -41,7 +41,7 @@ def epoch_statistics(
         draws: m_i, expected draws, `[C]`.
         log_radius: log r_i as measured in it, `[C]`; None where nothing is measured.
         substituted: classes that took the mean log radius of the others, bool `[C]`.
-        skipped: rows left out of the statistics, since a logit was not finite.
+        skipped: rows left out of the statistics, since a logit was not finite, or masked.
         drawn: how many samples of each class came (mixed ones by mass), `[C]`; None where that is not known.
 
     Returns:

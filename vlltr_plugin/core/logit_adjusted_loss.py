@@ -29,9 +29,11 @@ class LogitAdjustedLoss(Criterion):
         tau: strength of the margins, 0 or more; 0 is plain cross entropy.
         smoothing: as in `Criterion`: label smoothing of the adjusted logits.
         ignore_index: as in `Criterion`.
+        reduction: as in `Criterion`.
 
     Raises:
-        ValueError: for a tau that is negative or no finite number, or a smoothing or ignore_index that does not fit.
+        ValueError: for a tau that is negative or no finite number, or a smoothing, ignore_index or reduction that does
+            not fit.
 
     Example:
         >>> import torch
@@ -45,9 +47,14 @@ class LogitAdjustedLoss(Criterion):
     """
 
     def __init__(
-        self, weighting: Weighting, tau: float = 1.0, smoothing: float = 0.0, ignore_index: int | None = None
+        self,
+        weighting: Weighting,
+        tau: float = 1.0,
+        smoothing: float = 0.0,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
     ) -> None:
-        super().__init__(weighting, smoothing, ignore_index)
+        super().__init__(weighting, smoothing, ignore_index, reduction)
         if isinstance(tau, bool) or not isinstance(tau, (int, float)) or not 0 <= tau < math.inf:
             raise ValueError(f"Expected tau to be a finite number, 0 or more, but got {tau!r}.")
         self.tau = float(tau)

@@ -1,11 +1,13 @@
 """Streaming first and second moments of each class, in memory that does not grow with the samples."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vlltr_plugin.core.passes import readable
+from vlltr_plugin.core.placement import unshare
 
 ROWS_AT_ONCE, NUMBERS_AT_ONCE = 16, 2**15
 """Classes moved or read out together, more of them where all have fewer numbers: temporaries stay in the cache (1 MB at
@@ -70,6 +72,11 @@ class ClassMoments:
         self.sum = torch.zeros_like(self.pivot)
         self.second = self._zero_second()
         self._calls = 0
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """After a copy or unpickling."""
+        vars(self).update(state)
+        unshare(vars(self))
 
     def to(self, device: torch.device) -> None:
         """Moves the state."""

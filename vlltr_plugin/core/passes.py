@@ -1,15 +1,20 @@
 """What kind of pass a module is called in: training or not, recomputed or not, compiled or not."""
 
 import sys
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.autograd.function import BackwardCFunction
 
 
 def observing(module: nn.Module) -> bool:
-    """Whether a call of the module is a training step's own pass: train mode, gradients, no recomputation."""
-    return module.training and torch.is_grad_enabled() and not recomputing()
+    """Whether a call of the module is a training step's own pass: train mode, gradients, no recomputation.
+
+    Never inside `torch.func.grad`, `vmap` and their like, which refuse functions that change tensors outside of them.
+    """
+    return module.training and torch.is_grad_enabled() and not _transforms() and not recomputing()
 
 
 def recomputing() -> bool:
@@ -33,8 +38,21 @@ def recomputing() -> bool:
 
 
 def readable(tensor: Tensor) -> bool:
-    """Whether values can be looked at for nothing: not on a GPU, which would be waited for, nor while compiling."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether values can be looked at for nothing: not on a GPU, which would be waited for, nor while compiling.
+
+    Inside `torch.func.vmap` values have no one answer, and torch refuses to look.
+    """
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not in_vmap()
+
+
+def in_vmap() -> bool:
+    """Whether `torch.func.vmap` runs, alone or around or inside other transforms of `torch.func`."""
+    return any(transform.key() == TransformType.Vmap for transform in _transforms())
+
+
+def _transforms() -> list[Any]:
+    """The transforms of `torch.func` that run now, the outermost first; torch.compile traces none of this."""
+    return [] if torch.compiler.is_compiling() else get_interpreter_stack() or []
 
 
 def _within_backward() -> bool:

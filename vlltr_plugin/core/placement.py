@@ -1,10 +1,11 @@
 """Where the tensors of a weighting live, and that they stay ordinary tensors under `torch.inference_mode`."""
 
 import functools
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, MutableMapping
+from typing import Any, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,6 +18,16 @@ def float64_home(device: torch.device) -> torch.device:
     except (TypeError, RuntimeError):  # TypeError on MPS, RuntimeError on XPU
         return torch.device("cpu")
     return device
+
+
+def unshare(values: MutableMapping[str, Any]) -> None:
+    """Replaces tensors whose memory other processes may share by copies.
+
+    `torch.multiprocessing` sends tensors as shared memory, so processes started by `spawn` would add to one sum.
+    """
+    for name, value in values.items():
+        if isinstance(value, Tensor) and value.is_shared():
+            values[name] = value.clone()
 
 
 def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:

@@ -21,9 +21,10 @@ class ReweightedLoss(Criterion):
         smoothing: as in `Criterion`. A callable base smooths by itself: there it only says what floating point
             targets contain.
         ignore_index: as in `Criterion`.
+        reduction: as in `Criterion`.
 
     Raises:
-        ValueError: for an unknown base, or a smoothing or ignore_index that does not fit.
+        ValueError: for an unknown base, or a smoothing, ignore_index or reduction that does not fit.
         TypeError: for a base that cannot be called.
 
     Example:
@@ -43,8 +44,9 @@ class ReweightedLoss(Criterion):
         base: str | BaseLoss | PerSampleLoss = "softmax",
         smoothing: float = 0.0,
         ignore_index: int | None = None,
+        reduction: str = "mean",
     ) -> None:
-        super().__init__(weighting, smoothing, ignore_index)
+        super().__init__(weighting, smoothing, ignore_index, reduction)
         self._base = base_loss(base)
         if isinstance(base, nn.Module) and not isinstance(base, BaseLoss):
             self._loss_per_sample = base  # its parameters are the criterion's, under a name that saved states have
@@ -60,7 +62,7 @@ class ReweightedLoss(Criterion):
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         self.weighting.follow(logits.device)
-        alpha = self.weighting.weights.to(logits.dtype)
+        alpha = self.weighting.weights.to(logits)
         if targets.is_floating_point():
             weights = constituent_masses(targets, self.smoothing, alpha)
             return self._base.of_mixtures(logits, weights, self.smoothing)

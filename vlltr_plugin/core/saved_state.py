@@ -18,6 +18,9 @@ from vlltr_plugin.core.arguments import shortened
 SETTINGS = "_extra_state"
 ENTRIES = ("weights", "log_radius64", "substitution", "draws", "progress", SETTINGS)
 
+DIGIT = 256
+"""Whole numbers up to that are exact in bfloat16, and the epoch is kept in digits of that base."""
+
 UNLIKE = 0.1
 """How far a character code may be off a whole number; averages of equal ones are off by far less."""
 
@@ -54,8 +57,25 @@ class SavedState:
             "weights": self.weights.float(),
             "log_radius64": self.log_radius,
             "substitution": self.substituted.double(),
-            "progress": torch.tensor([self.epoch, self.has_radii], dtype=torch.float64, device="cpu"),
+            "progress": torch.tensor(progress_of(self.epoch, self.has_radii), dtype=torch.float64, device="cpu"),
         }
+
+
+def progress_of(epoch: int, has_radii: bool) -> list[float]:
+    """Epoch and `has_radii` as numbers that a cast to half keeps, and whose mean gives the mean epoch.
+
+    Returns:
+        The lowest digit of the epoch, `has_radii`, the next digit, and what is left.
+    """
+    rest, lowest = divmod(epoch, DIGIT)
+    rest, middle = divmod(rest, DIGIT)
+    return [float(lowest), float(has_radii), float(middle), float(rest)]
+
+
+def epoch_of(progress: list[float]) -> int:
+    """The epoch in what `progress_of` gave, or in a mean of such lists, rounded."""
+    lowest, _, middle, rest = progress
+    return round(lowest + DIGIT * (middle + DIGIT * rest))
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,12 +136,13 @@ def read_state(state: Mapping[str, Any], num_classes: int) -> SavedState:
     draws = _entry(state, "draws", num_classes, None)
     range_of_draws = torch.finfo(draws.dtype)
     draws = _floats({"draws": draws.double().clamp(max=range_of_draws.max)}, "draws", num_classes)
-    epoch, share = _floats(state, "progress", 2).tolist()
-    if epoch < 0 or share < 0:
-        raise ValueError(f"Expected a state with epoch and has_radii but got {shortened([epoch, share])}.")
+    progress = _floats(state, "progress", len(progress_of(0, False))).tolist()
+    share = progress[1]
+    if min(progress) < 0:
+        raise ValueError(f"Expected a state with epoch and has_radii but got {shortened(progress)}.")
     return SavedState(
         settings=settings,
-        epoch=round(epoch),
+        epoch=epoch_of(progress),
         has_radii=share > 0,
         weights=_positive(weights),
         log_radius=log_radius / share if 0 < share < 1 else log_radius,

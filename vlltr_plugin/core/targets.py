@@ -1,9 +1,12 @@
 """Class targets as masses: which hard labels a (mixed, smoothed) target is made of."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from vlltr_plugin.core.passes import in_vmap, readable
 
 NEGLIGIBLE_MASS = 1e-3
 """Constituents lighter than this are rounding noise (float16 targets) and feed no statistics."""
@@ -47,38 +50,65 @@ def check_targets(
         more = f" or [B, {num_classes}, d1, ...]" if dense else ""
         raise ValueError(
             f"Expected logits of shape [B, {num_classes}]{more} (one column for each entry of class_counts) "
-            f"but got {list(logits.shape)}."
+            f"but got {list(logits.shape)}{_other_order(logits, targets, num_classes)}."
         )
     if not logits.is_floating_point():
         raise TypeError(f"Expected floating point logits but got {logits.dtype}.")
-    if targets.is_floating_point():
-        if targets.shape != logits.shape:
-            raise ValueError(
-                f"Expected soft targets of the logits' shape {list(logits.shape)} but got {list(targets.shape)}."
-            )
+    if targets.is_floating_point() and targets.shape == logits.shape:
         return
     expected = logits.shape[:1] + logits.shape[2:]
-    multi_label = f" {MULTI_LABEL}" if targets.shape == logits.shape and targets.shape != expected else ""
-    if targets.dtype != torch.int64:
-        raise TypeError(
-            f"Expected targets to be int64 {list(expected)} or floating point {list(logits.shape)} but got "
-            f"{targets.dtype} {list(targets.shape)}: {multi_label.strip() or 'use targets.long().'}"
+    if targets.dtype != torch.int64 or targets.shape != expected:
+        error = ValueError if targets.is_floating_point() or targets.dtype == torch.int64 else TypeError
+        raise error(
+            f"Expected {expected.numel()} labels {list(expected)}, int64, or soft targets of the logits' shape "
+            f"{list(logits.shape)}, floating point, but got {targets.dtype} {list(targets.shape)}: "
+            f"{_remedy(targets, logits, expected)}"
         )
-    if targets.shape != expected:
-        raise ValueError(
-            f"Expected {expected.numel()} labels {list(expected)} but got shape {list(targets.shape)}.{multi_label}"
-        )
-    if targets.device.type == "cpu" and targets.numel():
+    if targets.device.type == "cpu" and targets.numel() and not in_vmap():
         _check_labels(targets, num_classes, ignore_index)
 
 
+def _remedy(targets: Tensor, logits: Tensor, expected: torch.Size) -> str:
+    """What to do with targets whose dtype or shape is not the expected one."""
+    if targets.shape == logits.shape:
+        one_hot = "of one-hot targets give targets.argmax(dim=1)."
+        rows = targets.long() if readable(targets) and not targets.is_complex() else None
+        if rows is None:
+            return f"{one_hot} {MULTI_LABEL}"
+        return one_hot if bool(((rows.sum(dim=1) == 1) & (rows.amin(dim=1) == 0)).all()) else MULTI_LABEL
+    if targets.shape == expected:
+        return "labels are whole numbers, give targets.long()."
+    if targets.shape[:1] + targets.shape[2:] == expected and targets.shape[1] == 1:
+        return "give targets.squeeze(1), as labels (targets.long())."
+    return "give one label, or one row of masses, for each row of logits."
+
+
+def _other_order(logits: Tensor, targets: Tensor, num_classes: int) -> str:
+    """What may explain logits of another shape, for the error."""
+    if logits.shape == (num_classes,):
+        return " (of a single sample give logits[None] and targets[None])"
+    swapped = targets.ndim > 1 and targets.shape[1] == num_classes and targets.is_floating_point()
+    return " (logits come first, then targets)" if swapped else ""
+
+
 def check_tensors(logits: Any, targets: Any) -> None:
-    """Raises a TypeError for what is no tensor."""
+    """Raises a TypeError for what is no tensor, naming the tensors that it holds."""
     for name, value in (("logits", logits), ("targets", targets)):
         if not isinstance(value, Tensor):
-            raise TypeError(
-                f"Expected {name} to be a tensor but got {type(value).__name__}: give torch.as_tensor({name})."
-            )
+            raise TypeError(f"Expected {name} to be a tensor but got {type(value).__name__}: {_held(name, value)}.")
+
+
+def _held(name: str, value: Any) -> str:
+    """How to get a tensor from what was given as logits or targets."""
+    if isinstance(getattr(value, name, None), Tensor):
+        return f"give its .{name}"
+    entries = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, Sequence) else ()
+    places = [f"[{place!r}]" for place, entry in entries if isinstance(entry, Tensor)]
+    if places:
+        return f"give the tensor in it that holds the {name}, {name}{f' or {name}'.join(places[:4])}"
+    if value is None or isinstance(value, Mapping):
+        return "give the model's output" if name == "logits" else "give the labels of the batch"
+    return f"give torch.as_tensor({name})"
 
 
 def _check_labels(labels: Tensor, num_classes: int, ignore_index: int | None) -> None:
@@ -119,8 +149,9 @@ def check_smoothing(targets: Tensor, smoothing: float) -> None:
     rows = targets.detach().float()
     worst = max(abs(float(extreme) - 1) for extreme in rows.sum(dim=1).aminmax())
     if not worst <= tolerance:
-        multi_label = f" {MULTI_LABEL}" if bool(((rows == 0) | (rows == 1)).all()) else ""
-        raise ValueError(f"Expected soft targets whose rows sum to 1 but one is off by {worst:.3g}.{multi_label}")
+        raise ValueError(
+            f"Expected soft targets whose rows sum to 1 but one is off by {worst:.3g}.{_of_other_sums(rows)}"
+        )
     lowest = rows.amin(dim=1)
     if float(lowest.min()) < -tolerance:
         raise ValueError(f"Expected soft targets without negative entries but got {float(lowest.min()):.3g}.")
@@ -135,6 +166,17 @@ def check_smoothing(targets: Tensor, smoothing: float) -> None:
             "give the label smoothing that the mixup function applies as `smoothing`. Targets that give every label a "
             "mass of its own are not supported: they cannot be told from smoothed ones."
         )
+
+
+def _of_other_sums(rows: Tensor) -> str:
+    """What to do with soft targets whose rows do not all sum to 1."""
+    empty = (rows == 0).all(dim=1)
+    if bool(empty.any()) and not bool(empty.all()) and bool((rows.sum(dim=1)[~empty] - 1).abs().max() < 0.1):
+        return (
+            f" {int(empty.sum())} rows are all 0: leave samples without a label out (kept = targets.sum(1) > 0, "
+            "logits[kept], targets[kept]), or give labels, int64 [B], with an ignore_index."
+        )
+    return f" {MULTI_LABEL}" if bool(((rows == 0) | (rows == 1)).all()) else ""
 
 
 def constituent_masses(targets: Tensor, smoothing: float, weights: Tensor | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """What all class weightings share: counts, normalisation, the schedule over epochs, state."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,15 +18,17 @@ from vlltr_plugin.core.arguments import (
     shortened,
 )
 from vlltr_plugin.core.epoch_statistics import Statistics, epoch_statistics
-from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights
-from vlltr_plugin.core.placement import float64_home, outside_inference_mode
+from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights, substitute
+from vlltr_plugin.core.placement import float64_home, outside_inference_mode, unshare
 from vlltr_plugin.core.ranks import same_on_all_ranks
 from vlltr_plugin.core.saved_state import (
     ENTRIES,
     SETTINGS,
     SavedState,
     encoded,
+    epoch_of,
     plain,
+    progress_of,
     read_state,
     refuse_other_settings,
     settings_of,
@@ -108,7 +110,7 @@ class Weighting(nn.Module):
         self.register_buffer("weights", torch.ones_like(class_counts, dtype=torch.float32))
         self.register_buffer("log_radius64", torch.zeros_like(class_counts))
         self.register_buffer("substitution", torch.zeros_like(class_counts))
-        self.register_buffer("progress", class_counts.new_zeros(2))
+        self.register_buffer("progress", class_counts.new_tensor(progress_of(0, False)))
         self.register_buffer("class_counts", class_counts, persistent=False)
         self.register_buffer("draws", draws)
         self.register_buffer("margins", torch.zeros_like(class_counts), persistent=False)
@@ -262,15 +264,45 @@ class Weighting(nn.Module):
             self._go_on(epoch, has_radii=False)
         self.begin_epoch(epoch)
 
+    @outside_inference_mode
+    def carry_over(self, old: "Weighting", classes: Sequence[int] | None = None) -> None:
+        """Takes the radii of another weighting for the classes that it knows; the others take their mean log radius.
+
+        For class counts that have grown. The weights follow from these counts and draws, as soon as weights apply
+        (`start_epoch`; 0 for the epoch in progress of a new run).
+
+        Args:
+            old: whose radii were measured.
+            classes: the class here of each class of `old`, distinct; by default the first ones, in order.
+
+        Raises:
+            ValueError: when `old` has no radii, or classes do not fit.
+        """
+        places = list(range(old.num_classes)) if classes is None else [int(label) for label in classes]
+        if not (self.uses_logits and old.uses_logits and old.has_radii):
+            raise ValueError("Expected radii to carry over, measured from logits, but there are none: end an epoch.")
+        fits = len(places) == len(set(places)) == old.num_classes and set(places) <= set(range(self.num_classes))
+        if not fits:
+            raise ValueError(
+                f"Expected one class of 0..{self.num_classes - 1} for each of {old.num_classes} classes but got "
+                f"{shortened(places)}."
+            )
+        log_radius, unknown = torch.zeros_like(self.log_radius64), torch.ones_like(self.substituted)
+        log_radius[places] = old.log_radius64.to(self.home)
+        unknown[places] = old.substituted.to(self.home)
+        self.substituted = unknown
+        self._take_radii(substitute(log_radius, unknown))
+        self.begin_epoch(self.epoch)
+
     def _go_on(self, epoch: int, has_radii: bool) -> None:
         """Moves to an epoch; kept twice, as plain values that no step waits for and as a tensor of the state."""
         self.epoch, self.has_radii = epoch, has_radii
-        self.progress[0], self.progress[1] = epoch, has_radii
+        self.progress.copy_(self.progress.new_tensor(progress_of(epoch, has_radii)))
 
     def _read_progress(self) -> None:
         """Takes the plain values from the tensor, which others may have written: DDP, an average, a loader."""
-        epoch, has_radii = self.progress.tolist()
-        self.epoch, self.has_radii = round(epoch), has_radii > 0
+        progress = self.progress.tolist()
+        self.epoch, self.has_radii = epoch_of(progress), progress[1] > 0
 
     @outside_inference_mode
     def update_margins(self) -> None:
@@ -359,9 +391,15 @@ class Weighting(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def follow(self, device: torch.device) -> None:
-        """Moves to the device of the logits, once."""
-        if self.weights.device != device:
+        """Moves to the device of the logits, once; not to the meta device, which holds no numbers."""
+        if self.weights.device != device and device.type != "meta":
             self.to(device)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """After a copy or unpickling."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        unshare(self._buffers)
+        unshare(vars(self))
 
     @outside_inference_mode
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Weighting":
