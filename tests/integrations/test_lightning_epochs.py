@@ -79,8 +79,8 @@ def saver(folder):
     return lightning.callbacks.ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
 
 
-def fit(folder, criterion, data=None, gradients=None, ckpt=None, saves=False, steps_per_epoch=None, **options):
-    callback = ReweightCallback(criterion, steps_per_epoch=steps_per_epoch)
+def fit(folder, criterion, data=None, gradients=None, ckpt=None, saves=False, of_callback=None, **options):
+    callback = ReweightCallback(criterion, **(of_callback or {}))
     trainer = trainer_of(folder, callback, [saver(folder)] if saves else [], **options)
     model = Model(criterion, bool(gradients))
     trainer.fit(model, loader(data), None if gradients is None else loader(), ckpt_path=ckpt)
@@ -160,7 +160,7 @@ def test_an_epoch_resumed_inside_keeps_the_radii_unless_its_data_come_whole(tmp_
 
 def test_steps_per_epoch_ends_epochs_of_endless_data(tmp_path):
     whole, resumed = volume(), volume()
-    options = {"steps_per_epoch": 4, "max_steps": 10, "max_epochs": -1}
+    options = {"of_callback": {"steps_per_epoch": 4}, "max_steps": 10, "max_epochs": -1}
     trainer, _ = fit(tmp_path, whole, Stream(endless=True), saves=True, **options)
     assert whole.weighting.epoch == 2
     assert [progress(tmp_path / f"step={step}.ckpt")[0] for step in (3, 4, 7, 8, 10)] == [0, 1, 1, 2, 2]
