@@ -55,10 +55,11 @@ def test_the_step_s_loss_is_the_plain_mean_of_weighted_constituents(base, smooth
         alpha = weighting.weights.double().tolist()
         assert max(alpha) > 2 * min(alpha)
         criterion = ReweightedLoss(weighting, BASES[base], smoothing)
-        criterion.train(kind != "many")  # training refuses mixtures of more labels where it observes
+        # training refuses mixtures of more labels where it observes
+        step = criterion if kind != "many" else lambda z, t, criterion=criterion: criterion.losses(z, t).mean()
         for dtype, tolerance in TOLERANCE.items():
             logits, targets = batch_of(kind, shape, smoothing, dtype)
-            loss = criterion(logits.requires_grad_(), targets)
+            loss = step(logits.requires_grad_(), targets)
             if base == "callable" and smoothing and kind != "hard":
                 masses = (targets.double() - smoothing / CLASSES) / (1 - smoothing)
                 expected = mean_loss(name, logits, masses, alpha)
@@ -98,11 +99,11 @@ def test_the_adjusted_loss_is_the_mean_cross_entropy_of_lowered_logits(tau, smoo
         weighting = made()
         margins = tau * weighting.weights.double().log().view(1, -1, *[1] * (len(shape) - 1))
         criterion = LogitAdjustedLoss(weighting, tau, smoothing)
-        criterion.train(kind != "many")
+        step = criterion if kind != "many" else lambda z, t, criterion=criterion: criterion.losses(z, t).mean()
         for dtype, tolerance in TOLERANCE.items():
             logits, targets = batch_of(kind, shape, smoothing, dtype)
             expected = mean_loss("softmax", logits.double() - margins, targets, ones, smoothing)
-            loss = criterion(logits.requires_grad_(), targets)
+            loss = step(logits.requires_grad_(), targets)
             assert loss.shape == ()
             assert loss.item() == pytest.approx(expected, rel=max(tolerance, 1e-6))  # weights are float32
             assert loss.requires_grad
@@ -124,3 +125,26 @@ def test_a_dense_batch_costs_and_teaches_what_its_elements_do_as_samples(made, k
         criterion.end_epoch()
     assert torch.equal(dense.weighting.weights, flat.weighting.weights)
     assert not torch.equal(dense.weighting.weights, torch.ones(CLASSES))
+
+
+@pytest.mark.parametrize("kind", ["hard", "mixed", "many", "ignored"])
+@pytest.mark.parametrize("shape", [(6,), (3, 2, 2)], ids=["samples", "dense"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("form", [*BASES, "adjusted"])
+def test_in_eval_mode_the_loss_is_the_base_loss_whatever_the_weights(form, smoothing, shape, kind):
+    """Comparable over the epochs, and with a baseline; `losses` and the mode of training stay weighted."""
+    name = form if form in ("sigmoid", "focal") else "softmax"
+    ignored, by_itself = kind == "ignored", form == "callable"  # a callable smooths by itself
+    for made in WEIGHTINGS.values():
+        if form == "adjusted":
+            criterion = LogitAdjustedLoss(made(), 2.0, smoothing, ignore_index=IGNORED)
+        else:
+            criterion = ReweightedLoss(made(), BASES[form], smoothing, ignore_index=IGNORED)
+        logits, targets = batch_of("hard" if ignored else kind, shape, smoothing, torch.float64, ignored=ignored)
+        soft = by_itself and targets.is_floating_point()
+        masses = (targets - smoothing / CLASSES) / (1 - smoothing) if soft else targets
+        expected = mean_loss(name, logits, masses, [1.0] * CLASSES, 0.0 if by_itself else smoothing, IGNORED)
+        weighted = criterion.losses(logits, targets)
+        assert weighted.mean().item() != pytest.approx(expected, rel=1e-3)
+        assert criterion.eval()(logits, targets).item() == pytest.approx(expected, rel=1e-10)
+        assert torch.equal(criterion.losses(logits, targets), weighted)

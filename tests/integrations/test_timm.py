@@ -8,10 +8,11 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import vlltr_plugin.compat
-from vlltr_plugin import ClassVolume, ReweightedLoss, RunRecorder
+from vlltr_plugin import ClassVolume, LabelLosses, ReweightedLoss, RunRecorder, Uniform
 
 assert vlltr_plugin.compat  # before timm
 timm = pytest.importorskip("timm", reason="pip install timm")
+from timm import loss as timm_loss  # noqa: E402
 from timm.models import resume_checkpoint  # noqa: E402
 from timm.utils import CheckpointSaver  # noqa: E402
 
@@ -70,3 +71,60 @@ def test_a_checkpoint_without_a_state_is_said(tmp_path):
         path.unlink()
     with pytest.warns(UserWarning, match="START AT 1"):
         main(tmp_path, 3, resume=str(tmp_path / "last.pth.tar"))
+
+
+class MeanSigmoid(LabelLosses):
+    """As in the docs, for `--bce-loss`."""
+
+    def __call__(self, logits):
+        return torch.nn.functional.softplus(logits).mean(dim=1, keepdim=True) - logits / logits.shape[1]
+
+
+OWN = {
+    "plain": (lambda smoothing: torch.nn.CrossEntropyLoss(), "softmax", 0.0),
+    "smoothed": (timm_loss.LabelSmoothingCrossEntropy, "softmax", 0.1),
+    "bce": (timm_loss.BinaryCrossEntropy, MeanSigmoid(), 0.1),
+    "bce, not smoothed": (timm_loss.BinaryCrossEntropy, MeanSigmoid(), 0.0),
+    "bce summed": (lambda smoothing: timm_loss.BinaryCrossEntropy(smoothing, sum_classes=True), "sigmoid", 0.1),
+}
+OWN_OF_MIXTURES = {
+    "soft": (lambda smoothing: timm_loss.SoftTargetCrossEntropy(), "softmax", 0.1),
+    "bce": OWN["bce"],
+    "bce summed": OWN["bce summed"],
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "mixed"), [*((own, False) for own in OWN.values()), *((own, True) for own in OWN_OF_MIXTURES.values())]
+)
+def test_equal_weights_give_timm_s_own_loss_and_gradient(own, mixed):
+    made, base, smoothing = own
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(8, 40, generator=generator, dtype=torch.float64).requires_grad_()
+    targets = torch.randint(40, (8,), generator=generator)
+    if mixed:
+        hard = torch.nn.functional.one_hot(targets, 40).double()
+        targets = (1 - smoothing) * (0.7 * hard + 0.3 * hard.flip(0)) + smoothing / 40
+    expected, found = (
+        made(smoothing)(logits, targets),
+        ReweightedLoss(Uniform([9] * 40), base, smoothing)(logits, targets),
+    )
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(loss, logits, retain_graph=True)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_the_focal_loss_is_torchvision_s_summed_over_the_classes(gamma):
+    from torchvision.ops import sigmoid_focal_loss
+
+    from vlltr_plugin import FocalLosses
+
+    logits = torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    labels = torch.arange(8) % 5
+    hard = torch.nn.functional.one_hot(labels, 5).double()
+    expected = sigmoid_focal_loss(logits, hard, alpha=-1, gamma=gamma, reduction="sum") / 8
+    found = ReweightedLoss(Uniform([9] * 5), FocalLosses(gamma))(logits, labels)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(loss, logits, retain_graph=True)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*gradients)

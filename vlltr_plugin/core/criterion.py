@@ -80,6 +80,8 @@ class Criterion(nn.Module):
 
         Not in eval mode, not in no_grad, and not in a pass that activation checkpointing runs again during backward.
         Not inside `torch.func.grad` or `vmap` either: a loop that trains with them calls `observe` beside them.
+        In eval mode (`criterion.eval()`) the loss is the base loss without weights or margins, with the same smoothing:
+        a validation loss that is comparable over the epochs, whose weights differ, and with a baseline.
         Mixed targets go into one call: two calls for the two labels of an image would count it in full for both.
 
         Args:
@@ -102,7 +104,7 @@ class Criterion(nn.Module):
         if self._observes(logits):
             self._expected.logits_come(logits)
             self._observe(batch)
-        return batch.reduced(self._losses(batch.logits, batch.targets), reduction)
+        return batch.reduced(self._losses(batch.logits, batch.targets, weighted=self.training), reduction)
 
     def observe(self, logits: Tensor, targets: Tensor) -> None:
         """The streaming half alone, in any mode.
@@ -113,7 +115,10 @@ class Criterion(nn.Module):
         self._observe(self._checked(logits, targets))
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each element, `[B]` or `[B, d1, ...]`, 0 where it is ignored; observes nothing."""
+        """The training loss of each element, `[B]` or `[B, d1, ...]`, 0 where it is ignored.
+
+        It has the weights or margins in eval mode too, and observes nothing in any mode.
+        """
         batch = self._checked(logits, targets)
         return batch.spread(self._losses(batch.logits, batch.targets))
 
@@ -165,7 +170,7 @@ class Criterion(nn.Module):
         self._forget_counts()
 
     def in_force(self) -> Tensor:
-        """Alpha as the loss uses it now, a new float32 `[C]`."""
+        """Alpha as the training loss uses it now, a new float32 `[C]`."""
         return self.weighting.weights.clone()
 
     def _must_agree(self) -> dict[str, Any]:
@@ -192,8 +197,11 @@ class Criterion(nn.Module):
         return False
 
     @abstractmethod
-    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Losses `[N]` of checked rows: logits `[N, C]`, targets int64 `[N]` or floating point `[N, C]`."""
+    def _losses(self, logits: Tensor, targets: Tensor, weighted: bool = True) -> Tensor:
+        """Losses `[N]` of checked rows: logits `[N, C]`, targets int64 `[N]` or floating point `[N, C]`.
+
+        Where not `weighted`, those of the base loss alone.
+        """
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -81,7 +81,8 @@ class Expectations:
                 "forgotten",
                 f"Expected criterion.end_epoch() after each epoch but {self._samples} samples came without it here "
                 f"(class_counts count {self._epoch_samples:.0f}): the class weights change there only, and are "
-                f"still those of epoch {weighting.epoch}. Call it once an epoch, on every rank.",
+                f"still those of epoch {weighting.epoch}. Call it once an epoch, on every rank (where a callback calls "
+                "it after each pass over the data and they are endless: give it steps_per_epoch).",
             )
 
     def forget(self) -> None:

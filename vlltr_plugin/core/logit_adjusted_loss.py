@@ -21,7 +21,8 @@ class LogitAdjustedLoss(Criterion):
     entropy throughout). A constant factor of alpha changes nothing: `normalize` and E(alpha) = 1 do not matter here.
     A class without samples takes the largest log alpha of the others: any constant would depend on the scale.
 
-    Statistics are those of the logits as they come, unadjusted; at test time they are used so, too. The state is the
+    Statistics are those of the logits as they come, unadjusted; at test time they are used so, too, and in eval mode
+    the loss is plain cross entropy. The state is the
     weighting's alone: what `ReweightedLoss` saved loads here, and the other way round.
 
     Args:
@@ -71,9 +72,10 @@ class LogitAdjustedLoss(Criterion):
     def _must_agree(self) -> dict[str, Any]:
         return {**super()._must_agree(), "tau": self.tau}
 
-    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _losses(self, logits: Tensor, targets: Tensor, weighted: bool = True) -> Tensor:
         self.weighting.follow(logits.device)
-        margins = (self.tau * self.weighting.margins).to(logits.dtype).to(logits.device)
+        tau = self.tau if weighted else 0.0
+        margins = (tau * self.weighting.margins).to(logits.dtype).to(logits.device)
         if targets.is_floating_point():  # the smoothing is in them
             return CROSS_ENTROPY.of_mixtures(logits - margins, targets.to(logits.dtype), smoothing=0.0)
         return CROSS_ENTROPY.of_labels(logits - margins, targets, self.smoothing)

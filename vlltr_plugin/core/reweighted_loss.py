@@ -1,5 +1,6 @@
 """The criterion: a base loss whose samples are weighted by class, exact for mixed and smoothed targets."""
 
+import torch
 from torch import Tensor, nn
 
 from vlltr_plugin.core.base_losses import BaseLoss, PerSampleLoss, base_loss, base_loss_name
@@ -12,7 +13,7 @@ class ReweightedLoss(Criterion):
     """Mean over the batch of alpha_y * l(x, y), the plain mean: E(alpha) = 1 keeps the scale of the loss.
 
     A target mixed of labels k with masses m_k costs sum_k m_k alpha_k LS_eps(x, k), LS_eps the label-smoothed loss
-    of the hard label k: each constituent is weighted as the training sample that it is.
+    of the hard label k: each constituent is weighted as the training sample that it is. In eval mode every alpha is 1.
 
     Args:
         weighting: where the class weights come from, for example `ClassVolume`.
@@ -60,9 +61,10 @@ class ReweightedLoss(Criterion):
         """As in `Criterion`, and the base loss."""
         return f"base={self.base_name!r}, {super().extra_repr()}"
 
-    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _losses(self, logits: Tensor, targets: Tensor, weighted: bool = True) -> Tensor:
         self.weighting.follow(logits.device)
-        alpha = self.weighting.weights.to(logits)
+        weights = self.weighting.weights
+        alpha = (weights if weighted else torch.ones_like(weights)).to(logits)
         if targets.is_floating_point():
             weights = constituent_masses(targets, self.smoothing, alpha)
             return self._base.of_mixtures(logits, weights, self.smoothing)

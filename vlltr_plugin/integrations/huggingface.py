@@ -1,19 +1,24 @@
 """Hugging Face's Trainer: a loss right under gradient accumulation, and a callback for epochs and checkpoints."""
 
 import pickle
+import sys
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import GradientState
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length
 
+from vlltr_plugin.core.arguments import check_whole
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
+from vlltr_plugin.integrations.class_logits import class_logits
+from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluating, evaluation_metrics
 from vlltr_plugin.integrations.names import log_prefix
-from vlltr_plugin.integrations.rest_of_epoch import end_epoch
 from vlltr_plugin.runs.whole_files import whole_file
 from vlltr_plugin.training.messages import say
 
@@ -33,50 +38,85 @@ class ReweightCallback(TrainerCallback):
     The epoch's numbers are `statistics`, and lines `train_reweight_*` of the Trainer's log history. A checkpoint saved
     inside an epoch (`save_strategy="steps"`) resumes with the weights in force; what was observed of that epoch is
     lost, and its rest changes no radii but those that are still missing. One of an epoch's last step gets the state of
-    the ended epoch.
+    the ended epoch. Only training steps are observed; the loss of an evaluation is that of the criterion in eval mode,
+    without weights: comparable over the epochs and with a baseline.
 
     Args:
         criterion: gets the model's `logits` and the `labels`. Give it `ignore_index=-100` where labels hold that.
-        resume_from: the checkpoint folder to go on from, where it is none of the run's own `output_dir`.
+        resume_from: the checkpoint folder to take the state from, where it is not the one that `train` goes on from.
         name: of one of several callbacks of a Trainer, each with a criterion of its own: its state is in
             `reweight_NAME.pt`, its lines are `train_reweight_NAME_*`.
+        steps_per_epoch: ends an epoch after that many of the Trainer's (optimizer) steps. By default it is a pass over
+            the training data, which endless data never ends.
+        folder: of the run, for `vlltr-plugin inspect` and `compare`: what `RunRecorder` writes goes there. None to
+            write nothing.
+        metrics: which numbers go into the log of that folder: a function of what the Trainer's evaluation gives to
+            numbers by name, as `RunRecorder.end_epoch` takes them.
 
     Raises:
-        ValueError: for an `ignore_index` other than None and -100: the Trainer counts by the latter; for a name that
-            is no word; when training begins, for two callbacks of one name.
+        ValueError: for an `ignore_index` other than None and -100: the Trainer counts by the latter; for a reduction
+            other than the mean; for a name that is no word. When training begins: for two callbacks of one name, for a
+            `label_smoothing_factor` other than the criterion's `smoothing`, and for a new run in a `folder` that holds
+            one. In training: where something else ends epochs of the criterion.
 
     Example:
         >>> reweight = ReweightCallback(ReweightedLoss(ClassVolume(counts)))
         >>> trainer = Trainer(model, args, compute_loss_func=reweight.loss, callbacks=[reweight], ...)
     """
 
-    def __init__(self, criterion: Criterion, resume_from: str | Path | None = None, name: str = "") -> None:
+    def __init__(
+        self,
+        criterion: Criterion,
+        resume_from: str | Path | None = None,
+        name: str = "",
+        steps_per_epoch: int | None = None,
+        folder: str | Path | None = None,
+        metrics: Metrics = evaluation_metrics,
+    ) -> None:
         self._log_prefix = log_prefix(name)
         if criterion.ignore_index not in (None, IGNORED):
-            raise ValueError(f"Expected ignore_index=-100, as the Trainer has it, but got {criterion.ignore_index}.")
+            raise ValueError(
+                f"Expected ignore_index=-100, which the Trainer counts by, but got {criterion.ignore_index}: map the "
+                "labels to leave out to -100."
+            )
+        if criterion.reduction != "mean":
+            raise ValueError(f"Expected a criterion with reduction='mean' but got {criterion.reduction!r}.")
+        if steps_per_epoch is not None:
+            check_whole("steps_per_epoch", steps_per_epoch, least=1)
         self.criterion, self._resume_from, self._name = criterion, resume_from, name
         self._file = f"reweight_{name}.pt" if name else STATE
         self.statistics: Statistics = {}
-        self._saved_at = 0
-        self._rest_of_epoch = False
+        self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics)
+        self._has_length = True
+        self._running = self._in_step = self._in_epoch = self._rest = False
 
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """For the Trainer's `compute_loss_func`.
 
         The Trainer adds up the losses of the parts of an accumulated batch and divides by nothing: each part is
-        divided by the number of items in the whole batch, so that the step is that of the undivided one.
+        divided by the number of items in the whole batch, so that the step is that of the undivided one. In an
+        evaluation it is the unweighted loss.
 
         Args:
-            outputs: the model's, with `logits` `[B, C]` (or `[B, C, d1, ...]`).
-            labels: int64 `[B]`, or floating point of the logits' shape.
+            outputs: the model's, with `logits` or as a tuple of which they are the first: `[B, C]`, of tokens
+                `[B, T, C]`, of images `[B, C, h, w]`, which are interpolated to the size of the labels as
+                transformers' own losses do.
+            labels: int64 `[B]`, `[B, T]` or `[B, H, W]`, or floating point of the logits' shape.
             num_items_in_batch: entries of the labels in all parts of the batch, told once for each GPU that
                 `torch.nn.DataParallel` runs on; None for the mean over this part.
 
         Returns:
             A scalar.
+
+        Raises:
+            TypeError: for outputs without logits, or no labels.
+            ValueError: for a model that predicts the next token, whose own loss shifts the labels.
         """
-        logits: Tensor = outputs["logits"] if isinstance(outputs, dict) else outputs[0]
-        loss: Tensor = self.criterion(logits, labels)
+        model = self._model()
+        logits, labels = class_logits(outputs, labels, self.criterion.weighting.num_classes, model)
+        evaluates = not self._in_step and not (torch.is_grad_enabled() and (model is None or model.training))
+        with evaluating(self.criterion) if evaluates else nullcontext():
+            loss: Tensor = self.criterion(logits, labels)
         if num_items_in_batch is None:
             return loss
         # DataParallel, of several GPUs in one process: an entry for each, and the Trainer multiplies by their number.
@@ -89,60 +129,112 @@ class ReweightCallback(TrainerCallback):
     ) -> None:
         """Takes the state of the checkpoint that the Trainer goes on from, or says that the weights start at 1.
 
-        A model that is not that of the run before, as `model_init` makes them, begins with weights of 1, too.
+        Weights of 1 begin also with a model that is not that of the run before, as `model_init` makes them, and after
+        a training that broke off and is begun anew, as `auto_find_batch_size` does when memory is short.
         """
         self._refuse_another_of_its_name(state)
-        model, weighting = kwargs.get("model"), self.criterion.weighting
-        before = _MODELS.get(self.criterion)
-        other = before is not None and before() is not model
+        _refuse_smoothing_left_out(args, self.criterion.smoothing)
+        model, before, loader = kwargs.get("model"), self._model(), kwargs.get("train_dataloader")
         if model is not None:
             _MODELS[self.criterion] = weakref.ref(model)
-        self._saved_at = 0
+        self._has_length = loader is None or has_length(loader)
+        again, self._running = self._running, True
+        self._in_step = self._in_epoch = self._rest = False
         self.criterion.forget_epoch()
-        self._rest_of_epoch = (state.epoch or 0) % 1 > 0 and not args.ignore_data_skip
-        if not state.global_step:
-            if other:  # of `model_init`, in a search say
-                if weighting.uses_logits and weighting.has_radii:
-                    say("another model than before: what was measured is dropped, the class weights start at 1.")
-                self.criterion.start_over()
-            return
-        path = Path(self._resume_from or _checkpoint_folder(args, state)) / self._file
+        if state.global_step:
+            self._go_on(args, state)
+        elif again or (before is not None and before is not model):  # of `model_init`, in a search say
+            if self.criterion.weighting.uses_logits and self.criterion.weighting.has_radii:
+                another = "training begins anew" if again else "another model than before"
+                say(f"{another}: what was measured is dropped, the class weights start at 1.")
+            self.criterion.start_over()
+        self._epochs.begin(new=not state.global_step, again=again)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """From here on the loss is that of training."""
+        self._epochs.refuse_another_end()
+        self._in_step = self._in_epoch = True
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Ends the epoch with its last step, so that a checkpoint of that step holds what the epoch measured."""
+        self._in_step = False
+        if self._steps is not None:
+            ends = state.global_step % self._steps == 0
+        elif self._has_length:
+            ends = float(state.epoch or 0).is_integer()
+        else:
+            ends = bool(GradientState().end_of_dataloader)
+        if ends:
+            self._end_epoch(state)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Ends an epoch that was stopped inside, or whose last batches made no whole step; called on every rank."""
+        self._in_step = False
+        if self._steps is None:
+            if self._in_epoch:
+                self._end_epoch(state)
+            self._rest = False  # of a pass that was skipped as a whole there is no rest
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Notes the numbers of an evaluation for the log of the run's folder."""
+        if self._running:
+            self._epochs.evaluated(state.global_step, kwargs.get("metrics") or {})
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Writes the criterion's state beside the Trainer's own: once, or with `save_on_each_node` on each node."""
+        folder = _checkpoint_folder(args, state)
+        if args.should_save and folder.is_dir():
+            with whole_file(folder / self._file, folder / f".{self._file}.tmp") as unfinished:
+                torch.save(self.criterion.state_dict(), unfinished)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """What comes from here on is no part of the run."""
+        self._running = self._in_step = False
+
+    def _model(self) -> Any:
+        """The model that the criterion was trained with last; None where there is none (any more)."""
+        reference = _MODELS.get(self.criterion)
+        return None if reference is None else reference()
+
+    def _go_on(self, args: TrainingArguments, state: TrainerState) -> None:
+        """Takes the state of the checkpoint that the model comes from, and the number of the epoch in progress."""
+        weighting = self.criterion.weighting
+        path = Path(self._resume_from or _resumed_folder() or _checkpoint_folder(args, state)) / self._file
+        epoch = int(state.epoch or 0)
         if path.is_file():
             try:
                 self.criterion.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
             except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
                 raise ValueError(f"Expected the re-weighting's state in {path} but could not load it.") from error
+            # Without a length the Trainer counts passes anew after each resume, and the state alone knows them.
+            epoch = epoch if self._has_length else weighting.epoch
         elif weighting.uses_logits:
             self.criterion.start_over()
             say(
                 f"expected the re-weighting's state in {path} but there is none: THE CLASS WEIGHTS START AT 1. Give "
-                "ReweightCallback resume_from=CHECKPOINT_FOLDER where the run goes on from another folder."
+                "ReweightCallback resume_from=CHECKPOINT_FOLDER where it is in another folder."
             )
-        epoch = int(state.epoch or 0)
-        if weighting.epoch < epoch:  # stopped after the last step of an epoch, before it ended
+        if self._steps is not None:
+            epoch, inside = divmod(state.global_step, self._steps)
+            self._rest = inside > 0
+        else:
+            inside = (state.epoch or 0) % 1 > 0 or not self._has_length
+            self._rest = inside and not args.ignore_data_skip
+        if weighting.epoch != epoch:  # stopped inside an epoch, or before it ended
             weighting.begin_epoch(epoch)
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Folds the epoch's statistics into new weights; called on every rank."""
-        self.statistics = end_epoch(self.criterion, rest=self._rest_of_epoch)
-        self._rest_of_epoch = False
+    def _end_epoch(self, state: TrainerState) -> None:
+        """Folds the epoch's statistics into new weights."""
+        self.statistics = self._epochs.end(state.global_step, rest=self._rest)
+        self._rest = self._in_epoch = False
         numbers = {f"{self._log_prefix}{name}": value for name, value in self.statistics.items()}
         state.log_history.append({**numbers, "epoch": float(state.epoch or 0), "step": state.global_step})
-        if self._saved_at == state.global_step and float(state.epoch or 0).is_integer():
-            self._save(args, state)  # a checkpoint of the epoch's last step was written before the epoch ended
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Writes the criterion's state beside the Trainer's own: once, or with `save_on_each_node` on each node."""
-        self._saved_at = state.global_step
-        self._save(args, state)
-
-    def _save(self, args: TrainingArguments, state: TrainerState) -> None:
-        folder = _checkpoint_folder(args, state)
-        if args.should_save and folder.is_dir():
-            with whole_file(folder / self._file, folder / f".{self._file}.tmp") as unfinished:
-                torch.save(self.criterion.state_dict(), unfinished)
 
     def _refuse_another_of_its_name(self, state: TrainerState) -> None:
         """Two would write one file; the state, which is made anew for each training, knows which callbacks it has."""
@@ -154,5 +246,25 @@ class ReweightCallback(TrainerCallback):
             )
 
 
+def _refuse_smoothing_left_out(args: TrainingArguments, smoothing: float) -> None:
+    """The Trainer smooths labels in a loss of its own only, and says nothing where there is a compute_loss_func."""
+    factor = float(args.label_smoothing_factor)
+    if factor not in (0.0, smoothing):
+        raise ValueError(
+            f"Expected label_smoothing_factor to be 0, or the criterion's smoothing {smoothing:g}, but got {factor:g}, "
+            f"which the Trainer leaves out where it has a compute_loss_func: give the criterion smoothing={factor:g}."
+        )
+
+
 def _checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
     return Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+
+
+def _resumed_folder() -> str | None:
+    """The checkpoint that the Trainer goes on from: an argument of its loop, which hands it to no callback."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code.co_name == "_inner_training_loop" and frame.f_locals.get("resume_from_checkpoint"):
+            return str(frame.f_locals["resume_from_checkpoint"])
+    return None

@@ -1,10 +1,14 @@
 """Lightning: a callback that ends the criterion's epochs, logs them, and keeps its state in every checkpoint."""
 
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlltr_plugin.core.arguments import check_whole
 from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.epoch_statistics import Statistics
+from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluation_metrics
 from vlltr_plugin.integrations.names import log_prefix
-from vlltr_plugin.integrations.rest_of_epoch import end_epoch
 from vlltr_plugin.training.messages import say
 
 if TYPE_CHECKING:
@@ -21,66 +25,125 @@ class ReweightCallback(Callback):
 
     Weights and radii travel in Lightning's checkpoints: `trainer.fit(model, ckpt_path=...)` goes on with them, to the
     last bit. A checkpoint saved inside an epoch resumes with the weights in force; what was observed of that epoch is
-    lost, and its rest changes no radii but those that are still missing. So it is of one that validation saves before
-    the epoch ends: give `ModelCheckpoint` save_on_train_epoch_end=True where it does not save there anyway.
+    lost, and its rest changes no radii but those that are still missing. Only training batches are observed. In
+    validation and tests the criterion is in eval mode: its loss has no weights there, so that it is comparable over the
+    epochs and with a baseline.
 
     Args:
         criterion: what `training_step` calls; it need not be a part of the module.
         name: of one of several callbacks of a Trainer, each with a criterion of its own: it logs
             `train_reweight_NAME_*`. Lightning refuses two of one name.
+        steps_per_epoch: ends an epoch after that many steps (`trainer.global_step`). By default it is a pass over the
+            training data, which endless data never ends.
+        folder: of the run, for `vlltr-plugin inspect` and `compare`: what `RunRecorder` writes goes there. None to
+            write nothing.
+        metrics: which numbers go into the log of that folder: a function of what the validation logs to numbers by
+            name, as `RunRecorder.end_epoch` takes them.
 
     Raises:
-        ValueError: for a name that is no word.
+        ValueError: for a name that is no word. When training begins: for a new run in a `folder` that holds one. In
+            training: where something else ends epochs of the criterion.
 
     Example:
         >>> criterion = ReweightedLoss(ClassVolume(counts))
-        >>> trainer = Trainer(callbacks=[ReweightCallback(criterion), ModelCheckpoint(save_on_train_epoch_end=True)])
+        >>> trainer = Trainer(callbacks=[ReweightCallback(criterion), ModelCheckpoint("runs")])
     """
 
-    def __init__(self, criterion: Criterion, name: str = "") -> None:
+    def __init__(
+        self,
+        criterion: Criterion,
+        name: str = "",
+        steps_per_epoch: int | None = None,
+        folder: str | Path | None = None,
+        metrics: Metrics = evaluation_metrics,
+    ) -> None:
         self._log_prefix = log_prefix(name)
+        if steps_per_epoch is not None:
+            check_whole("steps_per_epoch", steps_per_epoch, least=1)
         self.criterion, self._name = criterion, name
-        self._loaded = False
-        self._first_batch: int | None = None
+        self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics)
+        self.statistics: Statistics = {}
+        self._loaded = self._running = self._in_epoch = self._rest = False
+        self._mode: bool | None = None
 
     @property
     def state_key(self) -> str:
         """Lightning's name for the state in a checkpoint."""
         return f"{super().state_key}[{self._name}]" if self._name else super().state_key
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Before a checkpoint is restored: one that another trainer has tested is no start of a new run."""
-        if stage == "fit" and trainer.current_epoch == 0:
-            self._loaded = False
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says when a run goes on from a checkpoint without the epoch's state; a new run begins with weights of 1."""
-        weighting, epoch = self.criterion.weighting, trainer.current_epoch
+        weighting, new = self.criterion.weighting, trainer.global_step == 0
+        epoch = trainer.current_epoch if self._steps is None else trainer.global_step // self._steps
+        reached = round(float(weighting.progress[0]))  # a process that trained in this one's place leaves it here alone
+        loaded, self._loaded = self._loaded and not new, False
+        again, self._running = self._running, True
         self.criterion.forget_epoch()
-        self._first_batch = None
-        loaded, self._loaded = self._loaded, False
-        if weighting.epoch == epoch:
-            return
-        if loaded:
-            say(f"the checkpoint was saved before the end of epoch {epoch - 1}: the weights are those of before.")
+        if loaded and reached != epoch:
+            say(f"the checkpoint was saved in epoch {reached} of the criterion: its weights are in force in {epoch}.")
             weighting.begin_epoch(epoch)
-            return
-        if weighting.uses_logits:
-            dropped = f"what the criterion measured before ({weighting.epoch} epochs) is dropped"
-            why = "the checkpoint holds no re-weighting state" if epoch else dropped
-            say(f"{why}: the weights start at 1, in epoch {epoch}.")
-        self.criterion.start_over(epoch)
+        elif reached != epoch:
+            if weighting.uses_logits:
+                dropped = f"what the criterion measured before ({reached} epochs) is dropped"
+                why = "the checkpoint holds no re-weighting state" if epoch else dropped
+                say(f"{why}: the weights start at 1, in epoch {epoch}.")
+            self.criterion.start_over(epoch)
+        self._in_epoch = False
+        self._rest = self._steps is not None and trainer.global_step % self._steps > 0
+        self._epochs.begin(new, again)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Notes with which batch the epoch begins here: not the first, where a run goes on inside it."""
-        if self._first_batch is None:
-            self._first_batch = batch_idx
+        """Begins an epoch with its first batch, whatever came between: a learning-rate finder, say."""
+        self._epochs.refuse_another_end()
+        if not self._in_epoch:
+            self.criterion.forget_epoch()
+            self._rest = self._rest or (self._steps is None and batch_idx > 0 and _goes_on_inside(trainer))
+            self._in_epoch = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Ends the epoch with its last batch, so that every later checkpoint holds what the epoch measured."""
+        if self._steps is None:
+            if trainer.is_last_batch:
+                self._end_epoch(trainer)
+        elif trainer.global_step // self._steps > self.criterion.weighting.epoch:
+            self._end_epoch(trainer, trainer.global_step // self._steps - 1)
+            self._log(pl_module, on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Folds the epoch's statistics into new weights; called on every rank."""
-        statistics = end_epoch(self.criterion, trainer.current_epoch, rest=bool(self._first_batch))
-        self._first_batch = None
-        pl_module.log_dict({f"{self._log_prefix}{name}": float(value) for name, value in statistics.items()})
+        """Logs the epoch's numbers; ends an epoch that was stopped inside. Called on every rank."""
+        if self._steps is None:
+            if self._in_epoch:
+                self._end_epoch(trainer)
+            self._log(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What comes from here on is no part of the run."""
+        self._running = False
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts the criterion in eval mode."""
+        self._mode = self.criterion.training
+        self.criterion.eval()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts the criterion back in its mode; notes what the validation has logged for the run's folder."""
+        self._leave_evaluation()
+        if self._running and not trainer.sanity_checking:
+            self._epochs.evaluated(trainer.global_step, trainer.callback_metrics)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """As `on_validation_start`."""
+        self.on_validation_start(trainer, pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts the criterion back in its mode."""
+        self._leave_evaluation()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Puts the criterion back in its mode, where a validation broke off."""
+        self._leave_evaluation()
 
     def state_dict(self) -> dict[str, Any]:
         """The criterion's state, for the checkpoint."""
@@ -90,3 +153,23 @@ class ReweightCallback(Callback):
         """Takes the criterion's state out of a checkpoint; ValueError where it was made with other settings."""
         self.criterion.load_state_dict(state_dict)
         self._loaded = True
+
+    def _end_epoch(self, trainer: Trainer, epoch: int | None = None) -> None:
+        """Folds the epoch's statistics into new weights."""
+        epoch = trainer.current_epoch if epoch is None else epoch
+        self.statistics = self._epochs.end(trainer.global_step, epoch, self._rest)
+        self._in_epoch = self._rest = False
+
+    def _log(self, pl_module: LightningModule, **when: bool) -> None:
+        numbers = {f"{self._log_prefix}{name}": float(value) for name, value in self.statistics.items()}
+        pl_module.log_dict(numbers, **when)
+
+    def _leave_evaluation(self) -> None:
+        if self._mode is not None:
+            self.criterion.train(self._mode)
+        self._mode = None
+
+
+def _goes_on_inside(trainer: Trainer) -> bool:
+    """Whether a pass over the data goes on where it was stopped; Lightning begins one of unknown length anew."""
+    return trainer.num_training_batches != math.inf or hasattr(trainer.train_dataloader, "load_state_dict")

@@ -1,0 +1,119 @@
+"""The loss of transformers' own models of tiny random configs, against the loss that the model itself gives."""
+
+import vlltr_plugin.compat  # noqa: F401, I001
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vlltr_plugin import ReweightedLoss, Uniform
+
+transformers = pytest.importorskip("transformers", reason="pip install 'vlltr-plugin[integrations]'")
+pytest.importorskip("accelerate", reason="pip install 'vlltr-plugin[integrations]'")
+from vlltr_plugin.integrations.huggingface import ReweightCallback  # noqa: E402
+
+TEXT = dict(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)  # noqa: C408
+IMAGE = {"image_size": 32, "num_labels": 5}
+
+
+def tokens(length):
+    return {"input_ids": torch.randint(1, 30, (3, length))}
+
+
+def pixels():
+    return {"pixel_values": torch.randn(2, 3, 32, 32)}
+
+
+def bert(kind, length, **shape):
+    config = transformers.BertConfig(**TEXT, num_labels=5)
+    return getattr(transformers, kind)(config), tokens(length), torch.randint(5, shape["labels"])
+
+
+def model_and_batch(kind):
+    if kind == "tokens":
+        return bert("BertForTokenClassification", 7, labels=(3, 7))
+    if kind == "as many tokens as classes":
+        return bert("BertForTokenClassification", 5, labels=(3, 5))
+    if kind == "texts":
+        return bert("BertForSequenceClassification", 7, labels=(3,))
+    if kind == "ModernBERT":
+        config = transformers.ModernBertConfig(
+            **TEXT, num_labels=5, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2
+        )
+        return transformers.ModernBertForTokenClassification(config), tokens(5), torch.randint(5, (3, 5))
+    if kind == "images":
+        config = transformers.ViTConfig(
+            **IMAGE, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, patch_size=16
+        )
+        return transformers.ViTForImageClassification(config), pixels(), torch.randint(5, (2,))
+    config = transformers.SegformerConfig(
+        num_labels=5,
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[8, 8],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        num_attention_heads=[1, 1],
+        mlp_ratios=[1, 1],
+        decoder_hidden_size=8,
+        semantic_loss_ignore_index=-100,
+    )
+    return transformers.SegformerForSemanticSegmentation(config), pixels(), torch.randint(5, (2, 32, 32))
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("as_tuple", [False, True])
+@pytest.mark.parametrize("kind", ["tokens", "as many tokens as classes", "texts", "ModernBERT", "images", "segments"])
+def test_equal_weights_give_the_model_s_own_loss(kind, as_tuple, ignored):
+    torch.manual_seed(0)
+    model, inputs, labels = model_and_batch(kind)
+    model.eval()  # without dropout
+    if ignored and labels.ndim > 1:
+        labels[:, 0] = -100
+    expected = model(**inputs, labels=labels).loss
+    callback = ReweightCallback(ReweightedLoss(Uniform([9] * 5), ignore_index=-100))
+    found = callback.loss(model(**inputs, return_dict=not as_tuple), labels)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 6), (4, 6, 3), (4, 3, 3), (2, 3, 4, 5), (2, 4, 5, 3), (2, 3, 3, 3)])
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_classes_are_found_where_shapes_tell_and_tokens_have_them_last(shape, soft):
+    """`[4, 3, 3]` is taken for tokens, `[2, 3, 3, 3]` for images."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(shape, generator=generator, dtype=torch.float64)
+    last = shape[-1] == 3 and shape != (2, 3, 3, 3)
+    rows = (logits if last else logits.movedim(1, -1)).reshape(-1, 3)
+    kept = shape[:-1] if last else shape[:1] + shape[2:]
+    labels = torch.randint(3, kept, generator=generator)
+    targets = F.one_hot(labels, 3).double() if soft else labels
+    if soft and not last:
+        targets = targets.movedim(-1, 1)
+    expected = F.cross_entropy(rows, labels.flatten())
+    found = ReweightCallback(ReweightedLoss(Uniform([9] * 3))).loss({"logits": logits}, targets)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("as_tuple", [False, True])
+def test_a_model_that_predicts_the_next_token_is_refused_unless_the_user_shifts(as_tuple):
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=5, n_positions=8, n_embd=8, n_layer=1, n_head=1)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    ids = torch.randint(5, (2, 6))
+    callback = ReweightCallback(ReweightedLoss(Uniform([9] * 5), ignore_index=-100))
+    arguments = transformers.TrainingArguments("unused", use_cpu=True, report_to=[])
+    callback.on_train_begin(arguments, transformers.TrainerState(), transformers.TrainerControl(), model=model)
+    outputs = model(ids, return_dict=not as_tuple)
+    with pytest.raises(ValueError, match="next token"):
+        callback.loss(outputs, ids)
+    shifted = callback.loss({"logits": outputs[0][:, :-1]}, ids[:, 1:])
+    torch.testing.assert_close(shifted, model(ids, labels=ids).loss, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("outputs", "labels", "said"), [({"start": 1}, 0, "logits"), ({"logits": 0}, None, "labels")])
+def test_outputs_without_logits_and_batches_without_labels_are_refused(outputs, labels, said):
+    callback = ReweightCallback(ReweightedLoss(Uniform([9] * 3)))
+    if "logits" in outputs:
+        outputs = {"logits": torch.zeros(2, 3)}
+    with pytest.raises(TypeError, match=said):
+        callback.loss(outputs, labels)

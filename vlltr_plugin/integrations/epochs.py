@@ -1,0 +1,160 @@
+"""What both callbacks share: they alone end the epochs of a criterion, and record them where there is a folder."""
+
+import copy
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
+from vlltr_plugin.core.ranks import is_first_rank
+from vlltr_plugin.runs.own_log import KEYS, LOG, Line, append_line, numbers_of
+from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.recorder import RunRecorder
+
+Metrics = Callable[[Mapping[str, Any]], Mapping[str, SupportsFloat]]
+
+OF_EVALUATION = re.compile(r"(?:eval|val|valid|validation|test)[_/](\w+)")
+ACCURACY = ("accuracy", "acc")
+
+
+def evaluation_metrics(found: Mapping[str, Any]) -> dict[str, SupportsFloat]:
+    """What `vlltr-plugin compare` shows, from the numbers of a trainer's evaluation.
+
+    Args:
+        found: by name, as the trainer logs them. `eval_` or `val_` (`valid_`, `validation_`, `test_`; also `val/`)
+            stands before `loss`, `overall`, `many`, `medium` and `few`, in percent, or before `accuracy` or `acc`,
+            which is `overall` as a share of 1.
+
+    Returns:
+        Those numbers under the names of `RunRecorder.end_epoch`; others are left out.
+    """
+    metrics: dict[str, SupportsFloat] = {}
+    for name, value in found.items():
+        of_evaluation = OF_EVALUATION.fullmatch(name)
+        kind = of_evaluation[1] if of_evaluation else ""
+        if kind in KEYS:
+            metrics[kind] = value
+        elif kind in ACCURACY:
+            metrics["overall"] = 100 * float(value)
+    return metrics
+
+
+@contextmanager
+def evaluating(criterion: Criterion) -> Iterator[None]:
+    """Puts a criterion in eval mode for a while."""
+    training = criterion.training
+    criterion.eval()
+    try:
+        yield
+    finally:
+        criterion.train(training)
+
+
+class Epochs:
+    """Ends the epochs of a criterion that a trainer trains with.
+
+    Args:
+        criterion: whose epochs nothing else may end.
+        folder: of the run, where `RunRecorder` writes; None to write nothing.
+        metrics: takes the trainer's numbers of an evaluation to those of the run's log.
+    """
+
+    def __init__(self, criterion: Criterion, folder: str | Path | None, metrics: Metrics) -> None:
+        self.criterion = criterion
+        self.recorder = None if folder is None else RunRecorder(folder, criterion)
+        self._metrics = metrics
+        self._drawn = criterion.drawn  # every end of an epoch makes a new one
+        self._evaluated: dict[str, SupportsFloat] = {}
+        self._line: Line = {}
+        self._ended_at = -1
+
+    def begin(self, new: bool, again: bool) -> None:
+        """Begins a training, once the criterion's state is in place; every rank has to call it.
+
+        Args:
+            new: from the first epoch on.
+            again: anew after a training that this callback has begun and that broke off.
+
+        Raises:
+            ValueError: for a new run in a folder that holds one.
+        """
+        self._drawn, self._evaluated, self._ended_at = self.criterion.drawn, {}, -1
+        if self.recorder is None:
+            return
+        if not new:  # the state beside the model's checkpoint is the one in force, not that of the folder
+            state = copy.deepcopy(self.criterion.state_dict())
+            self.recorder.resume(self.criterion.weighting.epoch)
+            self.criterion.load_state_dict(state)
+        elif epochs := self.recorder.resume(0 if again else None):
+            raise ValueError(
+                f"Expected a new folder but {self.recorder.folder} holds a run up to epoch {epochs - 1}: give the "
+                "callback another folder, or go on from a checkpoint of that run."
+            )
+
+    def end(self, step: int, epoch: int | None = None, rest: bool = False) -> Statistics:
+        """Ends an epoch; every rank has to call it.
+
+        Of the rest of an epoch, radii that are there already stay: those of a whole epoch are better than those of its
+        last batches, in which most classes have too few samples. Where there are none yet, the rest is measured.
+
+        Args:
+            step: the trainer's count of steps.
+            epoch: as in `Criterion.end_epoch`.
+            rest: whether the beginning of the epoch was trained by another process, which observed it.
+
+        Returns:
+            The epoch's numbers.
+        """
+        self.refuse_another_end()
+        weighting = self.criterion.weighting
+        ended = weighting.epoch if epoch is None else epoch
+        if rest and weighting.uses_logits and weighting.has_radii:
+            say(f"of epoch {ended} only the rest was seen, since the run went on inside it: the radii of before stay.")
+            weighting.forget_epoch()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "No training batch was observed")
+                statistics = self._end(epoch)
+        else:
+            statistics = self._end(epoch)
+        self._drawn, self._ended_at = self.criterion.drawn, step
+        logged = {f"{LOGGED}{name}": value for name, value in statistics.items()}
+        self._line, self._evaluated = {"epoch": ended, **logged, **numbers_of(self._evaluated)}, {}
+        return statistics
+
+    def refuse_another_end(self) -> None:
+        """Raises ValueError where another than this has ended an epoch of the criterion."""
+        if self.criterion.drawn is not self._drawn:
+            raise ValueError(
+                "Expected ReweightCallback alone to end the epochs of its criterion but something else does, too: take "
+                "criterion.end_epoch() and RunRecorder's end_epoch() out of the loop. What RunRecorder writes comes "
+                "from ReweightCallback(criterion, folder=...)."
+            )
+
+    def evaluated(self, step: int, found: Mapping[str, Any]) -> None:
+        """Takes an evaluation's numbers: for the epoch that has just ended, or for the one in progress.
+
+        Args:
+            step: the trainer's count of steps.
+            found: the numbers, by name.
+        """
+        if self.recorder is None:
+            return
+        metrics = self._metrics(found)
+        if step != self._ended_at:
+            self._evaluated |= metrics
+            return
+        self._line |= numbers_of(metrics)
+        if is_first_rank():
+            try:
+                append_line(self.recorder.folder / LOG, self._line)  # in the place of the epoch's line of before
+            except OSError as error:
+                say(f"could not write the evaluation of epoch {self._line['epoch']}: {error}.")
+
+    def _end(self, epoch: int | None) -> Statistics:
+        if self.recorder is None:
+            return self.criterion.end_epoch(epoch)
+        return self.recorder.end_epoch(epoch, **self._evaluated)
