@@ -7,6 +7,7 @@ from typing import Any
 from vlltr_plugin.hosts.lift.plain_pass import PlainPass
 from vlltr_plugin.hosts.lift.plan import Plan, number_of_classes, plan
 from vlltr_plugin.hosts.lift.settings import given
+from vlltr_plugin.hosts.lift.unattached import attached
 from vlltr_plugin.training.base_criterion import HostCriterion
 from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
 from vlltr_plugin.training.log_line import Statistics
@@ -34,6 +35,7 @@ def attach(trainer: Any) -> Hook:
     Raises:
         ValueError: naming what to change, when this run cannot be re-weighted.
     """
+    attached()
     with warnings_said():
         planned = plan(trainer)
     if planned is None:
