@@ -6,8 +6,9 @@ import ast
 from collections.abc import Callable
 
 from vlltr_plugin.install.anchors import Anchor, Refusal, Script
-from vlltr_plugin.install.bindings import Function, Spot, bound_before, dotted, stores
+from vlltr_plugin.install.bindings import Function, bound_before, dotted, stores
 from vlltr_plugin.install.errors import AnchorError
+from vlltr_plugin.install.loops import epoch_loop
 from vlltr_plugin.install.recipe import Insertion, Patch
 from vlltr_plugin.install.rules import RULES
 from vlltr_plugin.install.source import Source
@@ -33,7 +34,7 @@ def locate(
     """
     try:
         top, function = _function(tree, patch) if patch.function else (None, None)
-        loop = _epoch_loop(function, patch) if function else None
+        loop = epoch_loop(tree, function, patch) if function else None
     except Refusal as refusal:
         raise refuse(patch, [str(refusal)]) from None
     script = Script(source, tree, top, function, loop, standing, is_own)
@@ -80,23 +81,9 @@ def _function(tree: ast.Module, patch: Patch) -> tuple[ast.stmt, Function]:
     ]
     if len(found) != 1:
         kind, where = ("method", "") if outer else ("function", " at the top level")
-        raise Refusal(f"expected one {kind} `{patch.function}`{where}, as {patch.host} has it, but found {len(found)}")
-    return found[0]
-
-
-def _epoch_loop(function: Function, patch: Patch) -> Spot:
-    """The epoch loop, on the training function's own level."""
-    found = [
-        spot
-        for spot in (Spot(function.body, index) for index in range(len(function.body)))
-        if isinstance(spot.statement, ast.For)
-        and isinstance(spot.statement.target, ast.Name)
-        and spot.statement.target.id == patch.loop
-    ]
-    if len(found) != 1:
+        lines = f" (lines {', '.join(str(method.lineno) for _, method in found)})" if found else ""
         raise Refusal(
-            f"expected one loop `for {patch.loop} in ...` at the own level of `{patch.function}`, as {patch.host} has "
-            f"it, but found {len(found)}: a loop by steps has no end of an epoch, where weights could change"
+            f"expected one {kind} `{patch.function}`{where}, as {patch.host} has it, but found {len(found)}{lines}"
         )
     return found[0]
 
