@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from vlltr_plugin.install.anchors import Anchor, Refusal, Script
 from vlltr_plugin.install.bindings import Function, bound_before, dotted, stores
@@ -60,10 +60,16 @@ def refuse(patch: Patch, problems: list[str]) -> AnchorError:
     Returns:
         The error, with the lines to insert by hand.
     """
-    return AnchorError(
-        f"{patch.file}: {'; '.join(problems)}",
-        "Change the file so that the places can be found, or insert the lines by hand (with their comments, "
-        f"so that status and uninstall find them) and run install again:\n{patch.by_hand()}",
+    return AnchorError(f"{patch.file}: {'; '.join(problems)}", advice([patch]))
+
+
+def advice(patches: Iterable[Patch]) -> str:
+    """What to do where a place is missing: the lines of all files, to insert by hand."""
+    files = "\n".join(f"{patch.file}:\n{patch.by_hand()}" for patch in patches)
+    return (
+        "Change the file so that the places can be found, or insert the lines by hand and run install again. Use the "
+        "names of your variables in them, and keep their comments, so that uninstall finds them. A file whose places "
+        f"are found gets its lines from install:\n{files}"
     )
 
 

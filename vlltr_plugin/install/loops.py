@@ -62,8 +62,9 @@ def _target(loop: ast.For | ast.AsyncFor) -> str:
 
 def _goes_over_batches(loop: ast.For) -> bool:
     """Whether a loop goes through a loader (`self.train_loader`, also inside `enumerate` or `tqdm`)."""
-    names = {dotted(node) for node in ast.walk(loop.iter) if isinstance(node, ast.Name | ast.Attribute)}
-    return any("loader" in name.rpartition(".")[2].lower() or "batch" in _target(loop) for name in names)
+    parts = [*ast.walk(loop.iter), *ast.walk(loop.target)]
+    names = [dotted(part).rpartition(".")[2].lower() for part in parts if isinstance(part, ast.Name | ast.Attribute)]
+    return any("loader" in name or "batch" in name for name in names)
 
 
 def _epoch_loops_elsewhere(tree: ast.Module, function: Function) -> Iterator[ast.For]:
