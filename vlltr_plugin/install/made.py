@@ -57,10 +57,9 @@ def _made(root: Path, patch: Patch) -> list[Made]:
     origin = _imported(root, script)
     found = {}
     for node in ast.walk(script):
-        place = origin.get(dotted(node.func)) if isinstance(node, ast.Call) else None
-        if place is None:
+        if not isinstance(node, ast.Call) or dotted(node.func) not in origin:
             continue
-        file, name = place
+        file, name = origin[dotted(node.func)]
         owner = _owner(root, file, name, method)
         if owner is not None:
             at, in_class, function = owner
@@ -80,7 +79,7 @@ def _tree(path: Path) -> ast.Module | None:
 
 def _imported(root: Path, tree: ast.Module) -> dict[str, tuple[Path, str]]:
     """Names by which a file calls what it imports from the checkout's own files: file and name there."""
-    found = {}
+    found: dict[str, tuple[Path, str]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             file = root / f"{node.module.replace('.', '/')}.py"
@@ -117,9 +116,17 @@ def _owner(root: Path, file: Path, name: str, method: str) -> tuple[Path, str, a
 
 
 def _calls_super(function: ast.FunctionDef, method: str) -> bool:
-    calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
-    attributes = [func for func in calls if isinstance(func, ast.Attribute) and func.attr == method]
-    return any(dotted(func) not in ("", f"self.{method}") or isinstance(func.value, ast.Call) for func in attributes)
+    """Whether it calls `super().train(...)` or `Trainer.train(self, ...)`; `self.tuner.train()` is another method."""
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    return any(
+        isinstance(call.func, ast.Attribute)
+        and call.func.attr == method
+        and (
+            (isinstance(call.func.value, ast.Call) and dotted(call.func.value.func) == "super")
+            or [dotted(argument) for argument in call.args[:1]] == ["self"]
+        )
+        for call in calls
+    )
 
 
 def _has_lines(file: Path, function: ast.FunctionDef, patch: Patch) -> bool:

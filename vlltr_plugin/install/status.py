@@ -86,15 +86,15 @@ def status(path: str | Path) -> Status:
         problems += [f"{look.patch.file}: {row}" for look in looks if not look.kept for row in look.misplaced]
         problems += [refused] if refused else []
         notes += [f"{look.patch.file}: {row}" for look in looks for row in look.movable]
-        for look in looks:
-            rows, alone = untouched_classes(root, look.patch)
-            problems += rows if alone else []
-            notes += [] if alone else rows
         notes += differences(root) if recipe.copies else []
     else:
         notes += [f"install would be refused: {refused}" if refused else f"install would fit ({recipe.host})"]
         problems += [f"{FOLDER} holds {len(copies)} copied configs, but {recipe.files[0]} no line"] if copies else []
         problems += [row for look in looks for row in look.unmarked]
+    for look in looks:
+        rows, alone = untouched_classes(root, look.patch)
+        problems += rows if alone and look.complete else []
+        notes += [] if alone and look.complete else rows
     missing_copies = recipe.copies and not supplied().keys() <= found.keys()
     whole = all(look.complete for look in looks) and not (left and missing_copies)
     state = State.INSTALLED if whole else State.PARTIAL if marked or copies else State.ABSENT

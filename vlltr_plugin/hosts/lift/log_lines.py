@@ -130,7 +130,7 @@ class Reading:
         self.warnings.append(f"{where}: training went back to epoch {epoch + 1}; what came of it before is left out")
         for numbers in (self.losses, self.ours, self.clock, self.results):
             for later in [other for other in numbers if other >= epoch]:
-                del numbers[later]  # type: ignore[attr-defined]
+                del numbers[later]
         self.seconds, self.class_accuracy = None, ()
 
     def _take_class_accuracy(self, text: str, where: str) -> None:
