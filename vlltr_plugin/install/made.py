@@ -6,10 +6,12 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlltr_plugin.install.bindings import dotted
+from vlltr_plugin.install.bindings import dotted, spots
 from vlltr_plugin.install.by_hand import by_hand
 from vlltr_plugin.install.recipe import Patch
 from vlltr_plugin.install.source import parse
+
+_CONDITIONS = (ast.If, ast.For, ast.While, ast.Match)
 
 
 @dataclass(frozen=True)
@@ -116,17 +118,23 @@ def _owner(root: Path, file: Path, name: str, method: str) -> tuple[Path, str, a
 
 
 def _calls_super(function: ast.FunctionDef, method: str) -> bool:
-    """Whether it calls `super().train(...)` or `Trainer.train(self, ...)`; `self.tuner.train()` is another method."""
-    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    return any(
-        isinstance(call.func, ast.Attribute)
-        and call.func.attr == method
-        and (
-            (isinstance(call.func.value, ast.Call) and dotted(call.func.value.func) == "super")
-            or [dotted(argument) for argument in call.args[:1]] == ["self"]
-        )
-        for call in calls
-    )
+    """Whether it calls `super().train(...)` or `Trainer.train(self, ...)` in any case, not on a condition only."""
+    simple = [
+        spot.statement
+        for spot in spots(function.body)
+        if not hasattr(spot.statement, "body") and not any(isinstance(o, _CONDITIONS) for o in spot.owners())
+    ]
+    calls = [node for statement in simple for node in ast.walk(statement) if isinstance(node, ast.Call)]
+    return any(_is_inherited(call, method) for call in calls)
+
+
+def _is_inherited(call: ast.Call, method: str) -> bool:
+    """`self.tuner.train()` is the method of another object."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr != method:
+        return False
+    owner = call.func.value
+    by_super = isinstance(owner, ast.Call) and dotted(owner.func) == "super"
+    return by_super or [dotted(argument) for argument in call.args[:1]] == ["self"]
 
 
 def _has_lines(file: Path, function: ast.FunctionDef, patch: Patch) -> bool:
