@@ -96,7 +96,15 @@ def test_a_refusal_gives_the_reason_that_holds_and_its_line(name: str, make_lift
     assert reason in str(caught.value).splitlines()[0]
 
 
-OWN = "\n\nclass Other(Trainer):\n    def train(self):\n        self.tuner.train()\n        if self.plain:\n            return super().train()\n        return {}\n"
+OWN = """
+
+class Other(Trainer):
+    def train(self):
+        self.tuner.train()
+        if self.plain:
+            return super().train()
+        return {}
+"""
 
 
 @pytest.mark.parametrize("imports", ["from trainer import Other as T, Trainer", "import trainer\nT = trainer.Other"])
