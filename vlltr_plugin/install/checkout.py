@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from vlltr_plugin.install.by_hand import by_hand
 from vlltr_plugin.install.choose import AUTO, is_own, open_checkout
 from vlltr_plugin.install.config_copies import FOLDER, copies_in, copies_out
 from vlltr_plugin.install.errors import AnchorError
 from vlltr_plugin.install.files import Change, apply, leftovers, remove_if_empty
+from vlltr_plugin.install.locate import advice
+from vlltr_plugin.install.made import untouched_classes
 from vlltr_plugin.install.patcher import patched, unpatched
-from vlltr_plugin.install.recipe import Patch, Recipe
+from vlltr_plugin.install.recipe import Recipe
 from vlltr_plugin.install.source import Source
 
 
@@ -93,11 +96,16 @@ def install(path: str | Path, *, host: str = AUTO, dry_run: bool = False) -> Rep
         try:
             lines += _changed(root / patch.file, old, patched(old, patch, partial(is_own, root)))
         except AnchorError as error:
-            if not has_all_lines(old, patch):
+            hand = by_hand(old, patch)
+            if hand.complete:
+                notes.append(f"kept the lines of the plug-in in {patch.file} as they are ({hand}), their places "
+                             f"unchecked: {error.reason}")  # fmt: skip
+            else:
                 refused.append(error)
-            notes.append(f"kept the marked lines in {patch.file} as they are, their places unchecked: {error.reason}")
+        notes += untouched_classes(root, patch)[0]
     if refused:
-        raise AnchorError("; ".join(e.reason for e in refused), "\n".join(e.advice for e in refused)) from refused[0]
+        reasons = "; ".join(error.reason for error in refused)
+        raise AnchorError(reasons, advice(recipe.patches)) from refused[0]
     # The lines first: with them alone the host runs as ever, but a config without them would train a baseline.
     then = recipe.next_command.format(checkout=shlex.quote(str(root)))
     return _carry_out(Report(root, (*lines, *copies), tuple(notes), recipe, then), dry_run)
@@ -128,12 +136,6 @@ def uninstall(path: str | Path, *, dry_run: bool = False) -> Report:
         dry_run,
         lambda: remove_if_empty(root / FOLDER, root / FOLDER.parent),
     )
-
-
-def has_all_lines(data: bytes, patch: Patch) -> bool:
-    """Whether a file holds each of the patch's lines once, marked, wherever they stand."""
-    present = sorted(line.code for line in Source.of(data).marked())
-    return present == sorted(item.line for item in patch.insertions)
 
 
 def _changed(path: Path, old: bytes, new: bytes) -> list[Change]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from vlltr_plugin.install.anchors import Anchor, Refusal, Script
-from vlltr_plugin.install.bindings import Function, Spot, bound_before, dotted, stores
+from vlltr_plugin.install.bindings import Function, bound_before, dotted, stores
 from vlltr_plugin.install.errors import AnchorError
+from vlltr_plugin.install.loops import epoch_loop
 from vlltr_plugin.install.recipe import Insertion, Patch
 from vlltr_plugin.install.rules import RULES
 from vlltr_plugin.install.source import Source
@@ -33,7 +34,7 @@ def locate(
     """
     try:
         top, function = _function(tree, patch) if patch.function else (None, None)
-        loop = _epoch_loop(function, patch) if function else None
+        loop = epoch_loop(tree, function, patch) if function else None
     except Refusal as refusal:
         raise refuse(patch, [str(refusal)]) from None
     script = Script(source, tree, top, function, loop, standing, is_own)
@@ -59,10 +60,16 @@ def refuse(patch: Patch, problems: list[str]) -> AnchorError:
     Returns:
         The error, with the lines to insert by hand.
     """
-    return AnchorError(
-        f"{patch.file}: {'; '.join(problems)}",
-        "Change the file so that the places can be found, or insert the lines by hand (with their comments, "
-        f"so that status and uninstall find them) and run install again:\n{patch.by_hand()}",
+    return AnchorError(f"{patch.file}: {'; '.join(problems)}", advice([patch]))
+
+
+def advice(patches: Iterable[Patch]) -> str:
+    """What to do where a place is missing: the lines of all files, to insert by hand."""
+    files = "\n".join(f"{patch.file}:\n{patch.by_hand()}" for patch in patches)
+    return (
+        "Change the file so that the places can be found, or insert the lines by hand and run install again. Use the "
+        "names of your variables in them, and keep their comments, so that uninstall finds them. A file whose places "
+        f"are found gets its lines from install:\n{files}"
     )
 
 
@@ -80,23 +87,9 @@ def _function(tree: ast.Module, patch: Patch) -> tuple[ast.stmt, Function]:
     ]
     if len(found) != 1:
         kind, where = ("method", "") if outer else ("function", " at the top level")
-        raise Refusal(f"expected one {kind} `{patch.function}`{where}, as {patch.host} has it, but found {len(found)}")
-    return found[0]
-
-
-def _epoch_loop(function: Function, patch: Patch) -> Spot:
-    """The epoch loop, on the training function's own level."""
-    found = [
-        spot
-        for spot in (Spot(function.body, index) for index in range(len(function.body)))
-        if isinstance(spot.statement, ast.For)
-        and isinstance(spot.statement.target, ast.Name)
-        and spot.statement.target.id == patch.loop
-    ]
-    if len(found) != 1:
+        lines = f" (lines {', '.join(str(method.lineno) for _, method in found)})" if found else ""
         raise Refusal(
-            f"expected one loop `for {patch.loop} in ...` at the own level of `{patch.function}`, as {patch.host} has "
-            f"it, but found {len(found)}: a loop by steps has no end of an epoch, where weights could change"
+            f"expected one {kind} `{patch.function}`{where}, as {patch.host} has it, but found {len(found)}{lines}"
         )
     return found[0]
 

@@ -96,6 +96,7 @@ class Patch:
         host: the host's name for messages.
         function: the function that trains, or a method: `Trainer.train`; empty where no line goes into one.
         loop: the variable of its epoch loop.
+        made_in: the host's script that makes the class of the method; empty where a function trains.
     """
 
     file: str
@@ -104,6 +105,7 @@ class Patch:
     host: str
     function: str = ""
     loop: str = ""
+    made_in: str = ""
 
     def by_hand(self) -> str:
         """The lines and their places in words, for somebody who inserts them by hand."""

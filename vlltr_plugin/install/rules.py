@@ -60,11 +60,17 @@ def _before_loop(script: Script, item: Insertion) -> Iterator[Anchor]:
 
 def _after_call(script: Script, item: Insertion) -> Iterator[Anchor]:
     """After a statement `<subject>(...)` at the epoch loop's own level."""
-    body = script.loop_statement.body
+    body, found = script.loop_statement.body, False
     for index, statement in enumerate(body):
         call = statement.value if isinstance(statement, ast.Expr) else None
         if isinstance(call, ast.Call) and dotted(call.func) == item.subject:
+            found = True
             yield script.after(item, Spot(body, index, script.loop))
+    if not found:
+        calls = [node for node in ast.walk(script.trains) if isinstance(node, ast.Call)]
+        lines = ", ".join(str(call.lineno) for call in calls if dotted(call.func) == item.subject)
+        there = f"it is called in line {lines} only" if lines else f"`{script.trains.name}` never calls it"
+        raise Refusal(f"found no place for it: {there}; expected {item.place}")
 
 
 def _first_in_loop(script: Script, item: Insertion) -> Iterator[Anchor]:

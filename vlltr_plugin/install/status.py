@@ -10,10 +10,12 @@ from pathlib import Path
 from vlltr_plugin import __version__
 from vlltr_plugin.install.anchors import Anchor
 from vlltr_plugin.install.bindings import mentions
+from vlltr_plugin.install.by_hand import ByHand, by_hand
 from vlltr_plugin.install.choose import is_own, open_checkout
 from vlltr_plugin.install.config_copies import FOLDER, Kind, differences, kind, present, supplied
 from vlltr_plugin.install.errors import AnchorError
 from vlltr_plugin.install.files import leftovers
+from vlltr_plugin.install.made import untouched_classes
 from vlltr_plugin.install.patcher import plan
 from vlltr_plugin.install.recipe import Patch
 from vlltr_plugin.install.source import MarkedLine, Source, parse
@@ -77,9 +79,11 @@ def status(path: str | Path) -> Status:
     left = leftovers((root / file for file in recipe.files), root / FOLDER)
     problems = [f"{path} was left by an interrupted run: install or uninstall again" for path in left]
     notes: list[str] = []
-    refused = "; ".join(look.refused for look in looks if look.refused)
-    if marked:
-        problems += [f"{look.patch.file}: {row}" for look in looks for row in look.misplaced]
+    refused = "; ".join(look.refused for look in looks if look.refused and not look.kept)
+    notes += [f"{look.patch.file}: all lines are there ({look.hand}), inserted by hand; their places are not checked: "
+              f"{look.refused}" for look in looks if look.kept]  # fmt: skip
+    if marked or any(look.kept for look in looks):
+        problems += [f"{look.patch.file}: {row}" for look in looks if not look.kept for row in look.misplaced]
         problems += [refused] if refused else []
         notes += [f"{look.patch.file}: {row}" for look in looks for row in look.movable]
         notes += differences(root) if recipe.copies else []
@@ -87,6 +91,10 @@ def status(path: str | Path) -> Status:
         notes += [f"install would be refused: {refused}" if refused else f"install would fit ({recipe.host})"]
         problems += [f"{FOLDER} holds {len(copies)} copied configs, but {recipe.files[0]} no line"] if copies else []
         problems += [row for look in looks for row in look.unmarked]
+    for look in looks:
+        rows, alone = untouched_classes(root, look.patch)
+        problems += rows if alone and look.complete else []
+        notes += [] if alone and look.complete else rows
     missing_copies = recipe.copies and not supplied().keys() <= found.keys()
     whole = all(look.complete for look in looks) and not (left and missing_copies)
     state = State.INSTALLED if whole else State.PARTIAL if marked or copies else State.ABSENT
@@ -106,6 +114,7 @@ class _Look:
         marked: the lines of the plug-in.
         anchors: where this version would put its lines; empty if it could not.
         refused: why it could not; empty if it could.
+        hand: what the file uses of the plug-in, however it is written.
     """
 
     patch: Patch
@@ -113,11 +122,18 @@ class _Look:
     marked: list[MarkedLine]
     anchors: list[Anchor]
     refused: str
+    hand: ByHand
+
+    @property
+    def kept(self) -> bool:
+        """Whether `install` leaves the file as it is: its lines were inserted by hand, and are all there."""
+        whole = sorted(line.code for line in self.marked) == sorted(item.line for item in self.patch.insertions)
+        return bool(self.refused) and self.hand.complete and not whole
 
     @property
     def complete(self) -> bool:
         """Whether all lines are there."""
-        return {line.code for line in self.marked} >= {item.line for item in self.patch.insertions}
+        return self.kept or {line.code for line in self.marked} >= {item.line for item in self.patch.insertions}
 
     @property
     def misplaced(self) -> list[str]:
@@ -156,4 +172,4 @@ def _look(root: Path, patch: Patch) -> _Look:
         anchors, refused = plan(data, patch, partial(is_own, root)).anchors, ""
     except AnchorError as error:
         anchors, refused = [], error.reason
-    return _Look(patch, data, Source.of(data).marked(), anchors, refused)
+    return _Look(patch, data, Source.of(data).marked(), anchors, refused, by_hand(data, patch))

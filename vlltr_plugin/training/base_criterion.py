@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from vlltr_plugin.core.batch import widened
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.draw_counter import DrawCounter
+from vlltr_plugin.core.expected_batches import Expectations
 from vlltr_plugin.core.passes import observing
+from vlltr_plugin.training.messages import warnings_said
 
 TOLERANCE = 1e-4
 """Relative: what a host's own loss may differ by from the one that takes its place."""
@@ -58,6 +60,7 @@ class HostCriterion(nn.Module):
         self.losses = nn.ModuleDict(losses)
         self._watch, self._streams, self._adjusts = watch, streams, adjusts
         self._draws = DrawCounter(num_classes)
+        self._expected = Expectations(next(iter(losses.values())).weighting)
 
     def forward(self, outputs: Tensor, targets: Tensor, *more: Any, **named: Any) -> Tensor:
         """The loss of one branch: logits `[B, C]`, targets int64 `[B]` or float `[B, C]`, to a scalar.
@@ -74,6 +77,9 @@ class HostCriterion(nn.Module):
         branch = self._watch.branch_of(outputs)
         loss: Criterion = self.losses[branch]  # type: ignore[assignment]
         if observing(self):
+            if self.streams:
+                with warnings_said():
+                    self._expected.logits_come(outputs)
             if not self._streams:  # nothing else looks at the targets in an epoch whose weights are 1
                 loss.check(outputs, targets)
             self._observe(branch, outputs, targets)

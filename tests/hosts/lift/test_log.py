@@ -99,7 +99,8 @@ def test_every_number_of_a_run_is_read(tmp_path: Path) -> None:
     method = {"reweight": {"start_epoch": 0, "type": "class_volume"}}
     args = {"lr": 0.01, "num_epochs": 2, "output_dir": "./output/x", "v.fft": True, "data_set": "CIFAR100_IR100"}
     assert files.args == args | method
-    assert files.warnings == ()
+    (warning,) = files.warnings
+    assert "1 of 2 printed losses of epoch 2 are not finite" in warning
 
 
 def test_batches_are_read_where_a_derivative_prints_them_without_times(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_results_of_every_epoch_are_its_own_and_named_as_of_the_test_set(tmp_pat
     assert [line["overall"] for line in files.log.epochs.values()] == [30.0, 35.0]
     assert files.log.test is not None
     assert files.log.test["overall"] == 35.0
-    assert "on the test set" in files.warnings[0]
+    assert "on the test set" in "\n".join(files.warnings)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,72 @@ def test_results_of_every_epoch_are_its_own_and_named_as_of_the_test_set(tmp_pat
 )
 def test_the_config_tells_whether_a_run_was_reweighted(text: str, reweighted: bool | None, tmp_path: Path) -> None:
     assert read_run(write(tmp_path / "log.txt", text + EPOCHS)).log.reweighted is reweighted
+
+
+ATTACHED = "[vlltr-plugin] class_volume as loss weights, from epoch [2/2] on; alpha runs from 0.4 to 9.\n"
+
+
+def test_a_run_without_a_line_of_ours_is_a_plain_one_whatever_it_asks_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = "".join(line for line in EPOCHS.splitlines(True) if not line.startswith("[vlltr-plugin]"))
+    never, no_end = plain + TAIL, ATTACHED + plain + TAIL
+    for name, text in {"never": never, "no_end": no_end, "right": EPOCHS + TAIL}.items():
+        write(tmp_path / name / "log.txt", HEAD + text + result(40.0))
+    for name, why in {
+        "never": "no line of the plug-in in its text",
+        "no_end": "no epoch of it ended with a line",
+    }.items():
+        files = read_run(tmp_path / name / "log.txt")
+        assert (files.log.reweighted, "reweight" in files.args) == (False, False)
+        assert why in files.warnings[-1]
+    killed = read_run(write(tmp_path / "killed.txt", HEAD + ATTACHED + batch(1, 4, "4.0", 0.5)))
+    assert killed.args["reweight"]["type"] == "class_volume"
+    assert main(["compare", str(tmp_path / "never"), str(tmp_path / "no_end")]) == 0
+    assert "class_volume (" not in capsys.readouterr().out
+    assert main(["compare", str(tmp_path / "never"), str(tmp_path / "right")]) == 0
+    assert "class_volume (start_epoch=0)" in capsys.readouterr().out
+
+
+def test_of_several_runs_in_one_text_the_last_that_trained_counts(tmp_path: Path) -> None:
+    other = HEAD.replace("lr: 0.01", "lr: 0.5").replace("  fft: True\n", "  fft: True\nextra: 1\n")
+    one, tested = other + EPOCHS + TAIL + result(30.0, "[ 1.  2.]"), HEAD + result(99.0)
+    second = batch(1, 4, "8.0", 0.5) + OURS.format(1, 2)
+    files = read_run(write(tmp_path / "a.txt", one + HEAD + second + tested))
+    assert files.log.epochs == {0: {"epoch": 0, "train_loss": 8.0, "reweight_alpha_max": 2.0, "reweight_seconds": 0.25}}
+    assert (files.log.test, files.log.class_accuracy, files.args["lr"]) == (None, (), 0.01)
+    assert "extra" not in files.args
+    said = "\n".join(files.warnings)
+    assert "holds 2 runs, from lines 1, 37 on: the last one counts" in said
+    assert "its last run did not finish, but the run from line 1 on did" in said
+    files = read_run(write(tmp_path / "b.txt", HEAD + second + one))
+    assert files.log.test is not None
+    assert (files.log.test["overall"], files.args["lr"]) == (30.0, 0.5)
+    assert "did not finish" not in "\n".join(files.warnings)
+
+
+def test_a_false_start_that_comes_after_a_whole_run_in_the_folder_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.25))
+    start = write(tmp_path / "log.txt-2026-01-02-03-04-05", HEAD + ATTACHED + batch(1, 4, "4.0", 0.5))
+    assert find_log(tmp_path) == start
+    (warning,) = read_run(start).warnings
+    assert "its last run did not finish, but log.txt did" in warning
+
+
+def test_epochs_that_begin_again_replace_those_before(tmp_path: Path) -> None:
+    files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + batch(1, 4, "8.0", 0.5) + OURS.format(1, 2)))
+    assert [line["train_loss"] for line in files.log.epochs.values()] == [8.0]
+    assert "went back to epoch 1" in files.warnings[0]
+
+
+def test_decimal_commas_are_named_and_not_read_as_something_else(tmp_path: Path) -> None:
+    text = (HEAD + EPOCHS + TAIL + result(40.25)).replace("loss 4.0000", "loss 4,0000").replace("40.25%", "40,25%")
+    files = read_run(write(tmp_path / "log.txt", text))
+    assert files.log.epochs[0]["train_loss"] == 3.0
+    assert files.log.test is None
+    assert "left out 2 lines, the first line 14: expected numbers with a decimal point" in "\n".join(files.warnings)
+    with pytest.raises(ReportError, match="decimal comma"):
+        read_run(write(tmp_path / "all.txt", HEAD + batch(1, 4, "4.0000", 0.5).replace(".", ",")))
 
 
 def test_numbers_around_a_result_are_not_its_own(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from vlltr_plugin.hosts.lift.plain_pass import PlainPass
 from vlltr_plugin.hosts.lift.plan import Plan, number_of_classes, plan
 from vlltr_plugin.hosts.lift.settings import given
+from vlltr_plugin.hosts.lift.unattached import attached
 from vlltr_plugin.training.base_criterion import HostCriterion
 from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
 from vlltr_plugin.training.log_line import Statistics
@@ -34,6 +35,7 @@ def attach(trainer: Any) -> Hook:
     Raises:
         ValueError: naming what to change, when this run cannot be re-weighted.
     """
+    attached()
     with warnings_said():
         planned = plan(trainer)
     if planned is None:
@@ -49,11 +51,11 @@ def attach(trainer: Any) -> Hook:
 def apply(planned: Plan, trainer: Any) -> "LiftHook":
     """Puts the re-weighted criterion in the place of the trainer's; measures the radii if that is asked for."""
     weighting = planned.weighting
-    measure = partial(PlainPass(trainer).run, weighting.observe)
+    classes, at_once = number_of_classes(trainer), planned.adjusts_at_once
+    measure = partial(PlainPass(trainer, classes).run, weighting.observe)
     clean_pass = measure if planned.settings.common.source == "clean_pass" else None
     losses = {SINGLE: planned.loss}
     streams = {} if clean_pass else losses
-    classes, at_once = number_of_classes(trainer), planned.adjusts_at_once
     watch: Any = OneOutput()
     trainer.criterion = HostCriterion(trainer.criterion, watch, losses, streams, classes, at_once)
     if planned.settings.measure_first:

@@ -135,15 +135,23 @@ def _look_at_reweight(trainer: Any) -> str:
 def _look_at_step(trainer: Any) -> str:
     from torch.utils.data import DataLoader
 
+    from vlltr_plugin.hosts.lift.logits import logits_of
     from vlltr_plugin.hosts.lift.plain_pass import forward_of
+    from vlltr_plugin.hosts.lift.plan import number_of_classes
 
     loader = trainer.train_loader
     images, labels, *_ = next(iter(DataLoader(loader.dataset, STEP, sampler=loader.sampler)))
     trainer.tuner.train()
     try:
-        logits = forward_of(trainer)(images.to(trainer.device))
+        output = forward_of(trainer)(images.to(trainer.device))
     except TypeError as error:
         raise SkipError(f"only the host's own loop can call its model: {error}") from error
+    try:
+        logits = logits_of(output, number_of_classes(trainer))
+    except ValueError as error:  # `plan` refuses it where the radii need to know
+        raise SkipError(
+            f"only the host's own loop can tell which part of the output goes into the loss: {error}"
+        ) from error
     if not bool(logits.isfinite().all()):
         raise ReportError(f"Expected finite logits {list(logits.shape)} but some are not.")
     loss = float(trainer.criterion(logits, labels.to(trainer.device)))

@@ -1,12 +1,14 @@
 """One pass over LIFT's training images without gradients, in evaluation mode, as they are."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from vlltr_plugin.hosts.lift.logits import logits_of
 from vlltr_plugin.training.undisturbed import eval_mode, untouched_rng
 
 UNAUGMENTED = ("train_init_loader", "init_loader")
@@ -18,36 +20,44 @@ class PlainPass:
 
     Args:
         trainer: the host's. A trainer without one of the loaders above gives its training images augmented.
+        num_classes: C.
     """
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: Any, num_classes: int) -> None:
         loaders = [getattr(trainer, name) for name in UNAUGMENTED if hasattr(trainer, name)]
         self._dataset = (loaders or [trainer.train_loader])[0].dataset
-        self._trainer = trainer
+        self._trainer, self._num_classes = trainer, num_classes
 
     def run(self, observe: Callable[[Tensor, Tensor], None]) -> None:
         """Calls `observe(logits, labels)` for each batch."""
-        trainer, train_loader = self._trainer, self._trainer.train_loader
+        loader = self._trainer.train_loader
+        with torch.no_grad():
+            for output, labels in self._outputs(loader.batch_size, loader.num_workers):
+                observe(logits_of(output, self._num_classes), labels.to(self._trainer.device))
+
+    def first_output(self) -> Any:
+        """What the model returns for two images."""
+        with contextlib.closing(self._outputs(2, 0)) as outputs:
+            return next(outputs)[0]
+
+    def _outputs(self, batch_size: int, num_workers: int) -> Generator[tuple[Any, Tensor], None, None]:
+        trainer = self._trainer
         precision = getattr(trainer.cfg, "prec_train", getattr(trainer.cfg, "prec", None))  # LIFT+, LIFT
         amp = precision == "amp" and trainer.device.type == "cuda"
-        loader = DataLoader(
-            self._dataset,
-            batch_size=train_loader.batch_size,
-            num_workers=train_loader.num_workers,
-            generator=torch.Generator().manual_seed(0),
-        )
-        with untouched_rng(), eval_mode(trainer.model), torch.no_grad():
+        generator = torch.Generator().manual_seed(0)
+        loader = DataLoader(self._dataset, batch_size, num_workers=num_workers, generator=generator)
+        with untouched_rng(), eval_mode(trainer.model):
             forward = forward_of(trainer)
             for images, labels, *_ in loader:
                 with torch.autocast(trainer.device.type, enabled=amp):
-                    logits = forward(images.to(trainer.device))
-                observe(logits, labels.to(trainer.device))
+                    output = forward(images.to(trainer.device))
+                yield output, labels
 
 
-def forward_of(trainer: Any) -> Callable[[Tensor], Tensor]:
+def forward_of(trainer: Any) -> Callable[[Tensor], Any]:
     """The model as the training loop calls it."""
     if not hasattr(trainer, "generate_class_prompts"):
-        model: Callable[[Tensor], Tensor] = trainer.model
+        model: Callable[[Tensor], Any] = trainer.model
         return model
     # LIFT+ gives its model the prompts of the classes, or a classifier.
     classes: dict[str, Any] = {"use_classifier": True}

@@ -5,6 +5,7 @@ from typing import Any
 
 from vlltr_plugin.core.arguments import check_choice
 from vlltr_plugin.core.registry import WEIGHTINGS, option_names
+from vlltr_plugin.hosts.lift.unattached import expect_attach
 from vlltr_plugin.training.settings import KEY, LOGIT_ADJUSTMENT, LOSS_WEIGHT, OWN, Settings, parse
 
 FORMS = {"CE": (LOSS_WEIGHT, LOGIT_ADJUSTMENT), "LA": (LOGIT_ADJUSTMENT,)}
@@ -33,12 +34,14 @@ def config_node() -> Any:
 
     So yacs takes `reweight.type class_volume reweight.start_epoch 0` from the command line and from YAML, and names a
     key that does not exist. Options of a weighting of your own (`register_weighting`) are there if it is registered
-    before.
+    before. Once a type is set, an optimizer's first step without `attach` is a ValueError.
     """
     from yacs.config import CfgNode
 
     options = [name for weighting in WEIGHTINGS.values() for name in option_names(weighting)]
-    return CfgNode(dict.fromkeys(["type", *OWN, "tau", "measure_first", *options]))
+    node = CfgNode(dict.fromkeys(["type", *OWN, "tau", "measure_first", *options]))
+    expect_attach(node)
+    return node
 
 
 def given(cfg: Any) -> dict[str, Any]:

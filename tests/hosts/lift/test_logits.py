@@ -1,0 +1,110 @@
+"""Models that return more than their logits, and loops that give the same logits to the criterion twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hosts.lift.conftest import Make
+from hosts.lift.test_looks import check
+
+from vlltr_plugin.hosts.lift.logits import logits_of
+
+Build = Callable[..., Callable[[], Any]]
+FORWARD = "return super().forward(image.to(self.weight.dtype))"
+
+
+def returns(standin: Path, output: str, loop_takes: str = "[0]") -> None:
+    """Lets the stand-in's model return more than its logits, `out`, of which its loop takes a part."""
+    text = (standin / "trainer.py").read_text()
+    assert FORWARD in text
+    text = text.replace(FORWARD, f"out = super().forward(image.to(self.weight.dtype))\n        return {output}")
+    (standin / "trainer.py").write_text(text.replace("self.model(image)", f"self.model(image){loop_takes}"))
+
+
+@pytest.mark.parametrize(
+    ("output", "takes"),
+    [("out, out[:, :3]", "[0]"), ("[image, out, None]", "[1]"), ("{'z': out, 'mean': out.mean()}", "['z']")],
+)
+@pytest.mark.parametrize("way", [{"source": "clean_pass"}, {"measure_first": True}, {}])
+def test_the_one_tensor_of_logits_in_an_output_is_measured(
+    output: str, takes: str, way: dict[str, Any], run: Make, standin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"loss_type": "CE", "reweight_type": "class_volume", **{f"reweight_{k}": v for k, v in way.items()}}
+
+    def radii() -> list[Any]:
+        folder = run(**options).folder / "reweight"
+        return [np.load(path)["log_radius_single"] for path in sorted(folder.iterdir())]
+
+    alone = radii()
+    returns(standin, output, takes)
+    assert np.array_equal(alone, radii())
+    code, found = check(standin, "loss_type CE reweight.type class_volume", capsys)
+    assert (code, found["step"][0]) == (0, "ok"), found
+
+
+@pytest.mark.parametrize("output", ["out, out / 5", "{'a': out, 'b': [out.clone()]}"])
+@pytest.mark.parametrize("way", [{"source": "clean_pass"}, {"measure_first": True}, {}])
+def test_an_output_with_two_that_may_be_the_logits_is_refused_before_training(
+    output: str, way: dict[str, Any], build: Build, standin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    returns(standin, output, "[0]" if output.startswith("out") else "['a']")
+    options = {f"reweight_{key}": value for key, value in way.items()}
+    with pytest.raises(ValueError, match=r"one tensor of logits \[B, 5\] but got 2 in a (tuple|dict) of \[2, 5\], \[2"):
+        build(loss_type="CE", reweight_type="class_volume", **options)()
+    assert "epoch [" not in (tmp_path / "output" / "log.txt").read_text()
+    build(loss_type="CE", reweight_type="inverse")()  # reads no logits
+    capsys.readouterr()
+    code, found = check(standin, "loss_type CE reweight.type class_volume", capsys)
+    assert (code, found["reweight"][0]) == (1, "FAIL")
+    assert "one tensor of logits" in found["reweight"][1]
+    code, found = check(standin, "loss_type CE", capsys)
+    assert (code, found["step"][0]) == (0, "skip")
+
+
+def test_a_loop_that_makes_its_logits_of_what_the_model_returns_streams_them(
+    run: Make, build: Build, standin: Path
+) -> None:
+    returns(standin, "(image, self)", "")
+    text = (standin / "trainer.py").read_text()
+    made = "\n\ndef made(output):\n    return torch.nn.functional.linear(output[0], output[1].weight, output[1].bias)\n"
+    (standin / "trainer.py").write_text(text.replace("self.model(image)", "made(self.model(image))") + made)
+    assert len(run(loss_type="CE", reweight_type="class_volume").ours) == 3
+    with pytest.raises(ValueError, match="but got 0 in a tuple"):
+        build(loss_type="CE", reweight_type="class_volume", reweight_source="clean_pass")()
+
+
+def test_the_same_tensor_twice_in_an_output_is_one() -> None:
+    logits = torch.randn(4, 5)
+    assert logits_of((logits, [logits], torch.arange(20).view(4, 5)), 5) is logits
+
+
+MIXED = "lam * self.criterion(output, label) + (1 - lam) * self.criterion(output, label.flip(0))"
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_the_same_logits_twice_are_named_once_however_few_batches_are_mixed(
+    every: int, run: Make, standin: Path
+) -> None:
+    trainer = standin / "trainer.py"
+    call = "loss = self.criterion(output, label)"
+    text = trainer.read_text()
+    assert call in text
+    mixed = f"lam = 0.7\n                    loss = {MIXED} if batch_idx % {every} == 0 else {call[7:]}"
+    trainer.write_text(text.replace(call, mixed))
+
+    def said(**options: Any) -> int:
+        done = run(loss_type="CE", num_epochs=3, micro_batch_size=8, **options)
+        return sum("the same logits came twice" in line for line in done.ours)
+
+    assert said(reweight_type="class_volume") == 1
+    assert said(reweight_type="class_volume", reweight_source="clean_pass") == said(reweight_type="inverse") == 0
+
+
+def test_a_batch_once_is_never_named(run: Make) -> None:
+    done = run(loss_type="CE", micro_batch_size=8, num_epochs=3, reweight_type="class_volume")
+    assert not any("twice" in line or "warning" in line for line in done.ours)

@@ -1,0 +1,141 @@
+"""Lines inserted by hand, and classes whose training runs no line: what `install` and `status` make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vlltr_plugin.install import AnchorError, State, install, status, uninstall
+
+Make = Callable[..., Path]
+
+LOOP = "        for epoch_idx in range(num_epochs):\n"
+STEP = "            self.sched.step()\n"
+WHILE = "        epoch = 0\n        while epoch < num_epochs:\n"
+MARK = "  # vlltr-plugin"
+
+
+def rewrite(path: Path, *pairs: tuple[str, str]) -> None:
+    text = path.read_text()
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+WAYS = {
+    "with comments": ("import vlltr_plugin.hosts.lift", "reweight_hook = vlltr_plugin.hosts.lift.attach(self)", MARK),
+    "without": ("import vlltr_plugin.hosts.lift", "reweight_hook = vlltr_plugin.hosts.lift.attach(self)", ""),
+    "names of one's own": ("from vlltr_plugin.hosts import lift as v", "self.hook = v.attach(self)", ""),
+    "the function alone": ("from vlltr_plugin.hosts.lift import attach", "hook = attach(self)", ""),
+}
+
+
+def by_hand(root: Path, way: str, end: bool = True) -> None:
+    """A loop that install refuses, with the lines adapted to it."""
+    imported, attach, mark = WAYS[way]
+    hook = attach.split(" = ")[0]
+    rewrite(
+        root / "trainer.py",
+        ("import torch", f"{imported}{mark}\nimport torch"),
+        (LOOP, f"        {attach}{mark}\n{WHILE}"),
+        (STEP, STEP + f"            {hook}.end_epoch(epoch){mark}\n" * end + "            epoch += 1\n"),
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_complete_lines_by_hand_are_kept_known_and_joined_by_the_other_files(way: str, make_lift: Make) -> None:
+    root = make_lift()
+    by_hand(root, way)
+    trainer = (root / "trainer.py").read_bytes()
+    report = install(root)
+    assert (root / "trainer.py").read_bytes() == trainer
+    assert "config_node()" in (root / "utils" / "config.py").read_text()
+    assert any("kept the lines of the plug-in in trainer.py" in note for note in report.notes)
+    found = status(root)
+    assert (found.state, found.fits) == (State.INSTALLED, True), str(found)
+    assert "trainer.py: all lines are there" in str(found)
+    assert install(root).changes == ()
+    uninstall(root)
+    assert "vlltr_plugin" not in (root / "utils" / "config.py").read_text()
+
+
+def test_what_is_missing_of_lines_by_hand_is_named_and_all_lines_are_listed(make_lift: Make) -> None:
+    root = make_lift()
+    by_hand(root, "without", end=False)
+    with pytest.raises(AnchorError, match=r"of the lines inserted by hand, `end_epoch` is missing") as caught:
+        install(root)
+    for line in ("hosts.lift.attach(self)", "reweight_hook.end_epoch(epoch_idx)", "_C.reweight = vlltr_plugin"):
+        assert line in str(caught.value)
+    assert not status(root).fits
+
+
+REASONS: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "two epoch loops": ("found 2 (lines 19, 22): the lines fit one", [(LOOP, f"{LOOP}            pass\n\n{LOOP}")]),
+    "another variable": ("epoch loop in line 19 has another variable, `epoch`", [("epoch_idx", "epoch")]),
+    "one epoch": ("`Trainer.train` is one epoch, its loop in line 19 goes over the batches",
+                  [(LOOP, "        for i, x in enumerate(self.train_loader):\n")]),
+    "inside a block": ("that in line 20 stands inside the statement of line 19",
+                       [(LOOP, "        if num_epochs:\n         for epoch_idx in range(num_epochs):\n")]),
+    "batches under a condition": ("is one epoch, its loop in line 20", [(LOOP, "        if num_epochs:\n")]),
+    "steps": ("it has a loop in line 19, and a loop by steps", [("for epoch_idx in", "for step in")]),
+    "the scheduler under a condition": ("it is called in line 24 only", [(STEP, f"            if cfg:\n    {STEP}")]),
+    "no scheduler": ("`train` never calls it", [(STEP, "")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_a_refusal_gives_the_reason_that_holds_and_its_line(name: str, make_lift: Make) -> None:
+    reason, pairs = REASONS[name]
+    root = make_lift()
+    rewrite(root / "trainer.py", *pairs)
+    with pytest.raises(AnchorError) as caught:
+        install(root)
+    assert reason in str(caught.value).splitlines()[0]
+
+
+OWN = """
+
+class Other(Trainer):
+    def train(self):
+        self.tuner.train()
+        if self.plain:
+            return super().train()
+        return {}
+"""
+
+
+@pytest.mark.parametrize("imports", ["from trainer import Other as T, Trainer", "import trainer\nT = trainer.Other"])
+def test_status_follows_the_class_that_main_makes(imports: str, make_lift: Make) -> None:
+    root = make_lift()
+    rewrite(root / "trainer.py", ("        return self.events\n", f"        return self.events\n{OWN.format('[]')}"))
+    made = "trainer.Other" if imports.startswith("import") else "T"
+    head = f"{imports.partition(chr(10))[0]}\n"
+    (root / "main.py").write_text(f"{head}\ndef main(args):\n    {made}(args).train()\n")
+    report = install(root)
+    said = "main.py, line 4, makes `Other`, whose own `Other.train` (trainer.py, line "
+    assert any(said in note for note in report.notes), report.notes
+    found = status(root)
+    assert not found.fits
+    assert any(said in problem for problem in found.problems)
+    rewrite(
+        root / "main.py",
+        (".train()", ".train()\n    Trainer(args).train()"),
+        (head, f"from trainer import Trainer\n{head}"),
+    )
+    found = status(root)
+    assert found.fits
+    assert any("makes `Other`" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("train", ["super().train()", "Trainer.train(self)"])
+def test_a_subclass_that_calls_or_inherits_the_training_fits(train: str, make_lift: Make) -> None:
+    root = make_lift()
+    rewrite(root / "trainer.py", ("        return self.events\n", f"        return self.events\n{OWN.format(train)}"))
+    (root / "sub.py").write_text("from trainer import Other, Trainer\n\n\nclass Mine(Trainer):\n    pass\n")
+    (root / "main.py").write_text("from sub import Mine\nfrom trainer import Other\n\nMine({})\nOther({})\n")
+    install(root)
+    found = status(root)
+    assert (found.fits, found.notes) == (True, ()), str(found)
