@@ -16,7 +16,8 @@ from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
 from vlltr_plugin.report.evaluate.trade_off import Sweep, chosen_prior, sweep_of, told
-from vlltr_plugin.report.tradeoff.logits import checked, curve_of_logits
+from vlltr_plugin.report.tradeoff.curve import curve_of
+from vlltr_plugin.report.tradeoff.logits import checked, swept
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 from vlltr_plugin.report.tradeoff.stored import NPZ
 from vlltr_plugin.runs.epoch_arrays import BROKEN
@@ -80,15 +81,16 @@ def evaluate_logits(path: Path, split: str, sweep: Sweep) -> Outcome:
     try:
         given = checked(arrays["logits"], arrays["labels"], arrays["counts"], arrays.get("draws"))
         prior = chosen_prior(sweep.prior, given.counts, given.draws, f"the draws of {path.name}")
-        trade_off, collector = curve_of_logits(given, sweep.taus, prior.name, sweep.groups)
-        validation, why_here = None, ""
+        images = [given]
         if sweep.choose_tau != "here" and all(name in arrays for name in VALIDATION):
-            other = checked(arrays["val_logits"], arrays["val_labels"], given.counts, given.draws)
-            validation = curve_of_logits(other, sweep.taus, prior.name, sweep.groups)[0]
+            images.append(checked(arrays["val_logits"], arrays["val_labels"], given.counts, given.draws))
         elif sweep.choose_tau == "val":
             raise TradeOffError(f"Expected {' and '.join(VALIDATION)} to choose tau on but they are not there.")
+        collectors = swept(images, sweep.taus, prior.values)
     except TradeOffError as error:
         raise ReportError(f"{path}: {error}") from error
+    curves = [curve_of(one, given.counts, prior.name, sweep.groups) for one in collectors]
+    collector, trade_off = collectors[0], curves[0]
     labels, by_rule = collector.labels(), collector.predictions()
     evaluation: dict[str, Any] = {
         "format": FORMAT,
@@ -107,7 +109,7 @@ def evaluate_logits(path: Path, split: str, sweep: Sweep) -> Outcome:
         "settings": {"two_branch": False},
         "differs_from_training": {},
     } | evaluate_predictions(labels, by_rule, given.counts)
-    evaluation["trade_off"] = told(trade_off, prior, split, validation, why_here)
+    evaluation["trade_off"] = told(trade_off, prior, split, *curves[1:])
     return Outcome(evaluation, labels, by_rule, given.counts, None, trade_off)
 
 
