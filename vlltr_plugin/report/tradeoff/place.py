@@ -189,29 +189,40 @@ def placement(run: Scores, baseline: Scores, tau: float, names: tuple[str, str])
     curve = baseline.curve
     many, few, overall = run.accuracies(tau)
     reach = float(curve.many[-1]), float(curve.many[curve.top])
-    at = curve.at_many(many, few, overall)
+    apart = _apart(run, baseline, tau, float(curve.taus[curve.top]))
+    error = float(np.sqrt(Classes(run.first.labels).variance_of_sum(apart[0]).value))
+    # Above the top by chance alone it is at the top; to leave it out would bias those that stay.
+    at = curve.top if 0 < many - reach[1] <= NEAR * error else curve.at_many(many, few, overall)
     if at is None:
         end, note = _beyond((many, few), curve)
         return Placement(*names, tau, many, reach, None, None, float(curve.taus[end]), note)
-    gaps = few - float(curve.few[at]), overall - float(curve.overall[at])
-    widths, note = _half_widths(run, baseline, tau, float(curve.taus[at]))
-    intervals = [Gap(gap, *((None, None) if note else (gap - w, gap + w))) for gap, w in zip(gaps, widths, strict=True)]
-    return Placement(*names, tau, many, reach, intervals[0], intervals[1], float(curve.taus[at]), note)
+    found = float(curve.taus[at])
+    widths, note = _half_widths(run, baseline, tau, found)
+    gaps = [
+        Gap(gap, None if width is None else gap - width, None if width is None else gap + width)
+        for gap, width in zip((few - float(curve.few[at]), overall - float(curve.overall[at])), widths, strict=True)
+    ]
+    return Placement(*names, tau, many, reach, gaps[0], gaps[1], found, note)
 
 
-def _half_widths(run: Scores, baseline: Scores, tau: float, at: float) -> tuple[list[float], str]:
+def _apart(run: Scores, baseline: Scores, tau: float, at: float) -> Floats:
+    """What each image adds to the run's accuracies more than to the baseline's at its tau `at`, `[3, N]`."""
+    apart: Floats = run.points(tau).mean(axis=1) - baseline.points(at).mean(axis=1)
+    return apart
+
+
+def _half_widths(run: Scores, baseline: Scores, tau: float, at: float) -> tuple[list[float | None], str]:
     """Of the intervals of few-shot accuracy and top-1, and why there are none; `at` is the baseline's tau.
 
     To first order the gap is `(few - curve's few) - slope * (many - curve's many)`, a sum over the images.
     """
     classes = Classes(run.first.labels)
     if any((classes.alone & group).sum() > group.sum() / 2 for group in (run.many, run.few)):
-        return [0.0, 0.0], "as most of its classes have one test image each, which gives no interval"
-    mine, theirs = run.points(tau), baseline.points(at)
-    apart = mine.mean(axis=1) - theirs.mean(axis=1)
+        return [None, None], "as most of its classes have one test image each, which gives no interval"
+    mine, theirs, apart = run.points(tau), baseline.points(at), _apart(run, baseline, tau, at)
     error = float(np.sqrt(classes.variance_of_sum(apart[0]).value))
     curve, many = baseline.curve, run.accuracies(tau)[0]
-    widths = []
+    widths: list[float | None] = []
     for number, slope in enumerate(curve.slopes(many, NEAR * error), start=1):
         images = classes.variance_of_sum(apart[number] - slope * apart[0])
         seeds = classes.variance_of_seeds([each[number] - slope * each[0] for each in (mine, theirs)])
