@@ -131,7 +131,8 @@ def as_logits(values: NDArray[Any]) -> NDArray[Any]:
     if not are_probabilities(values):
         return values
     wide = values.astype(np.promote_types(values.dtype, np.float32))
-    return np.log(np.maximum(wide, np.finfo(wide.dtype).tiny))
+    logits: NDArray[Any] = np.log(np.maximum(wide, np.finfo(wide.dtype).tiny))
+    return logits
 
 
 def _notes(arrays: dict[str, NDArray[Any]], labels: NDArray[np.int64], counts: NDArray[np.int64]) -> list[str]:
