@@ -241,3 +241,47 @@ def test_8142_classes_and_24426_images_fit_into_2_gigabytes(tmp_path: Path) -> N
         [sys.executable, "-c", code, "evaluate", "--logits", str(file)], check=True, capture_output=True, text=True
     )
     assert int(done.stdout.split()[-1]) < 2 * 10**6  # KiB
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_probabilities_are_taken_as_their_logarithm_and_that_is_said(file: Path, capsys, dtype) -> None:
+    wide = ARRAYS["logits"].astype(np.float64)
+    odds = np.exp(wide - wide.max(axis=1, keepdims=True))
+    assert call(file) == 0
+    expected = read(file.with_suffix(""))[0]
+    assert "are probabilities (" not in capsys.readouterr().out
+    np.savez(file, **ARRAYS | {"logits": (odds / odds.sum(axis=1, keepdims=True)).astype(dtype)})
+    assert call(file) == 0
+    found = read(file.with_suffix(""))[0]
+    assert "logits are probabilities (" in capsys.readouterr().out
+    assert found["rules"]["single"]["ece"] == pytest.approx(expected["rules"]["single"]["ece"], abs=0.3)
+    assert [row["top1"] for row in found["trade_off"]["rows"]] == pytest.approx(
+        [row["top1"] for row in expected["trade_off"]["rows"]], abs=1
+    )
+
+
+def test_counts_of_the_test_images_are_pointed_out(file: Path, capsys) -> None:
+    np.savez(file, **ARRAYS | {"counts": np.bincount(LABELS)})
+    assert call(file) == 0
+    assert "counts equal the number of test images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["npy", "csv", "object"])
+def test_another_kind_of_file_is_told_what_is_wanted(file: Path, capsys, kind: str) -> None:
+    if kind == "object":
+        np.savez(file, **ARRAYS | {"labels": LABELS.astype(object)})
+    elif kind == "csv":
+        file.write_text("0.1,0.2\n")
+    else:
+        with file.open("wb") as stream:
+            np.save(stream, ARRAYS["logits"])
+    line = refused(capsys, file.parent, "--logits", str(file))
+    assert "numpy.savez(FILE, logits=..., labels=..., counts=...)" in line
+    assert ("object array" in line) == (kind == "object")
+
+
+def test_a_best_tau_at_the_edge_of_the_sweep_is_said_to_be(file: Path, capsys) -> None:
+    assert call(file, "--tau", "0", "0.25") == 0
+    assert "the largest tau swept, the edge of the sweep" in capsys.readouterr().out
+    assert call(file) == 0
+    assert "the edge of the sweep" not in capsys.readouterr().out

@@ -41,8 +41,7 @@ def collect(outputs, taus=TAUS, prior=DRAWS, batch: int = 50) -> SweepCollector:
 
 
 def curve(outputs, taus=TAUS, prior=DRAWS, groups=UPSTREAM, batch: int = 50):
-    collector = collect(outputs, taus, prior, batch)
-    return curve_of(collector.labels(), collector.adjusted(), COUNTS, "draws", groups)
+    return curve_of(collect(outputs, taus, prior, batch), COUNTS, "draws", groups)
 
 
 def softmax(row: list[float]) -> list[float]:

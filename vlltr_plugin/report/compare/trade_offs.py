@@ -13,14 +13,15 @@ from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.evaluate.trade_off import choice_on
 from vlltr_plugin.report.sheets import Sheet
 from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOff, best_tau, steps_of
-from vlltr_plugin.report.tradeoff.place import Gap, Placement, Scores, placements
+from vlltr_plugin.report.tradeoff.place import Gap, Placement, Scores, placement
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 
 MISSING = "-"
 ABOUT = (
     "Trade-off curve: the baseline's accuracies when tau * log(prior) is taken off its logits after training, at no "
-    "cost. The last two columns are a run's accuracies minus the curve's at equal many-shot accuracy (interpolated), "
-    "with a 95 % bootstrap interval over test images within classes; the scatter of other trainings is not in it."
+    "cost. The last two columns are a run's accuracies minus the curve's at equal many-shot accuracy, with a 95 % "
+    "interval for other test images of the same classes. Where a method has several seeds, the scatter of its "
+    "trainings is in the interval; that of a single training is not."
 )
 
 
@@ -108,10 +109,8 @@ def trade_offs_of(methods: Sequence[Method], baseline: Method | None) -> TradeOf
         if len(own) < len(method.runs):
             missing += [f"{method.name} has no trade-off curve: {reason}." for reason in _reasons(method)]
             continue
-        if len({curve.taus for curve in own}) > 1:
-            missing.append(f"{method.name} has no trade-off curve: its seeds were swept at different taus.")
-            continue
-        tau, words = _chosen(found, own)
+        shared = [tau for tau in own[0].taus if all(tau in curve.taus for curve in own)]
+        tau, words = _chosen(found, own, shared)
         taus = [0.0] + [tau] * (tau != 0)
         placed: Sequence[Placement | None] = [None] * len(taus)
         try:
@@ -119,7 +118,7 @@ def trade_offs_of(methods: Sequence[Method], baseline: Method | None) -> TradeOf
             if method is baseline:
                 scores = here
             elif scores is not None:
-                placed = placements(here, scores, taus, (method.name, baseline.name))
+                placed = [placement(here, scores, tau, (method.name, baseline.name)) for tau in taus]
         except TradeOffError as error:
             missing.append(f"{method.name} is not placed on a curve: {error}")
         numbers = [_means(own, tau) for tau in taus]
@@ -127,17 +126,17 @@ def trade_offs_of(methods: Sequence[Method], baseline: Method | None) -> TradeOf
             Row(method.name, words if number["tau"] else "", number, place)
             for number, place in zip(numbers, placed, strict=True)
         ]
-        curves.append((method.name, steps_of([_means(own, tau) for tau in own[0].taus])))
+        curves.append((method.name, steps_of([_means(own, tau) for tau in shared])))
     return TradeOffs(tuple(rows), tuple(curves), tuple(missing))
 
 
-def _chosen(evaluated: Sequence[Evaluated], curves: Sequence[TradeOff]) -> tuple[float, str]:
+def _chosen(evaluated: Sequence[Evaluated], curves: Sequence[TradeOff], taus: Sequence[float]) -> tuple[float, str]:
     """The tau with the highest overall top-1, mean over the runs; on a validation split where all have one."""
     choices = [one.choice for one in evaluated if one.choice is not None]
     if any(choice.same_images for choice in choices):
         choices = [choice_on(curve, one.split) for one, curve in zip(evaluated, curves, strict=True)]
-    means = [statistics.fmean(column) for column in zip(*(choice.top1 for choice in choices), strict=True)]
-    return best_tau(curves[0].taus, means), choices[0].words
+    top1 = [dict(zip(choice.taus, choice.top1, strict=True)) for choice in choices]
+    return best_tau(taus, [statistics.fmean(one[tau] for one in top1) for tau in taus]), choices[0].words
 
 
 def _means(curves: Sequence[TradeOff], tau: float) -> dict[str, float | None]:

@@ -32,7 +32,9 @@ def add_to(commands: Subcommands) -> None:
         help='arguments that main.py had on its command line when it trained, quoted: "--input-size 224 --seed 1"',
     )
     curve = command.add_argument_group("trade-off curve: accuracies of logits - tau * log(prior)")
-    curve.add_argument("--tau", type=float, nargs="+", metavar="TAU", help="default: 0 to 2 by 0.25; 0 is always swept")
+    curve.add_argument(
+        "--tau", type=float, nargs="+", metavar="TAU", help="default: 0 to 2 by 0.25, on until top-1 falls; with 0"
+    )
     curve.add_argument("--prior", choices=("draws", "counts"), help="default: draws, the expected ones of the run")
     curve.add_argument(
         "--groups", choices=("upstream", "others"), help="many >= 100 and few <= 20 (default), or > 100 and < 20"

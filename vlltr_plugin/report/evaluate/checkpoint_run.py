@@ -10,10 +10,11 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Host
 from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
 from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
-from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
+from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions, overall_rule
 from vlltr_plugin.report.evaluate.outcome import Outcome
 from vlltr_plugin.report.evaluate.trade_off import Prior, Sweep, chosen_prior, told
-from vlltr_plugin.report.tradeoff.curve import TradeOff, curve_of
+from vlltr_plugin.report.tradeoff.curve import curve_of, until_it_falls
+from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, FAR_TAUS
 from vlltr_plugin.report.tradeoff.sweep import SweepCollector
 
 SPLITS = ("val", "test")
@@ -50,10 +51,9 @@ def run_evaluation(
         chooser, why_here = _chooser(model, sweep, prior)
     labels, by_rule = collector.labels(), collector.predictions()
 
-    def curve(one: SweepCollector) -> TradeOff:
-        return curve_of(one.labels(), one.adjusted(), model.train_counts, prior.name, sweep.groups)
-
-    trade_off, chosen_on = curve(collector), None if chooser is None else curve(chooser)
+    both = [collector, *([] if chooser is None else [chooser])]
+    taus = until_it_falls(sweep.taus, [one.right()[overall_rule(by_rule)] for one in both])
+    curves = [curve_of(one, model.train_counts, prior.name, sweep.groups, taus) for one in both]
     more = {"visual_share": collector.visual_share, "torch": str(torch.__version__)}
     evaluation = {
         "format": FORMAT,
@@ -69,12 +69,13 @@ def run_evaluation(
         "classes": model.classes,
         "not_finite": collector.not_finite,
     } | evaluate_predictions(labels, by_rule, model.train_counts, model.names)
-    evaluation["trade_off"] = told(trade_off, prior, model.split, chosen_on, why_here)
-    return Outcome(evaluation, labels, by_rule, model.train_counts, model.names, trade_off)
+    evaluation["trade_off"] = told(curves[0], prior, model.split, curves[1] if chooser else None, why_here)
+    return Outcome(evaluation, labels, by_rule, model.train_counts, model.names, curves[0])
 
 
 def _predict(model: TrainedModel, sweep: Sweep, prior: Prior, split: str) -> tuple[SweepCollector, int]:
-    collector = SweepCollector(model.classes, model.visual_share, sweep.taus, prior.log())
+    taus = FAR_TAUS if sweep.taus == DEFAULT_TAUS else sweep.taus  # one pass over the images must do
+    collector = SweepCollector(model.classes, model.visual_share, taus, prior.log())
     return collector, model.predict(collector, split)
 
 

@@ -17,7 +17,8 @@
   `micro` and `macro`, null where it is empty.
 - `host_log`: the same numbers under the keys of the host's log (`acc1`, `many`, ...), each from the rule it uses.
 - `trade_off`: the numbers at each tau of post-hoc logit adjustment; see trade_off.py.
-- `logits` (`file`, `sha256`), of `evaluate --logits` alone: `checkpoint` and `config` then hold nulls.
+- `logits` (`file`, `sha256`) and `notes` (what is odd about the file), of `evaluate --logits` alone: `checkpoint` and
+  `config` then hold nulls.
 - `confusion`: `rule`, `classes` (the 20 with the lowest accuracy), `names`, `counts` (rows: these classes; columns: the
   same classes as predictions, then all others), `most_taken_for` (`class`, `name`, `images`; null without an error).
 """

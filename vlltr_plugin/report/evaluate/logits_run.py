@@ -16,7 +16,8 @@ from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
 from vlltr_plugin.report.evaluate.trade_off import Sweep, chosen_prior, sweep_of, told
-from vlltr_plugin.report.tradeoff.logits import checked, curve_of_logits
+from vlltr_plugin.report.tradeoff.curve import curve_of
+from vlltr_plugin.report.tradeoff.logits import checked, swept
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 from vlltr_plugin.report.tradeoff.stored import NPZ
 from vlltr_plugin.runs.epoch_arrays import BROKEN
@@ -78,17 +79,18 @@ def evaluate_logits(path: Path, split: str, sweep: Sweep) -> Outcome:
     if len(half) == 1:
         raise ReportError(f"{path}: expected {' and '.join(VALIDATION)}, or neither, but got {half[0]} alone.")
     try:
-        given = checked(arrays["logits"], arrays["labels"], arrays["counts"], arrays.get("draws"))
+        given = checked(as_logits(arrays["logits"]), arrays["labels"], arrays["counts"], arrays.get("draws"))
         prior = chosen_prior(sweep.prior, given.counts, given.draws, f"the draws of {path.name}")
-        trade_off, collector = curve_of_logits(given, sweep.taus, prior.name, sweep.groups)
-        validation, why_here = None, ""
+        images = [given]
         if sweep.choose_tau != "here" and all(name in arrays for name in VALIDATION):
-            other = checked(arrays["val_logits"], arrays["val_labels"], given.counts, given.draws)
-            validation = curve_of_logits(other, sweep.taus, prior.name, sweep.groups)[0]
+            images.append(checked(as_logits(arrays["val_logits"]), arrays["val_labels"], given.counts, given.draws))
         elif sweep.choose_tau == "val":
             raise TradeOffError(f"Expected {' and '.join(VALIDATION)} to choose tau on but they are not there.")
+        collectors = swept(images, sweep.taus, prior.values)
     except TradeOffError as error:
         raise ReportError(f"{path}: {error}") from error
+    curves = [curve_of(one, given.counts, prior.name, sweep.groups) for one in collectors]
+    collector, trade_off = collectors[0], curves[0]
     labels, by_rule = collector.labels(), collector.predictions()
     evaluation: dict[str, Any] = {
         "format": FORMAT,
@@ -106,9 +108,46 @@ def evaluate_logits(path: Path, split: str, sweep: Sweep) -> Outcome:
         "not_finite": 0,
         "settings": {"two_branch": False},
         "differs_from_training": {},
+        "notes": _notes(arrays, labels, given.counts),
     } | evaluate_predictions(labels, by_rule, given.counts)
-    evaluation["trade_off"] = told(trade_off, prior, split, validation, why_here)
+    evaluation["trade_off"] = told(trade_off, prior, split, curves[1] if curves[1:] else None)
     return Outcome(evaluation, labels, by_rule, given.counts, None, trade_off)
+
+
+def are_probabilities(values: NDArray[Any]) -> bool:
+    """Whether each row lies in [0, 1] and sums to 1, to the precision of its type."""
+    if values.ndim != 2 or values.shape[1] < 2 or not np.issubdtype(values.dtype, np.floating) or not values.size:
+        return False
+    if not bool((values >= 0).all() and (values <= 1).all()):
+        return False
+    return bool((abs(values.sum(axis=1, dtype=np.float64) - 1) <= 1e-2).all())
+
+
+def as_logits(values: NDArray[Any]) -> NDArray[Any]:
+    """Probabilities as their logarithm, which is the logits but for a constant of each row; others as they are.
+
+    A probability of 0 counts as the smallest number of its type.
+    """
+    if not are_probabilities(values):
+        return values
+    wide = values.astype(np.promote_types(values.dtype, np.float32))
+    logits: NDArray[Any] = np.log(np.maximum(wide, np.finfo(wide.dtype).tiny))
+    return logits
+
+
+def _notes(arrays: dict[str, NDArray[Any]], labels: NDArray[np.int64], counts: NDArray[np.int64]) -> list[str]:
+    """What is odd about the arrays of the file."""
+    found = [
+        f"{name} are probabilities (rows in [0, 1] that sum to 1): their logarithm was taken as the logits."
+        for name in ("logits", "val_logits")
+        if name in arrays and are_probabilities(arrays[name])
+    ]
+    if np.array_equal(np.bincount(labels, minlength=len(counts)), counts):
+        found.append(
+            "counts equal the number of test images of each class. Expected the training images of each class: groups "
+            "and prior are wrong otherwise."
+        )
+    return found
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -121,12 +160,16 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
+                raise ValueError("it is a single array, as of numpy.save")
             return {name: file[name] for name in (*NEEDED, "draws", *VALIDATION) if name in file.files}
     except (*BROKEN, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
+        if "Object arrays" in reason:
+            reason = "it holds an object array; convert each with .astype(float) or .astype(int)"
         raise ReportError(
-            f"{path}: expected an .npz with arrays of numbers but could not read it ({reason})."
+            f"{path}: expected an .npz with arrays of numbers but could not read it ({reason}). Write one with "
+            "numpy.savez(FILE, logits=..., labels=..., counts=...): logits [N, C], labels [N], counts [C] (training "
+            "images of each class)."
         ) from error
 
 

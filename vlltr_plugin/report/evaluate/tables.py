@@ -100,6 +100,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         found.append(
             f"{evaluation['not_finite']} images have logits that are not finite: their predictions mean nothing."
         )
+    found += evaluation.get("notes", [])
     differing = evaluation["differs_from_training"]
     found += [
         f"Differs from the training run: {key} is {here['here']!r} here, was {here['training']!r}."

@@ -122,6 +122,14 @@ class Choice:
             return "chosen on the test set itself, so a little too good"
         return f"chosen on the {self.split} images reported here, so a little too good"
 
+    @property
+    def edge(self) -> str:
+        """A sentence for a best tau with nothing swept on one side of it."""
+        if len(set(self.top1)) == 1 or self.tau not in (self.taus[0], self.taus[-1]):
+            return ""
+        side, more = ("largest", "larger") if self.tau == self.taus[-1] else ("smallest", "smaller")
+        return f" It is the {side} tau swept, the edge of the sweep: give {more} ones with --tau to find the best."
+
 
 def choice_on(curve: TradeOff, split: str, same_images: bool = True, why_here: str = "") -> Choice:
     """The tau that is best on a curve's images."""
@@ -130,7 +138,7 @@ def choice_on(curve: TradeOff, split: str, same_images: bool = True, why_here: s
 
 
 def told(
-    trade_off: TradeOff, prior: Prior, split: str, validation: TradeOff | None, why_here: str = ""
+    trade_off: TradeOff, prior: Prior, split: str, validation: TradeOff | None = None, why_here: str = ""
 ) -> dict[str, Any]:
     """The key `trade_off` of evaluation.json, but for `sha256`."""
     choice = choice_on(validation, "val", False) if validation else choice_on(trade_off, split, why_here=why_here)
@@ -163,7 +171,7 @@ def trade_off_notes(told: dict[str, Any]) -> list[str]:
     if told["without_prior"]:
         found.append(f"{told['without_prior']} classes with prior 0 are adjusted as the rarest class that has more.")
     choice = Choice(**told["choice"])
-    found.append(f"Best top-1 at tau {choice.tau:g}, {choice.words}.")
+    found.append(f"Best top-1 at tau {choice.tau:g}, {choice.words}.{choice.edge}")
     if choice.why_here:
         found.append(f"No validation split to choose tau on: {choice.why_here}")
     return found

@@ -20,12 +20,15 @@ from vlltr_plugin.report.evaluate.evaluation import (
     overall_rule,
     shots_rule,
 )
-from vlltr_plugin.report.tradeoff.sweep import Adjusted
+from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, FAR_TAUS
+from vlltr_plugin.report.tradeoff.spans import right_at
+from vlltr_plugin.report.tradeoff.sweep import Adjusted, SweepCollector
 
 COLUMNS = ("tau", "top1", *GROUPS)
 """Of tradeoff.csv."""
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class TradeOff:
         counts: training images of each class, int64 `[C]`.
         predictions: by rule the predicted classes, `[T, N]`: `single`; or `mixture` and `sum`.
         points: by rule, one for each tau.
+        right: by rule the smallest and the largest tau at which each image is classified right, float64 `[2, N]`:
+            the curve between and beyond `taus`.
     """
 
     taus: tuple[float, ...]
@@ -72,6 +77,7 @@ class TradeOff:
     counts: Ints
     predictions: dict[str, NDArray[np.integer[Any]]]
     points: dict[str, tuple[Point, ...]]
+    right: dict[str, Floats]
 
     @property
     def rows(self) -> list[dict[str, float | None]]:
@@ -116,6 +122,19 @@ def best_tau(taus: Sequence[float], top1: Sequence[float]) -> float:
     return max(zip(taus, top1, strict=True), key=lambda pair: (pair[1], -abs(pair[0])))[0]
 
 
+def until_it_falls(taus: Sequence[float], right: Sequence[Floats]) -> tuple[float, ...]:
+    """The taus to sweep: `DEFAULT_TAUS` go on until top-1 falls on all the images, others are as the user wants them.
+
+    Args:
+        taus: ascending.
+        right: `TradeOff.right` of the overall rule, one for each set of images.
+    """
+    if tuple(taus) != DEFAULT_TAUS:
+        return tuple(taus)
+    best = max(int(right_at(one, np.array(FAR_TAUS)).argmax()) for one in right)
+    return FAR_TAUS[: max(len(DEFAULT_TAUS), best + 2)]
+
+
 def steps_of(rows: Sequence[dict[str, float | None]]) -> list[tuple[float, float, float]]:
     """tau, many- and few-shot accuracy of each row, for a picture; empty where one of the groups has no images."""
     found = [(row["tau"], row["many"], row["few"]) for row in rows]
@@ -123,20 +142,25 @@ def steps_of(rows: Sequence[dict[str, float | None]]) -> list[tuple[float, float
 
 
 def curve_of(
-    labels: Ints, by_rule: dict[str, dict[float, Adjusted]], counts: Ints, prior: str, groups: Convention
+    collector: SweepCollector, counts: Ints, prior: str, groups: Convention, taus: Sequence[float] | None = None
 ) -> TradeOff:
     """The numbers of all predictions.
 
     Args:
-        labels: `[N]`, N of 1 or more.
-        by_rule: as `SweepCollector.adjusted` gives them.
+        collector: with 1 or more images.
         counts: training images of each class, `[C]`.
         prior: `"draws"` or `"counts"`.
         groups: thresholds.
+        taus: those of the collector's that are wanted; all by default.
 
     Raises:
         MissingExtraError: torchmetrics is not installed.
     """
+    labels = collector.labels()
+    by_rule = {
+        rule: {tau: one for tau, one in found.items() if taus is None or tau in taus}
+        for rule, found in collector.adjusted().items()
+    }
     masks = {name: group_masks(counts, groups)[name][labels] for name in GROUPS}
     return TradeOff(
         taus=tuple(next(iter(by_rule.values()))),
@@ -149,6 +173,7 @@ def curve_of(
             rule: tuple(_point(tau, labels, adjusted, masks, len(counts)) for tau, adjusted in found.items())
             for rule, found in by_rule.items()
         },
+        right=collector.right(),
     )
 
 

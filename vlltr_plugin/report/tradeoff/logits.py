@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlltr_plugin.core.shot_groups import UPSTREAM, Convention
-from vlltr_plugin.report.tradeoff.curve import TradeOff, curve_of
+from vlltr_plugin.report.evaluate.predictions import ONE_BRANCH_RULES
+from vlltr_plugin.report.tradeoff.curve import TradeOff, curve_of, until_it_falls
 from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, TradeOffError, checked_taus, log_prior
 from vlltr_plugin.report.tradeoff.sweep import SweepCollector
 
-CHUNK = 2**22
-"""Logits looked at together: 16 MiB of float32, so that what is made of them stays small beside them."""
+CHUNK = 2**19
+"""Logits looked at together: 2 MiB of float32, so that what is made of them fits a processor's cache."""
 
 Ints = NDArray[np.int64]
 
@@ -57,7 +58,7 @@ def trade_off(
             counts overall.
         draws: m_i, expected draws of each class in training, `[C]`, where the sampler was not uniform; the prior then.
             Default: `counts` are the prior. A class with prior 0 is adjusted as the rarest one that has more.
-        taus: what to sweep.
+        taus: at which the numbers are told; the default goes on until top-1 falls. The curve is known at all.
         groups: thresholds of many, medium and few; `report.groups.OTHERS` are those of most papers.
 
     Returns:
@@ -68,23 +69,33 @@ def trade_off(
         MissingExtraError: torchmetrics is not installed.
     """
     given = checked(logits, labels, counts, draws)
-    return curve_of_logits(given, taus, "counts" if given.draws is None else "draws", groups)[0]
+    prior = given.counts.astype(np.float64) if given.draws is None else given.draws
+    name = "counts" if given.draws is None else "draws"
+    (collector,) = swept([given], taus, prior)
+    return curve_of(collector, given.counts, name, groups)
 
 
-def curve_of_logits(
-    given: Logits, taus: Sequence[float], prior: str, groups: Convention
-) -> tuple[TradeOff, SweepCollector]:
-    """The curve, and the collector with the predictions at 0; see `trade_off`."""
+def swept(given: Sequence[Logits], taus: Sequence[float], prior: NDArray[np.float64]) -> list[SweepCollector]:
+    """Predictions at each tau, and at 0, on each of several sets of images; all at the same taus.
+
+    Args:
+        given: of one model.
+        taus: to sweep; see `until_it_falls`.
+        prior: `[C]`.
+    """
     taus = checked_taus(taus)
-    values = given.draws if prior == "draws" else given.counts
-    if values is None:
-        raise TradeOffError("Expected draws [C] for the prior `draws` but got none: give them, or the prior `counts`.")
+    found = [_swept(one, taus, prior) for one in given]
+    wanted = until_it_falls(taus, [collector.right()[ONE_BRANCH_RULES[0]] for collector in found])
+    return found if wanted == taus else [_swept(one, wanted, prior) for one in given]
+
+
+def _swept(given: Logits, taus: Sequence[float], prior: NDArray[np.float64]) -> SweepCollector:
     number, classes = given.logits.shape
-    collector = SweepCollector(classes, 0.0, taus, log_prior(values))
+    collector = SweepCollector(classes, 0.0, taus, log_prior(prior))
     rows = max(1, CHUNK // classes)
     for start in range(0, number, rows):
         collector.add(given.logits[start : start + rows], given.labels[start : start + rows])
-    return curve_of(given.labels.numpy(), collector.adjusted(), given.counts, prior, groups), collector
+    return collector
 
 
 def checked(logits: Any, labels: Any, counts: Any, draws: Any = None) -> Logits:

@@ -10,19 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlltr_plugin.report.evaluate.evaluation import group_masks
-from vlltr_plugin.report.tradeoff.bootstrap import RESAMPLES, resampled_sums
 from vlltr_plugin.report.tradeoff.curve import TradeOff, overall_and_shots
-from vlltr_plugin.report.tradeoff.interpolate import on_curve
+from vlltr_plugin.report.tradeoff.height import Curve, curve_at_every_tau
+from vlltr_plugin.report.tradeoff.interval import Classes, half_width
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
+from vlltr_plugin.report.tradeoff.spans import hits_at
 
-INTERVAL = (2.5, 97.5)
-"""Percentiles of the resamples."""
-
-LEAST_INSIDE = 0.95
-"""Of the resamples, that the curve must reach for an interval: the others would be missing at one end of it."""
-
+NEAR = 2.0
+"""Standard errors of many-shot accuracy on either side, over which the slope of the curve is taken."""
 
 WORDS = {1: "above", 0: "on", -1: "below"}
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,10 @@ class Gap:
         return int(self.low > 0) - int(self.high < 0)
 
     def __str__(self) -> str:
-        interval = "" if self.low is None or self.high is None else f" [{self.low:+.1f}, {self.high:+.1f}]"
-        return f"{self.value:+.1f}{interval}"
+        if self.low is None or self.high is None:
+            return f"{self.value:+.1f}"
+        digits = next((n for n in range(1, 6) if all(round(end, n) or not end for end in (self.low, self.high))), 6)
+        return f"{self.value:+.{digits}f} [{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Placement:
         reach: smallest and largest many-shot accuracy of the curve.
         few: difference in few-shot accuracy at equal many-shot accuracy; None outside the curve.
         overall: likewise in overall top-1.
-        advice: what may bring it onto the curve where it is outside.
+        at: tau of the baseline there; outside the curve that of the nearer end.
+        note: why there is no difference, or no interval.
     """
 
     run: str
@@ -73,7 +75,8 @@ class Placement:
     reach: tuple[float, float]
     few: Gap | None
     overall: Gap | None
-    advice: str = ""
+    at: float
+    note: str = ""
 
     @property
     def verdict(self) -> str:
@@ -87,15 +90,11 @@ class Placement:
     def __str__(self) -> str:
         name = self.run if not self.tau else f"{self.run} at tau {self.tau:g}"
         curve = f"the trade-off curve of {self.baseline}"
-        low, high = self.reach
         if self.few is None:
-            return (
-                f"{name} cannot be placed on {curve}: its many-shot accuracy of {self.many:.1f} % is outside the "
-                f"curve's {low:.1f} to {high:.1f} %, and nothing is extrapolated. {self.advice}"
-            )
+            return f"{name} cannot be placed on {curve}: {self.note}"
         numbers = f"at equal many-shot accuracy ({self.many:.1f} %) few-shot {self.few}, overall {self.overall} points"
         if self.verdict == "undecided":
-            return f"{name} is too near an end of {curve} for an interval: {numbers}."
+            return f"{name} is not judged against {curve}, {self.note}: {numbers}."
         assert self.overall is not None
         if self.overall.sign not in (0, self.few.sign):
             curve += f" in few-shot and {WORDS[self.overall.sign]} it in overall"
@@ -107,91 +106,71 @@ def place(
     baseline: TradeOff | Sequence[TradeOff],
     tau: float = 0.0,
     names: tuple[str, str] = ("the run", "the baseline"),
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
 ) -> Placement:
     """Puts a run on its baseline's curve.
 
-    The interval is that of a bootstrap over the test images within classes, of run and curve together: both saw the
-    same images. The scatter of other trainings (seeds) is not in it.
+    The curve is known at every tau, whatever taus were swept. The 95 % interval is for other test images of the same
+    classes: run and curve saw the same ones, so their differences image by image count. With several seeds it is for
+    other seeds as well; with one it says nothing of the scatter of other trainings.
 
     Args:
         run: its curve, or those of its seeds, whose mean accuracies are placed.
         baseline: likewise, on the same images.
-        tau: what the run itself is adjusted with: 0, as it was trained, or another of its taus.
+        tau: what the run itself is adjusted with; 0 as it was trained.
         names: of run and baseline, for the sentence.
-        resamples: number of bootstrap samples.
+        resamples: without effect; the interval is computed, not drawn.
 
     Returns:
         The placement; `str()` gives the sentence.
 
     Raises:
-        TradeOffError: where images, classes or groups differ, the tau is not among the run's, or many- or few-shot
-            classes have no images.
+        TradeOffError: where images, classes or groups differ, or many- or few-shot classes have no images.
     """
     own, other = (Scores([one] if isinstance(one, TradeOff) else one) for one in (run, baseline))
-    return placements(own, other, [tau], names, resamples)[0]
-
-
-def placements(
-    run: Scores, baseline: Scores, taus: Sequence[float], names: tuple[str, str], resamples: int = RESAMPLES
-) -> list[Placement]:
-    """One for each of the run's taus, from the same resamples; see `place`."""
-    refuse_others(run.seeds[0], baseline.seeds[0])
-    for tau in taus:
-        if tau not in run.taus:
-            raise TradeOffError(f"Expected a tau of the run, {', '.join(f'{t:g}' for t in run.taus)}, but got {tau:g}.")
-    here = [run.taus.index(tau) for tau in taus]
-    rows = np.concatenate([baseline.hits.reshape(-1, run.images), run.hits[:, here].reshape(-1, run.images)])
-    # The first row is of the images as they are, the others are the resamples'.
-    sums = np.concatenate([rows.sum(axis=1, dtype=np.float64)[None], resampled_sums(rows, run.labels, resamples)])
-    split = 3 * len(baseline.taus)
-    curve = baseline.percent(sums[:, :split].reshape(len(sums), 3, -1))
-    of_run = run.percent(sums[:, split:].reshape(len(sums), 3, -1))
-    return [_placement(names, tau, curve, of_run[:, :, number], baseline.taus) for number, tau in enumerate(taus)]
+    return placement(own, other, tau, names)
 
 
 class Scores:
-    """How often each image was right at each tau, in the seeds of one method.
+    """The taus between which the images are right, in the seeds of one method.
 
     Args:
-        seeds: one or more, of the same images, classes, groups and taus.
+        seeds: one or more, of the same images, classes and groups.
 
     Raises:
         TradeOffError: where they differ, or have no images of many- or of few-shot classes.
     """
 
     def __init__(self, seeds: Sequence[TradeOff]) -> None:
-        first = seeds[0]
+        self.first = first = seeds[0]
         for other in seeds[1:]:
             refuse_others(first, other)
-            if other.taus != first.taus:
-                raise TradeOffError(f"Expected the seeds at the same taus but got {first.taus} and {other.taus}.")
         masks = group_masks(first.counts, first.groups)
-        self.seeds, self.taus, self.labels, self.images = seeds, first.taus, first.labels, len(first.labels)
-        self._many, self._few = masks["many"][self.labels], masks["few"][self.labels]
-        for name, mask in (("many", self._many), ("few", self._few)):
+        self.many, self.few = masks["many"][first.labels], masks["few"][first.labels]
+        for name, mask in (("many", self.many), ("few", self.few)):
             if not mask.any():
                 raise TradeOffError(f"Expected test images of {name}-shot classes but there are none.")
+        self._overall, self._shots = (
+            np.stack([seed.right[overall_and_shots(seed)[which]] for seed in seeds]) for which in (0, 1)
+        )
 
     @cached_property
-    def hits(self) -> NDArray[np.float32]:
-        """Seeds that are right: on many-shot images, few-shot images and all, `[3, T, N]`.
+    def curve(self) -> Curve:
+        """Mean accuracies at every tau."""
+        return curve_at_every_tau(self._shots, self._overall, self.many, self.few)
 
-        Whole numbers, so that sums are exact: equal predictions then have equal accuracies, to the last bit.
-        """
-        overall, shots = (self._right(number) for number in (0, 1))
-        return np.stack([shots * self._many, shots * self._few, overall]).astype(np.float32)
+    def points(self, tau: float) -> Floats:
+        """What each image adds to many-shot, few-shot and overall accuracy in percent, `[3, S, N]`."""
+        shots, overall = hits_at(self._shots, tau), hits_at(self._overall, tau)
+        of_many, of_few = (shots * mask * (100.0 / mask.sum()) for mask in (self.many, self.few))
+        return np.stack([of_many, of_few, overall * (100.0 / len(self.many))])
 
-    def percent(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Accuracies of sums of `hits` over the images, `[B, 3, T]`; classes keep their size in every resample."""
-        most = len(self.seeds) * np.array([self._many.sum(), self._few.sum(), self.images])
-        accuracies: NDArray[np.float64] = 100.0 * sums / most[:, None]
-        return accuracies
-
-    def _right(self, which: int) -> NDArray[np.int64]:
-        right = [seed.predictions[overall_and_shots(seed)[which]] == seed.labels for seed in self.seeds]
-        number: NDArray[np.int64] = np.sum(right, axis=0)
-        return number
+    def accuracies(self, tau: float) -> tuple[float, float, float]:
+        """Many-shot, few-shot and overall, mean over the seeds: as the curve has them, to the last bit."""
+        shots, overall = hits_at(self._shots, tau), hits_at(self._overall, tau)
+        parts = shots[:, self.many], shots[:, self.few], overall
+        many, few, every = (100.0 * float(part.sum()) / part.size for part in parts)
+        return many, few, every
 
 
 def refuse_others(one: TradeOff, other: TradeOff) -> None:
@@ -204,37 +183,62 @@ def refuse_others(one: TradeOff, other: TradeOff) -> None:
         raise TradeOffError(f"Expected the same groups but got {one.groups.name} and {other.groups.name}.")
 
 
-def _placement(
-    names: tuple[str, str], tau: float, curve: NDArray[np.float64], run: NDArray[np.float64], taus: Sequence[float]
-) -> Placement:
-    """From the accuracies of the curve, `[1 + B, 3, T]`, at its taus `[T]`, and of the run, `[1 + B, 3]`."""
-    many, few, overall = run.T
-    few_there, overall_there = on_curve(curve[:, 0], curve[:, 1], curve[:, 2], many)
-    reach = float(curve[0, 0].min()), float(curve[0, 0].max())
-    gaps = _gap(few - few_there), _gap(overall - overall_there)
-    advice = "" if gaps[0] else _advice(curve[0, 0], float(many[0]), taus)
-    return Placement(*names, tau, float(many[0]), reach, *gaps, advice)
+def placement(run: Scores, baseline: Scores, tau: float, names: tuple[str, str]) -> Placement:
+    """Places the run at one tau; see `place`."""
+    refuse_others(run.first, baseline.first)
+    curve = baseline.curve
+    many, few, overall = run.accuracies(tau)
+    reach = float(curve.many[-1]), float(curve.many[curve.top])
+    apart = _apart(run, baseline, tau, float(curve.taus[curve.top]))
+    error = float(np.sqrt(Classes(run.first.labels).variance_of_sum(apart[0]).value))
+    # Above the top by chance alone it is at the top; to leave it out would bias those that stay.
+    at = curve.top if 0 < many - reach[1] <= NEAR * error else curve.at_many(many, few, overall)
+    if at is None:
+        end, note = _beyond((many, few), curve)
+        return Placement(*names, tau, many, reach, None, None, float(curve.taus[end]), note)
+    found = float(curve.taus[at])
+    widths, note = _half_widths(run, baseline, tau, found)
+    gaps = [
+        Gap(gap, None if width is None else gap - width, None if width is None else gap + width)
+        for gap, width in zip((few - float(curve.few[at]), overall - float(curve.overall[at])), widths, strict=True)
+    ]
+    return Placement(*names, tau, many, reach, gaps[0], gaps[1], found, note)
 
 
-def _advice(curve: NDArray[np.float64], many: float, taus: Sequence[float]) -> str:
-    """Which taus the baseline lacks, from its many-shot accuracies `[T]`; more of them help only past an end."""
-    above = many > curve.max()
-    best = np.flatnonzero(curve == (curve.max() if above else curve.min()))
-    at_first, at_last = best[0] == 0, best[-1] == len(taus) - 1
-    if at_first and (above or not at_last):  # a smaller tau gives to many-shot classes
-        return f"Sweep the baseline below tau {taus[0]:g}."
-    if at_last:
-        return f"Sweep the baseline to a larger tau than {taus[-1]:g}."
-    word, nearest = "highest" if above else "lowest", int(best[0])
-    return f"The curve's is {word} at tau {taus[nearest]:g}, so that taus further out will hardly reach it."
+def _apart(run: Scores, baseline: Scores, tau: float, at: float) -> Floats:
+    """What each image adds to the run's accuracies more than to the baseline's at its tau `at`, `[3, N]`."""
+    apart: Floats = run.points(tau).mean(axis=1) - baseline.points(at).mean(axis=1)
+    return apart
 
 
-def _gap(differences: NDArray[np.float64]) -> Gap | None:
-    value, drawn = float(differences[0]), differences[1:]
-    if np.isnan(value):
-        return None
-    inside = drawn[~np.isnan(drawn)]
-    if len(inside) < max(2, LEAST_INSIDE * len(drawn)):
-        return Gap(value, None, None)
-    low, high = np.percentile(inside, INTERVAL).tolist()
-    return Gap(value, low, high)
+def _half_widths(run: Scores, baseline: Scores, tau: float, at: float) -> tuple[list[float | None], str]:
+    """Of the intervals of few-shot accuracy and top-1, and why there are none; `at` is the baseline's tau.
+
+    To first order the gap is `(few - curve's few) - slope * (many - curve's many)`, a sum over the images.
+    """
+    classes = Classes(run.first.labels)
+    if any((classes.alone & group).sum() > group.sum() / 2 for group in (run.many, run.few)):
+        return [None, None], "as most of its classes have one test image each, which gives no interval"
+    mine, theirs, apart = run.points(tau), baseline.points(at), _apart(run, baseline, tau, at)
+    error = float(np.sqrt(classes.variance_of_sum(apart[0]).value))
+    curve, many = baseline.curve, run.accuracies(tau)[0]
+    widths: list[float | None] = []
+    for number, slope in enumerate(curve.slopes(many, NEAR * error), start=1):
+        images = classes.variance_of_sum(apart[number] - slope * apart[0])
+        seeds = classes.variance_of_seeds([each[number] - slope * each[0] for each in (mine, theirs)])
+        widths.append(half_width([images, seeds]))
+    return widths, ""
+
+
+def _beyond(point: tuple[float, float], curve: Curve) -> tuple[int, str]:
+    """The nearer end of the curve, and on which side of it the run lies, from many- and few-shot accuracy."""
+    more = point[0] > curve.many[curve.top]
+    end = curve.top if more else len(curve.many) - 1
+    low, high = curve.many[-1], curve.many[curve.top]
+    apart = point[1] - curve.few[end]
+    return end, (
+        f"its many-shot accuracy of {point[0]:.1f} % is {'above' if more else 'below'} all of the curve's "
+        f"({low:.1f} to {high:.1f} %), and nothing is extrapolated. Beside that end of the curve (tau "
+        f"{curve.taus[end]:.2g}) it has {point[0] - curve.many[end]:+.1f} points of many-shot and {apart:+.1f} of "
+        "few-shot accuracy."
+    )

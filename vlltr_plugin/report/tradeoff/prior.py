@@ -10,7 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from vlltr_plugin.errors import ReportError
 
 DEFAULT_TAUS = tuple(0.25 * step for step in range(9))
-"""0 to 2 by 0.25."""
+"""0 to 2 by 0.25; a sweep of these goes on by 0.25 until top-1 falls, see `until_it_falls`."""
+
+FAR_TAUS = tuple(0.25 * step for step in range(33))
+"""0 to 8 by 0.25: as far as it goes."""
 
 
 class TradeOffError(ReportError, ValueError):

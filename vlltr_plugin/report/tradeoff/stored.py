@@ -16,15 +16,19 @@ from vlltr_plugin.runs.epoch_arrays import BROKEN
 
 CSV, NPZ, PNG = "tradeoff.csv", "tradeoff.npz", "tradeoff.png"
 CONVENTIONS = {convention.name: convention for convention in (UPSTREAM, OTHERS)}
-PREFIX = "predictions_"
+PREFIX, RIGHT = "predictions_", "right_"
 
 
 def npz_bytes(trade_off: TradeOff) -> bytes:
-    """`taus` [T], `labels` [N], `counts` [C] and for each rule `predictions_<rule>` [T, N], 2 or 4 bytes each."""
+    """`taus` [T], `labels` [N], `counts` [C]; of each rule `predictions_<rule>` [T, N] and `right_<rule>` [2, N].
+
+    Predictions are of 2 or 4 bytes each; `right_<rule>` is `TradeOff.right`.
+    """
     buffer = io.BytesIO()
-    predictions: dict[str, Any] = {PREFIX + rule: found for rule, found in trade_off.predictions.items()}
+    of_rules: dict[str, Any] = {PREFIX + rule: found for rule, found in trade_off.predictions.items()}
+    of_rules |= {RIGHT + rule: found for rule, found in trade_off.right.items()}
     np.savez_compressed(
-        buffer, taus=np.array(trade_off.taus), labels=trade_off.labels, counts=trade_off.counts, **predictions
+        buffer, taus=np.array(trade_off.taus), labels=trade_off.labels, counts=trade_off.counts, **of_rules
     )
     return buffer.getvalue()
 
@@ -57,12 +61,14 @@ def read_trade_off(folder: Path, told: dict[str, Any]) -> TradeOff:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
         predictions = {rule: found[PREFIX + rule] for rule, _ in rules}
+        right = {rule: found[RIGHT + rule] for rule, _ in rules}
         taus, labels, counts = found["taus"], found["labels"], found["counts"]
     except (*BROKEN, OSError) as error:
         raise TradeOffError(f"{path}: expected the arrays of an evaluation but it is damaged") from error
     points = {rule: tuple(Point(**point) for point in points) for rule, points in rules}
     shapes = {array.shape for array in predictions.values()} | {(len(own), len(labels)) for own in points.values()}
-    if shapes != {(len(taus), len(labels))} or labels.min() < 0 or labels.max() >= len(counts):
+    fit = shapes == {(len(taus), len(labels))} and {array.shape for array in right.values()} == {(2, len(labels))}
+    if not fit or labels.min() < 0 or labels.max() >= len(counts):
         raise TradeOffError(f"{path}: expected arrays that fit together but it is damaged")
     return TradeOff(
         taus=tuple(taus.tolist()),
@@ -72,4 +78,5 @@ def read_trade_off(folder: Path, told: dict[str, Any]) -> TradeOff:
         counts=counts,
         predictions=predictions,
         points=points,
+        right=right,
     )

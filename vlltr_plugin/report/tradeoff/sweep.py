@@ -12,9 +12,13 @@ from torch import Tensor
 
 from vlltr_plugin.report.evaluate.predictions import ONE_BRANCH_RULES, PredictionCollector
 from vlltr_plugin.report.tradeoff.prior import checked_taus
+from vlltr_plugin.report.tradeoff.spans import between_margins, right_between
 
 SWEPT_RULES = ("mixture", "sum")
 """The two rules of a model with two branches; a model with one output has the rule `single`."""
+
+MIXTURE_TAUS = tuple(0.25 * step for step in range(-16, 33))
+"""Where the mixture of softmaxes is looked at; unlike the other rules it has no closed form between them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class SweepCollector(PredictionCollector):
         self.taus = checked_taus(taus)
         self._log_prior = torch.from_numpy(log_prior)
         self._adjusted: dict[tuple[float, str], list[tuple[Tensor, Tensor]]] = {}
+        self._right: dict[str, list[Tensor]] = {}
 
     def add(self, outputs: Tensor | tuple[Tensor, ...] | list[Tensor], labels: Tensor) -> None:
         """Adds a batch; see `PredictionCollector.add`."""
@@ -61,6 +66,8 @@ class SweepCollector(PredictionCollector):
             if tau:
                 for rule, (top1, confidence) in self._best([logits - tau * log_prior for logits in branches]).items():
                     self._adjusted.setdefault((tau, rule), []).append((top1.cpu(), confidence.double().cpu()))
+        for rule, spans in self._spans(branches, labels, log_prior).items():
+            self._right.setdefault(rule, []).append(spans)
 
     def adjusted(self) -> dict[str, dict[float, Adjusted]]:
         """By rule (`SWEPT_RULES`, or `single`), then by tau."""
@@ -74,14 +81,37 @@ class SweepCollector(PredictionCollector):
             for rule in rules
         }
 
+    def right(self) -> dict[str, NDArray[np.float64]]:
+        """By rule the taus between which each image is right, `[2, N]`; see spans.py."""
+        return {rule: torch.cat(parts, dim=1).numpy() for rule, parts in self._right.items()}
+
     def _best(self, branches: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """The most probable class and its probability by each rule, `[B]` each."""
         if len(branches) == 1:
             return {"single": _most_probable(branches[0])}
+        confidence, top1 = self._mixture(branches).max(dim=1)
+        return {"mixture": (top1, confidence), "sum": _most_probable(branches[0] + branches[1])}
+
+    def _mixture(self, branches: list[Tensor]) -> Tensor:
         first, second = branches
-        mixture = first.softmax(1) * self.visual_share + second.softmax(1) * (1 - self.visual_share)
-        confidence, top1 = mixture.max(dim=1)
-        return {"mixture": (top1, confidence), "sum": _most_probable(first + second)}
+        return first.softmax(1) * self.visual_share + second.softmax(1) * (1 - self.visual_share)
+
+    def _spans(self, branches: list[Tensor], labels: Tensor, log_prior: Tensor) -> dict[str, Tensor]:
+        """See `right`; on the CPU, as not every device has float64."""
+        on_cpu = labels.cpu()
+        if len(branches) == 1:
+            return {"single": right_between(branches[0].cpu(), on_cpu, self._log_prior)}
+        rows = []
+        for tau in MIXTURE_TAUS:
+            mixture = self._mixture([logits - tau * log_prior for logits in branches]).log_()
+            own = mixture.gather(1, labels[:, None])[:, 0]
+            rows.append((own - mixture.scatter_(1, labels[:, None], -torch.inf).amax(dim=1)).cpu().double())
+        margins = torch.stack(rows)
+        total = (branches[0] + branches[1]).cpu()
+        return {
+            "mixture": between_margins(margins, margins.new_tensor(MIXTURE_TAUS)),
+            "sum": right_between(total, on_cpu, 2 * self._log_prior),
+        }
 
     def _joined(self, tau: float, rule: str) -> Adjusted:
         top1, confidence = (torch.cat(column).numpy() for column in zip(*self._adjusted[tau, rule], strict=True))
@@ -93,5 +123,6 @@ def _widened(logits: Tensor) -> Tensor:
 
 
 def _most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:
-    highest, top1 = logits.max(dim=1)
-    return top1, (highest - logits.logsumexp(dim=1)).exp()
+    top1 = logits.argmax(dim=1)
+    highest = logits.gather(1, top1[:, None])
+    return top1, (logits - highest).exp_().sum(dim=1).reciprocal()

@@ -1,0 +1,159 @@
+"""How often the 95 % interval of a run beside its baseline's trade-off curve holds the true difference.
+
+`python tests/benchmarks/trade_off_coverage.py` prints the table of README.md; a record a line goes to
+results/trade_off_coverage.jsonl. Models are simulated: a baseline whose logits hold the log prior, and a run of the
+same law, adjusted with SHIFT, in which some of the wrong few-shot images are made right, so that it lies exactly GAP
+points of few-shot accuracy above the curve. Half of the noise of an image is the same in all models, as images are
+hard or easy; each seed has biases of its own for each class.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlltr_plugin.core.shot_groups import UPSTREAM
+from vlltr_plugin.report.tradeoff import TradeOff, place
+
+RESULTS = Path(__file__).parent / "results" / "trade_off_coverage.jsonl"
+GAPS = (0.0, 0.5, 1.0)
+CLASSES = (100, 2000)
+IMAGES = (3, 5, 20)
+SEEDS = (1, 3)
+SHIFT = 0.5
+RIVALS = 6
+"""Classes that an image may be taken for."""
+
+OWN, BIAS, POPULATION = 1.5, 0.3, 400_000
+Floats = NDArray[np.float64]
+
+
+class Task:
+    """Test images of a long-tailed data set.
+
+    Args:
+        classes: C; training images from 500 to 5.
+        images: test images of each class.
+    """
+
+    def __init__(self, classes: int, images: int, generator: np.random.Generator) -> None:
+        self.counts = np.round(500 * (5 / 500) ** (np.arange(classes) / (classes - 1))).astype(np.int64)
+        self.labels = np.repeat(np.arange(classes), images)
+        self.log_prior = np.log(self.counts / self.counts.max())
+        self.rivals = generator.integers(classes, size=(len(self.labels), RIVALS))
+        self.noise = generator.standard_normal((len(self.labels), RIVALS))
+        self.few = self.counts[self.labels] <= UPSTREAM.few_to
+
+    def right(self, generator: np.random.Generator, shift: float, bias: float) -> Floats:
+        """Smallest and largest tau at which each image is right, `[2, N]`, for a newly trained model."""
+        of_class = bias * generator.standard_normal(len(self.counts))
+        noise = self.noise + generator.standard_normal(self.noise.shape)
+        gain = self.log_prior[self.rivals] - self.log_prior[self.labels, None]
+        lead = (1 - shift) * gain - OWN + noise + of_class[self.rivals] - of_class[self.labels, None]
+        crossing = np.divide(lead, gain, out=np.zeros_like(lead), where=gain != 0)
+        start = np.where(gain > 0, crossing, -np.inf).max(axis=1)
+        end = np.where(gain < 0, crossing, np.inf).min(axis=1)
+        right = (start <= end) & ~((gain == 0) & (self.rivals != self.labels[:, None]) & (lead > 0)).any(axis=1)
+        return np.where(right, [start, end], [[np.inf], [-np.inf]])
+
+
+def made_right(right: Floats, few: NDArray[np.bool_], share: float, chance: Floats) -> Floats:
+    """Of the few-shot images that are wrong at tau 0 this share is right at every tau."""
+    lucky = few & ~((right[0] <= 0) & (right[1] >= 0)) & (chance < share)
+    return np.where(lucky, [[-np.inf], [np.inf]], right)
+
+
+def trial(classes: int, images: int, seeds: int, few_shot: float, generator: np.random.Generator) -> list[dict]:
+    """A test set and the models on it, for each true gap."""
+    task = Task(classes, images, generator)
+    bias = BIAS if seeds > 1 else 0.0
+    baseline = [curve(task, task.right(generator, 0.0, bias)) for _ in range(seeds)]
+    run = [task.right(generator, SHIFT, bias) for _ in range(seeds)]
+    chance = [generator.random(len(task.labels)) for _ in range(seeds)]
+    found = []
+    for gap in GAPS:
+        share = gap / (100 - few_shot)
+        better = [made_right(one, task.few, share, own) for one, own in zip(run, chance, strict=True)]
+        placed = place([curve(task, one) for one in better], baseline)
+        for name, true in (("few", gap), ("overall", gap * float(task.few.mean()))):
+            one = getattr(placed, name)
+            held = None if one is None or one.low is None else bool(one.low <= true <= one.high)
+            width = None if held is None else one.high - one.low
+            error = None if one is None else one.value - true
+            found.append({"gap": gap, "of": name, "held": held, "width": width, "error": error})
+    return found
+
+
+def curve(task: Task, right: Floats) -> TradeOff:
+    """Only what `place` looks at."""
+    none = {"single": np.zeros((0, len(task.labels)), np.int16)}
+    return TradeOff((), "counts", UPSTREAM, task.labels, task.counts, none, {"single": ()}, {"single": right})
+
+
+def few_shot_of_all(classes: int, bias: float) -> float:
+    """Few-shot accuracy of the run before it is made better, of many images."""
+    generator = np.random.default_rng(1)
+    found = []
+    for _ in range(10):
+        task = Task(classes, POPULATION // classes // 10, generator)
+        right = task.right(generator, SHIFT, bias)[:, task.few]
+        found.append(100 * float(((right[0] <= 0) & (right[1] >= 0)).mean()))
+    return float(np.mean(found))
+
+
+def main() -> None:
+    """Simulates every setting and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
+    parser.add_argument("--images", type=int, nargs="+", default=IMAGES)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    lines = []
+    print("| classes | images a class | seeds | of | gap 0 | gap 0.5 | gap 1 | width | bias | no interval |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for classes in options.classes:
+        for seeds in options.seeds:
+            few_shot = few_shot_of_all(classes, BIAS if seeds > 1 else 0.0)
+            for images in options.images:
+                generator = np.random.default_rng([classes, images, seeds])
+                trials = options.trials if classes * images * seeds < 20_000 else options.trials // 4
+                found = [one for _ in range(trials) for one in trial(classes, images, seeds, few_shot, generator)]
+                for of in ("few", "overall"):
+                    lines.append(summary(found, of) | {"classes": classes, "images": images, "seeds": seeds})
+                    print(row(lines[-1]), flush=True)
+    options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def summary(found: list[dict], of: str) -> dict:
+    """Coverage for each gap, mean width and bias of the middle one."""
+    own = [one for one in found if one["of"] == of]
+    held = {gap: [one["held"] for one in own if one["gap"] == gap and one["held"] is not None] for gap in GAPS}
+    return {
+        "of": of,
+        "trials": len(own) // len(GAPS),
+        "coverage": {str(gap): 100 * sum(values) / max(len(values), 1) for gap, values in held.items()},
+        "width": float(np.mean([one["width"] for one in own if one["width"] is not None] or [np.nan])),
+        "bias": {
+            str(gap): float(np.mean([one["error"] for one in own if one["gap"] == gap and one["error"] is not None]))
+            for gap in GAPS
+        },
+        "without": 100 * sum(one["held"] is None for one in own) / len(own),
+    }
+
+
+def row(line: dict) -> str:
+    """A line of the table."""
+    cells = [str(line["classes"]), str(line["images"]), str(line["seeds"]), line["of"]]
+    cells += [f"{value:.1f}" for value in line["coverage"].values()]
+    cells += [f"{line['width']:.1f}", f"{line['bias']['0.5']:+.2f}", f"{line['without']:.1f} %"]
+    return "| " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    main()
