@@ -15,7 +15,6 @@ from vlltr_plugin.core.draw_counter import DrawCounter
 from vlltr_plugin.core.epoch_statistics import SECONDS, Statistics
 from vlltr_plugin.core.expected_batches import Expectations
 from vlltr_plugin.core.passes import observing, readable
-from vlltr_plugin.core.ranks import sum_over_ranks
 from vlltr_plugin.core.targets import check_smoothing, check_targets
 from vlltr_plugin.core.weighting import Weighting
 
@@ -69,6 +68,8 @@ class Criterion(nn.Module):
 
         Not in eval mode, not in no_grad, and not in a pass that activation checkpointing runs again during backward.
         Mixed targets go into one call: two calls for the two labels of an image would count it in full for both.
+        Of a model with several heads, call it for the head that predicts, and `losses(logits, targets).mean()` for the
+        others: one criterion measures one space of logits.
 
         Args:
             logits: `[B, C]` or `[B, C, d1, ...]`; computed in float32 at least, also under autocast.
@@ -84,10 +85,14 @@ class Criterion(nn.Module):
             TypeError: for dtypes that do not fit.
         """
         batch = self._checked(logits, targets)
-        if observing(self):
-            self._expected.logits_come(logits)
+        observed = observing(self)
+        if observed:
+            self._expected.logits_come(logits, targets)
             self._observe(batch)
-        return batch.mean(self._losses(batch.logits, batch.targets))
+        loss = batch.mean(self._losses(batch.logits, batch.targets))
+        if observed:
+            self._expected.loss_comes(loss, batch)
+        return loss
 
     def observe(self, logits: Tensor, targets: Tensor) -> None:
         """The streaming half alone, in any mode.
@@ -129,10 +134,8 @@ class Criterion(nn.Module):
         refuse_differing_ranks(self._must_agree(), self.weighting.weights.device)
         in_force, drawn = self.in_force(), self._draws.take()
         self.weighting.end_epoch(epoch)
-        drawn = sum_over_ranks(drawn.to(self.weighting.home))
-        statistics = self.weighting.statistics(in_force, drawn)
-        self._expected.start_anew(drawn)
-        self.drawn = drawn
+        self.drawn = self._expected.end_epoch(drawn.to(self.weighting.home))
+        statistics = self.weighting.statistics(in_force, self.drawn)
         return {**statistics, SECONDS: time.perf_counter() - start}
 
     def forget_epoch(self) -> None:
@@ -147,7 +150,8 @@ class Criterion(nn.Module):
             epoch: counted from 0.
         """
         self.weighting.start_over(epoch)
-        self._forget_counts()
+        self._draws.take()
+        self._expected.start_over()
 
     def in_force(self) -> Tensor:
         """Alpha as the loss uses it now, a new float32 `[C]`."""
