@@ -26,7 +26,7 @@ LOOKED_AT = 16
 """First calls whose logits are looked at for several heads."""
 
 NOT_TRAINED = 0.05
-"""Share of an epoch's samples without a backward pass."""
+"""Share of the samples without a backward pass, in two epochs in a row."""
 
 
 class Expectations:
@@ -45,7 +45,7 @@ class Expectations:
         self._weighting = (weighting,)
         self._epochs = DrawnEpochs(weighting)
         self._samples = self._images = self._calls = 0
-        self._passes = ObservedPasses()
+        self._passes, self._untrained_before = ObservedPasses(), False
         self._last_parameters: frozenset[int] = frozenset()
         self._epoch = weighting.epoch
         self._said: set[str] = set()
@@ -131,7 +131,8 @@ class Expectations:
         self._epochs.add(drawn, images or math.inf)
         self.forget()
         self._compare_epochs()
-        if passes.untrained > NOT_TRAINED * passes.samples and passes.left_out():
+        untrained = passes.untrained > NOT_TRAINED * passes.samples and passes.left_out()
+        if untrained and self._untrained_before:
             self._say(
                 "untrained",
                 f"Expected a backward pass for each loss but {passes.untrained} of {passes.samples} samples came in "
@@ -139,6 +140,7 @@ class Expectations:
                 "weights. Call criterion.eval() or take torch.no_grad() there; criterion.forget_epoch() drops what "
                 "was observed since the last epoch ended, such as the passes of a learning-rate finder.",
             )
+        self._untrained_before = untrained
         return drawn
 
     def __getstate__(self) -> dict[str, Any]:
