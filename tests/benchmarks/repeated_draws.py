@@ -21,7 +21,8 @@ from vlltr_plugin.cifar_lt.data import from_npz
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.schedule import Schedule
 from vlltr_plugin.cifar_lt.training import Training
-from vlltr_plugin.core.normalization import log_sigma_bias, log_sigma_bias_of_repeats
+from vlltr_plugin.core.moments import ClassMoments
+from vlltr_plugin.core.normalization import log_sigma_bias
 
 IMAGES, VIEWS, TRIALS = 200, 16, 500
 SIZES = (2, 3, 5, 10, 20, 50)
@@ -58,6 +59,13 @@ def log_radius(rows):
     return np.log(np.where(sigma > 1e-9, sigma, np.nan)).mean(axis=-1)
 
 
+def freedom_of(draws, images):
+    """Degrees of freedom of whole samples, as `ClassVolume` takes them."""
+    moments = ClassMoments(1, 1, torch.device("cpu"))
+    moments.mass, moments.mass_squared = draws, draws
+    return moments.degrees_of_freedom(images)
+
+
 def lines_of(logits, rng):
     for label, rows in logits.items():
         known = float(log_radius(rows.reshape(-1, rows.shape[-1])))
@@ -68,15 +76,9 @@ def lines_of(logits, rng):
             drawn = rows[image, rng.integers(0, rows.shape[1], image.shape)]
             bias = float(np.nanmean(log_radius(drawn)) - known)
             n, m = (torch.tensor([float(value)], dtype=torch.float64) for value in (size, number))
-            before, now = float(log_sigma_bias(torch.minimum(n, m))), float(log_sigma_bias_of_repeats(n, m))
-            yield {
-                "class": label,
-                "n": size,
-                "draws": number,
-                "bias": bias,
-                "few": bias + before,
-                "repeats": bias + now,
-            }
+            radius = bias + float(((m - 1) / freedom_of(m, n)).log()) / 2
+            debiased = radius + float(log_sigma_bias(torch.minimum(n, m)))
+            yield {"class": label, "n": size, "draws": number, "bias": bias, "radius": radius, "debiased": debiased}
 
 
 def main():
@@ -98,11 +100,14 @@ def main():
             for line in lines_of(logits, rng):
                 lines.append({"state": number, "epochs": state["epoch"], "augmented": augmented, **line})
     options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    print("| n | draws | draws of an image | as measured | for few samples | `debias`: repeats too |\n|" + " --- |" * 6)
+    print(
+        "| n | draws | draws of an image | m draws taken for m images | variance of n | with `debias` |\n|"
+        + " --- |" * 6
+    )
     for size in SIZES:
         for augmented in (False, True):
             own = [line for line in lines if line["n"] == size and line["augmented"] is augmented]
-            cells = " | ".join(f"{np.mean([line[key] for line in own]):+.3f}" for key in ("bias", "few", "repeats"))
+            cells = " | ".join(f"{np.mean([line[key] for line in own]):+.3f}" for key in ("bias", "radius", "debiased"))
             print(f"| {size} | {draws_of(size)} | {'augmented' if augmented else 'the same'} | {cells} |")
 
 

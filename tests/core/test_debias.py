@@ -1,12 +1,13 @@
-"""`debias`: what log sigma of few samples lacks, and that draws with replacement repeat them."""
+"""`debias`: what log sigma of few samples lacks, and that repeated samples are no further ones."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from vlltr_plugin import ClassVolume
+from vlltr_plugin.core.moments import ClassMoments
+from vlltr_plugin.core.normalization import log_sigma_bias
 
 
 def chi_square_bias(n):
@@ -26,25 +27,37 @@ def test_debias_without_repeated_draws_uses_the_samples_observed(variant, mass):
     assert added == pytest.approx([chi_square_bias(400 - mass), chi_square_bias(mass)], abs=1e-9)
 
 
-def mean_log_radius(images, draws, debias, classes=60):
-    """Of classes whose images, standard normal logits, are drawn with replacement."""
-    rng = np.random.default_rng(0)
-    weighting = ClassVolume([images] * classes, draws=[draws] * classes, debias=debias)
-    for _ in range(30):
-        logits = rng.standard_normal((classes, images, classes)).astype(np.float32)
-        picks = rng.integers(0, images, (classes, draws))
-        rows = torch.from_numpy(np.take_along_axis(logits, picks[:, :, None], axis=1))
-        weighting.observe(rows.flatten(0, 1), torch.arange(classes).repeat_interleave(draws))
+@pytest.mark.parametrize("debias", [False, True])
+@pytest.mark.parametrize("options", [{}, {"variant": "bv"}, {"features": 3}, {"variant": "pv", "axes": 2}])
+@pytest.mark.parametrize("passes", [2, 3, 7])
+def test_an_epoch_seen_several_times_gives_the_radii_of_one_seen_once(passes, options, debias):
+    if debias and options.get("variant") == "pv":
+        pytest.skip("pv has no debias")
+    counts = [8, 5, 3]
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
+    rows = torch.randn(16, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    once, often = (ClassVolume(counts, debias=debias, **options) for _ in range(2))
+    once.observe(rows, labels)
+    for _ in range(passes):
+        often.observe(rows, labels)
+    for weighting in (once, often):
         weighting.end_epoch()
-        yield float(weighting.log_radius64[~weighting.substituted].mean())
+    torch.testing.assert_close(often.log_radius64, once.log_radius64, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("images", "draws", "plain"), [(2, 13, -0.99), (3, 15, -0.51), (5, 21, -0.26), (5, 7, -0.33), (20, 43, -0.065)]
-)
-def test_debias_covers_that_draws_with_replacement_repeat_few_images(images, draws, plain):
-    assert np.mean(list(mean_log_radius(images, draws, debias=False))) == pytest.approx(plain, abs=0.02)
-    assert np.mean(list(mean_log_radius(images, draws, debias=True))) == pytest.approx(0, abs=0.02)
+@pytest.mark.parametrize("images", [2, 5, 10])
+@pytest.mark.parametrize("repeats", [0, 1, 2])
+def test_debias_gives_the_true_radius_also_where_some_images_come_twice(images, repeats):
+    """On the mean over many classes of standard normal logits; the radius is 1."""
+    classes, features = 2000, 100
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(classes, images, features, generator=generator)
+    rows = torch.cat([rows, rows[:, :repeats]], dim=1)
+    moments = ClassMoments(classes, features, torch.device("cpu"))
+    moments.add(rows.flatten(0, 1), torch.arange(classes).repeat_interleave(images + repeats))
+    n = torch.full((classes,), float(images), dtype=torch.float64)
+    found = moments.mean_log_sigma(n) + log_sigma_bias(n)
+    assert float(found.mean()) == pytest.approx(0, abs=0.01)
 
 
 @pytest.mark.parametrize(("samples", "factor"), [(2, 0.53), (5, 0.87)])

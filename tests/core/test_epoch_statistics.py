@@ -126,11 +126,11 @@ def test_evaluation_and_ignored_elements_are_no_draws():
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-def test_a_forgotten_end_epoch_is_said_once_after_three_epochs(criterion):
+def test_a_forgotten_end_epoch_is_said_once_after_fifty_passes(criterion):
     criterion = CRITERIA[criterion](ClassVolume(COUNTS))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for epoch in range(3):
+        for epoch in range(50):
             train(criterion, epoch)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -161,7 +161,7 @@ def test_weights_that_never_change_need_no_end_epoch(weighting):
 
 def test_deferred_weights_that_never_come_are_warned_of():
     criterion = ReweightedLoss(InverseFrequency(COUNTS, start_epoch=2))
-    for epoch in range(3):
+    for epoch in range(50):
         train(criterion, epoch)
     with pytest.warns(UserWarning, match=r"end_epoch\(\)"):
         train(criterion)

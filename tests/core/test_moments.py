@@ -188,10 +188,11 @@ def test_small_classes_are_judged_by_images_even_when_drawn_often():
     assert weighting.substituted.tolist() == [False, False, True]
 
 
-def test_observed_counts_that_differ_from_the_given_ones_change_the_radius_only():
+def test_more_draws_than_images_count_as_those_images():
     rows, labels = samples_of(3, [40, 40, 40])
     counts, draws = [400, 40, 4], [60, 40, 20]
     radii = [log_radius_of(rows[labels == i], np.ones(40)) for i in range(3)]
+    radii[2] += math.log(39 / (40 - 40 / 4)) / 2
     weights = stream(ClassVolume(counts, draws), rows, labels)
     np.testing.assert_allclose(weights, weights_of(radii, counts, draws, mass=[40] * 3), rtol=1e-5)
 

@@ -10,7 +10,7 @@ from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, liste
 from vlltr_plugin.core.columns import sampled_columns
 from vlltr_plugin.core.covariances import ClassCovariances, mean_log_axis
 from vlltr_plugin.core.moments import ClassMoments
-from vlltr_plugin.core.normalization import log_sigma_bias, log_sigma_bias_of_repeats, substitute
+from vlltr_plugin.core.normalization import log_sigma_bias, substitute
 from vlltr_plugin.core.passes import readable
 from vlltr_plugin.core.placement import outside_inference_mode
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
@@ -32,6 +32,10 @@ class ClassVolume(Weighting):
     into weights and starts them anew. State is O(C*D) for dv and bv (D = `features` where given), O(C*D*D) for pv,
     whatever the samples.
 
+    A class with more samples in an epoch than it has training samples has shown some of them again (several passes or
+    views, a weighted sampler): its variance is that of n_i samples, see `ClassMoments.degrees_of_freedom`, so that an
+    epoch seen k times gives the radii of an epoch seen once.
+
     Variants: `"dv"` takes the standard deviations of the logits (D = C). `"bv"` those of the C - 1 differences
     f_i - f_j (Eq. 8 and 9). `"pv"` those along the principal axes of the class (Eq. 7).
 
@@ -46,10 +50,7 @@ class ClassVolume(Weighting):
         counts: see `Weighting`.
         axes: for pv, the number of principal axes that count (all by default). Logits made of fewer features than
             classes span no more dimensions than features: without a smaller `axes` no class has a volume then.
-        debias: add what log sigma of few normal samples lacks on average (dv and bv). A class with more draws than
-            images is taken to repeat them (a weighted sampler), which shrinks sigma further. Augmented or mixed draws
-            of one image are not the same, and this then adds too much: with crops and flips of CIFAR images 0.41 to
-            the log radius of 2 images, 0.06 to that of 5 (`tests/benchmarks/repeated_draws.py`).
+        debias: add what log sigma of few normal samples lacks on average (dv and bv).
         assign: what a mixed sample counts for: `"dominant"`, for the heavier of its two labels, as one whole
             sample (ranks the classes more like unmixed images do: `tests/benchmarks/assign.py`), or `"mass"`, for
             both labels by mass.
@@ -175,8 +176,8 @@ class ClassVolume(Weighting):
         merge_moments(moments)
         self._warn_of_empty_classes(moments.mass)
         if not isinstance(moments, ClassCovariances):
-            return self._complete(moments.mean_log_sigma(), moments.mass)
-        variances = moments.axis_variances()
+            return self._complete(moments.mean_log_sigma(self.class_counts), moments.mass)
+        variances = moments.axis_variances(self.class_counts)
         spanned = int((variances > 0).sum(dim=1).max())
         return self._complete(mean_log_axis(variances, self.axes or self.num_classes), moments.mass, spanned)
 
@@ -216,9 +217,7 @@ class ClassVolume(Weighting):
         samples = torch.minimum(self.class_counts, mass)
         few = samples < self.min_samples - MASS_TOLERANCE
         if self.debias:
-            images, repeated = self.class_counts.clamp(min=1.5), mass > self.class_counts + MASS_TOLERANCE
-            bias_of_repeats = log_sigma_bias_of_repeats(images, mass.clamp(min=1.5))
-            log_radius = log_radius + torch.where(repeated, bias_of_repeats, log_sigma_bias(samples.clamp(min=1.5)))
+            log_radius = log_radius + log_sigma_bias(samples.clamp(min=1.5))
         under_represented = few | ~log_radius.isfinite()
         if bool(under_represented.all()):
             warnings.warn(f"{self._what_lacks(mass, spanned)}: the weights stay as they are.", stacklevel=6)

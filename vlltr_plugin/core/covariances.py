@@ -20,13 +20,16 @@ class ClassCovariances(ClassMoments):
         """Bytes of the matrices of second moments, `[C, D, D]`."""
         return num_classes * dim * dim * torch.float64.itemsize
 
-    def axis_variances(self) -> Tensor:
+    def axis_variances(self, images: Tensor | None = None) -> Tensor:
         """Variances along the principal axes of each class, the largest first.
+
+        Args:
+            images: as for `degrees_of_freedom`.
 
         Returns:
             float64 `[C, D]`; 0 beyond the dimensions that the samples span, nan where fewer than two samples came.
         """
-        freedom = self.mass - self.mass_squared / self.mass
+        freedom = self.degrees_of_freedom(images)
         dim = self.pivot.shape[1]
         noise = 1e3 * dim * torch.finfo(self.dtype).eps
         variances = torch.full_like(self.pivot, torch.nan)

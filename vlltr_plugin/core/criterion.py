@@ -15,7 +15,6 @@ from vlltr_plugin.core.draw_counter import DrawCounter
 from vlltr_plugin.core.epoch_statistics import SECONDS, Statistics
 from vlltr_plugin.core.expected_batches import Expectations
 from vlltr_plugin.core.passes import in_vmap, observing, readable
-from vlltr_plugin.core.ranks import sum_over_ranks
 from vlltr_plugin.core.targets import check_smoothing, check_targets
 from vlltr_plugin.core.weighting import Weighting
 
@@ -83,6 +82,8 @@ class Criterion(nn.Module):
         In eval mode (`criterion.eval()`) the loss is the base loss without weights or margins, with the same smoothing:
         a validation loss that is comparable over the epochs, whose weights differ, and with a baseline.
         Mixed targets go into one call: two calls for the two labels of an image would count it in full for both.
+        Of a model with several heads, call it for the head that predicts, and `losses(logits, targets).mean()` for the
+        others: one criterion measures one space of logits.
 
         Args:
             logits: `[B, C]` or `[B, C, d1, ...]`; computed in float32 at least, also under autocast.
@@ -101,10 +102,14 @@ class Criterion(nn.Module):
         reduction = reduction or self.reduction
         check_choice("reduction", reduction, REDUCTIONS)
         batch = self._checked(logits, targets)
-        if self._observes(logits):
-            self._expected.logits_come(logits)
+        observed = self._observes(logits)
+        if observed:
+            self._expected.logits_come(logits, targets)
             self._observe(batch)
-        return batch.reduced(self._losses(batch.logits, batch.targets, weighted=self.training), reduction)
+        loss = batch.reduced(self._losses(batch.logits, batch.targets, weighted=self.training), reduction)
+        if observed:
+            self._expected.loss_comes(loss, batch)
+        return loss
 
     def observe(self, logits: Tensor, targets: Tensor) -> None:
         """The streaming half alone, in any mode.
@@ -149,10 +154,8 @@ class Criterion(nn.Module):
         refuse_differing_ranks(self._must_agree(), self.weighting.weights.device)
         in_force, drawn = self.in_force(), self._draws.take()
         self.weighting.end_epoch(epoch)
-        drawn = sum_over_ranks(drawn.to(self.weighting.home))
-        statistics = self.weighting.statistics(in_force, drawn)
-        self._expected.start_anew(drawn)
-        self.drawn = drawn
+        self.drawn = self._expected.end_epoch(drawn.to(self.weighting.home))
+        statistics = self.weighting.statistics(in_force, self.drawn)
         return {**statistics, SECONDS: time.perf_counter() - start}
 
     def forget_epoch(self) -> None:
@@ -167,7 +170,8 @@ class Criterion(nn.Module):
             epoch: counted from 0.
         """
         self.weighting.start_over(epoch)
-        self._forget_counts()
+        self._draws.take()
+        self._expected.start_over()
 
     def in_force(self) -> Tensor:
         """Alpha as the training loss uses it now, a new float32 `[C]`."""

@@ -1,5 +1,6 @@
-"""Notices batches that do not fit what was declared: a forgotten `end_epoch`, counts or draws of other data."""
+"""Notices batches that do not fit what was declared, in the loop of a user's own."""
 
+import math
 import sys
 import warnings
 import weakref
@@ -8,19 +9,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.arguments import listed
 from vlltr_plugin.core.batch import Batch
-from vlltr_plugin.core.ranks import world_size
+from vlltr_plugin.core.drawn_epochs import DrawnEpochs
+from vlltr_plugin.core.observed_passes import ObservedPasses, nearest_parameters
+from vlltr_plugin.core.ranks import sum_over_ranks, world_size
 from vlltr_plugin.core.weighting import Weighting
 
-FORGOTTEN_AFTER = 3
-"""Epochs' worth of samples without an `end_epoch`."""
+FIRST_END = 50
+"""Passes over the training set without an `end_epoch` before the first one: some loops call it rarely, with many views
+of an image, or a small labelled set beside a large unlabelled one."""
 
-ENOUGH = 0.9
-"""Of an epoch's samples: with fewer, what was drawn is not judged."""
+NEXT_END = 10
+"""Times the longest epoch that ended, without another `end_epoch`."""
 
-TOO_FAR = 0.1
-"""Share of the samples that came in other classes than declared (total variation distance), beyond chance."""
+LOOKED_AT = 16
+"""First calls whose logits are looked at for several heads."""
+
+NOT_TRAINED = 0.05
+"""Share of the samples without a backward pass, in two epochs in a row."""
 
 
 class Expectations:
@@ -32,17 +38,20 @@ class Expectations:
 
     _last: weakref.ref[Tensor] | None = None
     _last_pass: tuple[int | None, int]
+    _last_targets: weakref.ref[Tensor] | None = None
 
     def __init__(self, weighting: Weighting) -> None:
         # A tuple, so that it is no submodule or buffer of whatever holds this.
         self._weighting = (weighting,)
-        self._epoch_samples = float(weighting.class_counts.sum())
-        self._samples = 0
+        self._epochs = DrawnEpochs(weighting)
+        self._samples = self._images = self._calls = 0
+        self._passes, self._untrained_before = ObservedPasses(), False
+        self._last_parameters: frozenset[int] = frozenset()
         self._epoch = weighting.epoch
         self._said: set[str] = set()
 
-    def logits_come(self, logits: Tensor) -> None:
-        """Takes note of a training pass; a warning when the logits of the one before come again."""
+    def logits_come(self, logits: Tensor, targets: Tensor) -> None:
+        """Takes note of a training pass; a warning for the logits of the one before, or those of another head."""
         if torch.compiler.is_compiling():
             return
         # CUDA graphs give one tensor in every pass: the autograd node, of a parameter the version, tell them apart.
@@ -56,85 +65,120 @@ class Expectations:
                 "targets).mean().",
             )
         self._last, self._last_pass = weakref.ref(logits), this_pass
+        if self._calls < LOOKED_AT:
+            self._calls += 1
+            self._look_for_heads(logits, targets)
+
+    def loss_comes(self, loss: Tensor, batch: Batch) -> None:
+        """Takes note of the loss of a training pass, to see whether it is trained on."""
+        if not torch.compiler.is_compiling():
+            self._passes.add(loss, batch.shape[0])
 
     def begins_epoch(self) -> bool:
         """Whether this batch is the first of an epoch that another than the criterion has ended."""
         weighting = self._weighting[0]
         if torch.compiler.is_compiling() or self._epoch == weighting.epoch:
             return False
-        self._epoch, self._samples = weighting.epoch, 0
+        self._epochs.longest = max(self._epochs.longest, float(self._samples * world_size()))
+        self.forget()
         return True
 
     def count(self, batch: Batch) -> None:
-        """Counts a batch of this rank; a warning when three epochs' worth came without an `end_epoch`.
+        """Counts a batch of this rank; a warning when no `end_epoch` came for long.
 
         Not under `torch.compile`, where a number of Python's would compile anew in every step, and not where ignored
         elements stay in the batch (on a GPU).
         """
-        if torch.compiler.is_compiling() or batch.rows_kept is not None:
+        if torch.compiler.is_compiling():
+            return
+        self._images += batch.shape[0]
+        if batch.rows_kept is not None:
             return
         self._samples += len(batch.targets)
-        weighting = self._weighting[0]
+        weighting, longest = self._weighting[0], self._epochs.longest
+        limit = NEXT_END * longest or max(FIRST_END * self._epochs.declared, NEXT_END * weighting.draws_given)
         changes = weighting.uses_logits or weighting.epoch < weighting.start_epoch
-        if changes and self._samples * world_size() > FORGOTTEN_AFTER * self._epoch_samples:
+        if changes and self._samples * world_size() > limit:
+            ended = f"the longest epoch before had {longest:.0f}" if longest else "no epoch has ended"
             self._say(
                 "forgotten",
                 f"Expected criterion.end_epoch() after each epoch but {self._samples} samples came without it here "
-                f"(class_counts count {self._epoch_samples:.0f}): the class weights change there only, and are "
-                f"still those of epoch {weighting.epoch}. Call it once an epoch, on every rank (where a callback calls "
-                "it after each pass over the data and they are endless: give it steps_per_epoch).",
+                f"({ended}, class_counts count {self._epochs.declared:.0f}): the class weights change there only, and "
+                f"are still those of epoch {weighting.epoch}. Call it once an epoch, on every rank (where a callback "
+                "calls it after each pass over the data and they are endless: give it steps_per_epoch).",
             )
 
     def forget(self) -> None:
         """Begins counting again."""
-        self._epoch, self._samples, self._last = self._weighting[0].epoch, 0, None
+        self._epoch, self._samples, self._images = self._weighting[0].epoch, 0, 0
+        self._last, self._last_targets, self._passes = None, None, ObservedPasses()
 
-    def start_anew(self, drawn: Tensor) -> None:
-        """Starts an epoch; a warning when the one before drew other classes than declared.
+    def start_over(self) -> None:
+        """Begins counting again, for another model."""
+        self.forget()
+        self._epochs.restart()
+
+    def end_epoch(self, drawn: Tensor) -> Tensor:
+        """Starts an epoch; warnings when what the one before drew does not fit.
 
         Args:
-            drawn: how many samples of each class came on all ranks, float64 `[C]`.
+            drawn: how many samples of each class came on this rank, float64 `[C]`.
+
+        Returns:
+            As `drawn`, of all ranks.
         """
-        weighting = self._weighting[0]
+        totals = sum_over_ranks(torch.cat([drawn, drawn.new_tensor([self._images])]))
+        drawn, images, passes = totals[:-1], float(totals[-1]), self._passes
+        self._epochs.add(drawn, images or math.inf)
         self.forget()
-        if came := other_draws(drawn, weighting.draws, self._epoch_samples):
+        self._compare_epochs()
+        untrained = passes.untrained > NOT_TRAINED * passes.samples and passes.left_out()
+        if untrained and self._untrained_before:
+            self._say(
+                "untrained",
+                f"Expected a backward pass for each loss but {passes.untrained} of {passes.samples} samples came in "
+                "calls without one (validation with gradients, a loss that is only shown?): they count in the class "
+                "weights. Call criterion.eval() or take torch.no_grad() there; criterion.forget_epoch() drops what "
+                "was observed since the last epoch ended, such as the passes of a learning-rate finder.",
+            )
+        self._untrained_before = untrained
+        return drawn
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_last": None, "_last_targets": None}
+
+    def _compare_epochs(self) -> None:
+        if came := self._epochs.other_classes():
             self._say(
                 "other draws",
                 f"Expected the samples that class_counts (or draws) declare but others came: {came}. Give the "
                 "class_counts of this training set, torch.bincount(labels, minlength=C), and with a sampler that is "
                 "not uniform draws=[samples of each class that it draws in an epoch].",
             )
+        if longer := self._epochs.first_was_longer():
+            self._say(
+                "longer",
+                f"Expected epochs of one length but {longer}: the radii of the first are also those of passes before "
+                "its training, such as a learning-rate finder's, or of a run that began anew after out-of-memory. Call "
+                "criterion.forget_epoch() after such passes.",
+            )
 
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_last": None}
+    def _look_for_heads(self, logits: Tensor, targets: Tensor) -> None:
+        same_targets = self._last_targets is not None and self._last_targets() is targets
+        parameters, before = nearest_parameters(logits), self._last_parameters
+        if same_targets and self._passes.last_one_waits and parameters and before and before.isdisjoint(parameters):
+            self._say(
+                "heads",
+                "Expected the logits of one head but those of several came for the same targets: their statistics are "
+                "taken together, and the radii are of none of them. Call the criterion for the head that predicts, and "
+                "criterion.losses(logits, targets).mean() for the others.",
+            )
+        self._last_targets, self._last_parameters = weakref.ref(targets), parameters
 
     def _say(self, kind: str, message: str) -> None:
         if kind not in self._said:
             self._said.add(kind)
             warnings.warn(message, stacklevel=_of_the_loop())
-
-
-def other_draws(drawn: Tensor, draws: Tensor, epoch_samples: float) -> str | None:
-    """What came in other classes than declared, in words; None where it fits, or too little came to tell.
-
-    Args:
-        drawn: how many samples of each class came, float64 `[C]`.
-        draws: expected draws m_i, `[C]`.
-        epoch_samples: samples of an epoch.
-    """
-    total = float(drawn.sum())
-    if total < ENOUGH * epoch_samples or total <= 0:
-        return None
-    expected = total * (draws / draws.sum())
-    surplus = drawn - expected
-    distance = float(surplus.abs().sum()) / (2 * total)
-    chance = float(expected.sqrt().sum()) / (2 * total)
-    if distance <= TOO_FAR + chance:
-        return None
-    most = int((surplus / (expected + 1)).argmax())
-    classes = ((surplus > expected) & (surplus > 3 * (expected + 1).sqrt())).nonzero().flatten().tolist()
-    named = f", most of all classes {listed(classes)}" if len(classes) > 1 else ""
-    return f"of class {most} {float(drawn[most]):.0f} instead of {float(expected[most]):.0f}{named}"
 
 
 def _of_the_loop() -> int:

@@ -121,12 +121,34 @@ class ClassMoments:
             mean = torch.where(mass > 0, self.sum[part] / mass, 0.0)
             self._move(part, self.pivot[part] - mean if self.differences else self.pivot[part] + mean)
 
-    def mean_log_sigma(self) -> Tensor:
+    def degrees_of_freedom(self, images: Tensor | None = None) -> Tensor:
+        """What the sum of squares about the mean is divided by, so that the variance is unbiased.
+
+        With masses w it is the one for reliability weights, W - sum w^2 / W, W = sum w; for whole samples that is
+        W - 1. W draws of n < W images show each image floor(W/n) or one more times; copies of an image are one
+        sample whose weight is their number c, so that sum w^2 grows by the factor sum c^2 / W.
+
+        Args:
+            images: n, how many different samples a class has, `[C]`; by default no sample came twice.
+
+        Returns:
+            float64 `[C]`; nan for a class without mass or without images.
+        """
+        if images is None:
+            return self.mass - self.mass_squared / self.mass
+        passes = self.mass / images
+        whole = passes.floor()
+        rest = passes - whole
+        copies = whole + rest * (whole + 1) / passes
+        return self.mass - self.mass_squared * copies / self.mass
+
+    def mean_log_sigma(self, images: Tensor | None = None) -> Tensor:
         """Mean over the features of log sigma, sigma the unbiased standard deviation (paper, Eq. 3).
 
-        With masses w the unbiased variance is the one for reliability weights,
-        sum w (x - mean)^2 / (W - sum w^2 / W), W = sum w; for whole samples that is n - 1. Of differences, the
-        one of a class with itself does not count.
+        Of differences, the one of a class with itself does not count.
+
+        Args:
+            images: as for `degrees_of_freedom`.
 
         Returns:
             float64 `[C]`; -inf where a feature does not vary, nan where fewer than two samples came.
@@ -142,8 +164,7 @@ class ClassMoments:
                 means.append(log_scatter.masked_fill_(own, 0.0).sum(dim=1) / (~own).sum(dim=1))
             else:
                 means.append(log_scatter.mean(dim=1))
-        freedom = self.mass - self.mass_squared / self.mass
-        return (torch.cat(means) - freedom.log()) / 2
+        return (torch.cat(means) - self.degrees_of_freedom(images).log()) / 2
 
     def _centre_early(self) -> None:
         self._calls += 1

@@ -68,24 +68,3 @@ def log_sigma_bias(samples: Tensor) -> Tensor:
     """
     half = (samples.double() - 1) / 2
     return (half.log() - torch.digamma(half)) / 2
-
-
-def log_sigma_bias_of_repeats(images: Tensor, draws: Tensor) -> Tensor:
-    """As `log_sigma_bias`, for m draws with replacement from n different images, more draws than images.
-
-    However many are drawn, E[s^2] is the variance among the n images taken with 1/n: (n-1)/n sigma^2. The rest is
-    `log_sigma_bias` for as many degrees of freedom nu as give s^2 its variance (Satterthwaite), for normal images
-    2 / nu = Var(s^2) / E[s^2]^2 = 2/(n-1) + (3 - (n+1)/(n-1) (m-3)/(m-1)) / m.
-
-    Draws of one image must be the same: augmentation makes them differ, and then this corrects too much.
-
-    Args:
-        images: n > 1, `[C]`.
-        draws: m > 1, `[C]`.
-
-    Returns:
-        What to add to a mean log sigma, `[C]`.
-    """
-    n, m = images.double(), draws.double()
-    variance = 2 / (n - 1) + (3 - (n + 1) / (n - 1) * (m - 3) / (m - 1)) / m
-    return log_sigma_bias(1 + 2 / variance) + (n / (n - 1)).log() / 2

@@ -58,6 +58,7 @@ class Weighting(nn.Module):
         weights: alpha in force now, float32 `[C]`.
         margins: log alpha as `LogitAdjustedLoss` takes it, float64 `[C]`; see `update_margins`.
         epoch: the epoch in progress, counted from 0.
+        draws_given: the sum of `draws` as they were given, 0 without: how long an epoch may be.
 
     Raises:
         ValueError: for counts that are no tensor, array or sequence of numbers, or negative, fractional, not finite or
@@ -95,6 +96,7 @@ class Weighting(nn.Module):
         class_counts = numbers_of_classes("class_counts", class_counts)
         if bool((class_counts != class_counts.round()).any()):
             raise ValueError("Expected class_counts to be whole numbers of samples but got fractions.")
+        self.draws_given = 0.0 if draws is None else float(numbers_of_classes("draws", draws).sum())
         draws = class_counts.clone() if draws is None else draws_in_an_epoch(draws, class_counts)
         if not bool(((class_counts > 0) & (draws > 0)).any()):
             raise ValueError(

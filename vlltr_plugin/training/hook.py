@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.core.agreement import refuse_differing_ranks
-from vlltr_plugin.core.expected_batches import other_draws
+from vlltr_plugin.core.drawn_epochs import DrawnEpochs
 from vlltr_plugin.core.ranks import sum_over_ranks
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
@@ -103,7 +103,9 @@ class EpochHook:
         self.weightings: Mapping[str, Weighting] = weightings
         self._clean_pass = clean_pass
         self._writer = None if output_dir is None else EpochWriter(output_dir)
-        self._warned_of_disk = self._warned_of_draws = False
+        self._warned_of_disk = False
+        self._epochs = DrawnEpochs(self._primary())
+        self._said: set[str] = set()
 
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Takes the state out of a checkpoint of the host.
@@ -157,7 +159,8 @@ class EpochHook:
         shared = {"num_classes": primary.num_classes, "weightings": list(self.weightings), "epoch": epoch}
         refuse_differing_ranks(self._settings.state() | shared, primary.weights.device)
         drawn = sum_over_ranks(self._criterion.take_drawn())
-        self._warn_of_other_draws(drawn.to(primary.draws.device))
+        self._epochs.add(drawn)
+        self._compare_epochs()
         in_force = {name: self._in_force(weighting) for name, weighting in self.weightings.items()}
         with warnings_said():
             self._fold(epoch)
@@ -198,17 +201,28 @@ class EpochHook:
         for weighting in self.weightings.values():
             weighting.end_epoch(epoch)
 
-    def _warn_of_other_draws(self, drawn: Tensor) -> None:
-        """Once: a data set or a collate function that draws or relabels by itself makes the weights those of others."""
-        primary = self._primary()
-        came = other_draws(drawn, primary.draws, float(primary.class_counts.sum()))
-        if came and not self._warned_of_draws and self._settings.type != "none":
-            say(
-                "warning: expected the samples that the labels of the training set and its sampler declare but others "
-                f"came: {came}. Something behind the sampler draws or relabels (the data set, a collate function), and "
-                "the class weights do not fit what is trained on. This is said once."
+    def _compare_epochs(self) -> None:
+        """Warns, each once, of samples that the class weights do not fit."""
+        if self._settings.type == "none":
+            return
+        if came := self._epochs.other_classes():
+            self._warn(
+                "other draws",
+                "expected the samples that the labels of the training set and its sampler declare but others came: "
+                f"{came}. Something behind the sampler draws or relabels (the data set, a collate function), and the "
+                "class weights do not fit what is trained on.",
             )
-            self._warned_of_draws = True
+        if longer := self._epochs.first_was_longer():
+            self._warn(
+                "longer",
+                f"expected epochs of one length but {longer}: the radii of the first are also those of passes before "
+                "its training, such as a learning-rate finder's.",
+            )
+
+    def _warn(self, kind: str, message: str) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            say(f"warning: {message} This is said once.")
 
     def _write(self, epoch: int, arrays: dict[str, Tensor]) -> None:
         if self._writer is None:
