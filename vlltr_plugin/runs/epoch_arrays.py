@@ -81,9 +81,12 @@ def epoch_files(run: Path) -> dict[int, Path]:
         raise ReportError(f"Expected the folder of a run but {run} is {'a file' if run.exists() else 'not there'}.")
     files = numbered_files(run)
     if not files:
+        inside = sorted(folder for folder in run.iterdir() if folder.is_dir() and numbered_files(folder))
+        if inside:
+            raise ReportError(f"Expected the folder of a run but {run} holds the runs {', '.join(map(str, inside))}.")
         raise ReportError(
-            f"Expected {FOLDER}/epoch_*.npz in {run} but found none: only runs with `reweight` in their config have "
-            "them, from the end of the first epoch on."
+            f"Expected {FOLDER}/epoch_*.npz in {run} but found none: only re-weighted runs have them, from the end of "
+            "the first epoch on."
         )
     return files
 

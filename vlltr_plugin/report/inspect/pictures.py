@@ -170,7 +170,7 @@ def _correlations(axes: Axes, inspection: Inspection) -> None:
     axes.plot(series.epochs, series.corrected, color=COLOURS["overall"], marker=_marker(series.epochs))
     axes.axhline(0, color="#555555", lw=1)
     axes.set(
-        title="Rank correlation of class size and radius, corrected for few samples\n(below 0: rare classes are larger)",
+        title="Rank correlation of class size and corrected radius (below 0: rare classes are larger)",
         ylabel="Spearman's rho",
         ylim=(-1.05, 1.05),
     )
