@@ -168,12 +168,14 @@ def test_the_radii_and_the_sampler_are_told_apart(write: Write) -> None:
         assert f"The radii explain {100 * parts.share:.1f} % of the variance of log alpha" in said(found)[2]
 
 
-def test_radii_against_the_counts_explain_less_than_nothing(write: Write) -> None:
+def test_radii_against_the_counts_are_said_in_words_not_as_a_negative_share(write: Write) -> None:
     """Large classes with large radii: the weights are closer together than those of the counts alone."""
     found = one(write(epoch_arrays(np.random.default_rng(0), slope=0.2)))
     assert found.parts.share < 0
     assert found.parts.spread_of_log < found.parts.spread_without
-    assert "less than nothing" in said(found)[2]
+    assert "The radii work against the class counts" in said(found)[2]
+    assert f"would be {found.parts.spread_without:.3f} in place of {found.parts.spread_of_log:.3f}" in said(found)[2]
+    assert "-" not in said(found)[2].replace("large 1/n", "")
 
 
 def test_where_nothing_was_measured_no_class_has_a_radius_of_its_own(write: Write) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,14 @@ def profile(largest: int, imbalance: float, num_classes: int) -> list[int]:
     """
     if not 1 <= imbalance < math.inf:
         raise DataError(f"Expected an imbalance factor of 1 or more but got {imbalance:g}.")
-    return [int(largest / imbalance ** (i / (num_classes - 1))) for i in range(num_classes)]
+    return [_floor(largest, imbalance, i, num_classes - 1) for i in range(num_classes)]
+
+
+def _floor(largest: int, imbalance: float, i: int, last: int) -> int:
+    """floor(n_max IF^(-i/last)): in floats a whole number such as 16 can come out as 15.999..., hence exact powers."""
+    guess: int = round(largest / imbalance ** (i / last))
+    too_many = guess**last * Fraction(imbalance) ** i > largest**last
+    return guess - 1 if too_many else guess
 
 
 def from_torchvision(dataset: str, imbalance: float, folder: Path) -> LongTailed:

@@ -10,7 +10,7 @@ from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, liste
 from vlltr_plugin.core.columns import sampled_columns
 from vlltr_plugin.core.covariances import ClassCovariances, mean_log_axis
 from vlltr_plugin.core.moments import ClassMoments
-from vlltr_plugin.core.normalization import log_sigma_bias, substitute
+from vlltr_plugin.core.normalization import log_sigma_bias, log_volume_bias, substitute
 from vlltr_plugin.core.passes import readable
 from vlltr_plugin.core.placement import outside_inference_mode
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
@@ -192,6 +192,14 @@ class ClassVolume(Weighting):
         self._moments = None
         self._faults.zero_()
 
+    def small_sample_bias(self) -> Tensor | None:
+        """As in `Weighting`; that of pv's first few axes hangs on all of them, so it is not known."""
+        if self.samples is None or (self.axes or self.num_classes) < self.num_classes:
+            return None
+        if self.debias:
+            return torch.zeros_like(self.samples)
+        return log_volume_bias(self.samples, self.num_classes if self.variant == "pv" else 1)
+
     def settings(self) -> dict[str, Any]:
         """As in `Weighting`, and the estimator's own."""
         names = ["variant", "axes", "min_samples", "debias", "assign"]
@@ -222,7 +230,7 @@ class ClassVolume(Weighting):
         if bool(under_represented.all()):
             warnings.warn(f"{self._what_lacks(mass, spanned)}: the weights stay as they are.", stacklevel=6)
             return None
-        self.substituted = under_represented
+        self.substituted, self.samples = under_represented, samples
         return substitute(log_radius, under_represented)
 
     def _what_lacks(self, mass: Tensor, spanned: int | None) -> str:

@@ -50,8 +50,11 @@ class Expectations:
         self._epoch = weighting.epoch
         self._said: set[str] = set()
 
-    def logits_come(self, logits: Tensor, targets: Tensor) -> None:
-        """Takes note of a training pass; a warning for the logits of the one before, or those of another head."""
+    def logits_come(self, logits: Tensor, targets: Tensor | None = None) -> None:
+        """Takes note of a training pass; a warning for the logits of the one before, or those of another head.
+
+        A host whose branches are kept apart gives no targets: its heads are not looked for.
+        """
         if torch.compiler.is_compiling():
             return
         # CUDA graphs give one tensor in every pass: the autograd node, of a parameter the version, tell them apart.
@@ -65,7 +68,7 @@ class Expectations:
                 "targets).mean().",
             )
         self._last, self._last_pass = weakref.ref(logits), this_pass
-        if self._calls < LOOKED_AT:
+        if targets is not None and self._calls < LOOKED_AT:
             self._calls += 1
             self._look_for_heads(logits, targets)
 

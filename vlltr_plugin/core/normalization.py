@@ -68,3 +68,21 @@ def log_sigma_bias(samples: Tensor) -> Tensor:
     """
     half = (samples.double() - 1) / 2
     return (half.log() - torch.digamma(half)) / 2
+
+
+def log_volume_bias(samples: Tensor, dim: int) -> Tensor:
+    """How far the mean log standard deviation along all axes of n normal samples in `dim` dimensions is too low.
+
+    The determinant of a sample covariance is a product of independent chi-squares with n - 1, n - 2, ... degrees of
+    freedom (Bartlett's decomposition). For `dim` 1 this is `log_sigma_bias`.
+
+    Args:
+        samples: n, `[C]`; where n is not above `dim`, n = dim + 0.5 is taken, since there is no volume.
+        dim: number of dimensions.
+
+    Returns:
+        What to add to the mean log standard deviation, `[C]`.
+    """
+    freedom = (samples.double() - 1).clamp(min=dim - 0.5)
+    own = freedom[:, None] - torch.arange(dim, dtype=torch.float64, device=samples.device)
+    return ((freedom / 2).log() - torch.digamma(own / 2).mean(dim=1)) / 2

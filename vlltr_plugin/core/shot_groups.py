@@ -28,9 +28,53 @@ class Convention:
         counts = np.asarray(counts)
         return np.select([counts >= self.many_from, counts > self.few_to], ["many", "medium"], "few")
 
+    def bounds(self, group: str) -> str:
+        """The training images of a group's classes, such as `>= 100`, `21-99` or `<= 20`."""
+        low, high = self.few_to + 1, self.many_from - 1
+        medium = f"{low}-{high}" if low < high else f"{low}" if low == high else "none"
+        return {"many": f">= {self.many_from}", "medium": medium, "few": f"<= {self.few_to}"}[group]
+
 
 UPSTREAM = Convention("upstream", many_from=100, few_to=20)
 """Many >= 100, few <= 20."""
 
 OTHERS = Convention("others", many_from=101, few_to=19)
 """Most other papers' (Liu et al., CVPR 2019): many > 100, few < 20."""
+
+CONVENTIONS = (UPSTREAM, OTHERS)
+
+
+def convention_of(text: str) -> Convention:
+    """The thresholds of a name (`upstream`, `others`), or of two numbers.
+
+    Args:
+        text: a name, or `MANY,FEW`: many-shot classes have MANY training images or more, few-shot ones FEW or fewer.
+
+    Raises:
+        ValueError: for anything else, and where a class could be both.
+    """
+    known = {convention.name: convention for convention in CONVENTIONS}
+    if text in known:
+        return known[text]
+    try:
+        many, few = (int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"Expected groups to be {' or '.join(known)}, or MANY,FEW such as 50,10, but got {text!r}."
+        ) from None
+    return own_convention(many, few)
+
+
+def own_convention(many_from: int, few_to: int) -> Convention:
+    """Thresholds of the user's own; where they are those of a paper, that one.
+
+    Raises:
+        ValueError: where a class could be both, or none could be few-shot.
+    """
+    if not many_from > few_to >= 1:
+        raise ValueError(
+            f"Expected groups MANY,FEW with MANY > FEW >= 1 (many-shot from MANY training images on, few-shot up to "
+            f"FEW) but got {many_from},{few_to}."
+        )
+    own = Convention(f"{many_from},{few_to}", many_from, few_to)
+    return next((one for one in CONVENTIONS if (one.many_from, one.few_to) == (many_from, few_to)), own)

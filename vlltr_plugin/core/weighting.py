@@ -74,6 +74,9 @@ class Weighting(nn.Module):
     uses_logits = False
     """Whether the radii come from observed logits."""
 
+    samples: Tensor | None = None
+    """Independent samples behind the radii last measured, `[C]`; None before, and where a weighting does not tell."""
+
     weights: Tensor
     margins: Tensor
     substitution: Tensor
@@ -162,6 +165,10 @@ class Weighting(nn.Module):
     def radii(self) -> Tensor | None:
         """Log radii after an epoch, `[C]`; None when it gave no new ones. Collective over the ranks."""
         raise NotImplementedError
+
+    def small_sample_bias(self) -> Tensor | None:
+        """How far few samples put log r below the truth on average, normal logits, `[C]`; None where not known."""
+        return None
 
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
         """Feeds a training batch to the statistics; weightings that need none ignore it."""

@@ -94,6 +94,7 @@ class Words:
         no_times: what to do where there are none.
         empty_groups: of `{groups}` that are 0.0 in every line, where the host writes that for groups without images;
             nothing where 0.0 is an accuracy like any other.
+        only_known: which settings may differ unseen, where a run records a part of them only.
         settings_from: where the settings of a run are read: "no ..." where they are unknown.
     """
 
@@ -103,6 +104,7 @@ class Words:
     no_times: str
     settings_from: str
     empty_groups: str = ""
+    only_known: str = ""
     notes_with: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vlltr_plugin.core.weighting import Weighting
@@ -46,10 +47,20 @@ def arrays_of(name: str, weighting: Weighting, in_force: Tensor, to_come: Tensor
         weighting: after `end_epoch`.
         in_force: its weights during the epoch, `[C]`.
         to_come: those of the next, `[C]`.
+
+    Returns:
+        `samples_*` and `bias_*` are left out where the weighting does not tell them; where nothing was measured all
+        `samples_*` are 0.
     """
+    measured = weighting.uses_logits and weighting.has_radii
+    told = {
+        f"samples_{name}": weighting.samples if measured else torch.zeros_like(weighting.class_counts),
+        f"bias_{name}": weighting.small_sample_bias() if measured else None,
+    }
     return {
         f"weights_{name}": in_force,
         f"next_weights_{name}": to_come,
         f"log_radius_{name}": weighting.log_radius64,
         f"substituted_{name}": weighting.substituted,
+        **{key: value for key, value in told.items() if value is not None},
     }

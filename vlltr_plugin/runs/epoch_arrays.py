@@ -33,12 +33,16 @@ class Weights:
         log_radius: log r as measured in the epoch.
         substituted: classes that took the mean log radius of the others.
         next_weights: alpha of the epoch after it; None where the file does not say.
+        samples: independent samples behind each radius, all 0 where none was measured; None where it does not say.
+        bias: how far few samples put log r below the truth on average; None where it does not say.
     """
 
     in_force: Floats
     log_radius: Floats
     substituted: NDArray[np.bool_]
     next_weights: Floats | None = None
+    samples: Floats | None = None
+    bias: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,14 @@ class EpochArrays:
         draws: expected draws m of an epoch.
         by_logits: weights and radii by the name of the logits that feed them, as in the file: the first are those
             that the log speaks of.
+        drawn: samples that came; None where the file does not say.
     """
 
     epoch: int
     counts: NDArray[np.int64]
     draws: Floats
     by_logits: dict[str, Weights]
+    drawn: Floats | None = None
 
 
 def epoch_files(run: Path) -> dict[int, Path]:
@@ -75,9 +81,12 @@ def epoch_files(run: Path) -> dict[int, Path]:
         raise ReportError(f"Expected the folder of a run but {run} is {'a file' if run.exists() else 'not there'}.")
     files = numbered_files(run)
     if not files:
+        inside = sorted(folder for folder in run.iterdir() if folder.is_dir() and numbered_files(folder))
+        if inside:
+            raise ReportError(f"Expected the folder of a run but {run} holds the runs {', '.join(map(str, inside))}.")
         raise ReportError(
-            f"Expected {FOLDER}/epoch_*.npz in {run} but found none: only runs with `reweight` in their config have "
-            "them, from the end of the first epoch on."
+            f"Expected {FOLDER}/epoch_*.npz in {run} but found none: only re-weighted runs have them, from the end of "
+            "the first epoch on."
         )
     return files
 
@@ -124,17 +133,23 @@ def read_epoch(epoch: int, path: Path) -> EpochArrays:
         counts=arrays["counts"].astype(np.int64),
         draws=arrays["draws"].astype(np.float64),
         by_logits={name: _weights(arrays, name) for name in names},
+        drawn=_optional(arrays, "drawn"),
     )
 
 
 def _weights(arrays: dict[str, NDArray[Any]], name: str) -> Weights:
-    following = arrays.get(f"next_weights_{name}")
     return Weights(
-        next_weights=None if following is None else following.astype(np.float64),
+        next_weights=_optional(arrays, f"next_weights_{name}"),
+        samples=_optional(arrays, f"samples_{name}"),
+        bias=_optional(arrays, f"bias_{name}"),
         in_force=arrays[WEIGHTS + name].astype(np.float64),
         log_radius=arrays[f"log_radius_{name}"].astype(np.float64),
         substituted=arrays[f"substituted_{name}"].astype(bool),
     )
+
+
+def _optional(arrays: dict[str, NDArray[Any]], name: str) -> Floats | None:
+    return arrays[name].astype(np.float64) if name in arrays else None
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

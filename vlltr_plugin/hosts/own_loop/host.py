@@ -27,6 +27,8 @@ WORDS = Words(
     times="Times: re-weighting (train_reweight_seconds in log.txt).",
     no_times="The log tells no training times.",
     settings_from=f"{SETTINGS} beside the log",
+    only_known=" and that the runs recorded. Others, such as learning rate or mixup, were not compared unless "
+    "RunRecorder(..., settings={...}) noted them",
 )
 
 

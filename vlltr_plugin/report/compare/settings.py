@@ -36,12 +36,14 @@ class Verdict:
         unknown: names of methods whose settings are not known.
         checked: number of settings that were compared.
         settings_from: where they are read.
+        only_known: what else may differ, where runs record a part of their settings only.
     """
 
     differing: tuple[Setting, ...]
     unknown: tuple[str, ...]
     checked: int
     settings_from: str = ""
+    only_known: str = ""
 
     @property
     def comparable(self) -> bool | None:
@@ -57,7 +59,7 @@ class Verdict:
                 f"Cannot tell whether these are comparable: the settings of {', '.join(self.unknown)} are unknown "
                 f"(no {self.settings_from})."
             )
-        return f"Comparable: the same in all {self.checked} settings that matter."
+        return f"Comparable: the same in all {self.checked} settings that matter{self.only_known}."
 
 
 def compare_settings(methods: Sequence[Method], reference: Reference | None = None) -> Verdict:
@@ -88,7 +90,7 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
         if len(set().union(*row)) > 1:
             differing.append(Setting(name, tuple(" / ".join(sorted(value)) or "?" for value in row)))
     unknown = tuple(method.name for method in methods if None in {run.args_source for run in method.runs})
-    return Verdict(tuple(differing), unknown, len(names), host.words.settings_from)
+    return Verdict(tuple(differing), unknown, len(names), host.words.settings_from, host.words.only_known)
 
 
 def refuse_different_data(methods: Sequence[Method], reference: Reference | None = None) -> None:
@@ -117,7 +119,11 @@ def _refuse_pair(one: Run, other: Run) -> None:
         raise ReportError(f"{other.path} is a run of {other.host.title}, but {one.path} of {one.host.title}")
     _refuse_other_images(one, other)
     known = set(one.args) & set(other.args)
-    for key, words in (("data_set", "data set"), ("nb_classes", "a data set with this many classes:")):
+    for key, words in (
+        ("data_set", "data set"),
+        ("nb_classes", "a data set with this many classes:"),
+        ("class counts", "a training set with class counts"),
+    ):
         if key in known and one.args[key] != other.args[key]:
             raise ReportError(
                 f"{other.path} is of {words} {other.args[key]}, but {one.path} of {one.args[key]}: not comparable"

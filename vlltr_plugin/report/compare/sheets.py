@@ -105,6 +105,8 @@ def _heading(method: Method) -> str:
 def _epochs(method: Method, stage: str) -> str:
     numbers = [run.best_epoch if stage == "best" else run.last_epoch for run in method.runs]
     shown = sorted({number for number in numbers if number is not None})
+    if not shown:  # no accuracy in any epoch
+        return stage
     if len(shown) > 3:
         return f"{stage} ({shown[0]} to {shown[-1]})"
     return f"{stage} ({', '.join(map(str, shown))})"

@@ -48,7 +48,7 @@ def run_inspect(
         if out is not None:  # first: who reads the tables may stop reading
             for inspection in inspections:
                 suffix = f"_{inspection.logits}" if len(inspections) > 1 else ""
-                pictures += write_pictures(inspection, names, out, suffix)
+                pictures += write_pictures(inspection, names, out, suffix, "/".join(run.resolve().parts[-2:]))
     finally:
         for inspection in inspections:
             print_inspection(inspection, names, console)

@@ -1,6 +1,5 @@
 """What the arrays of a run say: radii and weights against class size, and over the epochs. Numbers only."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,12 +12,21 @@ from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
+from vlltr_plugin.report.inspect.size_relation import (
+    EQUAL,
+    Radii,
+    SizeRelation,
+    corrected_correlation,
+    is_measured,
+    measured_correlation,
+    own_radii,
+    size_relation,
+)
 from vlltr_plugin.report.inspect.stale_epochs import stale_epochs
 from vlltr_plugin.report.inspect.weight_parts import Spread, WeightParts, spread, take_apart
 from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
 
 QUANTILES = (0.1, 0.5, 0.9)
-EQUAL = 1e-6  # relative; weights are stored as float32
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,8 @@ class GroupSummary:
         classes: how many, those without images left out.
         images: fewest and most training images of a class.
         weights: smallest, median and largest weight in force.
-        radius: median radius of the classes with one of their own.
+        radius: median radius of the classes with one of their own, as measured.
+        corrected_radius: the same, corrected for few samples; None also where that correction is not known.
         substituted: classes that took the mean log radius of the others.
         share_of_draws: part of the epoch's expected draws, which is its part of the loss at weights of 1.
         share_of_weight: its part of the expected sum of weights, draws times alpha.
@@ -41,6 +50,7 @@ class GroupSummary:
     images: tuple[int, int] | None
     weights: tuple[float, float, float] | None
     radius: float | None
+    corrected_radius: float | None
     substituted: int
     share_of_draws: float
     share_of_weight: float
@@ -54,7 +64,8 @@ class Series:
         epochs: numbers of the epochs.
         weights: group to one row `[3]` an epoch; NaN for a group without classes.
         radii: the same for the radii that are the classes' own.
-        correlation: rank correlation of radius and class size in each epoch.
+        correlation: rank correlation of radius as measured and class size in each epoch.
+        corrected: the same of radii corrected for few samples; NaN where that correction is not known.
         radii_moved: whether any class's radius ever changed.
     """
 
@@ -62,6 +73,7 @@ class Series:
     weights: dict[str, list[Floats]] = field(default_factory=lambda: {name: [] for name in GROUPS})
     radii: dict[str, list[Floats]] = field(default_factory=lambda: {name: [] for name in GROUPS})
     correlation: list[float] = field(default_factory=list)
+    corrected: list[float] = field(default_factory=list)
     radii_moved: bool = False
 
 
@@ -76,11 +88,16 @@ class Inspection:
         draws: expected draws m of an epoch.
         weights: alpha in force in that epoch.
         radii: r as measured in it.
+        measured: whether radii come of logits; else they follow from the class counts, or there are none.
         own: classes with images whose radius is their own.
         substituted: classes with images that took the mean log radius of the others.
         group: many, medium or few; empty for classes without images.
         summaries: by group.
-        radius_correlation: Spearman's rho of radius and class size over `own`; NaN when radii are all equal.
+        radius_correlation: Spearman's rho of radius as measured and class size over `own`; NaN when radii are all
+            equal.
+        size: what the radii, corrected for few samples, say of class size.
+        equal_volumes: log radii that `own` would show on average were their volumes equal, `[K]`; None where that is
+            not known.
         weight_correlation: the same of weight and class size over all classes with images.
         radius_spread: spread of r over the classes with images.
         weight_times_draws: spread of alpha * m; 1 for weights that are 1/m and nothing else.
@@ -98,11 +115,14 @@ class Inspection:
     draws: Floats
     weights: Floats
     radii: Floats
+    measured: bool
     own: NDArray[np.bool_]
     substituted: NDArray[np.bool_]
     group: NDArray[np.str_]
     summaries: list[GroupSummary]
     radius_correlation: float
+    size: SizeRelation
+    equal_volumes: Floats | None
     weight_correlation: float
     radius_spread: Spread
     weight_times_draws: Spread
@@ -165,10 +185,14 @@ def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
 
 
 def _inspect(arrays: EpochArrays, name: str, series: Series, groups: Convention) -> Inspection:
-    weights = arrays.by_logits[name]
+    weights, own_ones = arrays.by_logits[name], own_radii(arrays, name)
     present = arrays.counts > 0
     drawn = present & (arrays.draws > 0)
-    own = present & ~weights.substituted
+    measured = is_measured(weights)
+    if measured is None:  # radii that never change and follow the counts (or draws) exactly are a function of them
+        never_change = len(series.epochs) > 1 and not series.radii_moved
+        orders = [abs(rank_correlation(own_ones.log_radius, of[own_ones.own])) for of in (arrays.counts, arrays.draws)]
+        measured = not (never_change and max(orders) > 1 - EQUAL)
     radii = np.exp(weights.log_radius)
     group = np.where(present, groups.group(arrays.counts), "")
     return Inspection(
@@ -178,11 +202,14 @@ def _inspect(arrays: EpochArrays, name: str, series: Series, groups: Convention)
         draws=arrays.draws,
         weights=weights.in_force,
         radii=radii,
-        own=own,
+        measured=measured,
+        own=own_ones.own,
         substituted=present & weights.substituted,
         group=group,
-        summaries=[_summary(arrays, name, group == member, member) for member in GROUPS],
-        radius_correlation=_radius_correlation(arrays, name),
+        summaries=[_summary(arrays, name, own_ones, group == member, member) for member in GROUPS],
+        radius_correlation=measured_correlation(own_ones),
+        size=size_relation(own_ones),
+        equal_volumes=_equal_volumes(own_ones),
         weight_correlation=rank_correlation(weights.in_force[present], arrays.counts[present]),
         radius_spread=spread(radii[present]),
         weight_times_draws=spread((weights.in_force * arrays.draws)[drawn]),
@@ -193,42 +220,46 @@ def _inspect(arrays: EpochArrays, name: str, series: Series, groups: Convention)
     )
 
 
-def _summary(arrays: EpochArrays, name: str, members: NDArray[np.bool_], group: str) -> GroupSummary:
+def _summary(arrays: EpochArrays, name: str, radii: Radii, members: NDArray[np.bool_], group: str) -> GroupSummary:
     weights = arrays.by_logits[name]
     present = arrays.counts > 0
     counts, alpha = arrays.counts[members], weights.in_force[members]
-    own = weights.log_radius[members & ~weights.substituted]
+    inside = members[radii.own]
     weighted = arrays.draws * weights.in_force
     return GroupSummary(
         name=group,
         classes=len(counts),
         images=(int(counts.min()), int(counts.max())) if len(counts) else None,
         weights=(float(alpha.min()), float(np.median(alpha)), float(alpha.max())) if len(counts) else None,
-        radius=float(np.exp(np.median(own))) if len(own) else None,
+        radius=_median_radius(radii.log_radius[inside]),
+        corrected_radius=None if radii.missing is None else _median_radius(radii.corrected()[inside]),
         substituted=int((members & weights.substituted).sum()),
         share_of_draws=float(arrays.draws[members].sum() / arrays.draws[present].sum()),
         share_of_weight=float(weighted[members].sum() / weighted[present].sum()),
     )
 
 
-def _radius_correlation(arrays: EpochArrays, name: str) -> float:
-    weights = arrays.by_logits[name]
-    own = (arrays.counts > 0) & ~weights.substituted
-    log_radius = weights.log_radius[own]
-    if len(log_radius) == 0 or np.ptp(log_radius) <= EQUAL * max(1.0, np.abs(log_radius).max()):
-        return math.nan
-    return rank_correlation(log_radius, arrays.counts[own])
+def _median_radius(log_radius: Floats) -> float | None:
+    return float(np.exp(np.median(log_radius))) if len(log_radius) else None
+
+
+def _equal_volumes(radii: Radii) -> Floats | None:
+    if radii.missing is None or len(radii.counts) == 0:
+        return None
+    expected: Floats = np.median(radii.corrected()) - radii.missing
+    return expected
 
 
 def _append(series: Series, arrays: EpochArrays, first: EpochArrays, name: str, groups: Convention) -> None:
-    weights = arrays.by_logits[name]
+    weights, own = arrays.by_logits[name], own_radii(arrays, name)
     group = np.where(arrays.counts > 0, groups.group(arrays.counts), "")
     series.epochs.append(arrays.epoch)
     for member in GROUPS:
         members = group == member
         series.weights[member].append(_quantiles(weights.in_force[members]))
-        series.radii[member].append(_quantiles(np.exp(weights.log_radius[members & ~weights.substituted])))
-    series.correlation.append(_radius_correlation(arrays, name))
+        series.radii[member].append(_quantiles(np.exp(weights.log_radius[members & own.own])))
+    series.correlation.append(measured_correlation(own))
+    series.corrected.append(corrected_correlation(own))
     moved = np.abs(weights.log_radius - first.by_logits[name].log_radius).max() > EQUAL
     series.radii_moved = series.radii_moved or bool(moved)
 

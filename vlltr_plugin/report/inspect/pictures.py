@@ -9,8 +9,10 @@ import numpy as np
 
 from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.report.groups import COLOURS
-from vlltr_plugin.report.inspect.inspection import EQUAL, Inspection
+from vlltr_plugin.report.inspect.inspection import Inspection
+from vlltr_plugin.report.inspect.size_relation import EQUAL
 from vlltr_plugin.report.inspect.tables import label
+from vlltr_plugin.report.names import readable
 from vlltr_plugin.report.picture_style import light_grid, new_figure, save, styled
 from vlltr_plugin.runs.epoch_arrays import Floats
 
@@ -23,14 +25,17 @@ EXTREMES = 10
 LONGEST_NAME = 32
 
 
-def write_pictures(inspection: Inspection, names: list[str] | None, folder: Path, suffix: str = "") -> list[Path]:
-    """Draws `class_size.png`, `epochs.png` and `extremes.png`.
+def write_pictures(
+    inspection: Inspection, names: list[str] | None, folder: Path, suffix: str = "", run: str = ""
+) -> list[Path]:
+    """Draws `class_size.png`, `epochs.png` and, where radii were measured, `extremes.png`.
 
     Args:
         inspection: what to draw.
         names: the classes' names, if known.
         folder: where to; it is made.
         suffix: of the file names, for runs with several kinds of logits.
+        run: the run's name, for the titles.
 
     Returns:
         The files.
@@ -39,40 +44,53 @@ def write_pictures(inspection: Inspection, names: list[str] | None, folder: Path
         MissingExtraError: matplotlib is not installed.
     """
     with styled():
-        figures = {
-            "class_size": _class_size(inspection),
-            "epochs": _epochs(inspection),
-            "extremes": _extremes(inspection, names),
-        }
+        figures = {"class_size": _class_size(inspection), "epochs": _epochs(inspection)}
+        if inspection.measured and inspection.own.sum() > 1:
+            figures["extremes"] = _extremes(inspection, names)
+        for figure in figures.values():
+            if run:
+                figure.suptitle(readable(run) + (f", {inspection.logits} logits" if suffix else ""), fontsize=12)
         return [save(figure, folder / f"{name}{suffix}.png") for name, figure in figures.items()]
 
 
 def _class_size(inspection: Inspection) -> Figure:
-    figure = new_figure(8, 4.4)
-    left, right = figure.subplots(1, 2)
+    figure = new_figure(8, 4.6)
+    panels = figure.subplots(1, 1 + inspection.measured, squeeze=False)[0]
+    left = panels[0]
     _scatter(left, inspection, inspection.weights)
     _references(left, inspection)
     left.set(title=f"Weights in force in epoch {inspection.epoch}", ylabel="weight alpha")
     left.legend(loc="lower left")
-    _scatter(right, inspection, inspection.radii)
-    _running_median(right, inspection)
-    right.set(title=f"Radii measured in epoch {inspection.epoch}", ylabel="radius r")
-    for axes in (left, right):
+    if inspection.measured:
+        right = panels[1]
+        _scatter(right, inspection, inspection.radii)
+        _equal_volumes(right, inspection)
+        _running_median(right, inspection)
+        right.set(title=f"Radii as measured in epoch {inspection.epoch}", ylabel="radius r")
+        if right.get_legend_handles_labels()[0]:
+            right.legend(loc="lower left")
+    for axes in panels:
         axes.set(xscale="log", yscale="log", xlabel="training images of the class")
         _plain_ticks(axes)
     marks = _group_marks(left, inspection, [group for group in GROUPS if (inspection.group == group).any()])
-    if inspection.substituted.any():
+    if inspection.measured and inspection.substituted.any():
         marks += left.plot([], [], "o", mfc="none", mec="#555555", label="substituted")
     figure.legend(handles=marks, loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.2)
     return figure
 
 
+def _equal_volumes(axes: Axes, inspection: Inspection) -> None:
+    """What classes of equal volumes would show on average: fewer samples give smaller radii."""
+    if inspection.equal_volumes is None:
+        return
+    counts = inspection.counts[inspection.own]
+    order = np.argsort(counts, kind="stable")
+    label = "equal volumes\nwould show this"
+    axes.plot(counts[order], np.exp(inspection.equal_volumes[order]), "--", color="#555555", lw=1.4, label=label)
+
+
 def _legend(groups: Convention) -> dict[str, str]:
-    return {
-        "many": f"many-shot (≥{groups.many_from} images)",
-        "medium": f"medium-shot ({groups.few_to + 1} to {groups.many_from - 1})",
-        "few": f"few-shot (≤{groups.few_to})",
-    }
+    return {group: f"{group}-shot ({groups.bounds(group)} images)" for group in GROUPS}
 
 
 def _group_marks(axes: Axes, inspection: Inspection, groups: list[str]) -> list[Line2D]:
@@ -112,35 +130,50 @@ def _running_median(axes: Axes, inspection: Inspection) -> None:
     parts = np.array_split(indices[np.argsort(inspection.counts[indices], kind="stable")], slices)
     medians = [(np.median(inspection.counts[part]), np.median(inspection.radii[part])) for part in parts]
     axes.plot(*np.array(medians).T, color=COLOURS["overall"], label="median")
-    axes.legend(loc="lower left")
 
 
 def _epochs(inspection: Inspection) -> Figure:
-    figure = new_figure(8, 7.5)
-    weights, radii, correlation = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 2])
+    """Weights over the epochs; where radii were measured, those and their relation to class size below."""
+    measured = inspection.measured
+    figure = new_figure(8, 8.0 if measured else 4.0)
+    panels = figure.subplots(
+        3 if measured else 1, 1, sharex=True, squeeze=False, height_ratios=[3, 3, 2][: 1 + 2 * measured]
+    )
+    weights, *others = panels[:, 0]
     series = inspection.series
     for group in GROUPS:
         if (inspection.group == group).any():
             label = _legend(inspection.groups)[group]
             _band(weights, series.epochs, series.weights[group], group, label)
-            _band(radii, series.epochs, series.radii[group], group, label)
-    for axes in (weights, radii):
+            if measured:
+                _band(others[0], series.epochs, series.radii[group], group, label)
+    weights.set(title="Weights in force: median of the group's classes, 10 % to 90 % shaded", ylabel="weight alpha")
+    if measured:
+        others[0].set(title="Radii as measured (substituted classes left out)", ylabel="radius r")
+        _correlations(others[1], inspection)
+    for axes in (weights, *others[:1]):
         axes.set_yscale("log")
         _plain_ticks(axes)
-    weights.set(title="Weights in force: median of the group's classes, 10 % to 90 % shaded", ylabel="weight alpha")
-    radii.set(title="Radii measured (substituted classes left out)", ylabel="radius r")
-    correlation.plot(series.epochs, series.correlation, color=COLOURS["overall"], marker=_marker(series.epochs))
-    correlation.axhline(0, color="#555555", lw=1)
-    correlation.set(
-        title="Rank correlation of radius and class size (below 0: rare classes are larger)",
-        xlabel="epoch",
-        ylabel="Spearman's rho",
-        ylim=(-1.05, 1.05),
-    )
-    correlation.xaxis.get_major_locator().set_params(integer=True)
+    panels[-1, 0].set_xlabel("epoch")
+    panels[-1, 0].xaxis.get_major_locator().set_params(integer=True)
     handles, texts = weights.get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=3)
     return figure
+
+
+def _correlations(axes: Axes, inspection: Inspection) -> None:
+    """Rank correlation of corrected radius and class size, and how far chance would go with equal volumes."""
+    series, level = inspection.series, inspection.size.level
+    if np.isfinite(level):
+        axes.axhspan(-level, level, color="#dddddd", lw=0, zorder=0, label="chance with equal volumes (19 of 20 times)")
+        axes.legend(loc="lower right")
+    axes.plot(series.epochs, series.corrected, color=COLOURS["overall"], marker=_marker(series.epochs))
+    axes.axhline(0, color="#555555", lw=1)
+    axes.set(
+        title="Rank correlation of class size and corrected radius (below 0: rare classes are larger)",
+        ylabel="Spearman's rho",
+        ylim=(-1.05, 1.05),
+    )
 
 
 def _band(axes: Axes, epochs: list[int], rows: list[Floats], group: str, label: str) -> None:
@@ -177,7 +210,7 @@ def _extremes(inspection: Inspection, names: list[str] | None) -> Figure:
     axes.set(
         xscale="log",
         xlabel="radius r",
-        title=f"Largest and smallest radii, epoch {inspection.epoch}",
+        title=f"Largest and smallest radii as measured, epoch {inspection.epoch}",
     )
     _plain_ticks(axes, "x")
     light_grid(axes, "x")

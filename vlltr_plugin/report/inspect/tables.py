@@ -7,12 +7,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vlltr_plugin.report.inspect.inspection import EQUAL, GroupSummary, Inspection, ranges
-from vlltr_plugin.report.inspect.rank_correlation import chance_level
+from vlltr_plugin.report.inspect.inspection import GroupSummary, Inspection, ranges
+from vlltr_plugin.report.inspect.size_relation import EQUAL
 from vlltr_plugin.report.inspect.weight_parts import Spread
 
 EXTREMES = 5
 LISTED = 10
+AGAINST = -0.005
+"""Share of the variance of log alpha below which the radii work against the counts; nearer to 0 it is nothing."""
 
 Names = list[str] | None
 
@@ -26,7 +28,7 @@ def print_inspection(inspection: Inspection, names: Names, console: Console) -> 
         console: where to.
     """
     console.print(groups_table(inspection))
-    if not inspection.all_weights_one or inspection.series.radii_moved:
+    if inspection.measured and (not inspection.all_weights_one or inspection.series.radii_moved):
         console.print(extremes_table(inspection, names))
     for sentence in findings(inspection, names):
         console.print(f"- {escape(sentence)}", soft_wrap=True, highlight=False)
@@ -40,17 +42,20 @@ def label(names: Names, index: int) -> str:
 def groups_table(inspection: Inspection) -> Table:
     """One row a group: weights in force, radii measured, shares of the loss."""
     epochs = inspection.series.epochs
-    title = f"Epoch {inspection.epoch} of {epochs[0]} to {epochs[-1]}, volumes from the {inspection.logits} logits"
+    of_logits = f", volumes from the {inspection.logits} logits" if inspection.measured else ", no volume measured"
+    title = f"Epoch {inspection.epoch} of {epochs[0]} to {epochs[-1]}{of_logits}"
+    radius = "weight, radius: median of the group; subst.: took the others' mean radius\n"
     caption = (
-        "weight, radius: median of the group; subst.: took the others' mean radius\n"
-        "% of weight: share of the expected weights, at weights of 1 -> with these"
+        f"{radius if inspection.measured else ''}% of weight: share of the expected weights, at weights of 1 -> with "
+        "these"
     )
     table = Table(title=title, caption=caption)
     table.add_column("group")
-    for heading in ("classes", "images", "weight (range)", "radius", "subst.", "% of weight"):
+    measured = ("radius", "subst.") if inspection.measured else ()
+    for heading in ("classes", "images", "weight (range)", *measured, "% of weight"):
         table.add_column(heading, justify="right")
     for summary in inspection.summaries:
-        table.add_row(*_cells(summary))
+        table.add_row(f"{summary.name} {inspection.groups.bounds(summary.name)}", *_cells(summary, inspection.measured))
     return table
 
 
@@ -77,7 +82,7 @@ def extremes_table(inspection: Inspection, names: Names) -> Table:
 def findings(inspection: Inspection, names: Names) -> list[str]:
     """What the arrays say, each in a sentence or two."""
     found = [_radius_and_size(inspection), _weight_and_size(inspection), _substituted(inspection, names)]
-    if not inspection.all_weights_one and not _by_counts_alone(inspection):
+    if inspection.measured and not inspection.all_weights_one and not _by_counts_alone(inspection):
         found.insert(2, _equal_radii(inspection, names))
     empty = int((inspection.counts == 0).sum())
     if empty:
@@ -91,27 +96,45 @@ def findings(inspection: Inspection, names: Names) -> list[str]:
 
 
 def _radius_and_size(inspection: Inspection) -> str:
-    rho, number = inspection.radius_correlation, int(inspection.own.sum())
-    question = "Do rare classes have a larger volume?"
-    if math.isnan(rho):
+    question, size = "Do rare classes have a larger volume?", inspection.size
+    if not inspection.measured:
+        never = "never change" if len(inspection.series.epochs) > 1 else "come of no logits"
+        return f"{question} Not measured here: these weights follow from the class counts and {never}."
+    if math.isnan(size.measured):
         return f"{question} These radii cannot tell: they are all equal, or fewer than 3 classes have their own."
-    level = chance_level(number)
-    if len(inspection.series.epochs) > 1 and not inspection.series.radii_moved:
-        return f"{question} Not measured here: these radii follow from the class counts and never change."
-    if abs(rho) <= level:
-        answer = "No relation beyond chance"
-    elif rho < 0:
+    if math.isnan(size.corrected):
+        return (
+            f"{question} These radii cannot tell: along the first principal axes the radius of a class hangs on how "
+            "few samples it has, by an amount that is not known. Variant dv or bv, or pv with all axes, can tell."
+        )
+    if size.few_classes:
+        return (
+            f"{question} These radii cannot tell: {size.classes} classes have one of their own, so few that even a "
+            "perfect order (rank correlation 1) comes by chance more than once in 20."
+        )
+    if size.sign < 0:
         answer = "Rarer classes tend to have larger radii, as the paper says"
-    else:
+    elif size.sign > 0:
         answer = "Rarer classes tend to have smaller radii, against the paper"
-    text = (
-        f"{question} {answer}: rank correlation of radius and class size {rho:+.2f} over {number} classes "
-        f"(chance alone stays within ±{level:.2f}, 19 times in 20)."
+    elif size.beyond:
+        answer = "None that is sure, since half or twice the correction for few samples would undo it"
+    else:
+        answer = "No relation beyond chance"
+    return (
+        f"{question} {answer}: rank correlation of radius and class size {size.corrected:+.2f} over {size.classes} "
+        f"classes, radii corrected for their few samples ({size.measured:+.2f} as measured). Were all volumes equal, "
+        f"chance alone would stay within ±{size.level:.2f}, 19 times in 20.{_few_over_many(inspection)}"
     )
-    radius = {summary.name: summary.radius for summary in inspection.summaries}
-    if radius["few"] and radius["many"]:
-        text += f" Median radius, few-shot over many-shot: {radius['few'] / radius['many']:.3g}."
-    return text
+
+
+def _few_over_many(inspection: Inspection) -> str:
+    many, _, few = inspection.summaries
+    if many.corrected_radius is None or few.corrected_radius is None or many.radius is None or few.radius is None:
+        return ""
+    return (
+        f" Median radius, few-shot over many-shot: {few.corrected_radius / many.corrected_radius:.3g} corrected, "
+        f"{few.radius / many.radius:.3g} as measured."
+    )
 
 
 def _weight_and_size(inspection: Inspection) -> str:
@@ -122,9 +145,19 @@ def _weight_and_size(inspection: Inspection) -> str:
     if images.whole <= 1 + EQUAL:
         return f"{question} Yes: alpha * n is the same for all classes."
     if draws.whole <= 1 + EQUAL:
+        nothing = "; the radii add nothing" if inspection.measured else ""
         return (
             f"{question} It is just 1/m, m the expected draws of the sampler: alpha * m is the same for all classes "
-            f"(alpha * n varies by a factor of {images.whole:.3g}, the sampler's n / m; the radii add nothing)."
+            f"(alpha * n varies by a factor of {images.whole:.3g}, the sampler's n / m{nothing})."
+        )
+    explained = (
+        "In brackets: from the smallest to the largest of all classes, else between their 10 % and 90 % quantiles. "
+        f"Rank correlation of weight and class size {inspection.weight_correlation:+.2f}."
+    )
+    if not inspection.measured:
+        return (
+            f"{question} No: it follows another function of the class counts (or of the sampler's draws), and no "
+            f"volume is in it. alpha * n varies by a factor of {_factors(images)}. {explained}"
         )
     radii = f"The radii vary by a factor of {_factors(parts.radii)}"
     if parts.by_draws and parts.sampler.whole > 1 + EQUAL:
@@ -135,10 +168,7 @@ def _weight_and_size(inspection: Inspection) -> str:
         )
     else:
         answer = f"No, and what alpha * n varies by are the radii alone. {radii}."
-    return (
-        f"{question} {answer} In brackets: from the smallest to the largest of all classes, else between their 10 % "
-        f"and 90 % quantiles. Rank correlation of weight and class size {inspection.weight_correlation:+.2f}."
-    )
+    return f"{question} {answer} {explained}"
 
 
 def _by_counts_alone(inspection: Inspection) -> bool:
@@ -155,20 +185,31 @@ def _equal_radii(inspection: Inspection, names: Names) -> str:
     change = inspection.weights / parts.with_equal_radii
     by = np.abs(np.log(change))
     most = int(np.nanargmax(by))
-    closer = ", less than nothing: they bring the weights closer together" if parts.share < -EQUAL else ""
+    spread = (
+        f"With equal radii the standard deviation of log alpha would be {parts.spread_without:.3f} in place of "
+        f"{parts.spread_of_log:.3f}"
+    )
+    if parts.share < AGAINST:
+        share = (
+            "The radii work against the class counts: classes with a large 1/n have small radii, so that they make the "
+            f"weights of the classes more alike. {spread}"
+        )
+    else:
+        share = (
+            f"The radii explain {100 * parts.share:.1f} % of the variance of log alpha over the classes; the counts "
+            f"the rest. {spread}"
+        )
     return (
-        f"How much of the weights is the volume? The radii explain {100 * parts.share:.1f} % of the variance of "
-        f"log alpha over the classes{closer}; the counts the rest. With equal radii the standard deviation of log "
-        f"alpha would be {parts.spread_without:.3f} in place of {parts.spread_of_log:.3f}, and the weights "
-        f"1/{'m' if parts.by_draws else 'n'}: half of them within {100 * np.expm1(np.nanmedian(by)):.1f} % of what "
-        f"they are, the most changed {label(names, most)} ({parts.with_equal_radii[most]:.3g} in place of "
-        f"{inspection.weights[most]:.3g})."
+        f"How much of the weights is the volume? {share}, and the weights 1/{'m' if parts.by_draws else 'n'}: half of "
+        f"them within {100 * np.expm1(np.nanmedian(by)):.1f} % of what they are, the most changed "
+        f"{label(names, most)} ({parts.with_equal_radii[most]:.3g} in place of {inspection.weights[most]:.3g})."
     )
 
 
 def _substituted(inspection: Inspection, names: Names) -> str:
     indices = np.flatnonzero(inspection.substituted).tolist()
-    if not indices and inspection.own.sum() > 1 and inspection.radius_spread.whole <= 1 + EQUAL:
+    all_equal = not indices and inspection.own.sum() > 1 and inspection.radius_spread.whole <= 1 + EQUAL
+    if not inspection.measured or all_equal:
         return (
             "No class has a radius of its own in this epoch: none was measured (too few samples of every class, or "
             "weights that take no radii)."
@@ -179,16 +220,15 @@ def _substituted(inspection: Inspection, names: Names) -> str:
     return f"{len(indices)} classes with too few samples took the mean log radius of the others: {listed}."
 
 
-def _cells(summary: GroupSummary) -> list[str]:
+def _cells(summary: GroupSummary, measured: bool) -> list[str]:
     if summary.images is None or summary.weights is None:
-        return [summary.name, "0", *["-"] * 5]
+        return ["0", *["-"] * (5 if measured else 3)]
     low, median, high = summary.weights
+    radius = [f"{summary.radius:.3g}" if summary.radius is not None else "-", str(summary.substituted)]
     return [
-        summary.name,
         str(summary.classes),
         f"{summary.images[0]}-{summary.images[1]}",
         f"{median:.2g} ({low:.2g}-{high:.2g})",
-        f"{summary.radius:.3g}" if summary.radius is not None else "-",
-        str(summary.substituted),
+        *(radius if measured else ()),
         f"{100 * summary.share_of_draws:.0f} -> {100 * summary.share_of_weight:.0f}",
     ]
