@@ -1,8 +1,11 @@
 """The numbers of an epoch, which `end_epoch` returns and log lines hold as `train_reweight_*`: each name spelt once."""
 
-from torch import Tensor
+from __future__ import annotations
 
-from vlltr_plugin.core.normalization import expected_alpha
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Statistics = dict[str, float | int]
 
@@ -49,6 +52,8 @@ def epoch_statistics(
         `expected_alpha` is E(alpha) over the expected draws, `drawn_alpha` the mean over the samples that came, and
         `drawn_alpha_se` its standard error if they were independent draws.
     """
+    from vlltr_plugin.core.normalization import expected_alpha  # torch; reports need the names above alone
+
     alpha = alpha.to(draws.device).double()
     present = class_counts > 0
     own = present & ~substituted

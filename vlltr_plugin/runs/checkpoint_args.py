@@ -10,9 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import load
-from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
-
 from vlltr_plugin.errors import ReportError
 
 
@@ -46,6 +43,8 @@ def read_checkpoint_args(path: Path) -> dict[str, Any] | None:
 
 def load_safely(path: Path) -> Any:
     """Loads a checkpoint without running what is in it; by memory mapping where its format (torch >= 1.6) allows."""
+    from torch import load  # here, so that reports without a checkpoint need no torch
+
     with path.open("rb") as file:
         is_zip = file.read(4) == b"PK\3\4"
     with _trusted(argparse.Namespace), warnings.catch_warnings():
@@ -56,6 +55,8 @@ def load_safely(path: Path) -> Any:
 @contextmanager
 def _trusted(kind: type) -> Iterator[None]:
     """Lets safe loading build one more kind of object, inside this context only."""
+    from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
+
     before = list(get_safe_globals())  # torch 2.4 and 2.5 give the list itself, and add to it
     add_safe_globals([kind])
     try:

@@ -1,12 +1,13 @@
 """The `log.txt` of a loop of the user's own: a JSON line an epoch, under the keys that `compare` reads."""
 
+from __future__ import annotations
+
+import contextlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from vlltr_plugin.core.epoch_statistics import LOGGED
 from vlltr_plugin.runs.torn_lines import whole_objects
@@ -144,8 +145,9 @@ def epoch_of(line: Mapping[str, Any]) -> int:
 
 
 def _number(name: str, value: Any) -> float | int:
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
+    if getattr(value, "size", None) is not None and hasattr(value, "item"):  # a tensor or array; one element or refused
+        with contextlib.suppress(RuntimeError, ValueError):
+            value = value.item()
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     try:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vlltr_plugin.report.picture_style import require
@@ -41,6 +40,8 @@ def expected_calibration_error(confidence: NDArray[np.float64], hits: NDArray[np
     Raises:
         MissingExtraError: torchmetrics is not installed.
     """
+    import torch  # here, so that `compare` needs no torch
+
     metrics = require_torchmetrics()
     # Of the predicted class alone, top-label calibration is a matter of two outcomes: right or wrong.
     error = metrics.binary_calibration_error(
@@ -61,7 +62,7 @@ def reliability(confidence: NDArray[np.float64], hits: NDArray[np.bool_], bins: 
         For each bin `from`, `to`, `images`, mean `confidence` and `accuracy`, the last four from 0 to 1.
     """
     inside = _inside(confidence)
-    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64).numpy()
+    edges = np.linspace(0, 1, bins + 1)
     number = np.searchsorted(edges, inside, side="right") - 1
     return [
         {
