@@ -1,6 +1,6 @@
 """How far do the effects hang on rate, epochs and decay? And what is left when every family is tuned alike?
 
-python tests/benchmarks/frozen_tower_grid.py --cache CACHE --seeds 5 --results tests/benchmarks/results/frozen_tower_grid.jsonl
+python tests/benchmarks/frozen_tower_grid.py --cache CACHE --seeds 5 --results grid.jsonl
 
 A line is one seed under one setting, trained twice: without a fifth of the training images, which then are the
 validation images, and on all of them, tested on the test images. It holds mean class accuracy of every method on both,
