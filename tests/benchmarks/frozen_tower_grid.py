@@ -24,7 +24,7 @@ from frozen_tower_methods import SETS
 from frozen_tower_training import Recipe, Trained, Training
 
 CELL = "cifar100-100-linear"
-SETTINGS = ((0.03, 8, 0.0), (0.1, 8, 0.0), (0.03, 30, 0.0), (0.1, 12, 0.0), (0.1, 30, 0.0), (0.1, 30, 5e-3))
+SETTINGS = ((0.03, 8, 0.0), (0.1, 12, 0.0), (0.1, 30, 5e-3))
 """Rate, epochs, weight decay."""
 
 TAUS = [round(0.25 * step, 2) for step in range(25)]
