@@ -143,13 +143,13 @@ def _lines(name: str) -> list[dict[str, Any]]:
 
 README_ROWS = {
     "ce": "cross entropy",
-    "inverse from 0": "loss weights 1 / n from the first epoch (the default)",
-    "inverse": "loss weights 1 / n, second half",
-    "dv from 1": "loss weights r / n, **class volume**, from the second epoch (the default)",
+    "inverse from 0": "weights 1 / n from the first epoch (default)",
+    "inverse": "weights 1 / n, second half",
+    "dv from 1": "**class volume**, r / n, from the second epoch (default)",
     "dv": "class volume, second half",
-    "inverse adjusted": "1 / n as margins (`LogitAdjustedLoss`; the default: from the first step)",
-    "dv adjusted from 1": "r / n as margins, radii from the second epoch (the default)",
-    "inverse adjusted late": "1 / n as margins, second half",
+    "inverse adjusted": "1 / n as margins (`LogitAdjustedLoss`; default)",
+    "dv adjusted from 1": "r / n as margins (default)",
+    "inverse post-hoc": "cross entropy, logits - log n *after* training",
 }
 START_ROWS = {
     "ce": "cross entropy",
@@ -164,6 +164,13 @@ START_ROWS = {
     "dv adjusted": "class volume, margins from the first step, radii from half",
     "dv adjusted late": "class volume, margins from half",
 }
+
+
+def paired(first: Cell, second: Cell) -> Cell:
+    """The seeds of the first, with the methods of both."""
+    others = {line["seed"]: line["methods"] for line in second.lines}
+    lines = [{**line, "methods": {**others[line["seed"]], **line["methods"]}} for line in first.lines]
+    return Cell(first.name, lines)
 
 
 def draws(found: dict[str, Cell]) -> str:
@@ -265,8 +272,9 @@ def published() -> dict[str, str]:
     """The tables of the documents, by the name in their marker."""
     main, others = cells("cifar100", "cifar10"), cells("random", "breadth")
     start = cells("starts")["cifar100-100-linear"]
+    both = paired(start, main["cifar100-100-linear"])
     return {
-        "README": starts(start, README_ROWS),
+        "README": starts(both, README_ROWS),
         "starts": starts(start, START_ROWS),
         "overview": overview(main),
         "radii": information(main),
