@@ -16,7 +16,7 @@ class Criteria:
     Args:
         methods: R of them.
         weightings: one for each.
-        starts: the first epoch in which weights, radii or deferred margins of each apply.
+        starts: the first epoch in which weights or radii of each apply.
         smoothing: label smoothing eps; with mixtures as targets, contained in them.
     """
 
@@ -24,16 +24,15 @@ class Criteria:
         self.methods, self.weightings, self.starts, self.smoothing = methods, weightings, starts, smoothing
         for weighting in weightings:
             weighting.update_margins()
-        self.refresh(0)
+        self.refresh()
 
-    def refresh(self, epoch: int) -> None:
-        """Takes what is in force in an epoch: `scales` and `margins`, `[R, C]`."""
+    def refresh(self) -> None:
+        """Takes what is in force: `scales` and `margins`, `[R, C]`."""
         if not self.weightings:
             return
         weights = torch.stack([weighting.weights for weighting in self.weightings])
         margins = torch.stack([weighting.margins for weighting in self.weightings]).float()
-        pairs = list(zip(self.methods, self.starts, strict=True))
-        taus = torch.tensor([0.0 if each.deferred and epoch < start else each.tau for each, start in pairs])[:, None]
+        taus = torch.tensor([method.tau for method in self.methods])[:, None]
         as_margin = torch.tensor([method.form != "weights" for method in self.methods])[:, None]
         self.scales = torch.where(as_margin, 1.0, weights)
         self.margins = torch.where(as_margin, taus * margins, 0.0)
@@ -74,4 +73,4 @@ class Criteria:
                 weighting.end_epoch(epoch)
             else:
                 weighting.begin_epoch(epoch + 1)
-        self.refresh(epoch + 1)
+        self.refresh()

@@ -94,7 +94,7 @@ class Method:
         tau: of the last two.
         start: first epoch in which weights apply; in margins, in which radii apply: they count all radii as equal
             before, as the product has it. None: the second half of the training.
-        deferred: the margins, too, apply from `start` on only.
+        deferred: the margins, too, apply in the second half only: before, it trains as ce.
         held_out: the radii come from test images, after every epoch, instead of the training pass.
         shuffled: the radii are permuted among the classes, another permutation for every seed.
     """
