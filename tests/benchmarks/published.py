@@ -7,18 +7,17 @@ A table stands below a marker, `<!-- table: NAME -->`. `tests/frozen_tower/test_
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import frozen_tower_published
 import numpy as np
+from frozen_tower_markdown import RESULTS, lines_of, table
 
 from vlltr_plugin.cifar_lt.results import read
 from vlltr_plugin.cifar_lt.tables import tables
 
-RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "tests/benchmarks/README.md")
 MARKED = re.compile(r"(<!-- table: (.+?) -->\n)((?:\|.*\n)*)")
@@ -27,7 +26,7 @@ CIFAR_LT = ("cifar10", "cifar100", "full_cifar10", "cifar10_sqrt")
 
 def small_classes() -> str:
     """Log radii from few images of a class."""
-    lines = _lines("small_classes")
+    lines = lines_of("small_classes")
     rows = []
     for size in dict.fromkeys(line["n"] for line in lines):
         own = [line for line in lines if line["n"] == size]
@@ -36,13 +35,13 @@ def small_classes() -> str:
         rms, debiased_rms, others = (np.sqrt(np.mean([line[key] ** 2 for line in own])) for key in names)
         rows.append([size, f"{bias:+.3f}, {rms:.3f}", f"{debiased:+.3f}, {debiased_rms:.3f}", f"{others:.3f}"])
     header = "| n | as measured: bias, rms | `debias=True`: bias, rms | mean of the other classes: rms |"
-    return frozen_tower_published.table(header, rows)
+    return table(header, rows)
 
 
 def step_cost() -> str:
     """Loss and statistics in a step, as a ratio to the plain loss."""
     rows = []
-    for line in _lines("statistics_cost"):
+    for line in lines_of("statistics_cost"):
         if line["kind"] == "step":
             ratios = [line["cpu_ratio"][name] for name in ("hard", "mixup", "mixup, loss only")]
             shown = [f"{each['median']:.2f} ({each['low']:.2f} to {each['high']:.2f})" for each in ratios]
@@ -51,7 +50,7 @@ def step_cost() -> str:
             setting = line["classes"], line["features"] or "all", line["dtype"]
             rows.append([*setting, *shown, size, f"{line['end_epoch_cpu']:.2f} s"])
     header = "| classes | features | logits | hard labels | mixup targets | of which the loss | state | `end_epoch` |"
-    return frozen_tower_published.table(header, rows)
+    return table(header, rows)
 
 
 def cifar_lt() -> dict[str, str]:
@@ -67,10 +66,6 @@ def published() -> dict[str, str]:
     """All tables, by the name in their marker."""
     others = {"small classes": small_classes(), "step cost": step_cost()}
     return {**frozen_tower_published.published(), **cifar_lt(), **others}
-
-
-def _lines(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (RESULTS / f"{name}.jsonl").read_text("utf-8").splitlines()]
 
 
 def filled(text: str, found: dict[str, Any]) -> str:
