@@ -77,6 +77,6 @@ def test_own_data_runs_goes_on_and_prints_its_table(
     torch.save({**torch.load(again / "model.pt"), "epoch": 27}, again / "model.pt")
     run(code, {"__name__": "__main__"}, "README.md")
     printed = capsys.readouterr().out
-    assert printed.count("resumed the weights in force from epoch 30") == 14
+    assert printed.count("resumed the weights in force from epoch 30") == 17
     assert "resumed the weights in force from epoch 28" in printed
     assert table(printed)["cross entropy"] == found["cross entropy"]

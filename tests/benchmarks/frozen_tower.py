@@ -2,9 +2,11 @@
 
 python tests/benchmarks/frozen_tower.py --cache CACHE --cell cifar100-100-linear --seeds 30 --results runs.jsonl
 
-A cell is data set, imbalance factor, head and, where it is not uniform, the sampler: `cifar100-100-linear-sqrt`. A line
-of the results holds one seed of a cell: ce's trade-off curve, and for every method its accuracy and what its radii and
-weights are like. Seeds that the file holds are not trained again. `frozen_tower_table.py` reads it.
+A cell is data set, imbalance factor, head and, where it is not uniform, the sampler: `cifar100-100-linear-sqrt`. With
+the largest and the smallest class in the place of the factor (`cifar100-60to3-linear`) classes and all images are
+random; with `broad` before them (`cifar100-broad60to3-linear`) a sixth of the classes join five each. A line of the
+results holds one seed of a cell: ce's trade-off curve, and for every method its accuracy and what its radii and weights
+are like. Seeds that the file holds are not trained again. `frozen_tower_table.py` reads it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any
 import torch
 from frozen_tower_curve import Point, curve, point
 from frozen_tower_data import Data, load
+from frozen_tower_draws import load_broad, load_random
 from frozen_tower_heads import Cosine, Head, ImageText, LanguageGuided, Linear
 from frozen_tower_methods import SETS
 from frozen_tower_sentences import aligned, embedded
@@ -33,27 +36,47 @@ RECIPES = {
 }
 """Chosen once on ce, on a fifth of the training images: `frozen_tower_settings.py`."""
 
+SMALL_RECIPE = Recipe(epochs=20, learning_rate=0.03)
+"""Of the cells whose classes are random, which have a fifth of the images."""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting of the benchmark, by its name."""
+    """One setting of the benchmark, by its name.
+
+    Attributes:
+        dataset: `"cifar10_lt"` or `"cifar100_lt"`.
+        sizes: an imbalance factor, or `LARGESTtoSMALLEST` class, perhaps after `broad`.
+        head: one of `RECIPES`.
+        sampler: `"uniform"` or `"sqrt"`.
+    """
 
     dataset: str
-    imbalance: int
+    sizes: str
     head: str
     sampler: str
 
     @classmethod
     def parse(cls, name: str) -> Cell:
-        """From `DATASET-IMBALANCE-HEAD[-SAMPLER]`."""
-        dataset, imbalance, head = name.removesuffix("-sqrt").split("-", maxsplit=2)
-        return cls(f"{dataset}_lt", int(imbalance), head, "sqrt" if name.endswith("-sqrt") else "uniform")
+        """From `DATASET-SIZES-HEAD[-SAMPLER]`."""
+        dataset, sizes, head = name.removesuffix("-sqrt").split("-", maxsplit=2)
+        return cls(f"{dataset}_lt", sizes, head, "sqrt" if name.endswith("-sqrt") else "uniform")
+
+    @property
+    def recipe(self) -> Recipe:
+        """How its head is trained."""
+        return RECIPES[self.head] if self.sizes.isdigit() else SMALL_RECIPE
 
 
 def data_of(cell: Cell, cache: Path, seed: int, validation: bool = False) -> Data:
     """A seed's data, mixed and smoothed for the language-guided heads as in VL-LTR's second stage."""
+    if not cell.sizes.isdigit():
+        largest, smallest = map(int, cell.sizes.removeprefix("broad").split("to"))
+        if cell.sizes.startswith("broad"):
+            return load_broad(cache, largest, smallest, seed)
+        return load_random(cache, cell.dataset, largest, smallest, seed)
     mixed: dict[str, Any] = {"mixup": True, "smoothing": 0.1} if cell.head.startswith("language") else {}
-    return load(cache, cell.dataset, cell.imbalance, cell.sampler, seed, validation=validation, **mixed)
+    return load(cache, cell.dataset, int(cell.sizes), cell.sampler, seed, validation=validation, **mixed)
 
 
 def head_of(cell: Cell, data: Data, cache: Path) -> Head:
@@ -83,8 +106,7 @@ def run(cell: Cell, seed: int, names: list[str], cache: Path) -> dict[str, Any]:
     """The line of one seed."""
     started = time.perf_counter()
     data = data_of(cell, cache, seed)
-    recipe = RECIPES[cell.head]
-    found = Training(data, head_of(cell, data, cache), recipe, names).run()
+    found = Training(data, head_of(cell, data, cache), cell.recipe, names).run()
     about = data.test_labels, data.groups
     methods = {
         name: {**point(trained.logits, *about)._asdict(), **described(trained, data)} for name, trained in found.items()

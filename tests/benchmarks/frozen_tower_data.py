@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 BATCH = 128
@@ -64,6 +66,15 @@ class Data:
         shares = self.class_counts.double().sqrt() if self.sampler == "sqrt" else self.class_counts.double()
         return shares * len(self.labels) / shares.sum()
 
+    @property
+    def feature_log_radius(self) -> Tensor:
+        """Log of the rms over the features of a class's standard deviations, `[C]`; one image: the others' mean."""
+        several = [i for i, n in enumerate(self.class_counts.tolist()) if n > 1]
+        variances = torch.stack([self.features[self.labels == i].double().var(dim=0).mean() for i in several])
+        log_radius = (variances.log() / 2).mean().repeat(len(self.class_counts))
+        log_radius[several] = variances.log() / 2
+        return log_radius
+
     def epoch(self, number: int) -> Iterator[Batch]:
         """Full batches of an epoch; the same for every method."""
         generator = torch.Generator().manual_seed(1000 * self.seed + number)
@@ -86,8 +97,36 @@ class Data:
         return Batch(features * share + features.flip(0) * (1 - share), smooth * share + smooth.flip(0) * (1 - share))
 
 
+@dataclass(frozen=True)
+class Images:
+    """Features `[N, D]` and labels `[N]` of one split of a data set in the cache."""
+
+    features: Tensor
+    labels: Tensor
+
+    @classmethod
+    def read(cls, cache: Path, dataset: str, split: str) -> Images:
+        """What `frozen_tower_features.py` wrote."""
+        names = (cache / f"{dataset}_{split}{suffix}" for suffix in (".npy", ".labels.npy"))
+        return cls(*(torch.from_numpy(np.load(name)) for name in names))
+
+    def of_class(self, i: int) -> NDArray[np.int64]:
+        """The rows of a class."""
+        return np.flatnonzero(self.labels.numpy() == i)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Images:
+        return Images(self.features[rows], self.labels[rows])
+
+
+def centred(train: Images, test: Images, **others: Any) -> Data:
+    """The data of a seed, features centred and scaled by those of the training images."""
+    centre, scale = train.features.mean(dim=0), train.features.std()
+    features, test_features = ((each.features - centre) / scale for each in (train, test))
+    return Data(features, train.labels, test_features, test.labels, **others)
+
+
 def load(
-    cache: Path, dataset: str, imbalance: int, sampler: str, seed: int, *, validation: bool = False, **options: float
+    cache: Path, dataset: str, imbalance: int, sampler: str, seed: int, *, validation: bool = False, **options: Any
 ) -> Data:
     """A seed's data: n_i images of each class, drawn from those that the cache holds.
 
@@ -100,36 +139,20 @@ def load(
         validation: test on a fifth of the training images (at least one of a class), which are then not trained on.
         options: `smoothing` and `mixup` of `Data`.
     """
-    features = torch.from_numpy(np.load(cache / f"{dataset}_train.npy"))
-    labels = torch.from_numpy(np.load(cache / f"{dataset}_train.labels.npy"))
-    test_features = torch.from_numpy(np.load(cache / f"{dataset}_test.npy"))
-    test_labels = torch.from_numpy(np.load(cache / f"{dataset}_test.labels.npy"))
-    num_classes = int(labels.max()) + 1
-    sizes = profile(LARGEST_CLASS[dataset], num_classes, imbalance)
+    images, test = Images.read(cache, dataset, "train"), Images.read(cache, dataset, "test")
+    sizes = profile(LARGEST_CLASS[dataset], int(images.labels.max()) + 1, imbalance)
     rng = np.random.default_rng([seed, 1])
-    drawn = [rng.permutation(np.flatnonzero(labels.numpy() == i))[:n] for i, n in enumerate(sizes)]
+    drawn = [rng.permutation(images.of_class(i))[:n] for i, n in enumerate(sizes)]
     kept = drawn
     if validation:
         held_out = [max(1, len(rows) // 5) for rows in drawn]
         kept = [rows[number:] if len(rows) > 1 else rows for rows, number in zip(drawn, held_out, strict=True)]
-        tested = np.concatenate([rows[:number] for rows, number in zip(drawn, held_out, strict=True)])
-        test_features, test_labels = features[tested], labels[tested]
-    rows = np.concatenate(kept)
-    features, labels = features[rows], labels[rows]
-    centre, scale = features.mean(dim=0), features.std()
-    return Data(
-        features=(features - centre) / scale,
-        labels=labels,
-        test_features=(test_features - centre) / scale,
-        test_labels=test_labels,
-        groups=groups(torch.tensor(sizes), *GROUP_BOUNDS[dataset]),
-        sampler=sampler,
-        seed=seed,
-        **options,  # type: ignore[arg-type]
-    )
+        test = images[np.concatenate([rows[:number] for rows, number in zip(drawn, held_out, strict=True)])]
+    shots = groups(torch.tensor(sizes), *GROUP_BOUNDS[dataset])
+    return centred(images[np.concatenate(kept)], test, groups=shots, sampler=sampler, seed=seed, **options)
 
 
-def profile(largest: int, num_classes: int, imbalance: int) -> list[int]:
+def profile(largest: int, num_classes: int, imbalance: float) -> list[int]:
     """n_i = floor(n_max IF^(-i/(C-1))) (Cui et al., CVPR 2019)."""
     return [int(largest * (1.0 / imbalance) ** (i / (num_classes - 1.0))) for i in range(num_classes)]
 

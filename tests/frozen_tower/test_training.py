@@ -35,7 +35,7 @@ def small_data(sampler: str = "uniform", mixup: bool = False) -> Data:
 def alone(name: str, data: Data) -> tuple[Tensor, Tensor]:
     """Test logits and weights of one method trained by itself, step by step."""
     method = METHODS[name]
-    weighting = method.build(data.class_counts, data.draws, RECIPE.start_epoch, data.seed)
+    weighting = method.build(data, RECIPE.start_epoch)
     criterion: LogitAdjustedLoss | ReweightedLoss = (
         LogitAdjustedLoss(weighting, method.tau, smoothing=data.smoothing)
         if method.form == "adjusted"
@@ -52,7 +52,11 @@ def alone(name: str, data: Data) -> tuple[Tensor, Tensor]:
             done = (epoch + number / steps) / RECIPE.epochs
             optimizer.param_groups[0]["lr"] = RECIPE.learning_rate * (1 + math.cos(math.pi * done)) / 2
             optimizer.zero_grad()
-            criterion(layer(batch.features), batch.targets).backward()
+            logits = layer(batch.features)
+            loss = criterion(logits, batch.targets)
+            if method.deferred and epoch < RECIPE.start_epoch:
+                loss = torch.nn.functional.cross_entropy(logits, batch.targets)
+            loss.backward()
             optimizer.step()
         criterion.end_epoch(epoch)
     with torch.no_grad():
@@ -70,19 +74,33 @@ NAMES = [
     "en adjusted",
     "dv adjusted",
     "dv-dataset adjusted",
+    "inverse from 0",
+    "inverse from 1",
+    "dv from 1",
+    "dv adjusted from 1",
+    "features^4",
+    "features adjusted",
 ]
 
 
 @pytest.mark.parametrize(("sampler", "mixup"), [("uniform", False), ("sqrt", False), ("sqrt", True)])
 def test_methods_trained_together_equal_methods_trained_alone(sampler: str, mixup: bool) -> None:
     data = small_data(sampler, mixup)
-    names = [*NAMES, "dv-mass", "dv-letter", "dv adjusted 1.5"] if mixup else NAMES
+    names = [*NAMES, *(["dv-mass", "dv-letter", "dv adjusted 1.5"] if mixup else ["dv adjusted late"])]
     together = Training(data, Linear(), RECIPE, names).run()
     for name in names:
         logits, weights = alone(name, data)
         torch.testing.assert_close(together[name].weights, weights, rtol=1e-4, atol=1e-5, msg=f"{name} differs")
         torch.testing.assert_close(together[name].logits, logits, rtol=1e-3, atol=1e-3, msg=f"{name} differs")
     assert not torch.allclose(together["dv"].logits, together["inverse"].logits, atol=1e-2)
+
+
+def test_what_applies_earlier_or_later_ends_elsewhere() -> None:
+    starts = ["dv", "dv from 1", "dv adjusted", "dv adjusted from 1", "dv adjusted late", "inverse from 0"]
+    found = Training(small_data(), Linear(), RECIPE, ["ce", *starts]).run()
+    for i, name in enumerate(starts):
+        for other in starts[:i]:
+            assert not torch.allclose(found[name].logits, found[other].logits, atol=1e-2), (name, other)
 
 
 def test_a_method_ends_the_same_in_any_company() -> None:

@@ -1,0 +1,47 @@
+"""Every number of a marked table in the documents is that of the committed results."""
+
+import re
+
+import pytest
+from published import DOCUMENTS, MARKED, ROOT, published
+
+PARTS = {
+    "README.md": ("## What to expect", "## See it work"),
+    "tests/benchmarks/README.md": ("## Frozen tower", "## Cost"),
+}
+"""Where every table is recomputed; elsewhere those with a marker."""
+
+BY_OTHERS = ("| n | m | draws of an image |",)
+"""Headers of tables that their own script prints."""
+
+
+@pytest.fixture(scope="module")
+def recomputed() -> dict[str, str]:
+    return published()
+
+
+def numbers(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.strip().splitlines()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_tables_are_those_of_the_results(document: str, recomputed: dict[str, str]) -> None:
+    found = MARKED.findall((ROOT / document).read_text("utf-8"))
+    assert found
+    for _, name, shown in found:
+        assert numbers(shown) == numbers(recomputed[name]), f"{document}, {name}: run tests/benchmarks/published.py"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_no_table_of_results_is_typed_by_hand(document: str) -> None:
+    start, end = PARTS[document]
+    text = (ROOT / document).read_text("utf-8").split(f"\n{start}\n")[1].split(f"\n{end}\n")[0]
+    typed = re.findall(r"(?<!\|\n)^\|.*$", MARKED.sub("", text), flags=re.MULTILINE)
+    assert [line for line in typed if not line.startswith(BY_OTHERS)] == []
+
+
+def test_a_changed_digit_is_found(recomputed: dict[str, str]) -> None:
+    table = recomputed["overview"]
+    changed = table.replace("47.2", "47.3")
+    assert changed != table
+    assert numbers(changed) != numbers(table)
