@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vlltr_plugin.core.arguments import check_whole
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
+from vlltr_plugin.core.saved_state import epoch_of
 from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluation_metrics
 from vlltr_plugin.integrations.names import log_prefix
 from vlltr_plugin.training.messages import say
@@ -75,7 +76,7 @@ class ReweightCallback(Callback):
         """Says when a run goes on from a checkpoint without the epoch's state; a new run begins with weights of 1."""
         weighting, new = self.criterion.weighting, trainer.global_step == 0
         epoch = trainer.current_epoch if self._steps is None else trainer.global_step // self._steps
-        reached = round(float(weighting.progress[0]))  # a process that trained in this one's place leaves it here alone
+        reached = epoch_of(weighting.progress.tolist())  # the tensor is what a loader of the module's state has written
         loaded, self._loaded = self._loaded and not new, False
         again, self._running = self._running, True
         self.criterion.forget_epoch()
