@@ -65,7 +65,7 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
     figure = new_figure(8.0, 6.0)
     panels = figure.subplots(2, 2, sharex=True).flat
     for axes, metric in zip(panels, shown(comparison), strict=True):
-        axes.set_title(metric.title, color=COLOURS[metric.name], fontweight="bold")
+        axes.set_title(comparison.title_of(metric), color=COLOURS[metric.name], fontweight="bold")
         for number, method in enumerate(comparison.methods):
             _line(axes, curve(method, metric), number, COLOURS[metric.name], _best_epochs(method))
         if metric in comparison.empty:
@@ -95,7 +95,7 @@ def draw_groups(comparison: Comparison) -> Figure | None:
             if metric.name in values:
                 x = place + (number + 0.5) * width - BAR / 2
                 _bar(axes, x, width, values[metric.name], labels[metric.name], COLOURS[metric.name], number)
-    axes.set_xticks(range(len(metrics)), [metric.title for metric in metrics])
+    axes.set_xticks(range(len(metrics)), [comparison.title_of(metric).replace(" (", "\n(") for metric in metrics])
     axes.set_title(f"Accuracy by group of classes; numbers with a sign: minus {comparison.baseline_name}")
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(0, _highest(value for _, values, _ in bars for value in values.values()) * 1.1 + 1)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlltr_plugin.core.shot_groups import UPSTREAM, Convention
 from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, class_accuracies
 from vlltr_plugin.report.evaluate.pictures import write_pictures
 from vlltr_plugin.report.evaluate.predictions import Predictions
@@ -49,8 +50,9 @@ def write_evaluation(
         OSError: when one cannot be written.
     """
     pictures = write_pictures(evaluation, train_counts, folder)
+    groups = None if trade_off is None else trade_off.groups
     table, numbers = folder / "per_class.csv", folder / "evaluation.json"
-    write_whole(table, per_class_csv(labels, by_rule, train_counts, names).encode())
+    write_whole(table, per_class_csv(labels, by_rule, train_counts, names, groups).encode())
     curve = [] if trade_off is None else _write_trade_off(trade_off, evaluation, folder)
     write_whole(numbers, (json.dumps(evaluation, indent=1, allow_nan=False) + "\n").encode())
     return [numbers, table, *curve, *pictures]
@@ -70,18 +72,25 @@ def _write_trade_off(trade_off: TradeOff, evaluation: dict[str, Any], folder: Pa
     return [folder / CSV, folder / NPZ, picture]
 
 
-def per_class_csv(labels: Ints, by_rule: dict[str, Predictions], train_counts: Ints, names: list[str] | None) -> str:
-    """One row a class: index, name, training and evaluated images, group by either convention, accuracy in percent.
+def per_class_csv(
+    labels: Ints,
+    by_rule: dict[str, Predictions],
+    train_counts: Ints,
+    names: list[str] | None,
+    groups: Convention | None = None,
+) -> str:
+    """One row a class: index, name, training and evaluated images, group by each convention, accuracy in percent.
 
     Classes without training images belong to no group; without evaluated images they have no accuracy.
     """
+    conventions = dict.fromkeys((*CONVENTIONS, groups or UPSTREAM))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    groups = [np.where(train_counts > 0, convention.group(train_counts), "") for convention in CONVENTIONS]
+    groups = [np.where(train_counts > 0, convention.group(train_counts), "") for convention in conventions]
     images = np.bincount(labels, minlength=len(train_counts))
     accuracies = [class_accuracies(labels, predictions.top1, len(train_counts)) for predictions in by_rule.values()]
     header = ["class", "name", "training_images", "images"]
-    header += [f"group_{convention.name}" for convention in CONVENTIONS] + [f"top1_{rule}" for rule in by_rule]
+    header += [f"group_{convention.name}" for convention in conventions] + [f"top1_{rule}" for rule in by_rule]
     writer.writerow(header)
     for index in range(len(train_counts)):
         row = [index, names[index] if names else "", int(train_counts[index]), int(images[index])]

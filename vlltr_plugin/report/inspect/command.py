@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
@@ -19,6 +20,7 @@ def run_inspect(
     checkout: Path | None = None,
     out: Path | None = None,
     console: Console | None = None,
+    groups: Convention | None = None,
 ) -> list[Path]:
     """Prints tables and findings, and writes the pictures where a folder is named.
 
@@ -28,6 +30,7 @@ def run_inspect(
         checkout: where to look for the classes' names; default: around `run`.
         out: folder for the pictures; default: none.
         console: where to print.
+        groups: thresholds of many, medium and few; default: those of the run, else of its host.
 
     Returns:
         The pictures.
@@ -41,7 +44,7 @@ def run_inspect(
     epoch_files(run)  # a run that is not there is said first
     if out is not None:
         require_matplotlib()
-    inspections = inspect_run(run, epoch)
+    inspections = inspect_run(run, epoch, groups)
     names = host_of_run(run).class_names(checkout or run, len(inspections[0].counts))
     pictures: list[Path] = []
     try:
