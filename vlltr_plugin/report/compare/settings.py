@@ -104,13 +104,14 @@ def refuse_different_data(methods: Sequence[Method], reference: Reference | None
     runs = [run for method in methods for run in method.runs]
     for run in runs[1:]:
         _refuse_pair(runs[0], run)
-    for run in runs:
-        if reference is not None and run.args.get("data_set", reference.data_set) != reference.data_set:
+    for run in runs if reference is not None else ():
+        assert reference is not None
+        if run.args.get("data_set", reference.data_set) != reference.data_set:
             raise ReportError(
                 f"{run.path} is of data set {run.args['data_set']}, but the reference {reference.name} "
                 f"of {reference.data_set}: not comparable"
             )
-        for name, size in reference.data.items() if reference is not None else ():
+        for name, size in reference.data.items():
             if run.args.get(name, size) != size:
                 raise ReportError(
                     f"{run.path} is of a data set with {run.args[name]} {_SIZES[name]}, but the reference "

@@ -86,7 +86,7 @@ def per_class_csv(
     conventions = dict.fromkeys((*CONVENTIONS, groups or UPSTREAM))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    groups = [np.where(train_counts > 0, convention.group(train_counts), "") for convention in conventions]
+    of_class = [np.where(train_counts > 0, convention.group(train_counts), "") for convention in conventions]
     images = np.bincount(labels, minlength=len(train_counts))
     accuracies = [class_accuracies(labels, predictions.top1, len(train_counts)) for predictions in by_rule.values()]
     header = ["class", "name", "training_images", "images"]
@@ -94,6 +94,6 @@ def per_class_csv(
     writer.writerow(header)
     for index in range(len(train_counts)):
         row = [index, names[index] if names else "", int(train_counts[index]), int(images[index])]
-        row += [str(group[index]) for group in groups]
+        row += [str(group[index]) for group in of_class]
         writer.writerow(row + [repr(float(values[index])) if images[index] else "" for values in accuracies])
     return text.getvalue()

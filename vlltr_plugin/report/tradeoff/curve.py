@@ -127,7 +127,7 @@ def regrouped(trade_off: TradeOff, groups: Convention) -> TradeOff:
     masks = {name: group_masks(trade_off.counts, groups)[name][trade_off.labels] for name in GROUPS}
     points = {
         rule: tuple(
-            replace(point, **_group_accuracies(predicted == trade_off.labels, masks))
+            Point(**asdict(point) | _group_accuracies(predicted == trade_off.labels, masks))
             for point, predicted in zip(trade_off.points[rule], found, strict=True)
         )
         for rule, found in trade_off.predictions.items()
