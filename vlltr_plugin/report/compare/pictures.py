@@ -115,7 +115,7 @@ def draw_groups(comparison: Comparison) -> Figure | None:
 def draw_trade_offs(comparison: Comparison) -> Figure | None:
     """Few- against many-shot accuracy, a curve for each evaluated run."""
     curves = [] if comparison.trade_offs is None else [curve for curve in comparison.trade_offs.curves if curve[1]]
-    return draw_curves(curves, comparison.split) if curves else None
+    return draw_curves(curves, comparison.split, comparison.groups) if curves else None
 
 
 def draw_times(comparison: Comparison) -> Figure | None:

@@ -9,7 +9,6 @@ from vlltr_plugin.report.compare.metrics import TRAINING_LOSS
 from vlltr_plugin.report.compare.runs import Run
 from vlltr_plugin.report.compare.table import STAGES
 
-
 _UNKNOWN_GROUPS = (
     "The runs do not all tell the same thresholds of many-, medium- and few-shot classes: their groups may be of other "
     'classes. RunRecorder(..., groups="50,10") records those of your loop; --groups 50,10 tells them here.'

@@ -13,7 +13,7 @@ from vlltr_plugin.core.shot_groups import UPSTREAM, Convention
 from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, class_accuracies
 from vlltr_plugin.report.evaluate.pictures import write_pictures
 from vlltr_plugin.report.evaluate.predictions import Predictions
-from vlltr_plugin.report.names import readable
+from vlltr_plugin.report.names import run_name
 from vlltr_plugin.report.picture_style import save, styled
 from vlltr_plugin.report.tradeoff.curve import TradeOff, steps_of
 from vlltr_plugin.report.tradeoff.pictures import draw_curves
@@ -50,7 +50,8 @@ def write_evaluation(
         OSError: when one cannot be written.
     """
     pictures = write_pictures(evaluation, train_counts, folder)
-    groups = None if trade_off is None else trade_off.groups
+    groups = UPSTREAM if trade_off is None else trade_off.groups
+    pictures = write_pictures(evaluation, train_counts, folder, groups)
     table, numbers = folder / "per_class.csv", folder / "evaluation.json"
     write_whole(table, per_class_csv(labels, by_rule, train_counts, names, groups).encode())
     curve = [] if trade_off is None else _write_trade_off(trade_off, evaluation, folder)
@@ -68,7 +69,7 @@ def _write_trade_off(trade_off: TradeOff, evaluation: dict[str, Any], folder: Pa
         return [folder / CSV, folder / NPZ]
     name = folder.parent.name if folder.name == "evaluation" else folder.name
     with styled():
-        picture = save(draw_curves([(readable(name), steps)], evaluation["split"]), folder / PNG)
+        picture = save(draw_curves([(run_name(folder), steps)], evaluation["split"], trade_off.groups), folder / PNG)
     return [folder / CSV, folder / NPZ, picture]
 
 
@@ -77,13 +78,13 @@ def per_class_csv(
     by_rule: dict[str, Predictions],
     train_counts: Ints,
     names: list[str] | None,
-    groups: Convention | None = None,
+    groups: Convention = UPSTREAM,
 ) -> str:
     """One row a class: index, name, training and evaluated images, group by each convention, accuracy in percent.
 
     Classes without training images belong to no group; without evaluated images they have no accuracy.
     """
-    conventions = dict.fromkeys((*CONVENTIONS, groups or UPSTREAM))
+    conventions = dict.fromkeys((*CONVENTIONS, groups))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     of_class = [np.where(train_counts > 0, convention.group(train_counts), "") for convention in conventions]

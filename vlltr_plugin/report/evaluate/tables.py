@@ -128,7 +128,7 @@ def _conventions(evaluation: Evaluation) -> list[str]:
 
 
 def _whose(name: str, evaluation: Evaluation) -> str:
-    words = {UPSTREAM.name: "upstream's", OTHERS.name: "those of most papers"}
+    words = {UPSTREAM.name: "upstream's", OTHERS.name: "those of most other papers"}
     return f"{convention_of(name).numbers}: {words.get(name, 'as given')}"
 
 

@@ -10,6 +10,7 @@ from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.tables import print_inspection
+from vlltr_plugin.report.names import run_name
 from vlltr_plugin.report.picture_style import require_matplotlib
 from vlltr_plugin.runs.epoch_arrays import epoch_files
 
@@ -51,7 +52,7 @@ def run_inspect(
         if out is not None:  # first: who reads the tables may stop reading
             for inspection in inspections:
                 suffix = f"_{inspection.logits}" if len(inspections) > 1 else ""
-                pictures += write_pictures(inspection, names, out, suffix, "/".join(run.resolve().parts[-2:]))
+                pictures += write_pictures(inspection, names, out, suffix, run_name(run.resolve()))
     finally:
         for inspection in inspections:
             print_inspection(inspection, names, console)
