@@ -164,7 +164,8 @@ def test_two_folders_of_one_name_that_is_no_utf_8_keep_their_own_numbers(write_r
     runs = [str(write_run(f"{kind}/{name}", [log_line(None, acc1=number)])) for kind, number in (("a", 41), ("b", 52))]
     assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
     shown = capfd.readouterr().out
-    assert "dv\\udcff (2)" in shown
+    assert "a/dv\\udcff" in shown
+    assert "b/dv\\udcff" in shown
     assert "41.00" in shown
     assert "52.00" in shown
 

@@ -1,6 +1,7 @@
 """Lightning: a callback that ends the criterion's epochs, logs them, and keeps its state in every checkpoint."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ class ReweightCallback(Callback):
             write nothing.
         metrics: which numbers go into the log of that folder: a function of what the validation logs to numbers by
             name, as `RunRecorder.end_epoch` takes them.
+        groups: thresholds of the groups of classes, recorded in that folder; see `RunRecorder`.
+        class_names: names of the classes, recorded in that folder.
 
     Raises:
         ValueError: for a name that is no word. When training begins: for a new run in a `folder` that holds one. In
@@ -57,12 +60,14 @@ class ReweightCallback(Callback):
         steps_per_epoch: int | None = None,
         folder: str | Path | None = None,
         metrics: Metrics = evaluation_metrics,
+        groups: str | Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self._log_prefix = log_prefix(name)
         if steps_per_epoch is not None:
             check_whole("steps_per_epoch", steps_per_epoch, least=1)
         self.criterion, self._name = criterion, name
-        self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics)
+        self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics, groups, class_names)
         self.statistics: Statistics = {}
         self._loaded = self._running = self._in_epoch = self._rest = False
         self._mode: bool | None = None

@@ -9,6 +9,7 @@ from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
 from vlltr_plugin.hosts.lift.log import find_log, read_log, read_run, wrote
+from vlltr_plugin.runs.log import Line as LogLine
 
 OVERALL = Metric("overall", "overall", "overall top-1")
 GROUP_METRICS = (
@@ -30,6 +31,11 @@ WORDS = Words(
     no_times="The logs tell no training times: LIFT prints them at the end, and with the batches (print_freq).",
     settings_from="config in the log",
 )
+
+
+def _evaluated_line(numbers: dict[str, float | None]) -> LogLine:
+    keys = {"acc1": "overall", "many": "many", "median": "medium", "low": "few"}
+    return {keys[key]: value for key, value in numbers.items() if key in keys and value is not None}
 
 
 def _check(request: CheckRequest, say: Callable[[Line], None]) -> Lines:
@@ -58,6 +64,7 @@ HOST = Host(
         Metric("train_loss", "train_loss", "training loss", percent=False),
     ),
     convention=OTHERS,
+    evaluated_line=_evaluated_line,
     reweight_seconds="reweight_seconds",
     words=WORDS,
     irrelevant=frozenset(("output_dir", "root", "print_freq", "seed", "gpu", "num_workers")),

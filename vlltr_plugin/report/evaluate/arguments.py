@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vlltr_plugin.report.groups_option import add_groups
 from vlltr_plugin.subcommands import Subcommands
 
 
@@ -12,8 +13,9 @@ def add_to(commands: Subcommands) -> None:
     """Adds the command to the parser."""
     command = commands.add_parser(
         "evaluate",
-        help="evaluate a checkpoint in a checkout, all accuracies from the same predictions",
-        description="Imports and runs the checkout's code; never what a checkpoint may hold beside tensors.",
+        help="evaluate a checkpoint or any model's logits, all accuracies from the same predictions",
+        description="With RUN, imports and runs the checkout's code; never what a checkpoint may hold beside tensors. "
+        "With --logits FILE.npz, reads numbers only.",
     )
     command.add_argument(
         "checkpoint", type=Path, nargs="?", metavar="RUN", help="the run's folder, or its checkpoint.pth"
@@ -36,9 +38,7 @@ def add_to(commands: Subcommands) -> None:
         "--tau", type=float, nargs="+", metavar="TAU", help="default: 0 to 2 by 0.25, on until top-1 falls; with 0"
     )
     curve.add_argument("--prior", choices=("draws", "counts"), help="default: draws, the expected ones of the run")
-    curve.add_argument(
-        "--groups", choices=("upstream", "others"), help="many >= 100 and few <= 20 (default), or > 100 and < 20"
-    )
+    add_groups(curve, "default: those of the run, else upstream; evaluation.json has these and both others")
     curve.add_argument(
         "--choose-tau", choices=("val", "here"), help="on the validation split (default if it is another), or here"
     )
@@ -46,8 +46,11 @@ def add_to(commands: Subcommands) -> None:
         "--logits",
         type=Path,
         metavar="FILE.npz",
-        help="in place of RUN and --config, any model's: logits [N, C], labels [N], counts [C], and if there "
-        "are any draws [C], val_logits [M, C], val_labels [M]; --out is then FILE/ by default",
+        help="in place of RUN and --config, any model's: logits [N, C] and labels [N] of the test images; counts [C], "
+        "the training images of each class; and if there are any: draws [C], how often the sampler of training drew "
+        "each class in an epoch, where it was not uniform over the images; names [C] of the classes; val_logits "
+        "[M, C] and val_labels [M] to choose tau on. In the folder of a recorded run, the settings, groups and names "
+        "are those of that run. --out is FILE/ by default",
     )
     command.set_defaults(command=_evaluate)
 

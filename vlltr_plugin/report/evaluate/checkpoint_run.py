@@ -68,7 +68,7 @@ def run_evaluation(
         "limit": request.limit,
         "classes": model.classes,
         "not_finite": collector.not_finite,
-    } | evaluate_predictions(labels, by_rule, model.train_counts, model.names)
+    } | evaluate_predictions(labels, by_rule, model.train_counts, model.names, sweep.groups)
     evaluation["trade_off"] = told(curves[0], prior, model.split, curves[1] if chooser else None, why_here)
     return Outcome(evaluation, labels, by_rule, model.train_counts, model.names, curves[0])
 
