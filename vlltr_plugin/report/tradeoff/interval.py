@@ -138,19 +138,22 @@ class Apart:
         return half_width(self._variances(MANY))
 
     @property
-    def share(self) -> float | None:
-        """Difference in many-shot accuracy over `room`; None where it is larger, so that the two are not equal."""
-        apart, room = abs(float(self.sums[0])), self.room
-        if apart <= ROUNDING:
-            return 0.0
-        return apart / room if apart <= room else None
+    def share(self) -> float:
+        """Difference in many-shot accuracy over `room`; above 1 where the two are surely not equal."""
+        apart = abs(float(self.sums[0]))
+        return 0.0 if apart <= ROUNDING else apart / max(self.room, ROUNDING)
 
-    def interval(self, number: int) -> tuple[float, float] | None:
+    def interval(self, number: int, spent: float = 0.0) -> tuple[float, float] | None:
         """Of the difference in few-shot accuracy (1) or top-1 (2), were the two equal in many-shot accuracy.
 
-        All values whose squared distance from the two differences is within the 95 % quantile. None if none is.
+        All values whose squared distance from the differences is within the 95 % quantile; None if none is.
+
+        Args:
+            number: of the accuracy.
+            spent: a distance as `share`, of something else that speaks against this tau.
         """
-        if self.share is None:
+        left = 1 - self.share**2 - spent**2
+        if left < 0:
             return None
         other = np.eye(3)[number]
         of_many = sum(one.value for one in self._variances(MANY))
@@ -159,7 +162,7 @@ class Apart:
             more, less = (sum(one.value for one in self._variances(other + sign * MANY)) for sign in (1, -1))
             slope = (more - less) / (4 * of_many)
         rest = other - slope * MANY
-        half = half_width(self._variances(rest)) * (1 - self.share**2) ** 0.5
+        half = half_width(self._variances(rest)) * left**0.5
         centre = float(rest @ self.sums)
         return centre - half, centre + half
 

@@ -193,7 +193,7 @@ def placement(run: Scores, baseline: Scores, tau: float, names: tuple[str, str])
     if at is None:
         # Beyond an end by chance alone it is at the end; to leave it out would bias those that stay.
         end = curve.top if many > reach[1] else len(curve.many) - 1
-        if _apart(run, baseline, tau, end).share is None:
+        if _apart(run, baseline, tau, end).share > 1:
             note = _beyond((many, few), curve)
             return Placement(*names, tau, many, reach, None, None, float(curve.taus[end]), note)
         at = end
@@ -220,28 +220,37 @@ def _intervals(run: Scores, baseline: Scores, tau: float, at: int) -> tuple[Sequ
         return (None, None), "as most of its classes have one test image each, which gives no interval"
     if not here.scores.any():  # the run is the baseline at that tau
         return ((0.0, 0.0), (0.0, 0.0)), ""
-    possible = [_apart(run, baseline, tau, index) for index in _indices(here, baseline, at)]
-    ends = [[interval for apart in possible if (interval := apart.interval(number)) is not None] for number in (1, 2)]
+    possible = [
+        (_apart(run, baseline, tau, index), _before_top(here, baseline, index))
+        for index in _around(here, baseline.curve, at)
+    ]
+    ends = [
+        [interval for apart, spent in possible if (interval := apart.interval(number, spent)) is not None]
+        for number in (1, 2)
+    ]
     return [
         (min([value, *(low for low, _ in of)]), max([value, *(high for _, high in of)]))
         for value, of in zip(here.sums[1:].tolist(), ends, strict=True)
     ], ""
 
 
-def _indices(here: Apart, baseline: Scores, at: int) -> list[int]:
-    """Points of the curve around `at` that may have the run's many-shot accuracy and are not surely before its top."""
-    curve, top = baseline.curve, baseline.points(float(baseline.curve.taus[baseline.curve.top]))
+def _around(here: Apart, curve: Curve, at: int) -> list[int]:
+    """Points of the curve on either side of `at`, as far as they may have the run's many-shot accuracy."""
     far = abs(curve.many - curve.many[at] - here.sums[0]) > 2 * here.room
     before, after = np.flatnonzero(far[:at]), np.flatnonzero(far[at:])
     first, last = (before[-1] + 1 if len(before) else 0), (at + after[0] - 1 if len(after) else len(far) - 1)
-    steps = np.unique(np.concatenate([np.linspace(first, at, STEPS), np.linspace(at, last, STEPS)]).astype(int))
-    return [
-        index
-        for index in steps.tolist()
-        if index >= curve.top
-        or Apart(top - baseline.points(float(curve.taus[index])), np.zeros_like(top[:, :1]), here.classes).share
-        is not None
-    ]
+    steps = np.concatenate([np.linspace(first, at, STEPS), np.linspace(at, last, STEPS)])
+    found: list[int] = np.unique(steps.astype(int)).tolist()
+    return found
+
+
+def _before_top(here: Apart, baseline: Scores, index: int) -> float:
+    """How surely a point of the curve is before its top, as `Apart.share`."""
+    curve = baseline.curve
+    if index >= curve.top:
+        return 0.0
+    apart = baseline.points(float(curve.taus[curve.top])) - baseline.points(float(curve.taus[index]))
+    return Apart(apart, np.zeros_like(apart[:, :1]), here.classes).share
 
 
 def _beyond(point: tuple[float, float], curve: Curve) -> str:
