@@ -64,14 +64,20 @@ def expected_loss(logits: Tensor, parts: Sequence[Parts], alpha: Sequence[float]
 def expected_weights(
     logits: Tensor, parts: Sequence[Parts], counts: Sequence[int], draws: Sequence[float]
 ) -> list[float]:
-    """Class volume's weights (dv, the defaults) after an epoch of these logits, each sample of its heavier label."""
+    """Class volume's weights (dv, the defaults) after an epoch of these logits, each sample of its heavier label.
+
+    W draws of n < W images show each W // n times or once more: sum w^2 / W of the unbiased variance is that of copies.
+    """
     labels = np.array([max(sample, key=lambda part: part[1])[0] for sample in parts])
     rows = logits.double().numpy()
     radii, seen = [], []
     for label in range(len(counts)):
         of_class = rows[labels == label]
         seen.append(len(of_class))
-        spread = of_class.std(axis=0, ddof=1) if len(of_class) > 1 else np.zeros(rows.shape[1])
+        images = max(min(counts[label], len(of_class)), 1)
+        copies = [len(of_class) // images + (image < len(of_class) % images) for image in range(images)]
+        mean_copies = sum(number**2 for number in copies) / max(len(of_class), 1)
+        spread = of_class.std(axis=0, ddof=mean_copies) if images > 1 else np.zeros(rows.shape[1])
         radii.append(float(np.log(spread).mean()) if (spread > 0).all() else float("nan"))
     return weights_of(radii, counts, draws, mass=seen).tolist()
 
