@@ -7,7 +7,7 @@ from typing import Any
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import RunFiles
-from vlltr_plugin.runs.log import Line, Log
+from vlltr_plugin.runs.log import Line, Log, shows_reweighting
 from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS, epoch_of, read_settings
 from vlltr_plugin.runs.torn_lines import whole_objects
 
@@ -51,7 +51,7 @@ def read_log(path: Path) -> Log:
             warnings.append(f"{path}, line {number}: left out an epoch that a killed run wrote only half")
     if not any(KEYS["overall"] in line for line in epochs.values()):
         raise ReportError(f"{path}: expected accuracies to compare: call recorder.end_epoch(epoch, overall=...)")
-    return Log(path, dict(sorted(epochs.items())), None, tuple(warnings))
+    return Log(path, dict(sorted(epochs.items())), None, tuple(warnings), reweighted=shows_reweighting(epochs))
 
 
 def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:

@@ -16,6 +16,7 @@ from vlltr_plugin.report.compare.evaluation_runs import NAME as EVALUATION
 from vlltr_plugin.report.compare.evaluation_runs import Evaluated, read_evaluation
 from vlltr_plugin.report.names import readable
 from vlltr_plugin.runs.log import Line, Log, StdoutLog
+from vlltr_plugin.training.settings import KEY
 
 LOG = "log.txt"
 
@@ -136,16 +137,28 @@ def load_run(path: Path) -> Run:
 def _load_log(path: Path, log_path: Path) -> Run:
     host = host_of_log(log_path)
     files = host.read_run(log_path)
+    args, unshown = _as_shown(files.args, files.log)
     return Run(
         path,
         host,
         files.log,
-        files.args,
+        args,
         files.args_source,
         files.stdout,
-        files.warnings,
+        (*files.warnings, *unshown),
         args_whole=files.args_whole,
     )
+
+
+def _as_shown(args: dict[str, Any], log: Log | None) -> tuple[dict[str, Any], list[str]]:
+    """The arguments without a re-weighting that no line of the log shows, and a warning of it."""
+    if log is None or log.reweighted is not False or not isinstance(args.get(KEY), dict):
+        return args, []
+    warning = (
+        f"{log.path}: its settings ask for reweight type {args[KEY].get('type')}, but no line has a number of the "
+        "plug-in (train_reweight_*): it counts as a plain run. Were the plug-in's lines in the code that it ran?"
+    )
+    return {name: value for name, value in args.items() if name != KEY}, [warning]
 
 
 def _load_evaluation(path: Path, file: Path) -> Run:
@@ -155,8 +168,18 @@ def _load_evaluation(path: Path, file: Path) -> Run:
     host = get_host(evaluated.host)
     checkpoint = beside / evaluated.checkpoint if evaluated.checkpoint else None
     args, source, warnings = host.args_of_checkpoint(checkpoint)
-    given, source, whole = told | (args or {}), source if args else None, args is not None
-    return Run(path, host, log, given, source, None, tuple(warnings), evaluated, whole)
+    given, unshown = _as_shown(told | (args or {}), _log_in(beside, host))
+    source, whole = source if args else None, args is not None
+    return Run(path, host, log, given, source, None, (*warnings, *unshown), evaluated, whole)
+
+
+def _log_in(folder: Path, host: Host) -> Log | None:
+    """The log of the run that was evaluated, if it is there and can be read."""
+    found = host.find_log(folder)
+    try:
+        return None if found is None else host.read_log(found)
+    except (ReportError, OSError):
+        return None
 
 
 def _exists(text: str) -> bool:
