@@ -70,7 +70,10 @@ def degrees_of_freedom(draws: int, images: int) -> float:
 def expected_weights(
     logits: Tensor, parts: Sequence[Parts], counts: Sequence[int], draws: Sequence[float]
 ) -> list[float]:
-    """Class volume's weights (dv, the defaults) after an epoch of these logits, each sample of its heavier label."""
+    """Class volume's weights (dv, the defaults) after an epoch of these logits, each sample of its heavier label.
+
+    W draws of n < W images show each W // n times or once more: sum w^2 / W of the unbiased variance is that of copies.
+    """
     labels = np.array([max(sample, key=lambda part: part[1])[0] for sample in parts])
     rows = logits.double().numpy()
     radii, seen = [], []

@@ -148,7 +148,7 @@ def _look_at_step(trainer: Any) -> str:
         raise SkipError(f"only the host's own loop can call its model: {error}") from error
     try:
         logits = logits_of(output, number_of_classes(trainer))
-    except ValueError as error:  # `plan` refuses it where the radii need to know
+    except ValueError as error:  # `plan` refuses it where the radii are measured from the output
         raise SkipError(
             f"only the host's own loop can tell which part of the output goes into the loss: {error}"
         ) from error

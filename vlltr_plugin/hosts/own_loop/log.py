@@ -9,7 +9,7 @@ from typing import Any
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import RunFiles
-from vlltr_plugin.runs.log import Line, Log
+from vlltr_plugin.runs.log import Line, Log, shows_reweighting
 from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS, epoch_of, read_settings
 from vlltr_plugin.runs.torn_lines import whole_objects
 
@@ -61,7 +61,7 @@ def read_log(path: Path) -> Log:
             "recorder.end_epoch accuracies in percent."
         )
         epochs = {epoch: _in_percent(line) for epoch, line in epochs.items()}
-    return Log(path, dict(sorted(epochs.items())), None, tuple(warnings))
+    return Log(path, dict(sorted(epochs.items())), None, tuple(warnings), reweighted=shows_reweighting(epochs))
 
 
 def _are_fractions(lines: Iterable[Line]) -> bool:

@@ -18,6 +18,7 @@ from vlltr_plugin.report.compare.evaluation_runs import Evaluated, read_evaluati
 from vlltr_plugin.report.groups import recorded_groups
 from vlltr_plugin.report.names import readable
 from vlltr_plugin.runs.log import Line, Log, StdoutLog
+from vlltr_plugin.training.settings import KEY
 
 LOG = "log.txt"
 ANY_MODEL = "own-loop"
@@ -201,17 +202,29 @@ def _load_log(path: Path, log_path: Path, groups: Convention | None) -> Run:
             f"{path}: expected groups {own.numbers}, those of this log, but got {groups.numbers if groups else ''}: a "
             "log has no predictions to group anew. Leave --groups out, or compare evaluations of the runs."
         )
+    args, unshown = _as_shown(files.args, files.log)
     return Run(
         path,
         host,
         files.log,
-        files.args,
+        args,
         files.args_source,
         files.stdout,
-        files.warnings,
+        (*files.warnings, *unshown),
         args_whole=files.args_whole,
         groups=groups or own,
     )
+
+
+def _as_shown(args: dict[str, Any], log: Log | None) -> tuple[dict[str, Any], list[str]]:
+    """The arguments without a re-weighting that no line of the log shows, and a warning of it."""
+    if log is None or log.reweighted is not False or not isinstance(args.get(KEY), dict):
+        return args, []
+    warning = (
+        f"{log.path}: its settings ask for reweight type {args[KEY].get('type')}, but no line has a number of the "
+        "plug-in (train_reweight_*): it counts as a plain run. Were the plug-in's lines in the code that it ran?"
+    )
+    return {name: value for name, value in args.items() if name != KEY}, [warning]
 
 
 def _load_evaluation(path: Path, file: Path, groups: Convention | None, host: Host) -> Run:
@@ -223,17 +236,10 @@ def _load_evaluation(path: Path, file: Path, groups: Convention | None, host: Ho
     args, source, warnings = host.args_of_checkpoint(checkpoint)
     source = source if args else file if evaluated.of_recorded_run else None
     whole = args is not None or evaluated.of_recorded_run
+    given, unshown = _as_shown(told | (args or {}), _log_in(beside, host))
+    warnings = [*warnings, *unshown]
     return Run(
-        path,
-        host,
-        log,
-        told | (args or {}),
-        source,
-        None,
-        tuple(warnings),
-        evaluated,
-        args_whole=whole,
-        groups=evaluated.groups,
+        path, host, log, given, source, None, tuple(warnings), evaluated, args_whole=whole, groups=evaluated.groups
     )
 
 
@@ -243,6 +249,15 @@ def _of_any_model(run: Run) -> bool:
 
 def _is_path(text: str) -> bool:
     return "=" not in text or _exists(text)
+
+
+def _log_in(folder: Path, host: Host) -> Log | None:
+    """The log of the run that was evaluated, if it is there and can be read."""
+    found = host.find_log(folder)
+    try:
+        return None if found is None else host.read_log(found)
+    except (ReportError, OSError):
+        return None
 
 
 def _exists(text: str) -> bool:

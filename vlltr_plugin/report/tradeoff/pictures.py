@@ -43,9 +43,9 @@ def draw_curves(curves: Sequence[tuple[str, Steps]], split: str, groups: Convent
         for tau, x, y in steps:
             if tau == 0:
                 axes.plot([x], [y], marker, color=colour, markersize=10)
-    many, few = (with_bounds(f"{name}-shot", name, groups) for name in ("many", "few"))
-    axes.set_xlabel(f"{many} top-1, {split} split (%)")
-    axes.set_ylabel(f"{few} top-1 (%)")
+    titles = [with_bounds(f"{name}-shot", name, groups) for name in ("many", "few")]
+    axes.set_xlabel(f"{titles[0]} top-1, {split} split (%)")
+    axes.set_ylabel(f"{titles[1]} top-1 (%)")
     axes.margins(0.08)
     light_grid(axes, "both")
     figure.legend(
