@@ -104,7 +104,9 @@ def _listen(process: subprocess.Popen[str], take: Send) -> str | None:
 
 
 def enter(*parts: Any) -> None:
-    """What every `attach` calls first: carries out the task of a command and ends the program; nothing in a training run.
+    """What every `attach` calls first: carries out the task of a command and ends the program.
+
+    Does nothing in a training run.
 
     Args:
         parts: what the host gives to `attach`.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 from vlltr_plugin.check.lines import Line, Lines
 from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
 from vlltr_plugin.hosts.lift.log import find_log, read_log, read_run, wrote
+from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.runs.log import Line as LogLine
 
 OVERALL = Metric("overall", "overall", "overall top-1")
 GROUP_METRICS = (
@@ -40,6 +44,27 @@ def _check(request: CheckRequest, say: Callable[[Line], None]) -> Lines:
     return run_checkup(request.checkout, list(request.host_args), say)
 
 
+IRRELEVANT = frozenset(("output_dir", "root", "print_freq", "seed", "gpu", "num_workers"))
+
+
+def _find_checkpoint(request: EvaluateRequest) -> Path:
+    from vlltr_plugin.hosts.lift.checkpoint import checkpoint_path  # torch
+
+    if request.config is not None:
+        raise ReportError("Expected no --config for LIFT: give main.py's arguments as --host-args.")
+    return checkpoint_path(request.checkpoint)
+
+
+def _open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
+    from vlltr_plugin.hosts.lift.evaluation_run import open_trained  # torch
+
+    return open_trained(request, IRRELEVANT, progress)
+
+
+def _evaluated_line(numbers: dict[str, float | None]) -> LogLine:
+    return {key: value for key, value in numbers.items() if value is not None}
+
+
 HOST = Host(
     name="lift",
     title="LIFT",
@@ -60,6 +85,9 @@ HOST = Host(
     convention=OTHERS,
     reweight_seconds="reweight_seconds",
     words=WORDS,
-    irrelevant=frozenset(("output_dir", "root", "print_freq", "seed", "gpu", "num_workers")),
+    irrelevant=IRRELEVANT,
     first=("data_set", "backbone", "num_epochs", "batch_size", "lr", "loss_type"),
+    open_trained=_open_trained,
+    find_checkpoint=_find_checkpoint,
+    evaluated_line=_evaluated_line,
 )

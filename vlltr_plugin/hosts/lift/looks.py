@@ -40,7 +40,7 @@ def run_checkup(checkout: Path, host_args: list[str], say: Callable[[Line], None
     lines.look("plug-in", partial(_look_at_installation, checkout, host_args))
     with tempfile.TemporaryDirectory(prefix="vlltr-plugin-check-") as folder:
         arguments = [*host_args, "output_dir", str(Path(folder) / "output")]
-        task = ("vlltr_plugin.hosts.lift.looks:look_through_door", {})
+        task: tuple[str, dict[str, Any]] = ("vlltr_plugin.hosts.lift.looks:look_through_door", {})
         lines.look_elsewhere("trainer", partial(run_host, checkout, arguments, task))
     return lines
 

@@ -15,10 +15,10 @@ def add_to(commands: Subcommands) -> None:
         help="evaluate a checkpoint in a checkout, all accuracies from the same predictions",
         description="Imports and runs the checkout's code; never what a checkpoint may hold beside tensors.",
     )
+    command.add_argument("checkpoint", type=Path, nargs="?", metavar="RUN", help="the run's folder, or its checkpoint")
     command.add_argument(
-        "checkpoint", type=Path, nargs="?", metavar="RUN", help="the run's folder, or its checkpoint.pth"
+        "--config", type=Path, help="the config that it was trained with (default: the one it names); none for LIFT"
     )
-    command.add_argument("--config", type=Path, help="the config that it was trained with (default: the one it names)")
     command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
     command.add_argument("--split", choices=("val", "test"), help="default: test where the config says test=True")
     command.add_argument("--device", help="default: cuda if there is one, else cpu")
@@ -29,7 +29,8 @@ def add_to(commands: Subcommands) -> None:
         "--host-args",
         default="",
         metavar="ARGS",
-        help='arguments that main.py had on its command line when it trained, quoted: "--input-size 224 --seed 1"',
+        help='arguments that main.py had on its command line when it trained, quoted: "--input-size 224 --seed 1"; for '
+        "LIFT all of them",
     )
     curve = command.add_argument_group("trade-off curve: accuracies of logits - tau * log(prior)")
     curve.add_argument(
@@ -37,7 +38,9 @@ def add_to(commands: Subcommands) -> None:
     )
     curve.add_argument("--prior", choices=("draws", "counts"), help="default: draws, the expected ones of the run")
     curve.add_argument(
-        "--groups", choices=("upstream", "others"), help="many >= 100 and few <= 20 (default), or > 100 and < 20"
+        "--groups",
+        choices=("upstream", "others"),
+        help="many >= 100 and few <= 20 (others: > 100 and < 20); default: the host's",
     )
     curve.add_argument(
         "--choose-tau", choices=("val", "here"), help="on the validation split (default if it is another), or here"

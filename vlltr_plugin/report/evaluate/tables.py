@@ -44,7 +44,7 @@ def overall_table(evaluation: Evaluation) -> Table:
     for heading in ("top-1", "top-5", "class mean", "harmonic", "worst class", "ECE"):
         table.add_column(heading, justify="right")
     for rule, values in rules.items():
-        mark = HOST_MARK if rule == overall_rule(rules) else ""
+        mark = HOST_MARK if rule == overall_rule(rules) and not _own_numbers(evaluation) else ""
         numbers = [values["top1"], values["top5"], values["macro_top1"], values["harmonic_top1"]]
         numbers += [values["worst_class"]["top1"], values["ece"]]
         cells = [f"{number:.2f}" for number in numbers]
@@ -59,7 +59,7 @@ def groups_table(evaluation: Evaluation) -> Table:
     rules = evaluation["rules"]
     table = Table(
         title="Top-1 of the groups (training images of a class)",
-        caption=f"above the line {_host(evaluation)}'s thresholds, below those of most other papers",
+        caption=f"above the line {default_host().title}'s thresholds, below those of most other papers",
     )
     for heading in ("group", "classes", "images", *(_title(rule) for rule in rules)):
         table.add_column(heading, justify="left" if heading == "group" else "right")
@@ -67,7 +67,7 @@ def groups_table(evaluation: Evaluation) -> Table:
         for name, size in evaluation["groups"][convention.name].items():
             values = {rule: rules[rule]["groups"][convention.name][name]["micro"] for rule in rules}
             cells = {rule: "-" if value is None else f"{value:.2f}" for rule, value in values.items()}
-            if convention is UPSTREAM:
+            if convention is UPSTREAM and not _own_numbers(evaluation):
                 cells[shots_rule(rules)] += HOST_MARK
             table.add_row(_group_title(name, convention), str(size["classes"]), str(size["images"]), *cells.values())
         table.add_section()
@@ -84,6 +84,9 @@ def notes(evaluation: Evaluation) -> list[str]:
         found.append(f"mixture: {share:g} * softmax({first}) + {1 - share:g} * softmax({second}); sum: of the logits.")
     else:
         found = [f"{HOST_MARK} what {host} {'would log' if 'logits' in evaluation else 'logs'}."]
+    if numbers := _own_numbers(evaluation):
+        each = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items() if value is not None)
+        found = [f"{host}'s own result on these images: {each} (each group the mean over its classes)."]
     overall = rules[overall_rule(rules)]
     worst = overall["worst_class"]
     name = f"{worst['name']} ({worst['class']})" if worst["name"] else str(worst["class"])
@@ -107,6 +110,12 @@ def notes(evaluation: Evaluation) -> list[str]:
         for key, here in differing.items()
     ]
     return found
+
+
+def _own_numbers(evaluation: Evaluation) -> dict[str, float | None]:
+    """The host's result in numbers of its own; empty where it is made of those in the tables."""
+    numbers: dict[str, float | None] = evaluation["host_log"]
+    return {} if "acc1" in numbers else numbers
 
 
 def _host(evaluation: Evaluation) -> str:

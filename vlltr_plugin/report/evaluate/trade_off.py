@@ -47,12 +47,17 @@ class Sweep:
         object.__setattr__(self, "taus", checked_taus([0.0, *self.taus]))
 
 
-def sweep_of(options: argparse.Namespace) -> Sweep:
-    """What the command line says: `tau`, `prior`, `groups` and `choose_tau`, each None where it is not given."""
+def sweep_of(options: argparse.Namespace, groups: Convention = UPSTREAM) -> Sweep:
+    """What the command line says: `tau`, `prior`, `groups` and `choose_tau`, each None where it is not given.
+
+    Args:
+        options: those.
+        groups: thresholds where none are given.
+    """
     return Sweep(
         taus=DEFAULT_TAUS if options.tau is None else tuple(options.tau),
         prior=options.prior,
-        groups=next(convention for convention in CONVENTIONS if convention.name == (options.groups or UPSTREAM.name)),
+        groups=next(convention for convention in CONVENTIONS if convention.name == (options.groups or groups.name)),
         choose_tau=options.choose_tau,
     )
 
