@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.lift.plain_pass import PlainPass
 from vlltr_plugin.hosts.lift.plan import Plan, number_of_classes, plan
 from vlltr_plugin.hosts.lift.settings import given
@@ -36,6 +37,7 @@ def attach(trainer: Any) -> Hook:
         ValueError: naming what to change, when this run cannot be re-weighted.
     """
     attached()
+    enter(trainer)
     with warnings_said():
         planned = plan(trainer)
     if planned is None:

@@ -17,10 +17,10 @@ def add_to(commands: Subcommands) -> None:
         description="With RUN, imports and runs the checkout's code; never what a checkpoint may hold beside tensors. "
         "With --logits FILE.npz, reads numbers only.",
     )
+    command.add_argument("checkpoint", type=Path, nargs="?", metavar="RUN", help="the run's folder, or its checkpoint")
     command.add_argument(
-        "checkpoint", type=Path, nargs="?", metavar="RUN", help="the run's folder, or its checkpoint.pth"
+        "--config", type=Path, help="the config that it was trained with (default: the one it names); none for LIFT"
     )
-    command.add_argument("--config", type=Path, help="the config that it was trained with (default: the one it names)")
     command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
     command.add_argument("--split", choices=("val", "test"), help="default: test where the config says test=True")
     command.add_argument("--device", help="default: cuda if there is one, else cpu")
@@ -31,7 +31,8 @@ def add_to(commands: Subcommands) -> None:
         "--host-args",
         default="",
         metavar="ARGS",
-        help='arguments that main.py had on its command line when it trained, quoted: "--input-size 224 --seed 1"',
+        help='arguments that main.py had on its command line when it trained, quoted: "--input-size 224 --seed 1"; for '
+        "LIFT all of them",
     )
     curve = command.add_argument_group("trade-off curve: accuracies of logits - tau * log(prior)")
     curve.add_argument(

@@ -15,7 +15,8 @@
   (0 as soon as one class is at 0), `classes_at_0`, `worst_class` (`class`, `name`, `top1`), `cross_entropy` (mean over
   the images), `ece`, `reliability` (bins; confidence and accuracy from 0 to 1), `groups`: for each convention and group
   `micro` and `macro`, null where it is empty.
-- `host_log`: the same numbers under the keys of the host's log (`acc1`, `many`, ...), each from the rule it uses.
+- `host_log`: the same numbers under the keys of the host's log (`acc1`, `many`, ...), each from the rule it uses;
+  for a host with numbers of its own these (`overall`, `macro`, `harmonic`, `many`, `medium`, `few`).
 - `trade_off`: the numbers at each tau of post-hoc logit adjustment; see trade_off.py.
 - `run_settings`: of `evaluate --logits` beside a recorded run, the settings of that run.
 - `logits` (`file`, `sha256`) and `notes` (what is odd about the file), of `evaluate --logits` alone: `checkpoint` and

@@ -87,6 +87,9 @@ def notes(evaluation: Evaluation) -> list[str]:
         found.append(f"mixture: {share:g} * softmax({first}) + {1 - share:g} * softmax({second}); sum: of the logits.")
     elif _logs(evaluation):
         found.append(f"{HOST_MARK} what {host} {'would log' if 'logits' in evaluation else 'logs'}.")
+    if numbers := _own_numbers(evaluation):
+        each = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items() if value is not None)
+        found.append(f"{host}'s own result on these images: {each} (each group the mean over its classes).")
     overall = rules[overall_rule(rules)]
     worst = overall["worst_class"]
     name = f"{worst['name']} ({worst['class']})" if worst["name"] else str(worst["class"])
@@ -112,13 +115,20 @@ def notes(evaluation: Evaluation) -> list[str]:
     return found
 
 
+def _own_numbers(evaluation: Evaluation) -> dict[str, float | None]:
+    """The host's result in numbers of its own; empty where it is made of those in the tables."""
+    numbers: dict[str, float | None] = evaluation["host_log"]
+    return {} if "acc1" in numbers else numbers
+
+
 def _host(evaluation: Evaluation) -> str:
     return get_host(evaluation["host"]).title if evaluation.get("host") else ""
 
 
 def _logs(evaluation: Evaluation) -> bool:
-    """Whether a host is known that logs accuracies of its own making."""
-    return bool(evaluation.get("host")) and not get_host(evaluation["host"]).groups_setting
+    """Whether a host is known that logs the accuracies of these tables."""
+    known = evaluation.get("host")
+    return known is not None and not get_host(known).groups_setting and not _own_numbers(evaluation)
 
 
 def _conventions(evaluation: Evaluation) -> list[str]:
