@@ -1,6 +1,7 @@
-"""Every option of every command says what it is for, and `--help` answers at once."""
+"""Every option of every command says what it is for; `--help` and `compare` answer without torch."""
 
 import argparse
+import json
 import subprocess
 import sys
 
@@ -44,3 +45,15 @@ def test_help_and_wrong_arguments_import_no_torch(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_compare_of_logs_imports_no_torch(tmp_path):
+    for name, accuracy in (("baseline", 50.0), ("class_volume", 52.0)):
+        tmp_path.joinpath(name).mkdir()
+        line = {"train_loss": 1.0, "test_acc1": accuracy, "test_loss": 2.0, "epoch": 0, "n_parameters": 7}
+        tmp_path.joinpath(name, "log.txt").write_text(json.dumps(line) + "\n")
+    code = "import sys; from vlltr_plugin.cli import main; sys.exit(main(sys.argv[1:]) or 'torch' in sys.modules)"
+    command = [sys.executable, "-c", code, "compare", str(tmp_path / "baseline"), str(tmp_path / "class_volume")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "+2.0" in done.stdout

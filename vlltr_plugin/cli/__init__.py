@@ -1,4 +1,4 @@
-"""The command line, `vlltr-plugin`: puts the commands together. Their arguments stand beside their code."""
+"""The command line, `vlltr-plugin`."""
 
 from __future__ import annotations
 
@@ -7,27 +7,9 @@ import os
 import sys
 from collections.abc import Callable
 
-import vlltr_plugin.check.arguments
-import vlltr_plugin.cifar_lt.arguments
-import vlltr_plugin.demo.arguments
-import vlltr_plugin.install.arguments
-import vlltr_plugin.report.compare.arguments
-import vlltr_plugin.report.evaluate.arguments
-import vlltr_plugin.report.inspect.arguments
+from vlltr_plugin.cli.commands import add_commands
+from vlltr_plugin.cli.experiments import add_experiments
 from vlltr_plugin.errors import UserError
-
-COMMANDS = (
-    vlltr_plugin.install.arguments,
-    vlltr_plugin.check.arguments,
-    vlltr_plugin.report.compare.arguments,
-    vlltr_plugin.report.inspect.arguments,
-    vlltr_plugin.report.evaluate.arguments,
-    vlltr_plugin.demo.arguments,
-    vlltr_plugin.cifar_lt.arguments,
-)
-"""In the order of `--help`."""
-
-# The commands import what they need when they run, so that `--help` and wrong arguments answer at once.
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,8 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     parser.set_defaults(command=lambda options: _version(options, parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_to(commands)
+    add_commands(commands)
+    add_experiments(commands)
     return parser
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+KEY = "reweight"
+"""Of the settings in a config and in a run's arguments, and of the state in its checkpoint."""
+
 Line = dict[str, float]
 """The numbers of an epoch or of the final test, by the keys of the host's reader (`Metric.key`)."""
 

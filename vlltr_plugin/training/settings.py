@@ -7,8 +7,8 @@ from typing import Any
 
 from vlltr_plugin.core.arguments import check_choice, check_whole
 from vlltr_plugin.core.registry import WEIGHTINGS, nearest, option_names
+from vlltr_plugin.runs.log import KEY as KEY
 
-KEY = "reweight"
 SINGLE = "single"
 SOURCES = ("stream", "clean_pass")
 LOSS_WEIGHT, LOGIT_ADJUSTMENT = FORMS = ("loss_weight", "logit_adjustment")

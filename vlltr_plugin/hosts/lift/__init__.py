@@ -4,7 +4,19 @@ What the inserted lines call: `config_node()` in `utils/config.py`, `attach(self
 in `Trainer.train`. Without `reweight.type` the host runs as if they were not there.
 """
 
-from vlltr_plugin.hosts.lift.attach import attach
-from vlltr_plugin.hosts.lift.settings import config_node
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vlltr_plugin.hosts.lift.hook import attach
+    from vlltr_plugin.hosts.lift.settings import config_node
 
 __all__ = ["attach", "config_node"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """A name of `__all__`, imported when it is first used: reading a log needs no torch (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{'hook' if name == 'attach' else 'settings'}"), name)

@@ -17,8 +17,7 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import RunFiles
 from vlltr_plugin.hosts.lift.log_lines import BATCH_BEGINS, CONFIG, Reading
 from vlltr_plugin.runs.epoch_arrays import numbered_files
-from vlltr_plugin.runs.log import Line, Log, StdoutLog
-from vlltr_plugin.training.settings import KEY
+from vlltr_plugin.runs.log import KEY, Line, Log, StdoutLog
 
 
 def wrote(head: bytes) -> bool:

@@ -104,7 +104,7 @@ def _look_at_sampler(trainer: Any) -> str:
 
 
 def _look_at_reweight(trainer: Any) -> str:
-    from vlltr_plugin.hosts.lift.attach import apply
+    from vlltr_plugin.hosts.lift.hook import apply
     from vlltr_plugin.hosts.lift.plan import plan
 
     planned = plan(trainer)

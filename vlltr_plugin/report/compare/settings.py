@@ -9,7 +9,7 @@ from typing import Any
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Reference
 from vlltr_plugin.report.compare.runs import Method, Run
-from vlltr_plugin.training.settings import KEY
+from vlltr_plugin.runs.log import KEY
 
 _SIZES = {"nb_classes": "classes", "training images": "training images"}
 NOT_SET = "not set"

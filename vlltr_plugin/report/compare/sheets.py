@@ -11,7 +11,7 @@ from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.settings import reweight_of
 from vlltr_plugin.report.compare.table import PUBLISHED, STAGES, Difference, Summary
 from vlltr_plugin.report.sheets import Sheet
-from vlltr_plugin.training.settings import KEY
+from vlltr_plugin.runs.log import KEY
 
 MISSING = "-"
 

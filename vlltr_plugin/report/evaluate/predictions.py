@@ -1,14 +1,18 @@
 """What a model predicts on a split, by every rule, kept as O(1) numbers for each image."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vlltr_plugin.errors import ReportError
+
+if TYPE_CHECKING:  # `compare` reads evaluations without torch
+    from torch import Tensor
 
 BRANCHES = ("visual", "image_text")
 TWO_BRANCH_RULES = ("mixture", "sum", *BRANCHES)
@@ -66,7 +70,9 @@ class PredictionCollector:
         Raises:
             ReportError: for outputs or labels that do not fit.
         """
-        branches = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+        import torch
+
+        branches = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
         self._check(branches, labels)
         labels = labels.to(branches[0].device)
         self.not_finite += int((~torch.stack([logits.isfinite().all(dim=1) for logits in branches]).all(dim=0)).sum())

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, host_of_log
-from vlltr_plugin.runs.log import Log
+from vlltr_plugin.runs.log import KEY, Log
 from vlltr_plugin.runs.run_identity import newest, read_identity
-from vlltr_plugin.training.settings import KEY
 
 
 def stale_epochs(run: Path, files: dict[int, Path]) -> tuple[int, ...]:

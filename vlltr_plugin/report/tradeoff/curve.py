@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,9 @@ from vlltr_plugin.report.evaluate.evaluation import (
 )
 from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, FAR_TAUS
 from vlltr_plugin.report.tradeoff.spans import right_at
-from vlltr_plugin.report.tradeoff.sweep import Adjusted, SweepCollector
+
+if TYPE_CHECKING:  # `compare` reads curves without torch
+    from vlltr_plugin.report.tradeoff.sweep import Adjusted, SweepCollector
 
 COLUMNS = ("tau", "top1", *GROUPS)
 """Of tradeoff.csv."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # `compare` counts hits without torch
+    from torch import Tensor
 
 CHUNK = 2**20
 """Logits looked at together: 8 MiB of float64."""
@@ -27,12 +30,16 @@ def right_between(logits: Tensor, labels: Tensor, log_prior: Tensor) -> Tensor:
     Returns:
         float64 `[2, B]`, both ends included; (inf, -inf) for an image that is right at no tau.
     """
+    import torch
+
     rows = max(1, CHUNK // logits.shape[1])
     parts = zip(logits.split(rows), labels.split(rows), strict=True)
     return torch.cat([_right_between(part.double(), own, log_prior) for part, own in parts], dim=1)
 
 
 def _right_between(logits: Tensor, labels: Tensor, log_prior: Tensor) -> Tensor:
+    import torch
+
     lead = logits - logits.gather(1, labels[:, None])
     gain = log_prior - log_prior[labels, None]
     level, first = gain == 0, torch.arange(logits.shape[1], device=labels.device) < labels[:, None]
@@ -56,6 +63,8 @@ def between_margins(margins: Tensor, taus: Tensor) -> Tensor:
     Returns:
         As `right_between`; of several intervals the hull.
     """
+    import torch
+
     right = margins > 0
     last = len(taus) - 1
     start = right.int().argmax(dim=0)
@@ -75,6 +84,8 @@ def _crossing(margins: Tensor, taus: Tensor, low: Tensor, high: Tensor) -> Tenso
 
 
 def _ordered(spans: Tensor, right: Tensor) -> Tensor:
+    import torch
+
     never = spans.new_tensor([[torch.inf], [-torch.inf]])
     return torch.where(right, spans, never)
 

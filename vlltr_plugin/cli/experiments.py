@@ -1,4 +1,4 @@
-"""What `vlltr-plugin cifar-lt` is told."""
+"""The commands that train experiments of their own, `demo` and `cifar-lt`: their arguments, and the code they run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,40 @@ import textwrap
 from pathlib import Path
 
 from vlltr_plugin.cifar_lt.explained import EXPLAINED
+from vlltr_plugin.cli.commands import Subcommands
 from vlltr_plugin.errors import UserError
-from vlltr_plugin.subcommands import Subcommands
 
 
-def add_to(commands: Subcommands) -> None:
-    """Adds the command to the parser."""
+def add_experiments(commands: Subcommands) -> None:
+    """Adds the two commands to the parser."""
+    _add_demo(commands)
+    _add_cifar_lt(commands)
+
+
+def _add_demo(commands: Subcommands) -> None:
+    command = commands.add_parser(
+        "demo", help="train baseline, inverse frequency and class volume on handwritten digits, and compare"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("vlltr-demo"), help="new or empty folder for the runs (default: vlltr-demo)"
+    )
+    command.add_argument("--epochs", type=int, help="of each run, 1 or more (default: 30)")
+    command.add_argument("--keep", action="store_true", help="of older versions: the folder stays in any case")
+    command.set_defaults(command=_demo)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from vlltr_plugin.demo import run_demo
+
+    given = {} if options.epochs is None else {"epochs": options.epochs}
+    try:
+        run_demo(out=options.out, keep=options.keep, **given)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(str(error)) from error
+    return 0
+
+
+def _add_cifar_lt(commands: Subcommands) -> None:
     lines = [f"  {name:<17} {line}" for name, line in EXPLAINED.items()]
     listed = textwrap.fill(f"methods: {', '.join(EXPLAINED)}", 80, break_on_hyphens=False)
     command = commands.add_parser(

@@ -1,0 +1,229 @@
+"""The commands for checkouts and runs: the arguments of each, and the code that it runs.
+
+A command imports its code when it runs, so that `--help` and wrong arguments answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from vlltr_plugin.install.recipe import load_recipes
+from vlltr_plugin.report.groups_option import add_groups
+
+if TYPE_CHECKING:
+    from vlltr_plugin.install import Report
+
+Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_commands(commands: Subcommands) -> None:
+    """Adds the commands for checkouts and runs, in the order of `--help`."""
+    for add in (_add_install, _add_check, _add_compare, _add_inspect, _add_evaluate):
+        add(commands)
+
+
+def _add_install(commands: Subcommands) -> None:
+    command = commands.add_parser(
+        "install", help="insert the plug-in's lines and configs into a checkout of VL-LTR or LIFT"
+    )
+    _add_checkout(command)
+    command.add_argument("--host", choices=["auto", *load_recipes()], default="auto", help="default: find out")
+    command.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    command.set_defaults(command=_install)
+
+    command = commands.add_parser("uninstall", help="take everything out again, byte for byte")
+    _add_checkout(command)
+    command.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    command.set_defaults(command=_uninstall)
+
+    command = commands.add_parser(
+        "status",
+        help="say what is installed in a checkout, and whether it still fits",
+        description="Exit code 0: installed and fits; 1: not installed, or something does not fit.",
+    )
+    _add_checkout(command)
+    command.set_defaults(command=_status)
+
+
+def _add_checkout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkout", type=Path, metavar="CHECKOUT", help="folder of the checkout of VL-LTR, or of LIFT and its kin"
+    )
+
+
+def _install(options: argparse.Namespace) -> int:
+    from vlltr_plugin.install import install
+
+    report = install(options.checkout, host=options.host, dry_run=options.dry_run)
+    _print_report(report, options.dry_run, "installed in", "already installed in")
+    if options.dry_run and report.changes:
+        print(f"next: vlltr-plugin install {shlex.quote(str(options.checkout))}")
+    return 0
+
+
+def _uninstall(options: argparse.Namespace) -> int:
+    from vlltr_plugin.install import uninstall
+
+    report = uninstall(options.checkout, dry_run=options.dry_run)
+    _print_report(report, options.dry_run, "uninstalled from", "nothing to uninstall in")
+    return 0
+
+
+def _print_report(report: Report, dry_run: bool, done: str, idle: str) -> None:
+    """The diff of the host's files, a line on the copied configs, the notes, and one line on the outcome."""
+    for text in (report.host_diff, report.copied, *report.notes):
+        if text:
+            print(text)
+    count = len(report.changes)
+    files = f"{count} file{'s' * (count != 1)}"
+    if not count:
+        print(f"{idle} {report.checkout}")
+    elif dry_run:
+        print(f"dry run: {files} would change in {report.checkout}; nothing was written")
+    else:
+        after = f"; next: {report.next_command}" if report.next_command else ""
+        print(f"{done} {report.checkout}: {files} changed{after}")
+
+
+def _status(options: argparse.Namespace) -> int:
+    from vlltr_plugin.install import status
+
+    found = status(options.checkout)
+    print(found)
+    return 0 if found.fits else 1
+
+
+def _add_check(commands: Subcommands) -> None:
+    command = commands.add_parser(
+        "check",
+        help="look at everything that a run needs, before it starts; trains and writes nothing",
+        description="Imports and runs the checkout's code. Exit code 0: all fine; 1: something is amiss.",
+    )
+    command.add_argument(
+        "config", type=Path, nargs="?", metavar="CONFIG", help="the config of the run; none for LIFT, see --host-args"
+    )
+    command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
+    command.add_argument("--device", help="default: cuda if there is one, else cpu")
+    command.add_argument(
+        "--host-args",
+        default="",
+        metavar="ARGS",
+        help='arguments that main.py will have on its command line, quoted: "--input-size 224 --seed 1"; for LIFT '
+        "all of them",
+    )
+    command.add_argument("--json", action="store_true", help="print the lines as JSON")
+    command.set_defaults(command=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from vlltr_plugin.check.command import run_check
+
+    return 0 if run_check(options) else 1
+
+
+def _add_compare(commands: Subcommands) -> None:
+    command = commands.add_parser(
+        "compare",
+        help="compare runs with a baseline: of a host, of your own loop, or evaluations",
+        description="RUN is a run's folder, its log.txt, or an evaluation's folder; name=FOLDER,FOLDER,... are the "
+        "seeds of one method.",
+    )
+    command.add_argument("baseline", metavar="BASELINE", help="the run that the others are compared with")
+    command.add_argument("runs", metavar="RUN", nargs="*", help="without any, --reference is the baseline")
+    command.add_argument(
+        "--reference",
+        metavar="DATA/MODEL",
+        help="set published results of VL-LTR beside them: imagenet_lt, places_lt or inat2018, with /r50 or /vit16",
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="write report.md, report.json, report.csv and pictures"
+    )
+    add_groups(command, "of evaluations, whose predictions are grouped anew, and of logs that do not tell theirs")
+    command.set_defaults(command=_compare)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from vlltr_plugin.report.compare.command import run_compare
+
+    run_compare([options.baseline, *options.runs], options.reference, options.out, groups=options.groups)
+    return 0
+
+
+def _add_inspect(commands: Subcommands) -> None:
+    command = commands.add_parser("inspect", help="show the weights and radii of a run against class size")
+    command.add_argument("run", type=Path, metavar="RUN", help="the run's folder, with reweight/epoch_*.npz")
+    command.add_argument("--epoch", type=int, help="epoch to look at, from 0 (default: the last)")
+    command.add_argument(
+        "--checkout", type=Path, help="VL-LTR: where data/ has the classes' names (default: around RUN)"
+    )
+    command.add_argument("--out", type=Path, metavar="DIR", help="also write pictures (PNG) into this folder")
+    add_groups(command, "default: those of the run, else of its host")
+    command.set_defaults(command=_inspect)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from vlltr_plugin.report.inspect.command import run_inspect
+
+    run_inspect(options.run, options.epoch, options.checkout, options.out, groups=options.groups)
+    return 0
+
+
+def _add_evaluate(commands: Subcommands) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="evaluate a checkpoint or any model's logits, all accuracies from the same predictions",
+        description="With RUN, imports and runs the checkout's code; never what a checkpoint may hold beside tensors. "
+        "With --logits FILE.npz, reads numbers only.",
+    )
+    command.add_argument("checkpoint", type=Path, nargs="?", metavar="RUN", help="the run's folder, or its checkpoint")
+    command.add_argument(
+        "--config", type=Path, help="the config that it was trained with (default: the one it names); none for LIFT"
+    )
+    command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
+    command.add_argument("--split", choices=("val", "test"), help="default: test where the config says test=True")
+    command.add_argument("--device", help="default: cuda if there is one, else cpu")
+    command.add_argument("--batch-size", type=int, help="default: the host's, 1.5 times that of training")
+    command.add_argument("--limit", type=int, metavar="N", help="only N images, evenly spaced over the split")
+    command.add_argument("--out", type=Path, metavar="DIR", help="default: evaluation/ beside the checkpoint")
+    command.add_argument(
+        "--host-args",
+        default="",
+        metavar="ARGS",
+        help='arguments that main.py had on its command line when it trained, quoted: "--input-size 224 --seed 1"; for '
+        "LIFT all of them",
+    )
+    curve = command.add_argument_group("trade-off curve: accuracies of logits - tau * log(prior)")
+    curve.add_argument(
+        "--tau", type=float, nargs="+", metavar="TAU", help="default: 0 to 2 by 0.25, on until top-1 falls; with 0"
+    )
+    curve.add_argument("--prior", choices=("draws", "counts"), help="default: draws, the expected ones of the run")
+    add_groups(curve, "default: those of the run, else upstream; evaluation.json has these and both others")
+    curve.add_argument(
+        "--choose-tau", choices=("val", "here"), help="on the validation split (default if it is another), or here"
+    )
+    command.add_argument(
+        "--logits",
+        type=Path,
+        metavar="FILE.npz",
+        help="in place of RUN and --config, any model's: logits [N, C] and labels [N] of the test images; counts [C], "
+        "the training images of each class; and if there are any: draws [C], how often the sampler of training drew "
+        "each class in an epoch, where it was not uniform over the images; names [C] of the classes; val_logits "
+        "[M, C] and val_labels [M] to choose tau on. In the folder of a recorded run, the settings, groups and names "
+        "are those of that run. --out is FILE/ by default",
+    )
+    command.set_defaults(command=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    if options.logits is not None:
+        from vlltr_plugin.report.evaluate.logits_run import run_evaluate_logits
+
+        run_evaluate_logits(options)
+        return 0
+    from vlltr_plugin.report.evaluate.command import run_evaluate
+
+    run_evaluate(options)
+    return 0
