@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlltr_plugin.core.passes import readable
 from vlltr_plugin.core.placement import outside_inference_mode, unshare
 from vlltr_plugin.core.targets import constituent_masses
 
@@ -27,7 +28,7 @@ class DrawCounter:
 
     @outside_inference_mode
     def add(self, targets: Tensor, smoothing: float = 0.0, kept: Tensor | None = None) -> None:
-        """Counts a batch; labels out of range are left out.
+        """Counts a batch; labels out of range, which only a GPU lets pass until here, are left out.
 
         Args:
             targets: int64 `[B]` or floating point `[B, C]`, on a device that holds float64.
@@ -39,6 +40,9 @@ class DrawCounter:
             mean = targets.detach().mean(dim=0, keepdim=True, dtype=torch.float64)  # masses are linear in targets
             if len(targets):
                 self.drawn += len(targets) * constituent_masses(mean, smoothing)[0]
+            return
+        if kept is None and readable(targets):  # whose labels were checked
+            self.drawn += torch.bincount(targets, minlength=len(self.drawn))
             return
         counted = (targets >= 0) & (targets < len(self.drawn))
         counted = counted if kept is None else counted & kept.to(targets.device)

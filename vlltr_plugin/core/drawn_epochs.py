@@ -32,6 +32,7 @@ class DrawnEpochs:
 
     Attributes:
         declared: samples of an epoch that reads each training sample once.
+        ended: epochs with samples that ended.
         longest: samples of the longest epoch that ended; 0 before the first.
     """
 
@@ -45,7 +46,7 @@ class DrawnEpochs:
         """Forgets all epochs."""
         self._drawn = torch.zeros(self._weighting[0].num_classes, dtype=torch.float64, device="cpu")
         self._independent, self._lengths, self.longest = 0.0, [0.0, 0.0], 0.0
-        self._ended = 0
+        self.ended = 0
 
     def add(self, drawn: Tensor, images: float = math.inf) -> None:
         """Adds an epoch that has ended.
@@ -61,9 +62,9 @@ class DrawnEpochs:
         self._drawn = self._drawn + drawn  # a new tensor: the old one may be of inference mode
         # Passes beyond the first are taken for copies: several views, heads or parts of a batch.
         self._independent += min(total, images, self.declared)
-        if self._ended < len(self._lengths):
-            self._lengths[self._ended] = total
-        self._ended += 1
+        if self.ended < len(self._lengths):
+            self._lengths[self.ended] = total
+        self.ended += 1
         self.longest = max(self.longest, total)
 
     def other_classes(self) -> str | None:
@@ -88,7 +89,7 @@ class DrawnEpochs:
         The second epoch must be about the declared one. A first epoch of several whole passes (a warm-up) fits.
         """
         first, second = self._lengths
-        if self._ended != len(self._lengths) or abs(second / self.declared - 1) > 1 - ENOUGH:
+        if self.ended != len(self._lengths) or abs(second / self.declared - 1) > 1 - ENOUGH:
             return None
         passes = first / second
         if first <= LONGER * max(second, self.declared) or abs(passes - round(passes)) < LONGER - 1:

@@ -28,8 +28,8 @@ NEXT_END = 10
 LOOKED_AT = 16
 """First calls whose logits are looked at for several heads."""
 
-NOT_TRAINED = 0.05
-"""Share of the samples without a backward pass, in two epochs in a row."""
+NOT_TRAINED, WATCHED_EPOCHS = 0.05, 2
+"""Share of the samples without a backward pass, in each of the first epochs; later ones are spared the cost."""
 
 
 class Expectations:
@@ -77,7 +77,7 @@ class Expectations:
 
     def loss_comes(self, loss: Tensor, batch: Batch) -> None:
         """Takes note of the loss of a training pass, to see whether it is trained on."""
-        if not torch.compiler.is_compiling():
+        if self._epochs.ended < WATCHED_EPOCHS and not torch.compiler.is_compiling():
             self._passes.add(loss, batch.shape[0])
 
     def begins_epoch(self) -> bool:

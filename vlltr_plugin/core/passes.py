@@ -47,7 +47,8 @@ def readable(tensor: Tensor) -> bool:
 
 def in_vmap() -> bool:
     """Whether `torch.func.vmap` runs, alone or around or inside other transforms of `torch.func`."""
-    return any(transform.key() == TransformType.Vmap for transform in _transforms())
+    transforms = _transforms()
+    return bool(transforms) and any(transform.key() == TransformType.Vmap for transform in transforms)
 
 
 def _transforms() -> list[Any]:

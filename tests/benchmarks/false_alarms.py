@@ -1,0 +1,172 @@
+"""How often a criterion warns of an honest loop, and how soon of a wrong one.
+
+    python tests/benchmarks/false_alarms.py --seeds 200 --epochs 60
+
+Long-tailed sets of 2 to 8 classes, of 5 to 30 or 40 to 250 images. A number of the table is how many of the seeds gave
+a warning of any kind; of the wrong loops, how many were told at the end of the first epoch (of a forgotten `end_epoch`:
+within 30 passes over 1000 to 2000 images). `--only` takes words of the table's first column.
+"""
+
+import argparse
+import warnings
+
+import torch
+
+from vlltr_plugin import ClassVolume, ReweightedLoss
+
+SIZES = {"5 to 30 images": (5, 30), "40 to 250 images": (40, 250)}
+FREE_SEEDS = 10_000
+
+
+def class_counts(size):
+    """Between about equal and 20 to 1, at least one image in each class."""
+    classes, images = int(torch.randint(2, 9, ())), int(torch.randint(size[0], size[1] + 1, ()))
+    share = torch.exp(-torch.linspace(0, 1 + 2 * float(torch.rand(())), classes))
+    return (share / share.sum() * max(images, classes)).round().clamp(min=1).long()
+
+
+def labels_of(counts):
+    return torch.repeat_interleave(torch.arange(len(counts)), counts)
+
+
+def shuffled(labels):
+    return labels[torch.randperm(len(labels))]
+
+
+def weighted(counts, power, times=1):
+    """A sampler with weights n_i^power, and the draws to declare."""
+    labels, weights = labels_of(counts), counts.double().pow(power)
+    declared = counts.double().pow(1 + power)
+    return lambda: labels[torch.multinomial(weights[labels], times * len(labels), replacement=True)], declared
+
+
+def repeated(counts, copies, replacement=False):
+    """Repeated augmentation: copies of an image in a row, as many samples as images."""
+    labels = labels_of(counts)
+
+    def epoch():
+        order = torch.randint(len(labels), labels.shape) if replacement else torch.randperm(len(labels))
+        return labels[order].repeat_interleave(copies)[: len(labels)]
+
+    return epoch, None
+
+
+def plain(counts, change):
+    return lambda: change(shuffled(labels_of(counts))), None
+
+
+def episodic(counts, ways=2, shots=5):
+    def epoch():
+        chosen = [torch.randperm(len(counts))[:ways] for _ in range(max(1, int(counts.sum()) // (ways * shots)))]
+        return torch.cat(chosen).repeat_interleave(shots)
+
+    return epoch, [1] * len(counts)
+
+
+HONEST = {
+    "uniform": lambda n: plain(n, lambda y: y),
+    "uniform with replacement": lambda n: weighted(n, 0.0),
+    "square root": lambda n: weighted(n, -0.5),
+    "square root, 4 N draws": lambda n: weighted(n, -0.5, times=4),
+    "balanced": lambda n: weighted(n, -1.0),
+    "repeated augmentation, 3 copies": lambda n: repeated(n, 3),
+    "the same with replacement": lambda n: repeated(n, 3, replacement=True),
+    "10 views": lambda n: plain(n, lambda y: y.repeat(10)),
+    "SAM, square root": lambda n: (lambda labels, draws: (lambda: labels().repeat(2), draws))(*weighted(n, -0.5)),
+    "drop_last, batches of 8": lambda n: plain(n, lambda y: y[: max(8, len(y) // 8 * 8)]),
+    "padding of DistributedSampler, 4 ranks": lambda n: plain(n, lambda y: torch.cat([y, y[: -len(y) % 4]])),
+    "four of five folds": lambda n: plain(n, lambda y: y[torch.arange(len(y)) % 5 != 4]),
+    "episodes of 2 classes x 5": episodic,
+    "8 copies in a row, with replacement": lambda n: repeated(n, 8, replacement=True),
+}
+WRONG = {
+    "draws forgotten, balanced sampler": lambda n: (weighted(n, -1.0)[0], None),
+    "counts in the other order": lambda n: (lambda: shuffled(labels_of(n.flip(0))), None),
+}
+
+
+def run(make, size, epochs, seed):
+    """The warnings of a loop, and of its first epoch."""
+    torch.manual_seed(FREE_SEEDS + seed)
+    counts = class_counts(size)
+    labels, draws = make(counts)
+    criterion = ReweightedLoss(ClassVolume(counts, draws=draws))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for epoch in range(epochs):
+            for part in labels().split(64):
+                criterion(torch.randn(len(part), len(counts), requires_grad=True), part).backward()
+            criterion.end_epoch()
+            if epoch == 0:
+                first = len(said(caught))
+    return said(caught), first
+
+
+def said(caught):
+    """Those of batches that do not fit."""
+    return [str(warning.message) for warning in caught if str(warning.message).startswith("Expected")]
+
+
+def dense(size, seed, epochs):
+    """Maps of 24 x 24 pixels with a few regions, crops of 8 to 16."""
+    torch.manual_seed(FREE_SEEDS + seed)
+    classes, crop = int(torch.randint(2, 7, ())), 4 * int(torch.randint(2, 5, ()))
+    images = int(torch.randint(size[0], min(size[1], 60) + 1, ()))
+    grid = torch.cartesian_prod(torch.arange(24.0), torch.arange(24.0))
+    share = torch.exp(-torch.linspace(0, 2, classes))
+    maps = []
+    for _ in range(images):
+        centres, labels = 24 * torch.rand(4, 2), torch.multinomial(share, 4, replacement=True)
+        maps.append(labels[torch.cdist(grid, centres).argmin(dim=1)].view(24, 24))
+    criterion = ReweightedLoss(ClassVolume(torch.bincount(torch.stack(maps).flatten(), minlength=classes).clamp(min=1)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(epochs):
+            for part in torch.randperm(images).split(8):
+                corners = torch.randint(25 - crop, (len(part), 2)).tolist()
+                pieces = [maps[k][a : a + crop, b : b + crop] for k, (a, b) in zip(part, corners, strict=True)]
+                logits = torch.randn(len(part), classes, crop, crop, requires_grad=True)
+                criterion(logits, torch.stack(pieces)).backward()
+            criterion.end_epoch()
+    return said(caught)
+
+
+def forgotten(seed):
+    """Whether a loop without `end_epoch` is told within 30 passes."""
+    torch.manual_seed(FREE_SEEDS + seed)
+    counts = class_counts((1000, 2000))
+    criterion = ReweightedLoss(ClassVolume(counts))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(30):
+            labels = shuffled(labels_of(counts))
+            criterion(torch.randn(len(labels), len(counts), requires_grad=True), labels).backward()
+    return said(caught)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--dense-epochs", type=int, default=20)
+    parser.add_argument("--only", default="")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"| loop | {' | '.join(SIZES)} |\n|" + " --- |" * 3)
+
+    def row(name, counted):
+        if args.only in name:
+            print(f"| {name} | {' | '.join(str(counted(size)) for size in SIZES.values())} |", flush=True)
+
+    seeds = range(args.seeds)
+    for name, make in HONEST.items():
+        row(name, lambda size, make=make: sum(bool(run(make, size, args.epochs, seed)[0]) for seed in seeds))
+    row("dense maps, random crops", lambda size: sum(bool(dense(size, seed, args.dense_epochs)) for seed in seeds))
+    for name, make in WRONG.items():
+        row(f"wrong: {name}", lambda size, make=make: sum(bool(run(make, size, 1, seed)[1]) for seed in seeds))
+    if args.only in "wrong: end_epoch forgotten":
+        print(f"| wrong: end_epoch forgotten | | {sum(bool(forgotten(seed)) for seed in seeds)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
