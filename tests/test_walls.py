@@ -59,6 +59,7 @@ ALLOWED = {
     ("hosts/__init__.py", "lift"): "the registry",
     ("report/evaluate/predictions.py", "image_text"): "key of evaluation.json and per_class.csv, fixed",
     ("report/evaluate/logits_run.py", "two_branch"): "key of evaluation.json, fixed",
+    ("hosts/lift/evaluation_run.py", "two_branch"): "as above",
     ("runs/own_log.py", "test_acc"): "a loop of the user's own logs under the keys that compare reads",
     ("runs/own_log.py", "test_many"): "as above",
     ("runs/own_log.py", "test_median"): "as above",

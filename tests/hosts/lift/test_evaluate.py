@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hosts.lift.conftest import STANDIN
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.hosts.lift.log import read_run
-from vlltr_plugin.install import uninstall
+from vlltr_plugin.install import install, uninstall
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("torchmetrics")
@@ -25,12 +26,20 @@ pytest.importorskip("torchmetrics")
 ARGS = "reweight.type class_volume loss_type CE"
 
 
-@pytest.fixture
-def trained(standin: Path) -> Path:
-    """A checkout with the plug-in, and a run in its folder `output`."""
-    done = subprocess.run([sys.executable, "main.py", *ARGS.split()], cwd=standin, capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with the plug-in, and a run in its folder `output`; not to be written to."""
+    root = tmp_path_factory.mktemp("lift") / "standin"
+    shutil.copytree(STANDIN, root, ignore=shutil.ignore_patterns("__pycache__"))
+    install(root, host="lift")
+    done = subprocess.run([sys.executable, "main.py", *ARGS.split()], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return standin
+    return root
+
+
+@pytest.fixture
+def trained(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "checkout", ignore=shutil.ignore_patterns("__pycache__")))
 
 
 def files(root: Path) -> dict[Path, bytes]:
@@ -80,9 +89,7 @@ def test_the_curve_takes_tau_times_the_log_of_the_prior_off_the_logits(trained: 
     logits, labels = by_hand(trained)
     counts = np.array([120, 60, 30, 12, 5.0])
     for args, options, prior in (
-        (ARGS, [], counts),
         (ARGS + " sampler ClassAwareSampler", [], np.ones(5)),
-        (ARGS + " sampler ClassAwareSampler", ["--prior", "counts"], counts),
         (ARGS + " sampler HardestFirst", [], counts),  # of unknown draws
     ):
         told = evaluate(trained, "--tau", "1", *options, args=args)["trade_off"]
@@ -98,8 +105,8 @@ def test_the_curve_takes_tau_times_the_log_of_the_prior_off_the_logits(trained: 
 @pytest.mark.parametrize(
     "way", ["without the plug-in", "no evaluator", "an evaluator in the test", "parallel", "half precision"]
 )
-def test_other_checkouts_and_models_give_the_same_numbers(way: str, trained: Path) -> None:
-    expected = evaluate(trained)["host_log"]
+def test_other_checkouts_and_models_give_the_numbers_that_the_host_printed(way: str, trained: Path) -> None:
+    printed = read_run(trained / "output" / "log.txt").log.test or {}
     trainer = trained / "trainer.py"
     text, args = trainer.read_text(), ARGS
     if way == "without the plug-in":
@@ -112,8 +119,9 @@ def test_other_checkouts_and_models_give_the_same_numbers(way: str, trained: Pat
         text = text.replace("        self.evaluator.reset()\n", "        meter = Evaluator(*[None] * 4)\n")
         trainer.write_text(text.replace("self.evaluator.", "meter."))
     args += {"parallel": " parallel True", "half precision": " prec fp16"}.get(way, "")
-    close = 3.0 if way == "half precision" else 1e-9
-    assert evaluate(trained, args=args)["host_log"] == pytest.approx(expected, abs=close)
+    found = evaluate(trained, args=args)["host_log"]
+    close = 3.0 if way == "half precision" else 0.0501
+    assert {name: found[name] for name in printed} == pytest.approx(printed, abs=close)
 
 
 def test_options_reach_the_hosts_process(trained: Path, tmp_path: Path) -> None:

@@ -36,17 +36,15 @@ def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 COMMON = ["resolution", "32", "num_workers", "0", "num_epochs", "2", "print_freq", "1"]
 ARGS = {name: ["-d", "cifar100_ir100", *model, *COMMON] for name, model in MODEL.items()}
-ENVIRONMENT = {"LIFT_IMAGES": "4", "LIFT_CLIP": str(FOLDER / "LIFT")}
+ENVIRONMENT = {"LIFT_IMAGES": "20", "LIFT_CLIP": str(FOLDER / "LIFT")}
 
 
-def train(root: Path, *options: str, images: str = "20") -> list[str]:
+def train(root: Path, *options: str) -> list[str]:
     """Trains two short epochs; returns what is printed, without times."""
     shutil.rmtree(root / "output", ignore_errors=True)
     launcher = Path(__file__).with_name("real_launch.py")
     command = [sys.executable, "-W", "ignore", launcher, root, *ARGS[root.name], "output_dir", "run", *options]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT, "LIFT_IMAGES": images}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT})
     assert done.returncode == 0, done.stderr[-3000:]
     (log,) = (root / "output" / "run").glob("log*")
     lines = log.read_text().splitlines()
@@ -79,7 +77,7 @@ def check_evaluation(root: Path) -> None:
     (log,) = run.glob("log*")
     printed = {name: value for name, value in (read_run(log).log.test or {}).items() if name in found["host_log"]}
     print(root.name, found["host_log"], printed)
-    assert printed.keys() >= {"overall", "many", "medium", "few"}
+    assert printed.keys() >= {"overall", "medium", "few"}  # of one in 20 images no class is many-shot
     assert {name: found["host_log"][name] for name in printed} == pytest.approx(printed, abs=0.0501)
     assert found["differs_from_training"] == {}
 
@@ -97,7 +95,7 @@ def test_a_real_run(checkout: Path) -> None:
         assert len(list((checkout / "output" / "run" / "reweight").glob("*.npz"))) == 2
     lines = train(checkout, "reweight.type", "class_volume", "reweight.measure_first", "True")
     assert of_epoch(1, lines) != of_epoch(1, plain["LA"])
-    train(checkout, "loss_type", "LA", "reweight.type", "class_volume", images="4")
+    train(checkout, "loss_type", "LA", "reweight.type", "class_volume")
     check_evaluation(checkout)
     uninstall(checkout)
     assert {path: path.read_bytes() for path in checkout.rglob("*.py")} == before
