@@ -96,6 +96,21 @@ def test_seeds_are_placed_by_their_mean(evaluated: Path, tmp_path: Path) -> None
         assert row[name] == pytest.approx(np.mean([one.rows[0][name] for one in runs]))
 
 
+def test_tau_of_seeds_of_which_one_has_no_validation_split_is_chosen_on_the_test_set_of_all(
+    evaluated: Path, tmp_path: Path
+) -> None:
+    for seeds in ("{0}/chosen,{0}/run1", "{0}/run1,{0}/chosen"):
+        content, _ = report(evaluated, tmp_path, "{}/base", f"run={seeds}")
+        runs = [trade_off(logits(0.4, seed), LABELS, COUNTS) for seed in (3, 1)]
+        top1 = {
+            row["tau"]: (row["top1"] + other["top1"]) / 2
+            for row, other in zip(runs[0].rows, runs[1].rows, strict=False)
+        }
+        row = content["trade_off"]["rows"][-1]
+        assert row["chosen"] == "chosen on the test set itself, so a little too good"
+        assert row["tau"] == max(top1, key=lambda tau: (top1[tau], -tau))
+
+
 def test_what_has_no_curve_is_named_and_the_rest_is_compared_as_ever(evaluated: Path, tmp_path: Path) -> None:
     for name, spoil in {
         "older": lambda folder, content: content.pop("trade_off"),

@@ -75,6 +75,44 @@ def test_at_equal_many_shot_accuracy_the_interval_is_students_of_paired_images_w
     )
 
 
+def spread(scores: np.ndarray) -> tuple[float, float]:
+    """Variance and half of the 95 % interval of a sum over the images of `LABELS`."""
+    parts = [len(own) * own.var(ddof=1) for own in (scores[c == LABELS] for c in range(8))]
+    freedom = sum(parts) ** 2 / max(sum(part**2 / 49 for part in parts), 1e-30)
+    return sum(parts), stats.t.ppf(0.975, max(freedom, 1)) * np.sqrt(sum(parts))
+
+
+def adds(scores: np.ndarray, tau: float) -> list[np.ndarray]:
+    """What each image adds to many-shot, few-shot and overall accuracy."""
+    hits = 100.0 * naive(scores, LABELS, tau)
+    of = COUNTS[LABELS]
+    return [hits * mask / mask.sum() for mask in (of >= 100, of <= 20, of > 0)]
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 1.0])
+def test_the_interval_joins_those_beside_every_tau_that_may_have_the_runs_many_shot_accuracy(shift: float) -> None:
+    base, run = logits(0), logits(1) - shift * LOG_PRIOR
+    found = place(trade_off(run, LABELS, COUNTS), trade_off(base, LABELS, COUNTS))
+    taus = np.arange(-4, 5, 0.04)
+    many = np.array([adds(base, tau)[0].sum() for tau in taus])
+    top = len(taus) - 1 - int(many[::-1].argmax())
+    ends: list[list[float]] = [[], []]
+    for index, tau in enumerate(taus):
+        apart = [mine - theirs for mine, theirs in zip(adds(run, 0), adds(base, tau), strict=True)]
+        shares = [abs(apart[0].sum()) / spread(apart[0])[1]]
+        if index < top:  # the larger tau is better, unless by chance
+            before = adds(base, taus[top])[0] - adds(base, tau)[0]
+            shares.append(before.sum() / max(spread(before)[1], 1e-9))
+        if (left := 1 - sum(share**2 for share in shares)) >= 0:
+            for number in (1, 2):
+                cov = (spread(apart[number] + apart[0])[0] - spread(apart[number] - apart[0])[0]) / 4
+                rest = apart[number] - cov / spread(apart[0])[0] * apart[0]
+                half = spread(rest)[1] * np.sqrt(left)
+                ends[number - 1] += [rest.sum() - half, rest.sum() + half]
+    for gap, of in zip((found.few, found.overall), ends, strict=True):
+        assert (gap.low, gap.high) == pytest.approx((min(of), max(of)), abs=0.1 * (max(of) - min(of)))
+
+
 def test_one_image_a_class_gives_no_verdict() -> None:
     counts = np.repeat([300, 5], 40)
     labels = np.arange(80)

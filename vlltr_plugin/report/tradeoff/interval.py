@@ -135,7 +135,7 @@ class Apart:
     @cached_property
     def room(self) -> float:
         """Half of the 95 % interval of the difference in many-shot accuracy."""
-        return half_width(self._variances(MANY))
+        return half_width(self._of_many)
 
     @property
     def share(self) -> float:
@@ -156,7 +156,7 @@ class Apart:
         if left < 0:
             return None
         other = np.eye(3)[number]
-        of_many = sum(one.value for one in self._variances(MANY))
+        of_many = sum(one.value for one in self._of_many)
         slope = 0.0
         if of_many:
             more, less = (sum(one.value for one in self._variances(other + sign * MANY)) for sign in (1, -1))
@@ -165,6 +165,10 @@ class Apart:
         half = half_width(self._variances(rest)) * left**0.5
         centre = float(rest @ self.sums)
         return centre - half, centre + half
+
+    @cached_property
+    def _of_many(self) -> list[Variance]:
+        return self._variances(MANY)
 
     def _variances(self, weights: Floats) -> list[Variance]:
         """For other images and other seeds, of a weighted sum of the differences; `weights` is `[3]`."""

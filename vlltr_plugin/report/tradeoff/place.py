@@ -16,7 +16,7 @@ from vlltr_plugin.report.tradeoff.interval import Apart, Classes
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 from vlltr_plugin.report.tradeoff.spans import hits_at
 
-STEPS = 16
+STEPS = 32
 """Taus looked at on either side of the run's place."""
 
 WORDS = {1: "above", 0: "on", -1: "below"}
