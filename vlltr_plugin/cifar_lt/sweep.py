@@ -65,7 +65,9 @@ class Sweep:
         """
         methods, seeds = list(dict.fromkeys(methods)), list(dict.fromkeys(seeds))
         for name in methods:
-            self._warn_if_never_weighted(name)
+            warning = never_weighted(name, self.schedule.start_epoch, self.schedule.epochs)
+            if warning:
+                self.say(f"warning: {warning}")
         for start in range(0, len(seeds), self.together):
             group = list(seeds[start : start + self.together])
             for name in methods:
@@ -79,19 +81,11 @@ class Sweep:
         done = {identity(line) for line in lines}
         missing = []
         for seed in seeds:
-            run = {**self.labels, "method": name, "seed": seed}
-            if identity(run) in done:
+            if identity({**self.labels, "method": name, "seed": seed}) in done:
                 self.say(f"{name}, seed {seed}: in the results already")
-                continue
-            missing.append(seed)
-            if identity({key: value for key, value in run.items() if key != DATA}) in done:
-                self.say(f"{name}, seed {seed}: a line of an older version does not say of which images: not taken")
+            else:
+                missing.append(seed)
         return missing
-
-    def _warn_if_never_weighted(self, name: str) -> None:
-        warning = never_weighted(name, self.schedule.start_epoch, self.schedule.epochs)
-        if warning:
-            self.say(f"warning: {warning}")
 
     def _run(self, name: str, group: list[int], missing: list[int]) -> None:
         """Trains the missing seeds of a group; together with those beside which an interrupted run has begun them."""
