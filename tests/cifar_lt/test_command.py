@@ -7,8 +7,7 @@ import pytest
 from cifar_runs import run
 
 from vlltr_plugin.cifar_lt.command import run_cifar_lt
-from vlltr_plugin.cifar_lt.data import profile
-from vlltr_plugin.cifar_lt.identity import digest
+from vlltr_plugin.cifar_lt.data import digest, profile
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.results import append, read
 from vlltr_plugin.cifar_lt.training import Training

@@ -21,16 +21,7 @@ HIGHLIGHTED = {"ce": "#000000", "inverse-drw": "#E69F00", "en-drw": "#56B4E9", "
 def draw(runs: Sequence[dict[str, Any]], path: Path) -> Path:
     """Draws the last-epoch test error of every method against the imbalance factor, a panel for each data set.
 
-    Args:
-        runs: lines of a results file, all under one recipe.
-        path: of the PNG.
-
-    Returns:
-        The path.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-        ValueError: the runs were trained under different recipes, or on different images of one name.
+    Raises ValueError for runs under different recipes, or on different images of one name.
     """
     require_matplotlib()
     runs = once_each(runs)

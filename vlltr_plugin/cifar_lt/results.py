@@ -76,12 +76,7 @@ def append(path: Path, *lines: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The runs of a results file; a last line that a killed process left unfinished does not count.
-
-    Raises:
-        ResultsError: when another line is no run.
-        OSError: when the file cannot be read.
-    """
+    """The runs of a results file without lines cut off by a kill; ResultsError where another line is no run."""
     runs = []
     lines = path.read_text("utf-8", errors="replace").splitlines()
     for number, text in enumerate(lines, 1):

@@ -14,8 +14,7 @@ import torch
 from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.methods import METHODS, Method, never_weighted
 from vlltr_plugin.cifar_lt.results import DATA, append, identity, read, result
-from vlltr_plugin.cifar_lt.schedule import Schedule
-from vlltr_plugin.cifar_lt.training import Training
+from vlltr_plugin.cifar_lt.training import Schedule, Training
 from vlltr_plugin.runs.whole_files import write_whole
 
 Say = Callable[[str], None]
@@ -29,16 +28,8 @@ class Sweep:
 
     The state of a run in progress and the shared warm-ups lie beside the results file, in `<name>.states/`; a state
     is written after an epoch, every `SAVE_EVERY` seconds, and removed when its run is in the results. Warm-ups stay,
-    for methods to come.
-
-    Args:
-        batches: the data on its device.
-        labels: `dataset` and `imbalance`, what the results file calls them; the digest of the images comes with them.
-        schedule: how to train.
-        results: the results file.
-        share_warmup: train what deferred methods have in common once for each group of seeds.
-        together: seeds trained in one program.
-        say: takes a line on the progress.
+    for methods to come. `labels` are `dataset` and `imbalance` as the results file calls them; with `share_warmup`,
+    what deferred methods have in common is trained once for each group of seeds, of which `together` train in one program.
     """
 
     def __init__(
@@ -57,12 +48,7 @@ class Sweep:
         self.states = results.with_name(f"{results.stem}.states")
 
     def run(self, methods: Sequence[str], seeds: Sequence[int]) -> None:
-        """Trains every method with every seed that the results file does not hold yet.
-
-        Raises:
-            ResultsError: when the results file is not one.
-            OSError: when it cannot be written.
-        """
+        """Trains every method with every seed that the results file does not hold yet."""
         methods, seeds = list(dict.fromkeys(methods)), list(dict.fromkeys(seeds))
         for name in methods:
             warning = never_weighted(name, self.schedule.start_epoch, self.schedule.epochs)

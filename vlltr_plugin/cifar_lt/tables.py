@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.cifar_lt.identity import is_published_set
+from vlltr_plugin.cifar_lt.data import is_published_set
 from vlltr_plugin.cifar_lt.methods import METHODS, never_weighted
 from vlltr_plugin.cifar_lt.results import DATA, SETTING, identity, interval, once_each, per_seed
-from vlltr_plugin.cifar_lt.schedule import Schedule
+from vlltr_plugin.cifar_lt.training import Schedule
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.report.sheets import Sheet
 
