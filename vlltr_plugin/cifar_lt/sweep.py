@@ -29,7 +29,7 @@ class Sweep:
     The state of a run in progress and the shared warm-ups lie beside the results file, in `<name>.states/`; a state
     is written after an epoch, every `SAVE_EVERY` seconds, and removed when its run is in the results. Warm-ups stay,
     for methods to come. `labels` are `dataset` and `imbalance` as the results file calls them; with `share_warmup`,
-    what deferred methods have in common is trained once for each group of seeds, of which `together` train in one program.
+    what deferred methods have in common is trained once for each group of seeds; `together` seeds train in one program.
     """
 
     def __init__(
