@@ -9,6 +9,10 @@ KEYS = (
 SETTINGS = {"data_set": "IMNET_LT", "model": "LGR_r50", "epochs": 2, "batch_size": 128, "lr": 1e-3, "nb_classes": 1000}
 
 
+OURS = {"train_reweight_alpha_max": 1.0, "train_reweight_seconds": 0.5}
+"""What a re-weighted run adds to the line of an epoch, here of one whose weights are all 1."""
+
+
 def log_line(epoch: int | None, start: float = 10.0, **values: float) -> dict[str, Any]:
     """A line of a log with every key of the host's; all numbers differ."""
     base = start + (epoch or 0) * 0.125

@@ -1,11 +1,14 @@
 """Every Python block of the documents runs as written, those of a document one after the other."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
+
+from vlltr_plugin.cli import main
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
@@ -16,7 +19,8 @@ DOCUMENTS = (
 )
 BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 IMPORTS = re.compile(r"^(?:import|from) (\w+)", flags=re.MULTILINE)
-GROUPS = ("many", "medium", "few")
+GROUPS = ("all", "many", "medium", "few")
+OWN_DATA = ROOT / "tests/examples/own_data.py"
 
 
 def blocks_of(document: str) -> list[str]:
@@ -45,19 +49,37 @@ def test_blocks_run_in_order(document: str, tmp_path: Path, monkeypatch: pytest.
         pytest.skip(f"the others ran; not installed: {', '.join(left_out)}")
 
 
-@pytest.mark.parametrize(
-    "code", [code for code in blocks_of("README.md") if "range(3):" in code and "x[test]" not in code]
-)
-def test_example_runs_and_re_weights(code: str, capsys: pytest.CaptureFixture[str]) -> None:
-    run(code, {"__name__": "__main__"}, "README.md")
+def test_the_first_blocks_re_weight_and_adjust_logits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, *others = blocks_of("README.md")
+    names = {"__name__": "__main__"}
+    run(first, names, "README.md")
     lines = capsys.readouterr().out.strip().splitlines()
     assert [line.split()[0] for line in lines] == ["0", "1", "2"]
     assert len(set(lines[-1].split("[")[1].split(","))) == 3
+    for code in others:
+        run(code, names, "README.md")
+    pytest.importorskip("torchmetrics", reason="pip install '.[report]'")
+    assert main(["evaluate", "--logits", "logits.npz"]) == 0
+    chosen = json.loads((tmp_path / "logits/evaluation.json").read_text("utf-8"))["trade_off"]
+    assert 0.5 <= chosen["choice"]["tau"] <= 1.5
+    top1 = {row["tau"]: row["top1"] for row in chosen["rows"]}
+    adjusted = names["classifier"](names["images"][600:]).argmax(1) == names["of_test"]
+    assert 100 * adjusted.double().mean() == pytest.approx(top1[1.0])
+    assert top1[1.0] > top1[0.0] + 5
+
+
+def test_the_readme_is_short_and_says_early_what_it_needs() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text) <= 18_000
+    assert "Python >= 3.10" in "".join(text.splitlines(keepends=True)[:60])
 
 
 def table(text: str) -> dict[str, dict[str, float]]:
     """The rows of the worked example: name to accuracy by group."""
-    rows = re.findall(r"^(\S.*?)  +(\d+\.\d) +(\d+\.\d) +(\d+\.\d)$", text, flags=re.MULTILINE)
+    rows = re.findall(r"^(\S.*?)  +(\d+\.\d) +(\d+\.\d) +(\d+\.\d) +(\d+\.\d)$", text, flags=re.MULTILINE)
     return {name: dict(zip(GROUPS, map(float, values), strict=True)) for name, *values in rows}
 
 
@@ -67,15 +89,15 @@ def test_own_data_runs_goes_on_and_prints_its_table(
     pytest.importorskip("sklearn", reason="pip install scikit-learn")
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- own data -->")[2]
-    code, shown = BLOCK.search(readme)[1], table(readme.partition("```text")[2].partition("```")[0])
-    run(code, {"__name__": "__main__"}, "README.md")
+    code, shown = OWN_DATA.read_text("utf-8"), table(readme.partition("```text")[2].partition("```")[0])
+    run(code, {"__name__": "__main__"}, OWN_DATA.name)
     found = table(capsys.readouterr().out)
     assert list(found) == list(shown) != []
     for name, groups in shown.items():  # another torch rounds otherwise
         assert found[name] == pytest.approx(groups, abs=4.0), name
     again = tmp_path / "runs" / "class volume" / "0"
     torch.save({**torch.load(again / "model.pt"), "epoch": 27}, again / "model.pt")
-    run(code, {"__name__": "__main__"}, "README.md")
+    run(code, {"__name__": "__main__"}, OWN_DATA.name)
     printed = capsys.readouterr().out
     assert printed.count("resumed the weights in force from epoch 30") == 17
     assert "resumed the weights in force from epoch 28" in printed

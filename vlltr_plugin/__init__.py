@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vlltr_plugin.core.class_volume import ClassVolume
     from vlltr_plugin.core.frequency import EffectiveNumber, InverseFrequency, InverseSqrtFrequency, Uniform
     from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
+    from vlltr_plugin.core.logit_adjustment import LogitAdjustment
     from vlltr_plugin.core.registry import build_weighting, register_weighting
     from vlltr_plugin.core.reweighted_loss import ReweightedLoss
     from vlltr_plugin.core.weighting import Weighting
@@ -29,6 +30,7 @@ __all__ = [
     "InverseSqrtFrequency",
     "LabelLosses",
     "LogitAdjustedLoss",
+    "LogitAdjustment",
     "ReweightedLoss",
     "RunRecorder",
     "Uniform",
@@ -47,6 +49,7 @@ _HOMES = {
     "InverseSqrtFrequency": "vlltr_plugin.core.frequency",
     "LabelLosses": "vlltr_plugin.core.base_losses",
     "LogitAdjustedLoss": "vlltr_plugin.core.logit_adjusted_loss",
+    "LogitAdjustment": "vlltr_plugin.core.logit_adjustment",
     "ReweightedLoss": "vlltr_plugin.core.reweighted_loss",
     "RunRecorder": "vlltr_plugin.training.recorder",
     "Uniform": "vlltr_plugin.core.frequency",

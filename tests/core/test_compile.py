@@ -66,6 +66,8 @@ def same_run(made, weighting, kind, smoothing, epochs, backend=BACKEND):
         for criterion in (eager, twin):
             criterion.end_epoch()
         torch.testing.assert_close(twin.weighting.weights, eager.weighting.weights, rtol=1e-6, atol=0)
+        torch.testing.assert_close(twin.drawn, eager.drawn)
+        assert eager.drawn.sum() > 0
     for criterion in (eager, twin):
         criterion.eval()
     logits, targets = next(batches(kind, smoothing, epochs))

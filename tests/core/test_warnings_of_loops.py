@@ -102,6 +102,49 @@ def test_a_loop_that_stops_ending_epochs_is_told():
     assert "end_epoch()" in words
 
 
+@pytest.mark.parametrize(
+    ("images", "samples", "draws", "told"),
+    [
+        (40, 65_536, None, False),  # an epoch of FixMatch
+        (40, 120_000, None, True),
+        (1000, 25_000, None, False),
+        (1000, 30_000, None, True),
+        (1000, 65_536, [32_768, 32_768], False),
+        (100, 2_000_000, [100_000, 100_000], False),
+        (100, 2_010_000, [100_000, 100_000], True),
+    ],
+)
+def test_a_first_end_is_missed_after_many_passes_and_later_where_few_images_are_labelled(images, samples, draws, told):
+    criterion = ReweightedLoss(ClassVolume([images // 2] * 2, draws=draws))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for part in (torch.arange(samples) % 2).split(10_000):
+            criterion(torch.randn(len(part), 2, requires_grad=True), part).backward()
+    assert ["end_epoch()" in str(warning.message) for warning in caught] == [True] * told
+
+
+@pytest.mark.parametrize(("ranks", "told"), [(1, False), (2, True)])
+def test_a_missed_end_is_judged_by_the_samples_of_all_ranks(monkeypatch, ranks, told):
+    monkeypatch.setattr("vlltr_plugin.core.expected_batches.world_size", lambda: ranks)
+    criterion = ReweightedLoss(ClassVolume([600, 300, 120]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        criterion(torch.randn(14_000, 3, requires_grad=True), torch.zeros(14_000, dtype=torch.int64))
+    assert ["end_epoch()" in str(warning.message) for warning in caught] == [True] * told
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.85, False), (0.95, True)])
+def test_other_counts_are_said_once_as_many_samples_came_as_an_epoch_has(share, told):
+    """Data sorted by class, and a debugging run, begin with classes in other shares."""
+    criterion = ReweightedLoss(ClassVolume([600, 300, 120]))
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor([0, 500, 520]))[: int(1020 * share)]
+    criterion(torch.randn(len(labels), 3, requires_grad=True), labels).backward()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        criterion.end_epoch()
+    assert ["class_counts (or draws)" in str(warning.message) for warning in caught] == [True] * told
+
+
 def test_ignored_elements_are_no_draws_where_they_stay_in_the_batch(monkeypatch):
     """As on a GPU."""
     monkeypatch.setattr("vlltr_plugin.core.batch.readable", lambda tensor: False)

@@ -73,7 +73,12 @@ def volume(made=ReweightedLoss):
 
 
 def progress(folder):
-    return torch.load(folder / STATE)["weighting.progress"].tolist()
+    """Epoch in progress and whether there are radii, of a saved state."""
+    weighting = volume().weighting
+    weighting.load_state_dict(
+        {name.removeprefix("weighting."): value for name, value in torch.load(folder / STATE).items()}
+    )
+    return [weighting.epoch, weighting.has_radii]
 
 
 # Evaluations

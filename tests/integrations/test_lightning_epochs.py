@@ -92,7 +92,10 @@ def volume(made=ReweightedLoss):
 
 
 def progress(path):
-    return torch.load(path)["callbacks"]["ReweightCallback"]["weighting.progress"].tolist()
+    """Epoch in progress and whether there are radii, of a saved state."""
+    weighting, state = volume().weighting, torch.load(path)["callbacks"]["ReweightCallback"]
+    weighting.load_state_dict({name.removeprefix("weighting."): value for name, value in state.items()})
+    return [weighting.epoch, weighting.has_radii]
 
 
 @pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
@@ -156,6 +159,19 @@ def test_an_epoch_resumed_inside_keeps_the_radii_unless_its_data_come_whole(tmp_
     resumed = volume()
     fit(tmp_path / "further", resumed, data, ckpt=path, max_epochs=3)
     assert not torch.equal(resumed.weighting.log_radius64, radii)
+
+
+def test_a_second_fit_goes_on_with_the_weights_also_above_epoch_255(tmp_path, capsys):
+    """A state keeps the epoch in digits of base 256."""
+    data = DataLoader(TensorDataset(ROWS, LABELS), batch_size=len(ROWS))
+    whole, stopped = volume(), volume()
+    trainer_of(tmp_path, ReweightCallback(whole), max_epochs=258).fit(Model(whole), data)
+    trainer, model = trainer_of(tmp_path, ReweightCallback(stopped), max_epochs=257), Model(stopped)
+    trainer.fit(model, data)
+    trainer.fit_loop.max_epochs = 258
+    trainer.fit(model, data)
+    assert torch.equal(stopped.weighting.weights, whole.weighting.weights)
+    assert "epoch" not in capsys.readouterr().out
 
 
 def test_steps_per_epoch_ends_epochs_of_endless_data(tmp_path):

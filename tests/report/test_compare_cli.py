@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from report_lines import SETTINGS, log_line
+from report_lines import OURS, SETTINGS, log_line
 from rich.console import Console
 
 from vlltr_plugin.cli import main
@@ -95,7 +95,8 @@ def test_out_that_is_a_file_is_refused(good, capfd):
 
 
 def test_tables_name_best_and_last_epoch_and_the_published_numbers(good, write_run, capfd):
-    lines = [log_line(0, acc1=72.0, low=40.0), log_line(1, acc1=71.0, low=50.0), log_line(None, acc1=70.5, low=48.0)]
+    lines = [log_line(0, acc1=72.0, low=40.0) | OURS, log_line(1, acc1=71.0, low=50.0) | OURS]
+    lines.append(log_line(None, acc1=70.5, low=48.0))
     other = write_run("dv", lines, {**SETTINGS, "reweight": {"type": "class_volume"}})
     assert main(["compare", str(good), str(other), "--reference", "imagenet_lt/r50"]) == 0
     printed = capfd.readouterr().out
@@ -164,7 +165,8 @@ def test_two_folders_of_one_name_that_is_no_utf_8_keep_their_own_numbers(write_r
     runs = [str(write_run(f"{kind}/{name}", [log_line(None, acc1=number)])) for kind, number in (("a", 41), ("b", 52))]
     assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
     shown = capfd.readouterr().out
-    assert "dv\\udcff (2)" in shown
+    assert "a/dv\\udcff" in shown
+    assert "b/dv\\udcff" in shown
     assert "41.00" in shown
     assert "52.00" in shown
 

@@ -170,7 +170,7 @@ def test_the_sum_of_passes_needs_them_all(write_run):
 def test_runs_of_one_name_are_told_apart(write_run):
     folder = write_run("one/dv").parent.parent
     write_run("two/dv")
-    assert [run.name for run in load_all([f"{folder}/one/dv", f"{folder}/two/dv/log.txt"])] == ["dv", "dv (2)"]
+    assert [run.name for run in load_all([f"{folder}/one/dv", f"{folder}/two/dv/log.txt"])] == ["one/dv", "two/dv"]
 
 
 @pytest.mark.parametrize("text", ["=a", "name=", "name=,"])

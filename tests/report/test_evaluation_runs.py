@@ -58,7 +58,7 @@ def test_a_group_at_0_percent_in_two_evaluations_is_a_number(write_evaluation, w
     runs = [load(str(write_evaluation(name))) for name in ("base", "dv")]
     comparison = compare(runs)
     assert comparison.empty == ()
-    (few,) = (row for row in next(iter(sheets_of(comparison))).rows if row[0] == "few-shot")
+    (few,) = (row for row in next(iter(sheets_of(comparison))).rows if row[0] == "few-shot (<= 20)")
     assert few[1:] == ("0.00", "0.00  +0.00")
     zeros = {"low": 0.0, "10-shot": 0.0, "5-shot": 0.0}
     log = load(str(write_run("log", [log_line(0, **zeros), log_line(None, **zeros)], SETTINGS)))

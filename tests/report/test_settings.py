@@ -1,7 +1,9 @@
 """What may be compared, and what differs."""
 
+import json
+
 import pytest
-from report_lines import SETTINGS, log_line
+from report_lines import OURS, SETTINGS, log_line
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.compare.command import find_reference
@@ -19,12 +21,32 @@ def runs(write_run):
     return make
 
 
-def test_equal_settings_are_comparable_and_the_method_may_differ(runs):
+def test_equal_settings_are_comparable_and_the_method_may_differ(runs, write_run):
     other = {**SETTINGS, "reweight": {"type": "class_volume", "min_samples": 30}, "seed": 5, "output_dir": "x"}
-    made = runs(SETTINGS, other)
+    made = [*runs(SETTINGS), load(str(write_run("other", [log_line(0), log_line(1) | OURS], other)))]
     verdict = compare_settings(made)
     assert (verdict.comparable, verdict.differing, verdict.unknown) == (True, (), ())
     assert [reweight_of(run) for run in made] == ["none", "class_volume (min_samples=30)"]
+
+
+@pytest.mark.parametrize(("lines", "counts_as", "warns"), [
+    ([log_line(0)], "none", True),
+    ([log_line(0) | OURS], "class_volume", False),
+    ([log_line(0), log_line(1) | OURS], "class_volume", False),  # went on from a baseline
+    ([log_line(None)], "class_volume", False),  # a test alone, which shows neither
+])  # fmt: skip
+@pytest.mark.parametrize("own", [False, True])
+def test_a_run_counts_as_reweighted_only_where_its_lines_show_it(write_run, lines, counts_as, warns, own):
+    if own and "epoch" not in lines[0]:
+        pytest.skip("a recorded run has epochs only")
+    args = {**SETTINGS, "reweight": {"type": "class_volume"}}
+    folder = write_run("run", lines, None if own else args)
+    if own:
+        (folder / "reweight_settings.json").write_text(json.dumps(args))
+    found = load(str(folder))
+    assert reweight_of(found) == counts_as
+    assert [f"{folder}/log.txt: its settings ask for reweight type class_volume" in w for w in found.runs[0].warnings] \
+        == [True] * warns  # fmt: skip
 
 
 def test_what_differs_is_listed_in_a_fixed_order(runs):

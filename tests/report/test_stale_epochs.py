@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from report_lines import log_line
+from report_lines import OURS, log_line
 from run_arrays import Write, epoch_arrays
 
 from vlltr_plugin.cli import main
@@ -33,7 +33,7 @@ def started(run: Path, epochs: range, before: RunIdentity | None = None) -> RunI
 
 
 def write_log(run: Path, epochs: list[int]) -> None:
-    (run / "log.txt").write_text("".join(f"{json.dumps(log_line(epoch))}\n" for epoch in epochs))
+    (run / "log.txt").write_text("".join(f"{json.dumps(log_line(epoch) | OURS)}\n" for epoch in epochs))
 
 
 def shuffle_times(run: Path, seed: int) -> None:

@@ -244,3 +244,34 @@ def test_settings_that_cannot_be_written_are_refused_at_once(tmp_path, settings)
     with pytest.raises(ValueError, match="as JSON but keys must be"):
         RunRecorder(tmp_path / "run", settings=settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_accuracies_as_fractions_are_shown_in_percent(tmp_path, capsys):
+    shown = {}
+    for name, scale in (("fractions", 0.01), ("percent", 1.0)):
+        recorder = RunRecorder(tmp_path / name)
+        for overall in (30.0, 41.0):
+            recorder.end_epoch(overall=scale * overall, many=scale * 100, few=0.0, loss=0.7)
+        shown[name] = load_run(tmp_path / name)
+    assert shown["fractions"].log.epochs[1] == pytest.approx(shown["percent"].log.epochs[1])
+    assert shown["percent"].warnings == ()
+    assert main(["compare", str(tmp_path / "fractions"), str(tmp_path / "percent")]) == 0
+    assert "read as fractions" in capsys.readouterr().out
+
+
+def test_a_reference_of_data_of_another_size_is_refused(tmp_path, capsys):
+    counts = {"small": [60, 30, 12], "other images": [116] * 1000, "same": [115846 - 999 * 100] + [100] * 999}
+    for name, of_class in counts.items():
+        RunRecorder(tmp_path / name, ReweightedLoss(Uniform(of_class))).end_epoch(overall=50.0)
+        status = main(["compare", str(tmp_path / name), "--reference", "imagenet_lt/r50"])
+        assert status == (0 if name == "same" else 2)
+        assert ("but the reference imagenet_lt/r50 of one with" in capsys.readouterr().err) == (name != "same")
+
+
+def test_runs_are_named_by_the_shortest_path_that_tells_them_apart(tmp_path):
+    for name in ("ce, plain/0", "dv/0", "dv/1", "x/dv/2"):
+        run(tmp_path / name, 1)
+    methods = load_all([str(tmp_path / name) for name in ("ce, plain/0", "dv/0", "dv/1", "x/dv/2", "dv/0")])
+    assert [method.name for method in methods] == ["ce, plain/0", "dv/0", "1", "2", "dv/0 (2)"]
+    (seeds,) = load_all([f"ce={tmp_path / 'ce, plain/0'},{tmp_path / 'dv/0'},{tmp_path / 'dv/1'}"])
+    assert [one.path.parent.name for one in seeds.runs] == ["ce, plain", "dv", "dv"]

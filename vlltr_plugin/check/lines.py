@@ -73,7 +73,19 @@ class Lines:
             line = Line(check, FAIL, " ".join(str(error).split()))
         self.take(line)
 
+    def look_elsewhere(self, check: str, look: Callable[[Callable[[dict[str, str]], None]], None]) -> None:
+        """Takes the lines that are found in another process; an error there is one more.
+
+        Args:
+            check: names the line of such an error.
+            look: calls what it gets with each line as a dict; raises ReportError.
+        """
+        try:
+            look(lambda found: self.take(Line(**found)))
+        except ReportError as error:
+            self.take(Line(check, FAIL, " ".join(str(error).split())))
+
     def take(self, line: Line) -> None:
-        """Notes what was seen elsewhere."""
+        """Notes a line."""
         self.lines.append(line)
         self._say(line)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from vlltr_plugin.install.recipe import load_recipes
+from vlltr_plugin.report.groups_option import add_groups
 
 if TYPE_CHECKING:
     from vlltr_plugin.install import Report
@@ -126,26 +127,28 @@ def _check(options: argparse.Namespace) -> int:
 def _add_compare(commands: Subcommands) -> None:
     command = commands.add_parser(
         "compare",
-        help="compare runs with a baseline, from the logs that VL-LTR writes",
-        description="RUN is a run's folder or its log.txt; name=FOLDER,FOLDER,... are the seeds of one method.",
+        help="compare runs with a baseline: of a host, of your own loop, or evaluations",
+        description="RUN is a run's folder, its log.txt, or an evaluation's folder; name=FOLDER,FOLDER,... are the "
+        "seeds of one method.",
     )
     command.add_argument("baseline", metavar="BASELINE", help="the run that the others are compared with")
     command.add_argument("runs", metavar="RUN", nargs="*", help="without any, --reference is the baseline")
     command.add_argument(
         "--reference",
         metavar="DATA/MODEL",
-        help="set published results beside them: imagenet_lt, places_lt or inat2018, with /r50 or /vit16",
+        help="set published results of VL-LTR beside them: imagenet_lt, places_lt or inat2018, with /r50 or /vit16",
     )
     command.add_argument(
         "--out", type=Path, metavar="DIR", help="write report.md, report.json, report.csv and pictures"
     )
+    add_groups(command, "of evaluations, whose predictions are grouped anew, and of logs that do not tell theirs")
     command.set_defaults(command=_compare)
 
 
 def _compare(options: argparse.Namespace) -> int:
     from vlltr_plugin.report.compare.command import run_compare
 
-    run_compare([options.baseline, *options.runs], options.reference, options.out)
+    run_compare([options.baseline, *options.runs], options.reference, options.out, groups=options.groups)
     return 0
 
 
@@ -153,28 +156,32 @@ def _add_inspect(commands: Subcommands) -> None:
     command = commands.add_parser("inspect", help="show the weights and radii of a run against class size")
     command.add_argument("run", type=Path, metavar="RUN", help="the run's folder, with reweight/epoch_*.npz")
     command.add_argument("--epoch", type=int, help="epoch to look at, from 0 (default: the last)")
-    command.add_argument("--checkout", type=Path, help="where data/ has the classes' names (default: around RUN)")
+    command.add_argument(
+        "--checkout", type=Path, help="VL-LTR: where data/ has the classes' names (default: around RUN)"
+    )
     command.add_argument("--out", type=Path, metavar="DIR", help="also write pictures (PNG) into this folder")
+    add_groups(command, "default: those of the run, else of its host")
     command.set_defaults(command=_inspect)
 
 
 def _inspect(options: argparse.Namespace) -> int:
     from vlltr_plugin.report.inspect.command import run_inspect
 
-    run_inspect(options.run, options.epoch, options.checkout, options.out)
+    run_inspect(options.run, options.epoch, options.checkout, options.out, groups=options.groups)
     return 0
 
 
 def _add_evaluate(commands: Subcommands) -> None:
     command = commands.add_parser(
         "evaluate",
-        help="evaluate a checkpoint in a checkout, all accuracies from the same predictions",
-        description="Imports and runs the checkout's code; never what a checkpoint may hold beside tensors.",
+        help="evaluate a checkpoint or any model's logits, all accuracies from the same predictions",
+        description="With RUN, imports and runs the checkout's code; never what a checkpoint may hold beside tensors. "
+        "With --logits FILE.npz, reads numbers only.",
     )
+    command.add_argument("checkpoint", type=Path, nargs="?", metavar="RUN", help="the run's folder, or its checkpoint")
     command.add_argument(
-        "checkpoint", type=Path, nargs="?", metavar="RUN", help="the run's folder, or its checkpoint.pth"
+        "--config", type=Path, help="the config that it was trained with (default: the one it names); none for LIFT"
     )
-    command.add_argument("--config", type=Path, help="the config that it was trained with (default: the one it names)")
     command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
     command.add_argument("--split", choices=("val", "test"), help="default: test where the config says test=True")
     command.add_argument("--device", help="default: cuda if there is one, else cpu")
@@ -185,16 +192,15 @@ def _add_evaluate(commands: Subcommands) -> None:
         "--host-args",
         default="",
         metavar="ARGS",
-        help='arguments that main.py had on its command line when it trained, quoted: "--input-size 224 --seed 1"',
+        help='arguments that main.py had on its command line when it trained, quoted: "--input-size 224 --seed 1"; for '
+        "LIFT all of them",
     )
     curve = command.add_argument_group("trade-off curve: accuracies of logits - tau * log(prior)")
     curve.add_argument(
         "--tau", type=float, nargs="+", metavar="TAU", help="default: 0 to 2 by 0.25, on until top-1 falls; with 0"
     )
     curve.add_argument("--prior", choices=("draws", "counts"), help="default: draws, the expected ones of the run")
-    curve.add_argument(
-        "--groups", choices=("upstream", "others"), help="many >= 100 and few <= 20 (default), or > 100 and < 20"
-    )
+    add_groups(curve, "default: those of the run, else upstream; evaluation.json has these and both others")
     curve.add_argument(
         "--choose-tau", choices=("val", "here"), help="on the validation split (default if it is another), or here"
     )
@@ -202,8 +208,11 @@ def _add_evaluate(commands: Subcommands) -> None:
         "--logits",
         type=Path,
         metavar="FILE.npz",
-        help="in place of RUN and --config, any model's: logits [N, C], labels [N], counts [C], and if there "
-        "are any draws [C], val_logits [M, C], val_labels [M]; --out is then FILE/ by default",
+        help="in place of RUN and --config, any model's: logits [N, C] and labels [N] of the test images; counts [C], "
+        "the training images of each class; and if there are any: draws [C], how often the sampler of training drew "
+        "each class in an epoch, where it was not uniform over the images; names [C] of the classes; val_logits "
+        "[M, C] and val_labels [M] to choose tau on. In the folder of a recorded run, the settings, groups and names "
+        "are those of that run. --out is FILE/ by default",
     )
     command.set_defaults(command=_evaluate)
 

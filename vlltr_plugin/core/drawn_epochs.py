@@ -31,12 +31,14 @@ class DrawnEpochs:
         weighting: whose `class_counts` and `draws` were declared.
 
     Attributes:
+        declared: samples of an epoch that reads each training sample once.
         longest: samples of the longest epoch that ended; 0 before the first.
     """
 
     def __init__(self, weighting: Weighting) -> None:
         # A tuple, so that it is no submodule or buffer of whatever holds this.
         self._weighting = (weighting,)
+        self.declared = float(weighting.class_counts.sum())  # once: on a GPU, reading it waits
         self.restart()
 
     def restart(self) -> None:
@@ -44,11 +46,6 @@ class DrawnEpochs:
         self._drawn = torch.zeros(self._weighting[0].num_classes, dtype=torch.float64, device="cpu")
         self._independent, self._lengths, self.longest = 0.0, [0.0, 0.0], 0.0
         self._ended = 0
-
-    @property
-    def declared(self) -> float:
-        """Samples of an epoch that reads each training sample once."""
-        return float(self._weighting[0].class_counts.sum())
 
     def add(self, drawn: Tensor, images: float = math.inf) -> None:
         """Adds an epoch that has ended.
@@ -61,7 +58,7 @@ class DrawnEpochs:
         total = float(drawn.sum())
         if total <= 0:
             return
-        self._drawn += drawn
+        self._drawn = self._drawn + drawn  # a new tensor: the old one may be of inference mode
         # Passes beyond the first are taken for copies: several views, heads or parts of a batch.
         self._independent += min(total, images, self.declared)
         if self._ended < len(self._lengths):

@@ -15,12 +15,15 @@ from vlltr_plugin.core.observed_passes import ObservedPasses, nearest_parameters
 from vlltr_plugin.core.ranks import sum_over_ranks, world_size
 from vlltr_plugin.core.weighting import Weighting
 
-FIRST_END = 50
-"""Passes over the training set without an `end_epoch` before the first one: some loops call it rarely, with many views
-of an image, or a small labelled set beside a large unlabelled one."""
+FIRST_END = 25
+"""Passes over the training set before the first `end_epoch` is missed: an epoch may hold many views of an image."""
+
+SMALL_SET, FIRST_SAMPLES = 1000, 100_000
+"""Fewer images may be the labelled ones beside many without labels: FixMatch draws 65,536 samples an epoch from 40
+labelled images. There as many samples go by before the first `end_epoch` is missed."""
 
 NEXT_END = 10
-"""Times the longest epoch that ended, without another `end_epoch`."""
+"""Times the longest epoch that ended (or the sum of `draws`) before the next `end_epoch` is missed."""
 
 LOOKED_AT = 16
 """First calls whose logits are looked at for several heads."""
@@ -99,9 +102,8 @@ class Expectations:
             return
         self._samples += len(batch.targets)
         weighting, longest = self._weighting[0], self._epochs.longest
-        limit = NEXT_END * longest or max(FIRST_END * self._epochs.declared, NEXT_END * weighting.draws_given)
         changes = weighting.uses_logits or weighting.epoch < weighting.start_epoch
-        if changes and self._samples * world_size() > limit:
+        if changes and self._samples * world_size() > self._longest_possible():
             ended = f"the longest epoch before had {longest:.0f}" if longest else "no epoch has ended"
             self._say(
                 "forgotten",
@@ -149,6 +151,14 @@ class Expectations:
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_last": None, "_last_targets": None}
+
+    def _longest_possible(self) -> float:
+        """Samples that an epoch of an honest loop may have."""
+        if self._epochs.longest:
+            return NEXT_END * self._epochs.longest
+        declared = self._epochs.declared
+        first = FIRST_SAMPLES if declared < SMALL_SET else FIRST_END * declared
+        return max(first, NEXT_END * self._weighting[0].draws_given)
 
     def _compare_epochs(self) -> None:
         if came := self._epochs.other_classes():

@@ -28,6 +28,11 @@ class Convention:
         counts = np.asarray(counts)
         return np.select([counts >= self.many_from, counts > self.few_to], ["many", "medium"], "few")
 
+    @property
+    def numbers(self) -> str:
+        """The two thresholds, as `convention_of` reads them."""
+        return f"{self.many_from},{self.few_to}"
+
     def bounds(self, group: str) -> str:
         """The training images of a group's classes, such as `>= 100`, `21-99` or `<= 20`."""
         low, high = self.few_to + 1, self.many_from - 1
@@ -44,21 +49,22 @@ OTHERS = Convention("others", many_from=101, few_to=19)
 CONVENTIONS = (UPSTREAM, OTHERS)
 
 
-def convention_of(text: str) -> Convention:
+def convention_of(text: str | Sequence[int]) -> Convention:
     """The thresholds of a name (`upstream`, `others`), or of two numbers.
 
     Args:
-        text: a name, or `MANY,FEW`: many-shot classes have MANY training images or more, few-shot ones FEW or fewer.
+        text: a name, or `MANY,FEW`, or the two numbers: many-shot classes have MANY training images or more, few-shot
+            ones FEW or fewer.
 
     Raises:
         ValueError: for anything else, and where a class could be both.
     """
     known = {convention.name: convention for convention in CONVENTIONS}
-    if text in known:
+    if isinstance(text, str) and text in known:
         return known[text]
     try:
-        many, few = (int(part) for part in text.split(","))
-    except ValueError:
+        many, few = (int(part) for part in (text.split(",") if isinstance(text, str) else text))
+    except (TypeError, ValueError):
         raise ValueError(
             f"Expected groups to be {' or '.join(known)}, or MANY,FEW such as 50,10, but got {text!r}."
         ) from None

@@ -65,6 +65,7 @@ class Reference:
         name: such as `imagenet_lt/r50`.
         baseline: which of the results is the one without.
         settings: `data_set` as the host names it, `model` (part of the host's model name), `epochs`.
+        data: sizes of the data set, by the names of a run's settings: `nb_classes`, `training images`.
         results: for each of the two methods the test accuracy in percent (`overall`, `many`, `medium`, `few`), and
             `training_seconds`.
         source: where the numbers come from.
@@ -75,6 +76,7 @@ class Reference:
     settings: dict[str, Any]
     results: dict[str, dict[str, float]]
     source: str
+    data: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def data_set(self) -> str:
@@ -142,6 +144,8 @@ class Host:
         groups: accuracies of many-, medium- and few-shot classes, then those of parts of them.
         metrics: all numbers that are compared, in the order of the tables.
         convention: the thresholds of its groups.
+        groups_setting: the setting that tells a run's own thresholds, where they are the user's; where a run does not
+            tell, the groups in its log may be any, and those made by reports are of `convention`.
         reweight_seconds: key of the time that the end of an epoch took, in the lines that its reader gives.
         words: for reports.
         irrelevant: its arguments that say where or how often a run was made.
@@ -170,6 +174,7 @@ class Host:
     reweight_seconds: str
     words: Words
     beside: str = ""
+    groups_setting: str = ""
     irrelevant: frozenset[str] = frozenset()
     unsaid: frozenset[str] = frozenset()
     first: tuple[str, ...] = ()

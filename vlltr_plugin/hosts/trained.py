@@ -58,23 +58,27 @@ class TrainedModel:
         split: the split to evaluate.
         classes: C.
         train_counts: training images of each class, `[C]`.
-        draws: expected draws of each class in an epoch of its training, `[C]`, up to a common factor.
+        draws: expected draws of each class in an epoch of its training, `[C]`, up to a common factor; None if they are
+            not known.
         draws_from: where they are known from, in words.
         visual_share: part of the first of two branches in the mixture of their softmaxes.
         names: the classes' names, if known.
         facts: what evaluation.json says of checkpoint, config, data set and settings.
         predict: feeds a split to a collector; returns the number of images in the split.
+        host_log: from labels and predicted classes, `[N]` each, the numbers of the host's own result by the keys of its
+            log; None where those of `evaluate_predictions` are.
     """
 
     split: str
     classes: int
     train_counts: NDArray[np.int64]
-    draws: NDArray[np.float64]
+    draws: NDArray[np.float64] | None
     draws_from: str
     visual_share: float
     names: list[str] | None
     facts: dict[str, Any]
     predict: Callable[[Collector, str], int]
+    host_log: Callable[[NDArray[np.int64], NDArray[np.int64]], dict[str, float | None]] | None = None
 
 
 OpenTrained = Callable[[EvaluateRequest, Progress], AbstractContextManager[TrainedModel]]

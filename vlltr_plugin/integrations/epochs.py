@@ -3,7 +3,7 @@
 import copy
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -61,11 +61,22 @@ class Epochs:
         criterion: whose epochs nothing else may end.
         folder: of the run, where `RunRecorder` writes; None to write nothing.
         metrics: takes the trainer's numbers of an evaluation to those of the run's log.
+        groups: as in `RunRecorder`.
+        class_names: as in `RunRecorder`.
     """
 
-    def __init__(self, criterion: Criterion, folder: str | Path | None, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        criterion: Criterion,
+        folder: str | Path | None,
+        metrics: Metrics,
+        groups: str | Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
         self.criterion = criterion
-        self.recorder = None if folder is None else RunRecorder(folder, criterion)
+        self.recorder = None
+        if folder is not None:
+            self.recorder = RunRecorder(folder, criterion, groups=groups, class_names=class_names)
         self._metrics = metrics
         self._drawn = criterion.drawn  # every end of an epoch makes a new one
         self._evaluated: dict[str, SupportsFloat] = {}

@@ -3,6 +3,7 @@
 import pickle
 import sys
 import weakref
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ class ReweightCallback(TrainerCallback):
             write nothing.
         metrics: which numbers go into the log of that folder: a function of what the Trainer's evaluation gives to
             numbers by name, as `RunRecorder.end_epoch` takes them.
+        groups: thresholds of the groups of classes, recorded in that folder; see `RunRecorder`.
+        class_names: names of the classes, recorded in that folder.
 
     Raises:
         ValueError: for an `ignore_index` other than None and -100: the Trainer counts by the latter; for a reduction
@@ -72,6 +75,8 @@ class ReweightCallback(TrainerCallback):
         steps_per_epoch: int | None = None,
         folder: str | Path | None = None,
         metrics: Metrics = evaluation_metrics,
+        groups: str | Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self._log_prefix = log_prefix(name)
         if criterion.ignore_index not in (None, IGNORED):
@@ -86,7 +91,7 @@ class ReweightCallback(TrainerCallback):
         self.criterion, self._resume_from, self._name = criterion, resume_from, name
         self._file = f"reweight_{name}.pt" if name else STATE
         self.statistics: Statistics = {}
-        self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics)
+        self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics, groups, class_names)
         self._has_length = True
         self._running = self._in_step = self._in_epoch = self._rest = False
 

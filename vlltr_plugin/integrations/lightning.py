@@ -1,12 +1,14 @@
 """Lightning: a callback that ends the criterion's epochs, logs them, and keeps its state in every checkpoint."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.core.arguments import check_whole
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
+from vlltr_plugin.core.saved_state import epoch_of
 from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluation_metrics
 from vlltr_plugin.integrations.names import log_prefix
 from vlltr_plugin.training.messages import say
@@ -39,6 +41,8 @@ class ReweightCallback(Callback):
             write nothing.
         metrics: which numbers go into the log of that folder: a function of what the validation logs to numbers by
             name, as `RunRecorder.end_epoch` takes them.
+        groups: thresholds of the groups of classes, recorded in that folder; see `RunRecorder`.
+        class_names: names of the classes, recorded in that folder.
 
     Raises:
         ValueError: for a name that is no word. When training begins: for a new run in a `folder` that holds one. In
@@ -56,12 +60,14 @@ class ReweightCallback(Callback):
         steps_per_epoch: int | None = None,
         folder: str | Path | None = None,
         metrics: Metrics = evaluation_metrics,
+        groups: str | Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self._log_prefix = log_prefix(name)
         if steps_per_epoch is not None:
             check_whole("steps_per_epoch", steps_per_epoch, least=1)
         self.criterion, self._name = criterion, name
-        self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics)
+        self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics, groups, class_names)
         self.statistics: Statistics = {}
         self._loaded = self._running = self._in_epoch = self._rest = False
         self._mode: bool | None = None
@@ -75,7 +81,7 @@ class ReweightCallback(Callback):
         """Says when a run goes on from a checkpoint without the epoch's state; a new run begins with weights of 1."""
         weighting, new = self.criterion.weighting, trainer.global_step == 0
         epoch = trainer.current_epoch if self._steps is None else trainer.global_step // self._steps
-        reached = round(float(weighting.progress[0]))  # a process that trained in this one's place leaves it here alone
+        reached = epoch_of(weighting.progress.tolist())  # the tensor is what a loader of the module's state has written
         loaded, self._loaded = self._loaded and not new, False
         again, self._running = self._running, True
         self.criterion.forget_epoch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ class Log:
     abandoned: tuple[int, ...] | None = ()
     class_accuracy: tuple[float, ...] = ()
     reweighted: bool | None = None
+
+
+def shows_reweighting(epochs: Mapping[int, Line]) -> bool | None:
+    """Whether the lines of a log hold numbers of the plug-in, `train_reweight_*`; None without an epoch."""
+    return any(key.startswith("train_reweight_") for line in epochs.values() for key in line) if epochs else None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,12 @@ from vlltr_plugin.runs.whole_files import write_whole
 LOG = "log.txt"
 SETTINGS = "reweight_settings.json"
 """Beside the log: what the run was made with, by name."""
+
+SHOT_GROUPS = "shot groups"
+"""Setting of a run: the thresholds of its groups of classes, as `convention_of` reads them."""
+
+CLASS_NAMES = "class_names.json"
+"""Beside the log: the names of the classes, a JSON list."""
 
 KEYS = {
     "overall": "test_acc1",
@@ -87,6 +93,25 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     path, data = folder / SETTINGS, settings_as_json(settings)
     if not path.is_file() or path.read_bytes() != data:
         write_whole(path, data)
+
+
+def write_class_names(folder: Path, names: Sequence[str]) -> None:
+    """Writes the names whole.
+
+    Raises:
+        OSError: when they cannot be written.
+    """
+    write_whole(folder / CLASS_NAMES, json.dumps(list(names), indent=0, ensure_ascii=False).encode())
+
+
+def read_class_names(folder: Path, num_classes: int) -> list[str] | None:
+    """The names of a run's classes; None without them, and where they are damaged or not one for each class."""
+    try:
+        names = json.loads((folder / CLASS_NAMES).read_bytes())
+    except (OSError, ValueError):
+        return None
+    fits = isinstance(names, list) and len(names) == num_classes and all(isinstance(name, str) for name in names)
+    return names if fits else None
 
 
 def settings_as_json(settings: Mapping[str, Any]) -> bytes:

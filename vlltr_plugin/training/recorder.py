@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat, TypeVar, cast
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.core.ranks import is_first_rank, world_size
+from vlltr_plugin.core.shot_groups import convention_of
 from vlltr_plugin.runs.arrays import arrays_of
 from vlltr_plugin.runs.epoch_arrays import FOLDER, numbered_files
 from vlltr_plugin.runs.epoch_state import read_state, state_arrays
@@ -21,12 +22,14 @@ from vlltr_plugin.runs.epoch_writer import EpochWriter
 from vlltr_plugin.runs.own_log import (
     LOG,
     SETTINGS,
+    SHOT_GROUPS,
     append_line,
     cut_log,
     last_epoch,
     numbers_of,
     read_settings,
     settings_as_json,
+    write_class_names,
     write_settings,
 )
 from vlltr_plugin.training.messages import say
@@ -52,10 +55,14 @@ class RunRecorder:
         criterion: whose epochs these are; None for a baseline with a loss of another kind, of which the metrics are
             logged only.
         settings: of yours, by name: learning rate, batch size, ...
+        groups: thresholds of many-, medium- and few-shot classes behind the metrics of these names, in training images
+            of a class: `"50,10"` (many-shot from 50 on, few-shot up to 10), `"upstream"` (100 and 20) or `"others"`
+            (101 and 19). `inspect`, `compare` and `evaluate --logits` of this run then use them.
+        class_names: names of the C classes, for `inspect` and `evaluate --logits`.
 
     Raises:
-        ValueError: for a setting under a name of the plug-in's or that JSON has no form for, and without a criterion
-            in a folder whose `log.txt` is not one of a run.
+        ValueError: for a setting under a name of the plug-in's or that JSON has no form for, for groups or class names
+            that do not fit, and without a criterion in a folder whose `log.txt` is not one of a run.
 
     Example:
         >>> recorder = RunRecorder("runs/dv", criterion, settings={"lr": 0.1, "batch size": 128})
@@ -67,17 +74,24 @@ class RunRecorder:
     """
 
     def __init__(
-        self, folder: str | Path, criterion: Criterion | None = None, settings: Mapping[str, Any] | None = None
+        self,
+        folder: str | Path,
+        criterion: Criterion | None = None,
+        settings: Mapping[str, Any] | None = None,
+        groups: str | Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         # What `torch.compile` has wrapped, itself: settings and names of the state are those of any other run.
         criterion = getattr(criterion, "_orig_mod", criterion)
         self.folder, self.criterion = Path(folder), criterion
         own = told(criterion)
         self._own = own.keys()
+        own |= {} if groups is None else {SHOT_GROUPS: convention_of(groups).numbers}
         if taken := sorted(own.keys() & (settings or {}).keys()):
             raise ValueError(f"Expected settings under names of their own but {', '.join(taken)} is the plug-in's.")
         self.settings = {**own, **(settings or {})}
         settings_as_json(self.settings)
+        self._class_names = None if class_names is None else _checked_names(class_names, criterion)
         self._next: int | None = None  # not known before the first epoch or `resume`
         self._resumed_at: int | None = None  # until its first epoch has ended
         self._abandons: int | None = None  # lines of the log from this epoch on are of before `resume`
@@ -172,6 +186,9 @@ class RunRecorder:
             if arrays:
                 self._epochs.write(epoch, arrays)
             write_settings(self.folder, self.settings)
+            if self._class_names is not None:
+                write_class_names(self.folder, self._class_names)
+                self._class_names = None  # once
             append_line(self.folder / LOG, {"epoch": epoch, **line})
         except OSError as error:
             if not self._warned_of_disk:
@@ -318,6 +335,16 @@ def _fold(criterion: Criterion, epoch: int) -> tuple[Statistics, dict[str, Tenso
     arrays = {"counts": weighting.class_counts, "draws": weighting.draws, "drawn": criterion.drawn}
     arrays |= arrays_of(SINGLE, weighting, in_force, criterion.in_force())
     return statistics, arrays | state_arrays(criterion.state_dict())
+
+
+def _checked_names(names: Sequence[str], criterion: Criterion | None) -> list[str]:
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"Expected class_names to be a list of names but got {names!r:.80}.")
+    if criterion is not None and len(names) != criterion.weighting.num_classes:
+        raise ValueError(
+            f"Expected class_names to have {criterion.weighting.num_classes} names, one a class, but got {len(names)}."
+        )
+    return list(names)
 
 
 def _largest(criterion: Criterion) -> str:

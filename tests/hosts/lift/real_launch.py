@@ -65,9 +65,8 @@ def tiny_clip(*args: Any, **kwargs: Any) -> Any:
     return model.float()
 
 
-def main() -> None:
-    root = Path(sys.argv[1]).resolve()
-    os.chdir(root)
+def prepare(root: Path) -> None:
+    """Puts the images and the CLIP into the modules of a checkout."""
     sys.path.insert(0, str(root))
     sys.path.append(os.environ.get("LIFT_CLIP", str(root)))
     torchvision.datasets.CIFAR100 = Images
@@ -77,6 +76,12 @@ def main() -> None:
     trainer = importlib.import_module("trainer")
     if hasattr(trainer, "load_clip_to_cpu"):
         trainer.load_clip_to_cpu = tiny_clip
+
+
+def main() -> None:
+    root = Path(sys.argv[1]).resolve()
+    os.chdir(root)
+    prepare(root)
     sys.argv = ["main.py", *sys.argv[2:]]
     runpy.run_path("main.py", run_name="__main__")
 

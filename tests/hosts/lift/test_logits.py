@@ -47,23 +47,41 @@ def test_the_one_tensor_of_logits_in_an_output_is_measured(
     assert (code, found["step"][0]) == (0, "ok"), found
 
 
-@pytest.mark.parametrize("output", ["out, out / 5", "{'a': out, 'b': [out.clone()]}"])
-@pytest.mark.parametrize("way", [{"source": "clean_pass"}, {"measure_first": True}, {}])
-def test_an_output_with_two_that_may_be_the_logits_is_refused_before_training(
-    output: str, way: dict[str, Any], build: Build, standin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+TWO = {"out, out / 5": "[0]", "{'a': out, 'b': [out.clone()]}": "['a']"}
+
+
+@pytest.mark.parametrize("output", TWO)
+@pytest.mark.parametrize("way", ["reweight.source clean_pass", "reweight.measure_first True"])
+def test_an_output_with_two_that_may_be_the_logits_is_refused_where_it_is_measured(
+    output: str, way: str, build: Build, standin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    returns(standin, output, "[0]" if output.startswith("out") else "['a']")
-    options = {f"reweight_{key}": value for key, value in way.items()}
+    returns(standin, output, TWO[output])
+    option, value = way.replace(".", "_").split()
     with pytest.raises(ValueError, match=r"one tensor of logits \[B, 5\] but got 2 in a (tuple|dict) of \[2, 5\], \[2"):
-        build(loss_type="CE", reweight_type="class_volume", **options)()
+        build(loss_type="CE", reweight_type="class_volume", **{option: value})()
     assert "epoch [" not in (tmp_path / "output" / "log.txt").read_text()
     build(loss_type="CE", reweight_type="inverse")()  # reads no logits
     capsys.readouterr()
-    code, found = check(standin, "loss_type CE reweight.type class_volume", capsys)
+    code, found = check(standin, f"loss_type CE reweight.type class_volume {way}", capsys)
     assert (code, found["reweight"][0]) == (1, "FAIL")
     assert "one tensor of logits" in found["reweight"][1]
-    code, found = check(standin, "loss_type CE", capsys)
-    assert (code, found["step"][0]) == (0, "skip")
+
+
+@pytest.mark.parametrize("output", TWO)
+def test_logits_that_the_loop_gives_to_the_criterion_stream_whatever_else_the_model_returns(
+    output: str, run: Make, standin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"loss_type": "CE", "reweight_type": "class_volume"}
+
+    def radii() -> list[Any]:
+        folder = run(**options).folder / "reweight"
+        return [np.load(path)["log_radius_single"] for path in sorted(folder.iterdir())]
+
+    alone = radii()
+    returns(standin, output, TWO[output])
+    assert np.array_equal(alone, radii())
+    code, found = check(standin, "loss_type CE reweight.type class_volume", capsys)
+    assert (code, found["reweight"][0], found["step"][0]) == (0, "ok", "skip"), found
 
 
 def test_a_loop_that_makes_its_logits_of_what_the_model_returns_streams_them(

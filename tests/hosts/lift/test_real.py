@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from vlltr_plugin.cli import main
+from vlltr_plugin.hosts.lift.log import read_run
 from vlltr_plugin.install import install, uninstall
 
 FOLDER = Path(os.environ.get("VLLTR_LIFT", "no folder"))
@@ -31,25 +34,19 @@ def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return shutil.copytree(FOLDER / request.param, root, ignore=shutil.ignore_patterns(".git", "output", "__pycache__"))
 
 
-def train(root: Path, *options: str) -> list[str]:
+COMMON = ["resolution", "32", "num_workers", "0", "num_epochs", "2", "print_freq", "1"]
+ARGS = {name: ["-d", "cifar100_ir100", *model, *COMMON] for name, model in MODEL.items()}
+ENVIRONMENT = {"LIFT_IMAGES": "4", "LIFT_CLIP": str(FOLDER / "LIFT")}
+
+
+def train(root: Path, *options: str, images: str = "20") -> list[str]:
     """Trains two short epochs; returns what is printed, without times."""
-    common = ["resolution", "32", "num_workers", "0", "num_epochs", "2", "print_freq", "1", "output_dir", "run"]
     shutil.rmtree(root / "output", ignore_errors=True)
     launcher = Path(__file__).with_name("real_launch.py")
-    environment = {**os.environ, "LIFT_IMAGES": "20", "LIFT_CLIP": str(FOLDER / "LIFT")}
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        launcher,
-        root,
-        "-d",
-        "cifar100_ir100",
-        *MODEL[root.name],
-        *common,
-        *options,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    command = [sys.executable, "-W", "ignore", launcher, root, *ARGS[root.name], "output_dir", "run", *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT, "LIFT_IMAGES": images}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     (log,) = (root / "output" / "run").glob("log*")
     lines = log.read_text().splitlines()
@@ -62,6 +59,29 @@ def of_epoch(epoch: int, lines: list[str]) -> list[str]:
 
 def after_config(lines: list[str]) -> list[str]:
     return lines[lines.index("************") :]
+
+
+def check_evaluation(root: Path) -> None:
+    """`evaluate` of the run in its folder gives the accuracies that the host printed, group by group."""
+    script = root / "main.py"
+    text = script.read_text()
+    tests = str(Path(__file__).parent)
+    script.write_text(f"import pathlib, sys\nsys.path.append({tests!r})\nimport real_launch\n"
+                      f"real_launch.prepare(pathlib.Path({str(root)!r}))\n{text}")  # fmt: skip
+    run = root / "output" / "run"
+    options = [*ARGS[root.name], "loss_type", "LA", "reweight.type", "class_volume"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        assert main(["evaluate", str(run), "--checkout", str(root), "--host-args", " ".join(options)]) == 0
+    script.write_text(text)
+    found = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    (log,) = run.glob("log*")
+    printed = {name: value for name, value in (read_run(log).log.test or {}).items() if name in found["host_log"]}
+    print(root.name, found["host_log"], printed)
+    assert printed.keys() >= {"overall", "many", "medium", "few"}
+    assert {name: found["host_log"][name] for name in printed} == pytest.approx(printed, abs=0.0501)
+    assert found["differs_from_training"] == {}
 
 
 def test_a_real_run(checkout: Path) -> None:
@@ -77,5 +97,7 @@ def test_a_real_run(checkout: Path) -> None:
         assert len(list((checkout / "output" / "run" / "reweight").glob("*.npz"))) == 2
     lines = train(checkout, "reweight.type", "class_volume", "reweight.measure_first", "True")
     assert of_epoch(1, lines) != of_epoch(1, plain["LA"])
+    train(checkout, "loss_type", "LA", "reweight.type", "class_volume", images="4")
+    check_evaluation(checkout)
     uninstall(checkout)
     assert {path: path.read_bytes() for path in checkout.rglob("*.py")} == before

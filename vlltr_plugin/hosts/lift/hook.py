@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.lift.plain_pass import PlainPass
 from vlltr_plugin.hosts.lift.plan import Plan, number_of_classes, plan
 from vlltr_plugin.hosts.lift.settings import given
@@ -36,6 +37,7 @@ def attach(trainer: Any) -> Hook:
         ValueError: naming what to change, when this run cannot be re-weighted.
     """
     attached()
+    enter(trainer)
     with warnings_said():
         planned = plan(trainer)
     if planned is None:
@@ -125,7 +127,7 @@ class LiftHook(NoHook):
             return
         say(
             f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they are those of "
-            f"different outputs, the radii are of none of them: give {KEY}.source clean_pass, which reads what the "
-            "model returns. This is said once."
+            f"different outputs, the radii are of none of them: give {KEY}.source clean_pass, which reads the logits "
+            f"that the model returns, or a {KEY}.type that reads none. This is said once."
         )
         self._said = True

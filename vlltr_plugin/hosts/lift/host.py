@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 from vlltr_plugin.check.lines import Line, Lines
 from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
 from vlltr_plugin.hosts.lift.log import find_log, read_log, read_run, wrote
+from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.runs.log import Line as LogLine
 
 OVERALL = Metric("overall", "overall", "overall top-1")
 GROUP_METRICS = (
@@ -32,12 +36,36 @@ WORDS = Words(
 )
 
 
+def _evaluated_line(numbers: dict[str, float | None]) -> LogLine:
+    """LIFT's own numbers, or (an evaluation of stored logits) those that have a name of LIFT's."""
+    named = {"acc1": "overall", "median": "medium", "low": "few"}
+    line = {named.get(key, key): value for key, value in numbers.items() if value is not None}
+    return {metric.key: line[metric.key] for metric in HOST.metrics if metric.key in line}
+
+
 def _check(request: CheckRequest, say: Callable[[Line], None]) -> Lines:
     from vlltr_plugin.hosts.lift.looks import run_checkup  # torch
 
     if request.config is not None:
         raise ReportError("Expected no CONFIG for LIFT: give main.py's arguments as --host-args.")
     return run_checkup(request.checkout, list(request.host_args), say)
+
+
+IRRELEVANT = frozenset(("output_dir", "root", "print_freq", "seed", "gpu", "num_workers"))
+
+
+def _find_checkpoint(request: EvaluateRequest) -> Path:
+    from vlltr_plugin.hosts.lift.checkpoint import checkpoint_path  # torch
+
+    if request.config is not None:
+        raise ReportError("Expected no --config for LIFT: give main.py's arguments as --host-args.")
+    return checkpoint_path(request.checkpoint)
+
+
+def _open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
+    from vlltr_plugin.hosts.lift.evaluation_run import open_trained  # torch
+
+    return open_trained(request, IRRELEVANT, progress)
 
 
 HOST = Host(
@@ -58,8 +86,11 @@ HOST = Host(
         Metric("train_loss", "train_loss", "training loss", percent=False),
     ),
     convention=OTHERS,
+    evaluated_line=_evaluated_line,
     reweight_seconds="reweight_seconds",
     words=WORDS,
-    irrelevant=frozenset(("output_dir", "root", "print_freq", "seed", "gpu", "num_workers")),
+    irrelevant=IRRELEVANT,
     first=("data_set", "backbone", "num_epochs", "batch_size", "lr", "loss_type"),
+    open_trained=_open_trained,
+    find_checkpoint=_find_checkpoint,
 )

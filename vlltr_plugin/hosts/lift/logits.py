@@ -33,11 +33,6 @@ def logits_of(output: Any, num_classes: int) -> Tensor:
     return next(iter(found.values()))
 
 
-def count_logits(output: Any, num_classes: int) -> int:
-    """How many tensors of an output may be the logits."""
-    return len({id(tensor) for tensor in _tensors(output) if _may_be_logits(tensor, num_classes)})
-
-
 def _may_be_logits(tensor: Tensor, num_classes: int) -> bool:
     return tensor.ndim == 2 and tensor.shape[1] == num_classes and torch.is_floating_point(tensor)
 

@@ -6,12 +6,7 @@ temporary one. What the host downloads itself (CLIP, CIFAR) it downloads here as
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import runpy
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -19,14 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.check.harmless import harmless
 from vlltr_plugin.check.lines import Line, Lines, SkipError
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.door import Send, run_host
 from vlltr_plugin.install import State, status
 from vlltr_plugin.training.settings import KEY
-
-RESULT = "VLLTR_PLUGIN_CHECK"
-"""Variable that names the file for the lines."""
 
 STEP = 8
 """Images of the step."""
@@ -46,17 +38,10 @@ def run_checkup(checkout: Path, host_args: list[str], say: Callable[[Line], None
     lines = Lines(say)
     checkout = checkout.resolve()
     lines.look("plug-in", partial(_look_at_installation, checkout, host_args))
-    with harmless(checkout) as side, tempfile.TemporaryDirectory(prefix="vlltr-plugin-check-") as folder:
-        result = Path(folder) / "lines"
-        arguments = [str(checkout), *host_args, "output_dir", str(Path(folder) / "output")]
-        environment = {**os.environ, RESULT: str(result), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "vlltr_plugin.hosts.lift.looks", *arguments]
-        done = subprocess.run(command, cwd=side, env=environment, capture_output=True, text=True, check=False)
-        found = [Line(**line) for line in json.loads(result.read_text())] if result.is_file() else []
-    for line in found:
-        lines.take(line)
-    if not found:
-        lines.look("trainer", partial(_refuse, done.stderr or done.stdout))
+    with tempfile.TemporaryDirectory(prefix="vlltr-plugin-check-") as folder:
+        arguments = [*host_args, "output_dir", str(Path(folder) / "output")]
+        task: tuple[str, dict[str, Any]] = ("vlltr_plugin.hosts.lift.looks:look_through_door", {})
+        lines.look_elsewhere("trainer", partial(run_host, checkout, arguments, task))
     return lines
 
 
@@ -70,9 +55,9 @@ def _look_at_installation(checkout: Path, host_args: list[str]) -> str:
     raise ReportError(f"Expected the plug-in in the checkout but it is {found.state.value}{problems}: install it.")
 
 
-def _refuse(said: str) -> str:
-    last = said.strip().rpartition("\n")[2][:300] or "it said nothing"
-    raise ReportError(f"Expected main.py to build a trainer and to train it but it did not: {last}")
+def look_through_door(trainer: Any, send: Send) -> None:
+    """The task of `check` where `attach` is called."""
+    look_at_all(trainer, lambda line: send(asdict(line)))
 
 
 def look_at_all(trainer: Any, say: Callable[[Line], None] = lambda line: None) -> Lines:
@@ -148,7 +133,7 @@ def _look_at_step(trainer: Any) -> str:
         raise SkipError(f"only the host's own loop can call its model: {error}") from error
     try:
         logits = logits_of(output, number_of_classes(trainer))
-    except ValueError as error:  # `plan` refuses it where the radii need to know
+    except ValueError as error:  # `plan` refuses it where the radii are measured from the output
         raise SkipError(
             f"only the host's own loop can tell which part of the output goes into the loss: {error}"
         ) from error
@@ -158,23 +143,3 @@ def _look_at_step(trainer: Any) -> str:
     if not math.isfinite(loss):
         raise ReportError(f"Expected a finite loss but got {loss}.")
     return f"{len(images)} images give {list(logits.shape)} finite logits, loss {loss:.4g}"
-
-
-def _build_and_look() -> None:
-    """In the process of its own: runs main.py with looks in the place of `Trainer.train`."""
-    checkout, *arguments = sys.argv[1:]
-    sys.path.insert(0, checkout)
-    import trainer  # type: ignore[import-not-found]
-
-    def look(self: Any) -> None:
-        found = [asdict(line) for line in look_at_all(self).lines]
-        Path(os.environ[RESULT]).write_text(json.dumps(found))
-        os._exit(0)  # nothing of what main.py does after training
-
-    trainer.Trainer.train = look
-    sys.argv = ["main.py", *arguments]
-    runpy.run_path(str(Path(checkout) / "main.py"), run_name="__main__")
-
-
-if __name__ == "__main__":
-    _build_and_look()

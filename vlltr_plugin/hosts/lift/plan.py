@@ -14,7 +14,7 @@ from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.hosts.lift.draws import draws_of
-from vlltr_plugin.hosts.lift.logits import count_logits, logits_of
+from vlltr_plugin.hosts.lift.logits import logits_of
 from vlltr_plugin.hosts.lift.plain_pass import PlainPass
 from vlltr_plugin.hosts.lift.settings import LiftSettings, given, read
 from vlltr_plugin.training.base_criterion import TOLERANCE, HostCriterion
@@ -104,8 +104,8 @@ def plan(trainer: Any) -> Plan | None:
         weighting = build_weighting(settings.common.type, counts, draws, **settings.common.options)
     except TypeError as error:
         raise ValueError(f"Expected other values in reweight than {settings.common.options} ({error}).") from error
-    if weighting.uses_logits:
-        check_output(trainer, classes, settings.measure_first or settings.common.source == "clean_pass")
+    if weighting.uses_logits and (settings.measure_first or settings.common.source == "clean_pass"):
+        check_output(trainer, classes)
     loss: Criterion = ReweightedLoss(weighting, smoothing=smoothing)
     if settings.common.form == LOGIT_ADJUSTMENT:
         loss = LogitAdjustedLoss(weighting, settings.tau, smoothing)
@@ -118,30 +118,27 @@ def number_of_classes(trainer: Any) -> int:
     return max(len(getattr(trainer, "classnames", ())), int(trainer.num_classes))
 
 
-def check_output(trainer: Any, num_classes: int, reads_model: bool) -> None:
-    """Calls the model with two images, where that can be done, and looks for the logits in what it returns.
+def check_output(trainer: Any, num_classes: int) -> None:
+    """Calls the model with two images and looks for the logits in what it returns.
+
+    Only for radii that are measured from the model's output. Those that stream are of what the loop gives to the
+    criterion, whatever the model returns besides.
 
     Args:
         trainer: the host's.
         num_classes: C.
-        reads_model: whether the radii are measured from what the model returns. Else they are those of what the loop
-            gives to the criterion, which may be made of the output.
 
     Raises:
-        ValueError: when it cannot be known which of several tensors the logits are, or if there is none and the
-            radii are measured from the output.
+        ValueError: when the model cannot be called, returns no logits, or several tensors that may be the logits.
     """
     try:
         output = PlainPass(trainer, num_classes).first_output()
     except Exception as error:
-        if not reads_model:  # only the host's own loop can call its model
-            return
         raise ValueError(
             f"Expected a model that can be called with images alone, for {KEY}.source clean_pass and "
             f"{KEY}.measure_first, but it fails ({error}): leave both out."
         ) from error
-    if reads_model or count_logits(output, num_classes) > 1:
-        logits_of(output, num_classes)
+    logits_of(output, num_classes)
 
 
 def check_criterion(trainer: Any, expected: Criterion, present: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from vlltr_plugin.check.lines import Line, Lines
 from vlltr_plugin.core.epoch_statistics import LOGGED, SECONDS
@@ -10,7 +11,8 @@ from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
 from vlltr_plugin.hosts.own_loop.log import find_log, read_log, read_run
-from vlltr_plugin.runs.own_log import KEYS, SETTINGS
+from vlltr_plugin.runs.log import Line as LogLine
+from vlltr_plugin.runs.own_log import KEYS, SETTINGS, SHOT_GROUPS, read_class_names
 
 TOLD = ("nb_classes", "training images", "class counts", "draws", "draws of the classes", "loss", "smoothing")
 """What a criterion of the plug-in's tells, beside `reweight`."""
@@ -32,6 +34,15 @@ WORDS = Words(
 )
 
 
+def _class_names(start: Path, num_classes: int) -> list[str] | None:
+    return read_class_names(start if start.is_dir() else start.parent, num_classes)
+
+
+def _evaluated_line(numbers: dict[str, float | None]) -> LogLine:
+    keys = {"acc1": KEYS["overall"], "many": KEYS["many"], "median": KEYS["medium"], "low": KEYS["few"]}
+    return {keys[key]: value for key, value in numbers.items() if key in keys and value is not None}
+
+
 def _check(request: CheckRequest, say: Callable[[Line], None]) -> Lines:
     raise ReportError("Expected a checkout of a host to check but got a loop of your own.")
 
@@ -49,9 +60,12 @@ HOST = Host(
     groups=GROUP_METRICS,
     metrics=(OVERALL, *GROUP_METRICS, Metric("loss", KEYS["loss"], "loss", percent=False)),
     convention=UPSTREAM,
+    groups_setting=SHOT_GROUPS,
+    class_names=_class_names,
+    evaluated_line=_evaluated_line,
     reweight_seconds=f"{LOGGED}{SECONDS}",
     words=WORDS,
     irrelevant=frozenset({"seed"}),
-    first=TOLD,
+    first=(SHOT_GROUPS, *TOLD),
     unsaid=frozenset(TOLD),  # a loss of the loop's own has some of them, too
 )

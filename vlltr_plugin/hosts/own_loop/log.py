@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import RunFiles
-from vlltr_plugin.runs.log import Line, Log
+from vlltr_plugin.runs.log import Line, Log, shows_reweighting
 from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS, epoch_of, read_settings
 from vlltr_plugin.runs.torn_lines import whole_objects
+
+ACCURACIES = frozenset(key for name, key in KEYS.items() if name != "loss")
 
 
 def find_log(folder: Path) -> Path | None:
@@ -51,7 +55,23 @@ def read_log(path: Path) -> Log:
             warnings.append(f"{path}, line {number}: left out an epoch that a killed run wrote only half")
     if not any(KEYS["overall"] in line for line in epochs.values()):
         raise ReportError(f"{path}: expected accuracies to compare: call recorder.end_epoch(epoch, overall=...)")
-    return Log(path, dict(sorted(epochs.items())), None, tuple(warnings))
+    if _are_fractions(epochs.values()):
+        warnings.append(
+            f"{path}: no accuracy in any epoch is above 1: read as fractions and shown times 100. Give "
+            "recorder.end_epoch accuracies in percent."
+        )
+        epochs = {epoch: _in_percent(line) for epoch, line in epochs.items()}
+    return Log(path, dict(sorted(epochs.items())), None, tuple(warnings), reweighted=shows_reweighting(epochs))
+
+
+def _are_fractions(lines: Iterable[Line]) -> bool:
+    """Whether accuracies are from 0 to 1: none is larger, and some are neither 0 nor 1."""
+    found = [value for line in lines for key, value in line.items() if key in ACCURACIES and isfinite(value)]
+    return all(0 <= value <= 1 for value in found) and any(0 < value < 1 for value in found)
+
+
+def _in_percent(line: Line) -> Line:
+    return {key: 100 * value if key in ACCURACIES else value for key, value in line.items()}
 
 
 def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:

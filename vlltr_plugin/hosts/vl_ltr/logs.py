@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.runs.log import Line, Log
+from vlltr_plugin.runs.log import Line, Log, shows_reweighting
 from vlltr_plugin.runs.torn_lines import whole_objects
 
 _HEAD = 4096  # bytes looked at before anything else is done with a file
@@ -163,7 +163,8 @@ def _finish(reading: _Reading, path: Path) -> Log:
         )
     if len({line.get("test_acc1") for line in reading.tests}) > 1:
         warnings.append(f"{path}: {len(reading.tests)} test results that differ; the last one counts")
-    return Log(path, epochs, test, tuple(warnings), tuple(sorted(reading.abandoned)))
+    shown = shows_reweighting(epochs)
+    return Log(path, epochs, test, tuple(warnings), tuple(sorted(reading.abandoned)), reweighted=shown)
 
 
 def _range(first: int, last: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import HOSTS, get_host
 from vlltr_plugin.hosts.host import Reference
@@ -21,7 +22,11 @@ WIDE = 400  # columns where the output is no terminal: tables in files and pipes
 
 
 def run_compare(
-    runs: Sequence[str], reference: str | None = None, out: Path | None = None, console: Console | None = None
+    runs: Sequence[str],
+    reference: str | None = None,
+    out: Path | None = None,
+    console: Console | None = None,
+    groups: Convention | None = None,
 ) -> Comparison:
     """Compares runs with the first one, writes a report if told to, and prints the tables.
 
@@ -30,6 +35,7 @@ def run_compare(
         reference: name of published results to set beside them.
         out: folder for the report.
         console: where to print.
+        groups: thresholds of many, medium and few; default: those of each run.
 
     Returns:
         What was compared.
@@ -39,7 +45,7 @@ def run_compare(
         OSError: a file cannot be read or written.
     """
     published = None if reference is None else find_reference(reference)
-    comparison = compare(load_all(runs), published)
+    comparison = compare(load_all(runs, groups), published)
     paths = [] if out is None else write_report(comparison, out)  # first: who reads the tables may stop reading
     console = console or plain_console()
     print_comparison(comparison, console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Host, Metric, Reference
 from vlltr_plugin.report.compare.costs import Times, fill_times
@@ -13,6 +14,7 @@ from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.settings import Verdict, compare_settings
 from vlltr_plugin.report.compare.table import Difference, Summary, Table, empty_groups, fill_table, summarise
 from vlltr_plugin.report.compare.trade_offs import TradeOffs, trade_offs_of
+from vlltr_plugin.report.groups import with_bounds
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,16 @@ class Comparison:
     def host(self) -> Host:
         """Whose runs they are, all of them."""
         return self.methods[0].host
+
+    @property
+    def groups(self) -> Convention | None:
+        """The thresholds of the groups of classes; None where they are not known, or not the same in all runs."""
+        found = {run.groups for method in self.methods for run in method.runs}
+        return found.pop() if len(found) == 1 else None
+
+    def title_of(self, metric: Metric) -> str:
+        """The metric in words, a group of classes with its thresholds."""
+        return with_bounds(metric.title, metric.name, self.groups)
 
     @property
     def split(self) -> str:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention, convention_of
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import default_host, get_host
-from vlltr_plugin.report.evaluate.evaluation import FORMAT, overall_rule
+from vlltr_plugin.hosts.host import Host
+from vlltr_plugin.report.evaluate.evaluation import FORMAT, HOST_GROUPS, overall_rule
 from vlltr_plugin.report.evaluate.trade_off import Choice
-from vlltr_plugin.report.tradeoff.curve import TradeOff
+from vlltr_plugin.report.tradeoff.curve import TradeOff, regrouped
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 from vlltr_plugin.report.tradeoff.stored import read_trade_off
 from vlltr_plugin.runs.log import Line, Log
@@ -26,7 +28,7 @@ class Evaluated:
     """What an evaluation was made on.
 
     Attributes:
-        host: name of the host whose model it is.
+        host: name of the host whose model it is; None for the logits of any model.
         split: `"val"` or `"test"`.
         images: number of images.
         limited: whether these are only part of the split.
@@ -36,9 +38,11 @@ class Evaluated:
         curve: its trade-off curve; None where there is none.
         no_curve: why.
         choice: on what tau was chosen.
+        groups: thresholds of many, medium and few.
+        of_recorded_run: whether it tells the settings of that run.
     """
 
-    host: str
+    host: str | None
     split: str
     images: int
     limited: bool
@@ -48,13 +52,17 @@ class Evaluated:
     curve: TradeOff | None = None
     no_curve: str = ""
     choice: Choice | None = None
+    groups: Convention = UPSTREAM
+    of_recorded_run: bool = False
 
 
-def read_evaluation(path: Path) -> tuple[Log, Evaluated, dict[str, Any]]:
+def read_evaluation(path: Path, host: Host, groups: Convention | None = None) -> tuple[Log, Evaluated, dict[str, Any]]:
     """Reads an evaluation.
 
     Args:
         path: the JSON file.
+        host: whose keys the numbers get, where it tells no host of its own.
+        groups: thresholds of many, medium and few; default: those that it was made with.
 
     Returns:
         Its numbers as the test line of a log without epochs, what it was made on, and the host's arguments it tells.
@@ -71,21 +79,28 @@ def read_evaluation(path: Path) -> tuple[Log, Evaluated, dict[str, Any]]:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise ReportError(f"{path}: expected the format {FORMAT!r}, but got {found!r}: evaluate again")
     try:
+        curve = _curve(path, content)
+        made_with = convention_of(content.get("trade_off", {}).get("groups", UPSTREAM.name))
+        if groups is not None and groups != made_with:
+            curve |= _regrouped(path, curve, groups)
+        groups = groups or made_with
         evaluated = Evaluated(
             host=content.get("host", default_host().name),
+            groups=groups,
+            of_recorded_run=bool(content.get("run_settings")),
             split=content["split"],
             images=int(content["images"]),
             limited=content["images"] != content["split_images"],
             labels=content["labels_sha256"],
             epoch=content["checkpoint"]["epoch"],
             checkpoint=content["checkpoint"]["file"] and Path(content["checkpoint"]["file"]).name,
-            **_curve(path, content),
+            **curve,
         )
         model = {"model": content["settings"]["model"]} if "model" in content["settings"] else {}
         return (
-            Log(path, {}, _line(content), ()),
+            Log(path, {}, _line(content, get_host(evaluated.host) if evaluated.host else host, evaluated), ()),
             evaluated,
-            model | {"nb_classes": content["classes"]} | _data_set(content),
+            {**content.get("run_settings", {}), **model, "nb_classes": content["classes"], **_data_set(content)},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReportError(f"{path}: expected the keys of {FORMAT!r}, but {error} is missing or odd") from error
@@ -102,12 +117,25 @@ def _curve(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     return {"curve": curve, "choice": Choice(**told["choice"])}
 
 
-def _line(content: dict[str, Any]) -> Line:
+def _regrouped(path: Path, curve: dict[str, Any], groups: Convention) -> dict[str, Any]:
+    if "curve" not in curve:
+        raise ReportError(
+            f"{path}: expected a trade-off curve, which the groups {groups.name} are made from: {curve['no_curve']}"
+        )
+    return {"curve": regrouped(curve["curve"], groups)}
+
+
+def _line(content: dict[str, Any], host: Host, evaluated: Evaluated) -> Line:
     """The numbers by the keys of the host's log, and ours with `eval_` before them; groups without images are out."""
-    host = get_host(content.get("host", default_host().name)).evaluated_line(content["host_log"])
+    numbers = dict(content["host_log"])
+    if evaluated.groups != UPSTREAM and evaluated.curve is not None:
+        trained = evaluated.curve.rows[evaluated.curve.taus.index(0.0)]
+        key_of = {group: key for key, group in HOST_GROUPS.items()}
+        numbers |= {key_of[group]: trained[group] for group in GROUPS}
+    line = host.evaluated_line(numbers)
     overall = content["rules"][overall_rule(content["rules"])]
     ours = {f"eval_{key}": overall[key] for key in EXTRA}
-    return {key: float(value) for key, value in (host | ours).items() if value is not None}
+    return {key: float(value) for key, value in (line | ours).items() if value is not None}
 
 
 def _data_set(content: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The pictures of a comparison. A colour is always a group of classes; line styles and hatches tell runs apart."""
+"""The pictures of a comparison. Bars have the colour of their group of classes; lines that of their run, and a dash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vlltr_plugin.report.compare.sheets import signed
 from vlltr_plugin.report.compare.table import PUBLISHED, Summary
 from vlltr_plugin.report.groups import COLOURS
 from vlltr_plugin.report.picture_style import light_grid, new_figure, save, styled
-from vlltr_plugin.report.tradeoff.pictures import draw_curves
+from vlltr_plugin.report.tradeoff.pictures import RUN_COLOURS, draw_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,9 +65,9 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
     figure = new_figure(8.0, 6.0)
     panels = figure.subplots(2, 2, sharex=True).flat
     for axes, metric in zip(panels, shown(comparison), strict=True):
-        axes.set_title(metric.title, color=COLOURS[metric.name], fontweight="bold")
+        axes.set_title(comparison.title_of(metric), color=COLOURS[metric.name], fontweight="bold")
         for number, method in enumerate(comparison.methods):
-            _line(axes, curve(method, metric), number, COLOURS[metric.name], _best_epochs(method))
+            _line(axes, curve(method, metric), number, _best_epochs(method))
         if metric in comparison.empty:
             axes.text(0.5, 0.5, "no test images", transform=axes.transAxes, ha="center", va="center", color=GREY)
         _whole_epochs(axes)
@@ -95,7 +95,7 @@ def draw_groups(comparison: Comparison) -> Figure | None:
             if metric.name in values:
                 x = place + (number + 0.5) * width - BAR / 2
                 _bar(axes, x, width, values[metric.name], labels[metric.name], COLOURS[metric.name], number)
-    axes.set_xticks(range(len(metrics)), [metric.title for metric in metrics])
+    axes.set_xticks(range(len(metrics)), [comparison.title_of(metric).replace(" (", "\n(") for metric in metrics])
     axes.set_title(f"Accuracy by group of classes; numbers with a sign: minus {comparison.baseline_name}")
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(0, _highest(value for _, values, _ in bars for value in values.values()) * 1.1 + 1)
@@ -115,7 +115,7 @@ def draw_groups(comparison: Comparison) -> Figure | None:
 def draw_trade_offs(comparison: Comparison) -> Figure | None:
     """Few- against many-shot accuracy, a curve for each evaluated run."""
     curves = [] if comparison.trade_offs is None else [curve for curve in comparison.trade_offs.curves if curve[1]]
-    return draw_curves(curves, comparison.split) if curves else None
+    return draw_curves(curves, comparison.split, comparison.groups) if curves else None
 
 
 def draw_times(comparison: Comparison) -> Figure | None:
@@ -126,7 +126,7 @@ def draw_times(comparison: Comparison) -> Figure | None:
     figure = new_figure(8.0, 3.6)
     axes = figure.subplots()
     for number, seconds in enumerate(times):
-        _line(axes, seconds, number, GREY if number else "black", set())
+        _line(axes, seconds, number, set())
     axes.set_ylim(0, 1.08 * _highest(value for seconds in times for value in seconds.values()) or None)
     _whole_epochs(axes)
     axes.set_xlabel("epoch")
@@ -141,11 +141,11 @@ def _highest(summaries: Iterable[Summary]) -> float:
     return max((end for one in summaries if isfinite(end := one.mean + (one.sd or 0.0))), default=0.0)
 
 
-def _line(axes: Axes, values: Mapping[int, Summary], number: int, colour: str, marked: set[int]) -> None:
+def _line(axes: Axes, values: Mapping[int, Summary], number: int, marked: set[int]) -> None:
     """One run's line; a band of one standard deviation with several seeds, markers at its best epochs."""
     if not values:
         return
-    epochs = list(values)
+    colour, epochs = _colour(number), list(values)
     means = [value.mean for value in values.values()]
     few = "." if len(epochs) == 1 else ""
     axes.plot(epochs, means, color=colour, linestyle=LINES[number % len(LINES)], marker=few)
@@ -171,14 +171,14 @@ def _best_epochs(method: Method) -> set[int]:
 
 
 def _legend(figure: Figure, comparison: Comparison, drawn: list[bool], marked: bool) -> None:
-    """The runs that were drawn by line style, in grey, since colours are groups."""
+    """The runs that were drawn, by colour and line style."""
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D(
             [],
             [],
-            color=GREY,
+            color=_colour(number),
             linestyle=LINES[number % len(LINES)],
             marker=MARKERS[number % len(MARKERS)] if marked and len(method.runs) == 1 else "",
             label=method.name,
@@ -188,6 +188,10 @@ def _legend(figure: Figure, comparison: Comparison, drawn: list[bool], marked: b
     ]
     title = "marker: best epoch" if marked and any(handle.get_marker() for handle in handles) else None
     figure.legend(handles=handles, loc="outside upper center", ncols=_columns(handles), title=title)
+
+
+def _colour(number: int) -> str:
+    return RUN_COLOURS[number % len(RUN_COLOURS)]
 
 
 def _columns(handles: Sequence[object]) -> int:

@@ -9,15 +9,20 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
+from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, get_host, host_of_log
 from vlltr_plugin.hosts.host import Host
 from vlltr_plugin.report.compare.evaluation_runs import NAME as EVALUATION
 from vlltr_plugin.report.compare.evaluation_runs import Evaluated, read_evaluation
+from vlltr_plugin.report.groups import recorded_groups
 from vlltr_plugin.report.names import readable
 from vlltr_plugin.runs.log import Line, Log, StdoutLog
+from vlltr_plugin.training.settings import KEY
 
 LOG = "log.txt"
+ANY_MODEL = "own-loop"
+"""Host whose words and keys the logits of any model get, unless they stand beside a host's runs."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Run:
         warnings: what was left out or could not be read.
         evaluated: where the results come from `vlltr-plugin evaluate`: what it was made on.
         args_whole: whether an argument that is not in `args` is not set in that run.
+        groups: thresholds of its groups of classes; None where they are not known.
     """
 
     path: Path
@@ -45,6 +51,7 @@ class Run:
     warnings: tuple[str, ...]
     evaluated: Evaluated | None = None
     args_whole: bool = False
+    groups: Convention | None = None
 
     @property
     def best_epoch(self) -> int | None:
@@ -84,11 +91,13 @@ class Method:
         return self.runs[0].host
 
 
-def load(text: str) -> Method:
+def load(text: str, groups: Convention | None = None, host: Host | None = None) -> Method:
     """Loads what a command-line argument names.
 
     Args:
         text: a folder, a log or an evaluation, or `name=folder1,folder2,...` for the seeds of one method.
+        groups: thresholds of many, medium and few; default: those of each run.
+        host: whose numbers the logits of any model stand beside.
 
     Returns:
         The method, named after its folder unless a name is given.
@@ -97,66 +106,158 @@ def load(text: str) -> Method:
         ReportError: something in it is missing or cannot be used.
         OSError: a file cannot be read.
     """
-    if _exists(text) or "=" not in text:
-        path = Path(text)
-        run = load_run(path)
-        return Method(_name(run) or str(path), (run,))
+    if _is_path(text):
+        run = load_run(Path(text), groups, host)
+        return Method(_name(run) or str(Path(text)), (run,))
     name, _, rest = text.partition("=")
-    paths = [Path(rest)] if rest and _exists(rest) else [Path(part) for part in rest.split(",") if part]
+    paths = [Path(part) for part in split_seeds(rest)]
     if not name or not paths:
         raise ReportError(f"{text}: expected name=folder1,folder2,... for the seeds of a method")
-    runs = tuple(load_run(path) for path in paths)
+    runs = tuple(load_run(path, groups, host) for path in paths)
     if len({run.log.path.resolve() for run in runs}) < len(runs):
         raise ReportError(f"{text}: expected different folders, but one is given twice")
     return Method(name, runs)
 
 
-def load_all(texts: Sequence[str]) -> list[Method]:
-    """Loads several methods and makes their names different."""
-    methods: list[Method] = []
-    for text in texts:
-        method = load(text)
-        taken = {other.name for other in methods}
-        name = readable(method.name)
+def load_all(texts: Sequence[str], groups: Convention | None = None) -> list[Method]:
+    """Loads several methods and makes their names different: of unnamed ones the shortest ends of their paths."""
+    methods = [load(text, groups) for text in texts]
+    hosts = [run.host for method in methods for run in method.runs if not _of_any_model(run)]
+    if hosts and any(_of_any_model(run) for method in methods for run in method.runs):
+        methods = [load(text, groups, hosts[0]) for text in texts]
+    named: list[Method] = []
+    for name, method in zip(short_names(texts, methods), methods, strict=True):
+        taken = {other.name for other in named}
         numbered = (f"{name} ({number})" for number in count(2))
-        methods.append(Method(next(free for free in chain([name], numbered) if free not in taken), method.runs))
-    return methods
+        named.append(Method(next(free for free in chain([name], numbered) if free not in taken), method.runs))
+    return named
 
 
-def load_run(path: Path) -> Run:
+def short_names(texts: Sequence[str], methods: Sequence[Method]) -> list[str]:
+    """Each method's name as text; where folders have one name, so many of those around them that they differ."""
+    folders = [_folder(method.runs[0]) if _is_path(text) else None for text, method in zip(texts, methods, strict=True)]
+    lengths = [1] * len(texts)
+
+    def name_of(index: int) -> str:
+        folder = folders[index]
+        return methods[index].name if folder is None else "/".join(folder.parts[-lengths[index] :])
+
+    while True:
+        names = [name_of(index) for index in range(len(texts))]
+        longer = [
+            index
+            for index, folder in enumerate(folders)
+            if folder is not None
+            and lengths[index] < len(folder.parts) - 1
+            and any(names[index] == names[other] and folder != folders[other] for other in range(len(texts)))
+        ]
+        if not longer:
+            return [readable(name or method.name) for name, method in zip(names, methods, strict=True)]
+        for index in longer:
+            lengths[index] += 1
+
+
+def split_seeds(text: str) -> list[str]:
+    """The paths in a list with commas between them, also where a path has commas itself.
+
+    Of several ways to read the list as runs, the one whose first path is longest; the parts between commas where none
+    of them is.
+    """
+    parts = text.split(",")
+    starts: dict[int, list[str]] = {len(parts): []}  # the paths from a part on, where it can be read so
+    for start in reversed(range(len(parts))):
+        for end in range(len(parts), start, -1):
+            path = ",".join(parts[start:end])
+            if end in starts and (not path or _find_results(Path(path)) is not None):
+                starts[start] = [path, *starts[end]] if path else starts[end]
+                break
+    return starts.get(0, [part for part in parts if part])
+
+
+def load_run(path: Path, groups: Convention | None = None, host: Host | None = None) -> Run:
     """Loads one training run, from its folder or its log, with what lies beside the log; or an evaluation."""
-    candidates = [find_log(path), path / EVALUATION] if path.is_dir() else [path]
-    found = next((candidate for candidate in candidates if candidate is not None and candidate.is_file()), None)
+    found = _find_results(path)
     if found is None:
         what = f"no {LOG} in this folder" if path.is_dir() else "no such file or folder"
         raise ReportError(f"{path}: expected a run's folder or its {LOG}, but there is {what}")
-    return _load_evaluation(path, found) if found.suffix == ".json" else _load_log(path, found)
+    if found.suffix == ".json":
+        return _load_evaluation(path, found, groups, host or get_host(ANY_MODEL))
+    return _load_log(path, found, groups)
 
 
-def _load_log(path: Path, log_path: Path) -> Run:
+def _find_results(path: Path) -> Path | None:
+    """The log or the evaluation that a path names."""
+    if not _exists(str(path)):
+        return None
+    candidates = [find_log(path), path / EVALUATION] if path.is_dir() else [path]
+    return next((candidate for candidate in candidates if candidate is not None and candidate.is_file()), None)
+
+
+def _load_log(path: Path, log_path: Path, groups: Convention | None) -> Run:
     host = host_of_log(log_path)
     files = host.read_run(log_path)
+    own = recorded_groups(host, files.args, path)
+    if own is not None and groups not in (None, own):
+        raise ReportError(
+            f"{path}: expected groups {own.numbers}, those of this log, but got {groups.numbers if groups else ''}: a "
+            "log has no predictions to group anew. Leave --groups out, or compare evaluations of the runs."
+        )
+    args, unshown = _as_shown(files.args, files.log)
     return Run(
         path,
         host,
         files.log,
-        files.args,
+        args,
         files.args_source,
         files.stdout,
-        files.warnings,
+        (*files.warnings, *unshown),
         args_whole=files.args_whole,
+        groups=groups or own,
     )
 
 
-def _load_evaluation(path: Path, file: Path) -> Run:
+def _as_shown(args: dict[str, Any], log: Log | None) -> tuple[dict[str, Any], list[str]]:
+    """The arguments without a re-weighting that no line of the log shows, and a warning of it."""
+    if log is None or log.reweighted is not False or not isinstance(args.get(KEY), dict):
+        return args, []
+    warning = (
+        f"{log.path}: its settings ask for reweight type {args[KEY].get('type')}, but no line has a number of the "
+        "plug-in (train_reweight_*): it counts as a plain run. Were the plug-in's lines in the code that it ran?"
+    )
+    return {name: value for name, value in args.items() if name != KEY}, [warning]
+
+
+def _load_evaluation(path: Path, file: Path, groups: Convention | None, host: Host) -> Run:
     """An evaluation; its checkpoint, if it still lies beside the evaluation's folder, tells the settings."""
-    log, evaluated, told = read_evaluation(file)
+    log, evaluated, told = read_evaluation(file, host, groups)
     beside = file.resolve().parent.parent
-    host = get_host(evaluated.host)
     checkpoint = beside / evaluated.checkpoint if evaluated.checkpoint else None
+    host = get_host(evaluated.host) if evaluated.host else host
     args, source, warnings = host.args_of_checkpoint(checkpoint)
-    given, source, whole = told | (args or {}), source if args else None, args is not None
-    return Run(path, host, log, given, source, None, tuple(warnings), evaluated, whole)
+    source = source if args else file if evaluated.of_recorded_run else None
+    whole = args is not None or evaluated.of_recorded_run
+    given, unshown = _as_shown(told | (args or {}), _log_in(beside, host))
+    warnings = [*warnings, *unshown]
+    return Run(
+        path, host, log, given, source, None, tuple(warnings), evaluated, args_whole=whole, groups=evaluated.groups
+    )
+
+
+def _of_any_model(run: Run) -> bool:
+    return run.evaluated is not None and run.evaluated.host is None
+
+
+def _is_path(text: str) -> bool:
+    return "=" not in text or _exists(text)
+
+
+def _log_in(folder: Path, host: Host) -> Log | None:
+    """The log of the run that was evaluated, if it is there and can be read."""
+    found = host.find_log(folder)
+    try:
+        return None if found is None else host.read_log(found)
+    except (ReportError, OSError):
+        return None
 
 
 def _exists(text: str) -> bool:
@@ -168,6 +269,10 @@ def _exists(text: str) -> bool:
 
 
 def _name(run: Run) -> str:
+    return _folder(run).name
+
+
+def _folder(run: Run) -> Path:
     """The run's folder; `evaluate` writes into a folder of its own inside it."""
     folder = run.log.path.resolve().parent
-    return folder.parent.name if run.evaluated and folder.name == "evaluation" else folder.name
+    return folder.parent if run.evaluated and folder.name == "evaluation" else folder

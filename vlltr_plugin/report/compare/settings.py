@@ -11,7 +11,9 @@ from vlltr_plugin.hosts.host import Reference
 from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.runs.log import KEY
 
+_SIZES = {"nb_classes": "classes", "training images": "training images"}
 NOT_SET = "not set"
+GROUPS_OF_CLASSES = "groups (many from, few up to)"
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,17 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
         ReportError: the data sets differ, or, with the settings unknown, the sizes of the models.
     """
     refuse_different_data(methods, reference)
-    names = {name for method in methods for run in method.runs for name in set(run.args) - run.host.irrelevant} - {KEY}
+    left_out = {KEY, methods[0].host.groups_setting}
+    names = {
+        name for method in methods for run in method.runs for name in set(run.args) - run.host.irrelevant
+    } - left_out
     if reference is not None:
         names |= set(reference.settings)
     host = methods[0].host
     in_order = sorted(names, key=lambda name: (host.first.index(name) if name in host.first else len(host.first), name))
     published = set() if reference is None else set(reference.settings)
     columns = {name: [_values(method, name, name in published) for method in methods] for name in in_order}
+    columns[GROUPS_OF_CLASSES] = [_groups(method) for method in methods]
     columns["last epoch in the log"] = [_last_epochs(method) for method in methods]
     differing = []
     for name, values in columns.items():
@@ -98,12 +104,19 @@ def refuse_different_data(methods: Sequence[Method], reference: Reference | None
     runs = [run for method in methods for run in method.runs]
     for run in runs[1:]:
         _refuse_pair(runs[0], run)
-    for run in runs:
-        if reference is not None and run.args.get("data_set", reference.data_set) != reference.data_set:
+    for run in runs if reference is not None else ():
+        assert reference is not None
+        if run.args.get("data_set", reference.data_set) != reference.data_set:
             raise ReportError(
                 f"{run.path} is of data set {run.args['data_set']}, but the reference {reference.name} "
                 f"of {reference.data_set}: not comparable"
             )
+        for name, size in reference.data.items():
+            if run.args.get(name, size) != size:
+                raise ReportError(
+                    f"{run.path} is of a data set with {run.args[name]} {_SIZES[name]}, but the reference "
+                    f"{reference.name} of one with {size}: not comparable"
+                )
 
 
 def reweight_of(method: Method) -> str:
@@ -187,6 +200,10 @@ def _shown(name: str, args: dict[str, Any]) -> str:
     if name.endswith("_path") and isinstance(value, str):
         return value.rstrip("/").rpartition("/")[2]
     return str(value)
+
+
+def _groups(method: Method) -> set[str]:
+    return {run.groups.numbers for run in method.runs if run.groups is not None}
 
 
 def _last_epochs(method: Method) -> set[str]:

@@ -28,7 +28,7 @@ def test_sheet(comparison: Comparison) -> Sheet:
     """The final test, with the published results beside it."""
     rows = [
         (
-            metric.title,
+            comparison.title_of(metric),
             *(_cell(comparison, method, "test", metric) for method in comparison.methods),
             *(_published_cell(comparison, name, metric) for name in comparison.published),
         )
@@ -45,7 +45,10 @@ def validation_sheet(comparison: Comparison) -> Sheet:
     methods = [method for method in comparison.methods if has_epochs(method)]
     header = [""] + [f"{method.name}\n{_epochs(method, stage)}" for method in methods for stage in stages]
     rows = [
-        (metric.title, *(_cell(comparison, method, stage, metric) for method in methods for stage in stages))
+        (
+            comparison.title_of(metric),
+            *(_cell(comparison, method, stage, metric) for method in methods for stage in stages),
+        )
         for metric in comparison.known(stages)
     ]
     return Sheet(

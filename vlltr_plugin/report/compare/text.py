@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.report.compare.comparison import Comparison
 from vlltr_plugin.report.compare.costs import REWEIGHTING
 from vlltr_plugin.report.compare.metrics import TRAINING_LOSS
 from vlltr_plugin.report.compare.runs import Run
 from vlltr_plugin.report.compare.table import STAGES
+
+_UNKNOWN_GROUPS = (
+    "The runs do not all tell the same thresholds of many-, medium- and few-shot classes: their groups may be of other "
+    'classes. RunRecorder(..., groups="50,10") records those of your loop; --groups 50,10 tells them here.'
+)
 
 
 def notes_of(comparison: Comparison) -> list[str]:
@@ -21,6 +27,8 @@ def notes_of(comparison: Comparison) -> list[str]:
         TRAINING_LOSS,
         words.times if timed else words.no_times,
     ]
+    if comparison.groups is None and shown & set(GROUPS):
+        notes.append(_UNKNOWN_GROUPS)
     if any(len(method.runs) > 1 for method in comparison.methods):
         notes.append(
             "With several seeds: mean ± standard deviation; a difference has the standard error of the scatter between "

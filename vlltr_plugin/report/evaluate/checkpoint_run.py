@@ -14,7 +14,7 @@ from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.outcome import Outcome
 from vlltr_plugin.report.evaluate.trade_off import Prior, Sweep, chosen_prior, told
 from vlltr_plugin.report.tradeoff.curve import curve_of, until_it_falls
-from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, FAR_TAUS
+from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, FAR_TAUS, TradeOffError
 from vlltr_plugin.report.tradeoff.sweep import SweepCollector
 
 SPLITS = ("val", "test")
@@ -46,7 +46,10 @@ def run_evaluation(
         raise ReportError(f"Expected a checkout whose models can be built, but {host.title}'s cannot: give --logits.")
     require_for_evaluation()  # before the work, not after it
     with host.open_trained(request, progress) as model:
-        prior = chosen_prior(sweep.prior, model.train_counts, model.draws, model.draws_from)
+        try:
+            prior = chosen_prior(sweep.prior, model.train_counts, model.draws, model.draws_from)
+        except TradeOffError as error:
+            raise ReportError(str(error)) from error
         collector, images = _predict(model, sweep, prior, model.split)
         chooser, why_here = _chooser(model, sweep, prior)
     labels, by_rule = collector.labels(), collector.predictions()
@@ -68,7 +71,9 @@ def run_evaluation(
         "limit": request.limit,
         "classes": model.classes,
         "not_finite": collector.not_finite,
-    } | evaluate_predictions(labels, by_rule, model.train_counts, model.names)
+    } | evaluate_predictions(labels, by_rule, model.train_counts, model.names, sweep.groups)
+    if model.host_log is not None:
+        evaluation["host_log"] = model.host_log(labels, by_rule[overall_rule(by_rule)].top1)
     evaluation["trade_off"] = told(curves[0], prior, model.split, curves[1] if chooser else None, why_here)
     return Outcome(evaluation, labels, by_rule, model.train_counts, model.names, curves[0])
 

@@ -52,7 +52,7 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
     if checkpoint.suffix == ".npz":
         raise ReportError(f"Expected a checkpoint but {checkpoint} is an .npz: of logits, give it as --logits.")
     out = folder_for(options.out, checkpoint.parent / FOLDER)
-    return show_and_write(_watched(host, request, sweep_of(options)), out, console)
+    return show_and_write(_watched(host, request, sweep_of(options, host.convention)), out, console)
 
 
 def _watched(host: Host, request: EvaluateRequest, sweep: Sweep) -> Outcome:

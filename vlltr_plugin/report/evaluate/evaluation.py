@@ -7,16 +7,18 @@
   of the same images), `images` (evaluated), `split_images` (in the split), `limit`, `classes`, `not_finite` (images
   with a logit that is not finite), `settings`, `differs_from_training`: what the host's args were here and in the
   checkpoint where they differ.
-- `groups`: for each convention (`upstream`, `others`; see groups.py) and group `classes` and `images`; `upstream` also
-  has `10-shot` and `5-shot`. Only classes with training images belong to a group; `untrained` has
-  the others.
+- `groups`: for each convention (`upstream`, `others`, and `MANY,FEW` of `--groups`; see core/shot_groups.py) and
+  group `classes` and `images`; `upstream` also has `10-shot` and `5-shot`. Only classes with training images belong to
+  a group; `untrained` has the others.
 - `rules`: for each rule (those of `predictions.TWO_BRANCH_RULES`, or `single` alone)
   `top1`, `top5` over the images (micro), `macro_top1` the mean over the classes, `harmonic_top1` their harmonic mean
   (0 as soon as one class is at 0), `classes_at_0`, `worst_class` (`class`, `name`, `top1`), `cross_entropy` (mean over
   the images), `ece`, `reliability` (bins; confidence and accuracy from 0 to 1), `groups`: for each convention and group
   `micro` and `macro`, null where it is empty.
-- `host_log`: the same numbers under the keys of the host's log (`acc1`, `many`, ...), each from the rule it uses.
+- `host_log`: the same numbers under the keys of the host's log (`acc1`, `many`, ...), each from the rule it uses;
+  for a host with numbers of its own these (`overall`, `macro`, `harmonic`, `many`, `medium`, `few`).
 - `trade_off`: the numbers at each tau of post-hoc logit adjustment; see trade_off.py.
+- `run_settings`: of `evaluate --logits` beside a recorded run, the settings of that run.
 - `logits` (`file`, `sha256`) and `notes` (what is odd about the file), of `evaluate --logits` alone: `checkpoint` and
   `config` then hold nulls.
 - `confusion`: `rule`, `classes` (the 20 with the lowest accuracy), `names`, `counts` (rows: these classes; columns: the
@@ -46,7 +48,11 @@ Mask = NDArray[np.bool_]
 
 
 def evaluate_predictions(
-    labels: Ints, by_rule: dict[str, Predictions], train_counts: Ints, names: list[str] | None = None
+    labels: Ints,
+    by_rule: dict[str, Predictions],
+    train_counts: Ints,
+    names: list[str] | None = None,
+    groups: Convention = UPSTREAM,
 ) -> dict[str, Any]:
     """Everything that the predictions say; the keys `groups`, `rules`, `host_log` and `confusion` of evaluation.json.
 
@@ -55,6 +61,7 @@ def evaluate_predictions(
         by_rule: the predictions of each rule on the same images.
         train_counts: training images of each class, `[C]`.
         names: the classes' names, if known.
+        groups: thresholds to score beside `CONVENTIONS`.
 
     Returns:
         Plain values, ready for JSON.
@@ -66,7 +73,8 @@ def evaluate_predictions(
     if len(labels) == 0:
         raise ReportError("Expected at least one image to evaluate.")
     images = np.bincount(labels, minlength=len(train_counts))
-    members = {convention.name: group_masks(train_counts, convention) for convention in CONVENTIONS}
+    conventions = dict.fromkeys((*CONVENTIONS, groups))
+    members = {convention.name: group_masks(train_counts, convention) for convention in conventions}
     rules = {rule: _rule(labels, predictions, images, members, names) for rule, predictions in by_rule.items()}
     untrained = train_counts == 0
     return {

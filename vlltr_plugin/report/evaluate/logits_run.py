@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts import find_log, get_host, host_of_log
 from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
 from vlltr_plugin.report.evaluate.trade_off import Sweep, chosen_prior, sweep_of, told
+from vlltr_plugin.report.groups import recorded_groups
 from vlltr_plugin.report.tradeoff.curve import curve_of
 from vlltr_plugin.report.tradeoff.logits import checked, swept
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 from vlltr_plugin.report.tradeoff.stored import NPZ
 from vlltr_plugin.runs.epoch_arrays import BROKEN
+from vlltr_plugin.runs.own_log import read_settings
 from vlltr_plugin.runs.whole_files import sha256
 
 NEEDED = ("logits", "labels", "counts")
+NAMES = "names"
 VALIDATION = ("val_logits", "val_labels")
 OF_A_CHECKPOINT = ("checkpoint", "config", "device", "batch_size", "limit", "host_args")
 """Options that say nothing about logits that are there already."""
@@ -44,6 +51,7 @@ def run_evaluate_logits(options: argparse.Namespace, console: Console | None = N
         MissingExtraError: matplotlib or torchmetrics is not installed.
         OSError: a file cannot be read or written.
     """
+    console = console or Console()
     given = [name for name in OF_A_CHECKPOINT if getattr(options, name)]
     if given:
         raise ReportError(f"Expected --logits alone but got {', '.join(given)} too, which belong to a checkpoint.")
@@ -52,25 +60,56 @@ def run_evaluate_logits(options: argparse.Namespace, console: Console | None = N
         raise FileNotFoundError(f"Expected --logits to name a file but there is none at {options.logits}.")
     if (out / NPZ).exists() and (out / NPZ).samefile(options.logits):
         raise ReportError(f"Expected --out another folder: {options.logits} would be replaced there.")
+    run = run_beside(options.logits)
     require_for_evaluation()  # before the work, not after it
     return show_and_write(
-        evaluate_logits(options.logits, options.split or "test", sweep_of(options)), out, console or Console()
+        evaluate_logits(options.logits, options.split or "test", sweep_of(options, run.groups), run), out, console
     )
 
 
-def evaluate_logits(path: Path, split: str, sweep: Sweep) -> Outcome:
+@dataclass(frozen=True)
+class RunBeside:
+    """The run in whose folder a file of logits is.
+
+    Attributes:
+        host: name of the host that wrote its log; None without a log.
+        settings: that were recorded; empty where there are none.
+        groups: thresholds of its groups, if it tells them.
+        folder: where class names are looked for.
+    """
+
+    host: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    groups: Convention | None = None
+    folder: Path | None = None
+
+
+def run_beside(path: Path) -> RunBeside:
+    """The run in the folder of a file."""
+    folder = path.absolute().parent
+    log = find_log(folder)
+    if log is None:
+        return RunBeside(folder=folder)
+    host = host_of_log(log)
+    settings = read_settings(folder) or {}
+    return RunBeside(host.name, settings, recorded_groups(host, settings, folder), folder)
+
+
+def evaluate_logits(path: Path, split: str, sweep: Sweep, run: RunBeside | None = None) -> Outcome:
     """Evaluates the arrays of a file; writes nothing.
 
     Args:
-        path: an .npz with `logits` [N, C], `labels` [N] and `counts` [C], and optionally `draws` [C], and
+        path: an .npz with `logits` [N, C], `labels` [N] and `counts` [C], and optionally `draws` [C], `names` [C], and
             `val_logits` [M, C] and `val_labels` [M] of a validation split to choose tau on. See `trade_off`.
         split: what the images are called, `"test"` or `"val"`.
         sweep: of tau.
+        run: whose model this is; None if that is not known.
 
     Raises:
         ReportError: for a file that does not hold this.
         OSError: it cannot be read.
     """
+    run = run or RunBeside()
     arrays = read_arrays(path)
     missing = [name for name in NEEDED if name not in arrays]
     if missing:
@@ -89,12 +128,16 @@ def evaluate_logits(path: Path, split: str, sweep: Sweep) -> Outcome:
         collectors = swept(images, sweep.taus, prior.values)
     except TradeOffError as error:
         raise ReportError(f"{path}: {error}") from error
+    names = _names(path, arrays, run, len(given.counts))
+    _refuse_another_run(path, run, given.counts)
     curves = [curve_of(one, given.counts, prior.name, sweep.groups) for one in collectors]
     collector, trade_off = collectors[0], curves[0]
     labels, by_rule = collector.labels(), collector.predictions()
     evaluation: dict[str, Any] = {
         "format": FORMAT,
         "plugin_version": _version(),
+        "host": run.host,
+        "run_settings": dict(run.settings),
         "checkpoint": {"file": None, "sha256": None, "epoch": None},
         "config": {"file": None, "sha256": None},
         "logits": {"file": str(path), "sha256": sha256(path)},
@@ -109,9 +152,33 @@ def evaluate_logits(path: Path, split: str, sweep: Sweep) -> Outcome:
         "settings": {"two_branch": False},
         "differs_from_training": {},
         "notes": _notes(arrays, labels, given.counts),
-    } | evaluate_predictions(labels, by_rule, given.counts)
+    } | evaluate_predictions(labels, by_rule, given.counts, names, sweep.groups)
     evaluation["trade_off"] = told(trade_off, prior, split, curves[1] if curves[1:] else None)
-    return Outcome(evaluation, labels, by_rule, given.counts, None, trade_off)
+    return Outcome(evaluation, labels, by_rule, given.counts, names, trade_off)
+
+
+def _names(path: Path, arrays: dict[str, NDArray[Any]], run: RunBeside, num_classes: int) -> list[str] | None:
+    """The classes' names: those in the file, else those of the run."""
+    if NAMES in arrays:
+        names = arrays[NAMES]
+        if names.shape != (num_classes,) or names.dtype.kind != "U":
+            raise ReportError(
+                f"{path}: expected names to be {num_classes} strings, one a class, but got {list(names.shape)} of "
+                f"{names.dtype}: numpy.array([...], dtype=str) makes one."
+            )
+        return [str(name) for name in names]
+    if run.host is None or run.folder is None:
+        return None
+    return get_host(run.host).class_names(run.folder, num_classes)
+
+
+def _refuse_another_run(path: Path, run: RunBeside, counts: NDArray[np.int64]) -> None:
+    for name, value in (("nb_classes", len(counts)), ("training images", int(counts.sum()))):
+        if run.settings.get(name, value) != value:
+            raise ReportError(
+                f"{path}: expected logits of the run in {run.folder}, whose {name} are {run.settings[name]}, but its "
+                f"counts say {value}. Give the training images of each class as counts, or put the file elsewhere."
+            )
 
 
 def are_probabilities(values: NDArray[Any]) -> bool:
@@ -161,7 +228,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array, as of numpy.save")
-            return {name: file[name] for name in (*NEEDED, "draws", *VALIDATION) if name in file.files}
+            return {name: file[name] for name in (*NEEDED, "draws", NAMES, *VALIDATION) if name in file.files}
     except (*BROKEN, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         if "Object arrays" in reason:

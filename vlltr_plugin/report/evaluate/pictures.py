@@ -8,26 +8,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM
-from vlltr_plugin.report.groups import COLOURS
+from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention
+from vlltr_plugin.report.groups import COLOURS, with_bounds
+from vlltr_plugin.report.names import run_name
 from vlltr_plugin.report.picture_style import light_grid, new_figure, save, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS = {"mixture": "Mixture of softmaxes", "sum": "Sum of logits", "single": "Single branch"}
+PANELS = {"mixture": "Mixture of softmaxes", "sum": "Sum of logits", "single": "Predictions"}
 BAR, GAP = "#56B4E9", "#D55E00"
 LONGEST_NAME = 18
 
 
-def write_pictures(evaluation: dict[str, Any], train_counts: NDArray[np.int64], folder: Path) -> list[Path]:
+def write_pictures(
+    evaluation: dict[str, Any], train_counts: NDArray[np.int64], folder: Path, groups: Convention = UPSTREAM
+) -> list[Path]:
     """Draws `reliability.png` and `confusion.png`.
 
     Args:
         evaluation: as in evaluation.json.
         train_counts: training images of each class, `[C]`.
-        folder: where to; it is made.
+        folder: where to; it is made, and tells the run's name.
+        groups: thresholds of many, medium and few.
 
     Returns:
         The files.
@@ -37,13 +41,13 @@ def write_pictures(evaluation: dict[str, Any], train_counts: NDArray[np.int64], 
     """
     with styled():
         figures = {
-            "reliability": _reliability(evaluation),
-            "confusion": _confusion(evaluation, train_counts),
+            "reliability": _reliability(evaluation, run_name(folder)),
+            "confusion": _confusion(evaluation, train_counts, groups, run_name(folder)),
         }
         return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
-def _reliability(evaluation: dict[str, Any]) -> Figure:
+def _reliability(evaluation: dict[str, Any], run: str) -> Figure:
     """Accuracy in each bin of confidence, and how many images fall into it."""
     rules = [rule for rule in PANELS if rule in evaluation["rules"]]
     figure = new_figure(8 if len(rules) > 1 else 5, 5.6)
@@ -55,6 +59,7 @@ def _reliability(evaluation: dict[str, Any]) -> Figure:
         below.set(xlabel="confidence", xticks=[0, 0.25, 0.5, 0.75, 1], xticklabels=["0", "0.25", "0.5", "0.75", "1"])
     panels[0, 0].set_ylabel("accuracy")
     panels[1, 0].set_ylabel("share of\nimages")
+    figure.suptitle(f"{run}, {evaluation['split']} split", fontsize=12)
     handles, texts = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=3)
     return figure
@@ -72,7 +77,7 @@ def _draw_bins(above: Axes, below: Axes, bins: list[dict[str, float]], images: i
     light_grid(below, "y")
 
 
-def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64]) -> Figure:
+def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64], convention: Convention, run: str) -> Figure:
     """Rows: the worst classes; columns: what they are taken for, in percent of the row."""
     confusion = evaluation["confusion"]
     classes: list[int] = confusion["classes"]
@@ -95,15 +100,18 @@ def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64]) -> F
     columns = [str(index) for index in classes] + ([] if everything else ["other"])
     axes.set_xticks(range(len(columns)), columns, rotation=90 if number > 10 else 0)
     axes.set_xlabel("predicted class")
-    figure.suptitle(_confusion_title(evaluation, number), fontsize=12)
-    groups = UPSTREAM.group(train_counts)[classes]
+    figure.suptitle(f"{run}\n{_confusion_title(evaluation, number)}", fontsize=12)
+    groups = convention.group(train_counts)[classes]
     for tick, group in zip([*axes.get_yticklabels(), *axes.get_xticklabels()], [*groups, *groups], strict=False):
         tick.set_color(COLOURS[str(group)])
     axes.grid(False)
     axes.tick_params(length=0)
     _second_names(axes, evaluation)
     present = [group for group in GROUPS if (groups == group).any()]
-    marks = [axes.plot([], [], "s", color=COLOURS[group], label=f"{group}-shot")[0] for group in present]
+    marks = [
+        axes.plot([], [], "s", color=COLOURS[group], label=with_bounds(f"{group}-shot", group, convention))[0]
+        for group in present
+    ]
     figure.legend(handles=marks, loc="outside lower center", ncols=3, title="colour of a class's name")
     return figure
 
@@ -116,7 +124,7 @@ def _confusion_title(evaluation: dict[str, Any], number: int) -> str:
         what = "All classes"
     elif at_0 > number:
         what = f"The first {number} of the {at_0} classes at 0 %"
-    return f"{what}: predictions in percent of their images ({rule})"
+    return f"{what}: predictions in percent of their images{'' if rule == 'single' else f' ({rule})'}"
 
 
 def _second_names(axes: Axes, evaluation: dict[str, Any]) -> None:

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention
-from vlltr_plugin.hosts import default_host, get_host
-from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, overall_rule, shots_rule
+from vlltr_plugin.core.shot_groups import GROUPS, OTHERS, UPSTREAM, Convention, convention_of
+from vlltr_plugin.hosts import get_host
+from vlltr_plugin.report.evaluate.evaluation import overall_rule, shots_rule
 from vlltr_plugin.report.evaluate.predictions import BRANCHES
 from vlltr_plugin.report.evaluate.trade_off import trade_off_notes, trade_off_table
 
@@ -44,7 +44,7 @@ def overall_table(evaluation: Evaluation) -> Table:
     for heading in ("top-1", "top-5", "class mean", "harmonic", "worst class", "ECE"):
         table.add_column(heading, justify="right")
     for rule, values in rules.items():
-        mark = HOST_MARK if rule == overall_rule(rules) else ""
+        mark = HOST_MARK if rule == overall_rule(rules) and _logs(evaluation) else ""
         numbers = [values["top1"], values["top5"], values["macro_top1"], values["harmonic_top1"]]
         numbers += [values["worst_class"]["top1"], values["ece"]]
         cells = [f"{number:.2f}" for number in numbers]
@@ -55,19 +55,19 @@ def overall_table(evaluation: Evaluation) -> Table:
 
 
 def groups_table(evaluation: Evaluation) -> Table:
-    """Top-1 of each group of classes by either convention, one column a rule."""
+    """Top-1 of each group of classes by each convention, one column a rule."""
     rules = evaluation["rules"]
     table = Table(
         title="Top-1 of the groups (training images of a class)",
-        caption=f"above the line {_host(evaluation)}'s thresholds, below those of most other papers",
+        caption="; ".join(_whose(name, evaluation) for name in _conventions(evaluation)),
     )
     for heading in ("group", "classes", "images", *(_title(rule) for rule in rules)):
         table.add_column(heading, justify="left" if heading == "group" else "right")
-    for convention in CONVENTIONS:
+    for convention in map(convention_of, _conventions(evaluation)):
         for name, size in evaluation["groups"][convention.name].items():
             values = {rule: rules[rule]["groups"][convention.name][name]["micro"] for rule in rules}
             cells = {rule: "-" if value is None else f"{value:.2f}" for rule, value in values.items()}
-            if convention is UPSTREAM:
+            if convention is UPSTREAM and _logs(evaluation):
                 cells[shots_rule(rules)] += HOST_MARK
             table.add_row(_group_title(name, convention), str(size["classes"]), str(size["images"]), *cells.values())
         table.add_section()
@@ -78,12 +78,18 @@ def notes(evaluation: Evaluation) -> list[str]:
     """What to know when reading the tables."""
     rules = evaluation["rules"]
     host = _host(evaluation)
-    found = [f"{HOST_MARK} what {host} logs: its overall accuracy and its groups come from different predictions."]
+    found = []
     if "mixture" in rules:
+        found.append(
+            f"{HOST_MARK} what {host} logs: its overall accuracy and its groups come from different predictions."
+        )
         share, (first, second) = evaluation["settings"]["visual_share"], map(_title, BRANCHES)
         found.append(f"mixture: {share:g} * softmax({first}) + {1 - share:g} * softmax({second}); sum: of the logits.")
-    else:
-        found = [f"{HOST_MARK} what {host} {'would log' if 'logits' in evaluation else 'logs'}."]
+    elif _logs(evaluation):
+        found.append(f"{HOST_MARK} what {host} {'would log' if 'logits' in evaluation else 'logs'}.")
+    if numbers := _own_numbers(evaluation):
+        each = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items() if value is not None)
+        found.append(f"{host}'s own result on these images: {each} (each group the mean over its classes).")
     overall = rules[overall_rule(rules)]
     worst = overall["worst_class"]
     name = f"{worst['name']} ({worst['class']})" if worst["name"] else str(worst["class"])
@@ -94,7 +100,7 @@ def notes(evaluation: Evaluation) -> list[str]:
     if untrained["images"]:
         found.append(
             f"{untrained['images']} images are of the {untrained['classes']} classes without training images: they "
-            f"count overall and in no group, as in {host}."
+            f"count overall and in no group{f', as in {host}' if _logs(evaluation) else ''}."
         )
     if evaluation["not_finite"]:
         found.append(
@@ -109,8 +115,31 @@ def notes(evaluation: Evaluation) -> list[str]:
     return found
 
 
+def _own_numbers(evaluation: Evaluation) -> dict[str, float | None]:
+    """The host's result in numbers of its own; empty where it is made of those in the tables."""
+    numbers: dict[str, float | None] = evaluation["host_log"]
+    return {} if "acc1" in numbers else numbers
+
+
 def _host(evaluation: Evaluation) -> str:
-    return get_host(evaluation.get("host", default_host().name)).title
+    return get_host(evaluation["host"]).title if evaluation.get("host") else ""
+
+
+def _logs(evaluation: Evaluation) -> bool:
+    """Whether a host is known that logs the accuracies of these tables."""
+    known = evaluation.get("host")
+    return known is not None and not get_host(known).groups_setting and not _own_numbers(evaluation)
+
+
+def _conventions(evaluation: Evaluation) -> list[str]:
+    """Those of the trade-off curve first."""
+    chosen = evaluation["trade_off"]["groups"]
+    return sorted((name for name in evaluation["groups"] if name != "untrained"), key=lambda name: name != chosen)
+
+
+def _whose(name: str, evaluation: Evaluation) -> str:
+    words = {UPSTREAM.name: "upstream's", OTHERS.name: "those of most other papers"}
+    return f"{convention_of(name).numbers}: {words.get(name, 'as given')}"
 
 
 def _title(rule: str) -> str:
@@ -118,9 +147,4 @@ def _title(rule: str) -> str:
 
 
 def _group_title(name: str, convention: Convention) -> str:
-    bounds = {
-        "many": f">= {convention.many_from}",
-        "medium": f"{convention.few_to + 1}-{convention.many_from - 1}",
-        "few": f"<= {convention.few_to}",
-    }
-    return f"{name} {bounds[name]}" if name in GROUPS else f"<= {name.removesuffix('-shot')}"
+    return f"{name} {convention.bounds(name)}" if name in GROUPS else f"<= {name.removesuffix('-shot')}"

@@ -3,7 +3,7 @@
 The key `trade_off` of evaluation.json (accuracies and calibration errors in percent, unrounded):
 
 - `prior` (`draws` or `counts`), `prior_source` in words, `without_prior`: number of classes whose prior is 0, which are
-  adjusted as the rarest other one; `groups` (`upstream` or `others`), `taus`.
+  adjusted as the rarest other one; `groups` (`upstream`, `others` or `MANY,FEW`), `taus`.
 - `rows`: those of tradeoff.csv; with two branches `top1` is of the mixture and the groups are of the sum of logits, as
   in the host's log. `rules`: all numbers of each rule alone.
 - `choice`: see `Choice`.
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention
-from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, overall_rule
+from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention, convention_of
+from vlltr_plugin.report.evaluate.evaluation import overall_rule
 from vlltr_plugin.report.tradeoff.curve import TradeOff
 from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, TradeOffError, checked_taus, log_prior
 
@@ -47,12 +47,17 @@ class Sweep:
         object.__setattr__(self, "taus", checked_taus([0.0, *self.taus]))
 
 
-def sweep_of(options: argparse.Namespace) -> Sweep:
-    """What the command line says: `tau`, `prior`, `groups` and `choose_tau`, each None where it is not given."""
+def sweep_of(options: argparse.Namespace, groups: Convention | None = None) -> Sweep:
+    """What the command line says: `tau`, `prior`, `groups` and `choose_tau`, each None where it is not given.
+
+    Args:
+        options: of the command line.
+        groups: those of the run, if it tells them.
+    """
     return Sweep(
         taus=DEFAULT_TAUS if options.tau is None else tuple(options.tau),
         prior=options.prior,
-        groups=next(convention for convention in CONVENTIONS if convention.name == (options.groups or UPSTREAM.name)),
+        groups=options.groups or groups or UPSTREAM,
         choose_tau=options.choose_tau,
     )
 
@@ -150,7 +155,8 @@ def trade_off_table(told: dict[str, Any]) -> Table:
     """One row a tau."""
     table = Table(title=f"Trade-off: logits - tau * log({told['prior']}), in percent")
     table.add_column("tau", justify="right")
-    for heading in ("top-1", *GROUPS, "harmonic", "ECE"):
+    bounds = convention_of(told["groups"]).bounds
+    for heading in ("top-1", *(f"{group}\n{bounds(group)}" for group in GROUPS), "harmonic", "ECE"):
         table.add_column(heading, justify="right")
     points = told["rules"][overall_rule(told["rules"])]
     for row, point in zip(told["rows"], points, strict=True):

@@ -5,10 +5,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.tables import print_inspection
+from vlltr_plugin.report.names import run_name
 from vlltr_plugin.report.picture_style import require_matplotlib
 from vlltr_plugin.runs.epoch_arrays import epoch_files
 
@@ -19,6 +21,7 @@ def run_inspect(
     checkout: Path | None = None,
     out: Path | None = None,
     console: Console | None = None,
+    groups: Convention | None = None,
 ) -> list[Path]:
     """Prints tables and findings, and writes the pictures where a folder is named.
 
@@ -28,6 +31,7 @@ def run_inspect(
         checkout: where to look for the classes' names; default: around `run`.
         out: folder for the pictures; default: none.
         console: where to print.
+        groups: thresholds of many, medium and few; default: those of the run, else of its host.
 
     Returns:
         The pictures.
@@ -41,14 +45,14 @@ def run_inspect(
     epoch_files(run)  # a run that is not there is said first
     if out is not None:
         require_matplotlib()
-    inspections = inspect_run(run, epoch)
+    inspections = inspect_run(run, epoch, groups)
     names = host_of_run(run).class_names(checkout or run, len(inspections[0].counts))
     pictures: list[Path] = []
     try:
         if out is not None:  # first: who reads the tables may stop reading
             for inspection in inspections:
                 suffix = f"_{inspection.logits}" if len(inspections) > 1 else ""
-                pictures += write_pictures(inspection, names, out, suffix, "/".join(run.resolve().parts[-2:]))
+                pictures += write_pictures(inspection, names, out, suffix, run_name(run.resolve()))
     finally:
         for inspection in inspections:
             print_inspection(inspection, names, console)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import host_of_run
+from vlltr_plugin.report.groups import recorded_groups
 from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
 from vlltr_plugin.report.inspect.size_relation import (
     EQUAL,
@@ -25,6 +26,7 @@ from vlltr_plugin.report.inspect.size_relation import (
 from vlltr_plugin.report.inspect.stale_epochs import stale_epochs
 from vlltr_plugin.report.inspect.weight_parts import Spread, WeightParts, spread, take_apart
 from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
+from vlltr_plugin.runs.own_log import read_settings
 
 QUANTILES = (0.1, 0.5, 0.9)
 
@@ -144,12 +146,13 @@ class Inspection:
         return order[::-1][:number], order[:number]
 
 
-def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
+def inspect_run(run: Path, epoch: int | None = None, groups: Convention | None = None) -> list[Inspection]:
     """Reads all epochs of a run, one file at a time, and sums them up.
 
     Args:
         run: the run's folder.
         epoch: the epoch to look at; default: the last.
+        groups: thresholds of many, medium and few; default: those of the run, else of its host.
 
     Returns:
         One inspection for each kind of logits with radii of its own (one, except with `branch="each"`).
@@ -158,7 +161,8 @@ def inspect_run(run: Path, epoch: int | None = None) -> list[Inspection]:
         ReportError: for a folder without arrays, a broken or foreign file, or an epoch that is not there.
     """
     files = epoch_files(run)
-    groups = host_of_run(run).convention
+    host = host_of_run(run)
+    groups = groups or recorded_groups(host, read_settings(run) or {}, run) or host.convention
     if epoch is not None and epoch not in files:
         raise ReportError(f"Expected an epoch of {run} ({ranges(files)}) but got {epoch}.")
     stale = stale_epochs(run, files)

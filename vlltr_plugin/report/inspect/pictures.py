@@ -12,7 +12,6 @@ from vlltr_plugin.report.groups import COLOURS
 from vlltr_plugin.report.inspect.inspection import Inspection
 from vlltr_plugin.report.inspect.size_relation import EQUAL
 from vlltr_plugin.report.inspect.tables import label
-from vlltr_plugin.report.names import readable
 from vlltr_plugin.report.picture_style import light_grid, new_figure, save, styled
 from vlltr_plugin.runs.epoch_arrays import Floats
 
@@ -49,7 +48,7 @@ def write_pictures(
             figures["extremes"] = _extremes(inspection, names)
         for figure in figures.values():
             if run:
-                figure.suptitle(readable(run) + (f", {inspection.logits} logits" if suffix else ""), fontsize=12)
+                figure.suptitle(run + (f", {inspection.logits} logits" if suffix else ""), fontsize=12)
         return [save(figure, folder / f"{name}{suffix}.png") for name, figure in figures.items()]
 
 

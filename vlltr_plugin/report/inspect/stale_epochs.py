@@ -50,7 +50,7 @@ def _left_by_the_log(run: Path, files: dict[int, Path]) -> set[int]:
         return set()
     if log is None or not log.epochs:
         return set()
-    if amiss := "is a plain one" if log.reweighted is False else "has ended no epoch" if _ended_none(log) else "":
+    if amiss := "has ended no epoch" if _ended_none(log) else "is a plain one" if log.reweighted is False else "":
         raise ReportError(
             f"Expected a re-weighted run in {run} but the last one there ({log.path.name}) {amiss}: the arrays in the "
             "folder are of a run before it. Give each run an output folder of its own."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,6 +124,19 @@ def best_tau(taus: Sequence[float], top1: Sequence[float]) -> float:
     return max(zip(taus, top1, strict=True), key=lambda pair: (pair[1], -abs(pair[0])))[0]
 
 
+def regrouped(trade_off: TradeOff, groups: Convention) -> TradeOff:
+    """The same predictions with other thresholds of many, medium and few."""
+    masks = {name: group_masks(trade_off.counts, groups)[name][trade_off.labels] for name in GROUPS}
+    points = {
+        rule: tuple(
+            Point(**asdict(point) | _group_accuracies(predicted == trade_off.labels, masks))
+            for point, predicted in zip(trade_off.points[rule], found, strict=True)
+        )
+        for rule, found in trade_off.predictions.items()
+    }
+    return replace(trade_off, groups=groups, points=points)
+
+
 def until_it_falls(taus: Sequence[float], right: Sequence[Floats]) -> tuple[float, ...]:
     """The taus to sweep: `DEFAULT_TAUS` go on until top-1 falls on all the images, others are as the user wants them.
 
@@ -182,14 +195,17 @@ def curve_of(
 def _point(tau: float, labels: Ints, adjusted: Adjusted, masks: dict[str, NDArray[np.bool_]], classes: int) -> Point:
     hits = adjusted.top1 == labels
     of_class = class_accuracies(labels, adjusted.top1, classes)
-    groups = {name: 100.0 * float(hits[mask].mean()) if mask.any() else None for name, mask in masks.items()}
     return Point(
         tau=tau,
         top1=100.0 * float(hits.mean()),
-        **groups,
+        **_group_accuracies(hits, masks),
         harmonic_top1=harmonic_mean(of_class[~np.isnan(of_class)]),
         ece=100.0 * expected_calibration_error(adjusted.confidence, hits),
     )
+
+
+def _group_accuracies(hits: NDArray[np.bool_], masks: dict[str, NDArray[np.bool_]]) -> dict[str, float | None]:
+    return {name: 100.0 * float(hits[mask].mean()) if mask.any() else None for name, mask in masks.items()}
 
 
 def _small(predictions: Ints) -> NDArray[np.integer[Any]]:

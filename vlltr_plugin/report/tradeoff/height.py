@@ -54,18 +54,6 @@ class Curve:
         order = np.lexsort((abs(self.overall[here] - overall), abs(self.few[here] - few)))
         return int(here[order[0]])
 
-    def slopes(self, many: float, width: float) -> tuple[float, float]:
-        """Points of few-shot accuracy and of top-1 for a point of many-shot accuracy, over `many` +- `width`."""
-        top = self.top
-        beyond = self.many[top:]
-        above, below = beyond >= many + width, beyond <= many - width
-        start = top + (len(above) - 1 - int(above[::-1].argmax()) if above.any() else 0)
-        end = top + (int(below.argmax()) if below.any() else len(below) - 1)
-        step = self.many[end] - self.many[start]
-        if not step:
-            return 0.0, 0.0
-        return float((self.few[end] - self.few[start]) / step), float((self.overall[end] - self.overall[start]) / step)
-
 
 def curve_at_every_tau(shots: Floats, overall: Floats, many: NDArray[np.bool_], few: NDArray[np.bool_]) -> Curve:
     """The mean curve of S seeds.

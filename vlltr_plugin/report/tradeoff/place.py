@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from vlltr_plugin.report.evaluate.evaluation import group_masks
 from vlltr_plugin.report.tradeoff.curve import TradeOff, overall_and_shots
 from vlltr_plugin.report.tradeoff.height import Curve, curve_at_every_tau
-from vlltr_plugin.report.tradeoff.interval import Classes, half_width
+from vlltr_plugin.report.tradeoff.interval import Apart, Classes
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 from vlltr_plugin.report.tradeoff.spans import hits_at
 
-NEAR = 2.0
-"""Standard errors of many-shot accuracy on either side, over which the slope of the curve is taken."""
+STEPS = 16
+"""Taus looked at on either side of the run's place."""
 
 WORDS = {1: "above", 0: "on", -1: "below"}
 
@@ -189,54 +189,77 @@ def placement(run: Scores, baseline: Scores, tau: float, names: tuple[str, str])
     curve = baseline.curve
     many, few, overall = run.accuracies(tau)
     reach = float(curve.many[-1]), float(curve.many[curve.top])
-    apart = _apart(run, baseline, tau, float(curve.taus[curve.top]))
-    error = float(np.sqrt(Classes(run.first.labels).variance_of_sum(apart[0]).value))
-    # Above the top by chance alone it is at the top; to leave it out would bias those that stay.
-    at = curve.top if 0 < many - reach[1] <= NEAR * error else curve.at_many(many, few, overall)
+    at = curve.at_many(many, few, overall)
     if at is None:
-        end, note = _beyond((many, few), curve)
-        return Placement(*names, tau, many, reach, None, None, float(curve.taus[end]), note)
-    found = float(curve.taus[at])
-    widths, note = _half_widths(run, baseline, tau, found)
-    gaps = [
-        Gap(gap, None if width is None else gap - width, None if width is None else gap + width)
-        for gap, width in zip((few - float(curve.few[at]), overall - float(curve.overall[at])), widths, strict=True)
-    ]
-    return Placement(*names, tau, many, reach, gaps[0], gaps[1], found, note)
+        # Beyond an end by chance alone it is at the end; to leave it out would bias those that stay.
+        end = curve.top if many > reach[1] else len(curve.many) - 1
+        if _apart(run, baseline, tau, end).share > 1:
+            note = _beyond((many, few), curve)
+            return Placement(*names, tau, many, reach, None, None, float(curve.taus[end]), note)
+        at = end
+    values = few - float(curve.few[at]), overall - float(curve.overall[at])
+    ends, note = _intervals(run, baseline, tau, at)
+    gaps = [Gap(value, *([None, None] if one is None else one)) for value, one in zip(values, ends, strict=True)]
+    return Placement(*names, tau, many, reach, gaps[0], gaps[1], float(curve.taus[at]), note)
 
 
-def _apart(run: Scores, baseline: Scores, tau: float, at: float) -> Floats:
-    """What each image adds to the run's accuracies more than to the baseline's at its tau `at`, `[3, N]`."""
-    apart: Floats = run.points(tau).mean(axis=1) - baseline.points(at).mean(axis=1)
-    return apart
+def _apart(run: Scores, baseline: Scores, tau: float, at: int) -> Apart:
+    """The run at `tau` minus the baseline at a point of its curve."""
+    return Apart(run.points(tau), baseline.points(float(baseline.curve.taus[at])), Classes(run.first.labels))
 
 
-def _half_widths(run: Scores, baseline: Scores, tau: float, at: float) -> tuple[list[float | None], str]:
-    """Of the intervals of few-shot accuracy and top-1, and why there are none; `at` is the baseline's tau.
+def _intervals(run: Scores, baseline: Scores, tau: float, at: int) -> tuple[Sequence[tuple[float, float] | None], str]:
+    """Of the differences in few-shot accuracy and top-1, and why there are none; `at` is the run's place on the curve.
 
-    To first order the gap is `(few - curve's few) - slope * (many - curve's many)`, a sum over the images.
+    Looks at all taus of the baseline that may have the run's many-shot accuracy, and joins the intervals of the
+    difference beside each of them: a profile over tau. Where the curve is straight this is the delta method; at its top
+    many-shot accuracy says little about tau, and the interval is as wide as it has to be.
     """
-    classes = Classes(run.first.labels)
-    if any((classes.alone & group).sum() > group.sum() / 2 for group in (run.many, run.few)):
-        return [None, None], "as most of its classes have one test image each, which gives no interval"
-    mine, theirs, apart = run.points(tau), baseline.points(at), _apart(run, baseline, tau, at)
-    error = float(np.sqrt(classes.variance_of_sum(apart[0]).value))
-    curve, many = baseline.curve, run.accuracies(tau)[0]
-    widths: list[float | None] = []
-    for number, slope in enumerate(curve.slopes(many, NEAR * error), start=1):
-        images = classes.variance_of_sum(apart[number] - slope * apart[0])
-        seeds = classes.variance_of_seeds([each[number] - slope * each[0] for each in (mine, theirs)])
-        widths.append(half_width([images, seeds]))
-    return widths, ""
+    here = _apart(run, baseline, tau, at)
+    if any((here.classes.alone & group).sum() > group.sum() / 2 for group in (run.many, run.few)):
+        return (None, None), "as most of its classes have one test image each, which gives no interval"
+    if not here.scores.any():  # the run is the baseline at that tau
+        return ((0.0, 0.0), (0.0, 0.0)), ""
+    possible = [
+        (_apart(run, baseline, tau, index), _before_top(here, baseline, index))
+        for index in _around(here, baseline.curve, at)
+    ]
+    ends = [
+        [interval for apart, spent in possible if (interval := apart.interval(number, spent)) is not None]
+        for number in (1, 2)
+    ]
+    return [
+        (min([value, *(low for low, _ in of)]), max([value, *(high for _, high in of)]))
+        for value, of in zip(here.sums[1:].tolist(), ends, strict=True)
+    ], ""
 
 
-def _beyond(point: tuple[float, float], curve: Curve) -> tuple[int, str]:
-    """The nearer end of the curve, and on which side of it the run lies, from many- and few-shot accuracy."""
+def _around(here: Apart, curve: Curve, at: int) -> list[int]:
+    """Points of the curve on either side of `at`, as far as they may have the run's many-shot accuracy."""
+    far = abs(curve.many - curve.many[at] - here.sums[0]) > 2 * here.room
+    before, after = np.flatnonzero(far[:at]), np.flatnonzero(far[at:])
+    first, last = (before[-1] + 1 if len(before) else 0), (at + after[0] - 1 if len(after) else len(far) - 1)
+    steps = np.concatenate([np.linspace(first, at, STEPS), np.linspace(at, last, STEPS)])
+    found: list[int] = np.unique(steps.astype(int)).tolist()
+    return found
+
+
+def _before_top(here: Apart, baseline: Scores, index: int) -> float:
+    """How surely a point of the curve is before its top, as `Apart.share`."""
+    curve = baseline.curve
+    if index >= curve.top:
+        return 0.0
+    apart = baseline.points(float(curve.taus[curve.top])) - baseline.points(float(curve.taus[index]))
+    return Apart(apart, np.zeros_like(apart[:, :1]), here.classes).share
+
+
+def _beyond(point: tuple[float, float], curve: Curve) -> str:
+    """On which side of the curve's nearer end the run lies, from its many- and few-shot accuracy."""
     more = point[0] > curve.many[curve.top]
     end = curve.top if more else len(curve.many) - 1
     low, high = curve.many[-1], curve.many[curve.top]
     apart = point[1] - curve.few[end]
-    return end, (
+    return (
         f"its many-shot accuracy of {point[0]:.1f} % is {'above' if more else 'below'} all of the curve's "
         f"({low:.1f} to {high:.1f} %), and nothing is extrapolated. Beside that end of the curve (tau "
         f"{curve.taus[end]:.2g}) it has {point[0] - curve.many[end]:+.1f} points of many-shot and {apart:+.1f} of "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vlltr_plugin.core import logit_adjustment as adjustment
 from vlltr_plugin.errors import ReportError
 
 DEFAULT_TAUS = tuple(0.25 * step for step in range(9))
@@ -21,27 +22,18 @@ class TradeOffError(ReportError, ValueError):
 
 
 def log_prior(prior: ArrayLike) -> NDArray[np.float64]:
-    """log(m_i / max_j m_j), `[C]`: at most 0, and exactly 0 for all classes of a constant prior.
-
-    A class that is never drawn has no log prior: minus infinity would make it the prediction for every image. It takes
-    that of the rarest class that is drawn, so that it gains as much as that one, whatever the unit of `prior`.
+    """log(m_i / max_j m_j), float64 `[C]`; see `core.logit_adjustment.log_prior`, which computes it.
 
     Args:
         prior: m_i, expected draws or training images of each class, `[C]`; only the ratios matter.
 
-    Returns:
-        float64 `[C]`.
-
     Raises:
         TradeOffError: for numbers that are negative, not finite or all 0.
     """
-    values = np.asarray(prior, dtype=np.float64)
-    drawn = values > 0
-    if values.ndim != 1 or not np.isfinite(values).all() or (values < 0).any() or not drawn.any():
-        raise TradeOffError("Expected a prior of one finite number a class, not negative and not all 0.")
-    logs = np.log(np.where(drawn, values, values[drawn].min()))
-    relative: NDArray[np.float64] = logs - logs.max()
-    return relative
+    try:
+        return adjustment.log_prior(np.asarray(prior, dtype=np.float64)).numpy()
+    except ValueError as error:
+        raise TradeOffError("Expected a prior of one finite number a class, not negative and not all 0.") from error
 
 
 def checked_taus(taus: Sequence[float]) -> tuple[float, ...]:

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from vlltr_plugin.core.shot_groups import OTHERS, UPSTREAM
+from vlltr_plugin.core.shot_groups import convention_of
 from vlltr_plugin.report.tradeoff.curve import Point, TradeOff
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 from vlltr_plugin.runs.epoch_arrays import BROKEN
 
 CSV, NPZ, PNG = "tradeoff.csv", "tradeoff.npz", "tradeoff.png"
-CONVENTIONS = {convention.name: convention for convention in (UPSTREAM, OTHERS)}
 PREFIX, RIGHT = "predictions_", "right_"
 
 
@@ -73,7 +72,7 @@ def read_trade_off(folder: Path, told: dict[str, Any]) -> TradeOff:
     return TradeOff(
         taus=tuple(taus.tolist()),
         prior=str(told["prior"]),
-        groups=CONVENTIONS[told["groups"]],
+        groups=convention_of(told["groups"]),
         labels=labels,
         counts=counts,
         predictions=predictions,

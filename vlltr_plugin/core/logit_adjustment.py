@@ -1,0 +1,83 @@
+"""Post-hoc logit adjustment: tau times the log prior of the classes, subtracted from the logits of a trained model."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vlltr_plugin.core.arguments import Counts, check_number, numbers_of_classes
+from vlltr_plugin.core.placement import outside_inference_mode
+
+
+def log_prior(class_counts: Counts) -> Tensor:
+    """log(n_i / max_j n_j), float64 `[C]` on the CPU: at most 0, and exactly 0 for equal counts.
+
+    A class with count 0 takes the log prior of the rarest class that has more: its own would be minus infinity, which
+    makes it the prediction for every image.
+
+    Raises:
+        ValueError: for counts that are negative, not finite, all 0, or no sequence of numbers.
+    """
+    values = numbers_of_classes("class_counts", class_counts)
+    present = values > 0
+    if not bool(present.any()):
+        raise ValueError("Expected class_counts with a class that has samples but all are 0.")
+    logs = torch.where(present, values, values[present].min()).log()
+    return logs - logs.max()
+
+
+class LogitAdjustment(nn.Module):
+    """Logits of a trained model minus tau log prior (Menon et al., ICLR 2021, Eq. 9), prior_i ~ n_i.
+
+    Choose tau on validation images; `vlltr-plugin evaluate --logits` does. Train the model without this module: in the
+    training loss the model would learn to undo the adjustment. tau and the log prior are buffers, so that the model's
+    state dict holds them. Loading a state dict replaces those that were given here.
+
+    Args:
+        class_counts: n_i, training samples of each class, `[C]`; only the ratios matter. For a model that was trained
+            with a sampler that is not uniform, the expected draws of each class. A class with 0 is adjusted as the
+            rarest class that has more.
+        tau: strength, a finite number; 0 leaves the logits as they are.
+
+    Shape:
+        logits: floating point `[B, C]`, `[B, C, d1, ...]` or `[C]`. The output has the same shape and dtype.
+
+    Raises:
+        ValueError: for counts that are negative, not finite or all 0, a tau that is no finite number, and logits whose
+            class dimension is not C.
+
+    Example:
+        >>> import torch
+        >>> from vlltr_plugin import LogitAdjustment
+        >>> classifier = torch.nn.Sequential(torch.nn.Linear(8, 3), LogitAdjustment([900, 90, 9], tau=1.0))
+        >>> classifier(torch.randn(5, 8)).shape
+        torch.Size([5, 3])
+    """
+
+    log_prior: Tensor
+    tau: Tensor
+
+    @outside_inference_mode
+    def __init__(self, class_counts: Counts, tau: float = 1.0) -> None:
+        super().__init__()
+        check_number("tau", tau)
+        if not math.isfinite(tau):
+            raise ValueError(f"Expected tau to be a finite number but got {tau!r}.")
+        logs = log_prior(class_counts).float()  # float64 does not exist on every device
+        self.register_buffer("log_prior", logs)
+        self.register_buffer("tau", logs.new_tensor(float(tau)))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """The adjusted logits, in the shape and dtype of `logits`."""
+        classes, axis = self.log_prior.shape[0], min(1, logits.ndim - 1)
+        if logits.ndim == 0 or logits.shape[axis] != classes or not logits.is_floating_point():
+            raise ValueError(
+                f"Expected floating point logits of shape [B, {classes}] or [B, {classes}, d1, ...] but got "
+                f"{logits.dtype} of shape {list(logits.shape)}."
+            )
+        margins = (self.tau * self.log_prior).reshape(-1, *[1] * (logits.ndim - axis - 1))
+        return (logits - margins).to(logits.dtype)
+
+    def extra_repr(self) -> str:
+        """C and tau."""
+        return f"classes={self.log_prior.shape[0]}, tau={self.tau.item():g}"
