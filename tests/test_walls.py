@@ -28,16 +28,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "integrations": {"core", "runs", "training"},
     "cifar_lt": {"core", "runs", "training", "compat", "report"},
     "demo": {"core", "runs", "install", "hosts", "report"},
-    "cli": {"install", "check", "report", "cifar_lt", "demo"},
+    "cli": {"install", "check", "hosts", "report", "cifar_lt", "demo"},
     "__init__": {"core", "hosts", "training"},
     "__main__": {"cli"},
     "errors": set(),
     "resources": set(),
 }
 """What each folder may know of the others, imports inside functions too."""
-
-DOORS = {"check/command.py": {"hosts"}}
-"""Files that may know more: `check` asks the host of the checkout for its looks, the engine of looks knows no host."""
 
 WORDS = {
     "hosts/": r"main\.py|loss_type",
@@ -129,15 +126,14 @@ def test_a_folder_imports_only_what_it_may_know(folder: str) -> None:
     wrong = {
         path: sorted(unknown)
         for path, text in files()
-        if folder_of(path) == folder
-        and (unknown := {name.split(".")[1] for name in imported(text)} - allowed(folder, path))
+        if folder_of(path) == folder and (unknown := {name.split(".")[1] for name in imported(text)} - allowed(folder))
     }
     assert wrong == {}
 
 
-def allowed(folder: str, path: str) -> set[str]:
-    """What a file may import."""
-    return MAY_IMPORT[folder] | DOORS.get(path, set()) | OPEN | {folder, "__version__"}
+def allowed(folder: str) -> set[str]:
+    """What the files of a folder may import."""
+    return MAY_IMPORT[folder] | OPEN | {folder, "__version__"}
 
 
 def test_a_host_knows_no_other_host() -> None:

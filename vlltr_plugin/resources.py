@@ -8,19 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def resource_dir(name: str) -> Path:
-    """Folder that ships with the plug-in.
-
-    A wheel holds it inside the package; a source tree (and an editable install) beside the package.
-
-    Args:
-        name: `"patches"` or `"configs"`.
-
-    Returns:
-        The existing folder.
-
-    Raises:
-        FileNotFoundError: if neither place has it: the installation is damaged.
-    """
+    """`patches` or `configs`, in the package (a wheel) or beside it (a source tree, an editable install)."""
     inside, beside = _PACKAGE / name, _PACKAGE.parent / name
     for folder in (inside, beside):
         if folder.is_dir():

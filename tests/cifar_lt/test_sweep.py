@@ -8,9 +8,8 @@ from vlltr_plugin.cifar_lt import sweep as sweep_module
 from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.results import read
-from vlltr_plugin.cifar_lt.schedule import Schedule
 from vlltr_plugin.cifar_lt.sweep import Sweep
-from vlltr_plugin.cifar_lt.training import Training
+from vlltr_plugin.cifar_lt.training import Schedule, Training
 
 LABELS = {"dataset": "cifar10", "imbalance": 20}
 RECIPE = Schedule(epochs=3, start_epoch=2, batch_size=50)

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlltr_plugin.cifar_lt.data import LongTailed
-from vlltr_plugin.cifar_lt.identity import digest
+from vlltr_plugin.cifar_lt.data import LongTailed, digest
 
 BORDER = 4
 """Pixels that the crops may move (He et al., CVPR 2016, section 4.2; reflected as in the authors' code)."""
@@ -23,27 +22,20 @@ TEST_BATCH = 1000
 
 @dataclass(frozen=True)
 class Batch:
-    """One step for S replicas.
-
-    Attributes:
-        images: normalised, `[B, S*3, H, W]`.
-        targets: labels, int64 `[S, B]`, or with mixup float32 `[S, B, C]`.
-    """
+    """One step for S replicas."""
 
     images: Tensor
+    """Normalised, `[B, S*3, H, W]`."""
     targets: Tensor
+    """Labels, int64 `[S, B]`, or with mixup float32 `[S, B, C]`."""
 
 
 class Batches:
     """A data set on a device. What a seed draws in an epoch depends on that seed and that epoch alone.
 
-    Args:
-        data: the images; channels are normalised with the training set's own mean and standard deviation.
-        device: where they live.
-        sampler: `"uniform"`: each image once an epoch; `"sqrt"`: as many draws with replacement, an image with weight
-            1/sqrt(n) of its class, as long-tailed code bases do.
-        batch_size: B; the last batch of an epoch takes what is left.
-        mixup: parameter of the Beta distribution of mixup (Zhang et al., ICLR 2018); 0 for none.
+    Channels are normalised with the training set's own mean and standard deviation. `sampler="uniform"` draws each
+    image once an epoch; `"sqrt"` draws as many with replacement, an image with weight 1/sqrt(n) of its class, as
+    long-tailed code bases do. `mixup` is the parameter of its Beta distribution (Zhang et al., ICLR 2018), 0 for none.
     """
 
     def __init__(

@@ -11,15 +11,14 @@ from typing import Any
 import torch
 
 from vlltr_plugin.cifar_lt.batches import Batches
-from vlltr_plugin.cifar_lt.data import DataError, LongTailed, from_npz, from_torchvision
-from vlltr_plugin.cifar_lt.identity import labels_of_file
+from vlltr_plugin.cifar_lt.data import DataError, LongTailed, from_npz, from_torchvision, labels_of_file
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.plot import draw
 from vlltr_plugin.cifar_lt.resnet import WIDTHS
 from vlltr_plugin.cifar_lt.results import read
-from vlltr_plugin.cifar_lt.schedule import Schedule
 from vlltr_plugin.cifar_lt.sweep import Sweep
 from vlltr_plugin.cifar_lt.tables import notes, tables
+from vlltr_plugin.cifar_lt.training import Schedule
 from vlltr_plugin.core.registry import nearest
 from vlltr_plugin.report.picture_style import require_matplotlib
 
@@ -32,12 +31,7 @@ PRESETS: dict[str, Schedule] = {"full": Schedule(), "short": Schedule(epochs=30,
 def run_cifar_lt(options: argparse.Namespace) -> None:
     """Trains what the options ask for and the results file does not hold yet, or shows what it holds.
 
-    Raises:
-        DataError: when the images cannot be had.
-        ResultsError: when the results file is not one.
-        ValueError: for an unknown method or an option out of range.
-        MissingExtraError: for a plot without matplotlib.
-        OSError: when a file cannot be read or written.
+    Raises ValueError for unusable options, images or results (`DataError`, `ResultsError`).
     """
     if options.table or options.plot:
         _show(options)

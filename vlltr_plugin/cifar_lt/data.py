@@ -1,8 +1,10 @@
-"""Long-tailed CIFAR-10 and CIFAR-100: from torchvision's copies, or from an .npz file as it is."""
+"""Long-tailed CIFAR-10 and CIFAR-100, from torchvision's copies or an .npz file as it is, and which images they are."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +17,18 @@ from vlltr_plugin.runs.epoch_arrays import BROKEN
 
 DATASETS = {"cifar10": 10, "cifar100": 100}
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+FACTORS = (200, 100, 50, 20, 10)
+"""Imbalance factors of the literature, whose name a profile of theirs bears also where rounding gives another ratio."""
+
+LARGEST = {"cifar10": 5000, "cifar100": 500}
+"""Training images of CIFAR's classes."""
+
+TEST_SETS = {
+    "cifar10": "ce4775a95237188f8c1aedb1e4b0eafb2d035ce044f0697c6ae769638cc626e5",
+    "cifar100": "9441afb8a325bd66ff6bdf272a279a5b80611c688d9bf929da058b154807d930",
+}
+"""Digests of CIFAR's 10,000 test images with their labels, in any order; see `test_set`."""
 
 
 class DataError(ValueError):
@@ -49,19 +63,7 @@ class LongTailed:
 
 
 def profile(largest: int, imbalance: float, num_classes: int) -> list[int]:
-    """The exponential profile n_i = floor(n_max IF^(-i/(C-1))) (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019).
-
-    Args:
-        largest: n_max, images of the first class.
-        imbalance: IF, the first class's images over the last one's, 1 or more.
-        num_classes: C, 2 or more.
-
-    Returns:
-        The images of each class.
-
-    Raises:
-        DataError: for an imbalance below 1.
-    """
+    """The exponential profile n_i = floor(n_max IF^(-i/(C-1))) (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019)."""
     if not 1 <= imbalance < math.inf:
         raise DataError(f"Expected an imbalance factor of 1 or more but got {imbalance:g}.")
     return [_floor(largest, imbalance, i, num_classes - 1) for i in range(num_classes)]
@@ -135,3 +137,64 @@ def from_npz(path: Path) -> LongTailed:
     if (tested == 0).any():
         raise DataError(f"Expected test images of every class but class {tested.argmin()} has none.")
     return LongTailed(data.x_train, data.y_train.astype(np.int64), data.x_test, data.y_test.astype(np.int64))
+
+
+def digest(data: LongTailed) -> str:
+    """SHA-256 of images and labels, training and test, in their order, which decides what a seed draws: 16 digits."""
+    found = hashlib.sha256()
+    for name in ARRAYS:
+        array = np.ascontiguousarray(getattr(data, name))
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()[:16]
+
+
+def test_set(data: LongTailed) -> str | None:
+    """Which CIFAR's test set this is, in any order of the images: `"cifar10"`, `"cifar100"`, or None for neither."""
+    each = [
+        hashlib.sha256(int(label).to_bytes(8, "little") + image.tobytes()).digest()
+        for image, label in zip(data.x_test, data.y_test, strict=True)
+    ]
+    found = hashlib.sha256(b"".join(sorted(each))).hexdigest()
+    return next((name for name, known in TEST_SETS.items() if known == found), None)
+
+
+def imbalance_of(counts: Sequence[int], told: float | None = None) -> float:
+    """The factor (`told` first) whose profile the class counts are, else largest over smallest, to two digits."""
+    counts = list(counts)
+    for factor in (told, *FACTORS):
+        if factor is not None and len(counts) > 1 and counts == profile(max(counts), factor, len(counts)):
+            return factor
+    ratio = round(max(counts) / min(counts), 2)
+    return int(ratio) if ratio == int(ratio) else ratio
+
+
+def labels_of_file(path: Path, data: LongTailed, dataset: str | None, imbalance: float | None) -> dict[str, Any]:
+    """`dataset` and `imbalance` of an .npz file for the results: the file says them, not the user.
+
+    The name is CIFAR's only where the test set is CIFAR's. Raises DataError where the user says something else.
+    """
+    if dataset is not None and DATASETS[dataset] != data.num_classes:
+        raise DataError(
+            f"Expected --dataset {dataset} to have the {data.num_classes} classes of {path}, but it has "
+            f"{DATASETS[dataset]}: leave --dataset out, the file says what it is."
+        )
+    counts = data.class_counts.tolist()
+    found = imbalance_of(counts, imbalance)
+    if imbalance is not None and found != imbalance:
+        raise DataError(
+            f"Expected --imbalance to be that of {path}, {found:g} ({max(counts)} to {min(counts)} images a class), "
+            f"but got {imbalance:g}: leave --imbalance out, the file says what it is."
+        )
+    name = f"{path.name}.npz" if path.name in DATASETS else path.name
+    return {"dataset": test_set(data) or name, "imbalance": found}
+
+
+def is_published_set(run: dict[str, Any]) -> bool:
+    """Whether a line of results is of a training set such as the paper's; a line that does not say is believed."""
+    counts = run.get("class_counts")
+    if counts is None:
+        return run["dataset"] in LARGEST
+    if run["dataset"] not in LARGEST or len(counts) != DATASETS[run["dataset"]]:
+        return False
+    return bool(counts == profile(LARGEST[run["dataset"]], run["imbalance"], len(counts)))

@@ -21,8 +21,7 @@ INFLUENCE_SCALE, INFLUENCE_FLOOR = 1000.0, 1e-3
 class LDAMLoss:
     """Softmax cross entropy whose label's cosine is lowered by a margin ~ n^(-1/4) (Cao et al., NeurIPS 2019, Eq. 13).
 
-    Args:
-        class_counts: n_i, `[C]`; the rarest class has margin 0.5.
+    The rarest class has margin 0.5.
     """
 
     def __init__(self, class_counts: Tensor) -> None:
@@ -41,9 +40,6 @@ class BalancedSoftmaxLoss:
     """Softmax cross entropy of z_j + log n_j (Ren et al., NeurIPS 2020, Eq. 3).
 
     It is also the logit-adjusted loss of Menon et al., ICLR 2021, Eq. 10, at tau = 1.
-
-    Args:
-        class_counts: n_i, `[C]`.
     """
 
     def __init__(self, class_counts: Tensor) -> None:
@@ -60,9 +56,6 @@ class LADELoss:
 
     With p_c = n_c / sum n and g_c = log mean_b exp(z_bc - log(C p_c)), both over the batch, the regulariser is
     sum_c p_c (g_c + ridge g_c^2 - mean of z_bc over the samples of class c); a class without samples has mean 0.
-
-    Args:
-        class_counts: n_i, `[C]`.
     """
 
     def __init__(self, class_counts: Tensor) -> None:
@@ -84,16 +77,8 @@ class LADELoss:
 def influence_factors(logits: Tensor, targets: Tensor, feature_norms: Tensor) -> Tensor:
     """What the influence-balanced loss multiplies each sample's loss by (Park et al., ICCV 2021).
 
-    alpha / (|softmax(z) - t|_1 |h|_1 + floor): one over the influence of the sample on the last layer. The gradient
-    flows through it, as in the authors' code.
-
-    Args:
-        logits: z, `[B, C]`.
-        targets: int64 `[B]` or float `[B, C]`.
-        feature_norms: |h|_1 of the features before the last layer, `[B]`.
-
-    Returns:
-        `[B]`.
+    alpha / (|softmax(z) - t|_1 |h|_1 + floor), `[B]`: one over the influence of the sample on the last layer, where
+    |h|_1 are the `feature_norms`, `[B]`. The gradient flows through it, as in the authors' code.
     """
     wanted = targets if targets.is_floating_point() else F.one_hot(targets, logits.shape[1])
     distance = (logits.softmax(dim=1) - wanted).abs().sum(dim=1)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vlltr_plugin.cifar_lt.methods import METHODS
-from vlltr_plugin.cifar_lt.results import DATA, SETTING, mean_and_std, once_each, per_seed
+from vlltr_plugin.cifar_lt.results import DATA, SETTING, interval, once_each, per_seed
 from vlltr_plugin.report.names import readable
 from vlltr_plugin.report.picture_style import light_grid, new_figure, require_matplotlib, save, styled
 
@@ -21,16 +21,7 @@ HIGHLIGHTED = {"ce": "#000000", "inverse-drw": "#E69F00", "en-drw": "#56B4E9", "
 def draw(runs: Sequence[dict[str, Any]], path: Path) -> Path:
     """Draws the last-epoch test error of every method against the imbalance factor, a panel for each data set.
 
-    Args:
-        runs: lines of a results file, all under one recipe.
-        path: of the PNG.
-
-    Returns:
-        The path.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-        ValueError: the runs were trained under different recipes, or on different images of one name.
+    Raises ValueError for runs under different recipes, or on different images of one name.
     """
     require_matplotlib()
     runs = once_each(runs)
@@ -46,7 +37,7 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> Path:
         if images[run["dataset"], run["imbalance"]] != run.get(DATA):
             raise ValueError(
                 f"Expected runs on the same images for a picture but those of {run['dataset']} at imbalance factor "
-                f"{run['imbalance']} differ, or some do not say: keep them in files of their own."
+                f"{run['imbalance']} differ: keep them in files of their own."
             )
     datasets = sorted({run["dataset"] for run in runs})
     factors = sorted({run["imbalance"] for run in runs})
@@ -64,7 +55,7 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> Path:
             axes.set_title(f"{readable(dataset)}, {runs[0]['epochs']} epochs")
             axes.set_xlabel("imbalance factor")
             light_grid(axes)
-        panels[0].set_ylabel("test error after the last epoch, %")
+        panels[0].set_ylabel("test error after the last epoch, %\n(bars: 95 % interval over the seeds)")
         handles = {
             label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
@@ -73,16 +64,16 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> Path:
 
 
 def _curve(axes: Any, runs: Sequence[dict[str, Any]], name: str, place: float) -> None:
-    """Means with bars of one standard deviation; curves stand a little beside each other, `place` in 0..1."""
+    """Means with 95 % intervals over the seeds; curves stand a little beside each other, `place` in 0..1."""
     points = []
     for factor in sorted({run["imbalance"] for run in runs if run["method"] == name}):
         errors = per_seed([run for run in runs if run["imbalance"] == factor], name)
-        points.append((factor * 1.12 ** (place - 0.5), *mean_and_std(list(errors.values()))))
+        points.append((factor * 1.12 ** (place - 0.5), *interval(list(errors.values()))))
     if not points:
         return
-    x, mean, std = np.array(points).T
+    x, mean, width = np.array(points).T
     number = list(METHODS).index(name)
     colour = HIGHLIGHTED.get(name, f"C{number % 10}")
     axes.errorbar(
-        x, mean, yerr=np.nan_to_num(std), label=name, color=colour, marker=MARKERS[number % len(MARKERS)], capsize=3
+        x, mean, yerr=np.nan_to_num(width), label=name, color=colour, marker=MARKERS[number % len(MARKERS)], capsize=3
     )

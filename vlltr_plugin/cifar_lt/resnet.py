@@ -16,13 +16,9 @@ class ResNet32(nn.Module):
     """The 32-layer residual network for CIFAR with parameter-free shortcuts (He et al., CVPR 2016, option A).
 
     S replicas share no number: their convolutions are the groups of one grouped convolution, and batch norm works
-    on each channel alone anyway. Every replica is initialised from its own seed.
-
-    Args:
-        num_classes: C.
-        seeds: one for each replica.
-        cosine: logits are scaled cosines, as LDAM wants them, not affine.
-        prior: start the biases at -log(C - 1), as sigmoid losses need (Cui et al., CVPR 2019, section 4.2).
+    on each channel alone anyway. Every replica is initialised from its own seed. With `cosine`, logits are scaled
+    cosines, as LDAM wants them, not affine; `prior` starts the biases at -log(C - 1), as sigmoid losses need (Cui et
+    al., CVPR 2019, section 4.2).
     """
 
     def __init__(self, num_classes: int, seeds: list[int], cosine: bool = False, prior: bool = False) -> None:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from vlltr_plugin.cifar_lt.training import Training
 from vlltr_plugin.core.class_volume import ClassVolume
 from vlltr_plugin.core.shot_groups import GROUPS, OTHERS
+from vlltr_plugin.report.tradeoff.interval import Variance, half_width
 from vlltr_plugin.runs.torn_lines import is_cut
 
 SETTING = ("epochs", "start_epoch", "sampler", "mixup", "batch_size", "amp")
-"""The recipe of a run, see `Recipe.labels`."""
+"""The recipe of a run, see `Schedule.labels`."""
 
 RUN = ("dataset", "imbalance", *SETTING, "method", "seed")
 """What every line says of its run."""
 
 DATA = "data"
-"""Digest of the images and labels, see `identity.digest`; lines of versions before it lack it."""
+"""Digest of the images and labels, see `data.digest`."""
 
 
 class ResultsError(ValueError):
@@ -31,16 +33,7 @@ class ResultsError(ValueError):
 
 
 def result(training: Training, replica: int) -> dict[str, Any]:
-    """What one run has to report.
-
-    Args:
-        training: finished.
-        replica: which of its seeds.
-
-    Returns:
-        Errors in percent, the weights in force in the last epoch, the log radii measured in it, its share of the
-        seconds.
-    """
+    """A finished run's line: errors in percent, the weights and log radii of the last epoch, its share of seconds."""
     curve = training.curve[replica]
     confusion = training.confusion(replica)
     class_errors = 100 * (1 - confusion.diagonal() / confusion.sum(axis=1))
@@ -83,12 +76,7 @@ def append(path: Path, *lines: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The runs of a results file; a last line that a killed process left unfinished does not count.
-
-    Raises:
-        ResultsError: when another line is no run.
-        OSError: when the file cannot be read.
-    """
+    """The runs of a results file without lines cut off by a kill; ResultsError where another line is no run."""
     runs = []
     lines = path.read_text("utf-8", errors="replace").splitlines()
     for number, text in enumerate(lines, 1):
@@ -109,13 +97,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def identity(line: dict[str, Any]) -> tuple[Any, ...]:
-    """What tells a run from others: images, recipe, method and seed.
-
-    The digest tells the images, whatever the data set is called. A line of an older version, which lacks it, is never
-    the same run as one that has it.
-    """
-    images = (line[DATA],) if DATA in line else (None, line["dataset"], line["imbalance"])
-    return (*images, *(line[key] for key in (*SETTING, "method", "seed")))
+    """What tells a run from others: images (their digest, whatever they are called), recipe, method and seed."""
+    images = line.get(DATA) or (line["dataset"], line["imbalance"])
+    return (images, *(line[key] for key in (*SETTING, "method", "seed")))
 
 
 def once_each(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -128,9 +112,12 @@ def per_seed(runs: Sequence[dict[str, Any]], method: str, measure: str = "last_e
     return {run["seed"]: run[measure] for run in runs if run["method"] == method}
 
 
-def mean_and_std(values: list[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (nan for one value)."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half-width of its 95 % interval over the seeds (Student's t); nan for one value."""
+    number = len(values)
+    if number < 2:
+        return math.fsum(values), math.nan
+    return statistics.fmean(values), half_width([Variance(statistics.variance(values) / number, number - 1)])
 
 
 def _device(device: torch.device) -> str:

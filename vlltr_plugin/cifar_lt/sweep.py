@@ -14,8 +14,7 @@ import torch
 from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.methods import METHODS, Method, never_weighted
 from vlltr_plugin.cifar_lt.results import DATA, append, identity, read, result
-from vlltr_plugin.cifar_lt.schedule import Schedule
-from vlltr_plugin.cifar_lt.training import Training
+from vlltr_plugin.cifar_lt.training import Schedule, Training
 from vlltr_plugin.runs.whole_files import write_whole
 
 Say = Callable[[str], None]
@@ -29,16 +28,8 @@ class Sweep:
 
     The state of a run in progress and the shared warm-ups lie beside the results file, in `<name>.states/`; a state
     is written after an epoch, every `SAVE_EVERY` seconds, and removed when its run is in the results. Warm-ups stay,
-    for methods to come.
-
-    Args:
-        batches: the data on its device.
-        labels: `dataset` and `imbalance`, what the results file calls them; the digest of the images comes with them.
-        schedule: how to train.
-        results: the results file.
-        share_warmup: train what deferred methods have in common once for each group of seeds.
-        together: seeds trained in one program.
-        say: takes a line on the progress.
+    for methods to come. `labels` are `dataset` and `imbalance` as the results file calls them; with `share_warmup`,
+    what deferred methods have in common is trained once for each group of seeds; `together` seeds train in one program.
     """
 
     def __init__(
@@ -57,15 +48,12 @@ class Sweep:
         self.states = results.with_name(f"{results.stem}.states")
 
     def run(self, methods: Sequence[str], seeds: Sequence[int]) -> None:
-        """Trains every method with every seed that the results file does not hold yet.
-
-        Raises:
-            ResultsError: when the results file is not one.
-            OSError: when it cannot be written.
-        """
+        """Trains every method with every seed that the results file does not hold yet."""
         methods, seeds = list(dict.fromkeys(methods)), list(dict.fromkeys(seeds))
         for name in methods:
-            self._warn_if_never_weighted(name)
+            warning = never_weighted(name, self.schedule.start_epoch, self.schedule.epochs)
+            if warning:
+                self.say(f"warning: {warning}")
         for start in range(0, len(seeds), self.together):
             group = list(seeds[start : start + self.together])
             for name in methods:
@@ -79,19 +67,11 @@ class Sweep:
         done = {identity(line) for line in lines}
         missing = []
         for seed in seeds:
-            run = {**self.labels, "method": name, "seed": seed}
-            if identity(run) in done:
+            if identity({**self.labels, "method": name, "seed": seed}) in done:
                 self.say(f"{name}, seed {seed}: in the results already")
-                continue
-            missing.append(seed)
-            if identity({key: value for key, value in run.items() if key != DATA}) in done:
-                self.say(f"{name}, seed {seed}: a line of an older version does not say of which images: not taken")
+            else:
+                missing.append(seed)
         return missing
-
-    def _warn_if_never_weighted(self, name: str) -> None:
-        warning = never_weighted(name, self.schedule.start_epoch, self.schedule.epochs)
-        if warning:
-            self.say(f"warning: {warning}")
 
     def _run(self, name: str, group: list[int], missing: list[int]) -> None:
         """Trains the missing seeds of a group; together with those beside which an interrupted run has begun them."""

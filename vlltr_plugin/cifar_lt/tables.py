@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.cifar_lt.identity import is_published_set
+from vlltr_plugin.cifar_lt.data import is_published_set
 from vlltr_plugin.cifar_lt.methods import METHODS, never_weighted
-from vlltr_plugin.cifar_lt.paired import difference
-from vlltr_plugin.cifar_lt.results import DATA, SETTING, identity, mean_and_std, once_each, per_seed
-from vlltr_plugin.cifar_lt.schedule import Schedule
+from vlltr_plugin.cifar_lt.results import DATA, SETTING, identity, interval, once_each, per_seed
+from vlltr_plugin.cifar_lt.training import Schedule
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.report.sheets import Sheet
 
@@ -38,6 +38,9 @@ PUBLISHED_ROW = {
 }
 """The paper's row for a method; it does not say whether its EN is deferred, and Table 2 is without NE."""
 
+INTERVAL = "± 95 % interval over the seeds"
+"""What ± means, said in every title; see `results.interval`."""
+
 RIVALS = ("ce", "en-drw", "inverse-drw", "dv", "inverse-la")
 """Whom every method is compared with, seed by seed."""
 
@@ -46,9 +49,6 @@ def tables(runs: Runs) -> list[Sheet]:
     """All tables of a results file: for each data set and recipe an overview, then one for each imbalance factor.
 
     Runs on other images never share a table. A repeated run counts once, by its newest line.
-
-    Args:
-        runs: lines of the results file.
     """
     sheets = []
     for group in _grouped(once_each(runs), ("dataset", *SETTING)):
@@ -71,12 +71,6 @@ def notes(runs: Runs) -> list[str]:
     if repeated:
         named = ", ".join(f"{run['method']} seed {run['seed']} ({lines[identity(run)]} lines)" for run in repeated)
         found.append(f"Repeated runs count once, by their newest line: {named}.")
-    old = sum(DATA not in run for run in runs)
-    if old:
-        found.append(
-            f"{old} of {len(runs)} lines are of an older version and do not say of which images: their data set's name "
-            "is believed, and they stand in tables of their own."
-        )
     schedules = {(run["method"], run["start_epoch"], run["epochs"]) for run in runs if run["method"] in METHODS}
     warnings = [never_weighted(*schedule) for schedule in sorted(schedules)]
     return found + [f"Warning: {warning}" for warning in warnings if warning]
@@ -106,12 +100,13 @@ def _overview(by_imbalance: list[Runs], several: bool) -> Sheet:
             errors = list(per_seed(list(part), method).values())
             told = _told(method, part[0])
             cells.append(
-                _spread(errors) + (f" [{told:.1f}, {_signed(_mean(errors) - told)}]" if errors and told else "")
+                _with_interval(errors) + (f" [{told:.1f}, {_signed(_mean(errors) - told)}]" if errors and told else "")
             )
         rows.append((method, *cells))
     columns = [f"IF {part[0]['imbalance']}" + (f"\n{_images(part[0])}" if several else "") for part in by_imbalance]
     header = ("method", *columns)
-    return Sheet(f"{_title(first)}{_unusual(first)}: last-epoch error, % [published, difference]", header, tuple(rows))
+    title = f"{_title(first)}{_unusual(first)}: last-epoch error, % ({INTERVAL}) [published, difference]"
+    return Sheet(title, header, tuple(rows))
 
 
 def _errors(runs: Runs, title: str) -> Sheet:
@@ -128,8 +123,8 @@ def _errors(runs: Runs, title: str) -> Sheet:
             (
                 method,
                 str(len(last)),
-                _spread(list(last.values())),
-                _spread(list(best.values())),
+                _with_interval(list(last.values())),
+                _with_interval(list(best.values())),
                 *(f"{error:.1f}" for error in grouped),
                 f"{told:.1f}" if told else "",
                 _signed(_mean(list(best.values())) - told) if told else "",
@@ -141,7 +136,7 @@ def _errors(runs: Runs, title: str) -> Sheet:
         "method", "seeds", "last epoch", "best epoch", *groups, "published", "best minus\npublished",
         "largest /\nsmallest radius", "largest /\nsmallest weight",
     )  # fmt: skip
-    return Sheet(f"{title}: test error, %", header, tuple(rows))
+    return Sheet(f"{title}: test error, % ({INTERVAL})", header, tuple(rows))
 
 
 def _paired(runs: Runs, title: str) -> Sheet:
@@ -151,17 +146,13 @@ def _paired(runs: Runs, title: str) -> Sheet:
     for method in _methods(runs):
         cells = []
         for rival in present:
-            found = difference(per_seed(list(runs), method), per_seed(list(runs), rival))
-            if rival == method or found is None:
-                cells.append("")
-            elif math.isnan(found.half_width):
-                cells.append(f"{_signed(found.mean)} (1 seed)")
-            else:
-                cells.append(f"{_signed(found.mean)} ± {found.half_width:.1f}{' *' if found.clear else ''}")
+            first, second = per_seed(runs, method), per_seed(runs, rival)
+            pairs = [first[seed] - second[seed] for seed in first if seed in second and rival != method]
+            cells.append(_signed_interval(pairs))
         rows.append((method, *cells))
     header = ("method", *(f"minus {rival}" for rival in present))
-    title = f"{title}: paired differences of the last-epoch error, points"
-    return Sheet(f"{title} (± 95 % interval over the seeds; * leaves out 0)", header, tuple(rows))
+    title = f"{title}: paired differences of the last-epoch error, points ({INTERVAL}; * leaves out 0)"
+    return Sheet(title, header, tuple(rows))
 
 
 def _told(method: str, run: dict[str, Any]) -> float | None:
@@ -206,14 +197,23 @@ def _images(run: dict[str, Any]) -> str:
 
 
 def _mean(values: list[float]) -> float:
-    return mean_and_std(values)[0] if values else math.nan
+    return statistics.fmean(values) if values else math.nan
 
 
-def _spread(values: list[float]) -> str:
+def _with_interval(values: list[float]) -> str:
     if not values:
         return ""
-    mean, std = mean_and_std(values)
-    return f"{mean:.1f}" + ("" if math.isnan(std) else f" ± {std:.1f}")
+    mean, width = interval(values)
+    return f"{mean:.1f}" + ("" if math.isnan(width) else f" ± {width:.1f}")
+
+
+def _signed_interval(pairs: list[float]) -> str:
+    if not pairs:
+        return ""
+    mean, width = interval(pairs)
+    if math.isnan(width):
+        return f"{_signed(mean)} (1 seed)"
+    return f"{_signed(mean)} ± {width:.1f}{' *' if abs(mean) > width else ''}"
 
 
 def _signed(value: float) -> str:

@@ -119,7 +119,7 @@ def _add_check(commands: Subcommands) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from vlltr_plugin.check.command import run_check
+    from vlltr_plugin.cli.check import run_check
 
     return 0 if run_check(options) else 1
 

@@ -22,10 +22,8 @@ from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.picture_style import MissingExtraError, require
 
 from .digits import long_tailed_counts
-from .folder import demo_folder
-from .standard_errors import standard_errors
-from .standin_checkout import ADJUSTED, BASELINE, CLASS_VOLUME, CONTROL, LogLine, make_standin
-from .verdict import verdict
+from .standin_checkout import ADJUSTED, BASELINE, CLASS_VOLUME, CONTROL, LogLine, demo_folder, make_standin
+from .verdict import standard_errors, verdict
 from .watched_run import WatchedRun
 
 DEFAULT_EPOCHS = 30

@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ ADJUSTED = "configs/digits/finetune/digits_dv_adjusted.py"
 
 UNFINISHED = ".vlltr-demo-unfinished"
 """Lies in the demo's folder until the demo is done."""
+
+MADE = (*(path.name for path in STANDIN.iterdir()), "data", "checkpoints", "report", "__pycache__", UNFINISHED)
+"""What the demo puts at the top of its folder."""
 
 LogLine = dict[str, Any]
 
@@ -53,6 +57,40 @@ def refuse_filled(folder: Path) -> None:
     """Raises FileExistsError where a folder holds anything but the mark of a demo that is being written there."""
     if folder.exists() and (not folder.is_dir() or any(path.name != UNFINISHED for path in folder.iterdir())):
         raise FileExistsError(f"Expected a new or empty folder, but {folder} holds something: name another one")
+
+
+@contextmanager
+def demo_folder(folder: Path) -> Iterator[Path]:
+    """A new or empty folder for the demo; whatever stops the demo, what it made is taken away again.
+
+    A demo that was killed leaves its mark beside what it made: the next one clears that away first.
+
+    Raises FileExistsError where the folder holds something else already.
+    """
+    if (folder / UNFINISHED).is_file():
+        _clear(folder)
+    refuse_filled(folder)
+    was_there = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / UNFINISHED).touch()
+    try:
+        yield folder
+    except BaseException:  # Ctrl-C too
+        _clear(folder)
+        if not was_there and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def _clear(folder: Path) -> None:
+    """Takes away what the demo makes; what else lies there stays."""
+    for name in MADE:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def main_command(config: str, *args: str, processes: int = 1) -> list[str]:

@@ -1,31 +1,27 @@
-"""What the demo's runs say, in three lines of plain words."""
+"""What the demo's runs say in three lines, and how far their differences may be chance: the test split is small."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, OVERALL
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.inspect.inspection import Inspection
 
-from .standard_errors import standard_errors
+from .digits import CLASSES, TEST, long_tailed_counts
 from .standin_checkout import LogLine
 
 MANY, FEW = GROUP_METRICS[0], GROUP_METRICS[2]
+METRICS = (OVERALL, *GROUP_METRICS[: len(GROUPS)])
 
 
 def verdict(comparison: Comparison, logs: Sequence[list[LogLine]], weights: Inspection) -> list[str]:
-    """The three lines.
+    """What re-weighting did; how much of it is the volume; how class volume started.
 
-    Args:
-        comparison: baseline, inverse frequency, class volume and its adjusted form, with final tests.
-        logs: the lines of the first three logs, in that order.
-        weights: of the class-volume run, in its last epoch.
-
-    Returns:
-        What re-weighting did; how much of it is the volume; how class volume started.
+    `comparison` has baseline, inverse frequency, class volume and its adjusted form; `logs` are of the first three.
     """
     return [_effect(comparison), _volume(comparison, weights), _start(*logs)]
 
@@ -80,3 +76,29 @@ def _start(baseline: list[LogLine], inverse: list[LogLine], class_volume: list[L
 def _test(comparison: Comparison, number: int, metric: Metric) -> float:
     summary = comparison.summary(comparison.methods[number].name, "test", metric)
     return math.nan if summary is None else summary.mean
+
+
+def standard_errors(comparison: Comparison) -> dict[str, float]:
+    """Binomial standard error of the test difference of two runs of the demo, in points, by the metric's title.
+
+    It covers the choice of the test images; the scatter between runs comes on top. The two runs see the same images,
+    which is left out, so it is on the large side.
+
+    Between the first and the last run, baseline and class volume; RuntimeError where one has no final test.
+    """
+    return {metric.title: _standard_error(comparison, metric) for metric in METRICS}
+
+
+def images_of(metric: Metric) -> int:
+    """Test images of a group, or of all."""
+    if metric is OVERALL:
+        return CLASSES * TEST
+    return TEST * int((UPSTREAM.group(long_tailed_counts()) == metric.name).sum())
+
+
+def _standard_error(comparison: Comparison, metric: Metric) -> float:
+    summaries = [comparison.summary(m.name, "test", metric) for m in (comparison.methods[0], comparison.methods[-1])]
+    if None in summaries:
+        raise RuntimeError("Expected both runs to log a final test, but one did not: please report this")
+    shares = [summary.mean / 100.0 for summary in summaries if summary is not None]
+    return 100.0 * math.sqrt(sum(p * (1.0 - p) for p in shares) / images_of(metric))

@@ -14,17 +14,7 @@ POLL_SECONDS = 0.1
 
 
 class WatchedRun:
-    """One config of the stand-in: started, perhaps stopped and started again, and shown by a progress bar.
-
-    Args:
-        checkout: The stand-in checkout.
-        config: Path of the config in it.
-        epochs: Epochs of the whole run.
-        device: "cpu" or "cuda".
-        progress: Receives a bar for the run.
-        title: Words before the bar.
-        name: Name of the output folder under `checkpoints`.
-    """
+    """One config of the stand-in: started, perhaps stopped and started again, and shown by a progress bar."""
 
     def __init__(
         self, checkout: Path, config: str, epochs: int, device: str, progress: Progress, title: str, name: str
@@ -47,16 +37,10 @@ class WatchedRun:
         return read_log(self.output_dir / "log.txt")
 
     def train(self, stop_after: int | None = None) -> bool:
-        """Starts the run, or goes on from its checkpoint, and waits.
+        """Starts the run, or goes on from its checkpoint, and waits for its end: True then.
 
-        Args:
-            stop_after: Kill the run as soon as its log holds that many epochs.
-
-        Returns:
-            Whether the run came to its end by itself.
-
-        Raises:
-            RuntimeError: The run failed; the message holds the end of what it printed.
+        The run is killed as soon as its log holds `stop_after` epochs: False. RuntimeError holds the end of what a
+        failed run printed.
         """
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self.progress.start_task(self.task)

@@ -13,18 +13,7 @@ FORMAT = "vlltr-plugin check 1"
 
 
 def run_check(options: argparse.Namespace) -> bool:
-    """Checks what the command line asks for; writes nothing.
-
-    Args:
-        options: `config`, `checkout`, `device`, `host_args`, `json`.
-
-    Returns:
-        Whether nothing is amiss.
-
-    Raises:
-        ReportError: for unusable arguments, or when the host's code cannot be read.
-        OSError: config or checkout are missing.
-    """
+    """Checks what the command line asks for and prints it; writes nothing. True if nothing is amiss."""
     device = device_or_default(options.device)
     request = CheckRequest(options.config, options.checkout, device, tuple(split_host_args(options.host_args)))
     lines = host_of_checkout(options.checkout).check(request, _silent if options.json else _print)

@@ -4,7 +4,7 @@ import pytest
 
 from vlltr_plugin.cifar_lt.command import PRESETS
 from vlltr_plugin.cifar_lt.results import SETTING
-from vlltr_plugin.cifar_lt.schedule import Schedule
+from vlltr_plugin.cifar_lt.training import Schedule
 
 
 def test_the_full_recipe_is_the_papers():
