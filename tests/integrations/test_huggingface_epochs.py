@@ -298,6 +298,7 @@ def test_a_run_s_folder_can_be_inspected_compared_and_gone_on_with(tmp_path, cap
     assert f"{100 * last:.2f}"[:4] in capsys.readouterr().out
     with pytest.raises(ValueError, match="holds a run up to epoch 2"):
         run("one", 1)
+    assert "resumed" not in capsys.readouterr().out
 
 
 def test_a_second_end_of_the_epochs_is_told(tmp_path):

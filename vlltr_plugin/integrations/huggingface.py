@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length
 
 from vlltr_plugin.core.arguments import check_whole
-from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.integrations.class_logits import class_logits
 from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluating, evaluation_metrics
@@ -54,6 +54,7 @@ class ReweightCallback(TrainerCallback):
             numbers by name, as `RunRecorder.end_epoch` takes them.
 
     Raises:
+        TypeError: for a criterion that is none of the plug-in's.
         ValueError: for an `ignore_index` other than None and -100: the Trainer counts by the latter; for a reduction
             other than the mean; for a name that is no word. When training begins: for two callbacks of one name, for a
             `label_smoothing_factor` other than the criterion's `smoothing`, and for a new run in a `folder` that holds
@@ -74,6 +75,7 @@ class ReweightCallback(TrainerCallback):
         metrics: Metrics = evaluation_metrics,
     ) -> None:
         self._log_prefix = log_prefix(name)
+        check_criterion(criterion)
         if criterion.ignore_index not in (None, IGNORED):
             raise ValueError(
                 f"Expected ignore_index=-100, which the Trainer counts by, but got {criterion.ignore_index}: map the "

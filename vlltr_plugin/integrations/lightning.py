@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.core.arguments import check_whole
-from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.core.saved_state import epoch_of
 from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluation_metrics
@@ -42,6 +42,7 @@ class ReweightCallback(Callback):
             name, as `RunRecorder.end_epoch` takes them.
 
     Raises:
+        TypeError: for a criterion that is none of the plug-in's.
         ValueError: for a name that is no word. When training begins: for a new run in a `folder` that holds one. In
             training: where something else ends epochs of the criterion.
 
@@ -59,6 +60,7 @@ class ReweightCallback(Callback):
         metrics: Metrics = evaluation_metrics,
     ) -> None:
         self._log_prefix = log_prefix(name)
+        check_criterion(criterion)
         if steps_per_epoch is not None:
             check_whole("steps_per_epoch", steps_per_epoch, least=1)
         self.criterion, self._name = criterion, name
