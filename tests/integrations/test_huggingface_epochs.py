@@ -84,6 +84,23 @@ def progress(folder):
 # Evaluations
 
 
+def test_an_evaluation_between_the_parts_of_a_step_reports_the_plain_loss(tmp_path):
+    """A callback that evaluates in `on_substep_end`, where the step has not ended."""
+
+    class Evaluates(transformers.TrainerCallback):
+        def on_substep_end(self, *args, **kwargs):
+            rows, labels = (torch.stack([item[name] for item in ITEMS]) for name in ("rows", "labels"))
+            plain.append(F.cross_entropy(trainer.model.layer(rows), labels).item())
+            found.append(trainer.evaluate()["eval_loss"])
+
+    plain, found = [], []
+    options = {"num_train_epochs": 2, "per_device_train_batch_size": 12, "gradient_accumulation_steps": 2}
+    trainer = trainer_of(tmp_path, ReweightCallback(volume()), callbacks=[Evaluates()], **options)
+    trainer.train()
+    assert len(found) > STEPS
+    assert found == pytest.approx(plain, rel=1e-5)
+
+
 @pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
 @pytest.mark.parametrize("gradients", [False, True])
 def test_the_loss_of_an_evaluation_is_the_plain_one_and_is_not_observed(tmp_path, made, gradients):
@@ -281,6 +298,7 @@ def test_a_run_s_folder_can_be_inspected_compared_and_gone_on_with(tmp_path, cap
     assert f"{100 * last:.2f}"[:4] in capsys.readouterr().out
     with pytest.raises(ValueError, match="holds a run up to epoch 2"):
         run("one", 1)
+    assert "resumed" not in capsys.readouterr().out
 
 
 def test_a_second_end_of_the_epochs_is_told(tmp_path):

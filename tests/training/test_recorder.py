@@ -102,3 +102,9 @@ def test_a_log_of_another_kind_is_refused_at_once_or_said(tmp_path, text, capsys
     assert len(epoch_files(tmp_path)) == 2
     assert (tmp_path / "log.txt").read_bytes().startswith(text.encode("latin-1"))
     assert RunRecorder(tmp_path, ReweightedLoss(ClassVolume(COUNTS))).resume() == 2
+
+
+@pytest.mark.parametrize("other", [ClassVolume(COUNTS), torch.nn.CrossEntropyLoss(), COUNTS])
+def test_what_is_no_criterion_is_refused(tmp_path, other):
+    with pytest.raises(TypeError, match="Expected a criterion such as ReweightedLoss"):
+        RunRecorder(tmp_path, other)

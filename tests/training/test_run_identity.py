@@ -281,3 +281,12 @@ def test_a_log_is_cut_where_the_epochs_begin_that_were_left(tmp_path, epochs, fi
     path.write_text("".join(f'{{"epoch": {epoch}}}\n' for epoch in epochs))
     cut_log(path, first)
     assert [line["epoch"] for line in lines_of(tmp_path)] == left
+
+
+@pytest.mark.parametrize("next_epoch", [None, 6])
+def test_a_renamed_file_is_not_resumed_from(tmp_path, next_epoch):
+    recorded(tmp_path, epochs=4)
+    folder = tmp_path / "reweight"
+    (folder / "epoch_0003.npz").rename(folder / "epoch_0005.npz")
+    with pytest.raises(ValueError, match="renamed or copied"):
+        RunRecorder(tmp_path, ReweightedLoss(ClassVolume(COUNTS))).resume(next_epoch)

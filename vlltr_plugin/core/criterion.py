@@ -240,3 +240,13 @@ def _forget_counts_of_another_run(criterion: Criterion, incompatible_keys: Any) 
     """After a load that nothing refused."""
     if criterion._loads_weighting:
         criterion._forget_counts()
+
+
+def check_criterion(criterion: object) -> None:
+    """Raises TypeError when `criterion` is no Criterion."""
+    criterion = getattr(criterion, "_orig_mod", criterion)
+    if not isinstance(criterion, Criterion):
+        raise TypeError(
+            f"Expected a criterion such as ReweightedLoss or LogitAdjustedLoss but got {type(criterion).__name__}: "
+            "a weighting goes into one, ReweightedLoss(weighting)."
+        )

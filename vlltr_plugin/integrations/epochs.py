@@ -100,11 +100,13 @@ class Epochs:
             state = copy.deepcopy(self.criterion.state_dict())
             self.recorder.resume(self.criterion.weighting.epoch)
             self.criterion.load_state_dict(state)
-        elif epochs := self.recorder.resume(0 if again else None):
+            return
+        if not again and (last := self.recorder.last_epoch()) >= 0:
             raise ValueError(
-                f"Expected a new folder but {self.recorder.folder} holds a run up to epoch {epochs - 1}: give the "
-                "callback another folder, or go on from a checkpoint of that run."
+                f"Expected a new folder but {self.recorder.folder} holds a run up to epoch {last}: give the callback "
+                "another folder, or go on from a checkpoint of that run."
             )
+        self.recorder.resume(0)
 
     def end(self, step: int, epoch: int | None = None, rest: bool = False) -> Statistics:
         """Ends an epoch; every rank has to call it.

@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length
 
 from vlltr_plugin.core.arguments import check_whole
-from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.integrations.class_logits import class_logits
 from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluating, evaluation_metrics
@@ -57,6 +57,7 @@ class ReweightCallback(TrainerCallback):
         class_names: names of the classes, recorded in that folder.
 
     Raises:
+        TypeError: for a criterion that is none of the plug-in's.
         ValueError: for an `ignore_index` other than None and -100: the Trainer counts by the latter; for a reduction
             other than the mean; for a name that is no word. When training begins: for two callbacks of one name, for a
             `label_smoothing_factor` other than the criterion's `smoothing`, and for a new run in a `folder` that holds
@@ -79,6 +80,7 @@ class ReweightCallback(TrainerCallback):
         class_names: Sequence[str] | None = None,
     ) -> None:
         self._log_prefix = log_prefix(name)
+        check_criterion(criterion)
         if criterion.ignore_index not in (None, IGNORED):
             raise ValueError(
                 f"Expected ignore_index=-100, which the Trainer counts by, but got {criterion.ignore_index}: map the "
@@ -93,7 +95,7 @@ class ReweightCallback(TrainerCallback):
         self.statistics: Statistics = {}
         self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics, groups, class_names)
         self._has_length = True
-        self._running = self._in_step = self._in_epoch = self._rest = False
+        self._running = self._in_epoch = self._rest = False
 
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """For the Trainer's `compute_loss_func`.
@@ -119,8 +121,8 @@ class ReweightCallback(TrainerCallback):
         """
         model = self._model()
         logits, labels = class_logits(outputs, labels, self.criterion.weighting.num_classes, model)
-        evaluates = not self._in_step and not (torch.is_grad_enabled() and (model is None or model.training))
-        with evaluating(self.criterion) if evaluates else nullcontext():
+        trains = torch.is_grad_enabled() and (model is None or model.training)
+        with nullcontext() if trains else evaluating(self.criterion):
             loss: Tensor = self.criterion(logits, labels)
         if num_items_in_batch is None:
             return loss
@@ -144,7 +146,7 @@ class ReweightCallback(TrainerCallback):
             _MODELS[self.criterion] = weakref.ref(model)
         self._has_length = loader is None or has_length(loader)
         again, self._running = self._running, True
-        self._in_step = self._in_epoch = self._rest = False
+        self._in_epoch = self._rest = False
         self.criterion.forget_epoch()
         if state.global_step:
             self._go_on(args, state)
@@ -158,13 +160,12 @@ class ReweightCallback(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """From here on the loss is that of training."""
+        """Notes that an epoch is in progress, which nothing else may have ended."""
         self._epochs.refuse_another_end()
-        self._in_step = self._in_epoch = True
+        self._in_epoch = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ends the epoch with its last step, so that a checkpoint of that step holds what the epoch measured."""
-        self._in_step = False
         if self._steps is not None:
             ends = state.global_step % self._steps == 0
         elif self._has_length:
@@ -178,7 +179,6 @@ class ReweightCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Ends an epoch that was stopped inside, or whose last batches made no whole step; called on every rank."""
-        self._in_step = False
         if self._steps is None:
             if self._in_epoch:
                 self._end_epoch(state)
@@ -200,7 +200,7 @@ class ReweightCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """What comes from here on is no part of the run."""
-        self._running = self._in_step = False
+        self._running = False
 
     def _model(self) -> Any:
         """The model that the criterion was trained with last; None where there is none (any more)."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.core.arguments import check_whole
-from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.core.saved_state import epoch_of
 from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluation_metrics
@@ -45,6 +45,7 @@ class ReweightCallback(Callback):
         class_names: names of the classes, recorded in that folder.
 
     Raises:
+        TypeError: for a criterion that is none of the plug-in's.
         ValueError: for a name that is no word. When training begins: for a new run in a `folder` that holds one. In
             training: where something else ends epochs of the criterion.
 
@@ -64,6 +65,7 @@ class ReweightCallback(Callback):
         class_names: Sequence[str] | None = None,
     ) -> None:
         self._log_prefix = log_prefix(name)
+        check_criterion(criterion)
         if steps_per_epoch is not None:
             check_whole("steps_per_epoch", steps_per_epoch, least=1)
         self.criterion, self._name = criterion, name

@@ -11,7 +11,8 @@ from typing import Any, SupportsFloat, TypeVar, cast
 import torch.distributed as dist
 from torch import Tensor
 
-from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.arguments import check_whole
+from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.core.ranks import is_first_rank, world_size
 from vlltr_plugin.core.shot_groups import convention_of
@@ -61,6 +62,7 @@ class RunRecorder:
         class_names: names of the C classes, for `inspect` and `evaluate --logits`.
 
     Raises:
+        TypeError: for a criterion that is none of the plug-in's; for a baseline with a loss of another kind give None.
         ValueError: for a setting under a name of the plug-in's or that JSON has no form for, for groups or class names
             that do not fit, and without a criterion in a folder whose `log.txt` is not one of a run.
 
@@ -83,6 +85,8 @@ class RunRecorder:
     ) -> None:
         # What `torch.compile` has wrapped, itself: settings and names of the state are those of any other run.
         criterion = getattr(criterion, "_orig_mod", criterion)
+        if criterion is not None:
+            check_criterion(criterion)
         self.folder, self.criterion = Path(folder), criterion
         own = told(criterion)
         self._own = own.keys()
@@ -111,12 +115,12 @@ class RunRecorder:
             The epoch to go on with. Where there is no state for it, a warning says that the weights start at 1.
 
         Raises:
-            ValueError: for a state that is damaged, for a run that was made with other settings of the criterion,
-                naming them (0 takes its place all the same), for a folder with epochs of two runs, and for a
-                `next_epoch` that is no whole number from 0 on.
+            ValueError: for a state that is damaged or, by its file's name, that of another epoch, for a run that was
+                made with other settings of the criterion, naming them (0 takes its place all the same), for a folder
+                with epochs of two runs, and for a `next_epoch` that is no whole number from 0 on.
         """
         if next_epoch is not None:
-            _refuse_no_epoch("next_epoch", next_epoch)
+            check_whole("next_epoch", next_epoch, least=0)
         start, state = self._as_first_rank_sees(lambda: self._look(next_epoch))
         if self.criterion is not None:
             self._go_on(self.criterion, start, state)
@@ -141,7 +145,7 @@ class RunRecorder:
         """
         line = numbers_of(metrics)
         if epoch is not None:
-            _refuse_no_epoch("epoch", epoch)
+            check_whole("epoch", epoch, least=0)
         ended = self._ended() if epoch is None else epoch
         if self._next is None:
             self._refuse_another_run()
@@ -155,6 +159,10 @@ class RunRecorder:
         if is_first_rank():
             self._write(ended, arrays, line | {f"{LOGGED}{name}": value for name, value in statistics.items()})
         return statistics
+
+    def last_epoch(self) -> int:
+        """The last epoch that the folder holds, -1 in a new folder; every rank has to call it."""
+        return self._as_first_rank_sees(self._look_for_last_epoch)
 
     def _ended(self) -> int:
         if self.criterion is not None:
@@ -257,6 +265,12 @@ class RunRecorder:
         weighting = criterion.weighting
         if state is not None:
             criterion.load_state_dict(state)
+            if weighting.epoch != start:
+                path = self._epochs.files_of(self._epochs.run)[start - 1]
+                raise ValueError(
+                    f"Expected the state for epoch {start} in {path} but it is that for epoch {weighting.epoch}: the "
+                    "file was renamed or copied. Give it back its name, or resume at an epoch whose file is right."
+                )
             self._say(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
         elif start and start == weighting.epoch and weighting.uses_logits and weighting.has_radii:  # the user loaded it
             criterion.forget_epoch()
@@ -307,10 +321,14 @@ class RunRecorder:
         elif is_first_rank():  # nothing else of a baseline needs the other ranks
             self._look_for_another_run()
 
-    def _look_for_another_run(self) -> None:
+    def _look_for_last_epoch(self) -> int:
         last = max(numbered_files(self.folder), default=-1)
         if self.criterion is None or (self.folder / SETTINGS).is_file():
             last = max(last, self._last_logged())
+        return last
+
+    def _look_for_another_run(self) -> None:
+        last = self._look_for_last_epoch()
         if last >= 0 and self.criterion is not None and not numbered_files(self.folder):
             raise ValueError(
                 f"Expected a new folder but {self.folder} holds the log of a run up to epoch {last}, without its "
@@ -360,8 +378,3 @@ def _differing(recorded: dict[str, Any], now: dict[str, Any]) -> str:
 def _as_text(settings: dict[str, Any], name: str) -> str:
     """Equal for equal settings, also for nan and for objects that have no text but their place in memory."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", json.dumps(settings[name], sort_keys=True)) if name in settings else ""
-
-
-def _refuse_no_epoch(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"Expected {name} to be a whole number, 0 or more, but got {value!r}.")
