@@ -72,6 +72,7 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
             axes.text(0.5, 0.5, "no test images", transform=axes.transAxes, ha="center", va="center", color=GREY)
         _whole_epochs(axes)
         light_grid(axes)
+    figure.suptitle("Accuracy over the epochs", fontsize=12)
     figure.supxlabel("epoch", fontsize=11)
     figure.supylabel(f"top-1 accuracy, {comparison.host.words.epochs_on} (%)", fontsize=11)
     _legend(figure, comparison, [has_epochs(method) for method in comparison.methods], marked=True)
@@ -99,7 +100,7 @@ def draw_groups(comparison: Comparison) -> Figure | None:
     axes.set_title(f"Accuracy by group of classes; numbers with a sign: minus {comparison.baseline_name}")
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(0, _highest(value for _, values, _ in bars for value in values.values()) * 1.1 + 1)
-    where = f"{comparison.split} split" if stage == "test" else "validation, last epoch"
+    where = f"{comparison.split} split" if stage == "test" else f"{comparison.host.words.epochs_on}, last epoch"
     axes.set_ylabel(f"top-1 accuracy, {where} (%)")
     light_grid(axes)
     from matplotlib.patches import Patch
@@ -129,8 +130,7 @@ def draw_times(comparison: Comparison) -> Figure | None:
         _line(axes, seconds, number, set())
     axes.set_ylim(0, 1.08 * _highest(value for seconds in times for value in seconds.values()) or None)
     _whole_epochs(axes)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("training pass (seconds)")
+    axes.set(title="Training pass of each epoch", xlabel="epoch", ylabel="seconds")
     light_grid(axes)
     _legend(figure, comparison, [bool(seconds) for seconds in times], marked=False)
     return figure

@@ -67,7 +67,6 @@ def _write_trade_off(trade_off: TradeOff, evaluation: dict[str, Any], folder: Pa
     steps = steps_of(trade_off.rows)
     if not steps:
         return [folder / CSV, folder / NPZ]
-    name = folder.parent.name if folder.name == "evaluation" else folder.name
     with styled():
         picture = save(draw_curves([(run_name(folder), steps)], evaluation["split"], trade_off.groups), folder / PNG)
     return [folder / CSV, folder / NPZ, picture]

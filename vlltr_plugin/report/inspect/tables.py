@@ -191,8 +191,8 @@ def _equal_radii(inspection: Inspection, names: Names) -> str:
     )
     if parts.share < AGAINST:
         share = (
-            "The radii work against the class counts: as measured, classes with a large 1/n have small radii (few samples "
-            f"alone make a radius small), so that the weights of the classes become more alike. {spread}"
+            "The radii work against the class counts: as measured, classes with a large 1/n have small radii (few "
+            f"samples alone make a radius small), so that the weights of the classes become more alike. {spread}"
         )
     else:
         share = (

@@ -43,9 +43,10 @@ def draw_curves(curves: Sequence[tuple[str, Steps]], split: str, groups: Convent
         for tau, x, y in steps:
             if tau == 0:
                 axes.plot([x], [y], marker, color=colour, markersize=10)
-    many, few = (with_bounds(f"{name}-shot", name, groups) for name in ("many", "few"))
-    axes.set_xlabel(f"{many} top-1, {split} split (%)")
-    axes.set_ylabel(f"{few} top-1 (%)")
+    many_shot, few_shot = (with_bounds(f"{name}-shot", name, groups) for name in ("many", "few"))
+    axes.set_xlabel(f"{many_shot} top-1, {split} split (%)")
+    axes.set_ylabel(f"{few_shot} top-1 (%)")
+    axes.set_title("Trade-off curves: tau * log(prior) taken off the logits")
     axes.margins(0.08)
     light_grid(axes, "both")
     figure.legend(
