@@ -25,13 +25,13 @@ from vlltr_plugin.runs.log import Line
 from vlltr_plugin.runs.whole_files import write_whole
 
 CAPTIONS = {
-    "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline. Where a method has several "
-    "seeds, the lines on its bars are one standard deviation up and down.",
-    "accuracy.png": "Accuracy over the epochs. Where a method has one run, a marker is its best epoch; where it has several "
-    "seeds, the line is their mean and the band one standard deviation.",
-    "tradeoff.png": "Few- against many-shot accuracy of each method (mean over its seeds) as tau grows; the filled mark is "
-    "tau 0, as trained.",
-    "time.png": "Seconds of the training pass of each epoch (mean over the seeds).",
+    "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline. On the bars of several "
+    "seeds, one standard deviation up and down.",
+    "accuracy.png": "Accuracy over the epochs. A single run has a marker at its best epoch; of several seeds, the line "
+    "is the mean and the band one standard deviation.",
+    "tradeoff.png": "Few- against many-shot accuracy of each method, mean over its seeds, as tau grows; the filled "
+    "mark is tau 0, as trained.",
+    "time.png": "Seconds of the training pass of each epoch, mean over the seeds.",
 }
 
 

@@ -66,8 +66,6 @@ def _class_size(inspection: Inspection) -> Figure:
         _equal_volumes(right, inspection)
         _running_median(right, inspection)
         right.set(title=f"Radii as measured in epoch {inspection.epoch}", ylabel="radius r")
-        if right.get_legend_handles_labels()[0]:
-            right.legend(loc="lower left")
     for axes in panels:
         axes.set(xscale="log", yscale="log", xlabel="training images of the class")
         _plain_ticks(axes)
