@@ -96,6 +96,18 @@ def test_seeds_are_placed_by_their_mean(evaluated: Path, tmp_path: Path) -> None
         assert row[name] == pytest.approx(np.mean([one.rows[0][name] for one in runs]))
 
 
+@pytest.mark.parametrize("runs", ["run={0}/chosen,{0}/run1", "run={0}/run1,{0}/chosen"])
+def test_one_seed_without_a_validation_split_has_tau_chosen_on_the_test_images_of_all(
+    evaluated: Path, tmp_path: Path, runs: str
+) -> None:
+    content, _ = report(evaluated, tmp_path, "{}/base", runs)
+    curves = [trade_off(logits(0.4, seed), LABELS, COUNTS) for seed in (1, 3)]
+    top1 = {tau: np.mean([curve.rows[curve.taus.index(tau)]["top1"] for curve in curves]) for tau in curves[0].taus}
+    (row,) = [row for row in content["trade_off"]["rows"] if row["run"] == "run" and row["chosen"]]
+    assert row["tau"] == max(top1, key=lambda tau: top1[tau])
+    assert row["chosen"] == "chosen on the test set itself, so a little too good"
+
+
 def test_what_has_no_curve_is_named_and_the_rest_is_compared_as_ever(evaluated: Path, tmp_path: Path) -> None:
     for name, spoil in {
         "older": lambda folder, content: content.pop("trade_off"),
