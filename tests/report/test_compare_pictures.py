@@ -11,6 +11,7 @@ from vlltr_plugin.report.compare.comparison import compare
 from vlltr_plugin.report.compare.runs import load
 from vlltr_plugin.report.groups import COLOURS
 from vlltr_plugin.report.picture_style import STYLE, styled
+from vlltr_plugin.report.tradeoff.pictures import draw_curves
 
 
 @pytest.fixture
@@ -88,3 +89,32 @@ def test_a_dollar_in_a_name_is_a_dollar(write_run, tmp_path):
     runs = [load(str(write_run(name))) for name in ("lr$5_vs_$6^", "cost$\\frac{")]
     paths = compare_pictures.draw_comparison(compare(runs), tmp_path / "out")
     assert [path.name for path in paths] == ["groups.png", "accuracy.png"]
+
+
+def test_lines_of_several_seeds_differ_in_colour_and_dash(write_run):
+    methods = [load(f"{name}={write_run(f'{name}/0')},{write_run(f'{name}/1')}") for name in ("a", "b", "c")]
+    with styled():
+        figure = compare_pictures.draw_accuracy(compare(methods))
+    for axes in figure.axes:
+        curves = [line for line in axes.lines if len(line.get_xdata()) > 1]
+        assert len(hexes(line.get_color() for line in curves)) == len({line.get_linestyle() for line in curves}) == 3
+    (legend,) = figure.legends
+    assert hexes(line.get_color() for line in legend.get_lines()) == hexes(line.get_color() for line in curves)
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.2, 3.0])
+def test_taus_in_a_trade_off_picture_lie_on_no_other_tau_and_on_no_mark(apart):
+    taus = [0.25 * step for step in range(9)]
+    curves = [
+        (name, [(tau, 80 - 4 * tau**2 + shift, 50 + 10 * tau + shift) for tau in taus])
+        for name, shift in (("a", 0.0), ("b", apart), ("c", 2 * apart))
+    ]
+    with styled():
+        figure = draw_curves(curves, "test")
+        figure.canvas.draw()
+        (axes,) = figure.axes
+        boxes = [text.get_window_extent() for text in axes.texts]
+    assert {text.get_text() for text in axes.texts} >= {"0", "2"}
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+    places = axes.transData.transform([step[1:] for _, steps in curves for step in steps])
+    assert not any(box.contains(*place) for box in boxes for place in places)

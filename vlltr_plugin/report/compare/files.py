@@ -25,10 +25,13 @@ from vlltr_plugin.runs.log import Line
 from vlltr_plugin.runs.whole_files import write_whole
 
 CAPTIONS = {
-    "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline.",
-    "accuracy.png": "Accuracy over the epochs; markers are the best epochs.",
-    "tradeoff.png": "Few- against many-shot accuracy of each run as tau grows; the filled mark is the run as trained.",
-    "time.png": "Seconds of the training pass of each epoch.",
+    "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline. On the bars of several "
+    "seeds, one standard deviation up and down.",
+    "accuracy.png": "Accuracy over the epochs. A single run has a marker at its best epoch; of several seeds, the line "
+    "is the mean and the band one standard deviation.",
+    "tradeoff.png": "Few- against many-shot accuracy of each method, mean over its seeds, as tau grows; the filled "
+    "mark is tau 0, as trained.",
+    "time.png": "Seconds of the training pass of each epoch, mean over the seeds.",
 }
 
 

@@ -1,4 +1,8 @@
-"""The pictures of a comparison. Bars have the colour of their group of classes; lines that of their run, and a dash."""
+"""The pictures of a comparison.
+
+Bars and lines have the colour of their group of classes, with hatches and line styles for the runs; lines of several
+seeds have that of their run.
+"""
 
 from __future__ import annotations
 
@@ -67,11 +71,13 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
     for axes, metric in zip(panels, shown(comparison), strict=True):
         axes.set_title(comparison.title_of(metric), color=COLOURS[metric.name], fontweight="bold")
         for number, method in enumerate(comparison.methods):
-            _line(axes, curve(method, metric), number, _best_epochs(method))
+            colour = _colour(number) if _has_seeds(comparison) else COLOURS[metric.name]
+            _line(axes, curve(method, metric), number, colour, _best_epochs(method))
         if metric in comparison.empty:
             axes.text(0.5, 0.5, "no test images", transform=axes.transAxes, ha="center", va="center", color=GREY)
         _whole_epochs(axes)
         light_grid(axes)
+    figure.suptitle("Accuracy over the epochs", fontsize=12)
     figure.supxlabel("epoch", fontsize=11)
     figure.supylabel(f"top-1 accuracy, {comparison.host.words.epochs_on} (%)", fontsize=11)
     _legend(figure, comparison, [has_epochs(method) for method in comparison.methods], marked=True)
@@ -99,7 +105,7 @@ def draw_groups(comparison: Comparison) -> Figure | None:
     axes.set_title(f"Accuracy by group of classes; numbers with a sign: minus {comparison.baseline_name}")
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(0, _highest(value for _, values, _ in bars for value in values.values()) * 1.1 + 1)
-    where = f"{comparison.split} split" if stage == "test" else "validation, last epoch"
+    where = f"{comparison.split} split" if stage == "test" else f"{comparison.host.words.epochs_on}, last epoch"
     axes.set_ylabel(f"top-1 accuracy, {where} (%)")
     light_grid(axes)
     from matplotlib.patches import Patch
@@ -126,11 +132,10 @@ def draw_times(comparison: Comparison) -> Figure | None:
     figure = new_figure(8.0, 3.6)
     axes = figure.subplots()
     for number, seconds in enumerate(times):
-        _line(axes, seconds, number, set())
+        _line(axes, seconds, number, _colour(number), set())
     axes.set_ylim(0, 1.08 * _highest(value for seconds in times for value in seconds.values()) or None)
     _whole_epochs(axes)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("training pass (seconds)")
+    axes.set(title="Training pass of each epoch", xlabel="epoch", ylabel="seconds")
     light_grid(axes)
     _legend(figure, comparison, [bool(seconds) for seconds in times], marked=False)
     return figure
@@ -141,11 +146,11 @@ def _highest(summaries: Iterable[Summary]) -> float:
     return max((end for one in summaries if isfinite(end := one.mean + (one.sd or 0.0))), default=0.0)
 
 
-def _line(axes: Axes, values: Mapping[int, Summary], number: int, marked: set[int]) -> None:
+def _line(axes: Axes, values: Mapping[int, Summary], number: int, colour: str, marked: set[int]) -> None:
     """One run's line; a band of one standard deviation with several seeds, markers at its best epochs."""
     if not values:
         return
-    colour, epochs = _colour(number), list(values)
+    epochs = list(values)
     means = [value.mean for value in values.values()]
     few = "." if len(epochs) == 1 else ""
     axes.plot(epochs, means, color=colour, linestyle=LINES[number % len(LINES)], marker=few)
@@ -171,14 +176,14 @@ def _best_epochs(method: Method) -> set[int]:
 
 
 def _legend(figure: Figure, comparison: Comparison, drawn: list[bool], marked: bool) -> None:
-    """The runs that were drawn, by colour and line style."""
+    """The runs that were drawn, by line style, and by colour unless that is a group's."""
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D(
             [],
             [],
-            color=_colour(number),
+            color=GREY if marked and not _has_seeds(comparison) else _colour(number),
             linestyle=LINES[number % len(LINES)],
             marker=MARKERS[number % len(MARKERS)] if marked and len(method.runs) == 1 else "",
             label=method.name,
@@ -188,6 +193,11 @@ def _legend(figure: Figure, comparison: Comparison, drawn: list[bool], marked: b
     ]
     title = "marker: best epoch" if marked and any(handle.get_marker() for handle in handles) else None
     figure.legend(handles=handles, loc="outside upper center", ncols=_columns(handles), title=title)
+
+
+def _has_seeds(comparison: Comparison) -> bool:
+    """Whether there are bands between the lines: then runs have a colour each, beside their line style."""
+    return any(len(method.runs) > 1 for method in comparison.methods)
 
 
 def _colour(number: int) -> str:

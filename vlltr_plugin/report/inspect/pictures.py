@@ -66,15 +66,15 @@ def _class_size(inspection: Inspection) -> Figure:
         _equal_volumes(right, inspection)
         _running_median(right, inspection)
         right.set(title=f"Radii as measured in epoch {inspection.epoch}", ylabel="radius r")
-        if right.get_legend_handles_labels()[0]:
-            right.legend(loc="lower left")
     for axes in panels:
         axes.set(xscale="log", yscale="log", xlabel="training images of the class")
         _plain_ticks(axes)
     marks = _group_marks(left, inspection, [group for group in GROUPS if (inspection.group == group).any()])
     if inspection.measured and inspection.substituted.any():
         marks += left.plot([], [], "o", mfc="none", mec="#555555", label="substituted")
-    figure.legend(handles=marks, loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.2)
+    if inspection.measured:
+        marks += right.get_legend_handles_labels()[0]
+    figure.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1.2, handletextpad=0.4)
     return figure
 
 
@@ -84,7 +84,7 @@ def _equal_volumes(axes: Axes, inspection: Inspection) -> None:
         return
     counts = inspection.counts[inspection.own]
     order = np.argsort(counts, kind="stable")
-    label = "equal volumes\nwould show this"
+    label = "radii that equal volumes would show"
     axes.plot(counts[order], np.exp(inspection.equal_volumes[order]), "--", color="#555555", lw=1.4, label=label)
 
 
@@ -128,7 +128,7 @@ def _running_median(axes: Axes, inspection: Inspection) -> None:
         return
     parts = np.array_split(indices[np.argsort(inspection.counts[indices], kind="stable")], slices)
     medians = [(np.median(inspection.counts[part]), np.median(inspection.radii[part])) for part in parts]
-    axes.plot(*np.array(medians).T, color=COLOURS["overall"], label="median")
+    axes.plot(*np.array(medians).T, color=COLOURS["overall"], label="median radius")
 
 
 def _epochs(inspection: Inspection) -> Figure:

@@ -12,7 +12,6 @@ from vlltr_plugin.report.picture_style import light_grid, new_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 
 RUN_COLOURS = ("#444444", "#D55E00", "#009E73", "#56B4E9", "#8B5A2B", "#7B3294")
 """Of runs; none is a colour of a group of classes."""
@@ -43,9 +42,10 @@ def draw_curves(curves: Sequence[tuple[str, Steps]], split: str, groups: Convent
         for tau, x, y in steps:
             if tau == 0:
                 axes.plot([x], [y], marker, color=colour, markersize=10)
-    titles = [with_bounds(f"{name}-shot", name, groups) for name in ("many", "few")]
-    axes.set_xlabel(f"{titles[0]} top-1, {split} split (%)")
-    axes.set_ylabel(f"{titles[1]} top-1 (%)")
+    many_shot, few_shot = (with_bounds(f"{name}-shot", name, groups) for name in ("many", "few"))
+    axes.set_xlabel(f"{many_shot} top-1, {split} split (%)")
+    axes.set_ylabel(f"{few_shot} top-1 (%)")
+    axes.set_title("Trade-off curves: tau * log(prior) taken off the logits")
     axes.margins(0.08)
     light_grid(axes, "both")
     figure.legend(
@@ -57,9 +57,12 @@ def draw_curves(curves: Sequence[tuple[str, Steps]], split: str, groups: Convent
 
 def _write_taus(figure: Figure, axes: Axes, curves: Sequence[Steps]) -> None:
     """Writes tau beside the points, those at the ends of the curves first; where there is no room, none."""
+    from matplotlib.transforms import Bbox
+
     figure.draw_without_rendering()  # the places of the points are known then
     ends = [(number, steps, end) for number, steps in enumerate(curves) for end in (True, False)]
-    taken: list[Bbox] = []
+    places = axes.transData.transform([step[1:] for steps in curves for step in steps])
+    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in places]  # the marks
     for number, steps, end in sorted(ends, key=lambda entry: not entry[2]):
         found = list(_labels(steps).items())
         for (x, y), text in found[:: max(1, len(found) - 1)] if end else found[1:-1]:
