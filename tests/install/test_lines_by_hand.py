@@ -65,11 +65,46 @@ def test_complete_lines_by_hand_are_kept_known_and_joined_by_the_other_files(way
 def test_what_is_missing_of_lines_by_hand_is_named_and_all_lines_are_listed(make_lift: Make) -> None:
     root = make_lift()
     by_hand(root, "without", end=False)
-    with pytest.raises(AnchorError, match=r"of the lines inserted by hand, `end_epoch` is missing") as caught:
+    with pytest.raises(AnchorError, match=r"of the plug-in's lines there, `end_epoch` is missing") as caught:
         install(root)
     for line in ("hosts.lift.attach(self)", "reweight_hook.end_epoch(epoch_idx)", "_C.reweight = vlltr_plugin"):
         assert line in str(caught.value)
     assert not status(root).fits
+
+
+END = "            {hook}.end_epoch(epoch){mark}\n"
+REST = '            self.events.append("rest")\n'
+WRONG = {
+    "after the loop": "`end_epoch`, stands outside the loop over epochs",
+    "over batches": "`end_epoch`, stands in the loop over the batches of line",
+    "attach inside": "with `attach`, which comes before the loop over epochs",
+    "attach after": ", before `attach` in line",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("wrong", WRONG)
+def test_lines_by_hand_that_cannot_work_where_they_stand_are_named(wrong: str, way: str, make_lift: Make) -> None:
+    root = make_lift()
+    by_hand(root, way)
+    mark, hook = WAYS[way][2], WAYS[way][1].split(" = ")[0]
+    end = END.format(hook=hook, mark=mark)
+    attach = f"        {WAYS[way][1]}{mark}\n"
+    text = (root / "trainer.py").read_text()
+    if wrong == "after the loop":
+        text = text.replace(end, "").replace(REST, REST + end[4:])
+    elif wrong == "over batches":
+        text = text.replace(end, "            for batch in self.train_loader:\n                pass\n    " + end)
+    elif wrong == "attach inside":
+        text = text.replace(attach, "").replace(WHILE, WHILE + "    " + attach)
+    else:
+        text = text.replace(attach, "").replace(REST, REST + attach)
+    (root / "trainer.py").write_text(text)
+    with pytest.raises(AnchorError, match="trainer") as caught:
+        install(root)
+    assert WRONG[wrong] in caught.value.reason
+    assert not status(root).fits
+    assert WRONG[wrong] in str(status(root))
 
 
 REASONS: dict[str, tuple[str, list[tuple[str, str]]]] = {

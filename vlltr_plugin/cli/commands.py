@@ -31,6 +31,15 @@ def _add_install(commands: Subcommands) -> None:
     )
     _add_checkout(command)
     command.add_argument("--host", choices=["auto", *load_recipes()], default="auto", help="default: find out")
+    command.add_argument(
+        "--file",
+        action="append",
+        default=[],
+        dest="files",
+        metavar="[NAME=]FILE",
+        help="a file that takes the place of a usual one: main_dist.py (of main.py), or trainer.py=train.py; "
+        "can be given several times. status and uninstall find it by its lines",
+    )
     command.add_argument("--dry-run", action="store_true", help="only print what would be done")
     command.set_defaults(command=_install)
 
@@ -57,10 +66,11 @@ def _add_checkout(parser: argparse.ArgumentParser) -> None:
 def _install(options: argparse.Namespace) -> int:
     from vlltr_plugin.install import install
 
-    report = install(options.checkout, host=options.host, dry_run=options.dry_run)
+    report = install(options.checkout, host=options.host, files=options.files, dry_run=options.dry_run)
     _print_report(report, options.dry_run, "installed in", "already installed in")
     if options.dry_run and report.changes:
-        print(f"next: vlltr-plugin install {shlex.quote(str(options.checkout))}")
+        files = "".join(f" --file {shlex.quote(file)}" for file in options.files)
+        print(f"next: vlltr-plugin install {shlex.quote(str(options.checkout))}{files}")
     return 0
 
 

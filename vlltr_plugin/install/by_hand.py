@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vlltr_plugin.install.bindings import dotted
+from vlltr_plugin.install.bindings import Spot, dotted, spots
+from vlltr_plugin.install.loops import LOOPS, goes_over_batches
 from vlltr_plugin.install.recipe import Insertion, Patch
 from vlltr_plugin.install.source import parse
 
@@ -19,15 +21,23 @@ class ByHand:
     Attributes:
         lines: the lines (from 1) that use it.
         missing: names of the insertions that nothing stands for.
+        misplaced: a sentence for each line that cannot work where it stands.
     """
 
     lines: tuple[int, ...]
     missing: tuple[str, ...]
+    misplaced: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether something stands for each insertion."""
-        return not self.missing
+        """Whether something stands for each insertion, none of it in a wrong place."""
+        return not self.missing and not self.misplaced
+
+    @property
+    def amiss(self) -> str:
+        """What is wrong with the lines that are there; empty if nothing is, or if there are none."""
+        missing = [f"of the plug-in's lines there, {', '.join(f'`{name}`' for name in self.missing)} is missing"]
+        return "; ".join([*(missing if self.missing else []), *self.misplaced]) if self.lines else ""
 
     def __str__(self) -> str:
         return f"lines {', '.join(map(str, self.lines))}"
@@ -41,7 +51,44 @@ def by_hand(data: bytes, patch: Patch) -> ByHand:
         return ByHand((), tuple(item.name for item in patch.insertions))
     used = _used(tree)
     missing = [item.name for item in patch.insertions if not any(_stands_for(name, item) for name in used)]
-    return ByHand(tuple(sorted({line for lines in used.values() for line in lines})), tuple(missing))
+    lines = tuple(sorted({line for lines in used.values() for line in lines}))
+    return ByHand(lines, tuple(missing), tuple(_misplaced(tree, used)))
+
+
+def _misplaced(tree: ast.Module, used: dict[str, list[int]]) -> Iterator[str]:
+    """What cannot work: `attach` comes once, before the loop over epochs; `end_epoch` once in each turn of it.
+
+    Only where both stand in one function: who calls another one, and how often, is not known.
+    """
+    attaches = [line for name, lines in used.items() if name.endswith(".attach") for line in lines]
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        inside = list(spots(function.body))
+        attach = [spot for spot in inside if _own_lines(spot.statement) & set(attaches)]
+        for name in (f"{_HOOK}.begin_epoch", f"{_HOOK}.end_epoch"):
+            for spot in (spot for spot in inside if _own_lines(spot.statement) & set(used.get(name, []))):
+                if attach and (reason := _reason(attach[0], spot)):
+                    yield f"line {spot.statement.lineno}, `{name.partition('.')[2]}`, {reason}"
+
+
+def _reason(attach: Spot, call: Spot) -> str:
+    """Why a call for each epoch cannot work where it is; empty if it can."""
+    loops = [owner for owner in call.owners() if isinstance(owner, LOOPS)]
+    around = [loop for loop in loops if loop in list(attach.owners())]
+    if around:
+        return f"stands in the loop of line {around[0].lineno} with `attach`, which comes before the loop over epochs"
+    if not loops:
+        return "stands outside the loop over epochs: move it inside"
+    if attach.statement.lineno > loops[-1].lineno:
+        return f"stands in the loop of line {loops[-1].lineno}, before `attach` in line {attach.statement.lineno}"
+    if isinstance(loops[0], ast.For) and goes_over_batches(loops[0]):
+        return f"stands in the loop over the batches of line {loops[0].lineno}: move it out of that"
+    return ""
+
+
+def _own_lines(statement: ast.stmt) -> set[int]:
+    """The lines of a statement without the blocks in it."""
+    first = [part.lineno for part in getattr(statement, "body", []) if isinstance(part, ast.stmt)]
+    return set(range(statement.lineno, first[0] if first else (statement.end_lineno or statement.lineno) + 1))
 
 
 def _stands_for(name: str, item: Insertion) -> bool:

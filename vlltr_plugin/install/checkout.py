@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from vlltr_plugin.install.errors import AnchorError
 from vlltr_plugin.install.files import Change, apply, leftovers, remove_if_empty
 from vlltr_plugin.install.locate import advice
 from vlltr_plugin.install.made import untouched_classes
+from vlltr_plugin.install.other_files import other_files
 from vlltr_plugin.install.patcher import patched, unpatched
 from vlltr_plugin.install.recipe import Recipe
 from vlltr_plugin.install.source import Source
@@ -73,12 +74,13 @@ class Report:
         return list(difflib.unified_diff(old, new, old_name, new_name, lineterm=""))
 
 
-def install(path: str | Path, *, host: str = AUTO, dry_run: bool = False) -> Report:
+def install(path: str | Path, *, host: str = AUTO, files: Sequence[str] = (), dry_run: bool = False) -> Report:
     """Inserts the lines into a checkout and copies the configs; repeating it changes nothing.
 
     Args:
         path: the checkout.
         host: what it is a checkout of, by the name of its recipe; `"auto"` finds out.
+        files: files that take the place of the usual ones, `main_dist.py` or `trainer.py=train.py`.
         dry_run: whether to plan only and write nothing.
 
     Returns:
@@ -87,7 +89,7 @@ def install(path: str | Path, *, host: str = AUTO, dry_run: bool = False) -> Rep
     Raises:
         InstallError: if it cannot be done; then nothing was written.
     """
-    root, recipe = open_checkout(path, host)
+    root, recipe = open_checkout(path, host, files)
     copies, notes = copies_in(root) if recipe.copies else ([], [])
     lines: list[Change] = []
     refused: list[AnchorError] = []
@@ -105,7 +107,8 @@ def install(path: str | Path, *, host: str = AUTO, dry_run: bool = False) -> Rep
         notes += untouched_classes(root, patch)[0]
     if refused:
         reasons = "; ".join(error.reason for error in refused)
-        raise AnchorError(reasons, advice(recipe.patches)) from refused[0]
+        others = "".join(f"{row}\n" for row in other_files(root, recipe))
+        raise AnchorError(reasons, others + advice(recipe.patches)) from refused[0]
     # The lines first: with them alone the host runs as ever, but a config without them would train a baseline.
     then = recipe.next_command.format(checkout=shlex.quote(str(root)))
     return _carry_out(Report(root, (*lines, *copies), tuple(notes), recipe, then), dry_run)

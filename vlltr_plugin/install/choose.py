@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from vlltr_plugin.install.config_copies import FOLDER
 from vlltr_plugin.install.errors import AnchorError, InstallError
+from vlltr_plugin.install.other_files import other_files, with_files, with_marked_files
 from vlltr_plugin.install.patcher import plan
 from vlltr_plugin.install.recipe import Recipe, load_recipes
 from vlltr_plugin.install.source import Source
@@ -14,12 +16,13 @@ from vlltr_plugin.install.source import Source
 AUTO = "auto"
 
 
-def open_checkout(path: str | Path, host: str = AUTO) -> tuple[Path, Recipe]:
+def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ()) -> tuple[Path, Recipe]:
     """Finds out what a path is a checkout of, and checks that it can be worked on.
 
     Args:
         path: what the user gave.
         host: `"auto"`, or the name of a recipe.
+        files: files that take the place of the recipe's, see `with_files`; by default those that hold its lines.
 
     Returns:
         The checkout's real path, and the recipe: the one whose lines are there; else one whose lines would fit; else
@@ -38,13 +41,31 @@ def open_checkout(path: str | Path, host: str = AUTO) -> tuple[Path, Recipe]:
     if not root.is_dir():
         raise InstallError(f"{root}: expected the folder of a {names} checkout, but this is no folder")
     root = root.resolve()
+    known = _with_other_files(root, known, files)
     there = [recipe for recipe in known if all(_is_there(root / file) for file in recipe.files)]
-    if not there:
-        missing = "; ".join(_missing(root, recipe) for recipe in reversed(known))
-        raise InstallError(f"{root}: expected the folder of a {names} checkout, but it has {missing}")
+    if not any(_is_marked(root, recipe) or _would_fit(root, recipe) for recipe in there):
+        parts = [recipe for recipe in known if recipe not in there]
+        if there:  # then main.py alone says nothing: most checkouts have one
+            parts = [recipe for recipe in parts if any(_is_there(root / file) for file in recipe.files)]
+        others = [row for recipe in reversed(parts) for row in other_files(root, recipe)]
+        if others or not there:
+            missing = "; ".join(_missing(root, recipe) for recipe in reversed(known) if recipe not in there)
+            raise InstallError(
+                "\n".join([f"{root}: expected the folder of a {names} checkout, but it has {missing}", *others])
+            )
     recipe = max(there, key=lambda recipe: (_is_marked(root, recipe), _would_fit(root, recipe), len(recipe.files)))
     _refuse_links(root, recipe)
     return root, recipe
+
+
+def _with_other_files(root: Path, recipes: list[Recipe], files: Sequence[str]) -> list[Recipe]:
+    if not files:
+        return [with_marked_files(root, recipe) for recipe in recipes]
+    chosen = [found for recipe in recipes if (found := with_files(root, recipe, files))]
+    if not chosen:
+        names = "; ".join(f"{', '.join(recipe.files)} ({recipe.host})" for recipe in recipes)
+        raise InstallError(f"expected --file FILE or NAME=FILE with NAME one of {names}, but got {', '.join(files)}")
+    return chosen
 
 
 def is_own(root: Path, module: str) -> bool:

@@ -11,7 +11,7 @@ from vlltr_plugin.install.errors import AnchorError
 from vlltr_plugin.install.loops import epoch_loop
 from vlltr_plugin.install.recipe import Insertion, Patch
 from vlltr_plugin.install.rules import RULES
-from vlltr_plugin.install.source import Source
+from vlltr_plugin.install.source import Source, parse
 
 
 def locate(
@@ -92,6 +92,14 @@ def _function(tree: ast.Module, patch: Patch) -> tuple[ast.stmt, Function]:
             f"expected one {kind} `{patch.function}`{where}, as {patch.host} has it, but found {len(found)}{lines}"
         )
     return found[0]
+
+
+def has_function(data: bytes, patch: Patch) -> bool:
+    """Whether a file has the function that trains."""
+    try:
+        return bool(_function(parse(data), patch))
+    except (Refusal, SyntaxError):
+        return False
 
 
 def _only(item: Insertion, script: Script) -> Anchor:

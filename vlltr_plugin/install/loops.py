@@ -9,7 +9,7 @@ from vlltr_plugin.install.anchors import Refusal
 from vlltr_plugin.install.bindings import Function, Spot, dotted, spots
 from vlltr_plugin.install.recipe import Patch
 
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+LOOPS = (ast.For, ast.AsyncFor, ast.While)
 NO_EPOCHS = "a loop by steps has no end of an epoch, where weights could change"
 
 
@@ -32,17 +32,17 @@ def epoch_loop(tree: ast.Module, function: Function, patch: Patch) -> Spot:
 def _reason(tree: ast.Module, function: Function, patch: Patch, found: list[Spot]) -> str:
     if found:
         return f" (lines {', '.join(str(spot.statement.lineno) for spot in found)}): the lines fit one loop only"
-    loops = [spot for spot in spots(function.body) if isinstance(spot.statement, _LOOPS)]
+    loops = [spot for spot in spots(function.body) if isinstance(spot.statement, LOOPS)]
     for spot in loops:
         if _runs_over(spot.statement, patch.loop):
             around = next(spot.owners())
             return f": that in line {spot.statement.lineno} stands inside the statement of line {around.lineno}"
-    top = [spot.statement for spot in loops if not any(isinstance(owner, _LOOPS) for owner in spot.owners())]
+    top = [spot.statement for spot in loops if not any(isinstance(owner, LOOPS) for owner in spot.owners())]
     for loop in top:
         if isinstance(loop, ast.For) and "epoch" in _target(loop):
             return f": its epoch loop in line {loop.lineno} has another variable, `{_target(loop)}`"
     for loop in top:
-        if isinstance(loop, ast.For) and _goes_over_batches(loop):
+        if isinstance(loop, ast.For) and goes_over_batches(loop):
             outer = next(_epoch_loops_elsewhere(tree, function), None)
             where = f"; line {outer.lineno} has a loop over epochs, in another function" if outer else ""
             return f": `{patch.function}` is one epoch, its loop in line {loop.lineno} goes over the batches{where}"
@@ -60,7 +60,7 @@ def _target(loop: ast.For | ast.AsyncFor) -> str:
     return dotted(loop.target)
 
 
-def _goes_over_batches(loop: ast.For) -> bool:
+def goes_over_batches(loop: ast.For) -> bool:
     """Whether a loop goes through a loader (`self.train_loader`, also inside `enumerate` or `tqdm`)."""
     parts = [*ast.walk(loop.iter), *ast.walk(loop.target)]
     names = [dotted(part).rpartition(".")[2].lower() for part in parts if isinstance(part, ast.Name | ast.Attribute)]

@@ -51,12 +51,22 @@ def untouched_classes(root: Path, patch: Patch) -> tuple[list[str], bool]:
     return rows, len(rows) == len(made)
 
 
+def script_of(root: Path, file: str, usual: str) -> str:
+    """The script that uses a file's classes: the usual one or another of the checkout's, else the file itself."""
+    for script in (root / usual, *sorted(root.glob("*.py"))):
+        tree = _tree(script)
+        if tree is not None and root / file in {source for source, _ in _imported(root, tree).values()}:
+            return script.relative_to(root).as_posix()
+    return file
+
+
 def _made(root: Path, patch: Patch) -> list[Made]:
     script = _tree(root / patch.made_in)
     if script is None:
         return []
     holder, _, method = patch.function.partition(".")
-    origin = _imported(root, script)
+    own = [node.name for node in script.body if isinstance(node, ast.ClassDef)]
+    origin = _imported(root, script) | {name: (root / patch.made_in, name) for name in own}
     found = {}
     for node in ast.walk(script):
         if not isinstance(node, ast.Call) or dotted(node.func) not in origin:

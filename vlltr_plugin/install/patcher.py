@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vlltr_plugin.install.anchors import Anchor
 from vlltr_plugin.install.bindings import mentions
 from vlltr_plugin.install.by_hand import by_hand
-from vlltr_plugin.install.errors import InstallError
+from vlltr_plugin.install.errors import AnchorError, InstallError
 from vlltr_plugin.install.locate import locate, refuse
 from vlltr_plugin.install.recipe import Patch
 from vlltr_plugin.install.source import Source, parse
@@ -62,10 +62,14 @@ def plan(data: bytes, patch: Patch, is_own: Callable[[str], bool] = _nobody) -> 
     taken = mentions(tree, patch.reserved)
     if taken:
         names = " and ".join(f"`{name}`" for name in sorted(patch.reserved))
-        missing = ", ".join(f"`{name}`" for name in by_hand(data, patch).missing)
-        left = f"; of the lines inserted by hand, {missing} is missing" if missing else ""
-        raise refuse(patch, [f"expected the names {names} to be unused, but line {taken[0]} uses one{left}"])
-    anchors = locate(source, tree, patch, standing, is_own)
+        unused = f"expected the names {names} to be unused, but line {taken[0]} uses one"
+        raise refuse(patch, [unused, *filter(None, [by_hand(data, patch).amiss])])
+    try:
+        anchors = locate(source, tree, patch, standing, is_own)
+    except AnchorError as error:
+        if amiss := by_hand(data, patch).amiss:
+            raise AnchorError(f"{error.reason}; {amiss}", error.advice) from None
+        raise
     result = _inserted(source, anchors)
     for anchor in reversed(anchors):  # from the end, so that the earlier positions stay valid
         anchor.graft()

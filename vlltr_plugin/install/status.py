@@ -16,6 +16,7 @@ from vlltr_plugin.install.config_copies import FOLDER, Kind, differences, kind, 
 from vlltr_plugin.install.errors import AnchorError
 from vlltr_plugin.install.files import leftovers
 from vlltr_plugin.install.made import untouched_classes
+from vlltr_plugin.install.other_files import other_files
 from vlltr_plugin.install.patcher import plan
 from vlltr_plugin.install.recipe import Patch
 from vlltr_plugin.install.source import MarkedLine, Source, parse
@@ -89,6 +90,7 @@ def status(path: str | Path) -> Status:
         notes += differences(root) if recipe.copies else []
     else:
         notes += [f"install would be refused: {refused}" if refused else f"install would fit ({recipe.host})"]
+        notes += other_files(root, recipe) if refused else []
         problems += [f"{FOLDER} holds {len(copies)} copied configs, but {recipe.files[0]} no line"] if copies else []
         problems += [row for look in looks for row in look.unmarked]
     for look in looks:

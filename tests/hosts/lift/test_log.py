@@ -230,6 +230,20 @@ def test_only_results_on_the_test_set_are_results(split: str, tmp_path: Path) ->
         read_run(write(tmp_path / "of_another_split.txt", HEAD + other))
 
 
+@pytest.mark.parametrize("each", [False, True], ids=["one result", "one an epoch"])
+def test_results_belong_to_the_epoch_before_them_not_to_the_number_of_epochs(each: bool, tmp_path: Path) -> None:
+    """Where an epoch left no line: too few batches for one, or a text that begins later."""
+    text = HEAD + "".join(
+        batch(number, 4, f"{number}.0", 0.5, epochs=5) + (result(10.0 * number) if each else "") for number in (2, 4, 5)
+    )
+    log = read_run(write(tmp_path / "log.txt", text + TAIL + ("" if each else result(50.0)))).log
+    assert list(log.epochs) == [1, 3, 4]
+    assert log.test is not None
+    assert log.test["overall"] == 50.0
+    if each:
+        assert [line["overall"] for line in log.epochs.values()] == [20.0, 40.0, 50.0]
+
+
 def test_a_killed_run_has_no_test_and_half_a_line_is_nothing(tmp_path: Path) -> None:
     files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + batch(2, 9, "1.0", 1.0)[:40]))
     assert files.log.test is None

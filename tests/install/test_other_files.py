@@ -1,0 +1,81 @@
+"""Checkouts whose training stands in files of other names: they are named, picked, and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vlltr_plugin.cli import main
+from vlltr_plugin.install import InstallError, State, install, status, uninstall
+
+Make = Callable[..., Path]
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.py")}
+
+
+def moved(root: Path, old: str, new: str, left: str | None = None) -> None:
+    (root / old).rename(root / new)
+    if left is not None:
+        (root / old).write_text(left)
+
+
+@pytest.mark.parametrize("left", [None, "def main(args):\n    return []\n"], ids=["alone", "beside another"])
+def test_a_script_of_another_name_is_named_picked_and_found_again(
+    left: str | None, make_checkout: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_checkout()
+    moved(root, "main.py", "main_dist.py", left)
+    before = files_of(root)
+    assert main(["install", str(root)]) == 2
+    assert "main_dist.py fits" in (said := capsys.readouterr().err)
+    assert "--file main_dist.py" in said
+    assert main(["install", str(root), "--file", "main_dist.py"]) == 0
+    assert (root / "main_dist.py").read_text().count("# vlltr-plugin") == 6
+    assert status(root).fits, str(status(root))
+    assert install(root).changes == ()
+    uninstall(root)
+    assert files_of(root) == before
+
+
+@pytest.mark.parametrize("script", ["main.py", "main_mix.py"])
+def test_a_trainer_in_another_file_is_named_picked_and_found_again(script: str, make_lift: Make) -> None:
+    root = make_lift()
+    moved(root, "trainer.py", "train.py")
+    (root / script).write_text("from train import Trainer\n\nTrainer().train()\n")
+    before = files_of(root)
+    with pytest.raises(InstallError, match=r"no trainer.py \(LIFT\)\ntrain.py fits.*`--file train.py`"):
+        install(root)
+    report = install(root, files=["trainer.py=train.py"])
+    assert f"python {script} " in report.next_command
+    found = status(root)
+    assert (found.state, found.problems) == (State.INSTALLED, ()), str(found)
+    uninstall(root)
+    assert files_of(root) == before
+
+
+def test_lines_in_two_files_are_both_taken_out(make_checkout: Make) -> None:
+    root = make_checkout()
+    (root / "main_dist.py").write_bytes((root / "main.py").read_bytes())
+    before = files_of(root)
+    install(root)
+    install(root, files=["main_dist.py"])
+    assert status(root).fits
+    uninstall(root)
+    assert files_of(root) == before
+
+
+@pytest.mark.parametrize("file", ["gone.py", "../main.py", "utils.py=main.py", "main.py=data/main.py"])
+def test_a_file_that_cannot_take_the_place_is_refused_before_anything_is_written(
+    file: str, make_checkout: Make
+) -> None:
+    root = make_checkout()
+    (root / "data").mkdir()
+    (root / "data" / "main.py").write_bytes((root / "main.py").read_bytes())
+    before = files_of(root)
+    with pytest.raises(InstallError, match="expected --file"):
+        install(root, files=[file])
+    assert files_of(root) == before
