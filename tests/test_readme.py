@@ -13,6 +13,7 @@ from vlltr_plugin.cli import main
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "README.md",
+    ".github/CONTRIBUTING.md",
     "configs/README.md",
     "vlltr_plugin/core/README.md",
     "vlltr_plugin/integrations/README.md",
