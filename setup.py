@@ -85,6 +85,8 @@ setup(
             "scikit-learn",
             "yacs",
             "setuptools>=77",
+            "twine",
+            "check-wheel-contents",
             *LINTERS,
             *REPORT,
         ],

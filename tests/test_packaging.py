@@ -19,6 +19,9 @@ SOURCES = ("vlltr_plugin", "patches", "configs", "setup.py", "pyproject.toml", "
 MODERN_SETUPTOOLS = 77
 """pyproject.toml asks for it; `license_expression` is unknown to older ones."""
 
+OF_HOSTS_AND_COMMANDS = ("torchvision", "timm", "open_clip", "ftfy", "regex", "tqdm", "rich", "tomli")
+"""Dependencies that the core does not need."""
+
 STRAY = ("patches/notes.txt", "vlltr_plugin/core/leftover.npz", "vlltr_plugin/runs/old.py.orig", "tests/conftest.py")
 """Put into the source tree before the build; no wheel may hold them."""
 
@@ -63,8 +66,18 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel(tree: Path) -> dict[str, bytes]:
-    return contents(build("wheel", tree, tree / "built"))
+def wheel_file(tree: Path) -> Path:
+    return build("wheel", tree, tree / "built")
+
+
+@pytest.fixture(scope="module")
+def wheel(wheel_file: Path) -> dict[str, bytes]:
+    return contents(wheel_file)
+
+
+@pytest.fixture(scope="module")
+def sdist_file(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("sdist", tree, tmp_path_factory.mktemp("sdist") / "built")
 
 
 def expected_files(tree: Path) -> dict[str, bytes]:
@@ -106,14 +119,52 @@ def test_beside_the_package_the_wheel_holds_its_metadata_and_the_licence(tree, w
     assert beside["top_level.txt"].split() == [b"vlltr_plugin"]
 
 
-def test_the_sdist_builds_the_same_wheel(tree, wheel, tmp_path):
-    sdist = build("sdist", tree, tmp_path / "sdist")
-    with tarfile.open(sdist) as archive:
+def test_the_sdist_builds_the_same_wheel(sdist_file, wheel, tmp_path):
+    with tarfile.open(sdist_file) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     unpacked = next((tmp_path / "unpacked").iterdir())
     again = contents(build("wheel", unpacked, tmp_path / "again"))
     assert sorted(again) == sorted(wheel)
     assert [name for name in wheel if again[name] != wheel[name]] == []
+
+
+def test_twine_accepts_wheel_and_sdist(wheel_file, sdist_file):
+    pytest.importorskip("twine", reason="pip install twine")
+    call = [sys.executable, "-m", "twine", "check", "--strict", str(wheel_file), str(sdist_file)]
+    ran = subprocess.run(call, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout.count("PASSED")) == (0, 2), ran.stdout + ran.stderr
+
+
+def test_check_wheel_contents_accepts_the_wheel(wheel_file):
+    pytest.importorskip("check_wheel_contents", reason="pip install check-wheel-contents")
+    call = [sys.executable, "-m", "check_wheel_contents", str(wheel_file)]
+    ran = subprocess.run(call, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_readmes_first_block_runs_from_the_installed_wheel_in_an_empty_folder(wheel_file, tmp_path):
+    """Of this environment it has torch and numpy alone."""
+    pytest.importorskip("pip", reason="this environment has no pip")
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
+    ran = subprocess.run([*install, str(wheel_file)], capture_output=True, text=True, cwd=empty)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    block = (ROOT / "README.md").read_text("utf-8").partition("```python\n")[2].partition("```")[0]
+    without = f"import sys\nsys.modules.update(dict.fromkeys({OF_HOSTS_AND_COMMANDS}))\n"
+    after = "import vlltr_plugin\nprint(vlltr_plugin.__file__)\n"
+    (empty / "loop.py").write_text(f"{without}{block}\n{after}", "utf-8")
+    ran = subprocess.run(
+        [sys.executable, "loop.py"],
+        cwd=empty,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    *epochs, home = ran.stdout.strip().splitlines()
+    assert [line.split()[0] for line in epochs] == ["0", "1", "2"]
+    assert Path(home).is_relative_to(site)
 
 
 def commands() -> list[str]:

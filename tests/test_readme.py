@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from api_page import PAGE, page
 
+import vlltr_plugin
 from vlltr_plugin.cli import main
+from vlltr_plugin.core.registry import WEIGHTINGS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "README.md",
+    ".github/CONTRIBUTING.md",
     "configs/README.md",
     "vlltr_plugin/core/README.md",
     "vlltr_plugin/integrations/README.md",
@@ -38,6 +42,7 @@ def whose_packages_are_here(code: str) -> bool:
 @pytest.mark.parametrize("document", DOCUMENTS[1:])
 def test_blocks_run_in_order(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vlltr_plugin.core.registry.WEIGHTINGS", dict(WEIGHTINGS))  # a block may add one
     names = {"__name__": "__main__"}
     left_out = []
     for code in blocks_of(document):
@@ -75,6 +80,25 @@ def test_the_readme_is_short_and_says_early_what_it_needs() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text) <= 18_000
     assert "Python >= 3.10" in "".join(text.splitlines(keepends=True)[:60])
+
+
+def test_the_page_of_the_api_is_that_of_the_docstrings_and_has_every_public_name() -> None:
+    assert PAGE.read_text("utf-8") == page(), "run python tests/api_page.py"
+    assert set(vlltr_plugin.__all__) <= set(re.findall(r"^### (\w+)$", page(), flags=re.MULTILINE))
+
+
+LINK = re.compile(r"\]\(([^)#\s]+)?(?:#([\w-]+))?\)")
+
+
+@pytest.mark.parametrize("document", ["README.md", ".github/CONTRIBUTING.md", "vlltr_plugin/API.md"])
+def test_links_to_files_and_headings_exist(document: str) -> None:
+    for path, anchor in LINK.findall((ROOT / document).read_text("utf-8")):
+        if path.startswith("http"):
+            continue
+        target = (ROOT / document).parent / path if path else ROOT / document
+        assert target.exists(), path
+        headings = re.findall(r"^#+ (.*)$", target.read_text("utf-8") if anchor else "", flags=re.MULTILINE)
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}
 
 
 def table(text: str) -> dict[str, dict[str, float]]:
