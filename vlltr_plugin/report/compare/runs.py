@@ -17,8 +17,7 @@ from vlltr_plugin.report.compare.evaluation_runs import NAME as EVALUATION
 from vlltr_plugin.report.compare.evaluation_runs import Evaluated, read_evaluation
 from vlltr_plugin.report.groups import recorded_groups
 from vlltr_plugin.report.names import readable
-from vlltr_plugin.runs.log import Line, Log, StdoutLog
-from vlltr_plugin.training.settings import KEY
+from vlltr_plugin.runs.log import KEY, Line, Log, StdoutLog
 
 LOG = "log.txt"
 ANY_MODEL = "own-loop"

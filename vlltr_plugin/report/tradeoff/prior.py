@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vlltr_plugin.core import logit_adjustment as adjustment
 from vlltr_plugin.errors import ReportError
 
 DEFAULT_TAUS = tuple(0.25 * step for step in range(9))
@@ -30,6 +29,8 @@ def log_prior(prior: ArrayLike) -> NDArray[np.float64]:
     Raises:
         TradeOffError: for numbers that are negative, not finite or all 0.
     """
+    from vlltr_plugin.core import logit_adjustment as adjustment  # here: `compare` needs no torch
+
     try:
         return adjustment.log_prior(np.asarray(prior, dtype=np.float64)).numpy()
     except ValueError as error:
