@@ -85,6 +85,7 @@ def test_the_unit_of_the_counts_and_torchs_defaults_do_not_matter():
     with torch.inference_mode():
         made = LogitAdjustment(torch.tensor(COUNTS), np.float32(TAU))
     assert torch.equal(made(logits.requires_grad_()), expected)
+    made.load_state_dict(made.state_dict())  # refused for tensors that were made in inference mode
     assert torch.equal(LogitAdjustment(COUNTS, 0.0)(logits), logits)
 
 

@@ -138,7 +138,10 @@ def test_tau_is_chosen_on_validation_logits_where_there_are_any(file: Path, caps
     assert choice["tau"] == expected.best().tau < trade_off(ARRAYS["logits"], LABELS, COUNTS).best().tau
     assert f"Best top-1 at tau {choice['tau']:g}, chosen on the validation split." in capsys.readouterr().out
     assert call(file, "--choose-tau", "here") == 0
-    assert read(file.with_suffix(""))[0]["trade_off"]["choice"]["same_images"]
+    choice = read(file.with_suffix(""))[0]["trade_off"]["choice"]
+    assert choice["same_images"]
+    assert choice["tau"] > 0
+    assert f"LogitAdjustment(counts, tau={choice['tau']:g})" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_logits_are_never_replaced_by_the_curve_of_the_same_name(tmp_path: Path, capsys) -> None:

@@ -178,6 +178,8 @@ def trade_off_notes(told: dict[str, Any]) -> list[str]:
         found.append(f"{told['without_prior']} classes with prior 0 are adjusted as the rarest class that has more.")
     choice = Choice(**told["choice"])
     found.append(f"Best top-1 at tau {choice.tau:g}, {choice.words}.{choice.edge}")
+    if choice.tau and "mixture" not in told["rules"]:
+        found.append(f"At test time: vlltr_plugin.LogitAdjustment({told['prior']}, tau={choice.tau:g}).")
     if choice.why_here:
         found.append(f"No validation split to choose tau on: {choice.why_here}")
     return found
