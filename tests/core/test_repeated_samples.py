@@ -69,7 +69,7 @@ def test_the_weights_are_those_of_an_epoch_seen_once(loop, assign):
     criterion = ReweightedLoss(ClassVolume([4, 2], assign=assign))
     loop(criterion)
     criterion.end_epoch()
-    sigma = [ROWS[LABELS == label].double().std(dim=0).log().mean().exp() for label in range(2)]
+    sigma = [ROWS[label == LABELS].double().std(dim=0).log().mean().exp() for label in range(2)]
     raw = [float(sigma[0]) / 4, float(sigma[1]) / 2]
     beta = 6 / (4 * raw[0] + 2 * raw[1])
     assert criterion.weighting.weights.tolist() == pytest.approx([beta * raw[0], beta * raw[1]], rel=1e-6)
