@@ -170,7 +170,7 @@ class ReweightCallback(Callback):
 
     def _log(self, pl_module: LightningModule, **when: bool) -> None:
         numbers = {f"{self._log_prefix}{name}": float(value) for name, value in self.statistics.items()}
-        pl_module.log_dict(numbers, **when)
+        pl_module.log_dict(numbers, sync_dist=True, **when)  # else Lightning warns where there are ranks
 
     def _leave_evaluation(self) -> None:
         if self._mode is not None:
