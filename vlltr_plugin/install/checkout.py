@@ -80,7 +80,7 @@ def install(path: str | Path, *, host: str = AUTO, files: Sequence[str] = (), dr
     Args:
         path: the checkout.
         host: what it is a checkout of, by the name of its recipe; `"auto"` finds out.
-        files: files that take the place of the usual ones, `main_dist.py` or `trainer.py=train.py`.
+        files: files that take the place of the usual ones, `FILE`, or `NAME=FILE` in the place of `NAME`.
         dry_run: whether to plan only and write nothing.
 
     Returns:

@@ -45,7 +45,7 @@ def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ())
     there = [recipe for recipe in known if all(_is_there(root / file) for file in recipe.files)]
     if not any(_is_marked(root, recipe) or _would_fit(root, recipe) for recipe in there):
         parts = [recipe for recipe in known if recipe not in there]
-        if there:  # then main.py alone says nothing: most checkouts have one
+        if there:  # then that file alone says nothing: most checkouts have one
             parts = [recipe for recipe in parts if any(_is_there(root / file) for file in recipe.files)]
         others = [row for recipe in reversed(parts) for row in other_files(root, recipe)]
         if others or not there:

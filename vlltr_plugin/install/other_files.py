@@ -1,4 +1,4 @@
-"""Files of a checkout that take the place of a recipe's: `main_dist.py` for `main.py`, `train.py` for `trainer.py`."""
+"""Files of a checkout that take the place of those that a recipe names: `FILE`, or `NAME=FILE`."""
 
 from __future__ import annotations
 
