@@ -233,3 +233,13 @@ def test_several_outputs_in_one_statistic_are_named_once(run: Make, standin: Pat
 
     assert len(said(reweight_type="class_volume")) == 1
     assert said(reweight_type="class_volume", reweight_source="clean_pass") == said(reweight_type="inverse") == []
+
+
+@pytest.mark.parametrize(("every", "named"), [(2, 1), (3, 0)])
+def test_outputs_that_come_one_and_a_half_times_an_image_are_named(
+    run: Make, standin: Path, every: int, named: int
+) -> None:
+    part = f"self.criterion(output[::{every}] / 5, label[::{every}])"
+    change(standin, "self.criterion(output, label)", f"self.criterion(output, label) + {part}")
+    done = run(loss_type="CE", num_epochs=2, reweight_type="class_volume")
+    assert len([line for line in done.ours if "logits in an epoch of 227 images" in line]) == named
