@@ -23,14 +23,7 @@ OUTSIDE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD
 
 @contextmanager
 def harmless(checkout: Path) -> Iterator[Path]:
-    """Makes the host's code harmless for a while.
-
-    Args:
-        checkout: the host's folder.
-
-    Yields:
-        A folder that looks like the checkout, to run in: what the host caches lands there, and goes with it.
-    """
+    """Makes the host's code harmless for a while."""
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # of the host's libraries; the host hides them too

@@ -13,14 +13,7 @@ from vlltr_plugin.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command.
-
-    Args:
-        argv: the arguments; default: the process's own.
-
-    Returns:
-        The exit code: 0 for success, 1 where a command has looked and found something amiss, 2 for a user error.
-    """
+    """Runs one command."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a diff may hold letters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")

@@ -100,12 +100,7 @@ def _save_whole(torch_save: Callable[..., None], obj: object, f: Any, *args: Any
 
 
 def after_import(name: str, patch: Patch) -> None:
-    """Calls `patch` on a top-level module as soon as it has run, or now if it was imported before.
-
-    Args:
-        name: the module's name. Its import hook is removed once the module is imported.
-        patch: changes the module in place, unless it has another shape or was changed before. Counts once.
-    """
+    """Calls `patch` on a top-level module as soon as it has run, or now if it was imported before."""
     if name in sys.modules:
         patch(sys.modules[name])
         return

@@ -33,11 +33,6 @@ def long_tailed_counts() -> list[int]:
 def write_digits(folder: Path, seed: int = 0) -> None:
     """Writes the three splits, and the embeddings of the sentences in `folder`/descriptions.json.
 
-    Args:
-        folder: The checkout's `data/digits`. Receives `train.npz`, `val.npz` and `test.npz` (images float32
-            [N, 8, 8] in 0..1, labels int64 [N]), `text_embeddings.npy` [C, S, D] and `sentence_counts.npy` [C].
-        seed: Of the split of the images.
-
     Raises:
         MissingExtraError: scikit-learn, which holds the images, is not installed.
     """

@@ -38,15 +38,6 @@ def run_demo(
 ) -> Comparison:
     """Trains baseline, inverse frequency and class volume (both forms) in a stand-in checkout, and compares them.
 
-    Args:
-        out: New or empty folder for the checkout, which stays. Default: a temporary folder.
-        epochs: Epochs of each of the four runs.
-        keep: Leave the temporary folder in place.
-        console: Where to print.
-
-    Returns:
-        What was printed.
-
     Raises:
         ValueError: `epochs` is less than 1.
         FileExistsError: `out` holds something already.

@@ -42,14 +42,6 @@ def run_host(
 ) -> None:
     """Runs main.py up to `attach`, which carries out a task with what main.py has built.
 
-    Args:
-        checkout: the host's folder.
-        host_args: arguments of main.py.
-        task: name of a function as `"package.module:function"` and keyword arguments, plain values. It is called with
-            them, with `send`, and with what the host gives to `attach`.
-        take: gets each message that the task sends.
-        environment: further variables of the process.
-
     Raises:
         ReportError: the task raised one, or main.py ended before it came to `attach`.
     """
@@ -107,9 +99,6 @@ def enter(*parts: Any) -> None:
     """What every `attach` calls first: carries out the task of a command and ends the program.
 
     Does nothing in a training run.
-
-    Args:
-        parts: what the host gives to `attach`.
     """
     if _asked:
         _asked.pop()(*parts)

@@ -135,15 +135,7 @@ def _common(paths: list[set[str] | None]) -> set[str] | None:
 
 
 def bound_before(function: Function, spot: Spot) -> set[str]:
-    """Names that a function has surely bound when it reaches a spot: its arguments count.
-
-    Args:
-        function: the function.
-        spot: a spot inside it.
-
-    Returns:
-        The names.
-    """
+    """Names that a function has surely bound when it reaches a spot: its arguments count."""
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
     names = {argument.arg for argument in every if argument is not None}

@@ -77,15 +77,6 @@ class Report:
 def install(path: str | Path, *, host: str = AUTO, files: Sequence[str] = (), dry_run: bool = False) -> Report:
     """Inserts the lines into a checkout and copies the configs; repeating it changes nothing.
 
-    Args:
-        path: the checkout.
-        host: what it is a checkout of, by the name of its recipe; `"auto"` finds out.
-        files: files that take the place of the usual ones, `FILE`, or `NAME=FILE` in the place of `NAME`.
-        dry_run: whether to plan only and write nothing.
-
-    Returns:
-        What was done.
-
     Raises:
         InstallError: if it cannot be done; then nothing was written.
     """
@@ -116,13 +107,6 @@ def install(path: str | Path, *, host: str = AUTO, files: Sequence[str] = (), dr
 
 def uninstall(path: str | Path, *, dry_run: bool = False) -> Report:
     """Takes everything out of a checkout that `install` put in; repeating it changes nothing.
-
-    Args:
-        path: the checkout.
-        dry_run: whether to plan only and write nothing.
-
-    Returns:
-        What was done; its notes name edited configs, which stay.
 
     Raises:
         InstallError: if it cannot be done; then nothing was written.

@@ -19,15 +19,6 @@ AUTO = "auto"
 def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ()) -> tuple[Path, Recipe]:
     """Finds out what a path is a checkout of, and checks that it can be worked on.
 
-    Args:
-        path: what the user gave.
-        host: `"auto"`, or the name of a recipe.
-        files: files that take the place of the recipe's, see `with_files`; by default those that hold its lines.
-
-    Returns:
-        The checkout's real path, and the recipe: the one whose lines are there; else one whose lines would fit; else
-        the one that names the most files that are there.
-
     Raises:
         InstallError: if it is no folder, is no checkout of a known host, or a file or folder to change in it is a
             symbolic link (replacing a link, or writing through it, would change something else than this checkout).

@@ -56,15 +56,7 @@ def present(checkout: Path) -> dict[str, bytes]:
 
 
 def copies_in(checkout: Path) -> tuple[list[Change], list[str]]:
-    """What installing does to the folder.
-
-    Args:
-        checkout: the checkout.
-
-    Returns:
-        Changes (untouched copies of other versions are replaced, or removed if this version has none), and notes on
-        files that are kept.
-    """
+    """What installing does to the folder."""
     wanted, found = supplied(), present(checkout)
     changes: list[Change] = []
     notes: list[str] = []
@@ -78,14 +70,7 @@ def copies_in(checkout: Path) -> tuple[list[Change], list[str]]:
 
 
 def copies_out(checkout: Path) -> tuple[list[Change], list[str]]:
-    """What uninstalling does to the folder.
-
-    Args:
-        checkout: the checkout.
-
-    Returns:
-        Changes (untouched copies of any version go), and notes on files that are kept.
-    """
+    """What uninstalling does to the folder."""
     found = present(checkout)
     kept = {name: kind(data) for name, data in found.items() if kind(data) is not Kind.UNTOUCHED}
     changes = [Change(checkout / FOLDER / name, data, None) for name, data in found.items() if name not in kept]

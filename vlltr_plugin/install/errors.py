@@ -10,12 +10,7 @@ class InstallError(UserError):
 
 
 class AnchorError(InstallError):
-    """The places for the inserted lines are missing, ambiguous or unsuitable.
-
-    Args:
-        reason: the file, what was expected there and what came.
-        advice: what to do, with the lines to insert by hand.
-    """
+    """The places for the inserted lines are missing, ambiguous or unsuitable."""
 
     def __init__(self, reason: str, advice: str) -> None:
         super().__init__(f"{reason}; nothing was written\n{advice}")

@@ -44,9 +44,6 @@ def apply(changes: Iterable[Change]) -> None:
     A process killed before the first of these steps has changed nothing; killed between two of them it leaves
     temporary files (`leftovers`) that tell.
 
-    Args:
-        changes: what to do.
-
     Raises:
         InstallError: if a file is read-only or cannot be written, or changed in the meantime; all is as before.
     """

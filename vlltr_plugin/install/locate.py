@@ -19,16 +19,6 @@ def locate(
 ) -> list[Anchor]:
     """Finds and checks the places of all insertions.
 
-    Args:
-        source: the file, without any line of the plug-in.
-        tree: its syntax tree.
-        patch: what to insert.
-        standing: where marked lines stand now: index of the physical line below, by their code.
-        is_own: whether a top-level module belongs to the checkout.
-
-    Returns:
-        One anchor for each insertion, in file order.
-
     Raises:
         AnchorError: if any is missing, ambiguous, out of order, or lacks a variable that its line uses.
     """
@@ -51,15 +41,7 @@ def locate(
 
 
 def refuse(patch: Patch, problems: list[str]) -> AnchorError:
-    """Builds the one error for everything that does not fit.
-
-    Args:
-        patch: what was to be inserted.
-        problems: what was expected and what came, one text each.
-
-    Returns:
-        The error, with the lines to insert by hand.
-    """
+    """Builds the one error for everything that does not fit."""
     return AnchorError(f"{patch.file}: {'; '.join(problems)}", advice([patch]))
 
 

@@ -32,15 +32,7 @@ class Made:
 
 
 def untouched_classes(root: Path, patch: Patch) -> tuple[list[str], bool]:
-    """The classes that the script makes whose training does not run the lines.
-
-    Args:
-        root: the checkout.
-        patch: of the file with the method that trains; names the script as `made_in`.
-
-    Returns:
-        A sentence for each; whether there is no other class.
-    """
+    """The classes that the script makes whose training does not run the lines."""
     made = _made(root, patch) if patch.made_in else []
     rows = [
         f"{patch.made_in}, line {one.line}, makes `{one.name}`, whose own {one.method} does not run the inserted "

@@ -17,14 +17,6 @@ from vlltr_plugin.install.source import Source
 def with_files(root: Path, recipe: Recipe, files: Sequence[str]) -> Recipe | None:
     """The recipe with other files in the places of its own.
 
-    Args:
-        root: the checkout.
-        recipe: what goes into it.
-        files: `NAME=FILE`, or `FILE` for the first file of the recipe; paths inside the checkout.
-
-    Returns:
-        The recipe; None where it has no file of such a name.
-
     Raises:
         InstallError: when a file is not where `status` and `uninstall` look for it.
     """

@@ -40,15 +40,6 @@ def patched(data: bytes, patch: Patch, is_own: Callable[[str], bool] = _nobody) 
 def plan(data: bytes, patch: Patch, is_own: Callable[[str], bool] = _nobody) -> Patched:
     """Inserts the lines, in place of any that an earlier installation left.
 
-    Args:
-        data: the file.
-        patch: what to insert.
-        is_own: whether a top-level module belongs to the checkout.
-
-    Returns:
-        The file with the lines. Without its marked lines it has the bytes of `data` without its marked lines, and
-        its syntax tree is that of the latter with the new statements added.
-
     Raises:
         AnchorError: if a line has no suitable place.
     """
@@ -94,13 +85,6 @@ def _inserted(source: Source, anchors: list[Anchor]) -> Source:
 
 def unpatched(data: bytes, patch: Patch) -> bytes:
     """Takes the marked lines out.
-
-    Args:
-        data: the file.
-        patch: what had been inserted.
-
-    Returns:
-        The file without the marked lines.
 
     Raises:
         InstallError: if the file would no longer work: other lines still use the plug-in, or need a marked one.

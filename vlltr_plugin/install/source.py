@@ -98,12 +98,6 @@ class Source:
 def parse(data: bytes) -> ast.Module:
     """Parses a file's bytes, quiet about the host's own warnings (such as invalid escapes).
 
-    Args:
-        data: the file; its coding cookie and byte order mark count.
-
-    Returns:
-        The syntax tree.
-
     Raises:
         SyntaxError: if it is not Python.
     """

@@ -63,12 +63,6 @@ class Status:
 def status(path: str | Path) -> Status:
     """Looks at a checkout; writes nothing.
 
-    Args:
-        path: the checkout.
-
-    Returns:
-        What is there.
-
     Raises:
         InstallError: if the path is no checkout of a known host.
     """

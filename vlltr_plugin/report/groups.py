@@ -19,11 +19,6 @@ COLOURS = {"many": "#0072B2", "medium": "#E69F00", "few": "#CC79A7", "overall": 
 def recorded_groups(host: Host, args: Mapping[str, Any], path: Path) -> Convention | None:
     """The thresholds of the groups in a run's log; None where they are the user's and not recorded.
 
-    Args:
-        host: whose run it is.
-        args: the settings of the run.
-        path: of the run, for the error.
-
     Raises:
         ReportError: what was recorded tells no thresholds.
     """

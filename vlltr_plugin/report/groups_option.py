@@ -10,12 +10,7 @@ if TYPE_CHECKING:
 
 
 def add_groups(command: argparse.ArgumentParser | argparse._ArgumentGroup, more: str) -> None:
-    """Adds the option.
-
-    Args:
-        command: parser to add it to.
-        more: what the default is, and what else to know, for the help.
-    """
+    """Adds the option."""
     command.add_argument(
         "--groups",
         type=_convention,

@@ -10,9 +10,5 @@ def run_name(folder: Path) -> str:
 
 
 def readable(name: str) -> str:
-    r"""A name as any file and picture can hold it: bytes that are no UTF-8 as `\udcff`, as the terminal shows them.
-
-    Args:
-        name: of a file or folder; the system may take any bytes for one.
-    """
+    r"""A name as any file and picture can hold it: bytes that are no UTF-8 as `\udcff`, as the terminal shows them."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -58,13 +58,6 @@ class MissingExtraError(UserError, ModuleNotFoundError):
 def require(*modules: str, extra: str = "report") -> list[Any]:
     """Imports libraries of an extra.
 
-    Args:
-        modules: their names, such as `"matplotlib"`.
-        extra: the extra that has them all.
-
-    Returns:
-        The modules.
-
     Raises:
         MissingExtraError: some are not installed; the text names all of them and says how to get them.
     """

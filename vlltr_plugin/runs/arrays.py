@@ -17,15 +17,6 @@ from vlltr_plugin.runs.whole_files import write_whole
 def write_arrays(output_dir: Path, epoch: int, arrays: dict[str, Tensor], run: RunIdentity = UNNAMED) -> Path:
     """Writes `reweight/epoch_0007.npz`: whole or not at all.
 
-    Args:
-        output_dir: the run's folder.
-        epoch: the epoch that ended, from 0.
-        arrays: name to tensor.
-        run: which run writes it.
-
-    Returns:
-        The file.
-
     Raises:
         OSError: when it cannot be written; nothing partial is left behind.
     """
@@ -40,18 +31,7 @@ def write_arrays(output_dir: Path, epoch: int, arrays: dict[str, Tensor], run: R
 
 
 def arrays_of(name: str, weighting: Weighting, in_force: Tensor, to_come: Tensor) -> dict[str, Tensor]:
-    """What a weighting gives to an epoch's file.
-
-    Args:
-        name: of the logits that feed it.
-        weighting: after `end_epoch`.
-        in_force: its weights during the epoch, `[C]`.
-        to_come: those of the next, `[C]`.
-
-    Returns:
-        `samples_*` and `bias_*` are left out where the weighting does not tell them; where nothing was measured all
-        `samples_*` are 0.
-    """
+    """What a weighting gives to an epoch's file."""
     measured = weighting.uses_logits and weighting.has_radii
     told = {
         f"samples_{name}": weighting.samples if measured else torch.zeros_like(weighting.class_counts),

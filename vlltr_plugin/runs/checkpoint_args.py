@@ -16,12 +16,6 @@ from vlltr_plugin.errors import ReportError
 def read_checkpoint_args(path: Path) -> dict[str, Any] | None:
     """Reads `args` from a checkpoint; its tensors stay on disk.
 
-    Args:
-        path: a `checkpoint.pth`.
-
-    Returns:
-        The arguments by name; None if the checkpoint holds none.
-
     Raises:
         ReportError: it holds objects other than tensors, plain values and `argparse.Namespace`: it was not loaded.
         ValueError: it is damaged, for example because the run was killed while it was written.

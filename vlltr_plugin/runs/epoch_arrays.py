@@ -68,12 +68,6 @@ class EpochArrays:
 def epoch_files(run: Path) -> dict[int, Path]:
     """The files of a run's epochs, in order.
 
-    Args:
-        run: the run's folder.
-
-    Returns:
-        Epoch to file.
-
     Raises:
         ReportError: when there is no folder, or no such file in it.
     """
@@ -100,13 +94,6 @@ def numbered_files(run: Path) -> dict[int, Path]:
 
 def read_epoch(epoch: int, path: Path) -> EpochArrays:
     """Reads one file; never unpickles.
-
-    Args:
-        epoch: its epoch.
-        path: the file.
-
-    Returns:
-        Its arrays.
 
     Raises:
         ReportError: when it is broken, or holds something else.

@@ -12,9 +12,6 @@ from vlltr_plugin.runs.run_identity import RunIdentity, new_start, newest, read_
 class EpochWriter:
     """Writes epochs into the folder of a run, and reads which epochs there are the run's.
 
-    Args:
-        folder: the run's; is made when it is needed.
-
     Attributes:
         run: the start that writes; until its first epoch has ended, the run that it goes on from, if any.
     """
@@ -38,12 +35,7 @@ class EpochWriter:
         return {epoch: files[epoch] for epoch, by in found.items() if by is None or (run and run.has(epoch, by))}
 
     def go_on_from(self, run: RunIdentity | None, first: int | None = None) -> None:
-        """Goes on from another start of a run, from the next epoch on that ends.
-
-        Args:
-            run: None for a new run.
-            first: epoch to go on with; by default the one that ends next.
-        """
+        """Goes on from another start of a run, from the next epoch on that ends."""
         self.run, self._first, self._last = run, first, None
 
     def begin(self, epoch: int) -> None:

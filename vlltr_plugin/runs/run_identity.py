@@ -47,13 +47,7 @@ UNNAMED = RunIdentity(0, (("", 0),))
 
 
 def new_start(first: int, before: RunIdentity | None, known: Iterable[RunIdentity]) -> RunIdentity:
-    """Begins a start.
-
-    Args:
-        first: its first epoch.
-        before: the run that it goes on from at that epoch; None for a new run.
-        known: the starts that have written into its folder.
-    """
+    """Begins a start."""
     line = () if before is None else tuple(start for start in before.starts if start[1] < first)
     numbers = [0 if before is None else before.number, *(start.number for start in known)]
     return RunIdentity(1 + max(numbers), (*line, (secrets.token_hex(6), first)))  # no random generator of the run's

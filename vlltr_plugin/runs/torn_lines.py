@@ -30,12 +30,6 @@ _NEXT_STARTS = (re.compile(r'\{"(?:train_|test_|val_|epoch")|#'), re.compile(r"[
 def whole_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
     """Decode the JSON objects of a line, leaving out those that were cut short.
 
-    Args:
-        text: the line, without its end; a comment (`#`) may follow the objects.
-
-    Returns:
-        The whole objects in order, and whether something was cut.
-
     Raises:
         ValueError: part of the line is neither an object, nor the beginning of one, nor a comment.
     """

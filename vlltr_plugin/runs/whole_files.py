@@ -10,10 +10,6 @@ from pathlib import Path
 def write_whole(path: Path, data: bytes) -> None:
     """Writes or replaces a file in one step; makes its folder.
 
-    Args:
-        path: the file.
-        data: its content.
-
     Raises:
         OSError: when it cannot be written; an older file of that name is as it was, and nothing partial is left.
     """
@@ -25,14 +21,6 @@ def write_whole(path: Path, data: bytes) -> None:
 @contextlib.contextmanager
 def whole_file(path: Path, unfinished: Path) -> Iterator[Path]:
     """For content that streams to a file: it takes its name once it is complete and on the disk.
-
-    Args:
-        path: the file to write or replace.
-        unfinished: the name until then, in the same folder. Give one file always the same: what a killed process
-            left is then written over.
-
-    Yields:
-        `unfinished`, to be written and closed inside the block.
 
     Raises:
         OSError: when it cannot be written; as for any error in the block, an older file is as it was, and nothing

@@ -35,15 +35,6 @@ class HostCriterion(nn.Module):
 
     While the weights are all 1 it calls the host's own criterion, so that a re-weighted run is bit-identical to the
     baseline until they differ. Logits are adjusted from the first step on.
-
-    Args:
-        base: the host's base criterion.
-        watch: tells the branches apart.
-        losses: the re-weighted or logit-adjusted loss that serves each branch.
-        streams: feeds of the statistics: a loss for each output, by its name, or for their `"sum"`; empty when nothing
-            streams from the training pass.
-        num_classes: C.
-        adjusts: whether the losses adjust the logits, which they do also while the weights are 1.
     """
 
     def __init__(

@@ -45,15 +45,6 @@ def _numbers(values: object) -> Tensor:
 def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_classes: int) -> Tensor:
     """Expected draws m_i of each class in an epoch, up to a common factor.
 
-    Args:
-        sampler: with `weights` (one for each image: torch's WeightedRandomSampler, or
-            a host's like it), or one of the uniform samplers of torch and of hosts.
-        targets: label of each training image, `[N]`.
-        num_classes: C.
-
-    Returns:
-        float64 `[C]`, summing to N.
-
     Raises:
         ValueError: for targets that are no labels, weights that do not fit them, and samplers of unknown kind.
     """

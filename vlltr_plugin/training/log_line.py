@@ -9,15 +9,6 @@ Statistics = dict[str, float | int | None]
 
 
 def summary(weighting: Weighting, in_force: Tensor, drawn: Tensor) -> Statistics:
-    """The statistics of an epoch that has just ended, every name of `epoch_statistics.NAMES` among them.
-
-    Args:
-        weighting: after `end_epoch`.
-        in_force: its weights during the epoch, `[C]`.
-        drawn: how many samples of each class came (mixed ones by mass), `[C]`.
-
-    Returns:
-        Name to plain number, None where there is nothing to say.
-    """
+    """The statistics of an epoch that has just ended, every name of `epoch_statistics.NAMES` among them."""
     known = weighting.statistics(in_force, drawn)
     return {name: known.get(name) for name in NAMES}

@@ -75,13 +75,6 @@ def _letters(name: str) -> str:
 def parse(reweight: Any, branches: tuple[str, ...] = ()) -> Settings:
     """Reads the `reweight` key.
 
-    Args:
-        reweight: a dict with `type`, the hook's keys and the weighting's options.
-        branches: what `branch` may be, the default first; none for a model with one output.
-
-    Returns:
-        The settings, defaults filled in.
-
     Raises:
         ValueError: for an unknown key or value, naming the nearest that exists, and for a branch
             that the model lacks.

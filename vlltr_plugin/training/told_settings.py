@@ -21,11 +21,7 @@ ELSEWHERE = ("type", "num_classes", "class_counts")
 
 
 def told(criterion: Criterion | None) -> dict[str, Any]:
-    """Its settings: those of the weighting under `reweight`, where they are not the default; plain values.
-
-    Args:
-        criterion: None for a loss of the loop's own.
-    """
+    """Its settings: those of the weighting under `reweight`, where they are not the default; plain values."""
     if criterion is None:
         return {KEY: "not the plug-in's"}
     weighting = criterion.weighting

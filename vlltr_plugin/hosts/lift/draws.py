@@ -18,14 +18,6 @@ BALANCED = "ClassAwareSampler"
 def draws_of(loader: Any, labels: Any, num_classes: int) -> Tensor:
     """Expected draws m_i of each class in an epoch, up to a common factor.
 
-    Args:
-        loader: the training loader.
-        labels: label of each training image, `[N]`.
-        num_classes: C.
-
-    Returns:
-        float64 `[C]`.
-
     Raises:
         ValueError: for a sampler whose draws are not known.
     """

@@ -28,14 +28,6 @@ BATCH = 1024
 def open_trained(request: EvaluateRequest, irrelevant: frozenset[str], progress: Progress) -> Iterator[TrainedModel]:
     """Tests the checkpoint in a process of the host's; writes nothing that stays.
 
-    Args:
-        request: what and how.
-        irrelevant: settings that need not be those of the training.
-        progress: called with the images done and in all, after each batch.
-
-    Yields:
-        The model's predictions and its data.
-
     Raises:
         ReportError: for unusable input, or when the host's code fails.
         OSError: when a file is missing.
@@ -121,13 +113,7 @@ def _differences(folder: Path, here: dict[str, Any], irrelevant: frozenset[str])
 def host_log(
     arrays: dict[str, NDArray[Any]], labels: NDArray[np.int64], top1: NDArray[np.int64]
 ) -> dict[str, float | None]:
-    """The numbers of LIFT's own result on the test set, by the keys of its log; a group's is the mean of its classes.
-
-    Args:
-        arrays: `counts`, and the trainer's own groups, if it has them.
-        labels: `[N]`.
-        top1: predicted classes, `[N]`.
-    """
+    """LIFT's own result on the test set, by the keys of its log; a group's number is the mean of its classes."""
     images = np.bincount(labels, minlength=len(arrays["counts"]))
     hits = np.bincount(labels[labels == top1], minlength=len(images))
     tested = images > 0

@@ -37,17 +37,7 @@ def evaluate(
     batch_size: int | None,
     device: str | None,
 ) -> None:
-    """Tests a checkpoint and writes logits, labels, training counts, expected draws and groups as an .npz.
-
-    Args:
-        trainer: the host's, where it would begin to train.
-        send: gets `done` and `total` of the images, in the end `facts`.
-        checkpoint: the file.
-        out: the .npz to write.
-        limit: test this many images, evenly spaced; None tests all.
-        batch_size: None takes the host's.
-        device: the one that the host must have taken; None for any.
-    """
+    """Tests a checkpoint and writes logits, labels, training counts, expected draws and groups as an .npz."""
     if device not in (None, str(trainer.device), trainer.device.type):
         raise ReportError(
             f"Expected --device cpu, or the one that main.py takes ({trainer.device}), but got {device!r}: give `gpu "

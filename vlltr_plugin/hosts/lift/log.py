@@ -55,13 +55,6 @@ def _started(log: Path) -> str:
 def read_run(path: Path) -> RunFiles:
     """Reads a log: results, config and times.
 
-    Args:
-        path: the file.
-
-    Returns:
-        What it says. An epoch's `train_loss` is the mean of the losses that it printed. The setting `reweight` counts
-        only where the text shows that the plug-in re-weighted the run.
-
     Raises:
         ReportError: it is empty, or holds neither an epoch nor a result on the test set.
         OSError: it cannot be read.

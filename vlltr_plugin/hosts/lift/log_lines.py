@@ -71,13 +71,7 @@ class Reading:
         return bool(self.losses) and (self.seconds is not None or max(self.losses) in self.results)
 
     def take(self, line: str, where: str, number: int) -> None:
-        """Takes a line of the text.
-
-        Args:
-            line: with its end, if it has one.
-            where: file and line, for messages.
-            number: the line's number.
-        """
+        """Takes a line of the text."""
         text = line.rstrip("\r\n")
         speaks = BATCH_BEGINS.match(text) or text.startswith(OURS_BEGINS)
         self.attached |= text.startswith(OURS_BEGINS)

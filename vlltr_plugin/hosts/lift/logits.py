@@ -12,13 +12,6 @@ from torch import Tensor
 def logits_of(output: Any, num_classes: int) -> Tensor:
     """The logits in what a model returns.
 
-    Args:
-        output: a tensor, or a tuple, list or dict that holds tensors, at any depth.
-        num_classes: C.
-
-    Returns:
-        The one floating point tensor `[B, C]` in it.
-
     Raises:
         ValueError: when it holds none, or several that are not the same tensor.
     """

@@ -25,16 +25,7 @@ STEP = 8
 
 
 def run_checkup(checkout: Path, host_args: list[str], say: Callable[[Line], None]) -> Lines:
-    """Looks at what a run of LIFT needs.
-
-    Args:
-        checkout: its folder.
-        host_args: the arguments that its main.py will have.
-        say: gets each line.
-
-    Returns:
-        The lines.
-    """
+    """Looks at what a run of LIFT needs."""
     lines = Lines(say)
     checkout = checkout.resolve()
     lines.look("plug-in", partial(_look_at_installation, checkout, host_args))

@@ -16,12 +16,7 @@ UNAUGMENTED = ("train_init_loader", "init_loader")
 
 
 class PlainPass:
-    """Leaves the training as it was: no random number of it is used, each module goes back to the mode it was in.
-
-    Args:
-        trainer: the host's. A trainer without one of the loaders above gives its training images augmented.
-        num_classes: C.
-    """
+    """Leaves the training as it was: no random number of it is used, each module goes back to the mode it was in."""
 
     def __init__(self, trainer: Any, num_classes: int) -> None:
         loaders = [getattr(trainer, name) for name in UNAUGMENTED if hasattr(trainer, name)]

@@ -70,13 +70,6 @@ class Plan:
 def plan(trainer: Any) -> Plan | None:
     """Checks everything that can be known before training.
 
-    Args:
-        trainer: the host's `Trainer`, right before its epoch loop: reads `cfg`, `criterion`, `train_loader`,
-            `num_classes`, `classnames` and `device`.
-
-    Returns:
-        The plan; None when the config has no `reweight.type`.
-
     Raises:
         ValueError: naming what to change, when this run cannot be re-weighted.
     """
@@ -124,10 +117,6 @@ def check_output(trainer: Any, num_classes: int) -> None:
     Only for radii that are measured from the model's output. Those that stream are of what the loop gives to the
     criterion, whatever the model returns besides.
 
-    Args:
-        trainer: the host's.
-        num_classes: C.
-
     Raises:
         ValueError: when the model cannot be called, returns no logits, or several tensors that may be the logits.
     """
@@ -143,11 +132,6 @@ def check_output(trainer: Any, num_classes: int) -> None:
 
 def check_criterion(trainer: Any, expected: Criterion, present: Tensor) -> None:
     """Runs the host's criterion on made-up logits and compares it with what it should be while all radii are equal.
-
-    Args:
-        trainer: the host's.
-        expected: what it should be.
-        present: classes that have images, bool `[C]`; the others get no part of the softmax.
 
     Raises:
         ValueError: when it fails on them, or gives something else.

@@ -52,13 +52,6 @@ def given(cfg: Any) -> dict[str, Any]:
 def read(asked: dict[str, Any], loss_type: str) -> LiftSettings:
     """Checks the keys.
 
-    Args:
-        asked: what `given` found, with `type`.
-        loss_type: the host's.
-
-    Returns:
-        The settings, defaults filled in.
-
     Raises:
         ValueError: for a loss_type that cannot be re-weighted, unknown keys and values, and keys that do not go
             together.

@@ -21,11 +21,7 @@ _handles: list[RemovableHandle] = []
 
 
 def expect_attach(node: Any) -> None:
-    """From now on the first step of an optimizer is a ValueError if `reweight.type` is set and `attach` was not called.
-
-    Args:
-        node: the config's node `reweight`. A trainer that holds a copy of the config has its own, which counts too.
-    """
+    """Makes the first optimizer step a ValueError if `reweight.type` is set and `attach` was not called."""
     attached()
     looked: list[bool] = []
 

@@ -24,12 +24,6 @@ def find_log(folder: Path) -> Path | None:
 def read_run(path: Path) -> RunFiles:
     """Reads a log, and the settings beside it.
 
-    Args:
-        path: a `log.txt`.
-
-    Returns:
-        Its numbers and settings. A run that went back replaced the epochs that came after.
-
     Raises:
         ReportError: it is no log of a recorded run, or no epoch holds `overall`.
         OSError: it cannot be read.

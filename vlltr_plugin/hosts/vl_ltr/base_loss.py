@@ -31,12 +31,6 @@ def check_base_criterion(
 ) -> None:
     """Runs the base criterion on made-up logits and compares it with what will be weighted in its place.
 
-    Args:
-        base: logits and targets to a scalar.
-        num_classes: C.
-        smoothing: label smoothing eps.
-        soft: whether the host hands over mixtures of labels (mixup, cutmix) or hard labels.
-
     Raises:
         ValueError: when it takes other arguments, fails on such targets, or is not the mean softmax cross entropy.
     """

@@ -20,10 +20,6 @@ class OutputWatch:
     The host calls its criterion once for each branch and does not say which; the identity of the
     tensor does. Weak references keep no graph alive. Copies and pickles of the model (an EMA, `torch.save(model)`) go
     without the hook.
-
-    Args:
-        model: the model that the host calls (DDP included).
-        two_branch: whether it returns (visual logits, image-text logits) or one tensor.
     """
 
     def __init__(self, model: nn.Module, two_branch: bool) -> None:

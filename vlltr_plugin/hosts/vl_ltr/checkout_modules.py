@@ -22,13 +22,6 @@ def checkout_modules(checkout: Path, current: Path | None = None) -> Iterator[di
 
     Afterwards folder, path and the table of modules are as they were. No byte code is written into the checkout.
 
-    Args:
-        checkout: folder of the host's `main.py`.
-        current: the current folder in its place, where the host finds its data.
-
-    Yields:
-        The host's modules `NAMES`; importing them runs their code.
-
     Raises:
         FileNotFoundError: a file of theirs is missing.
         ReportError: importing them fails, or a module of the same name from elsewhere stands in the way.

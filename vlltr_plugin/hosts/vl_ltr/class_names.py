@@ -9,16 +9,7 @@ LEVELS_UP = 5  # from a run's folder to its checkout: checkpoints/<name> is two,
 
 
 def class_names(start: Path, num_classes: int, folder: str = "") -> list[str] | None:
-    """Looks for `labels.txt` or `categories.json` below `data/` of the checkout that a path lies in.
-
-    Args:
-        start: the checkout, or a folder inside it, such as a run's.
-        num_classes: C; files with another number of classes are passed over.
-        folder: where the run's descriptions are (`desc_path`), if known; it is asked first.
-
-    Returns:
-        One name for each class; None when no file fits, or files that fit disagree.
-    """
+    """Looks for `labels.txt` or `categories.json` below `data/` of the checkout that a path lies in."""
     start = start.resolve()
     if folder:
         names = _fitting([start / folder], num_classes)

@@ -20,11 +20,6 @@ class CleanPass:
     It leaves the training as it was: no random number of the training is used, each module goes back to
     the mode (train or eval) it was in, DDP is bypassed.
 
-    Args:
-        args: the host's arguments (device, batch_size, num_workers, fp32_resume).
-        model: the model that the host calls.
-        dataset: the training set, with the transform as `pipeline`.
-
     Raises:
         ValueError: when the host's evaluation transform cannot be had.
     """

@@ -16,15 +16,6 @@ def draws_of_run(
     A re-weighted run keeps them in its checkpoint. Any other run's follow from the arguments by which VL-LTR chooses
     its sampler: with `weight_sample` an image is drawn by 1/n of its class, with `use_sqrt_freq` by 1/sqrt(n), unless
     `repeated_aug` takes its place; else uniformly.
-
-    Args:
-        args: the host's arguments.
-        targets: label of each training image.
-        num_classes: C.
-        reweight: the re-weighting state of the checkpoint, not looked at yet; None without one.
-
-    Returns:
-        float64 `[C]`, up to a common factor, and the source in words.
     """
     saved = _saved(reweight, num_classes)
     if saved is not None:

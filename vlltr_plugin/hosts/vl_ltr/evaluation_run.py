@@ -25,13 +25,6 @@ from vlltr_plugin.runs.whole_files import sha256
 def open_trained(request: EvaluateRequest, progress: Progress) -> Iterator[TrainedModel]:
     """Runs in the checkout while it is open; writes nothing.
 
-    Args:
-        request: what and how.
-        progress: called with the images done and in all, after each batch.
-
-    Yields:
-        The model and its data.
-
     Raises:
         ReportError: for unusable input, or when the host's code fails.
         OSError: when a file is missing.

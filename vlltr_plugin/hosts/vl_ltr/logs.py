@@ -39,12 +39,6 @@ class _Reading:
 def read_log(path: Path) -> Log:
     """Reads a log.
 
-    Args:
-        path: a `log.txt`.
-
-    Returns:
-        Its numbers; lists and texts in the lines are left out.
-
     Raises:
         ReportError: it is empty, no text, holds no result, or has a line that upstream does not write.
         OSError: it cannot be read.

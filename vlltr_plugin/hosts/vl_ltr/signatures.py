@@ -8,15 +8,7 @@ from torch import nn
 
 
 def misfit(function: Callable[..., Any], *names: str) -> str | None:
-    """Why `function` cannot be called with positional arguments of these names; None when it can.
-
-    Args:
-        function: a function, or a module, of which `forward` counts.
-        *names: what the arguments are, for the sentence.
-
-    Returns:
-        For example "it also takes `epoch`".
-    """
+    """Why `function` cannot be called with positional arguments of these names; None when it can."""
     called: Any = function.forward if isinstance(function, nn.Module) else function
     try:
         signature = inspect.signature(called)

@@ -60,12 +60,6 @@ class HostRun:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Loads a checkpoint without running anything in it.
 
-    Args:
-        path: `checkpoint.pth`, or a file of parameters alone.
-
-    Returns:
-        Its parts.
-
     Raises:
         ReportError: when it holds other objects, is broken, or has no parameters.
         OSError: when it cannot be read.
@@ -98,15 +92,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def host_args(modules: dict[str, ModuleType], config: Path, device: str, more: list[str]) -> argparse.Namespace:
     """The host's arguments: its own parser's, then the config's over them, as in a run of `main.py`.
 
-    Args:
-        modules: the host's modules.
-        config: the config.
-        device: for `--device`.
-        more: further arguments of the host's command line.
-
-    Returns:
-        The arguments, for one process.
-
     Raises:
         ReportError: when the host's parser refuses, or the config is of the pre-training stage.
     """
@@ -129,15 +114,6 @@ def host_args(modules: dict[str, ModuleType], config: Path, device: str, more: l
 def build(modules: dict[str, ModuleType], args: argparse.Namespace, split: str, checkpoint: Checkpoint) -> HostRun:
     """Builds data sets and model with the host's code, and puts the checkpoint's parameters in.
 
-    Args:
-        modules: the host's modules.
-        args: the host's arguments; `nb_classes` is set, as the host does.
-        split: `"val"` or `"test"`.
-        checkpoint: what to evaluate.
-
-    Returns:
-        The run.
-
     Raises:
         ReportError: when the host's code fails, or the parameters do not fit the model.
     """
@@ -152,10 +128,6 @@ def build(modules: dict[str, ModuleType], args: argparse.Namespace, split: str, 
 
 def build_model(args: argparse.Namespace, train: Any) -> nn.Module:
     """The config's model, built by the host's code, on the device.
-
-    Args:
-        args: the host's arguments, with `nb_classes`.
-        train: the training set.
 
     Raises:
         ReportError: when the host's code fails.

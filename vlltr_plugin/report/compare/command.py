@@ -30,16 +30,6 @@ def run_compare(
 ) -> Comparison:
     """Compares runs with the first one, writes a report if told to, and prints the tables.
 
-    Args:
-        runs: folders, logs, or `name=folder1,folder2,...`.
-        reference: name of published results to set beside them.
-        out: folder for the report.
-        console: where to print.
-        groups: thresholds of many, medium and few; default: those of each run.
-
-    Returns:
-        What was compared.
-
     Raises:
         ReportError: something given cannot be used; nothing was written.
         OSError: a file cannot be read or written.

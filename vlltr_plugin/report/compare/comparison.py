@@ -104,13 +104,6 @@ class Comparison:
 def compare(methods: Sequence[Method], reference: Reference | None = None) -> Comparison:
     """Compares methods with the first of them.
 
-    Args:
-        methods: the baseline and the others; a single method needs a reference.
-        reference: published results to set beside them.
-
-    Returns:
-        The comparison.
-
     Raises:
         ReportError: they are of different data sets, or there is nothing to compare with.
     """

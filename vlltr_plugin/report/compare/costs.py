@@ -84,12 +84,7 @@ Times = dict[tuple[str, str], Time]
 
 
 def fill_times(methods: Sequence[Method], baseline: Method | None) -> Times:
-    """Computes all times.
-
-    Args:
-        methods: whose.
-        baseline: which of them the others are compared with; None where it is a published one.
-    """
+    """Computes all times."""
     costs = {method.name: [costs_of(run) for run in method.runs] for method in methods}
     summaries = {
         (name, cost.name): summarise([value for one in found if (value := getattr(one, cost.name)) is not None])

@@ -59,14 +59,6 @@ class Evaluated:
 def read_evaluation(path: Path, host: Host, groups: Convention | None = None) -> tuple[Log, Evaluated, dict[str, Any]]:
     """Reads an evaluation.
 
-    Args:
-        path: the JSON file.
-        host: whose keys the numbers get, where it tells no host of its own.
-        groups: thresholds of many, medium and few; default: those that it was made with.
-
-    Returns:
-        Its numbers as the test line of a log without epochs, what it was made on, and the host's arguments it tells.
-
     Raises:
         ReportError: it is no evaluation of ours.
         OSError: it cannot be read.

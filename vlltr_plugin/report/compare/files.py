@@ -38,13 +38,6 @@ CAPTIONS = {
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     """Writes all files of a report; each appears whole or not at all, and report.md last.
 
-    Args:
-        comparison: the numbers.
-        folder: where to; is made if it is missing. Files of an earlier report are replaced.
-
-    Returns:
-        The files. Without matplotlib there are no pictures among them, and report.md says so.
-
     Raises:
         OSError: a file cannot be written.
     """
@@ -68,13 +61,7 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def markdown_text(comparison: Comparison, pictures: Sequence[str], missing: str = "") -> str:
-    """The report for people.
-
-    Args:
-        comparison: the numbers.
-        pictures: names of the PNG files beside the report.
-        missing: why there are no pictures.
-    """
+    """The report for people."""
     names = " and ".join([", ".join(method.name for method in comparison.methods[1:]), comparison.baseline_name])
     if comparison.baseline is None:
         names = f"{comparison.methods[0].name} and {comparison.baseline_name}"

@@ -36,13 +36,6 @@ BAR = 0.8  # of the room of a group that its bars take
 def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     """Draws what the logs allow into a folder.
 
-    Args:
-        comparison: the numbers.
-        folder: where the PNG files go.
-
-    Returns:
-        The files.
-
     Raises:
         MissingExtraError: matplotlib is not installed.
     """

@@ -93,14 +93,6 @@ class Method:
 def load(text: str, groups: Convention | None = None, host: Host | None = None) -> Method:
     """Loads what a command-line argument names.
 
-    Args:
-        text: a folder, a log or an evaluation, or `name=folder1,folder2,...` for the seeds of one method.
-        groups: thresholds of many, medium and few; default: those of each run.
-        host: whose numbers the logits of any model stand beside.
-
-    Returns:
-        The method, named after its folder unless a name is given.
-
     Raises:
         ReportError: something in it is missing or cannot be used.
         OSError: a file cannot be read.

@@ -67,13 +67,6 @@ class Verdict:
 def compare_settings(methods: Sequence[Method], reference: Reference | None = None) -> Verdict:
     """Lists what differs.
 
-    Args:
-        methods: the methods; their settings are those of all their runs.
-        reference: published results that stand beside them.
-
-    Returns:
-        The verdict.
-
     Raises:
         ReportError: the data sets differ, or, with the settings unknown, the sizes of the models.
     """

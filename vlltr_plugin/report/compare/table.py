@@ -66,16 +66,7 @@ PUBLISHED = "published"
 
 
 def fill_table(methods: Sequence[Method], reference: Reference | None, metrics: Sequence[Metric]) -> Table:
-    """Computes all numbers.
-
-    Args:
-        methods: the baseline first; a single one is compared with the published baseline.
-        reference: published results of the final test; theirs are compared with the published baseline.
-        metrics: which numbers.
-
-    Returns:
-        The table.
-    """
+    """Computes all numbers."""
     table: Table = {}
     published = {} if reference is None else reference.results
     for metric in metrics:

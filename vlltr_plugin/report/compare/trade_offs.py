@@ -88,15 +88,7 @@ class TradeOffs:
 
 
 def trade_offs_of(methods: Sequence[Method], baseline: Method | None) -> TradeOffs | None:
-    """Places evaluated runs on their baseline's curve.
-
-    Args:
-        methods: the baseline and the others.
-        baseline: None where it is a published one.
-
-    Returns:
-        What could be said; None where no run is an evaluation.
-    """
+    """Places evaluated runs on their baseline's curve."""
     evaluated = {method.name: [run.evaluated for run in method.runs] for method in methods}
     if baseline is None or not any(one for runs in evaluated.values() for one in runs):
         return None

@@ -29,14 +29,6 @@ def require_for_evaluation() -> None:
 def expected_calibration_error(confidence: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = BINS) -> float:
     """Mean over the images of |accuracy - confidence| of their bin (Guo et al., ICML 2017, Eq. 3).
 
-    Args:
-        confidence: probability of the predicted class, `[N]`.
-        hits: whether it is the label, `[N]`.
-        bins: number of bins of equal width.
-
-    Returns:
-        From 0 to 1.
-
     Raises:
         MissingExtraError: torchmetrics is not installed.
     """
@@ -51,16 +43,7 @@ def expected_calibration_error(confidence: NDArray[np.float64], hits: NDArray[np
 
 
 def reliability(confidence: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = BINS) -> list[dict[str, float]]:
-    """The bins behind it, empty ones left out.
-
-    Args:
-        confidence: as above.
-        hits: as above.
-        bins: as above.
-
-    Returns:
-        For each bin `from`, `to`, `images`, mean `confidence` and `accuracy`, the last four from 0 to 1.
-    """
+    """The bins behind it, empty ones left out."""
     inside = _inside(confidence)
     edges = np.linspace(0, 1, bins + 1)
     number = np.searchsorted(edges, inside, side="right") - 1

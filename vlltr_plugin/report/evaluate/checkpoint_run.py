@@ -25,15 +25,6 @@ def run_evaluation(
 ) -> Outcome:
     """Evaluates; writes nothing.
 
-    Args:
-        host: of the checkout.
-        request: what and how.
-        sweep: of the trade-off curve.
-        progress: called with the images done and in all, after each batch.
-
-    Returns:
-        The evaluation.
-
     Raises:
         ReportError: for unusable input, or when the host's code fails.
         MissingExtraError: matplotlib or torchmetrics is not installed.

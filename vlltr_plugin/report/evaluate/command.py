@@ -21,14 +21,6 @@ FOLDER = "evaluation"
 def run_evaluate(options: argparse.Namespace, console: Console | None = None) -> list[Path]:
     """Evaluates what the command line asks for.
 
-    Args:
-        options: `checkpoint`, `config`, `checkout`, `split`, `device`, `batch_size`, `limit`, `out`, `host_args`, and
-            those of the curve.
-        console: where to print.
-
-    Returns:
-        The files written.
-
     Raises:
         ReportError: for unusable input, or when the host's code fails; nothing is written then.
         MissingExtraError: matplotlib or torchmetrics is not installed.

@@ -56,16 +56,6 @@ def evaluate_predictions(
 ) -> dict[str, Any]:
     """Everything that the predictions say; the keys `groups`, `rules`, `host_log` and `confusion` of evaluation.json.
 
-    Args:
-        labels: `[N]`.
-        by_rule: the predictions of each rule on the same images.
-        train_counts: training images of each class, `[C]`.
-        names: the classes' names, if known.
-        groups: thresholds to score beside `CONVENTIONS`.
-
-    Returns:
-        Plain values, ready for JSON.
-
     Raises:
         MissingExtraError: torchmetrics is not installed.
         ReportError: without images.

@@ -34,18 +34,6 @@ def write_evaluation(
 ) -> list[Path]:
     """Writes everything; evaluation.json last.
 
-    Args:
-        evaluation: as documented in evaluation.py.
-        labels: `[N]`.
-        by_rule: the predictions of each rule.
-        train_counts: training images of each class, `[C]`.
-        names: the classes' names, if known.
-        folder: where to; it is made.
-        trade_off: the curve of the same predictions, for tradeoff.csv, .npz and .png.
-
-    Returns:
-        The files.
-
     Raises:
         OSError: when one cannot be written.
     """

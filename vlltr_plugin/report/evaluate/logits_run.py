@@ -39,13 +39,6 @@ OF_A_CHECKPOINT = ("checkpoint", "config", "device", "batch_size", "limit", "hos
 def run_evaluate_logits(options: argparse.Namespace, console: Console | None = None) -> list[Path]:
     """Evaluates what the command line asks for.
 
-    Args:
-        options: `logits`, `split`, `out`, those of the curve; none of `OF_A_CHECKPOINT`.
-        console: where to print.
-
-    Returns:
-        The files written.
-
     Raises:
         ReportError: for unusable input; nothing is written then.
         MissingExtraError: matplotlib or torchmetrics is not installed.
@@ -97,13 +90,6 @@ def run_beside(path: Path) -> RunBeside:
 
 def evaluate_logits(path: Path, split: str, sweep: Sweep, run: RunBeside | None = None) -> Outcome:
     """Evaluates the arrays of a file; writes nothing.
-
-    Args:
-        path: an .npz with `logits` [N, C], `labels` [N] and `counts` [C], and optionally `draws` [C], `names` [C], and
-            `val_logits` [M, C] and `val_labels` [M] of a validation split to choose tau on. See `trade_off`.
-        split: what the images are called, `"test"` or `"val"`.
-        sweep: of tau.
-        run: whose model this is; None if that is not known.
 
     Raises:
         ReportError: for a file that does not hold this.

@@ -27,15 +27,6 @@ def write_pictures(
 ) -> list[Path]:
     """Draws `reliability.png` and `confusion.png`.
 
-    Args:
-        evaluation: as in evaluation.json.
-        train_counts: training images of each class, `[C]`.
-        folder: where to; it is made, and tells the run's name.
-        groups: thresholds of many, medium and few.
-
-    Returns:
-        The files.
-
     Raises:
         MissingExtraError: matplotlib is not installed.
     """

@@ -48,10 +48,6 @@ class PredictionCollector:
         collector.add(model(images), labels)
     labels, by_rule = collector.labels(), collector.predictions()
     ```
-
-    Args:
-        num_classes: C.
-        visual_share: part of the visual branch in the mixture of softmaxes.
     """
 
     def __init__(self, num_classes: int, visual_share: float) -> None:
@@ -62,10 +58,6 @@ class PredictionCollector:
 
     def add(self, outputs: Tensor | tuple[Tensor, ...] | list[Tensor], labels: Tensor) -> None:
         """Adds a batch.
-
-        Args:
-            outputs: logits `[B, C]`, or those of two branches.
-            labels: int64 `[B]`.
 
         Raises:
             ReportError: for outputs or labels that do not fit.

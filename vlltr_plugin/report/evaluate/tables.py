@@ -18,12 +18,7 @@ Evaluation = dict[str, Any]
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
-    """Prints overall numbers, groups and the trade-off curve.
-
-    Args:
-        evaluation: as in evaluation.json.
-        console: where to.
-    """
+    """Prints overall numbers, groups and the trade-off curve."""
     console.print(overall_table(evaluation))
     console.print(groups_table(evaluation))
     for line in notes(evaluation):

@@ -48,12 +48,7 @@ class Sweep:
 
 
 def sweep_of(options: argparse.Namespace, groups: Convention | None = None) -> Sweep:
-    """What the command line says: `tau`, `prior`, `groups` and `choose_tau`, each None where it is not given.
-
-    Args:
-        options: of the command line.
-        groups: those of the run, if it tells them.
-    """
+    """What the command line says: `tau`, `prior`, `groups` and `choose_tau`, each None where it is not given."""
     return Sweep(
         taus=DEFAULT_TAUS if options.tau is None else tuple(options.tau),
         prior=options.prior,

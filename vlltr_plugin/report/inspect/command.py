@@ -25,17 +25,6 @@ def run_inspect(
 ) -> list[Path]:
     """Prints tables and findings, and writes the pictures where a folder is named.
 
-    Args:
-        run: the run's folder.
-        epoch: the epoch to look at; default: the last.
-        checkout: where to look for the classes' names; default: around `run`.
-        out: folder for the pictures; default: none.
-        console: where to print.
-        groups: thresholds of many, medium and few; default: those of the run, else of its host.
-
-    Returns:
-        The pictures.
-
     Raises:
         ReportError: for unusable input; nothing is written then.
         MissingExtraError: pictures are wanted, but matplotlib is not installed.

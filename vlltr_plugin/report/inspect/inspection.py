@@ -149,14 +149,6 @@ class Inspection:
 def inspect_run(run: Path, epoch: int | None = None, groups: Convention | None = None) -> list[Inspection]:
     """Reads all epochs of a run, one file at a time, and sums them up.
 
-    Args:
-        run: the run's folder.
-        epoch: the epoch to look at; default: the last.
-        groups: thresholds of many, medium and few; default: those of the run, else of its host.
-
-    Returns:
-        One inspection for each kind of logits with radii of its own (one, except with `branch="each"`).
-
     Raises:
         ReportError: for a folder without arrays, a broken or foreign file, or an epoch that is not there.
     """

@@ -29,16 +29,6 @@ def write_pictures(
 ) -> list[Path]:
     """Draws `class_size.png`, `epochs.png` and, where radii were measured, `extremes.png`.
 
-    Args:
-        inspection: what to draw.
-        names: the classes' names, if known.
-        folder: where to; it is made.
-        suffix: of the file names, for runs with several kinds of logits.
-        run: the run's name, for the titles.
-
-    Returns:
-        The files.
-
     Raises:
         MissingExtraError: matplotlib is not installed.
     """

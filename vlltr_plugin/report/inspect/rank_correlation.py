@@ -11,15 +11,7 @@ ENUMERATED = 7
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's rho: Pearson's correlation of the ranks, tied values sharing their mean rank.
-
-    Args:
-        x: `[N]`.
-        y: `[N]`.
-
-    Returns:
-        From -1 to 1; NaN for fewer than 3 values, or where one side is constant.
-    """
+    """Spearman's rho: Pearson's correlation of the ranks, tied values sharing their mean rank."""
     a, b = ranks(np.asarray(x)), ranks(np.asarray(y))
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return math.nan

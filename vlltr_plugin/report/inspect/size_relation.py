@@ -138,13 +138,6 @@ def equal_volumes_level(counts: NDArray[np.int64], samples: Floats) -> float:
     Radii of classes with few samples scatter more, and lie at one end of the class sizes, so that this is above the
     level of unrelated pairs. Simulated: log sigma of n normal samples is half the logarithm of a chi-square with n - 1
     degrees of freedom over n - 1.
-
-    Args:
-        counts: training images, `[K]`.
-        samples: independent samples behind each radius, `[K]`.
-
-    Returns:
-        From 0 to 1; NaN for fewer than 3 classes or where all counts are equal.
     """
     if len(counts) < 3 or np.ptp(counts) == 0:
         return math.nan

@@ -17,13 +17,6 @@ from vlltr_plugin.runs.run_identity import newest, read_identity
 def stale_epochs(run: Path, files: dict[int, Path]) -> tuple[int, ...]:
     """The epochs of a folder that are no part of the run that wrote into it last.
 
-    Args:
-        run: the run's folder.
-        files: epoch to file.
-
-    Returns:
-        Those epochs, in order. A file that cannot be read is taken for the run's.
-
     Raises:
         ReportError: when the log says that its run was not re-weighted, or that no epoch of it has ended: the arrays
             are another run's; when there are arrays of several runs and no telling which is the last.

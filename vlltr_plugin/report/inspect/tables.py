@@ -20,13 +20,7 @@ Names = list[str] | None
 
 
 def print_inspection(inspection: Inspection, names: Names, console: Console) -> None:
-    """Prints the groups, the classes with extreme radii, and the findings.
-
-    Args:
-        inspection: of one kind of logits.
-        names: the classes' names, if known.
-        console: where to.
-    """
+    """Prints the groups, the classes with extreme radii, and the findings."""
     console.print(groups_table(inspection))
     if inspection.measured and (not inspection.all_weights_one or inspection.series.radii_moved):
         console.print(extremes_table(inspection, names))

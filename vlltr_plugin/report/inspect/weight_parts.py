@@ -55,17 +55,7 @@ def spread(values: Floats) -> Spread:
 
 
 def take_apart(weights: Floats, log_radius: Floats, counts: NDArray[np.int64], draws: Floats) -> WeightParts:
-    """Takes weights apart.
-
-    Args:
-        weights: alpha in force, `[C]`.
-        log_radius: log r, `[C]`; tells only which counts the weights go by.
-        counts: training images n, `[C]`.
-        draws: expected draws m, `[C]`.
-
-    Returns:
-        The parts, over the classes that have images and are drawn.
-    """
+    """Takes weights apart."""
     drawn = (counts > 0) & (draws > 0)
     alpha, n, m = np.log(weights[drawn]), np.log(counts[drawn]), np.log(draws[drawn])
     by_draws = bool(np.std(alpha + m - log_radius[drawn]) < np.std(alpha + n - log_radius[drawn]) - 1e-9)

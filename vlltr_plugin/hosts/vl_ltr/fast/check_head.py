@@ -17,9 +17,6 @@ FULL_PRECISION = (["torch.float32"], ["torch.float64"])
 def check_head(model: Any) -> None:
     """Refuses every model whose head `fast_forward` would not replace exactly.
 
-    Args:
-        model: the host's model, without DDP around it.
-
     Raises:
         ValueError: naming what was expected and what came.
     """

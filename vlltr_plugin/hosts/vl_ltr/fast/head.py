@@ -27,11 +27,7 @@ from vlltr_plugin.hosts.vl_ltr.fast.sentences import SentenceCache, SentenceStat
 
 
 def install_head(model: Any) -> None:
-    """Lets the model's `text_block` compute with `fast_forward`; its parameters and their names stay.
-
-    Args:
-        model: an LGR model of VL-LTR that `check_head` accepts.
-    """
+    """Lets the model's `text_block` compute with `fast_forward`; its parameters and their names stay."""
     replace_forward(model.text_block, fast_forward, sentence_cache=SentenceCache(model))
 
 
@@ -39,16 +35,6 @@ def fast_forward(
     block: Any, qx: Tensor, kx: Tensor, key_padding_mask: Tensor | None = None, logit_scale: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """In the place of the block's `forward`, with its arguments.
-
-    Args:
-        block: the host's two-branch block.
-        qx: image features, [B, 1, d].
-        kx: the model's `text_embeddings` [C, S, d], in the features' type.
-        key_padding_mask: bool [C, S], True where there is no sentence.
-        logit_scale: log of what the cosines are multiplied by.
-
-    Returns:
-        The visual and the image-text logits, both [B, C].
 
     Raises:
         ValueError: when `logit_scale` is missing or `kx` are not the model's frozen sentences.

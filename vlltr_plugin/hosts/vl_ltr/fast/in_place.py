@@ -14,11 +14,6 @@ def replace_forward(module: nn.Module, forward: Callable[..., Any], **extras: An
     Its class, parameters and state dict stay as they are. A deep copy computes with `forward` and its own parameters.
     A pickle (`torch.save(model)`), a shallow copy, and the replicas of `torch.nn.DataParallel` hold the plain module,
     so that a saved model loads without this package.
-
-    Args:
-        module: what is changed.
-        forward: in the place of its class's `forward`.
-        **extras: further attributes, which go where `forward` goes.
     """
     ours: dict[str, Callable[..., Any]] = {"forward": forward, "__getstate__": _plain_state, "__deepcopy__": _deep_copy}
     ours["_replicate_for_data_parallel"] = _plain_replica

@@ -24,16 +24,7 @@ class SentenceStatistics(NamedTuple):
 
 @torch.no_grad()
 def sentence_statistics(sentences: Tensor, eps: float, dtype: torch.dtype) -> SentenceStatistics:
-    """Computes them in float64, a few classes at a time.
-
-    Args:
-        sentences: [C, S, d].
-        eps: LayerNorm's.
-        dtype: of the result.
-
-    Returns:
-        The statistics, `C * S * (S + 1)` numbers of `dtype`.
-    """
+    """Computes them in float64, a few classes at a time."""
     count, length, _ = sentences.shape
     rstd = sentences.new_empty((count, length), dtype=dtype)
     gram = sentences.new_empty((count, length, length), dtype=dtype)
@@ -51,9 +42,6 @@ class SentenceCache:
 
     Under autocast the host casts the embeddings to the query's type at every step; the statistics are those of the
     cast sentences, one set for each type.
-
-    Args:
-        model: has the frozen parameter `text_embeddings`, [C, S, d].
     """
 
     def __init__(self, model: Any) -> None:
@@ -63,14 +51,6 @@ class SentenceCache:
 
     def statistics(self, sentences: Tensor, eps: float, dtype: torch.dtype) -> SentenceStatistics:
         """The statistics of the sentences that the model hands to its head.
-
-        Args:
-            sentences: `text_embeddings`, or a copy of another type.
-            eps: LayerNorm's.
-            dtype: of the statistics.
-
-        Returns:
-            The statistics, in the storage of the cache.
 
         Raises:
             ValueError: when the embeddings are trained, or `sentences` are something else.

@@ -11,9 +11,6 @@ class Snapshot:
     Every in-place write counts as a change (`copy_`, `load_state_dict`, what DDP sends when it is built), and so does
     other storage (`tensor.data = ...`, a move to another device). Writes that torch hides from the version go
     unnoticed: `tensor.data.copy_(...)`, and the buffers that DDP sends at each step.
-
-    Args:
-        tensors: What to remember; kept as views, so that no other tensor can get their memory meanwhile.
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:

@@ -17,10 +17,6 @@ def speed_up(args: Any, model: nn.Module) -> None:
     Parameters, their names and the state dict stay as they are, so checkpoints go both ways between fast and stock
     runs. Without the two keys it does nothing. Everything is checked before anything is changed.
 
-    Args:
-        args: the host's arguments; reads `fast_head` and `fast_tower`, both False unless given.
-        model: the model that the host calls, DDP included; changed in place.
-
     Raises:
         ValueError: naming what to change, when the model would not compute the same.
     """

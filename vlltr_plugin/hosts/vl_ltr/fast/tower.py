@@ -15,12 +15,7 @@ Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
 
 
 class Fold:
-    """A convolution and the batch norm that reads its output: y = conv(x) * s + (shift - mean * s), s = scale / std.
-
-    Args:
-        conv: a frozen convolution.
-        norm: the frozen batch norm after it.
-    """
+    """A convolution and the batch norm that reads its output: y = conv(x) * s + (shift - mean * s), s = scale / std."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         self._pair = (conv, norm)
@@ -64,12 +59,6 @@ class Fold:
 
 def check_tower(model: Any) -> list[Pair]:
     """Finds the pairs to fold and compares the tower with the folded one, in float64 and on a copy of it.
-
-    Args:
-        model: the host's model, with its tower in `visual`.
-
-    Returns:
-        Each convolution with the batch norm that reads its output.
 
     Raises:
         ValueError: when the tower trains, has nothing to fold, or computes something else when folded.

@@ -26,13 +26,6 @@ from vlltr_plugin.training.settings import asked
 def run_checkup(request: CheckRequest, say: Callable[[Line], None] = lambda line: None) -> Lines:
     """Looks at everything that a run needs; writes nothing.
 
-    Args:
-        request: of which run.
-        say: gets each line as it comes.
-
-    Returns:
-        The lines.
-
     Raises:
         ReportError: for unusable arguments, or when the host's modules or its config cannot be read.
         OSError: when config or checkout are missing.
