@@ -1,11 +1,14 @@
 """Where a run lies on its baseline's curve: exact at every tau, with an interval that holds what it should."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from vlltr_plugin.core.shot_groups import OTHERS, UPSTREAM
 from vlltr_plugin.report.tradeoff import Gap, TradeOff, TradeOffError, place, trade_off
+from vlltr_plugin.report.tradeoff.spans import right_between
 
 pytest.importorskip("torchmetrics")
 
@@ -60,6 +63,20 @@ def test_an_image_is_right_between_the_taus_of_the_curve_ties_included(dtype) ->
         assert (((start <= tau) & (tau <= end)) == naive(scores.astype(np.float64), LABELS, tau)).all()
 
 
+@pytest.mark.parametrize("counts", [[5, 400, 60, 60, 5, 150, 60, 400], [7] * 8, [80, 3, 60, 9, 400, 12, 150, 30]])
+@pytest.mark.parametrize("chunk", [1, 24, 2**16])
+def test_an_image_is_right_between_its_taus_among_classes_of_equal_and_unsorted_counts(monkeypatch, counts, chunk):
+    monkeypatch.setattr("vlltr_plugin.report.tradeoff.spans.CHUNK", chunk)
+    labels = np.random.default_rng(1).permutation(LABELS)
+    scores = np.round(logits(5, labels))  # whole numbers: at tau 0, and of equal counts at every tau, many are equal
+    scores[:8] = np.where(np.eye(8), [[-np.inf], [np.inf]] * 4, scores[:8])
+    start, end = right_between(scores.astype(np.float32), labels, np.log(counts))
+    for tau in [-2.9137, -0.7, 0.0, 0.31, 1.07, 3.3]:
+        for image, row in enumerate(scores.tolist()):
+            moved = [row[c] - tau * math.log(counts[c]) for c in range(8)]
+            assert (start[image] <= tau <= end[image]) == (moved.index(max(moved)) == labels[image]), (image, tau)
+
+
 def test_at_equal_many_shot_accuracy_the_interval_is_students_of_paired_images_within_classes() -> None:
     counts, labels = np.array([300, 5, 3]), np.repeat(np.arange(3), [40, 6, 9])
     generator = np.random.default_rng(2)
@@ -99,14 +116,15 @@ def test_the_interval_joins_those_beside_every_tau_that_may_have_the_runs_many_s
     ends: list[list[float]] = [[], []]
     for index, tau in enumerate(taus):
         apart = [mine - theirs for mine, theirs in zip(adds(run, 0), adds(base, tau), strict=True)]
-        shares = [abs(apart[0].sum()) / spread(apart[0])[1]]
-        if index < top:  # the larger tau is better, unless by chance
+        variance, room = spread(apart[0])
+        left = 1 - (apart[0].sum() / room) ** 2
+        if left >= 0 and index < top:  # the larger tau is better, unless by chance
             before = adds(base, taus[top])[0] - adds(base, tau)[0]
-            shares.append(before.sum() / max(spread(before)[1], 1e-9))
-        if (left := 1 - sum(share**2 for share in shares)) >= 0:
+            left -= (before.sum() / max(spread(before)[1], 1e-9)) ** 2
+        if left >= 0:
             for number in (1, 2):
                 cov = (spread(apart[number] + apart[0])[0] - spread(apart[number] - apart[0])[0]) / 4
-                rest = apart[number] - cov / spread(apart[0])[0] * apart[0]
+                rest = apart[number] - cov / variance * apart[0]
                 half = spread(rest)[1] * np.sqrt(left)
                 ends[number - 1] += [rest.sum() - half, rest.sum() + half]
     for gap, of in zip((found.few, found.overall), ends, strict=True):

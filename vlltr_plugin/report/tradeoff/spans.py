@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # `compare` counts hits without torch
-    from torch import Tensor
-
-CHUNK = 2**20
-"""Logits looked at together: 8 MiB of float64."""
+CHUNK = 2**16
+"""Logits looked at together: 512 KiB of float64, which stay in a processor's cache."""
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
-def right_between(logits: Tensor, labels: Tensor, log_prior: Tensor) -> Tensor:
+def right_between(logits: NDArray[np.floating[Any]], labels: Ints, log_prior: Floats) -> Floats:
     """Smallest and largest tau at which `argmax(logits - tau * log_prior)` is the label.
 
     The label y leads class j while `tau * (log p_j - log p_y) >= z_j - z_y`: a half-line of taus for each j. Their
@@ -25,69 +23,77 @@ def right_between(logits: Tensor, labels: Tensor, log_prior: Tensor) -> Tensor:
     Args:
         logits: z, `[B, C]`.
         labels: `[B]`.
-        log_prior: log p, float64 `[C]`.
+        log_prior: log p, `[C]`.
 
     Returns:
-        float64 `[2, B]`, both ends included; (inf, -inf) for an image that is right at no tau.
+        `[2, B]`, both ends included; (inf, -inf) for an image that is right at no tau.
     """
-    import torch
-
-    rows = max(1, CHUNK // logits.shape[1])
-    parts = zip(logits.split(rows), labels.split(rows), strict=True)
-    return torch.cat([_right_between(part.double(), own, log_prior) for part, own in parts], dim=1)
-
-
-def _right_between(logits: Tensor, labels: Tensor, log_prior: Tensor) -> Tensor:
-    import torch
-
-    lead = logits - logits.gather(1, labels[:, None])
-    gain = log_prior - log_prior[labels, None]
-    level, first = gain == 0, torch.arange(logits.shape[1], device=labels.device) < labels[:, None]
-    beaten = (level & ((lead > 0) | ((lead == 0) & first) | lead.isnan())).any(dim=1)
-    crossing = lead.div_(gain)
-    start, by = crossing.masked_fill(gain <= 0, -torch.inf).max(dim=1)
-    end, until = crossing.masked_fill(gain >= 0, torch.inf).min(dim=1)
-    infinity = torch.full_like(start, torch.inf)
-    start = torch.where((by < labels) & start.isfinite(), start.nextafter(infinity), start)
-    end = torch.where((until < labels) & end.isfinite(), end.nextafter(-infinity), end)
-    return _ordered(torch.stack([start, end]), (start <= end) & ~beaten)
+    spans = np.empty((2, len(labels)))
+    of_label = log_prior[labels]
+    order = of_label.argsort(kind="stable")
+    priors, starts = np.unique(of_label[order], return_index=True)
+    for prior, alike in zip(priors, np.split(order, starts[1:]), strict=False):  # without images there is one split
+        for rows in np.array_split(alike, 1 + alike.size * logits.shape[1] // CHUNK):
+            spans[:, rows] = _right_between(logits[rows].astype(np.float64), labels[rows], log_prior - prior)
+    return spans
 
 
-def between_margins(margins: Tensor, taus: Tensor) -> Tensor:
+@np.errstate(over="ignore", invalid="ignore")
+def _right_between(logits: Floats, labels: Ints, gain: Floats) -> Floats:
+    """As `right_between`, for labels of one prior; `gain` is the log prior of each class minus theirs."""
+    lead = logits - logits[np.arange(len(labels)), labels][:, None]
+    level = np.flatnonzero(gain == 0)
+    best = level[lead.take(level, axis=1).argmax(axis=1)]
+    spans = np.stack([_leads_from(lead, gain, labels), -_leads_from(lead, -gain, labels)])
+    return _ordered(spans, (spans[0] <= spans[1]) & (best == labels))
+
+
+def _leads_from(lead: Floats, gain: Floats, labels: Ints) -> Floats:
+    """Smallest tau at which the label leads every class with a gain above 0, `[B]`."""
+    rivals = np.flatnonzero(gain > 0)
+    if not len(rivals):
+        return np.full(len(lead), -np.inf)
+    crossing = lead.take(rivals, axis=1)
+    crossing /= gain[rivals]
+    last = crossing.argmax(axis=1)
+    start = crossing[np.arange(len(lead)), last]
+    excluded = (rivals[last] < labels) & np.isfinite(start)
+    begins: Floats = np.where(excluded, np.nextafter(start, np.inf), start)
+    return begins
+
+
+def between_margins(margins: Floats, taus: Floats) -> Floats:
     """Smallest and largest tau at which a margin is above 0, by lines between the taus at which it is known.
 
     Args:
-        margins: of the label over the best other class, float64 `[T, B]`.
-        taus: ascending, float64 `[T]`. Before the first and after the last the margin's sign stays.
+        margins: of the label over the best other class, `[T, B]`.
+        taus: ascending, `[T]`. Before the first and after the last the margin's sign stays.
 
     Returns:
         As `right_between`; of several intervals the hull.
     """
-    import torch
-
     right = margins > 0
     last = len(taus) - 1
-    start = right.int().argmax(dim=0)
-    end = last - right.flip(0).int().argmax(dim=0)
+    start = right.argmax(axis=0)
+    end = last - right[::-1].argmax(axis=0)
     before, after = _crossing(margins, taus, start - 1, start), _crossing(margins, taus, end, end + 1)
-    start_at = torch.where(start == 0, -torch.inf, before)
-    end_at = torch.where(end == last, torch.inf, after)
-    return _ordered(torch.stack([start_at, end_at]), right.any(dim=0))
+    spans = np.stack([np.where(start == 0, -np.inf, before), np.where(end == last, np.inf, after)])
+    return _ordered(spans, np.any(right, axis=0))
 
 
-def _crossing(margins: Tensor, taus: Tensor, low: Tensor, high: Tensor) -> Tensor:
+@np.errstate(divide="ignore", invalid="ignore")
+def _crossing(margins: Floats, taus: Floats, low: Ints, high: Ints) -> Floats:
     """Where the line between two taus' margins is 0; halfway where one of them is not finite."""
-    low, high = low.clamp(min=0), high.clamp(max=len(taus) - 1)
-    one, other = (margins.gather(0, index[None])[0] for index in (low, high))
-    share = (one / (one - other)).nan_to_num(0.5).clamp(0, 1)
-    return taus[low] + share * (taus[high] - taus[low])
+    low, high = low.clip(min=0), high.clip(max=len(taus) - 1)
+    images = np.arange(margins.shape[1])
+    one, other = margins[low, images], margins[high, images]
+    share = np.nan_to_num(one / (one - other), nan=0.5).clip(0, 1)
+    crossing: Floats = taus[low] + share * (taus[high] - taus[low])
+    return crossing
 
 
-def _ordered(spans: Tensor, right: Tensor) -> Tensor:
-    import torch
-
-    never = spans.new_tensor([[torch.inf], [-torch.inf]])
-    return torch.where(right, spans, never)
+def _ordered(spans: Floats, right: NDArray[np.bool_]) -> Floats:
+    return np.where(right, spans, [[np.inf], [-np.inf]])
 
 
 def hits_at(spans: Floats, tau: float) -> NDArray[np.bool_]:

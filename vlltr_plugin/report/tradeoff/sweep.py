@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,18 +54,20 @@ class SweepCollector(PredictionCollector):
         super().__init__(num_classes, visual_share)
         self.taus = checked_taus(taus)
         self._log_prior = torch.from_numpy(log_prior)
-        self._adjusted: dict[tuple[float, str], list[tuple[Tensor, Tensor]]] = {}
-        self._right: dict[str, list[Tensor]] = {}
+        self._adjusted: dict[str, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
+        self._right: dict[str, list[NDArray[np.float64]]] = {}
 
     def add(self, outputs: Tensor | tuple[Tensor, ...] | list[Tensor], labels: Tensor) -> None:
         """Adds a batch; see `PredictionCollector.add`."""
         super().add(outputs, labels)
         branches = [_widened(logits) for logits in ([outputs] if isinstance(outputs, Tensor) else outputs)]
         log_prior = self._log_prior.to(branches[0])
-        for tau in self.taus:
-            if tau:
-                for rule, (top1, confidence) in self._best([logits - tau * log_prior for logits in branches]).items():
-                    self._adjusted.setdefault((tau, rule), []).append((top1.cpu(), confidence.double().cpu()))
+        at_each = list(self._at_each_tau(branches, log_prior))
+        for rule in at_each[0] if at_each else ():
+            top1, confidence = (
+                torch.stack(column).cpu() for column in zip(*(one[rule] for one in at_each), strict=True)
+            )
+            self._adjusted.setdefault(rule, []).append((top1.numpy(), confidence.double().numpy()))
         for rule, spans in self._spans(branches, labels, log_prior).items():
             self._right.setdefault(rule, []).append(spans)
 
@@ -73,49 +75,53 @@ class SweepCollector(PredictionCollector):
         """By rule (`SWEPT_RULES`, or `single`), then by tau."""
         plain = self.predictions()
         rules = ONE_BRANCH_RULES if ONE_BRANCH_RULES[0] in plain else SWEPT_RULES
-        return {
-            rule: {
-                tau: self._joined(tau, rule) if tau else Adjusted(plain[rule].top1, plain[rule].confidence)
+        found = {}
+        for rule in rules:
+            parts = zip(*self._adjusted.get(rule, []), strict=True)
+            rows = zip(*(np.concatenate(part, axis=1) for part in parts), strict=True)
+            found[rule] = {
+                tau: Adjusted(*next(rows)) if tau else Adjusted(plain[rule].top1, plain[rule].confidence)
                 for tau in self.taus
             }
-            for rule in rules
-        }
+        return found
 
     def right(self) -> dict[str, NDArray[np.float64]]:
         """By rule the taus between which each image is right, `[2, N]`; see spans.py."""
-        return {rule: torch.cat(parts, dim=1).numpy() for rule, parts in self._right.items()}
+        return {rule: np.concatenate(parts, axis=1) for rule, parts in self._right.items()}
+
+    def _at_each_tau(self, branches: list[Tensor], log_prior: Tensor) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+        """`_best` at each tau but 0, in one memory for all: new tensors for each tau would fragment the heap."""
+        adjusted = [torch.empty_like(logits) for logits in branches]
+        for tau in filter(None, self.taus):
+            for logits, own in zip(branches, adjusted, strict=True):
+                torch.sub(logits, tau * log_prior, out=own)
+            yield self._best(adjusted)
 
     def _best(self, branches: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """The most probable class and its probability by each rule, `[B]` each."""
+        """The most probable class and its probability by each rule, `[B]` each; overwrites the branches."""
         if len(branches) == 1:
             return {"single": _most_probable(branches[0])}
         confidence, top1 = self._mixture(branches).max(dim=1)
-        return {"mixture": (top1, confidence), "sum": _most_probable(branches[0] + branches[1])}
+        return {"mixture": (top1, confidence), "sum": _most_probable(branches[0].add_(branches[1]))}
 
     def _mixture(self, branches: list[Tensor]) -> Tensor:
         first, second = branches
         return first.softmax(1) * self.visual_share + second.softmax(1) * (1 - self.visual_share)
 
-    def _spans(self, branches: list[Tensor], labels: Tensor, log_prior: Tensor) -> dict[str, Tensor]:
-        """See `right`; on the CPU, as not every device has float64."""
-        on_cpu = labels.cpu()
+    def _spans(self, branches: list[Tensor], labels: Tensor, log_prior: Tensor) -> dict[str, NDArray[np.float64]]:
+        """See `right`."""
+        on_cpu, prior = labels.cpu().numpy(), self._log_prior.numpy()
         if len(branches) == 1:
-            return {"single": right_between(branches[0].cpu(), on_cpu, self._log_prior)}
+            return {"single": right_between(branches[0].cpu().numpy(), on_cpu, prior)}
         rows = []
         for tau in MIXTURE_TAUS:
             mixture = self._mixture([logits - tau * log_prior for logits in branches]).log_()
             own = mixture.gather(1, labels[:, None])[:, 0]
-            rows.append((own - mixture.scatter_(1, labels[:, None], -torch.inf).amax(dim=1)).cpu().double())
-        margins = torch.stack(rows)
-        total = (branches[0] + branches[1]).cpu()
+            rows.append((own - mixture.scatter_(1, labels[:, None], -torch.inf).amax(dim=1)).cpu().double().numpy())
         return {
-            "mixture": between_margins(margins, margins.new_tensor(MIXTURE_TAUS)),
-            "sum": right_between(total, on_cpu, 2 * self._log_prior),
+            "mixture": between_margins(np.stack(rows), np.array(MIXTURE_TAUS)),
+            "sum": right_between((branches[0] + branches[1]).cpu().numpy(), on_cpu, 2 * prior),
         }
-
-    def _joined(self, tau: float, rule: str) -> Adjusted:
-        top1, confidence = (torch.cat(column).numpy() for column in zip(*self._adjusted[tau, rule], strict=True))
-        return Adjusted(top1, confidence)
 
 
 def _widened(logits: Tensor) -> Tensor:
@@ -123,6 +129,7 @@ def _widened(logits: Tensor) -> Tensor:
 
 
 def _most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The predicted class and its probability; overwrites the logits."""
     top1 = logits.argmax(dim=1)
     highest = logits.gather(1, top1[:, None])
-    return top1, (logits - highest).exp_().sum(dim=1).reciprocal()
+    return top1, logits.sub_(highest).exp_().sum(dim=1).reciprocal()
