@@ -9,6 +9,9 @@ from torch import Tensor
 from vlltr_plugin import Weighting
 from vlltr_plugin.core.targets import constituent_masses
 
+MANY = 1e9
+"""Images of a class, more than ever come."""
+
 
 class Criteria:
     """R methods with a weighting each: `ReweightedLoss` and `LogitAdjustedLoss` of the product, vectorised.
@@ -70,7 +73,10 @@ class Criteria:
         """Folds what was observed into the weights of the next epoch."""
         for row, weighting in enumerate(self.weightings):
             if self._learns(row, epoch):
+                counts = weighting.class_counts
+                if self.methods[row].held_out:  # of test images each comes once, however few training images there are
+                    weighting.class_counts = torch.full_like(counts, MANY)
                 weighting.end_epoch(epoch)
-            else:
-                weighting.begin_epoch(epoch + 1)
+                weighting.class_counts = counts
+            weighting.begin_epoch(epoch + 1)
         self.refresh()

@@ -11,7 +11,7 @@ PARTS = {
 }
 """Where every table is recomputed; elsewhere those with a marker."""
 
-BY_OTHERS = ("| n | m | draws of an image |",)
+BY_OTHERS = ("| n | m | draws of an image |", "| n | m | m draws taken for m images |", "| n | draws |", "| loop |")
 """Headers of tables that their own script prints."""
 
 

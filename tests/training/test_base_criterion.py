@@ -5,9 +5,9 @@ import torch
 from host_steps import expected_loss, expected_weights, parts_of
 from torch import Tensor, nn
 from torch.nn import functional as F
-from vlltr_plugin.hosts.lift.attach import OneOutput
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
+from vlltr_plugin.hosts.lift.hook import OneOutput
 from vlltr_plugin.hosts.vl_ltr.base_loss import check_base_criterion
 from vlltr_plugin.training.base_criterion import HostCriterion
 

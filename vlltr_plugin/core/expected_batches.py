@@ -77,7 +77,7 @@ class Expectations:
 
     def loss_comes(self, loss: Tensor, batch: Batch) -> None:
         """Takes note of the loss of a training pass, to see whether it is trained on."""
-        if self._epochs.ended < WATCHED_EPOCHS and not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and self._epochs.ended < WATCHED_EPOCHS:  # no guard on `ended`
             self._passes.add(loss, batch.shape[0])
 
     def begins_epoch(self) -> bool:
