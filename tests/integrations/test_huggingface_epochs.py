@@ -216,14 +216,15 @@ def test_steps_per_epoch_ends_epochs_by_steps_also_after_a_resume(tmp_path, data
     trainer_of(tmp_path, ReweightCallback(whole, steps_per_epoch=3), data, **options).train()
     assert whole.weighting.epoch == 3
     assert [progress(tmp_path / f"checkpoint-{step}")[0] for step in (2, 3, 5, 6, 9, 11)] == [0, 1, 1, 2, 3, 3]
-    for step in (3, 7):
-        resumed = volume()
+    for step in (3, 4):
+        resumed, before = volume(), torch.load(tmp_path / f"checkpoint-{step}" / STATE)["weighting.log_radius64"]
         callback = ReweightCallback(resumed, steps_per_epoch=3)
         trainer = trainer_of(tmp_path / "on", callback, data, max_steps=11)
         trainer.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
         assert resumed.weighting.epoch == 3
         if step % 3 == 0:
             assert torch.equal(resumed.weighting.weights, whole.weighting.weights)
+        assert not torch.equal(resumed.weighting.log_radius64, before)  # of the whole epoch after the rest of one
 
 
 def test_the_epoch_after_a_resume_inside_one_is_measured(tmp_path):
