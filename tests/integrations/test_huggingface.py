@@ -297,5 +297,13 @@ def test_an_epoch_that_begins_anew_after_a_stop_inside_it_is_measured(tmp_path):
     train(tmp_path, first, 2, save_strategy="steps", save_steps=1)
     checkpoint = tmp_path / "checkpoint-7"
     callback = ReweightCallback(resumed, resume_from=checkpoint)
-    train(tmp_path / "on", resumed, 3, resume=str(checkpoint), callback=callback, ignore_data_skip=True)
+    train(tmp_path / "on", resumed, 2, resume=str(checkpoint), callback=callback, ignore_data_skip=True)
     assert not torch.equal(resumed.weighting.log_radius64, torch.load(checkpoint / STATE)["weighting.log_radius64"])
+
+
+def test_what_was_observed_before_training_is_dropped(tmp_path):
+    used, new = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
+    used(9 * torch.randn(20, len(COUNTS), requires_grad=True), torch.arange(20) % len(COUNTS))
+    train(tmp_path / "used", used, 1)
+    train(tmp_path / "new", new, 1)
+    assert torch.equal(used.weighting.log_radius64, new.weighting.log_radius64)
