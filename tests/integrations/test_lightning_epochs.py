@@ -161,6 +161,19 @@ def test_an_epoch_resumed_inside_keeps_the_radii_unless_its_data_come_whole(tmp_
     assert not torch.equal(resumed.weighting.log_radius64, radii)
 
 
+def test_the_rest_of_an_epoch_is_known_after_a_fit_that_broke_off(tmp_path):
+    fit(tmp_path, volume(), saves=True)
+    path = tmp_path / "step=8.ckpt"
+    used = volume()
+    callback, broken = ReweightCallback(used), Model(used)
+    broken.on_before_backward = lambda loss: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        trainer_of(tmp_path / "broken", callback).fit(broken, loader())
+    trainer_of(tmp_path / "on", callback).fit(Model(used), loader(), ckpt_path=path)
+    before = torch.load(path)["callbacks"]["ReweightCallback"]["weighting.log_radius64"]
+    assert torch.equal(used.weighting.log_radius64, before)
+
+
 def test_a_second_fit_goes_on_with_the_weights_also_above_epoch_255(tmp_path, capsys):
     """A state keeps the epoch in digits of base 256."""
     data = DataLoader(TensorDataset(ROWS, LABELS), batch_size=len(ROWS))
