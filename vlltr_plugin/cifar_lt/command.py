@@ -12,9 +12,8 @@ import torch
 
 from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.data import DataError, LongTailed, from_npz, from_torchvision, labels_of_file
-from vlltr_plugin.cifar_lt.methods import METHODS
+from vlltr_plugin.cifar_lt.methods import FEATURES, METHODS
 from vlltr_plugin.cifar_lt.plot import draw
-from vlltr_plugin.cifar_lt.resnet import WIDTHS
 from vlltr_plugin.cifar_lt.results import read
 from vlltr_plugin.cifar_lt.sweep import Sweep
 from vlltr_plugin.cifar_lt.tables import notes, tables
@@ -74,7 +73,7 @@ def _train(options: argparse.Namespace) -> None:
     for name in options.method:
         if METHODS[name].has_no_volume(data.num_classes):
             raise ValueError(
-                f"Expected fewer principal axes than the {WIDTHS[-1]} features of ResNet-32 but {name!r} takes "
+                f"Expected fewer principal axes than the {FEATURES} features of ResNet-32 but {name!r} takes "
                 f"{data.num_classes}: no class has a volume then, every weight stays 1. Take pv10, pv10-mean, dv or bv."
             )
     batches = Batches(data, device, schedule.sampler, schedule.batch_size, schedule.mixup)

@@ -6,7 +6,7 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from vlltr_plugin.cifar_lt.explained import EXPLAINED
+from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cli.commands import Subcommands
 from vlltr_plugin.errors import UserError
 
@@ -41,8 +41,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _add_cifar_lt(commands: Subcommands) -> None:
-    lines = [f"  {name:<17} {line}" for name, line in EXPLAINED.items()]
-    listed = textwrap.fill(f"methods: {', '.join(EXPLAINED)}", 80, break_on_hyphens=False)
+    lines = [f"  {name:<17} {method.explained}" for name, method in METHODS.items()]
+    listed = textwrap.fill(f"methods: {', '.join(METHODS)}", 80, break_on_hyphens=False)
     command = commands.add_parser(
         "cifar-lt",
         formatter_class=argparse.RawDescriptionHelpFormatter,
