@@ -14,7 +14,6 @@ import torch
 
 from vlltr_plugin.cifar_lt.training import Training
 from vlltr_plugin.core.class_volume import ClassVolume
-from vlltr_plugin.core.shot_groups import GROUPS, OTHERS
 from vlltr_plugin.report.tradeoff.interval import Variance, half_width
 from vlltr_plugin.runs.torn_lines import is_cut
 
@@ -35,18 +34,12 @@ class ResultsError(ValueError):
 def result(training: Training, replica: int) -> dict[str, Any]:
     """A finished run's line: errors in percent, the weights and log radii of the last epoch, its share of seconds."""
     curve = training.curve[replica]
-    confusion = training.confusion(replica)
-    class_errors = 100 * (1 - confusion.diagonal() / confusion.sum(axis=1))
-    groups = OTHERS.group(training.batches.class_counts.numpy())
     weighting, weights = training.criteria[replica].weighting, training.weights[replica].double()
     line: dict[str, Any] = {
         "seed": training.seeds[replica],
         "last_error": curve[-1][1],
         "best_error": min(error for _, error in curve),
-        "group_errors": {
-            group: round(float(class_errors[groups == group].mean()), 4) for group in GROUPS if (groups == group).any()
-        },
-        "class_errors": [round(float(error), 2) for error in class_errors],
+        **training.measured[replica],
         "curve": [[epoch, error] for epoch, error in curve],
         "weights": [float(f"{alpha:.6g}") for alpha in weights.tolist()],
         "class_counts": training.batches.class_counts.tolist(),
