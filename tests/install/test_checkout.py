@@ -23,8 +23,8 @@ def test_install_then_uninstall_leaves_no_trace(make_checkout: Make, contents: C
     before = contents(root)
     report = install(root)
     assert contents(root) != before
-    assert "+    reweight_hook = " in report.diff
-    assert "+reweight = dict(type='one')" in report.diff
+    assert "+    reweight_hook = " in report.host_diff
+    assert report.copied == "configs/class_volume/: 2 added (copied configs)"
     uninstall(root)
     assert contents(root) == before
 
@@ -44,11 +44,11 @@ def test_repeating_changes_nothing(make_checkout: Make, contents: Contents) -> N
 def test_dry_run_shows_the_same_diff_and_writes_nothing(make_checkout: Make, contents: Contents) -> None:
     root = make_checkout()
     before = contents(root)
-    planned = install(root, dry_run=True).diff
+    planned = install(root, dry_run=True).host_diff
     assert contents(root) == before
-    assert install(root).diff == planned
+    assert install(root).host_diff == planned
     before = contents(root)
-    assert "-    reweight_hook = " in uninstall(root, dry_run=True).diff
+    assert "-    reweight_hook = " in uninstall(root, dry_run=True).host_diff
     assert contents(root) == before
 
 

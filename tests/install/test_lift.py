@@ -108,8 +108,8 @@ def test_five_lines_go_in_run_right_and_come_out_byte_for_byte(
     root = mutate(make_lift(), FITTING[name])
     before = contents(root)
     report = install(root)
-    added = [line for line in report.diff.splitlines() if line.startswith("+") and "# vlltr-plugin" in line]
-    removed = [line for line in report.diff.splitlines() if line.startswith("-") and not line.startswith("---")]
+    added = [line for line in report.host_diff.splitlines() if line.startswith("+") and "# vlltr-plugin" in line]
+    removed = [line for line in report.host_diff.splitlines() if line.startswith("-") and not line.startswith("---")]
     assert (len(added), removed) == (5, [])
     assert status(root).fits
     assert install(root).changes == ()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vlltr_plugin.errors import AnchorError
-from vlltr_plugin.install.patcher import patched, unpatched
-from vlltr_plugin.install.recipe import load_recipes
+from vlltr_plugin.install import AnchorError, install, load_recipes
+from vlltr_plugin.install.patcher import with_lines, without_lines
 
 RECIPE = load_recipes()["vl-ltr"].patches[0]
 
@@ -179,9 +179,9 @@ def test_modified_host_is_patched_runs_right_and_is_restored(
     name: str, host: str, run_host: Callable[..., Any]
 ) -> None:
     original = mutate(host, FITTING[name])
-    result = patched(original, RECIPE)
+    result = with_lines(original, RECIPE).data
     assert len(result.splitlines()) == len(original.splitlines()) + 6
-    assert unpatched(result, RECIPE) == original
+    assert without_lines(result, RECIPE) == original
     events, space = run_host(result, found={"at": 0}, last=3)
     parts = {"model": "parallel net", "dataset": ["a", "b"], "sampler": "weighted", "mixup": "mixer"}
     assert events == [
@@ -195,29 +195,33 @@ def test_modified_host_is_patched_runs_right_and_is_restored(
     assert all('"reweight_seconds": 0.5' in line for line in space["log"])
 
 
-def expect_refusal(text: bytes, reason: str) -> None:
+def expect_refusal(root: Path, reason: str) -> None:
+    before = (root / "main.py").read_bytes()
     with pytest.raises(AnchorError) as caught:
-        patched(text, RECIPE)
+        install(root)
     first, *rest = str(caught.value).splitlines()
     assert first.startswith("main.py: ")
     assert reason in first
     assert first.endswith("nothing was written")
     assert all(any(item.line in line for line in rest) for item in RECIPE.insertions)
+    assert (root / "main.py").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_host_without_a_safe_place_is_refused_with_file_reason_and_lines(name: str, host: str) -> None:
+def test_host_without_a_safe_place_is_refused_with_file_reason_and_lines(
+    name: str, host: str, make_checkout: Callable[..., Path]
+) -> None:
     reason, pairs = REFUSED[name]
-    expect_refusal(mutate(host, pairs), reason)
+    expect_refusal(make_checkout(mutate(host, pairs)), reason)
 
 
-def test_main_inside_another_function_is_refused(host: str) -> None:
+def test_main_inside_another_function_is_refused(host: str, make_checkout: Callable[..., Path]) -> None:
     start, end = host.index("def main"), host.index("\n\nif __name__")
     inner = "".join(f"    {line}\n" for line in host[start:end].splitlines())
-    expect_refusal((host[:start] + "def outer():\n" + inner + host[end:]).encode(), "function `main`")
+    expect_refusal(make_checkout(host[:start] + "def outer():\n" + inner + host[end:]), "function `main`")
 
 
-def test_all_missing_places_are_named_at_once(host: str) -> None:
-    text = host.replace("checkpoint is not None", "checkpoint").replace("save_on_master", "save")
+def test_all_missing_places_are_named_at_once(host: str, make_checkout: Callable[..., Path]) -> None:
+    root = make_checkout(host.replace("checkpoint is not None", "checkpoint").replace("save_on_master", "save"))
     with pytest.raises(AnchorError, match=r"anchor `load`.*anchor `save`"):
-        patched(text.encode(), RECIPE)
+        install(root)

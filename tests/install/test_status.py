@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from vlltr_plugin import __version__
-from vlltr_plugin.install import AnchorError, State, install, status, uninstall
-from vlltr_plugin.install.recipe import load_recipes
+from vlltr_plugin.install import AnchorError, State, install, load_recipes, status, uninstall
 
 Make = Callable[..., Path]
 

@@ -71,8 +71,7 @@ def _require_extra(console: Console) -> None:
 
 
 def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
-    from vlltr_plugin.install import install
-    from vlltr_plugin.install.recipe import MARKER
+    from vlltr_plugin.install import MARKER, install
 
     console.print(f"Stand-in checkout: {escape(str(checkout))}", soft_wrap=True)
     console.print(f"Digits 0 to 9, training images: {long_tailed_counts()}")

@@ -16,26 +16,20 @@ _HOOK = "reweight_hook"
 
 @dataclass(frozen=True)
 class ByHand:
-    """What a file uses of the plug-in, however it is written.
+    """What a file uses of the plug-in, however it is written."""
 
-    Attributes:
-        lines: the lines (from 1) that use it.
-        missing: names of the insertions that nothing stands for.
-        misplaced: a sentence for each line that cannot work where it stands.
-    """
-
-    lines: tuple[int, ...]
-    missing: tuple[str, ...]
-    misplaced: tuple[str, ...] = ()
+    lines: tuple[int, ...]  # those that use it, from 1
+    missing: tuple[str, ...]  # names of the insertions that no line stands for
+    misplaced: tuple[str, ...] = ()  # a sentence for each line that cannot work where it stands
 
     @property
     def complete(self) -> bool:
-        """Whether something stands for each insertion, none of it in a wrong place."""
+        """Whether a line stands for each insertion, none in a wrong place."""
         return not self.missing and not self.misplaced
 
     @property
     def amiss(self) -> str:
-        """What is wrong with the lines that are there; empty if nothing is, or if there are none."""
+        """What is wrong with the lines, in words; empty if nothing is, or if there are none."""
         missing = [f"of the plug-in's lines there, {', '.join(f'`{name}`' for name in self.missing)} is missing"]
         return "; ".join([*(missing if self.missing else []), *self.misplaced]) if self.lines else ""
 
@@ -44,7 +38,7 @@ class ByHand:
 
 
 def by_hand(data: bytes, patch: Patch) -> ByHand:
-    """Looks for what a patch inserts in a file as it is."""
+    """Finds what a patch inserts in a file as it is."""
     try:
         tree = parse(data)
     except SyntaxError:

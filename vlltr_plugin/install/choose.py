@@ -1,18 +1,19 @@
-"""Which host a checkout is of, and whether it can be worked on."""
+"""Opens a checkout: which host it is of, which of its files get lines, and whether it can be worked on."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vlltr_plugin.errors import AnchorError, InstallError
+from vlltr_plugin.errors import InstallError
 from vlltr_plugin.install.config_copies import FOLDER
 from vlltr_plugin.install.overrides import script_of
-from vlltr_plugin.install.patcher import has_function, plan
+from vlltr_plugin.install.patcher import with_lines
 from vlltr_plugin.install.recipe import Patch, Recipe, load_recipes
-from vlltr_plugin.install.source import Source
+from vlltr_plugin.install.script import Refusal, find_function
+from vlltr_plugin.install.source import Source, parse
 
 AUTO = "auto"
 
@@ -33,15 +34,19 @@ def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ())
     if not root.is_dir():
         raise InstallError(f"{root}: expected the folder of a {names} checkout, but this is no folder")
     root = root.resolve()
-    known = _with_other_files(root, known, files)
-    there = [recipe for recipe in known if all(_is_there(root / file) for file in recipe.files)]
+    known = _chosen(root, known, files) if files else [_with_marked_files(root, recipe) for recipe in known]
+    there = [recipe for recipe in known if not _missing(root, recipe)]
     if not any(_is_marked(root, recipe) or _would_fit(root, recipe) for recipe in there):
         parts = [recipe for recipe in known if recipe not in there]
         if there:  # then that file alone says nothing: most checkouts have one
-            parts = [recipe for recipe in parts if any(_is_there(root / file) for file in recipe.files)]
+            parts = [recipe for recipe in parts if len(_missing(root, recipe)) < len(recipe.files)]
         others = [row for recipe in reversed(parts) for row in other_files(root, recipe)]
         if others or not there:
-            missing = "; ".join(_missing(root, recipe) for recipe in reversed(known) if recipe not in there)
+            missing = "; ".join(
+                f"no {', no '.join(files)} ({recipe.host})"
+                for recipe in reversed(known)
+                if (files := _missing(root, recipe))
+            )
             raise InstallError(
                 "\n".join([f"{root}: expected the folder of a {names} checkout, but it has {missing}", *others])
             )
@@ -50,27 +55,8 @@ def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ())
     return root, recipe
 
 
-def _with_other_files(root: Path, recipes: list[Recipe], files: Sequence[str]) -> list[Recipe]:
-    if not files:
-        return [with_marked_files(root, recipe) for recipe in recipes]
-    chosen = [found for recipe in recipes if (found := with_files(root, recipe, files))]
-    if not chosen:
-        names = "; ".join(f"{', '.join(recipe.files)} ({recipe.host})" for recipe in recipes)
-        raise InstallError(f"expected --file FILE or NAME=FILE with NAME one of {names}, but got {', '.join(files)}")
-    return chosen
-
-
-def is_own(root: Path, module: str) -> bool:
-    """Whether a top-level module is one of the checkout's own."""
-    return (root / f"{module}.py").is_file() or any((root / module).glob("*.py"))
-
-
-def _is_there(path: Path) -> bool:
-    return path.is_file() or path.is_symlink()
-
-
-def _missing(root: Path, recipe: Recipe) -> str:
-    return f"no {', no '.join(file for file in recipe.files if not _is_there(root / file))} ({recipe.host})"
+def _missing(root: Path, recipe: Recipe) -> list[str]:
+    return [file for file in recipe.files if not ((root / file).is_file() or (root / file).is_symlink())]
 
 
 def _is_marked(root: Path, recipe: Recipe) -> bool:
@@ -82,8 +68,8 @@ def _would_fit(root: Path, recipe: Recipe) -> bool:
     """Whether all lines have their places."""
     try:
         for patch in recipe.patches:
-            plan((root / patch.file).read_bytes(), patch)
-    except (AnchorError, OSError):
+            with_lines((root / patch.file).read_bytes(), patch)
+    except (Refusal, OSError):
         return False
     return True
 
@@ -101,26 +87,28 @@ def _refuse_links(root: Path, recipe: Recipe) -> None:
             )
 
 
-def with_files(root: Path, recipe: Recipe, files: Sequence[str]) -> Recipe | None:
-    """The recipe with other files in the places of its own.
+def _chosen(root: Path, recipes: list[Recipe], files: Sequence[str]) -> list[Recipe]:
+    """The recipes with the files of `--file`, `FILE` or `NAME=FILE`, in the places of their own."""
+    found: list[Recipe] = []
+    for recipe in recipes:
+        chosen: dict[str, str] = {}
+        for text in files:
+            name, _, file = text.rpartition("=")
+            chosen[name or recipe.files[0]] = Path(file).as_posix()
+        if not chosen.keys() <= set(recipe.files):
+            continue
+        for name, file in chosen.items():
+            if (root / file) not in _beside(root, name):  # where `status` and `uninstall` would not look for it
+                folders = " or ".join(dict.fromkeys((str(root), str((root / name).parent))))
+                raise InstallError(f"expected --file to name a .py file directly in {folders}, but got {file!r}")
+        found.append(_with_files(root, recipe, {name: [file] for name, file in chosen.items()}))
+    if not found:
+        names = "; ".join(f"{', '.join(recipe.files)} ({recipe.host})" for recipe in recipes)
+        raise InstallError(f"expected --file FILE or NAME=FILE with NAME one of {names}, but got {', '.join(files)}")
+    return found
 
-    Raises:
-        InstallError: when a file is not where `status` and `uninstall` look for it.
-    """
-    chosen: dict[str, str] = {}
-    for text in files:
-        name, _, file = text.rpartition("=")
-        chosen[name or recipe.files[0]] = Path(file).as_posix()
-    if not chosen.keys() <= set(recipe.files):
-        return None
-    for name, file in chosen.items():
-        if (root / file) not in _beside(root, name):
-            folders = " or ".join(dict.fromkeys((str(root), str((root / name).parent))))
-            raise InstallError(f"expected --file to name a .py file directly in {folders}, but got {file!r}")
-    return _with(root, recipe, {name: [file] for name, file in chosen.items()})
 
-
-def with_marked_files(root: Path, recipe: Recipe) -> Recipe:
+def _with_marked_files(root: Path, recipe: Recipe) -> Recipe:
     """The recipe with the files that hold its lines, wherever `install --file` has put them."""
     found: dict[str, list[str]] = {}
     for patch in recipe.patches:
@@ -131,23 +119,10 @@ def with_marked_files(root: Path, recipe: Recipe) -> Recipe:
             for path in _beside(root, patch.file)
             if own & {line.code for line in Source.of(path.read_bytes()).marked()}
         ]
-    return _with(root, recipe, found)
+    return _with_files(root, recipe, found)
 
 
-def other_files(root: Path, recipe: Recipe) -> list[str]:
-    """A sentence for each file of the recipe that other files of the checkout may take the place of."""
-    rows = []
-    for patch in recipe.patches:
-        for path in _beside(root, patch.file):
-            file = path.relative_to(root).as_posix()
-            if file in recipe.files or not (fits := _fit(path, patch)):
-                continue
-            option = file if patch is recipe.patches[0] else f"{patch.file}={file}"
-            rows.append(f"{file} {fits}: to take it in the place of {patch.file}, give install `--file {option}`")
-    return rows
-
-
-def _with(root: Path, recipe: Recipe, files: dict[str, list[str]]) -> Recipe:
+def _with_files(root: Path, recipe: Recipe, files: dict[str, list[str]]) -> Recipe:
     patches, then = [], recipe.next_command
     for patch in recipe.patches:
         for file in files.get(patch.file) or [patch.file]:
@@ -159,20 +134,36 @@ def _with(root: Path, recipe: Recipe, files: dict[str, list[str]]) -> Recipe:
     return replace(recipe, patches=tuple(patches), next_command=then)
 
 
+def other_files(root: Path, recipe: Recipe) -> list[str]:
+    """A sentence for each file of the checkout that could take the place of one of the recipe's."""
+    rows = []
+    for patch in recipe.patches:
+        for path in _beside(root, patch.file):
+            file = path.relative_to(root).as_posix()
+            if file in recipe.files or not (fits := _fit(path, patch)):
+                continue
+            option = file if patch is recipe.patches[0] else f"{patch.file}={file}"
+            rows.append(f"{file} {fits}: to take it in the place of {patch.file}, give install `--file {option}`")
+    return rows
+
+
 def _beside(root: Path, file: str) -> list[Path]:
     """Where a file of a recipe is looked for under other names: in its folder, and in that of the checkout."""
-    return list(dict.fromkeys(path for folder in ((root / file).parent, root) for path in _scripts(folder)))
-
-
-def _scripts(folder: Path) -> Iterator[Path]:
-    yield from sorted(path for path in folder.glob("*.py") if path.is_file())
+    folders = dict.fromkeys(((root / file).parent, root))
+    return [path for folder in folders for path in sorted(folder.glob("*.py")) if path.is_file()]
 
 
 def _fit(path: Path, patch: Patch) -> str:
-    """What speaks for a file: its places fit, or it has the method that trains; empty if nothing does."""
+    """Why a file may be taken: its places fit, or it has the method that trains; empty if it may not."""
     data = path.read_bytes()
     try:
-        plan(data, patch)
-    except AnchorError:
-        return f"has a `{patch.function}`" if "." in patch.function and has_function(data, patch) else ""
-    return "fits"
+        with_lines(data, patch)
+        return "fits"
+    except Refusal:
+        if "." not in patch.function:
+            return ""
+    try:
+        find_function(parse(data), patch)
+        return f"has a `{patch.function}`"
+    except (Refusal, SyntaxError):
+        return ""

@@ -18,7 +18,7 @@ _STAMP = re.compile(
 
 
 class Kind(enum.Enum):
-    """Whose a file in the folder is."""
+    """What a file in the folder is."""
 
     UNTOUCHED = "untouched copy"
     EDITED = "edited copy"
@@ -32,7 +32,7 @@ def stamped(text: bytes) -> bytes:
 
 
 def kind(data: bytes) -> Kind:
-    """Whose a file is, by its stamp; a copy of any version counts."""
+    """What a file is, by its stamp; a copy of any version counts."""
     match = _STAMP.match(data)
     if match is None:
         return Kind.FOREIGN

@@ -1,9 +1,8 @@
-"""Which classes the host's script makes, and whether their training runs the inserted lines."""
+"""Classes of a host that override the method that trains, so that their training does not run the inserted lines."""
 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from pathlib import Path
 
 from vlltr_plugin.install.by_hand import by_hand
@@ -14,31 +13,14 @@ from vlltr_plugin.install.syntax import dotted, spots
 _CONDITIONS = (ast.If, ast.For, ast.While, ast.Match)
 
 
-@dataclass(frozen=True)
-class Made:
-    """A class that the script makes, and that has or inherits the method that trains.
-
-    Attributes:
-        line: where the script makes it.
-        name: the class.
-        runs_lines: whether its method is the one with the lines, or calls it, or has lines of its own.
-        method: where the method stands, in words.
-    """
-
-    line: int
-    name: str
-    runs_lines: bool
-    method: str
-
-
-def untouched_classes(root: Path, patch: Patch) -> tuple[list[str], bool]:
-    """The classes that the script makes whose training does not run the lines."""
+def overriding_classes(root: Path, patch: Patch) -> tuple[list[str], bool]:
+    """A sentence for each class whose training does not run the lines, and whether that is all the script makes."""
     made = _made(root, patch) if patch.made_in else []
     rows = [
-        f"{patch.made_in}, line {one.line}, makes `{one.name}`, whose own {one.method} does not run the inserted "
-        "lines: with reweight.type its training is refused at the first step"
-        for one in made
-        if not one.runs_lines
+        f"{patch.made_in}, line {line}, makes `{name}`, whose own {method} does not run the inserted lines: with "
+        "reweight.type its training is refused at the first step"
+        for line, name, method in made
+        if method
     ]
     return rows, len(rows) == len(made)
 
@@ -52,7 +34,11 @@ def script_of(root: Path, file: str, usual: str) -> str:
     return file
 
 
-def _made(root: Path, patch: Patch) -> list[Made]:
+def _made(root: Path, patch: Patch) -> list[tuple[int, str, str]]:
+    """The classes that the script makes and that have the method that trains, each with the line that makes it.
+
+    The last part says where a method stands that does not run the lines; it is empty for one that does.
+    """
     script = _tree(root / patch.made_in)
     if script is None:
         return []
@@ -70,7 +56,7 @@ def _made(root: Path, patch: Patch) -> list[Made]:
             ours = at == root / patch.file and in_class == holder
             runs = ours or _calls_super(function, method) or _has_lines(at, function, patch)
             where = f"`{in_class}.{method}` ({at.relative_to(root).as_posix()}, line {function.lineno})"
-            found[file, name] = Made(node.lineno, name, runs, where)
+            found[file, name] = node.lineno, name, "" if runs else where
     return list(found.values())
 
 
@@ -131,7 +117,7 @@ def _calls_super(function: ast.FunctionDef, method: str) -> bool:
 
 
 def _is_inherited(call: ast.Call, method: str) -> bool:
-    """`self.tuner.train()` is the method of another object."""
+    """Whether a call is of the parent class's method; `self.tuner.train()` is the method of another object."""
     if not isinstance(call.func, ast.Attribute) or call.func.attr != method:
         return False
     owner = call.func.value
