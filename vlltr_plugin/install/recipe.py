@@ -1,4 +1,4 @@
-"""The description of the inserted lines, read from `patches/` (`vl_ltr.toml` says how to read it)."""
+"""The description of the inserted lines, read from the files in `patches/`."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vlltr_plugin import __version__
 from vlltr_plugin.install.by_hand import ByHand, by_hand
-from vlltr_plugin.install.choose import open_checkout, other_files
+from vlltr_plugin.install.checkout import open_checkout, other_files
 from vlltr_plugin.install.config_copies import FOLDER, Kind, differences, kind, present, supplied
 from vlltr_plugin.install.files import leftovers
 from vlltr_plugin.install.overrides import overriding_classes
