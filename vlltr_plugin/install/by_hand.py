@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vlltr_plugin.install.recipe import Insertion, Patch
 from vlltr_plugin.install.script import LOOPS, goes_over_batches
 from vlltr_plugin.install.source import parse
-from vlltr_plugin.install.syntax import Spot, dotted, spots
+from vlltr_plugin.install.syntax import Spot, dotted, imports, in_full, spots
 
 _HOOK = "reweight_hook"
 
@@ -94,31 +94,16 @@ def _stands_for(name: str, item: Insertion) -> bool:
 
 def _used(tree: ast.Module) -> dict[str, list[int]]:
     """The plug-in's names that a file uses, in full and with the hook under its usual name, with their lines."""
-    names = {_HOOK: _HOOK}
+    ours = [found for found in imports(tree) if found.path.split(".")[0] == "vlltr_plugin"]
+    meanings = {_HOOK: _HOOK} | {found.name: found.means for found in ours}
     used: dict[str, list[int]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-            for alias in node.names:
-                full = start + alias.name
-                if full.split(".")[0] == "vlltr_plugin":
-                    used.setdefault(full, []).append(node.lineno)
-                    bound = alias.asname or (alias.name if start else alias.name.split(".")[0])
-                    names[bound] = full if start or alias.asname else "vlltr_plugin"
+    for found in ours:
+        used.setdefault(found.path, []).append(found.line)
     for node in ast.walk(tree):
         called = node.value.func if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) else None
-        if isinstance(node, ast.Assign) and called is not None and _in_full(dotted(called), names).endswith(".attach"):
-            names |= {dotted(target): _HOOK for target in node.targets}
+        if isinstance(node, ast.Assign) and called and in_full(dotted(called), meanings).endswith(".attach"):
+            meanings |= {dotted(target): _HOOK for target in node.targets}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute | ast.Name) and (full := _in_full(dotted(node), names)):
+        if isinstance(node, ast.Attribute | ast.Name) and (full := in_full(dotted(node), meanings)):
             used.setdefault(full, []).append(node.lineno)
     return used
-
-
-def _in_full(name: str, names: dict[str, str]) -> str:
-    """A dotted name with what its beginning stands for; "" if that is not the plug-in's."""
-    parts = name.split(".")
-    for length in range(len(parts), 0, -1):
-        if (start := ".".join(parts[:length])) in names:
-            return ".".join([names[start], *parts[length:]])
-    return ""

@@ -28,23 +28,14 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class Report:
-    """What an operation did (or would do).
-
-    Attributes:
-        checkout: the checkout.
-        lines: the host's files that were changed, in the recipe's order.
-        copies: the copied configs that were written or removed.
-        notes: what the user should know besides.
-        recipe: what the checkout is of.
-        next_command: what to type next; empty where nothing follows.
-    """
+    """What an operation did (or would do)."""
 
     checkout: Path
-    lines: tuple[Change, ...]
-    copies: tuple[Change, ...]
-    notes: tuple[str, ...]
+    lines: tuple[Change, ...]  # the host's files, in the recipe's order
+    copies: tuple[Change, ...]  # the copied configs that are written or removed
+    notes: tuple[str, ...]  # what the user should know besides
     recipe: Recipe
-    next_command: str = ""
+    next_command: str = ""  # what to type next; empty where nothing follows
 
     @property
     def changes(self) -> tuple[Change, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from vlltr_plugin.install.by_hand import by_hand
 from vlltr_plugin.install.recipe import Patch
 from vlltr_plugin.install.source import parse
-from vlltr_plugin.install.syntax import dotted, spots
+from vlltr_plugin.install.syntax import dotted, imports, in_full, spots
 
 _CONDITIONS = (ast.If, ast.For, ast.While, ast.Match)
 
@@ -27,9 +27,10 @@ def overriding_classes(root: Path, patch: Patch) -> tuple[list[str], bool]:
 
 def script_of(root: Path, file: str, usual: str) -> str:
     """The script that uses a file's classes: the usual one or another of the checkout's, else the file itself."""
+    module = file.removesuffix(".py").replace("/", ".")
     for script in (root / usual, *sorted(root.glob("*.py"))):
         tree = _tree(script)
-        if tree is not None and root / file in {source for source, _ in _imported(root, tree).values()}:
+        if tree and any(f"{found.path}.".startswith(f"{module}.") for found in imports(tree)):
             return script.relative_to(root).as_posix()
     return file
 
@@ -40,23 +41,17 @@ def _made(root: Path, patch: Patch) -> list[tuple[int, str, str]]:
     The last part says where a method stands that does not run the lines; it is empty for one that does.
     """
     script = _tree(root / patch.made_in)
-    if script is None:
-        return []
     holder, _, method = patch.function.partition(".")
-    own = [node.name for node in script.body if isinstance(node, ast.ClassDef)]
-    origin = _imported(root, script) | {name: (root / patch.made_in, name) for name in own}
     found = {}
-    for node in ast.walk(script):
-        if not isinstance(node, ast.Call) or dotted(node.func) not in origin:
-            continue
-        file, name = origin[dotted(node.func)]
-        owner = _owner(root, file, name, method)
-        if owner is not None:
+    meanings = _meanings(script) if script else {}
+    for call in (node for node in ast.walk(script or ast.Module()) if isinstance(node, ast.Call)):
+        origin = _origin(root, root / patch.made_in, meanings, dotted(call.func))
+        if origin and (owner := _owner(root, origin, method)):
             at, in_class, function = owner
             ours = at == root / patch.file and in_class == holder
             runs = ours or _calls_super(function, method) or _has_lines(at, function, patch)
             where = f"`{in_class}.{method}` ({at.relative_to(root).as_posix()}, line {function.lineno})"
-            found[file, name] = node.lineno, name, "" if runs else where
+            found[origin] = call.lineno, origin[1], "" if runs else where
     return list(found.values())
 
 
@@ -67,41 +62,36 @@ def _tree(path: Path) -> ast.Module | None:
         return None
 
 
-def _imported(root: Path, tree: ast.Module) -> dict[str, tuple[Path, str]]:
-    """Names by which a file calls what it imports from the checkout's own files: file and name there."""
-    found: dict[str, tuple[Path, str]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            file = root / f"{node.module.replace('.', '/')}.py"
-            found |= {alias.asname or alias.name: (file, alias.name) for alias in node.names if file.is_file()}
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                file = root / f"{alias.name.replace('.', '/')}.py"
-                module = _tree(file)
-                for statement in module.body if module else []:
-                    if isinstance(statement, ast.ClassDef):
-                        found[f"{alias.asname or alias.name}.{statement.name}"] = (file, statement.name)
-    return found
+def _meanings(tree: ast.Module) -> dict[str, str]:
+    """What the names that a file imports stand for."""
+    return {found.name: found.means for found in imports(tree)}
 
 
-def _owner(root: Path, file: Path, name: str, method: str) -> tuple[Path, str, ast.FunctionDef] | None:
+def _origin(root: Path, file: Path, meanings: dict[str, str], name: str) -> tuple[Path, str] | None:
+    """File and name of a class that a file of the checkout uses, where that is one of the checkout's own."""
+    full = in_full(name, meanings)
+    module, _, in_module = full.rpartition(".")
+    path = root / f"{module.replace('.', '/')}.py" if full else file
+    return (path, in_module or name) if path.is_file() else None
+
+
+def _owner(root: Path, origin: tuple[Path, str], method: str) -> tuple[Path, str, ast.FunctionDef] | None:
     """File, class and definition of the method that a class of the checkout has or inherits."""
     seen = set()
-    pending = [(file, name)]
+    pending = [origin]
     while pending:
         file, name = pending.pop(0)
         tree = None if (file, name) in seen else _tree(file)
         seen.add((file, name))
-        origin = _imported(root, tree) if tree else {}
-        classes = {node.name: node for node in (tree.body if tree else []) if isinstance(node, ast.ClassDef)}
-        if name not in classes:
-            pending += [origin[name]] if name in origin else []
+        if tree is None:
             continue
-        for node in classes[name].body:
+        classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+        for node in classes[name].body if name in classes else ():
             if isinstance(node, ast.FunctionDef) and node.name == method:
                 return file, name, node
-        bases = [dotted(base) for base in classes[name].bases]
-        pending = [origin.get(base, (file, base)) for base in bases] + pending
+        names = [dotted(base) for base in classes[name].bases] if name in classes else [name]
+        origins = (_origin(root, file, _meanings(tree), base) for base in names)
+        pending = [origin for origin in origins if origin] + pending
     return None
 
 

@@ -106,7 +106,11 @@ def _anchors(script: Script, patch: Patch) -> list[Anchor]:
     for item in patch.insertions:
         try:
             anchor = _only(item, script)
-            _check_order(anchor, anchors[-1:])
+            if anchors and anchors[-1].line >= anchor.line:
+                raise Refusal(
+                    f"its place (line {anchor.line + 1}) comes before that of `{anchors[-1].insertion.name}` "
+                    f"(line {anchors[-1].line + 1}); expected it {item.place}"
+                )
             if not item.at_module_level:
                 _check_names(script.training, anchor, patch)
                 _check_attributes(script.training.loop, item)
@@ -127,14 +131,6 @@ def _only(item: Insertion, script: Script) -> Anchor:
         lines = ", ".join(str(anchor.line + 1) for anchor in found)
         raise Refusal(f"found {len(found)} places (before lines {lines}), expected one: {item.place}")
     return found[0]
-
-
-def _check_order(anchor: Anchor, previous: list[Anchor]) -> None:
-    if previous and previous[0].line >= anchor.line:
-        raise Refusal(
-            f"its place (line {anchor.line + 1}) comes before that of `{previous[0].insertion.name}` "
-            f"(line {previous[0].line + 1}); expected it {anchor.insertion.place}"
-        )
 
 
 def _check_names(trains: Training, anchor: Anchor, patch: Patch) -> None:

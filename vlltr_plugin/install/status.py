@@ -9,7 +9,7 @@ from pathlib import Path
 from vlltr_plugin import __version__
 from vlltr_plugin.install.by_hand import ByHand, by_hand
 from vlltr_plugin.install.checkout import open_checkout, other_files
-from vlltr_plugin.install.config_copies import FOLDER, Kind, differences, kind, present, supplied
+from vlltr_plugin.install.config_copies import FOLDER, FOREIGN, differences, kind, present, supplied
 from vlltr_plugin.install.files import leftovers
 from vlltr_plugin.install.overrides import overriding_classes
 from vlltr_plugin.install.patcher import with_lines
@@ -29,21 +29,13 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Status:
-    """What was found in a checkout.
-
-    Attributes:
-        checkout: the checkout.
-        state: how much is there.
-        versions: plug-in versions that the inserted lines state.
-        problems: what does not fit; empty if all is well.
-        notes: what is worth knowing but no problem, such as edited configs.
-    """
+    """What was found in a checkout."""
 
     checkout: Path
     state: State
-    versions: tuple[str, ...]
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]
+    versions: tuple[str, ...]  # of the plug-in, that the inserted lines state
+    problems: tuple[str, ...]  # what does not fit; empty if all is well
+    notes: tuple[str, ...]  # what is worth knowing but no problem, such as edited configs
 
     @property
     def fits(self) -> bool:
@@ -67,7 +59,7 @@ def status(path: str | Path) -> Status:
     files = [_file_status(root, patch) for patch in recipe.patches]
     marked = [line for file in files for line in file.marked]
     found = present(root) if recipe.copies else {}
-    copies = [name for name, text in found.items() if kind(text) is not Kind.FOREIGN]
+    copies = [name for name, text in found.items() if kind(text) is not FOREIGN]
     left = leftovers((root / file for file in recipe.files), root / FOLDER)
     problems = [f"{path} was left by an interrupted run: install or uninstall again" for path in left]
     refused = "; ".join(file.refused for file in files if file.refused and not file.kept)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_OWN_NAMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _TRIES: tuple[type[ast.stmt], ...] = (ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 
 
@@ -48,37 +49,21 @@ def _blocks(statement: ast.stmt) -> list[list[ast.stmt]]:
     return [own[0], *(part.body for part in nested), *own[1:]]
 
 
-class _Stores(ast.NodeVisitor):
-    """Collects (name, line) of every binding and deletion, without those of nested scopes."""
-
-    def __init__(self) -> None:
-        self.found: list[tuple[str, int]] = []
-
-    def visit_Name(self, node: ast.Name) -> None:
-        if not isinstance(node.ctx, ast.Load):
-            self.found.append((node.id, node.lineno))
-
-    def visit_alias(self, node: ast.alias) -> None:
-        self.found.append(((node.asname or node.name).split(".")[0], node.lineno))
-
-    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
-        if node.name:
-            self.found.append((node.name, node.lineno))
-        self.generic_visit(node)
-
-    def generic_visit(self, node: ast.AST) -> None:
-        if isinstance(node, _SCOPES):
-            self.found.append((node.name, node.lineno))
-        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
-            super().generic_visit(node)
-
-
 def stores(*nodes: ast.AST) -> list[tuple[str, int]]:
     """Names that the nodes bind or delete, with line numbers (1-based), nested scopes left out."""
-    visitor = _Stores()
-    for node in nodes:
-        visitor.visit(node)
-    return visitor.found
+    found: list[tuple[str, int]] = []
+    pending = [*reversed(nodes)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, _SCOPES) or (isinstance(node, ast.ExceptHandler) and node.name):
+            found.append((str(node.name), node.lineno))
+        elif isinstance(node, ast.alias):
+            found.append(((node.asname or node.name).split(".")[0], node.lineno))
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            found.append((node.id, node.lineno))
+        if not isinstance(node, (*_SCOPES, *_OWN_NAMES)):
+            pending += [*ast.iter_child_nodes(node)][::-1]
+    return found
 
 
 def stored_names(*nodes: ast.AST) -> set[str]:
@@ -150,6 +135,38 @@ def _common(paths: list[list[ast.stmt]]) -> set[str] | None:
     """Names bound on all of the paths that go on."""
     going_on = [bound for path in paths if (bound := _surely_bound(path)) is not None]
     return set.intersection(*going_on) if going_on else None
+
+
+@dataclass(frozen=True)
+class Import:
+    """A name that a file imports."""
+
+    line: int
+    path: str  # what is imported, in full
+    name: str  # the name that it gets
+    means: str  # what this name stands for, in full
+
+
+def imports(tree: ast.AST) -> Iterator[Import]:
+    """All imports of a file that are not relative."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                first = alias.name.split(".")[0]
+                yield Import(node.lineno, alias.name, alias.asname or first, alias.name if alias.asname else first)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                path = f"{node.module}.{alias.name}"
+                yield Import(node.lineno, path, alias.asname or alias.name, path)
+
+
+def in_full(name: str, meanings: dict[str, str]) -> str:
+    """A dotted name with what its beginning stands for; "" where that is not known."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        if (start := ".".join(parts[:length])) in meanings:
+            return ".".join([meanings[start], *parts[length:]])
+    return ""
 
 
 def dotted(node: ast.expr) -> str:
