@@ -23,9 +23,11 @@ def probabilities(image: int, tau: float) -> list[float]:
 def test_nll_and_ece_are_those_of_a_loop(tau):
     found = measures(LOGITS, LABELS, COUNTS, adjust=tau, softmax=True)
     every = [probabilities(image, tau) for image in range(40)]
-    assert found["nll"] == pytest.approx(-sum(math.log(p[y]) for p, y in zip(every, LABELS.tolist())) / 40, abs=1e-5)
+    assert found["nll"] == pytest.approx(
+        -sum(math.log(p[y]) for p, y in zip(every, LABELS.tolist(), strict=True)) / 40, abs=1e-5
+    )
     bins: dict[int, list[tuple[float, bool]]] = {}
-    for p, label in zip(every, LABELS.tolist()):
+    for p, label in zip(every, LABELS.tolist(), strict=True):
         bins.setdefault(int(max(p) * 15), []).append((max(p), p.index(max(p)) == label))
     gaps = [abs(sum(c for c, _ in b) - sum(hit for _, hit in b)) for b in bins.values()]
     assert found["ece"] == pytest.approx(100 * sum(gaps) / 40, abs=1e-3)

@@ -18,7 +18,7 @@ from vlltr_plugin.cifar_lt.training import SIGMOID_BASES, Training
 from vlltr_plugin.core.class_volume import ClassVolume
 from vlltr_plugin.core.shot_groups import GROUPS, OTHERS
 from vlltr_plugin.report.tradeoff.interval import Variance, half_width
-from vlltr_plugin.runs.torn_lines import is_cut
+from vlltr_plugin.runs.files import is_cut
 
 SETTING = ("epochs", "start_epoch", "sampler", "mixup", "batch_size", "amp")
 """The recipe of a run, see `Schedule.labels`."""

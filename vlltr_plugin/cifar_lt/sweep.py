@@ -15,7 +15,7 @@ from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.methods import METHODS, Method, never_weighted
 from vlltr_plugin.cifar_lt.results import DATA, append, identity, read, results_of
 from vlltr_plugin.cifar_lt.training import Schedule, Training
-from vlltr_plugin.runs.whole_files import write_whole
+from vlltr_plugin.runs.files import write_whole
 
 Say = Callable[[str], None]
 

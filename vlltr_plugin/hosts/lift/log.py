@@ -16,7 +16,7 @@ from typing import Any
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import RunFiles
 from vlltr_plugin.hosts.lift.log_lines import BATCH_BEGINS, CONFIG, Reading
-from vlltr_plugin.runs.epoch_arrays import numbered_files
+from vlltr_plugin.runs.epoch_files import numbered_files
 from vlltr_plugin.runs.log import KEY, Line, Log, StdoutLog
 
 

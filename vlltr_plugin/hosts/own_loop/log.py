@@ -9,9 +9,9 @@ from typing import Any
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import RunFiles
+from vlltr_plugin.runs.files import whole_objects
 from vlltr_plugin.runs.log import Line, Log, shows_reweighting
 from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS, epoch_of, read_settings
-from vlltr_plugin.runs.torn_lines import whole_objects
 
 ACCURACIES = frozenset(key for name, key in KEYS.items() if name != "loss")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from vlltr_plugin.core.criterion import ReweightedLoss
 from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.hosts.vl_ltr.signatures import misfit
-from vlltr_plugin.training.base_criterion import TOLERANCE
+from vlltr_plugin.training.host_criterion import TOLERANCE
 
 
 def smoothing_of(base: Callable[[Tensor, Tensor], Tensor], mixup: Any | None) -> float:

@@ -18,7 +18,7 @@ from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.hosts.vl_ltr.command_line import checkpoint_path, config_path, config_trained_with
 from vlltr_plugin.hosts.vl_ltr.evaluated_draws import draws_of_run
 from vlltr_plugin.hosts.vl_ltr.trained_model import HostRun, build, differences, host_args, read_checkpoint
-from vlltr_plugin.runs.whole_files import sha256
+from vlltr_plugin.runs.files import sha256
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.runs.files import whole_objects
 from vlltr_plugin.runs.log import Line, Log, shows_reweighting
-from vlltr_plugin.runs.torn_lines import whole_objects
 
 _HEAD = 4096  # bytes looked at before anything else is done with a file
 _EVALUATED_EPOCH = re.compile(r"#\s*epoch=(\d+)")

@@ -11,8 +11,8 @@ from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.hosts.vl_ltr.base_loss import check_base_criterion, smoothing_of
 from vlltr_plugin.hosts.vl_ltr.branches import BRANCHES, IMAGE_TEXT, VISUAL
 from vlltr_plugin.hosts.vl_ltr.clean_pass import CleanPass
-from vlltr_plugin.training.base_criterion import HostCriterion
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
+from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.settings import Settings, asked, parse
 
 

@@ -21,8 +21,8 @@ from vlltr_plugin.report.compare.sheets import sheets_of
 from vlltr_plugin.report.compare.table import STAGES
 from vlltr_plugin.report.compare.text import notes_of
 from vlltr_plugin.report.names import readable
+from vlltr_plugin.runs.files import write_whole
 from vlltr_plugin.runs.log import Line
-from vlltr_plugin.runs.whole_files import write_whole
 
 CAPTIONS = {
     "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline. On the bars of several "

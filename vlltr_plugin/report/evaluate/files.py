@@ -18,7 +18,7 @@ from vlltr_plugin.report.picture_style import save, styled
 from vlltr_plugin.report.tradeoff.curve import TradeOff, steps_of
 from vlltr_plugin.report.tradeoff.pictures import draw_curves
 from vlltr_plugin.report.tradeoff.stored import CSV, NPZ, PNG, digest, npz_bytes
-from vlltr_plugin.runs.whole_files import write_whole
+from vlltr_plugin.runs.files import write_whole
 
 Ints = NDArray[np.int64]
 

@@ -25,9 +25,9 @@ from vlltr_plugin.report.tradeoff.curve import curve_of
 from vlltr_plugin.report.tradeoff.logits import checked, swept
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
 from vlltr_plugin.report.tradeoff.stored import NPZ
-from vlltr_plugin.runs.epoch_arrays import BROKEN
+from vlltr_plugin.runs.epoch_files import BROKEN
+from vlltr_plugin.runs.files import sha256
 from vlltr_plugin.runs.own_log import read_settings
-from vlltr_plugin.runs.whole_files import sha256
 
 NEEDED = ("logits", "labels", "counts")
 NAMES = "names"

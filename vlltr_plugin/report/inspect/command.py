@@ -12,7 +12,7 @@ from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.tables import print_inspection
 from vlltr_plugin.report.names import run_name
 from vlltr_plugin.report.picture_style import require_matplotlib
-from vlltr_plugin.runs.epoch_arrays import epoch_files
+from vlltr_plugin.runs.epoch_files import epoch_files
 
 
 def run_inspect(

@@ -25,7 +25,7 @@ from vlltr_plugin.report.inspect.size_relation import (
 )
 from vlltr_plugin.report.inspect.stale_epochs import stale_epochs
 from vlltr_plugin.report.inspect.weight_parts import Spread, WeightParts, spread, take_apart
-from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
+from vlltr_plugin.runs.epoch_files import EpochArrays, Floats, epoch_files, read_epoch
 from vlltr_plugin.runs.own_log import read_settings
 
 QUANTILES = (0.1, 0.5, 0.9)

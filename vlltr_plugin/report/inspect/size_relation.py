@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vlltr_plugin.core.normalization import log_sigma_bias
 from vlltr_plugin.report.inspect.rank_correlation import chance_level, rank_correlation, ranks
-from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, Weights
+from vlltr_plugin.runs.epoch_files import EpochArrays, Floats, Weights
 
 EQUAL = 1e-6
 """Relative: log radii that differ by less are equal; weights are stored as float32."""

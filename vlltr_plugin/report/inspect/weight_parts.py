@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.runs.epoch_arrays import Floats
+from vlltr_plugin.runs.epoch_files import Floats
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from vlltr_plugin.core.shot_groups import convention_of
 from vlltr_plugin.report.tradeoff.curve import Point, TradeOff
 from vlltr_plugin.report.tradeoff.prior import TradeOffError
-from vlltr_plugin.runs.epoch_arrays import BROKEN
+from vlltr_plugin.runs.epoch_files import BROKEN
 
 CSV, NPZ, PNG = "tradeoff.csv", "tradeoff.npz", "tradeoff.png"
 PREFIX, RIGHT = "predictions_", "right_"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vlltr_plugin.runs.torn_lines import whole_objects
+from vlltr_plugin.runs.files import whole_objects
 
 FIRST = {"train_loss": 1.5e-07, "train_lr": -3, "test_acc1": float("nan"), "test_10-shot": float("-inf"), "epoch": 12}
 NEXT = {"train_loss": 0.25, "test_loss": 2.0, "epoch": 13}

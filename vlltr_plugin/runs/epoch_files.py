@@ -1,22 +1,30 @@
-"""Reading the arrays of a run's epochs, `reweight/epoch_*.npz`, without trusting them."""
+"""The arrays of a run's epochs, `reweight/epoch_*.npz`: written whole, read without trusting them."""
 
+from __future__ import annotations
+
+import io
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.runs.files import write_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor  # reports need no torch
 
 FOLDER = "reweight"
 NAME = re.compile(r"epoch_(\d+)\.npz")
 ZIP = b"PK\x03\x04"
 STATE = "state."
-"""Before the names of a criterion's state, which is no array of classes; see `runs.epoch_state`."""
+"""Before the names of a criterion's state, which is no array of classes; see `training.session`."""
 WEIGHTS = "weights_"  # then the name of the logits that feed them
 BROKEN = (ValueError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged .npz raises; RuntimeError where a flag says that it is encrypted, or packed in another way."""
@@ -63,6 +71,22 @@ class EpochArrays:
     draws: Floats
     by_logits: dict[str, Weights]
     drawn: Floats | None = None
+
+
+def write_arrays(output_dir: Path, epoch: int, arrays: Mapping[str, Tensor], comment: str = "") -> Path:
+    """Writes `reweight/epoch_0007.npz`, whole or not at all, with a comment of the archive.
+
+    Raises:
+        OSError: when it cannot be written; nothing partial is left behind.
+    """
+    path = output_dir / FOLDER / f"epoch_{epoch:04d}.npz"
+    buffer = io.BytesIO()
+    plain = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
+    np.savez(buffer, **plain)  # type: ignore[arg-type]
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = comment.encode()
+    write_whole(path, buffer.getvalue())
+    return path
 
 
 def epoch_files(run: Path) -> dict[int, Path]:

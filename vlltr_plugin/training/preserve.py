@@ -10,7 +10,7 @@ from torch import nn
 
 
 @contextmanager
-def untouched_rng() -> Iterator[None]:
+def preserve_rng() -> Iterator[None]:
     """Puts the random generators back: hosts draw from all three global ones."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
