@@ -6,10 +6,10 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlltr_plugin.install.bindings import dotted, spots
 from vlltr_plugin.install.by_hand import by_hand
 from vlltr_plugin.install.recipe import Patch
 from vlltr_plugin.install.source import parse
+from vlltr_plugin.install.syntax import dotted, spots
 
 _CONDITIONS = (ast.If, ast.For, ast.While, ast.Match)
 

@@ -179,3 +179,9 @@ def mentions(tree: ast.AST, names: frozenset[str]) -> list[int]:
             if any(isinstance(text, str) and text.split(".")[0] in names for text in texts):
                 lines.append(getattr(node, "lineno", 0))
     return sorted(set(lines))
+
+
+def first_line(statement: ast.stmt) -> int:
+    """Index of the physical line on which a statement starts; decorators belong to it."""
+    decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
+    return min([statement.lineno, *(decorator.lineno for decorator in decorators)]) - 1
