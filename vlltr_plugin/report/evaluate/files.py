@@ -162,9 +162,6 @@ def read_trade_off(folder: Path, told: dict[str, Any]) -> TradeOff:
     )
 
 
-Ints = NDArray[np.int64]
-
-
 @dataclass(frozen=True)
 class Outcome:
     """An evaluation, and what its files are written from.

@@ -111,9 +111,6 @@ def right_at(spans: Floats, taus: Floats) -> NDArray[np.int64]:
     return number
 
 
-Floats = NDArray[np.float64]
-
-
 @dataclass(frozen=True)
 class Curve:
     """Accuracies in percent as functions of tau; they change at finitely many taus, so all their values are here.
