@@ -14,7 +14,7 @@ from vlltr_plugin.report.compare.runs import load
 from vlltr_plugin.report.compare.sheets import sheets_of
 from vlltr_plugin.report.compare.table import summary_of
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
-from vlltr_plugin.report.evaluate.predictions import Predictions
+from vlltr_plugin.report.tradeoff.predictions import Predictions
 
 LABELS = np.array([0, 0, 1, 1, 2, 2])
 BY_NAME = {metric.name: metric for metric in metrics_of(HOST)}

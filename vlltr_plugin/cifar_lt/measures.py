@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
-from vlltr_plugin.report.evaluate.calibration import reliability
+from vlltr_plugin.report.accuracy import reliability
 
 TAUS = tuple(step / 4 for step in range(13))
 """Strengths of post-hoc logit adjustment (Menon et al., ICLR 2021, Eq. 9) whose errors are stored."""

@@ -209,7 +209,7 @@ def _add_inspect(commands: Subcommands) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from vlltr_plugin.report.inspect.command import run_inspect
+    from vlltr_plugin.report.inspect.tables import run_inspect
 
     run_inspect(options.run, options.epoch, options.checkout, options.out, groups=options.groups)
     return 0
@@ -263,11 +263,11 @@ def _add_evaluate(commands: Subcommands) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     if options.logits is not None:
-        from vlltr_plugin.report.evaluate.logits_run import run_evaluate_logits
+        from vlltr_plugin.report.evaluate.logits_file import run_evaluate_logits
 
         run_evaluate_logits(options)
         return 0
-    from vlltr_plugin.report.evaluate.command import run_evaluate
+    from vlltr_plugin.report.evaluate.checkpoint import run_evaluate
 
     run_evaluate(options)
     return 0

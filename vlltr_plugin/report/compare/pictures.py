@@ -18,9 +18,9 @@ from vlltr_plugin.report.compare.costs import epoch_seconds
 from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.sheets import signed
 from vlltr_plugin.report.compare.table import PUBLISHED, Summary
+from vlltr_plugin.report.evaluate.pictures import RUN_COLOURS, draw_curves
 from vlltr_plugin.report.groups import COLOURS
 from vlltr_plugin.report.picture_style import light_grid, new_figure, save, styled
-from vlltr_plugin.report.tradeoff.pictures import RUN_COLOURS, draw_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

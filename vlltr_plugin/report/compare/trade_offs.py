@@ -10,11 +10,10 @@ from typing import Any
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.report.compare.evaluation_runs import Evaluated
 from vlltr_plugin.report.compare.runs import Method
-from vlltr_plugin.report.evaluate.trade_off import choice_on
+from vlltr_plugin.report.evaluate.evaluation import choice_on
 from vlltr_plugin.report.sheets import Sheet
-from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOff, best_tau, steps_of
+from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOff, TradeOffError, best_tau, steps_of
 from vlltr_plugin.report.tradeoff.place import Gap, Placement, Scores, placement
-from vlltr_plugin.report.tradeoff.prior import TradeOffError
 
 MISSING = "-"
 ABOUT = (

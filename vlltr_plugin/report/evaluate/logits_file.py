@@ -16,15 +16,12 @@ from rich.console import Console
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, get_host, host_of_log
-from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
-from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
-from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
-from vlltr_plugin.report.evaluate.trade_off import Sweep, chosen_prior, sweep_of, told
+from vlltr_plugin.report.accuracy import require_for_evaluation
+from vlltr_plugin.report.evaluate.evaluation import FORMAT, Sweep, chosen_prior, evaluate_predictions, sweep_of, told
+from vlltr_plugin.report.evaluate.files import NPZ, Outcome, folder_for, show_and_write
 from vlltr_plugin.report.groups import recorded_groups
-from vlltr_plugin.report.tradeoff.curve import curve_of
-from vlltr_plugin.report.tradeoff.logits import checked, swept
-from vlltr_plugin.report.tradeoff.prior import TradeOffError
-from vlltr_plugin.report.tradeoff.stored import NPZ
+from vlltr_plugin.report.tradeoff.curve import TradeOffError, curve_of
+from vlltr_plugin.report.tradeoff.sweep import checked, swept
 from vlltr_plugin.runs.epoch_files import BROKEN
 from vlltr_plugin.runs.files import sha256
 from vlltr_plugin.runs.own_log import read_settings

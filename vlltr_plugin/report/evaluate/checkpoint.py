@@ -1,20 +1,32 @@
-"""Evaluating a checkpoint: the host's code makes the predictions, ours the numbers."""
+"""`vlltr-plugin evaluate RUN`: evaluates a checkpoint. The host's code makes the predictions, ours the numbers."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+from pathlib import Path
 
 import torch
+from rich import progress as bars
+from rich.console import Console
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts import host_of_checkout
+from vlltr_plugin.hosts.command_line import split_host_args
 from vlltr_plugin.hosts.host import Host
 from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
-from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
-from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions, overall_rule
-from vlltr_plugin.report.evaluate.outcome import Outcome
-from vlltr_plugin.report.evaluate.trade_off import Prior, Sweep, chosen_prior, told
-from vlltr_plugin.report.tradeoff.curve import curve_of, until_it_falls
-from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, FAR_TAUS, TradeOffError
+from vlltr_plugin.report.accuracy import overall_rule, require_for_evaluation
+from vlltr_plugin.report.evaluate.evaluation import (
+    FORMAT,
+    Prior,
+    Sweep,
+    chosen_prior,
+    evaluate_predictions,
+    sweep_of,
+    told,
+)
+from vlltr_plugin.report.evaluate.files import Outcome, folder_for, show_and_write
+from vlltr_plugin.report.tradeoff.curve import DEFAULT_TAUS, FAR_TAUS, TradeOffError, curve_of, until_it_falls
 from vlltr_plugin.report.tradeoff.sweep import SweepCollector
 
 SPLITS = ("val", "test")
@@ -94,3 +106,52 @@ def _check(request: EvaluateRequest) -> None:
         value = getattr(request, name)
         if value is not None and value < 1:
             raise ReportError(f"Expected {name.replace('_', '-')} to be 1 or more but got {value}.")
+
+
+FOLDER = "evaluation"
+
+
+def run_evaluate(options: argparse.Namespace, console: Console | None = None) -> list[Path]:
+    """Evaluates what the command line asks for.
+
+    Raises:
+        ReportError: for unusable input, or when the host's code fails; nothing is written then.
+        MissingExtraError: matplotlib or torchmetrics is not installed.
+        OSError: a file cannot be read or written.
+    """
+    console = console or Console()
+    if options.checkpoint is None:
+        raise ReportError("Expected a run's folder or its checkpoint, or --logits FILE.")
+    host = host_of_checkout(options.checkout)
+    request = EvaluateRequest(
+        checkpoint=options.checkpoint,
+        config=options.config,
+        checkout=options.checkout,
+        split=options.split,
+        device=options.device,
+        batch_size=options.batch_size,
+        limit=options.limit,
+        host_args=tuple(split_host_args(options.host_args)),
+    )
+    checkpoint = host.find_checkpoint(request)
+    if checkpoint.suffix == ".npz":
+        raise ReportError(f"Expected a checkpoint but {checkpoint} is an .npz: of logits, give it as --logits.")
+    out = folder_for(options.out, checkpoint.parent / FOLDER)
+    return show_and_write(_watched(host, request, sweep_of(options, host.convention)), out, console)
+
+
+def _watched(host: Host, request: EvaluateRequest, sweep: Sweep) -> Outcome:
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("images"),
+        bars.TimeElapsedColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    # On stderr: the host's own prints are kept back by way of stdout while this one runs.
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("evaluating", total=None)
+        return run_evaluation(
+            host, request, sweep, lambda done, total: progress.update(task, completed=done, total=total, refresh=True)
+        )
