@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from vlltr_plugin.install.recipe import load_recipes
-from vlltr_plugin.report.groups_option import add_groups
+from vlltr_plugin.report.labels import add_groups
 
 if TYPE_CHECKING:
     from vlltr_plugin.install import Report

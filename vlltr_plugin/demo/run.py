@@ -19,7 +19,7 @@ from vlltr_plugin.report.compare.files import write_report
 from vlltr_plugin.report.compare.runs import Method, load_run
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
-from vlltr_plugin.report.picture_style import MissingExtraError, require
+from vlltr_plugin.report.pictures import MissingExtraError, require
 
 from .digits import long_tailed_counts
 from .standin_checkout import ADJUSTED, BASELINE, CLASS_VOLUME, CONTROL, LogLine, demo_folder, make_standin

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.report.picture_style import require
+from vlltr_plugin.report.pictures import require
 
 BINS = 15
 BELOW_1 = 1 - 1e-9  # torchmetrics would give a confidence of exactly 1 a bin of its own

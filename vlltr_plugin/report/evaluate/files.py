@@ -13,8 +13,8 @@ from vlltr_plugin.core.shot_groups import UPSTREAM, Convention
 from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, class_accuracies
 from vlltr_plugin.report.evaluate.pictures import write_pictures
 from vlltr_plugin.report.evaluate.predictions import Predictions
-from vlltr_plugin.report.names import run_name
-from vlltr_plugin.report.picture_style import save, styled
+from vlltr_plugin.report.labels import run_name
+from vlltr_plugin.report.pictures import save, styled
 from vlltr_plugin.report.tradeoff.curve import TradeOff, steps_of
 from vlltr_plugin.report.tradeoff.pictures import draw_curves
 from vlltr_plugin.report.tradeoff.stored import CSV, NPZ, PNG, digest, npz_bytes

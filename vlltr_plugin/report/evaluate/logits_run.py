@@ -20,7 +20,7 @@ from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
 from vlltr_plugin.report.evaluate.trade_off import Sweep, chosen_prior, sweep_of, told
-from vlltr_plugin.report.groups import recorded_groups
+from vlltr_plugin.report.labels import recorded_groups
 from vlltr_plugin.report.tradeoff.curve import curve_of
 from vlltr_plugin.report.tradeoff.logits import checked, swept
 from vlltr_plugin.report.tradeoff.prior import TradeOffError

@@ -10,8 +10,8 @@ from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.tables import print_inspection
-from vlltr_plugin.report.names import run_name
-from vlltr_plugin.report.picture_style import require_matplotlib
+from vlltr_plugin.report.labels import run_name
+from vlltr_plugin.report.pictures import require_matplotlib
 from vlltr_plugin.runs.epoch_arrays import epoch_files
 
 

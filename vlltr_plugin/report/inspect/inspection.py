@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import host_of_run
-from vlltr_plugin.report.groups import recorded_groups
 from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
 from vlltr_plugin.report.inspect.size_relation import (
     EQUAL,
@@ -25,6 +24,7 @@ from vlltr_plugin.report.inspect.size_relation import (
 )
 from vlltr_plugin.report.inspect.stale_epochs import stale_epochs
 from vlltr_plugin.report.inspect.weight_parts import Spread, WeightParts, spread, take_apart
+from vlltr_plugin.report.labels import recorded_groups
 from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
 from vlltr_plugin.runs.own_log import read_settings
 

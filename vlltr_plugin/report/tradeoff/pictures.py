@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vlltr_plugin.core.shot_groups import Convention
-from vlltr_plugin.report.groups import with_bounds
-from vlltr_plugin.report.picture_style import light_grid, new_figure
+from vlltr_plugin.report.labels import with_bounds
+from vlltr_plugin.report.pictures import light_grid, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
