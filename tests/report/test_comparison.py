@@ -9,7 +9,7 @@ from report_lines import log_line
 from vlltr_plugin import RunRecorder
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, HOST, OVERALL
-from vlltr_plugin.report.compare.command import find_reference
+from vlltr_plugin.report.compare import find_reference, load, load_all, write_report
 from vlltr_plugin.report.compare.comparison import (
     COSTS,
     compare,
@@ -21,8 +21,6 @@ from vlltr_plugin.report.compare.comparison import (
     metrics_of,
     summary_of,
 )
-from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.runs import load, load_all
 from vlltr_plugin.report.compare.tables import validation_table
 
 BY_NAME = {metric.name: metric for metric in metrics_of(HOST)}

@@ -8,8 +8,8 @@ from report_lines import SETTINGS, log_line
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.host import HOST
-from vlltr_plugin.report.compare.comparison import compare, metrics_of, summary_of
-from vlltr_plugin.report.compare.runs import load
+from vlltr_plugin.report.compare import compare, load
+from vlltr_plugin.report.compare.comparison import metrics_of, summary_of
 from vlltr_plugin.report.compare.tables import tables_of
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.evaluate.predictions import Predictions

@@ -156,7 +156,7 @@ def _add_compare(commands: Subcommands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from vlltr_plugin.report.compare.command import run_compare
+    from vlltr_plugin.report.compare import run_compare
 
     run_compare([options.baseline, *options.runs], options.reference, options.out, groups=options.groups)
     return 0
