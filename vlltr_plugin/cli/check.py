@@ -4,10 +4,9 @@ import argparse
 import json
 from dataclasses import asdict
 
-from vlltr_plugin.check.lines import Line, Lines
+from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.hosts import host_of_checkout
-from vlltr_plugin.hosts.command_line import device_or_default, split_host_args
-from vlltr_plugin.hosts.host import CheckRequest
+from vlltr_plugin.hosts.host import CheckRequest, device_or_default, split_host_args
 
 FORMAT = "vlltr-plugin check 1"
 
@@ -22,15 +21,15 @@ def run_check(options: argparse.Namespace) -> bool:
     return lines.fine
 
 
-def _print(line: Line) -> None:
+def _print(line: CheckResult) -> None:
     print(line, flush=True)
 
 
-def _silent(line: Line) -> None:
+def _silent(line: CheckResult) -> None:
     pass
 
 
-def _plain(request: CheckRequest, lines: Lines) -> dict[str, object]:
+def _plain(request: CheckRequest, lines: Checks) -> dict[str, object]:
     from vlltr_plugin import __version__
 
     return {

@@ -7,8 +7,8 @@ import hashlib
 import torch
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel
 from vlltr_plugin.hosts.host import Host
-from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
 from vlltr_plugin.report.evaluate.calibration import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions, overall_rule
 from vlltr_plugin.report.evaluate.outcome import Outcome

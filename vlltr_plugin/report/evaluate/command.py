@@ -8,9 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import host_of_checkout
-from vlltr_plugin.hosts.command_line import split_host_args
-from vlltr_plugin.hosts.host import Host
-from vlltr_plugin.hosts.trained import EvaluateRequest
+from vlltr_plugin.hosts.evaluation import EvaluateRequest
+from vlltr_plugin.hosts.host import Host, split_host_args
 from vlltr_plugin.report.evaluate.checkpoint_run import run_evaluation
 from vlltr_plugin.report.evaluate.outcome import Outcome, folder_for, show_and_write
 from vlltr_plugin.report.evaluate.trade_off import Sweep, sweep_of
