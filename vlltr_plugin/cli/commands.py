@@ -16,7 +16,7 @@ from vlltr_plugin.install.recipe import load_recipes
 from vlltr_plugin.report.labels import add_groups
 
 if TYPE_CHECKING:
-    from vlltr_plugin.check.lines import Line, Lines
+    from vlltr_plugin.check.results import CheckResult, Checks
     from vlltr_plugin.hosts.host import CheckRequest
     from vlltr_plugin.install import Report
 
@@ -136,8 +136,7 @@ def _add_check(commands: Subcommands) -> None:
 def _check(options: argparse.Namespace) -> int:
     """Prints the lines as they come, or all of them as JSON; writes nothing."""
     from vlltr_plugin.hosts import host_of_checkout
-    from vlltr_plugin.hosts.command_line import device_or_default, split_host_args
-    from vlltr_plugin.hosts.host import CheckRequest
+    from vlltr_plugin.hosts.host import CheckRequest, device_or_default, split_host_args
 
     device = device_or_default(options.device)
     request = CheckRequest(options.config, options.checkout, device, tuple(split_host_args(options.host_args)))
@@ -147,15 +146,15 @@ def _check(options: argparse.Namespace) -> int:
     return 0 if lines.fine else 1
 
 
-def _print(line: Line) -> None:
+def _print(line: CheckResult) -> None:
     print(line, flush=True)
 
 
-def _silent(line: Line) -> None:
+def _silent(line: CheckResult) -> None:
     pass
 
 
-def _plain(request: CheckRequest, lines: Lines) -> dict[str, object]:
+def _plain(request: CheckRequest, lines: Checks) -> dict[str, object]:
     from vlltr_plugin import __version__
 
     return {

@@ -12,9 +12,8 @@ from rich.console import Console
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import host_of_checkout
-from vlltr_plugin.hosts.command_line import split_host_args
-from vlltr_plugin.hosts.host import Host
-from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.hosts.host import Host, split_host_args
 from vlltr_plugin.report.accuracy import overall_rule, require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import (
     FORMAT,

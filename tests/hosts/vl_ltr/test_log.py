@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.logs import read_log
+from vlltr_plugin.hosts.vl_ltr.log import read_log
 
 
 def write(path, *texts):

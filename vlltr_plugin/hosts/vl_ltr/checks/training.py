@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 import vlltr_plugin
-from vlltr_plugin.check.lines import SkipError
+from vlltr_plugin.check.results import SkipError
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.attach import apply
 from vlltr_plugin.hosts.vl_ltr.branches import BRANCHES
 from vlltr_plugin.hosts.vl_ltr.checkout_modules import said_by_host
-from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
-from vlltr_plugin.hosts.vl_ltr.looks.stage_one import refuse_unfilled
+from vlltr_plugin.hosts.vl_ltr.checks.planned import Planned
+from vlltr_plugin.hosts.vl_ltr.checks.stage_one import refuse_unfilled
 from vlltr_plugin.hosts.vl_ltr.plan import plan
 from vlltr_plugin.hosts.vl_ltr.trained_model import build_model
 from vlltr_plugin.install import State, status

@@ -284,7 +284,7 @@ def test_a_run_that_would_not_train(checkout: Path, argument: str) -> None:
 
 
 def test_too_little_memory(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlltr_plugin.hosts.vl_ltr.looks.weights.free_memory", lambda device: 3000)
+    monkeypatch.setattr("vlltr_plugin.hosts.vl_ltr.checks.weights.free_memory", lambda device: 3000)
     assert "3 kB free" in only(check(checkout, CLASS_VOLUME, code=1), "memory")
 
 

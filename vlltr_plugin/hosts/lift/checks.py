@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.check.lines import Line, Lines, SkipError
+from vlltr_plugin.check.results import CheckResult, Checks, SkipError
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.door import Send, run_host
 from vlltr_plugin.install import State, status
@@ -24,14 +24,14 @@ STEP = 8
 """Images of the step."""
 
 
-def run_checkup(checkout: Path, host_args: list[str], say: Callable[[Line], None]) -> Lines:
+def run_checkup(checkout: Path, host_args: list[str], say: Callable[[CheckResult], None]) -> Checks:
     """Looks at what a run of LIFT needs."""
-    lines = Lines(say)
+    lines = Checks(say)
     checkout = checkout.resolve()
     lines.look("plug-in", partial(_look_at_installation, checkout, host_args))
     with tempfile.TemporaryDirectory(prefix="vlltr-plugin-check-") as folder:
         arguments = [*host_args, "output_dir", str(Path(folder) / "output")]
-        task: tuple[str, dict[str, Any]] = ("vlltr_plugin.hosts.lift.looks:look_through_door", {})
+        task: tuple[str, dict[str, Any]] = ("vlltr_plugin.hosts.lift.checks:look_through_door", {})
         lines.look_elsewhere("trainer", partial(run_host, checkout, arguments, task))
     return lines
 
@@ -51,9 +51,9 @@ def look_through_door(trainer: Any, send: Send) -> None:
     look_at_all(trainer, lambda line: send(asdict(line)))
 
 
-def look_at_all(trainer: Any, say: Callable[[Line], None] = lambda line: None) -> Lines:
+def look_at_all(trainer: Any, say: Callable[[CheckResult], None] = lambda line: None) -> Checks:
     """All looks at a trainer that is about to train; puts the re-weighting into it."""
-    lines = Lines(say)
+    lines = Checks(say)
     lines.look("config", partial(_look_at_config, trainer))
     lines.look("labels", partial(_look_at_labels, trainer))
     lines.look("sampler", partial(_look_at_sampler, trainer), needs=["labels"])
@@ -85,7 +85,7 @@ def _look_at_labels(trainer: Any) -> str:
 
 
 def _look_at_sampler(trainer: Any) -> str:
-    from vlltr_plugin.hosts.lift.draws import draws_of
+    from vlltr_plugin.hosts.lift.trainer import draws_of
 
     counts = _counts(trainer)
     draws = draws_of(trainer.train_loader, trainer.train_loader.dataset.labels, len(counts))
@@ -111,9 +111,8 @@ def _look_at_reweight(trainer: Any) -> str:
 def _look_at_step(trainer: Any) -> str:
     from torch.utils.data import DataLoader
 
-    from vlltr_plugin.hosts.lift.logits import logits_of
-    from vlltr_plugin.hosts.lift.plain_pass import forward_of
     from vlltr_plugin.hosts.lift.plan import number_of_classes
+    from vlltr_plugin.hosts.lift.trainer import forward_of, logits_of
 
     loader = trainer.train_loader
     images, labels, *_ = next(iter(DataLoader(loader.dataset, STEP, sampler=loader.sampler)))

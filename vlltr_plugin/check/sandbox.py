@@ -22,8 +22,8 @@ OUTSIDE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD
 
 
 @contextmanager
-def harmless(checkout: Path) -> Iterator[Path]:
-    """Makes the host's code harmless for a while."""
+def sandbox(checkout: Path) -> Iterator[Path]:
+    """Runs the host's code without lasting writes, unsafe unpickling or other processes."""
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # of the host's libraries; the host hides them too

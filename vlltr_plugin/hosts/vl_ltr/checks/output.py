@@ -5,10 +5,10 @@ import os
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from vlltr_plugin.check.lines import SkipError
+from vlltr_plugin.check.results import SkipError
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.checks.planned import Planned
 from vlltr_plugin.hosts.vl_ltr.host import HOST
-from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
 from vlltr_plugin.hosts.vl_ltr.trained_model import Checkpoint, put_in, read_checkpoint
 from vlltr_plugin.training.settings import KEY, asked, plain
 

@@ -5,25 +5,25 @@ from functools import partial
 
 import torch
 
-from vlltr_plugin.check.harmless import harmless
-from vlltr_plugin.check.lines import Line, Lines, SkipError
+from vlltr_plugin.check.results import CheckResult, Checks, SkipError
+from vlltr_plugin.check.sandbox import sandbox
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import CheckRequest
 from vlltr_plugin.hosts.vl_ltr.checkout_modules import checkout_modules
+from vlltr_plugin.hosts.vl_ltr.checks.data import look_at_classes, look_at_images, look_at_list, look_at_sentences
+from vlltr_plugin.hosts.vl_ltr.checks.output import look_at_output
+from vlltr_plugin.hosts.vl_ltr.checks.planned import Planned
+from vlltr_plugin.hosts.vl_ltr.checks.stage_one import look_at_checkpoint, look_at_embeddings
+from vlltr_plugin.hosts.vl_ltr.checks.step import look_at_step
+from vlltr_plugin.hosts.vl_ltr.checks.training import look_at_main, look_at_model, look_at_reweight
+from vlltr_plugin.hosts.vl_ltr.checks.weights import look_at_memory, look_at_weights
 from vlltr_plugin.hosts.vl_ltr.command_line import config_path
-from vlltr_plugin.hosts.vl_ltr.looks.data import look_at_classes, look_at_images, look_at_list, look_at_sentences
-from vlltr_plugin.hosts.vl_ltr.looks.output import look_at_output
-from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
-from vlltr_plugin.hosts.vl_ltr.looks.stage_one import look_at_checkpoint, look_at_embeddings
-from vlltr_plugin.hosts.vl_ltr.looks.step import look_at_step
-from vlltr_plugin.hosts.vl_ltr.looks.training import look_at_main, look_at_model, look_at_reweight
-from vlltr_plugin.hosts.vl_ltr.looks.weights import look_at_memory, look_at_weights
 from vlltr_plugin.hosts.vl_ltr.trained_model import host_args
 from vlltr_plugin.install import InstallError, State, status
 from vlltr_plugin.training.settings import asked
 
 
-def run_checkup(request: CheckRequest, say: Callable[[Line], None] = lambda line: None) -> Lines:
+def run_checkup(request: CheckRequest, say: Callable[[CheckResult], None] = lambda line: None) -> Checks:
     """Looks at everything that a run needs; writes nothing.
 
     Raises:
@@ -34,14 +34,14 @@ def run_checkup(request: CheckRequest, say: Callable[[Line], None] = lambda line
         raise ReportError("Expected the CONFIG of the run.")
     config, checkout = config_path(request.config, request.checkout), request.checkout.resolve()
     _refuse_missing_device(request.device)
-    lines = Lines(say)
-    with harmless(checkout) as side, checkout_modules(checkout, current=side) as modules:
+    lines = Checks(say)
+    with sandbox(checkout) as side, checkout_modules(checkout, current=side) as modules:
         args = host_args(modules, config, request.device, list(request.host_args))
         _look_at_all(Planned(checkout, modules, args), lines)
     return lines
 
 
-def _look_at_all(run: Planned, lines: Lines) -> None:
+def _look_at_all(run: Planned, lines: Checks) -> None:
     lists = [f"{split} list" for split in run.splits]
     lines.look("config", partial(look_at_config, run))
     lines.look("plug-in", partial(look_at_installation, run))

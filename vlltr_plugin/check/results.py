@@ -13,7 +13,7 @@ class SkipError(Exception):
 
 
 @dataclass(frozen=True)
-class Line:
+class CheckResult:
     """One line.
 
     Attributes:
@@ -30,15 +30,15 @@ class Line:
         return f"{self.status:<4}  {self.check:<10}  {self.message}"
 
 
-class Lines:
+class Checks:
     """Looks one after the other; a look whose grounds have failed is skipped.
 
     Args:
         say: gets each line as it comes.
     """
 
-    def __init__(self, say: Callable[[Line], None] = lambda line: None) -> None:
-        self.lines: list[Line] = []
+    def __init__(self, say: Callable[[CheckResult], None] = lambda line: None) -> None:
+        self.lines: list[CheckResult] = []
         self._say = say
         self._unknown: set[str] = set()
 
@@ -63,14 +63,14 @@ class Lines:
         missing = self.failed(needs)
         if missing:
             self._unknown.add(check)
-            return self.take(Line(check, SKIP, f"not looked at: {missing[0]} comes first"))
+            return self.take(CheckResult(check, SKIP, f"not looked at: {missing[0]} comes first"))
         try:
-            line = Line(check, OK, look())
+            line = CheckResult(check, OK, look())
         except SkipError as reason:
-            line = Line(check, SKIP, str(reason))
+            line = CheckResult(check, SKIP, str(reason))
         except (ReportError, ValueError, TypeError, OSError) as error:
             self._unknown.add(check)
-            line = Line(check, FAIL, " ".join(str(error).split()))
+            line = CheckResult(check, FAIL, " ".join(str(error).split()))
         self.take(line)
 
     def look_elsewhere(self, check: str, look: Callable[[Callable[[dict[str, str]], None]], None]) -> None:
@@ -81,11 +81,11 @@ class Lines:
             look: calls what it gets with each line as a dict; raises ReportError.
         """
         try:
-            look(lambda found: self.take(Line(**found)))
+            look(lambda found: self.take(CheckResult(**found)))
         except ReportError as error:
-            self.take(Line(check, FAIL, " ".join(str(error).split())))
+            self.take(CheckResult(check, FAIL, " ".join(str(error).split())))
 
-    def take(self, line: Line) -> None:
+    def take(self, line: CheckResult) -> None:
         """Notes a line."""
         self.lines.append(line)
         self._say(line)

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from vlltr_plugin.check.lines import SkipError
+from vlltr_plugin.check.results import SkipError
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
+from vlltr_plugin.hosts.vl_ltr.checks.planned import Planned
 from vlltr_plugin.hosts.vl_ltr.trained_model import read_checkpoint
 
 EMBEDDINGS = "run the pre-training config with --eval --eval-pretrain"

@@ -1,10 +1,10 @@
 """Lists, images, classes and sentences: are they there, and do they fit each other?"""
 
-from vlltr_plugin.check.lines import SkipError
+from vlltr_plugin.check.results import SkipError
 from vlltr_plugin.core.arguments import listed
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.checkout_modules import said_by_host
-from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
+from vlltr_plugin.hosts.vl_ltr.checks.planned import Planned
 from vlltr_plugin.training.draws import class_counts_of
 
 SAMPLE = 32

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vlltr_plugin.check.lines import SkipError
+from vlltr_plugin.check.results import SkipError
 from vlltr_plugin.core.class_volume import ClassVolume
 from vlltr_plugin.core.normalization import expected_alpha
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
+from vlltr_plugin.hosts.vl_ltr.checks.planned import Planned
 
 
 def look_at_weights(run: Planned) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from vlltr_plugin.check.harmless import harmless
+from vlltr_plugin.check.sandbox import sandbox
 
 
 class Hostile:
@@ -26,7 +26,7 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_hosts_cache_is_read_as_usual(inside: Path) -> None:
     tokens = [torch.arange(6).view(2, 3), torch.ones(1, 3, dtype=torch.int32), torch.zeros(0, 3)]
     Path("cached/tokens.pkl").write_bytes(pickle.dumps(tokens))
-    with harmless(inside) as side, (side / "cached/tokens.pkl").open("rb") as file:
+    with sandbox(inside) as side, (side / "cached/tokens.pkl").open("rb") as file:
         found = pickle.load(file)
     assert all(torch.equal(one, other) for one, other in zip(found, tokens, strict=True))
     assert [tensor.dtype for tensor in found] == [tensor.dtype for tensor in tokens]
@@ -35,7 +35,7 @@ def test_the_hosts_cache_is_read_as_usual(inside: Path) -> None:
 def test_hostile_pickles_are_not_run(inside: Path) -> None:
     Path("bait.pkl").write_bytes(pickle.dumps([Hostile()]))
     torch.save([Hostile()], "bait.pth")
-    with harmless(inside):
+    with sandbox(inside):
         with Path("bait.pkl").open("rb") as file, pytest.raises(pickle.UnpicklingError, match=r"bait\.pkl.*mkdir"):
             pickle.load(file)
         with pytest.raises(pickle.UnpicklingError, match="mkdir"):
@@ -48,7 +48,7 @@ def test_hostile_pickles_are_not_run(inside: Path) -> None:
 
 
 def test_what_is_cached_lands_beside_the_checkout(inside: Path) -> None:
-    with harmless(inside) as side:
+    with sandbox(inside) as side:
         assert (side / "cached/old.pkl").read_bytes() == b"old"
         (side / "cached/new.pkl").write_bytes(b"new")
         assert (side / "data").is_dir()
@@ -59,7 +59,7 @@ def test_what_is_cached_lands_beside_the_checkout(inside: Path) -> None:
 def test_a_checkout_without_a_cache_gets_none(inside: Path) -> None:
     (inside / "cached/old.pkl").unlink()
     (inside / "cached").rmdir()
-    with harmless(inside) as side:
+    with sandbox(inside) as side:
         (side / "cached/new.pkl").write_bytes(b"new")
     assert not (inside / "cached").exists()
 
@@ -68,6 +68,6 @@ def test_variables_come_back(inside: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "0")
     before = dict(os.environ)
-    with harmless(inside):
+    with sandbox(inside):
         assert "RANK" not in os.environ
     assert dict(os.environ) == before

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vlltr_plugin.check.lines import SkipError
+from vlltr_plugin.check.results import SkipError
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.checkout_modules import said_by_host
-from vlltr_plugin.hosts.vl_ltr.looks.planned import Planned
-from vlltr_plugin.hosts.vl_ltr.signatures import misfit
+from vlltr_plugin.hosts.vl_ltr.checks.planned import Planned
+from vlltr_plugin.hosts.vl_ltr.plan import misfit
 
 STEP = 8
 """Images of the step; one more where the run's batch is odd, since mixup takes pairs."""
