@@ -38,7 +38,7 @@ class Insertion:
     @property
     def at_module_level(self) -> bool:
         """Whether the line stands outside all functions."""
-        return self.rule in ("before_imports", "after_module_assignment")
+        return self.rule in ("before_imports", "after_module_assignment", "before_function")
 
     @cached_property
     def node(self) -> ast.stmt | ast.expr:

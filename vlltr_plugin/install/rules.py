@@ -26,10 +26,19 @@ def _assigns(statement: ast.stmt, name: str) -> bool:
     return any(isinstance(target, ast.Name) and target.id == name for target in targets)
 
 
+def _before_function(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """After what stands before the function of that name at the file's own level."""
+    for index, statement in enumerate(script.tree.body):
+        if index and isinstance(statement, ast.FunctionDef) and statement.name == item.subject:
+            yield script.after(item, Spot(script.tree.body, index - 1))
+
+
 def _after_last_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
     """After the last statement before the epoch loop, at its level, that binds the subject, at any depth inside."""
-    body, index = script.training.epochs.body, script.training.epochs.index
-    setting = [i for i in range(index) if item.subject in stored_names(body[i])]
+    body, loop = script.training.function.body, script.training.epochs
+    while loop.owner is not None:
+        loop = loop.owner
+    setting = [i for i in range(loop.index) if item.subject in stored_names(body[i])]
     if setting:
         yield script.after(item, Spot(body, setting[-1]))
 
@@ -192,6 +201,7 @@ def _imported(node: ast.AST, deep: bool) -> Iterator[str]:
 RULES: dict[str, Callable[[Script, Insertion], Iterator[Anchor]]] = {
     "before_imports": _before_imports,
     "after_module_assignment": _after_module_assignment,
+    "before_function": _before_function,
     "after_last_assignment": _after_last_assignment,
     "first_if_not_none": _first_if_not_none,
     "before_loop": _before_loop,

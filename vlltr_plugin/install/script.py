@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,10 +92,9 @@ class Script:
 
 
 def find_training(tree: ast.Module, patch: Patch) -> Training:
-    """The function that trains and its epoch loop, on the function's own level; Refusal without exactly one of each."""
+    """The function that trains and its epoch loop, on its own level or in a `try` there; or a Refusal."""
     top, function = find_function(tree, patch)
-    own = [Spot(function.body, index) for index in range(len(function.body))]
-    found = [spot for spot in own if _runs_over(spot.statement, patch.loop)]
+    found = [spot for spot in _run_once(function.body) if _runs_over(spot.statement, patch.loop)]
     if len(found) != 1:
         raise Refusal(
             f"expected one loop `for {patch.loop} in ...` at the own level of `{patch.function}`, as {patch.host} has "
@@ -125,6 +125,15 @@ def find_function(tree: ast.Module, patch: Patch) -> tuple[ast.stmt, ast.Functio
             f"expected one {kind} `{patch.function}`{where}, as {patch.host} has it, but found {len(found)}{lines}"
         )
     return found[0]
+
+
+def _run_once(body: list[ast.stmt], owner: Spot | None = None) -> Iterator[Spot]:
+    """The statements that run once whenever the function runs: its own, and those in the body of a `try`."""
+    for index, statement in enumerate(body):
+        spot = Spot(body, index, owner)
+        yield spot
+        if isinstance(statement, ast.Try):
+            yield from _run_once(statement.body, spot)
 
 
 def _why_no_loop(tree: ast.Module, function: ast.FunctionDef, patch: Patch, found: list[Spot]) -> str:
