@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from vlltr_plugin.cifar_lt.batches import Batches
-from vlltr_plugin.cifar_lt.data import DataError, LongTailed, from_npz, from_torchvision, hold_out, labels_of_file
+from vlltr_plugin.cifar_lt.data import DataError, LongTailed, from_npz, from_torchvision, labels_of_file
 from vlltr_plugin.cifar_lt.methods import FEATURES, METHODS
 from vlltr_plugin.cifar_lt.plot import draw
 from vlltr_plugin.cifar_lt.results import read
@@ -19,7 +19,7 @@ from vlltr_plugin.cifar_lt.sweep import Sweep
 from vlltr_plugin.cifar_lt.tables import notes, tables
 from vlltr_plugin.cifar_lt.training import Schedule
 from vlltr_plugin.core.registry import nearest
-from vlltr_plugin.report.picture_style import require_matplotlib
+from vlltr_plugin.report.pictures import require_matplotlib
 
 DATASET, IMBALANCE = "cifar10", 100
 """Trained on without `--dataset`, `--imbalance` and `--npz`."""
@@ -70,8 +70,6 @@ def _train(options: argparse.Namespace) -> None:
     torch.backends.cudnn.allow_tf32 = False  # results of all devices are float32's, unless --amp says otherwise
     schedule = schedule_of(options)
     data, labels = _images(options)
-    if options.hold_out is not None:
-        data, labels["held_out"] = hold_out(data, options.hold_out), options.hold_out
     for name in options.method:
         if METHODS[name].has_no_volume(data.num_classes):
             raise ValueError(

@@ -68,11 +68,6 @@ class Method:
             return None
         return next(name for name, method in METHODS.items() if method.base == self.base and method.weighting == "none")
 
-    @property
-    def can_be_adjusted(self) -> bool:
-        """Whether its logits have the log prior of the classes in them, which adjustment after training takes off."""
-        return self.base == "softmax" and not self.margins and not self.adjust
-
     def applies_from(self, start_epoch: int) -> int:
         """The first epoch, from 0, in which the weights can differ from 1, under a recipe's `start_epoch`."""
         start = start_epoch if self.deferred else 0
@@ -85,9 +80,9 @@ class Method:
 
     def criterion(self, class_counts: Tensor, draws: Tensor, start_epoch: int) -> Criterion:
         """A new criterion for one run."""
-        from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
+        from vlltr_plugin.core.criterion import ReweightedLoss
+        from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
         from vlltr_plugin.core.registry import build_weighting
-        from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 
         options = dict(self.options)
         if self.deferred:

@@ -13,13 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from vlltr_plugin.report.compare.command import plain_console, print_comparison, print_files
-from vlltr_plugin.report.compare.comparison import Comparison, compare
-from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.runs import Method, load_run
+from vlltr_plugin.report.compare import (
+    Comparison,
+    Method,
+    compare,
+    load_run,
+    plain_console,
+    print_comparison,
+    print_files,
+    write_report,
+)
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
-from vlltr_plugin.report.picture_style import MissingExtraError, require
+from vlltr_plugin.report.pictures import MissingExtraError, require
 
 from .digits import long_tailed_counts
 from .standin_checkout import ADJUSTED, BASELINE, CLASS_VOLUME, CONTROL, LogLine, WatchedRun, demo_folder, make_standin
@@ -70,8 +76,7 @@ def _require_extra(console: Console) -> None:
 
 
 def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
-    from vlltr_plugin.install import install
-    from vlltr_plugin.install.recipe import MARKER
+    from vlltr_plugin.install import MARKER, install
 
     console.print(f"Stand-in checkout: {escape(str(checkout))}", soft_wrap=True)
     console.print(f"Digits 0 to 9, training images: {long_tailed_counts()}")
