@@ -48,7 +48,7 @@ def test_published_numbers_stand_only_beside_runs_of_the_same_data(tmp_path, cap
         status = main(["compare", str(tmp_path / name), "--reference", "imagenet_lt/r50"])
         said = capsys.readouterr()
         assert status == (2 if name == "other" else 0)
-        assert ("NOT comparable" in said.out) == (name == "unsaid")
+        assert ("Not comparable" in said.out) == (name == "unsaid")
         assert ("is of data set INAT" in said.err) == (name == "other")
         assert ("Comparable: the same" in said.out) == (name == "same")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.errors import UserError
-from vlltr_plugin.runs.whole_files import write_whole
+from vlltr_plugin.runs.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -12,7 +12,7 @@ from vlltr_plugin.report.compare import compare, load
 from vlltr_plugin.report.compare.comparison import metrics_of
 from vlltr_plugin.report.compare.tables import tables_of
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
-from vlltr_plugin.report.evaluate.predictions import Predictions
+from vlltr_plugin.report.tradeoff.predictions import Predictions
 
 LABELS = np.array([0, 0, 1, 1, 2, 2])
 BY_NAME = {metric.name: metric for metric in metrics_of(HOST)}

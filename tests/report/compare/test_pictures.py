@@ -7,8 +7,8 @@ from report_lines import SETTINGS, log_line
 
 from vlltr_plugin.report.compare import compare, find_reference, load
 from vlltr_plugin.report.compare import pictures as compare_pictures
+from vlltr_plugin.report.evaluate.pictures import draw_curves
 from vlltr_plugin.report.pictures import COLOURS, STYLE, styled
-from vlltr_plugin.report.tradeoff.pictures import draw_curves
 
 
 @pytest.fixture

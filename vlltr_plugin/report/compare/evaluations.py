@@ -11,11 +11,10 @@ from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention, conventi
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import default_host, get_host
 from vlltr_plugin.hosts.host import Host, Metric
-from vlltr_plugin.report.evaluate.evaluation import FORMAT, HOST_GROUPS, overall_rule
-from vlltr_plugin.report.evaluate.trade_off import Choice
-from vlltr_plugin.report.tradeoff.curve import TradeOff, regrouped
-from vlltr_plugin.report.tradeoff.prior import TradeOffError
-from vlltr_plugin.report.tradeoff.stored import read_trade_off
+from vlltr_plugin.report.accuracy import overall_rule
+from vlltr_plugin.report.evaluate.evaluation import FORMAT, HOST_GROUPS, Choice
+from vlltr_plugin.report.evaluate.files import read_trade_off
+from vlltr_plugin.report.tradeoff.curve import TradeOff, TradeOffError, regrouped
 from vlltr_plugin.runs.log import Line, Log
 
 NAME = "evaluation.json"

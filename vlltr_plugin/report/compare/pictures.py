@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.report.compare.comparison import PASS, PUBLISHED, Comparison
+from vlltr_plugin.report.evaluate.pictures import draw_curves
 from vlltr_plugin.report.frame import Summary
 from vlltr_plugin.report.pictures import (
     COLOURS,
@@ -27,7 +28,6 @@ from vlltr_plugin.report.pictures import (
     whole_epochs,
 )
 from vlltr_plugin.report.tables import signed
-from vlltr_plugin.report.tradeoff.pictures import draw_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,12 +9,11 @@ from typing import Any
 
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.report.compare.runs import Method
-from vlltr_plugin.report.evaluate.trade_off import choice_on
+from vlltr_plugin.report.evaluate.evaluation import choice_on
 from vlltr_plugin.report.frame import Frame, at_tau
 from vlltr_plugin.report.tables import MISSING, Table, fixed
-from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOff, best_tau, steps_of
+from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOff, TradeOffError, best_tau, steps_of
 from vlltr_plugin.report.tradeoff.place import Placement, Scores, placement
-from vlltr_plugin.report.tradeoff.prior import TradeOffError
 
 ABOUT = (
     "Trade-off curve: the baseline's accuracies when tau * log(prior) is taken off its logits after training, at no "
