@@ -5,7 +5,7 @@ Colours are of the groups of classes and line styles of the runs; with several s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,25 +60,24 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
         return None
     several = any(len(method.runs) > 1 for method in comparison.methods)
     figure = new_figure(8.0, 6.0)
-    for axes, metric in zip(figure.subplots(2, 2, sharex=True).flat, metrics, strict=True):
+    panels = figure.subplots(2, 2, sharex=True).flat
+    for axes, metric in zip(panels, metrics, strict=True):
         axes.set_title(comparison.title_of(metric), color=COLOURS[metric.name], fontweight="bold")
         for number, method in enumerate(comparison.methods):
-            curve = comparison.curve(method, metric.name)
-            colour = run_style(number)["color"] if several else COLOURS[metric.name]
-            _line(axes, curve, number, colour)
+            more = {} if several else {"color": COLOURS[metric.name]}
             best = method.runs[0].best_epoch if len(method.runs) == 1 else None  # of several seeds, each has its own
-            if best in curve:
-                axes.plot(best, curve[best].mean, **run_style(number) | {"color": colour, "markersize": 7})
+            _line(axes, comparison.curve(method, metric.name), method.name, run_style(number) | more, best)
         if metric in comparison.empty:
             axes.text(0.5, 0.5, "no test images", transform=axes.transAxes, ha="center", va="center", color=GREY)
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -2), min(high, 102))  # of two seeds, an interval may be wider than all percentages
-        _finish(axes)
-    figure.suptitle("Accuracy over the epochs", fontsize=12)
+        whole_epochs(axes)
+        light_grid(axes)
     figure.supxlabel("epoch", fontsize=11)
     figure.supylabel(f"top-1 accuracy, {comparison.host.words.epochs_on} (%)", fontsize=11)
-    drawn = [method.has_epochs for method in comparison.methods]
-    _legend(figure, comparison, drawn, {} if several else {"color": GREY}, marked=True)
+    single = any(len(method.runs) == 1 for method in comparison.methods)
+    title = "Accuracy over the epochs" + ("; marker: best epoch" if single else "")
+    legend_above(figure, panels[0].get_legend_handles_labels()[0], title)
     return figure
 
 
@@ -134,12 +133,13 @@ def draw_times(comparison: Comparison) -> Figure | None:
         return None
     figure = new_figure(8.0, 3.6)
     axes = figure.subplots()
-    for number, seconds in enumerate(times):
-        _line(axes, seconds, number, run_style(number)["color"])
+    for number, (method, seconds) in enumerate(zip(comparison.methods, times, strict=True)):
+        _line(axes, seconds, method.name, run_style(number))
     axes.set_ylim(0, 1.08 * _highest(value for seconds in times for value in seconds.values()) or None)
     axes.set(title="Training pass of each epoch", xlabel="epoch", ylabel="seconds")
-    _finish(axes)
-    _legend(figure, comparison, [bool(seconds) for seconds in times], {})
+    whole_epochs(axes)
+    light_grid(axes)
+    legend_above(figure, axes.get_legend_handles_labels()[0])
     return figure
 
 
@@ -148,35 +148,17 @@ def _shown(comparison: Comparison) -> tuple[Metric, ...]:
     return (comparison.host.overall, *comparison.host.groups[: len(GROUPS)])
 
 
-def _line(axes: Axes, values: Mapping[int, Summary], number: int, colour: str) -> None:
-    """One run's mean over its seeds, with a band of the interval; a dot where there is one epoch."""
+def _line(axes: Axes, values: Mapping[int, Summary], name: str, style: dict[str, Any], best: int | None = None) -> None:
+    """One run's mean over its seeds, with a band of the interval; a mark at the best epoch, or where there is one."""
     if not values:
         return
     epochs, means = list(values), [value.mean for value in values.values()]
-    marker = "." if len(epochs) == 1 else ""
-    axes.plot(epochs, means, **run_style(number) | {"color": colour, "marker": marker})
+    marked = [place for place, epoch in enumerate(epochs) if epoch == best or len(epochs) == 1]
+    axes.plot(epochs, means, label=name, **style | ({"markevery": marked} if marked else {"marker": ""}))
     halves = [value.half or 0.0 for value in values.values()]
     if any(halves):
         low, high = ([m + sign * half for m, half in zip(means, halves, strict=True)] for sign in (-1, 1))
-        band(axes, epochs, low, high, colour)
-
-
-def _finish(axes: Axes) -> None:
-    whole_epochs(axes)
-    light_grid(axes)
-
-
-def _legend(
-    figure: Figure, comparison: Comparison, drawn: Sequence[bool], more: dict[str, Any], marked: bool = False
-) -> None:
-    """The runs that were drawn; `marked` if those of one seed have a marker at their best epoch."""
-    from matplotlib.lines import Line2D
-
-    handles = []
-    for number, method in enumerate(comparison.methods):
-        style = run_style(number) | more | ({} if marked and len(method.runs) == 1 else {"marker": ""})
-        handles += [Line2D([], [], label=method.name, **style)] if drawn[number] else []
-    legend_above(figure, handles, "marker: best epoch" if any(one.get_marker() for one in handles) else None)
+        band(axes, epochs, low, high, style["color"])
 
 
 def _end(summary: Summary) -> float:
