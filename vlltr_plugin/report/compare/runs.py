@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from math import isfinite, nan
@@ -96,32 +96,25 @@ def load_all(texts: Sequence[str], groups: Convention | None = None) -> list[Met
     hosts = [run.host for run in runs if run.evaluated is None or run.evaluated.host is not None]
     if hosts and len(hosts) < len(runs):
         methods = [load(text, groups, hosts[0]) for text in texts]
+    folders = [_folder(method.runs[0]) if _is_path(text) else None for text, method in zip(texts, methods, strict=True)]
+    given = {method.name for method, folder in zip(methods, folders, strict=True) if folder is None}
     named: dict[str, Method] = {}
-    for name, method in zip(_short_names(texts, methods), methods, strict=True):
+    for method, folder in zip(methods, folders, strict=True):
+        others = {other.parts for other in folders if other not in (None, folder)}
+        name = printable((folder and _short_name(folder, others, given)) or method.name)
         numbered = (f"{name} ({number})" for number in count(2))
         free = next(free for free in chain([name], numbered) if free not in named)
         named[free] = Method(free, method.runs)
     return list(named.values())
 
 
-def _short_names(texts: Sequence[str], methods: Sequence[Method]) -> list[str]:
-    """Each method's name as text; where folders have one name, so many of those around them that they differ."""
-    folders = [_folder(method.runs[0]) if _is_path(text) else None for text, method in zip(texts, methods, strict=True)]
-    names = [method.name if folder is None else folder.name for method, folder in zip(methods, folders, strict=True)]
-    for length in count(2):
-        ambiguous = [
-            index
-            for index, folder in enumerate(folders)
-            if folder is not None
-            and length < len(folder.parts)
-            and any(name == names[index] and folder != other for name, other in zip(names, folders, strict=True))
-        ]
-        if not ambiguous:
-            break
-        for index, folder in enumerate(folders):
-            if index in ambiguous and folder is not None:
-                names[index] = "/".join(folder.parts[-length:])
-    return [printable(name or method.name) for name, method in zip(names, methods, strict=True)]
+def _short_name(folder: Path, others: Collection[tuple[str, ...]], given: Collection[str]) -> str:
+    """The folder's name, or so many of those around it that no other folder ends likewise."""
+    for length in range(1, len(folder.parts) - 1):
+        end = folder.parts[-length:]
+        if "/".join(end) not in given and end not in {other[-length:] for other in others}:
+            return "/".join(end)
+    return "/".join(folder.parts[1:])
 
 
 def split_seeds(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ _SAME_DATA = {
     "nb_classes": "a data set with this many classes:",
     "class counts": "a training set with class counts",
 }
-"""Settings that must be equal where two runs have them, in words."""
+"""Settings that tell data sets apart, in words."""
 
 
 class Setting(NamedTuple):
@@ -115,7 +115,7 @@ def _values(method: Method, name: str, published: bool) -> set[str]:
     return found
 
 
-def _as_text(name: str, args: dict[str, Any]) -> str:
+def _as_text(name: str, args: Mapping[str, Any]) -> str:
     """A value as text; of a path only the last part, since the rest differs between machines."""
     value = args[name]
     if name.endswith("_path") and isinstance(value, str):
@@ -137,47 +137,37 @@ def _refuse_different_data(methods: Sequence[Method], reference: Reference | Non
     """Raises `ReportError` where two runs, or a run and the reference, are not of one data set."""
     first, *others = [run for method in methods for run in method.runs]
     for other in others:
-        _refuse_pair(first, other)
-    if reference is None:
-        return
-    for run in (first, *others):
-        if run.args.get("data_set", reference.data_set) != reference.data_set:
-            raise ReportError(
-                f"{run.path} is of data set {run.args['data_set']}, but the reference {reference.name} "
-                f"of {reference.data_set}: not comparable"
-            )
-        for name, size in reference.data.items():
-            if run.args.get(name, size) != size:
-                raise ReportError(
-                    f"{run.path} is of a data set with {run.args[name]} {name.replace('nb_', '')}, but the reference "
-                    f"{reference.name} of one with {size}: not comparable"
-                )
+        if first.host is not other.host:
+            raise ReportError(f"{other.path} is a run of {other.host.title}, but {first.path} of {first.host.title}")
+        _refuse_other_images(first, other)
+        named = "data_set" in first.args and "data_set" in other.args
+        words = _SAME_DATA if named else _SAME_DATA | {"data_path": "the data in"}
+        _refuse_other_data(other, words, str(first.path), first.args)
+        if not named and not ("data_path" in first.args and "data_path" in other.args):
+            _refuse_other_sizes(first, other)
+    if reference is not None:
+        published = {"data_set": reference.data_set, **reference.data}
+        words = {name: _SAME_DATA.get(name, f"a data set with this many {name}:") for name in published}
+        for run in (first, *others):
+            _refuse_other_data(run, words, f"the reference {reference.name}", published)
 
 
-def _refuse_pair(one: Run, other: Run) -> None:
-    if one.host is not other.host:
-        raise ReportError(f"{other.path} is a run of {other.host.title}, but {one.path} of {one.host.title}")
-    _refuse_other_images(one, other)
-    known = set(one.args) & set(other.args)
-    for key, words in _SAME_DATA.items():
-        if key in known and one.args[key] != other.args[key]:
+def _refuse_other_data(run: Run, words: Mapping[str, str], beside: str, settings: Mapping[str, Any]) -> None:
+    for name in words:
+        if name in run.args and name in settings and _as_text(name, run.args) != _as_text(name, settings):
             raise ReportError(
-                f"{other.path} is of {words} {other.args[key]}, but {one.path} of {one.args[key]}: not comparable"
+                f"{run.path} is of {words[name]} {run.args[name]}, but {beside} of {settings[name]}: not comparable"
             )
-    if "data_set" in known:
-        return
-    if "data_path" in known:
-        if _as_text("data_path", one.args) != _as_text("data_path", other.args):
-            raise ReportError(
-                f"{other.path} is of the data in {other.args['data_path']}, but {one.path} of those in "
-                f"{one.args['data_path']}: not comparable"
-            )
-        return
-    sizes, other_sizes = _sizes(one), _sizes(other)
-    if sizes and other_sizes and sizes.isdisjoint(other_sizes):
+
+
+def _refuse_other_sizes(one: Run, other: Run) -> None:
+    """Where no setting tells the data sets apart, the numbers of trained parameters may."""
+    key = one.host.parameters
+    sizes, others = ({line[key] for line in run.log.epochs.values() if key in line} for run in (one, other))
+    if sizes and others and sizes.isdisjoint(others):
         raise ReportError(
-            f"{other.path} trained {max(other_sizes):.0f} parameters, but {one.path} {max(sizes):.0f}: another data "
-            f"set or model; to tell which, there has to be a {one.host.words.settings_from}"
+            f"{other.path} trained {max(others):.0f} parameters, but {one.path} {max(sizes):.0f}: another data set or "
+            f"model; to tell which, there has to be a {one.host.words.settings_from}"
         )
 
 
@@ -196,9 +186,3 @@ def _refuse_other_images(one: Run, other: Run) -> None:
                 f"{run.path} was evaluated on {part}the split {run.evaluated.split}, but {beside.path} is a log with "
                 "the whole test split: not comparable"
             )
-
-
-def _sizes(run: Run) -> set[float]:
-    """The numbers of trained parameters in its lines."""
-    key = run.host.parameters
-    return set() if key is None else {line[key] for line in run.log.epochs.values() if key in line}
