@@ -119,7 +119,7 @@ def test_seeds_are_shown_as_mean_and_95_percent_interval(write_run, capfd):
     assert "2 seeds, ± 95 %" in printed
     assert "15.00 ±63.53" in printed  # 12.706 * 7.07 / sqrt(2)
     assert "17.50 ±158.82  +2.50 ±117.25" in printed  # Welch: 1.3 degrees of freedom
-    assert "± 95 % interval over seeds (Student's t)" in printed
+    assert "± is half of the 95 % interval of the mean (Student's t" in printed
 
 
 def test_without_matplotlib_the_rest_is_written_and_the_extra_is_named(good, capfd, monkeypatch):

@@ -9,7 +9,6 @@ from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.report.compare.comparison import COSTS, PUBLISHED, REWEIGHTING, STAGES, TIMES, Comparison
 from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.report.compare.settings import reweight_of
-from vlltr_plugin.report.frame import INTERVAL
 from vlltr_plugin.report.tables import MISSING, Table, plus_minus, signed
 from vlltr_plugin.runs.log import KEY
 
@@ -18,8 +17,8 @@ _UNKNOWN_GROUPS = (
     'classes. RunRecorder(..., groups="50,10") records those of your loop; --groups 50,10 tells them here.'
 )
 _SEEDS = (
-    f"With several seeds: mean {INTERVAL}, n - 1 degrees of freedom, so that two seeds give a very wide one. A "
-    "difference has its own, for independent seeds (Welch), where both sides have two or more."
+    "With several seeds, ± is half of the 95 % interval of the mean (Student's t, n - 1 degrees of freedom: two seeds "
+    "give a very wide one). A difference has one where both sides have two seeds or more, taken as independent (Welch)."
 )
 
 
