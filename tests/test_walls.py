@@ -173,9 +173,9 @@ def test_the_words_are_found(path: str, text: str, words: set[str]) -> None:
 
 
 def test_an_import_inside_a_function_counts() -> None:
-    assert imported("def f():\n    from vlltr_plugin.report import sheets\n") == {
+    assert imported("def f():\n    from vlltr_plugin.report import tables\n") == {
         "vlltr_plugin.report",
-        "vlltr_plugin.report.sheets",
+        "vlltr_plugin.report.tables",
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from vlltr_plugin.install.recipe import load_recipes
-from vlltr_plugin.report.groups_option import add_groups
+from vlltr_plugin.report.labels import add_groups
 
 if TYPE_CHECKING:
     from vlltr_plugin.install import Report
@@ -156,7 +156,7 @@ def _add_compare(commands: Subcommands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from vlltr_plugin.report.compare.command import run_compare
+    from vlltr_plugin.report.compare import run_compare
 
     run_compare([options.baseline, *options.runs], options.reference, options.out, groups=options.groups)
     return 0

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention
-from vlltr_plugin.report.picture_style import require
+from vlltr_plugin.report.pictures import require
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]

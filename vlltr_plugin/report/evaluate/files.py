@@ -21,8 +21,8 @@ from vlltr_plugin.report.accuracy import class_accuracies
 from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS
 from vlltr_plugin.report.evaluate.pictures import draw_curves, write_pictures
 from vlltr_plugin.report.evaluate.tables import print_evaluation
-from vlltr_plugin.report.names import run_name
-from vlltr_plugin.report.picture_style import save, styled
+from vlltr_plugin.report.labels import run_name
+from vlltr_plugin.report.pictures import save, styled
 from vlltr_plugin.report.tradeoff.curve import Point, TradeOff, TradeOffError, steps_of
 from vlltr_plugin.report.tradeoff.predictions import Predictions
 from vlltr_plugin.runs.epoch_arrays import BROKEN

@@ -19,7 +19,7 @@ from vlltr_plugin.hosts import find_log, get_host, host_of_log
 from vlltr_plugin.report.accuracy import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, Sweep, chosen_prior, evaluate_predictions, sweep_of, told
 from vlltr_plugin.report.evaluate.files import NPZ, Outcome, folder_for, show_and_write
-from vlltr_plugin.report.groups import recorded_groups
+from vlltr_plugin.report.labels import recorded_groups
 from vlltr_plugin.report.tradeoff.curve import TradeOffError, curve_of
 from vlltr_plugin.report.tradeoff.sweep import checked, swept
 from vlltr_plugin.runs.epoch_arrays import BROKEN

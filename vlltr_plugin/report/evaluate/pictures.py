@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention
-from vlltr_plugin.report.groups import COLOURS, with_bounds
-from vlltr_plugin.report.names import run_name
-from vlltr_plugin.report.picture_style import light_grid, new_figure, save, styled
+from vlltr_plugin.report.labels import run_name, with_bounds
+from vlltr_plugin.report.pictures import COLOURS, light_grid, new_figure, save, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, host_of_log, host_of_run
-from vlltr_plugin.report.groups import recorded_groups
 from vlltr_plugin.report.inspect.size_relation import (
     EQUAL,
     Radii,
@@ -25,6 +24,7 @@ from vlltr_plugin.report.inspect.size_relation import (
     rank_correlation,
     size_relation,
 )
+from vlltr_plugin.report.labels import recorded_groups
 from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
 from vlltr_plugin.runs.log import KEY, Log
 from vlltr_plugin.runs.own_log import read_settings

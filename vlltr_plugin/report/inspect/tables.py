@@ -13,8 +13,8 @@ from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.inspection import GroupSummary, Inspection, Names, Spread, inspect_run, label, ranges
 from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.size_relation import EQUAL
-from vlltr_plugin.report.names import run_name
-from vlltr_plugin.report.picture_style import require_matplotlib
+from vlltr_plugin.report.labels import run_name
+from vlltr_plugin.report.pictures import require_matplotlib
 from vlltr_plugin.runs.epoch_arrays import epoch_files
 
 EXTREMES = 5

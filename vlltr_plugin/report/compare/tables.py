@@ -1,30 +1,42 @@
-"""The tables of a comparison."""
+"""The tables of a comparison, and the notes below them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
-from vlltr_plugin.report.compare.comparison import Comparison, has_epochs
-from vlltr_plugin.report.compare.costs import COSTS, REWEIGHTING, Cost
-from vlltr_plugin.report.compare.runs import Method
+from vlltr_plugin.report.compare.comparison import (
+    COSTS,
+    PUBLISHED,
+    REWEIGHTING,
+    STAGES,
+    TRAINING_LOSS,
+    Comparison,
+    Cost,
+    has_epochs,
+)
+from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.report.compare.settings import reweight_of
-from vlltr_plugin.report.compare.table import PUBLISHED, STAGES, Difference, Summary
-from vlltr_plugin.report.sheets import Sheet
+from vlltr_plugin.report.frame import Difference, Summary
+from vlltr_plugin.report.tables import MISSING, Table, signed
 from vlltr_plugin.runs.log import KEY
 
-MISSING = "-"
+_UNKNOWN_GROUPS = (
+    "The runs do not all tell the same thresholds of many-, medium- and few-shot classes: their groups may be of other "
+    'classes. RunRecorder(..., groups="50,10") records those of your loop; --groups 50,10 tells them here.'
+)
 
 
-def sheets_of(comparison: Comparison) -> Iterator[Sheet]:
+def tables_of(comparison: Comparison) -> Iterator[Table]:
     """The tables that have anything to show: test, trade-off curve, validation, times, settings."""
-    sheets = [test_sheet(comparison), validation_sheet(comparison), time_sheet(comparison), settings_sheet(comparison)]
+    sheets = [test_table(comparison), validation_table(comparison), time_table(comparison), settings_table(comparison)]
     if comparison.trade_offs is not None:
-        sheets.insert(1, comparison.trade_offs.sheet)
+        sheets.insert(1, comparison.trade_offs.table)
     yield from (sheet for sheet in sheets if sheet.rows)
 
 
-def test_sheet(comparison: Comparison) -> Sheet:
+def test_table(comparison: Comparison) -> Table:
     """The final test, with the published results beside it."""
     rows = [
         (
@@ -36,10 +48,10 @@ def test_sheet(comparison: Comparison) -> Sheet:
     ]
     header = ("", *map(_heading, comparison.methods), *_published_headings(comparison))
     title = "Final test (%), after the last epoch" if comparison.split == "test" else "Evaluation (%), validation split"
-    return Sheet(title, header, tuple(rows))
+    return Table(title, header, tuple(rows))
 
 
-def validation_sheet(comparison: Comparison) -> Sheet:
+def validation_table(comparison: Comparison) -> Table:
     """Best and last epoch side by side."""
     stages = STAGES[:2]
     methods = [method for method in comparison.methods if has_epochs(method)]
@@ -51,12 +63,12 @@ def validation_sheet(comparison: Comparison) -> Sheet:
         )
         for metric in comparison.known(stages)
     ]
-    return Sheet(
+    return Table(
         f"Best and last epoch (which) on the {comparison.host.words.epochs_on} (%)", tuple(header), tuple(rows)
     )
 
 
-def time_sheet(comparison: Comparison) -> Sheet:
+def time_table(comparison: Comparison) -> Table:
     """Training time and overhead."""
     rows = []
     for cost in COSTS:
@@ -66,16 +78,16 @@ def time_sheet(comparison: Comparison) -> Sheet:
         if {*cells, *published} != {MISSING}:
             rows.append((cost.title, *cells, *published))
     header = ("", *map(_heading, comparison.methods), *_published_headings(comparison))
-    return Sheet("Times, with what is added to the baseline's", header, tuple(rows))
+    return Table("Times, with what is added to the baseline's", header, tuple(rows))
 
 
-def settings_sheet(comparison: Comparison) -> Sheet:
+def settings_table(comparison: Comparison) -> Table:
     """The method, and every setting that differs."""
     last = [] if comparison.reference is None else [comparison.reference.name]
     header = ("", *(method.name for method in comparison.methods), *last)
     method = (KEY, *(reweight_of(method) for method in comparison.methods), *[MISSING] * len(last))
     differing = [(setting.name, *setting.values) for setting in comparison.verdict.differing]
-    return Sheet("Settings that differ", header, (method, *differing))
+    return Table("Settings that differ", header, (method, *differing))
 
 
 def clock(seconds: float) -> str:
@@ -94,11 +106,6 @@ def difference_text(difference: Difference, digits: int) -> str:
     """A difference with its sign, and its standard error if known."""
     error = "" if difference.se is None else f" ±{difference.se:.{digits}f}"
     return signed(difference.value, digits) + error
-
-
-def signed(value: float, digits: int) -> str:
-    """A number with its sign; zero is never negative."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def _heading(method: Method) -> str:
@@ -155,3 +162,48 @@ def _published_cell(comparison: Comparison, name: str, metric: Metric) -> str:
         return MISSING
     difference = comparison.difference(name, PUBLISHED, metric)
     return f"{summary.mean:.1f}" + ("" if difference is None else f"  {signed(difference.value, 1)}")
+
+
+def notes_of(comparison: Comparison) -> list[str]:
+    """What a reader has to know, one sentence or two each."""
+    timed = any(cost != REWEIGHTING.name for _, cost in comparison.times)
+    words = comparison.host.words
+    shown = {metric.name for metric in comparison.known(STAGES)}
+    notes = [
+        f"Differences are to {comparison.baseline_name}, in percentage points for accuracies.",
+        *(note for metric, note in words.notes_with.items() if metric in shown),
+        *words.notes,
+        TRAINING_LOSS,
+        words.times if timed else words.no_times,
+    ]
+    if comparison.groups is None and shown & set(GROUPS):
+        notes.append(_UNKNOWN_GROUPS)
+    if any(len(method.runs) > 1 for method in comparison.methods):
+        notes.append(
+            "With several seeds: mean ± standard deviation; a difference has the standard error of the scatter between "
+            "seeds, where both sides have two or more."
+        )
+    if comparison.empty:
+        notes.append(words.empty_groups.format(groups=", ".join(metric.title for metric in comparison.empty)))
+    if comparison.trade_offs is not None:
+        notes = [*comparison.trade_offs.sentences, *notes]
+    notes += [_evaluated(run) for method in comparison.methods for run in method.runs if run.evaluated]
+    for method in comparison.methods:
+        tested = sum(run.log.test is not None for run in method.runs)
+        if 0 < tested < len(method.runs):
+            notes.append(f"Only {tested} of {len(method.runs)} seeds of {method.name} have a final test.")
+    if comparison.reference is not None:
+        notes.append(
+            f"Published, {comparison.reference.name} (class volume with its difference to {comparison.host.title}): "
+            f"{comparison.reference.source}"
+        )
+    return notes
+
+
+def _evaluated(run: Run) -> str:
+    assert run.evaluated is not None
+    of_epoch = "" if run.evaluated.epoch is None else f" of epoch {run.evaluated.epoch}"
+    return (
+        f"{run.path} is an evaluation{of_epoch} on {run.evaluated.images} images of {run.evaluated.split}; "
+        "mean over classes, harmonic mean and calibration error are of the overall prediction."
+    )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,24 @@ from vlltr_plugin.errors import UserError
 from vlltr_plugin.runs.whole_files import write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 150
+
+COLOURS = {"many": "#0072B2", "medium": "#E69F00", "few": "#CC79A7", "overall": "#000000"}
+"""Okabe and Ito's palette, safe for colour-blind readers; a group of classes has the same colour in every picture."""
+
+RUN_COLOURS = ("#444444", "#D55E00", "#009E73", "#56B4E9", "#8B5A2B", "#7B3294")
+"""Of runs, in their order; none is the colour of a group of classes."""
+
+GREY = "#555555"
+"""Of what is neither a run nor a group: references, borders."""
+
+LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
 STYLE: Mapping[str, Any] = {
     "font.size": 11.0,
     "axes.titlesize": 12.0,
@@ -101,6 +115,33 @@ def light_grid(axes: Axes, along: str = "y") -> None:
     """Leaves only the grid lines at the ticks of one axis: `"x"`, `"y"` or `"both"`."""
     axes.grid(False)
     axes.grid(True, axis=along)  # type: ignore[arg-type]
+
+
+def run_style(number: int) -> dict[str, Any]:
+    """Colour, line and marker of a run by its place in the order, as keywords of `Axes.plot`."""
+    return {
+        "color": RUN_COLOURS[number % len(RUN_COLOURS)],
+        "linestyle": LINES[number % len(LINES)],
+        "marker": MARKERS[number % len(MARKERS)],
+    }
+
+
+def band(axes: Axes, x: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str) -> None:
+    """Shades an interval around a line."""
+    axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist], title: str | None = None) -> None:
+    """One legend for all panels, above them: one row up to three entries, else two rows."""
+    columns = len(handles) if len(handles) <= 3 else (len(handles) + 1) // 2
+    figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, title=title)
+
+
+def whole_epochs(axes: Axes) -> None:
+    """No ticks between two epochs."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def save(figure: Figure, path: Path) -> Path:
