@@ -21,7 +21,7 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.tables import run_inspect
-from vlltr_plugin.runs.arrays import write_arrays
+from vlltr_plugin.runs.epoch_files import write_arrays
 
 NAMES = [f"thing {index}" for index in range(12)]
 

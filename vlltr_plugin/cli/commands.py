@@ -6,7 +6,9 @@ A command imports its code when it runs, so that `--help` and wrong arguments an
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,9 +16,12 @@ from vlltr_plugin.install.recipe import load_recipes
 from vlltr_plugin.report.labels import add_groups
 
 if TYPE_CHECKING:
+    from vlltr_plugin.check.results import CheckResult, Checks
+    from vlltr_plugin.hosts.host import CheckRequest
     from vlltr_plugin.install import Report
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+CHECK_FORMAT = "vlltr-plugin check 1"
 
 
 def add_commands(commands: Subcommands) -> None:
@@ -129,9 +134,37 @@ def _add_check(commands: Subcommands) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from vlltr_plugin.cli.check import run_check
+    """Prints the lines as they come, or all of them as JSON; writes nothing."""
+    from vlltr_plugin.hosts import host_of_checkout
+    from vlltr_plugin.hosts.host import CheckRequest, device_or_default, split_host_args
 
-    return 0 if run_check(options) else 1
+    device = device_or_default(options.device)
+    request = CheckRequest(options.config, options.checkout, device, tuple(split_host_args(options.host_args)))
+    lines = host_of_checkout(options.checkout).check(request, _silent if options.json else _print)
+    if options.json:
+        print(json.dumps(_plain(request, lines), indent=2))
+    return 0 if lines.fine else 1
+
+
+def _print(line: CheckResult) -> None:
+    print(line, flush=True)
+
+
+def _silent(line: CheckResult) -> None:
+    pass
+
+
+def _plain(request: CheckRequest, lines: Checks) -> dict[str, object]:
+    from vlltr_plugin import __version__
+
+    return {
+        "format": CHECK_FORMAT,
+        "plugin_version": __version__,
+        "config": None if request.config is None else str(request.config),
+        "device": request.device,
+        "fine": lines.fine,
+        "lines": [asdict(line) for line in lines.lines],
+    }
 
 
 def _add_compare(commands: Subcommands) -> None:

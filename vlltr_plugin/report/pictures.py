@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.errors import UserError
-from vlltr_plugin.runs.whole_files import write_whole
+from vlltr_plugin.runs.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -11,17 +11,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.agreement import refuse_differing_ranks
-from vlltr_plugin.core.drawn_epochs import DrawnEpochs
-from vlltr_plugin.core.ranks import sum_over_ranks
+from vlltr_plugin.core.draws import DrawnEpochs
+from vlltr_plugin.core.ranks import refuse_differing_ranks, sum_over_ranks
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.runs.arrays import arrays_of
-from vlltr_plugin.runs.epoch_writer import EpochWriter
-from vlltr_plugin.runs.run_identity import identity_of
-from vlltr_plugin.training.base_criterion import HostCriterion
-from vlltr_plugin.training.log_line import Statistics, summary
+from vlltr_plugin.runs.run_identity import EpochWriter, identity_of
+from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
+from vlltr_plugin.training.session import Statistics, arrays_of, summary
 from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
 
 RUN = "run"

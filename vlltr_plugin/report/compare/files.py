@@ -18,8 +18,8 @@ from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.report.compare.settings import reweight_of
 from vlltr_plugin.report.compare.tables import notes_of, tables_of
 from vlltr_plugin.report.labels import printable
+from vlltr_plugin.runs.files import write_whole
 from vlltr_plugin.runs.log import Line
-from vlltr_plugin.runs.whole_files import write_whole
 
 CAPTIONS = {
     "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline. On the bars of several "

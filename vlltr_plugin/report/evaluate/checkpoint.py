@@ -11,9 +11,8 @@ from rich.console import Console
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import host_of_checkout
-from vlltr_plugin.hosts.command_line import split_host_args
-from vlltr_plugin.hosts.host import Host
-from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.hosts.host import Host, split_host_args
 from vlltr_plugin.report.accuracy import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import Evaluation, Prior, Sweep, make_evaluation
 from vlltr_plugin.report.evaluate.files import folder_for, show_and_write
@@ -99,7 +98,7 @@ def _predict(model: TrainedModel, sweep: Sweep, prior: Prior, split: str) -> tup
 
 
 def _validation(model: TrainedModel, sweep: Sweep, prior: Prior) -> tuple[PredictionCollector | None, str]:
-    """Predictions on the validation split, to choose tau on; None, and why, if tau is chosen on the images evaluated."""
+    """Predictions on the validation split, to choose tau on; None, and why, if it is chosen on the same images."""
     if sweep.choose_tau == "here" or model.split == "val":
         return None, ""
     try:

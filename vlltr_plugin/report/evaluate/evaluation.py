@@ -24,8 +24,8 @@
   log), `rules` (all numbers of each rule, see `tradeoff.Point`), `choice` (see `Choice`), `sha256` (of the tradeoff.npz
   that belongs to it).
 - `run_settings`: with `evaluate --logits` beside a recorded run, the settings of that run.
-- `logits` (`file`, `sha256`) and `notes` (possible mistakes in the file): with `evaluate --logits` only; `checkpoint` and
-  `config` then hold nulls.
+- `logits` (`file`, `sha256`) and `notes` (possible mistakes in the file): with `evaluate --logits` only; `checkpoint`
+  and `config` then hold nulls.
 - `confusion`: `rule`, `classes` (the 20 with the lowest accuracy), `names`, `counts` (rows: these classes; columns: the
   same classes as predictions, then all others), `most_taken_for` (`class`, `name`, `images`; null without an error).
 """
@@ -124,12 +124,6 @@ class Choice:
     top1: tuple[float, ...]  # at each tau, in percent
     why_here: str = ""  # why there was no validation split, if one was looked for
 
-    @classmethod
-    def on(cls, curve: TradeOff, split: str, same_images: bool = True, why_here: str = "") -> Choice:
-        """The best tau on a curve's images."""
-        top1 = tuple(point.top1 for point in curve.points[overall_rule(curve.points)])
-        return cls(curve.best().tau, split, same_images, curve.taus, top1, why_here)
-
     @property
     def words(self) -> str:
         """On which images, for a sentence."""
@@ -146,6 +140,12 @@ class Choice:
             return ""
         side, more = ("largest", "larger") if self.tau == self.taus[-1] else ("smallest", "smaller")
         return f" It is the {side} tau swept, the edge of the sweep: give {more} ones with --tau to find the best."
+
+
+def choice_on(curve: TradeOff, split: str, same_images: bool = True, why_here: str = "") -> Choice:
+    """The best tau on a curve's images."""
+    top1 = tuple(point.top1 for point in curve.points[overall_rule(curve.points)])
+    return Choice(curve.best().tau, split, same_images, curve.taus, top1, why_here)
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,10 @@ def make_evaluation(
     } | evaluate_predictions(labels, by_rule, counts, names, sweep.groups)
     if host_log is not None:
         content["host_log"] = host_log(labels, by_rule[overall_rule(by_rule)].top1)
-    choice = (
-        Choice.on(of_validation[0], "val", False) if of_validation else Choice.on(curve, facts["split"], True, why_here)
-    )
+    if of_validation:
+        choice = choice_on(of_validation[0], "val", same_images=False)
+    else:
+        choice = choice_on(curve, facts["split"], why_here=why_here)
     of_prior = {"prior_source": prior.source, "without_prior": int((prior.values == 0).sum())}
     content["trade_off"] = curve.as_json() | of_prior | {"choice": asdict(choice)}
     return Evaluation(content, labels, by_rule, counts, names, curve)

@@ -22,8 +22,8 @@ from vlltr_plugin.report.labels import run_name
 from vlltr_plugin.report.pictures import save, styled
 from vlltr_plugin.report.tables import Table
 from vlltr_plugin.report.tradeoff.curve import Point, TradeOff, TradeOffError
-from vlltr_plugin.runs.epoch_arrays import BROKEN
-from vlltr_plugin.runs.whole_files import write_whole
+from vlltr_plugin.runs.epoch_files import BROKEN
+from vlltr_plugin.runs.files import write_whole
 
 JSON, PER_CLASS, CSV, NPZ = "evaluation.json", "per_class.csv", "tradeoff.csv", "tradeoff.npz"
 PREFIX, RIGHT = "predictions_", "right_"

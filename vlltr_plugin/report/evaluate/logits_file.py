@@ -21,9 +21,9 @@ from vlltr_plugin.report.evaluate.files import NPZ, folder_for, show_and_write
 from vlltr_plugin.report.labels import recorded_groups
 from vlltr_plugin.report.tradeoff.curve import TradeOffError
 from vlltr_plugin.report.tradeoff.sweep import checked, swept
-from vlltr_plugin.runs.epoch_arrays import BROKEN
+from vlltr_plugin.runs.epoch_files import BROKEN
+from vlltr_plugin.runs.files import sha256
 from vlltr_plugin.runs.own_log import read_settings
-from vlltr_plugin.runs.whole_files import sha256
 
 NEEDED = ("logits", "labels", "counts")
 NAMES = "names"

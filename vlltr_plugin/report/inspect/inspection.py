@@ -25,7 +25,7 @@ from vlltr_plugin.report.inspect.size_relation import (
     size_relation,
 )
 from vlltr_plugin.report.labels import recorded_groups
-from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
+from vlltr_plugin.runs.epoch_files import EpochArrays, Floats, epoch_files, read_epoch
 from vlltr_plugin.runs.log import KEY, Log
 from vlltr_plugin.runs.own_log import read_settings
 from vlltr_plugin.runs.run_identity import newest, read_identity

@@ -11,7 +11,7 @@ from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.report.inspect.inspection import Inspection, label
 from vlltr_plugin.report.inspect.size_relation import EQUAL
 from vlltr_plugin.report.pictures import COLOURS, light_grid, new_figure, save, styled
-from vlltr_plugin.runs.epoch_arrays import Floats
+from vlltr_plugin.runs.epoch_files import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

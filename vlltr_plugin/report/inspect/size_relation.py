@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from vlltr_plugin.core.normalization import log_sigma_bias
-from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, Weights
+from vlltr_plugin.runs.epoch_files import EpochArrays, Floats, Weights
 
 EQUAL = 1e-6
 """Relative: log radii that differ by less are equal; weights are stored as float32."""

@@ -15,7 +15,7 @@ from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.size_relation import EQUAL
 from vlltr_plugin.report.labels import run_name
 from vlltr_plugin.report.pictures import require_matplotlib
-from vlltr_plugin.runs.epoch_arrays import epoch_files
+from vlltr_plugin.runs.epoch_files import epoch_files
 
 EXTREMES = 5
 LISTED = 10

@@ -1,0 +1,274 @@
+"""Warnings about training loops of the user: batches that do not fit what was declared."""
+
+import math
+import sys
+import warnings
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlltr_plugin.core.batch import Batch
+from vlltr_plugin.core.draws import DrawnEpochs
+from vlltr_plugin.core.ranks import sum_over_ranks, world_size
+from vlltr_plugin.core.weighting import Weighting
+
+LAYERS = 8
+"""Autograd nodes from the logits back, at most, to the nearest parameters."""
+
+
+class ObservedPasses:
+    """The passes of an epoch, and for how many of their losses a backward pass ran.
+
+    Attributes:
+        samples: of all passes.
+        untrained: of those whose loss had no backward pass so far.
+    """
+
+    def __init__(self) -> None:
+        self.samples = self.untrained = 0
+        self._waiting = self._together = self._most_together = 0
+
+    def add(self, loss: Tensor, samples: int) -> None:
+        """Adds a pass.
+
+        Args:
+            loss: that backward would run from.
+            samples: of the pass.
+        """
+        self.samples += samples
+        self.untrained += samples
+        self._waiting += 1
+        self._together = 0
+        if loss.requires_grad:
+            loss.register_hook(_Backward(self, samples))
+
+    @property
+    def last_one_waits(self) -> bool:
+        """Whether no backward pass has run since the last pass was added."""
+        return self.samples > 0 and self._together == 0
+
+    def left_out(self) -> bool:
+        """Whether more passes wait than the rest of a sum of losses, of which others were trained on together."""
+        return self._waiting >= self._most_together > 0
+
+    def trained(self, samples: int) -> None:
+        """A backward pass has reached the loss of a pass."""
+        self.untrained -= samples
+        self._waiting -= 1
+        self._together += 1
+        self._most_together = max(self._most_together, self._together)
+
+
+class _Backward:
+    """The hook of one loss; further backward passes through it change nothing."""
+
+    def __init__(self, passes: ObservedPasses, samples: int) -> None:
+        self._passes, self._samples = passes, samples
+        self._waits = True
+
+    def __call__(self, gradient: Tensor) -> None:
+        if self._waits:
+            self._waits = False
+            self._passes.trained(self._samples)
+
+
+def nearest_parameters(logits: Tensor) -> frozenset[int]:
+    """Identities of the parameters that the logits were computed with last; empty where autograd does not tell."""
+    nodes = {logits.grad_fn}
+    for _ in range(LAYERS):
+        inputs = [function for node in nodes if node is not None for function, _ in node.next_functions]
+        leaves = [getattr(node, "variable", None) for node in inputs]
+        found = frozenset(id(leaf) for leaf in leaves if isinstance(leaf, torch.nn.Parameter))
+        if found:
+            return found
+        nodes = set(inputs)
+    return frozenset()
+
+
+FIRST_END = 25
+"""Passes over the training set before the first `end_epoch` is missed: an epoch may hold many views of an image."""
+
+SMALL_SET, FIRST_SAMPLES = 1000, 100_000
+"""Fewer images may be the labelled ones beside many without labels: FixMatch draws 65,536 samples an epoch from 40
+labelled images. There as many samples go by before the first `end_epoch` is missed."""
+
+NEXT_END = 10
+"""Times the longest epoch that ended (or the sum of `draws`) before the next `end_epoch` is missed."""
+
+LOOKED_AT = 16
+"""First calls whose logits are looked at for several heads."""
+
+NOT_TRAINED, WATCHED_EPOCHS = 0.05, 2
+"""Share of the samples without a backward pass, in each of the first epochs; later ones are spared the cost."""
+
+
+class LoopChecks:
+    """What one criterion may expect of its batches; says once what does not fit, and waits for no GPU in a step.
+
+    Args:
+        weighting: whose `class_counts` and `draws` were declared.
+    """
+
+    _last: weakref.ref[Tensor] | None = None
+    _last_pass: tuple[int | None, int]
+    _last_targets: weakref.ref[Tensor] | None = None
+
+    def __init__(self, weighting: Weighting) -> None:
+        # A tuple, so that it is no submodule or buffer of whatever holds this.
+        self._weighting = (weighting,)
+        self._epochs = DrawnEpochs(weighting)
+        self._samples = self._images = self._calls = 0
+        self._passes, self._untrained_before = ObservedPasses(), False
+        self._last_parameters: frozenset[int] = frozenset()
+        self._epoch = weighting.epoch
+        self._said: set[str] = set()
+
+    def logits_come(self, logits: Tensor, targets: Tensor | None = None) -> None:
+        """Takes note of a training pass; a warning for the logits of the one before, or those of another head.
+
+        A host whose branches are kept apart gives no targets: its heads are not looked for.
+        """
+        if torch.compiler.is_compiling():
+            return
+        # CUDA graphs give one tensor in every pass: the autograd node, of a parameter the version, tell them apart.
+        this_pass = None if logits.grad_fn is None else logits.grad_fn._sequence_nr(), logits._version
+        if self._last is not None and self._last() is logits and self._last_pass == this_pass:
+            self._say(
+                "twice",
+                "Expected every batch once but the same logits came twice in a row: each of their images counts once "
+                "more, whatever the loss is multiplied by. Give mixed targets in one call, float [B, C]: lam * "
+                "one_hot(a) + (1 - lam) * one_hot(b). For a loss that is only shown take criterion.losses(logits, "
+                "targets).mean().",
+            )
+        self._last, self._last_pass = weakref.ref(logits), this_pass
+        if targets is not None and self._calls < LOOKED_AT:
+            self._calls += 1
+            self._look_for_heads(logits, targets)
+
+    def loss_comes(self, loss: Tensor, batch: Batch) -> None:
+        """Takes note of the loss of a training pass, to see whether it is trained on."""
+        if not torch.compiler.is_compiling() and self._epochs.ended < WATCHED_EPOCHS:  # no guard on `ended`
+            self._passes.add(loss, batch.shape[0])
+
+    def begins_epoch(self) -> bool:
+        """Whether this batch is the first of an epoch that another than the criterion has ended."""
+        weighting = self._weighting[0]
+        if torch.compiler.is_compiling() or self._epoch == weighting.epoch:
+            return False
+        self._epochs.longest = max(self._epochs.longest, float(self._samples * world_size()))
+        self.forget()
+        return True
+
+    def count(self, batch: Batch) -> None:
+        """Counts a batch of this rank; a warning when no `end_epoch` came for long.
+
+        Not under `torch.compile`, where a number of Python's would compile anew in every step, and not where ignored
+        elements stay in the batch (on a GPU).
+        """
+        if torch.compiler.is_compiling():
+            return
+        self._images += batch.shape[0]
+        if batch.rows_kept is not None:
+            return
+        self._samples += len(batch.targets)
+        weighting, longest = self._weighting[0], self._epochs.longest
+        changes = weighting.uses_logits or weighting.epoch < weighting.start_epoch
+        if changes and self._samples * world_size() > self._longest_possible():
+            ended = f"the longest epoch before had {longest:.0f}" if longest else "no epoch has ended"
+            self._say(
+                "forgotten",
+                f"Expected criterion.end_epoch() after each epoch but {self._samples} samples came without it here "
+                f"({ended}, class_counts count {self._epochs.declared:.0f}): the class weights change there only, and "
+                f"are still those of epoch {weighting.epoch}. Call it once an epoch, on every rank (where a callback "
+                "calls it after each pass over the data and they are endless: give it steps_per_epoch).",
+            )
+
+    def forget(self) -> None:
+        """Begins counting again."""
+        self._epoch, self._samples, self._images = self._weighting[0].epoch, 0, 0
+        self._last, self._last_targets, self._passes = None, None, ObservedPasses()
+
+    def start_over(self) -> None:
+        """Begins counting again, for another model."""
+        self.forget()
+        self._epochs.restart()
+
+    def end_epoch(self, drawn: Tensor) -> Tensor:
+        """Starts an epoch; warnings when what the one before drew does not fit.
+
+        Args:
+            drawn: how many samples of each class came on this rank, float64 `[C]`.
+
+        Returns:
+            As `drawn`, of all ranks.
+        """
+        totals = sum_over_ranks(torch.cat([drawn, drawn.new_tensor([self._images])]))
+        drawn, images, passes = totals[:-1], float(totals[-1]), self._passes
+        self._epochs.add(drawn, images or math.inf)
+        self.forget()
+        self._compare_epochs()
+        untrained = passes.untrained > NOT_TRAINED * passes.samples and passes.left_out()
+        if untrained and self._untrained_before:
+            self._say(
+                "untrained",
+                f"Expected a backward pass for each loss but {passes.untrained} of {passes.samples} samples came in "
+                "calls without one (validation with gradients, a loss that is only shown?): they count in the class "
+                "weights. Call criterion.eval() or take torch.no_grad() there; criterion.forget_epoch() drops what "
+                "was observed since the last epoch ended, such as the passes of a learning-rate finder.",
+            )
+        self._untrained_before = untrained
+        return drawn
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_last": None, "_last_targets": None}
+
+    def _longest_possible(self) -> float:
+        """Samples that an epoch of an honest loop may have."""
+        if self._epochs.longest:
+            return NEXT_END * self._epochs.longest
+        declared = self._epochs.declared
+        first = FIRST_SAMPLES if declared < SMALL_SET else FIRST_END * declared
+        return max(first, NEXT_END * self._weighting[0].draws_given)
+
+    def _compare_epochs(self) -> None:
+        if came := self._epochs.other_classes():
+            self._say(
+                "other draws",
+                f"Expected the samples that class_counts (or draws) declare but others came: {came}. Give the "
+                "class_counts of this training set, torch.bincount(labels, minlength=C), and with a sampler that is "
+                "not uniform draws=[samples of each class that it draws in an epoch].",
+            )
+        if longer := self._epochs.first_was_longer():
+            self._say(
+                "longer",
+                f"Expected epochs of one length but {longer}: the radii of the first are also those of passes before "
+                "its training, such as a learning-rate finder's, or of a run that began anew after out-of-memory. Call "
+                "criterion.forget_epoch() after such passes.",
+            )
+
+    def _look_for_heads(self, logits: Tensor, targets: Tensor) -> None:
+        same_targets = self._last_targets is not None and self._last_targets() is targets
+        parameters, before = nearest_parameters(logits), self._last_parameters
+        if same_targets and self._passes.last_one_waits and parameters and before and before.isdisjoint(parameters):
+            self._say(
+                "heads",
+                "Expected the logits of one head but those of several came for the same targets: their statistics are "
+                "taken together, and the radii are of none of them. Call the criterion for the head that predicts, and "
+                "criterion.losses(logits, targets).mean() for the others.",
+            )
+        self._last_targets, self._last_parameters = weakref.ref(targets), parameters
+
+    def _say(self, kind: str, message: str) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            warnings.warn(message, stacklevel=_of_the_loop())
+
+
+def _of_the_loop() -> int:
+    """The stack level, seen from `_say`, of the first caller that is neither this package nor torch."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("vlltr_plugin", "torch"):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -1,0 +1,104 @@
+"""What torch is doing when a function is called (training, recomputing, compiling), and on which device."""
+
+import functools
+import sys
+from collections.abc import Callable, MutableMapping
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import TransformType, get_interpreter_stack
+from torch.autograd.function import BackwardCFunction
+
+
+def observing(module: nn.Module) -> bool:
+    """Whether a call of the module is a training step's own pass: train mode, gradients, no recomputation.
+
+    Never inside `torch.func.grad`, `vmap` and their like, which refuse functions that change tensors outside of them.
+    """
+    return module.training and torch.is_grad_enabled() and not _transforms() and not recomputing()
+
+
+def recomputing() -> bool:
+    """Whether a pass that ran before, with gradients, is run again during backward (activation checkpointing).
+
+    Non-reentrant checkpointing (`use_reentrant=False`) runs a pass again where backward unpacks a tensor that was not
+    kept. Reentrant checkpointing, torch's or another's, does so in the backward of an autograd function whose forward
+    ran without gradients: there the second pass is the training step's own. Which of them it is stands on the stack.
+    Under `torch.compile` it is always False.
+    """
+    if torch.compiler.is_compiling() or not _within_backward():
+        return False
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if isinstance(frame.f_locals.get("self"), BackwardCFunction):
+            return False
+        if frame.f_code.co_name == "unpack_hook" and frame.f_globals.get("__name__") == "torch.utils.checkpoint":
+            return True
+    return True
+
+
+def cheap_to_read(tensor: Tensor) -> bool:
+    """Whether values can be looked at for nothing: not on a GPU, which would be waited for, nor while compiling.
+
+    Inside `torch.func.vmap` values have no one answer, and torch refuses to look.
+    """
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not in_vmap()
+
+
+def in_vmap() -> bool:
+    """Whether `torch.func.vmap` runs, alone or around or inside other transforms of `torch.func`."""
+    transforms = _transforms()
+    return bool(transforms) and any(transform.key() == TransformType.Vmap for transform in transforms)
+
+
+def _transforms() -> list[Any]:
+    """The transforms of `torch.func` that run now, the outermost first; torch.compile traces none of this."""
+    return [] if torch.compiler.is_compiling() else get_interpreter_stack() or []
+
+
+def _within_backward() -> bool:
+    """Whether autograd's backward runs in this thread; False where torch does not tell."""
+    task = getattr(torch._C, "_current_graph_task_id", None)
+    return task is not None and task() != -1
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """`device`, or the CPU when it holds no float64 (Apple's MPS, some of Intel's GPUs)."""
+    try:
+        torch.zeros((), dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError):  # TypeError on MPS, RuntimeError on XPU
+        return torch.device("cpu")
+    return device
+
+
+def unshare(values: MutableMapping[str, Any]) -> None:
+    """Replaces tensors whose memory other processes may share by copies.
+
+    `torch.multiprocessing` sends tensors as shared memory, so processes started by `spawn` would add to one sum.
+    """
+    for name, value in values.items():
+        if isinstance(value, Tensor) and value.is_shared():
+            values[name] = value.clone()
+
+
+def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: what `function` makes or changes inside `torch.inference_mode` can be changed and trained with later.
+
+    A tensor that is made in inference mode refuses both for as long as it lives.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        # `torch.compile` cannot trace the question.
+        if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(mode=False), torch.no_grad():
+            return function(*args, **kwargs)
+
+    return wrapped
