@@ -15,9 +15,9 @@ from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.report.compare.comparison import PUBLISHED, Comparison, curve, epoch_seconds, has_epochs
 from vlltr_plugin.report.compare.runs import Method
-from vlltr_plugin.report.evaluate.pictures import RUN_COLOURS, draw_curves
+from vlltr_plugin.report.evaluate.pictures import draw_curves
 from vlltr_plugin.report.frame import Summary
-from vlltr_plugin.report.pictures import COLOURS, light_grid, new_figure, save, styled
+from vlltr_plugin.report.pictures import COLOURS, RUN_COLOURS, light_grid, new_figure, save, styled
 from vlltr_plugin.report.tables import signed
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
-from vlltr_plugin.core.shot_groups import convention_of
+from vlltr_plugin.core.shot_groups import UPSTREAM, Convention, convention_of
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.accuracy import class_accuracies
 from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, Evaluation
@@ -22,11 +23,14 @@ from vlltr_plugin.report.labels import run_name
 from vlltr_plugin.report.pictures import save, styled
 from vlltr_plugin.report.tables import Table
 from vlltr_plugin.report.tradeoff.curve import Point, TradeOff, TradeOffError
+from vlltr_plugin.report.tradeoff.predictions import Predictions
 from vlltr_plugin.runs.epoch_files import BROKEN
 from vlltr_plugin.runs.files import write_whole
 
 JSON, PER_CLASS, CSV, NPZ = "evaluation.json", "per_class.csv", "tradeoff.csv", "tradeoff.npz"
 PREFIX, RIGHT = "predictions_", "right_"
+
+Ints = NDArray[np.int64]
 
 
 def folder_for(wanted: Path | None, default: Path) -> Path:
@@ -55,14 +59,15 @@ def show_and_write(evaluation: Evaluation, folder: Path, console: Console) -> li
 def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Writes everything; evaluation.json last."""
     arrays = npz_bytes(evaluation.curve)
-    content = evaluation.content
+    content, curve = evaluation.content, evaluation.curve
     content["trade_off"]["sha256"] = _digest(arrays)
     with styled():
-        figures = draw_evaluation(content, evaluation.counts, evaluation.curve, run_name(folder))
+        figures = draw_evaluation(content, evaluation.counts, curve, run_name(folder))
         pictures = [save(figure, folder / name) for name, figure in figures.items()]
+    of_classes = evaluation.labels, evaluation.by_rule, evaluation.counts
     files = {
-        PER_CLASS: per_class_csv(evaluation).encode(),
-        CSV: evaluation.curve.csv().encode(),
+        PER_CLASS: per_class_csv(*of_classes, evaluation.names, curve.groups).encode(),
+        CSV: curve.csv().encode(),
         NPZ: arrays,
         JSON: (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(),
     }
@@ -71,23 +76,24 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     return [*(folder / name for name in (JSON, PER_CLASS, CSV, NPZ)), *pictures]
 
 
-def per_class_csv(evaluation: Evaluation) -> str:
+def per_class_csv(
+    labels: Ints, by_rule: dict[str, Predictions], counts: Ints, names: list[str] | None, groups: Convention = UPSTREAM
+) -> str:
     """One row a class: index, name, training and evaluated images, group by each convention, accuracy in percent.
 
     Classes without training images belong to no group; without evaluated images they have no accuracy.
     """
-    counts, labels, names = evaluation.counts, evaluation.labels, evaluation.names
-    conventions = dict.fromkeys((*CONVENTIONS, evaluation.curve.groups))
-    groups = [np.where(counts > 0, convention.group(counts), "") for convention in conventions]
+    conventions = dict.fromkeys((*CONVENTIONS, groups))
+    of_class = [np.where(counts > 0, convention.group(counts), "") for convention in conventions]
     images = np.bincount(labels, minlength=len(counts))
-    of_rules = [class_accuracies(labels, one.top1, len(counts)) for one in evaluation.by_rule.values()]
+    of_rules = [class_accuracies(labels, one.top1, len(counts)) for one in by_rule.values()]
     header = ["class", "name", "training_images", "images"]
     header += [f"group_{convention.name}" for convention in conventions]
-    header += [f"top1_{rule}" for rule in evaluation.by_rule]
+    header += [f"top1_{rule}" for rule in by_rule]
     rows = [
         (
             *(index, names[index] if names else "", counts[index], images[index]),
-            *(group[index] for group in groups),
+            *(group[index] for group in of_class),
             *(float(accuracy[index]) if images[index] else "" for accuracy in of_rules),
         )
         for index in range(len(counts))

@@ -112,7 +112,7 @@ def evaluate_logits(path: Path, split: str, sweep: Sweep, run: RunBeside) -> Eva
         "differs_from_training": {},
         "notes": _notes(arrays, given.labels.numpy(), given.counts),
     }
-    return make_evaluation(facts, collector, (validation or [None])[0], given.counts, names, sweep, prior)
+    return make_evaluation(facts, collector, validation[0] if validation else None, given.counts, names, sweep, prior)
 
 
 def _names(path: Path, arrays: dict[str, NDArray[Any]], run: RunBeside, num_classes: int) -> list[str] | None:

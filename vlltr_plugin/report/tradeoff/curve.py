@@ -148,9 +148,13 @@ def best_tau(taus: Sequence[float], top1: Sequence[float]) -> float:
 def regrouped(trade_off: TradeOff, groups: Convention) -> TradeOff:
     """The same predictions with other thresholds of many, medium and few."""
     inside = {name: mask[trade_off.labels] for name, mask in group_masks(trade_off.counts, groups).items()}
+
+    def accuracies_of(found: NDArray[np.integer[Any]]) -> dict[str, Any]:
+        return {name: group_accuracy(found == trade_off.labels, mask) for name, mask in inside.items()}
+
     points = {
         rule: tuple(
-            replace(point, **{name: group_accuracy(found == trade_off.labels, mask) for name, mask in inside.items()})
+            replace(point, **accuracies_of(found))
             for point, found in zip(trade_off.points[rule], predictions, strict=True)
         )
         for rule, predictions in trade_off.predictions.items()
