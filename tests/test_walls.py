@@ -54,7 +54,6 @@ ALLOWED = {
     ("hosts/__init__.py", "vl-ltr"): "the registry: one line a host",
     ("hosts/__init__.py", "vl_ltr"): "the registry",
     ("hosts/__init__.py", "lift"): "the registry",
-    ("report/tradeoff/predictions.py", "image_text"): "key of evaluation.json and per_class.csv, fixed",
     ("report/evaluate/logits_file.py", "two_branch"): "key of evaluation.json, fixed",
     ("hosts/lift/evaluation_run.py", "two_branch"): "as above",
     ("runs/own_log.py", "test_acc"): "a loop of the user's own logs under the keys that compare reads",
