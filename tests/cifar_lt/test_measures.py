@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from vlltr_plugin.cifar_lt.measures import TAUS, measures
+from vlltr_plugin.cifar_lt.results import TAUS, adjusted_errors, calibration, class_errors
 
 COUNTS = torch.tensor([500, 60, 5])
 LOGITS = torch.randn(40, 3, generator=torch.Generator().manual_seed(1)) * 3
@@ -21,7 +21,7 @@ def probabilities(image: int, tau: float) -> list[float]:
 
 @pytest.mark.parametrize("tau", [0.0, 1.0])
 def test_nll_and_ece_are_those_of_a_loop(tau):
-    found = measures(LOGITS, LABELS, COUNTS, adjust=tau, softmax=True)
+    found = calibration(LOGITS - tau * COUNTS.log(), LABELS)
     every = [probabilities(image, tau) for image in range(40)]
     assert found["nll"] == pytest.approx(
         -sum(math.log(p[y]) for p, y in zip(every, LABELS.tolist(), strict=True)) / 40, abs=1e-5
@@ -34,7 +34,7 @@ def test_nll_and_ece_are_those_of_a_loop(tau):
 
 
 def test_adjusted_errors_are_those_of_each_half():
-    rows = measures(LOGITS, LABELS, COUNTS, adjust=0.0, softmax=True)["adjusted_errors"]
+    rows = adjusted_errors(LOGITS, LABELS, COUNTS)
     assert [row[0] for row in rows] == list(TAUS)
     for tau, even, odd in rows:
         wrong = [(p := probabilities(i, tau)).index(max(p)) != int(LABELS[i]) for i in range(40)]
@@ -42,5 +42,9 @@ def test_adjusted_errors_are_those_of_each_half():
         assert odd == pytest.approx(100 * sum(wrong[1::2]) / 20)
 
 
-def test_losses_of_single_classes_have_no_calibration():
-    assert set(measures(LOGITS, LABELS, COUNTS, adjust=0.0, softmax=False)) == {"adjusted_errors"}
+def test_errors_of_classes_and_groups_are_those_of_a_loop():
+    found = class_errors(LOGITS, LABELS, COUNTS)
+    wrong = [max(range(3), key=LOGITS[i].tolist().__getitem__) != int(LABELS[i]) for i in range(40)]
+    each = [100 * sum(wrong[c::3]) / len(wrong[c::3]) for c in range(3)]
+    assert found["class_errors"] == pytest.approx(each, abs=0.01)
+    assert found["group_errors"] == pytest.approx(dict(zip(("many", "medium", "few"), each, strict=True)), abs=1e-4)

@@ -180,12 +180,13 @@ def test_post_hoc_adjustment_moves_the_test_and_nothing_else(batches):
             training.model.head.weight /= logits.std()  # else no class is near enough to another to change places
             training.model.head.bias /= logits.std()
         training._test()
-    with torch.no_grad():
-        logits = torch.cat([plain.model(images)[0][0] for images in batches.test(1)])
-    shifted = logits.double().numpy() - np.log(batches.class_counts.numpy())
-    np.testing.assert_array_equal(adjusted.predictions[0].numpy(), shifted.argmax(axis=1))
-    np.testing.assert_array_equal(plain.predictions[0].numpy(), logits.numpy().argmax(axis=1))
-    assert not torch.equal(plain.predictions, adjusted.predictions)
+    logits = plain.test_logits()[0].double().numpy()
+    own, moved = (training.adjusted(training.test_logits())[0].argmax(1).numpy() for training in (plain, adjusted))
+    np.testing.assert_array_equal(own, logits.argmax(axis=1))
+    np.testing.assert_array_equal(moved, (logits - np.log(batches.class_counts.numpy())).argmax(axis=1))
+    assert (own != moved).any()
+    wrong = 100 * (moved != batches.test_labels.numpy()).mean()
+    assert adjusted.curve[0][-1] == (1, pytest.approx(wrong))
 
 
 def test_influence_divides_the_weighted_losses_from_the_start_epoch_on(batches):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,14 +20,11 @@ TEST_BATCH = 1000
 """Images of a test batch on a GPU, which small ones leave idle."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One step for S replicas."""
+class Batch(NamedTuple):
+    """One step for S replicas: normalised images `[B, S*3, H, W]`; labels `[S, B]`, or with mixup `[S, B, C]`."""
 
     images: Tensor
-    """Normalised, `[B, S*3, H, W]`."""
     targets: Tensor
-    """Labels, int64 `[S, B]`, or with mixup float32 `[S, B, C]`."""
 
 
 class Batches:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from vlltr_plugin.report.pictures import require_matplotlib
 
 DATASET, IMBALANCE = "cifar10", 100
 """Trained on without `--dataset`, `--imbalance` and `--npz`."""
+
+_say = partial(print, flush=True)
 
 PRESETS: dict[str, Schedule] = {"full": Schedule(), "short": Schedule(epochs=30, evaluate_every=6)}
 
@@ -123,7 +126,3 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("Expected a GPU for --device cuda but torch finds none: give --device cpu or auto.")
     return device
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
