@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vlltr_plugin.core.base_losses import BaseLoss, FocalLosses, LabelLosses
     from vlltr_plugin.core.class_volume import ClassVolume
+    from vlltr_plugin.core.criterion import ReweightedLoss
     from vlltr_plugin.core.frequency import EffectiveNumber, InverseFrequency, InverseSqrtFrequency, Uniform
-    from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
-    from vlltr_plugin.core.logit_adjustment import LogitAdjustment
+    from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss, LogitAdjustment
     from vlltr_plugin.core.registry import build_weighting, register_weighting
-    from vlltr_plugin.core.reweighted_loss import ReweightedLoss
     from vlltr_plugin.core.weighting import Weighting
     from vlltr_plugin.hosts.vl_ltr.attach import attach
     from vlltr_plugin.training.recorder import RunRecorder
@@ -48,9 +47,9 @@ _HOMES = {
     "InverseFrequency": "vlltr_plugin.core.frequency",
     "InverseSqrtFrequency": "vlltr_plugin.core.frequency",
     "LabelLosses": "vlltr_plugin.core.base_losses",
-    "LogitAdjustedLoss": "vlltr_plugin.core.logit_adjusted_loss",
+    "LogitAdjustedLoss": "vlltr_plugin.core.logit_adjustment",
     "LogitAdjustment": "vlltr_plugin.core.logit_adjustment",
-    "ReweightedLoss": "vlltr_plugin.core.reweighted_loss",
+    "ReweightedLoss": "vlltr_plugin.core.criterion",
     "RunRecorder": "vlltr_plugin.training.recorder",
     "Uniform": "vlltr_plugin.core.frequency",
     "Weighting": "vlltr_plugin.core.weighting",

@@ -13,7 +13,7 @@ import warnings
 import torch
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
-from vlltr_plugin.core.drawn_epochs import DrawnEpochs
+from vlltr_plugin.core.draws import DrawnEpochs
 
 SIZES = {"5 to 30 images": (5, 30), "40 to 250 images": (40, 250)}
 FREE_SEEDS = 10_000

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
-from vlltr_plugin.core.sound_rows import all_within_reach, are_sound
+from vlltr_plugin.core.batch import all_within_reach, are_sound
 
 COUNTS = [120, 80, 40]
 MASKS = {

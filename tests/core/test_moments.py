@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from oracles import log_radius_of, projection, weights_of
 
 from vlltr_plugin import ClassVolume
-from vlltr_plugin.core.covariances import ClassCovariances, mean_log_axis
-from vlltr_plugin.core.moments import ClassMoments
+from vlltr_plugin.core.moments import ClassCovariances, ClassMoments, mean_log_axis
 
 
 def samples_of(seed, counts, ratio=3.0, scale=1.0):

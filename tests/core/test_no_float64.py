@@ -18,7 +18,7 @@ from vlltr_plugin import (
     ReweightedLoss,
     Uniform,
 )
-from vlltr_plugin.core.placement import float64_home
+from vlltr_plugin.core.torch_context import float64_device
 from vlltr_plugin.training.session import summary
 
 CPU = torch.device("cpu")
@@ -187,4 +187,4 @@ def test_a_host_s_criterion_counts_what_is_drawn_there(mixed, branch, tmp_path):
 
 @pytest.mark.usefixtures("_device")
 def test_only_devices_without_float64_send_it_home():
-    assert [float64_home(torch.device(name)).type for name in ("cpu", "meta", "lazy")] == ["cpu", "meta", "cpu"]
+    assert [float64_device(torch.device(name)).type for name in ("cpu", "meta", "lazy")] == ["cpu", "meta", "cpu"]

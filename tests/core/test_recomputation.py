@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from vlltr_plugin import ClassVolume, LogitAdjustedLoss, ReweightedLoss
-from vlltr_plugin.core.passes import recomputing
+from vlltr_plugin.core.torch_context import recomputing
 
 COUNTS = [40, 20, 9, 2]
 

@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
-from vlltr_plugin.core.covariances import ClassCovariances
-from vlltr_plugin.core.moments import ClassMoments
+from vlltr_plugin.core.moments import ClassCovariances, ClassMoments
 from vlltr_plugin.core.targets import two_largest
 
 CLASSES, BATCH = 6, 24

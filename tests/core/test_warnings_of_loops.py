@@ -125,7 +125,7 @@ def test_a_first_end_is_missed_after_many_passes_and_later_where_few_images_are_
 
 @pytest.mark.parametrize(("ranks", "told"), [(1, False), (2, True)])
 def test_a_missed_end_is_judged_by_the_samples_of_all_ranks(monkeypatch, ranks, told):
-    monkeypatch.setattr("vlltr_plugin.core.expected_batches.world_size", lambda: ranks)
+    monkeypatch.setattr("vlltr_plugin.core.loop_checks.world_size", lambda: ranks)
     criterion = ReweightedLoss(ClassVolume([600, 300, 120]))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -147,7 +147,7 @@ def test_other_counts_are_said_once_as_many_samples_came_as_an_epoch_has(share, 
 
 def test_ignored_elements_are_no_draws_where_they_stay_in_the_batch(monkeypatch):
     """As on a GPU."""
-    monkeypatch.setattr("vlltr_plugin.core.batch.readable", lambda tensor: False)
+    monkeypatch.setattr("vlltr_plugin.core.batch.cheap_to_read", lambda tensor: False)
     criterion = ReweightedLoss(ClassVolume(COUNTS), ignore_index=-100)
     criterion(torch.randn(42, 3, requires_grad=True), torch.cat([LABELS, torch.full((21,), -100)])).backward()
     criterion.end_epoch()

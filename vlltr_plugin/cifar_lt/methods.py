@@ -11,10 +11,9 @@ from torch import Tensor
 from vlltr_plugin.cifar_lt.losses import BalancedSoftmaxLoss, LADELoss, LDAMLoss
 from vlltr_plugin.cifar_lt.resnet import WIDTHS
 from vlltr_plugin.core.base_losses import FocalLosses
-from vlltr_plugin.core.criterion import Criterion
-from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
+from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
+from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.registry import build_weighting
-from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 
 BETA = 0.9999
 """Of effective numbers, as Cui et al. and the paper have it on CIFAR-LT."""

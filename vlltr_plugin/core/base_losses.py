@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import check_choice
-from vlltr_plugin.core.passes import in_vmap
+from vlltr_plugin.core.torch_context import in_vmap
 
 NO_LABEL = -(2**31)
 """What nobody's label is: torch would take -100 for one to ignore, in silence."""

@@ -1,11 +1,11 @@
-"""A batch as a criterion computes with it: dense elements in rows, ignored ones left out, half precision widened."""
+"""A batch as a criterion computes with it: elements in rows, ignored ones left out, half precision widened."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.passes import readable
+from vlltr_plugin.core.torch_context import cheap_to_read
 
 
 @dataclass
@@ -64,7 +64,7 @@ def batch_of(logits: Tensor, targets: Tensor, ignore_index: int | None) -> Batch
     kept = None
     if ignore_index is not None and not soft:
         kept = targets != ignore_index
-        if not readable(targets):
+        if not cheap_to_read(targets):
             targets = targets.masked_fill(~kept, 0)
         elif bool(kept.all()):
             kept = None
@@ -80,3 +80,43 @@ def _in_rows(tensor: Tensor) -> Tensor:
 def widened(logits: Tensor) -> Tensor:
     """Half precision as float32; others as they are: of float64, differences keep digits that float32 would lose."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+HALF_MINIMUM = torch.finfo(torch.float16).min
+"""-65504: a common mask; a logit that float16 cannot hold becomes -inf, not this."""
+
+LARGEST = torch.finfo(torch.float32).max
+
+MASKED_FROM = 1e5
+"""A masked logit is that far below 0, and that many times as far as the row's largest logit. Logits of a large scale
+are not: both ends of a row are far from 0 there."""
+
+
+def all_within_reach(rows: Tensor) -> bool:
+    """Whether every row is sound, by the batch's extremes alone; False where that takes a closer look.
+
+    Args:
+        rows: `[B, D]`, whose values are read.
+    """
+    if rows.numel() == 0:
+        return True
+    lowest, highest = rows.aminmax()
+    return float(lowest) > HALF_MINIMUM and float(highest) <= LARGEST
+
+
+def are_sound(rows: Tensor) -> Tensor:
+    """Whether a row is finite and has no masked logit; does not wait for a GPU.
+
+    Models put -1e9 or the minimum of a floating point type in the place of logits of classes that cannot be (not
+    learned yet, not sampled). A logit is taken for masked if it is float16's minimum, or at most -1e5 and at most -1e5
+    times the absolute value of the largest logit of its row.
+
+    Args:
+        rows: `[B, D]`, float32 or float64.
+
+    Returns:
+        bool `[B]`.
+    """
+    lowest, highest = torch.aminmax(rows, dim=1)
+    masked_from = (highest.abs() * MASKED_FROM).clamp(MASKED_FROM, LARGEST)
+    return (lowest + masked_from > 0) & (lowest != HALF_MINIMUM) & (highest <= LARGEST)

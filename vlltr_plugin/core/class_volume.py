@@ -7,15 +7,13 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed
+from vlltr_plugin.core.batch import all_within_reach, are_sound
 from vlltr_plugin.core.columns import sampled_columns
-from vlltr_plugin.core.covariances import ClassCovariances, mean_log_axis
-from vlltr_plugin.core.moments import ClassMoments
+from vlltr_plugin.core.moments import ClassCovariances, ClassMoments, mean_log_axis
 from vlltr_plugin.core.normalization import log_sigma_bias, log_volume_bias, substitute
-from vlltr_plugin.core.passes import readable
-from vlltr_plugin.core.placement import outside_inference_mode
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
-from vlltr_plugin.core.sound_rows import all_within_reach, are_sound
 from vlltr_plugin.core.targets import are_mixtures, check_targets, check_tensors, constituents
+from vlltr_plugin.core.torch_context import cheap_to_read, outside_inference_mode
 from vlltr_plugin.core.weighting import Weighting
 
 FAULTS = ("skipped rows", "labels out of range", "targets that are no mixture of two labels")
@@ -122,7 +120,7 @@ class ClassVolume(Weighting):
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
         """Adds a batch to the statistics of the running epoch. Nothing here waits for a GPU.
 
-        Rows with a logit that is infinite, nan or masked (see `sound_rows.are_sound`), among those that the statistics
+        Rows with a logit that is infinite, nan or masked (see `core.batch.are_sound`), among those that the statistics
         are taken of, are left out and counted (`skipped`). Where every row is masked, as in class-incremental learning,
         observe the logits from before the mask.
 
@@ -152,12 +150,12 @@ class ClassVolume(Weighting):
         kept = None if kept is None else kept.to(self.home)
         check_targets(logits, targets, self.num_classes)
         labels, masses, mixture = self._samples(targets, smoothing)
-        if mixture is not None and readable(mixture) and not bool(mixture.all()):
+        if mixture is not None and cheap_to_read(mixture) and not bool(mixture.all()):
             raise ValueError(_no_mixture(int((~mixture).sum()), smoothing))
         rows = self._features_of(logits, labels)
         if rows.dtype != torch.float64:  # float64 is rounded only once the pivot is off
             rows = rows.float()
-        if kept is None and readable(rows) and all_within_reach(rows):
+        if kept is None and cheap_to_read(rows) and all_within_reach(rows):
             self._add(rows, labels, masses)
         else:
             self._add_sound_rows(rows, labels, masses, are_sound(rows), mixture, kept)

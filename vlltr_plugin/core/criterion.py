@@ -1,4 +1,4 @@
-"""What the criteria share: a batch is checked, its statistics are taken, and its losses are averaged."""
+"""The criteria: a batch is checked, its statistics are taken, and its losses are weighted by class and averaged."""
 
 import time
 from abc import abstractmethod
@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlltr_plugin.core.agreement import refuse_differing_ranks
 from vlltr_plugin.core.arguments import check_choice, shortened
+from vlltr_plugin.core.base_losses import BaseLoss, PerSampleLoss, base_loss, base_loss_name
 from vlltr_plugin.core.batch import Batch, batch_of
-from vlltr_plugin.core.draw_counter import DrawCounter
+from vlltr_plugin.core.draws import DrawCounter
 from vlltr_plugin.core.epoch_statistics import SECONDS, Statistics
-from vlltr_plugin.core.expected_batches import Expectations
-from vlltr_plugin.core.passes import in_vmap, observing, readable
-from vlltr_plugin.core.targets import check_smoothing, check_targets
+from vlltr_plugin.core.loop_checks import LoopChecks
+from vlltr_plugin.core.ranks import refuse_differing_ranks
+from vlltr_plugin.core.targets import check_smoothing, check_targets, constituent_masses
+from vlltr_plugin.core.torch_context import cheap_to_read, in_vmap, observing
 from vlltr_plugin.core.weighting import Weighting
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -71,7 +72,7 @@ class Criterion(nn.Module):
         self._smoothing_checked = False
         self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
         self._draws = DrawCounter(weighting.num_classes)
-        self._expected = Expectations(weighting)
+        self._expected = LoopChecks(weighting)
         self.register_load_state_dict_post_hook(_forget_counts_of_another_run)  # type: ignore[no-untyped-call]
 
     def forward(self, logits: Tensor, targets: Tensor, reduction: str | None = None) -> Tensor:
@@ -219,7 +220,7 @@ class Criterion(nn.Module):
         check_targets(logits, targets, self.weighting.num_classes, self.ignore_index, dense=True)
         batch = batch_of(logits, targets, self.ignore_index)
         first = not (self._smoothing_checked or targets.is_meta or torch.compiler.is_compiling() or in_vmap())
-        if targets.is_floating_point() and (readable(targets) or first):
+        if targets.is_floating_point() and (cheap_to_read(targets) or first):
             check_smoothing(batch.targets, self.smoothing)
             self._smoothing_checked = True
         return batch
@@ -250,3 +251,65 @@ def check_criterion(criterion: object) -> None:
             f"Expected a criterion such as ReweightedLoss or LogitAdjustedLoss but got {type(criterion).__name__}: "
             "a weighting goes into one, ReweightedLoss(weighting)."
         )
+
+
+class ReweightedLoss(Criterion):
+    """Mean over the batch of alpha_y * l(x, y), the plain mean: E(alpha) = 1 keeps the scale of the loss.
+
+    A target mixed of labels k with masses m_k costs sum_k m_k alpha_k LS_eps(x, k), LS_eps the label-smoothed loss
+    of the hard label k: each constituent is weighted as the training sample that it is. In eval mode every alpha is 1.
+
+    Args:
+        weighting: where the class weights come from, for example `ClassVolume`.
+        base: `"softmax"`, `"sigmoid"`, `"focal"`, a `BaseLoss` such as `FocalLosses(gamma)`, or any callable that
+            maps logits `[B, C]` and int64 labels `[B]` to one loss for each sample, `[B]`.
+        smoothing: as in `Criterion`. A callable base smooths by itself: there it only says what floating point
+            targets contain.
+        ignore_index: as in `Criterion`.
+        reduction: as in `Criterion`.
+
+    Raises:
+        ValueError: for an unknown base, or a smoothing, ignore_index or reduction that does not fit.
+        TypeError: for a base that cannot be called.
+
+    Example:
+        >>> import torch
+        >>> from vlltr_plugin import ClassVolume, ReweightedLoss
+        >>> criterion = ReweightedLoss(ClassVolume([900, 90, 9]), smoothing=0.1)
+        >>> for epoch in range(2):
+        ...     for _ in range(4):
+        ...         logits = torch.randn(30, 3, requires_grad=True)
+        ...         criterion(logits, torch.arange(30) % 3).backward()
+        ...     statistics = criterion.end_epoch()
+    """
+
+    def __init__(
+        self,
+        weighting: Weighting,
+        base: str | BaseLoss | PerSampleLoss = "softmax",
+        smoothing: float = 0.0,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weighting, smoothing, ignore_index, reduction)
+        self._base = base_loss(base)
+        if isinstance(base, nn.Module) and not isinstance(base, BaseLoss):
+            self._loss_per_sample = base  # its parameters are the criterion's, under a name that saved states have
+
+    @property
+    def base_name(self) -> str:
+        """What the base loss is called."""
+        return base_loss_name(self._base)
+
+    def extra_repr(self) -> str:
+        """As in `Criterion`, and the base loss."""
+        return f"base={self.base_name!r}, {super().extra_repr()}"
+
+    def _losses(self, logits: Tensor, targets: Tensor, weighted: bool = True) -> Tensor:
+        self.weighting.follow(logits.device)
+        weights = self.weighting.weights
+        alpha = (weights if weighted else torch.ones_like(weights)).to(logits)
+        if targets.is_floating_point():
+            weights = constituent_masses(targets, self.smoothing, alpha)
+            return self._base.of_mixtures(logits, weights, self.smoothing)
+        return alpha.index_select(0, targets) * self._base.of_labels(logits, targets, self.smoothing)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import Counts, check_number
-from vlltr_plugin.core.placement import outside_inference_mode
 from vlltr_plugin.core.saved_state import SavedState
+from vlltr_plugin.core.torch_context import outside_inference_mode
 from vlltr_plugin.core.weighting import Weighting
 
 RADII_TOLERANCE = 1e-5

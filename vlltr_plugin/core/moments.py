@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.passes import readable
-from vlltr_plugin.core.placement import unshare
+from vlltr_plugin.core.torch_context import cheap_to_read, unshare
 
 ROWS_AT_ONCE, NUMBERS_AT_ONCE = 16, 2**15
 """Classes moved or read out together, more of them where all have fewer numbers: temporaries stay in the cache (1 MB at
@@ -183,7 +182,7 @@ class ClassMoments:
     def _find_pivots(self, rows: Tensor, labels: Tensor, mass: Tensor | None) -> None:
         """Gives classes not seen before their pivots; a GPU is not asked whether there are any."""
         seen = self.mass.index_select(0, labels)
-        looking = readable(seen)
+        looking = cheap_to_read(seen)
         if looking and bool(seen.all()):
             return
         new = seen == 0 if mass is None else (seen == 0) & (mass > 0)
@@ -235,3 +234,71 @@ class ClassMoments:
 
     def _shift_second(self, part: slice, shift: Tensor, mass: Tensor) -> None:
         self.second[part] += shift * (2.0 * self.sum[part] + shift * mass)
+
+
+BLOCK_BYTES = 2**26
+
+
+class ClassCovariances(ClassMoments):
+    """As `ClassMoments`, with the full matrix of second moments of each class, in float64.
+
+    The last principal axes of a class can be thousands of times shorter than the first; float32 sums would
+    drown them.
+    """
+
+    @staticmethod
+    def bytes_needed(num_classes: int, dim: int) -> int:
+        """Bytes of the matrices of second moments, `[C, D, D]`."""
+        return num_classes * dim * dim * torch.float64.itemsize
+
+    def axis_variances(self, images: Tensor | None = None) -> Tensor:
+        """Variances along the principal axes of each class, the largest first.
+
+        Args:
+            images: as for `degrees_of_freedom`.
+
+        Returns:
+            float64 `[C, D]`; 0 beyond the dimensions that the samples span, nan where fewer than two samples came.
+        """
+        freedom = self.degrees_of_freedom(images)
+        dim = self.pivot.shape[1]
+        noise = 1e3 * dim * torch.finfo(self.dtype).eps
+        variances = torch.full_like(self.pivot, torch.nan)
+        for i in range(len(self.mass)):
+            if freedom[i] > 0:
+                scatter = self.second[i] - torch.outer(self.sum[i], self.sum[i]) / self.mass[i]
+                variance = torch.linalg.eigvalsh(scatter / freedom[i]).flip(0)
+                variances[i] = torch.where(variance > noise * variance[0], variance, 0.0)
+        return variances
+
+    @staticmethod
+    def _dtype_for(size: int, samples: float) -> torch.dtype:
+        return torch.float64
+
+    def _zero_second(self) -> Tensor:
+        classes, dim = self.pivot.shape
+        return self.pivot.new_zeros(classes, dim, dim)
+
+    def _add_second(self, delta: Tensor, weighted: Tensor, labels: Tensor) -> None:
+        dim = delta.shape[1]
+        rows = max(1, BLOCK_BYTES // (8 * dim * dim))
+        for a, b, label in zip(weighted.split(rows), delta.split(rows), labels.split(rows), strict=True):
+            self.second.index_add_(0, label, a[:, :, None] * b[:, None, :])
+
+    def _shift_second(self, part: slice, shift: Tensor, mass: Tensor) -> None:
+        for second, total, moved, weight in zip(self.second[part], self.sum[part], shift, mass, strict=True):
+            cross = torch.outer(moved, total)
+            second += cross + cross.T + weight * torch.outer(moved, moved)
+
+
+def mean_log_axis(variances: Tensor, axes: int) -> Tensor:
+    """Mean log standard deviation along the first `axes` principal axes (paper, Eq. 7).
+
+    Args:
+        variances: along all axes, the largest first, `[C, D]`.
+        axes: how many of them count, 1 to D.
+
+    Returns:
+        `[C]`; -inf where the samples span fewer than `axes` dimensions.
+    """
+    return variances[:, :axes].log().mean(dim=1) / 2

@@ -1,9 +1,15 @@
-"""Merging across ranks: a fixed number of collectives at the end of an epoch, whatever the data."""
+"""Ranks of a process group: they must agree on settings, and merge statistics in a fixed number of collectives."""
+
+import hashlib
+import json
+import math
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vlltr_plugin.core.arguments import shortened
 from vlltr_plugin.core.moments import ClassMoments
 
 
@@ -58,3 +64,119 @@ def same_on_all_ranks(values: Tensor) -> Tensor:
     shared = values.to(collective_device(values.device), copy=True)
     dist.broadcast(shared, src=0)
     return shared.to(values.device)
+
+
+NUMBERS_TOLERANCE = 1e-5
+"""Relative, on vectors of numbers that each rank has worked out by itself."""
+
+
+def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None:
+    """Raises on every rank when they do not all have the same values; no-op on a single rank.
+
+    One collective of 32 bytes a rank where all agree to the last digit, three where they do not; of shapes that
+    depend on no value, so that ranks of different numbers of classes meet in them too.
+
+    Args:
+        values: plain values by name. Lists of floating point numbers may differ by rounding.
+        device: where the ranks' collectives may run.
+
+    Raises:
+        ValueError: naming what differs, and how.
+        RuntimeError: where the other ranks do not come: after the process group's timeout, with gloo and (as far as
+            NCCL gives an error and does not end the process) on a GPU.
+    """
+    if world_size() == 1:
+        return
+    text = json.dumps(values, sort_keys=True, default=repr).encode()
+    digest = torch.frombuffer(bytearray(hashlib.sha256(text).digest()), dtype=torch.uint8)
+    if bool((_met(digest, device) == digest).all()):
+        return
+    sizes = _of_all_ranks(torch.tensor([len(text)], device="cpu"), device).flatten().tolist()
+    padded = torch.frombuffer(bytearray(text.ljust(max(sizes))), dtype=torch.uint8)
+    texts = _of_all_ranks(padded, device)
+    cards = [json.loads(bytes(row.tolist())) for row in texts]
+    differences = _differences(cards)
+    if differences:
+        raise ValueError(
+            f"Expected the same re-weighting on all ranks but they differ in {'; '.join(differences)}. Give every rank "
+            "the same settings, epoch and state, and the class counts and draws of the whole training set, not those "
+            "of its own share."
+        )
+
+
+def fail_together(failure: Exception | None, has_result: bool, device: torch.device) -> None:
+    """Raises on every rank when a step that all take failed on one, or gave a result on some only; else does nothing.
+
+    One collective; without it the others would wait for the rank that failed.
+
+    Args:
+        failure: what this rank's step raised.
+        has_result: whether it gave a result.
+        device: where the ranks' collectives may run.
+
+    Raises:
+        Exception: `failure` itself, on a rank that has one.
+        ValueError: on the other ranks.
+    """
+    kind = -1 if failure is not None else int(has_result)
+    kinds = _of_all_ranks(torch.tensor([kind], device="cpu"), device).flatten().tolist() if world_size() > 1 else [kind]
+    if failure is not None:
+        raise failure
+    if -1 in kinds:
+        raise ValueError(f"Expected the epoch to end well on all ranks but rank {kinds.index(-1)} failed, see there.")
+    if len(set(kinds)) > 1:
+        raise ValueError(f"Expected radii on all ranks or on none but rank {kinds.index(0)} has none, another has.")
+
+
+def _of_all_ranks(values: Tensor, device: torch.device) -> Tensor:
+    """The vectors of all ranks, `[ranks, size]` on the CPU; by a sum, which every backend has."""
+    gathered = torch.zeros(world_size(), len(values), dtype=values.dtype, device=collective_device(device))
+    gathered[dist.get_rank()] = values.to(gathered.device)
+    dist.all_reduce(gathered)
+    return gathered.cpu()
+
+
+def _met(values: Tensor, device: torch.device) -> Tensor:
+    """`_of_all_ranks` where ranks meet first; says what is most likely wrong where they do not."""
+    try:
+        return _of_all_ranks(values, device)
+    except RuntimeError as error:
+        raise RuntimeError(
+            "Expected all ranks in end_epoch at the same time but they did not meet there: call it on every rank, once "
+            "an epoch, and not under `if rank == 0`. A rank that failed before has said so itself. "
+            "init_process_group(timeout=...) sets how long ranks wait."
+        ) from error
+
+
+def _differences(cards: list[dict[str, Any]]) -> list[str]:
+    """What differs, each with rank 0's value and that of the first rank that has another."""
+    found = []
+    for name in sorted(set().union(*cards)):
+        first = cards[0].get(name)
+        for rank, card in enumerate(cards):
+            if not _same(first, card.get(name)):
+                found.append(f"{name} ({_shown(first, card.get(name), rank)})")
+                break
+    return found
+
+
+def _same(a: Any, b: Any) -> bool:
+    if _is_vector(a) and _is_vector(b):
+        return len(a) == len(b) and all(
+            math.isclose(x, y, rel_tol=NUMBERS_TOLERANCE, abs_tol=1e-12) for x, y in zip(a, b, strict=True)
+        )
+    return bool(a == b)
+
+
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, float) for item in value)
+
+
+def _shown(a: Any, b: Any, rank: int) -> str:
+    """Both values; of lists of one length only the first place where they differ, counted from 0 as classes are."""
+    if isinstance(a, list) and isinstance(b, list):
+        if len(a) != len(b):
+            return f"rank 0 has {len(a)} numbers, rank {rank} has {len(b)}"
+        place = next(i for i, pair in enumerate(zip(a, b, strict=True)) if not _same([pair[0]], [pair[1]]))
+        return f"number {place}: rank 0 has {shortened(a[place])}, rank {rank} has {shortened(b[place])}"
+    return f"rank 0 has {shortened(a)}, rank {rank} has {shortened(b)}"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.passes import in_vmap, readable
+from vlltr_plugin.core.torch_context import cheap_to_read, in_vmap
 
 NEGLIGIBLE_MASS = 1e-3
 """Constituents lighter than this are rounding noise (float16 targets) and feed no statistics."""
@@ -72,7 +72,7 @@ def _remedy(targets: Tensor, logits: Tensor, expected: torch.Size) -> str:
     """What to do with targets whose dtype or shape is not the expected one."""
     if targets.shape == logits.shape:
         one_hot = "of one-hot targets give targets.argmax(dim=1)."
-        rows = targets.long() if readable(targets) and not targets.is_complex() else None
+        rows = targets.long() if cheap_to_read(targets) and not targets.is_complex() else None
         if rows is None:
             return f"{one_hot} {MULTI_LABEL}"
         return one_hot if bool(((rows.sum(dim=1) == 1) & (rows.amin(dim=1) == 0)).all()) else MULTI_LABEL

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlltr_plugin.core.agreement import fail_together, refuse_differing_ranks
 from vlltr_plugin.core.arguments import (
     Counts,
     check_choice,
@@ -19,8 +18,7 @@ from vlltr_plugin.core.arguments import (
 )
 from vlltr_plugin.core.epoch_statistics import Statistics, epoch_statistics
 from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights, substitute
-from vlltr_plugin.core.placement import float64_home, outside_inference_mode, unshare
-from vlltr_plugin.core.ranks import same_on_all_ranks
+from vlltr_plugin.core.ranks import fail_together, refuse_differing_ranks, same_on_all_ranks
 from vlltr_plugin.core.saved_state import (
     ENTRIES,
     SETTINGS,
@@ -33,6 +31,7 @@ from vlltr_plugin.core.saved_state import (
     refuse_other_settings,
     settings_of,
 )
+from vlltr_plugin.core.torch_context import float64_device, outside_inference_mode, unshare
 
 DRAWS_TOLERANCE = 1e-5
 """Relative, on the share of the draws that a saved state was made with."""
@@ -414,7 +413,7 @@ class Weighting(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Weighting":
         """Follows to another device; the numbers keep their precision when a model is cast to half."""
         device = fn(torch.zeros((), dtype=torch.float32, device=self.weights.device)).device
-        home = float64_home(device)
+        home = float64_device(device)
         super()._apply(lambda tensor: tensor.to(home if tensor.dtype == torch.float64 else device), recurse)  # type: ignore[no-untyped-call]
         return self
 

@@ -11,9 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.agreement import refuse_differing_ranks
-from vlltr_plugin.core.drawn_epochs import DrawnEpochs
-from vlltr_plugin.core.ranks import sum_over_ranks
+from vlltr_plugin.core.draws import DrawnEpochs
+from vlltr_plugin.core.ranks import refuse_differing_ranks, sum_over_ranks
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.runs.run_identity import EpochWriter, identity_of

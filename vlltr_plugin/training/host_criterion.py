@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from vlltr_plugin.core.batch import widened
 from vlltr_plugin.core.criterion import Criterion
-from vlltr_plugin.core.draw_counter import DrawCounter
-from vlltr_plugin.core.expected_batches import Expectations
-from vlltr_plugin.core.passes import observing
+from vlltr_plugin.core.draws import DrawCounter
+from vlltr_plugin.core.loop_checks import LoopChecks
+from vlltr_plugin.core.torch_context import observing
 from vlltr_plugin.training.messages import warnings_said
 
 TOLERANCE = 1e-4
@@ -51,7 +51,7 @@ class HostCriterion(nn.Module):
         self.losses = nn.ModuleDict(losses)
         self._watch, self._streams, self._adjusts = watch, streams, adjusts
         self._draws = DrawCounter(num_classes)
-        self._expected = Expectations(next(iter(losses.values())).weighting)
+        self._expected = LoopChecks(next(iter(losses.values())).weighting)
 
     def forward(self, outputs: Tensor, targets: Tensor, *more: Any, **named: Any) -> Tensor:
         """The loss of one branch: logits `[B, C]`, targets int64 `[B]` or float `[B, C]`, to a scalar.

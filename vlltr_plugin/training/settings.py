@@ -11,11 +11,10 @@ from typing import Any
 import torch
 
 from vlltr_plugin.core.arguments import check_choice, check_whole
-from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
 from vlltr_plugin.core.frequency import Uniform
-from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
+from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.registry import WEIGHTINGS, nearest, option_names
-from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.runs.log import KEY as KEY
 

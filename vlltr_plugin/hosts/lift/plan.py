@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
 from vlltr_plugin.core.frequency import InverseFrequency, Uniform
-from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
+from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.registry import build_weighting
-from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.hosts.lift.draws import draws_of
 from vlltr_plugin.hosts.lift.logits import logits_of

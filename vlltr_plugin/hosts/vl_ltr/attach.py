@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from vlltr_plugin.core.batch import widened
-from vlltr_plugin.core.criterion import Criterion
-from vlltr_plugin.core.logit_adjusted_loss import LogitAdjustedLoss
+from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
+from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.ranks import is_first_rank
-from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL, OutputWatch
 from vlltr_plugin.hosts.vl_ltr.fast.switch import speed_up

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vlltr_plugin.core.criterion import ReweightedLoss
 from vlltr_plugin.core.frequency import Uniform
-from vlltr_plugin.core.reweighted_loss import ReweightedLoss
 from vlltr_plugin.hosts.vl_ltr.signatures import misfit
 from vlltr_plugin.training.host_criterion import TOLERANCE
 

@@ -1,7 +1,9 @@
-"""What kind of pass a module is called in: training or not, recomputed or not, compiled or not."""
+"""What torch is doing when a function is called (training, recomputing, compiling), and on which device."""
 
+import functools
 import sys
-from typing import Any
+from collections.abc import Callable, MutableMapping
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ def recomputing() -> bool:
     return True
 
 
-def readable(tensor: Tensor) -> bool:
+def cheap_to_read(tensor: Tensor) -> bool:
     """Whether values can be looked at for nothing: not on a GPU, which would be waited for, nor while compiling.
 
     Inside `torch.func.vmap` values have no one answer, and torch refuses to look.
@@ -60,3 +62,43 @@ def _within_backward() -> bool:
     """Whether autograd's backward runs in this thread; False where torch does not tell."""
     task = getattr(torch._C, "_current_graph_task_id", None)
     return task is not None and task() != -1
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """`device`, or the CPU when it holds no float64 (Apple's MPS, some of Intel's GPUs)."""
+    try:
+        torch.zeros((), dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError):  # TypeError on MPS, RuntimeError on XPU
+        return torch.device("cpu")
+    return device
+
+
+def unshare(values: MutableMapping[str, Any]) -> None:
+    """Replaces tensors whose memory other processes may share by copies.
+
+    `torch.multiprocessing` sends tensors as shared memory, so processes started by `spawn` would add to one sum.
+    """
+    for name, value in values.items():
+        if isinstance(value, Tensor) and value.is_shared():
+            values[name] = value.clone()
+
+
+def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: what `function` makes or changes inside `torch.inference_mode` can be changed and trained with later.
+
+    A tensor that is made in inference mode refuses both for as long as it lives.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        # `torch.compile` cannot trace the question.
+        if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(mode=False), torch.no_grad():
+            return function(*args, **kwargs)
+
+    return wrapped

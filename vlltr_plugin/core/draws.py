@@ -1,12 +1,61 @@
-"""Compares what the epochs of a run drew with what class counts and draws declare, and the epochs with each other."""
+"""The samples of each class that training draws: counted, and compared with what class counts and draws declare."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import listed
+from vlltr_plugin.core.targets import constituent_masses
+from vlltr_plugin.core.torch_context import cheap_to_read, outside_inference_mode, unshare
 from vlltr_plugin.core.weighting import Weighting
+
+
+class DrawCounter:
+    """Adds up the samples of each class on the device that they come on; mixed ones by mass.
+
+    Args:
+        num_classes: C.
+    """
+
+    @outside_inference_mode
+    def __init__(self, num_classes: int) -> None:
+        self.drawn = torch.zeros(num_classes, dtype=torch.float64, device="cpu")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """After a copy or unpickling."""
+        vars(self).update(state)
+        unshare(vars(self))
+
+    @outside_inference_mode
+    def add(self, targets: Tensor, smoothing: float = 0.0, kept: Tensor | None = None) -> None:
+        """Counts a batch; labels out of range, which only a GPU lets pass until here, are left out.
+
+        Args:
+            targets: int64 `[B]` or floating point `[B, C]`, on a device that holds float64.
+            smoothing: label smoothing already in floating point targets.
+            kept: which rows count, bool `[B]`; None for all.
+        """
+        self.drawn = self.drawn.to(targets.device)
+        if targets.is_floating_point():
+            mean = targets.detach().mean(dim=0, keepdim=True, dtype=torch.float64)  # masses are linear in targets
+            if len(targets):
+                self.drawn += len(targets) * constituent_masses(mean, smoothing)[0]
+            return
+        if kept is None and cheap_to_read(targets):  # whose labels were checked
+            self.drawn += torch.bincount(targets, minlength=len(self.drawn))
+            return
+        counted = (targets >= 0) & (targets < len(self.drawn))
+        counted = counted if kept is None else counted & kept.to(targets.device)
+        self.drawn.index_add_(0, targets.clamp(0, len(self.drawn) - 1), counted.double())
+
+    @outside_inference_mode
+    def take(self) -> Tensor:
+        """What was counted since the last call, float64 `[C]`."""
+        drawn, self.drawn = self.drawn, torch.zeros_like(self.drawn)
+        return drawn
+
 
 ENOUGH = 0.9
 """Of an epoch's samples: before as many came, nothing is compared (data sorted by class, a debugging run)."""
