@@ -1,5 +1,6 @@
 """What a recorded run tells of its settings, and how compare reads it."""
 
+import json
 import math
 from pathlib import Path
 
@@ -90,20 +91,20 @@ def test_damaged_settings_cost_the_settings_only(tmp_path, content):
     path = tmp_path / "reweight_settings.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     run = load_run(tmp_path)
-    assert run.line("last")["test_acc1"] == 1.0
+    assert run.line("last")["overall"] == 1.0
     assert run.args_source is None
     assert any("reweight_settings.json" in warning for warning in run.warnings)
 
 
-def test_a_log_of_before_there_were_settings_is_compared_as_ever(tmp_path, capsys):
-    run(tmp_path / "old", 1)
-    (tmp_path / "old" / "reweight_settings.json").unlink()
-    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "old")]) == 0
-    assert "settings of old" in capsys.readouterr().out
+def test_a_log_without_its_settings_and_with_older_keys_is_compared(tmp_path, capsys):
     run(tmp_path / "new", 1)
-    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 2
-    (tmp_path / "old" / "reweight_settings.json").write_text("{}")
+    line = json.loads((tmp_path / "new" / "log.txt").read_text())
+    older = {"overall": "test_acc1", "few": "test_low"}
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "log.txt").write_text(json.dumps({older.get(key, key): line[key] for key in line}) + "\n")
+    assert load_run(tmp_path / "old").line("last") == load_run(tmp_path / "new").line("last")
     assert main(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 0
+    assert "settings of old" in capsys.readouterr().out
 
 
 def test_epochs_that_a_run_went_back_before_are_no_part_of_it(tmp_path):
@@ -113,7 +114,7 @@ def test_epochs_that_a_run_went_back_before_are_no_part_of_it(tmp_path):
     observe(criterion)
     recorder.end_epoch(overall=7.0)
     run = load_run(tmp_path)
-    assert (run.last_epoch, run.line("last")["test_acc1"]) == (1, 7.0)
+    assert (run.last_epoch, run.line("last")["overall"]) == (1, 7.0)
 
 
 def test_a_folder_with_a_comma_in_its_name_can_be_named(tmp_path):

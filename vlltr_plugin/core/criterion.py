@@ -69,7 +69,7 @@ class Criterion(nn.Module):
         self.smoothing = smoothing
         self.ignore_index = ignore_index
         self.reduction = reduction
-        self._smoothing_checked = False
+        self._smoothing_checked = self._keeps_radii = False
         self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
         self._draws = DrawCounter(weighting.num_classes)
         self._expected = LoopChecks(weighting)
@@ -120,6 +120,17 @@ class Criterion(nn.Module):
         """
         self._observe(self._checked(logits, targets))
 
+    def run_by_host(self, advice: str) -> None:
+        """Lets a host's hook end the epochs; `advice` on draws that were not declared, empty where none is needed."""
+        self._expected.in_host, self._expected.advice = True, advice
+
+    def observe_in_host(self, logits: Tensor, targets: Tensor, statistics: bool = True) -> None:
+        """As `observe`, of a training pass whose loss a host computes; without `statistics` the draws alone."""
+        batch = self._checked(logits, targets)
+        if statistics and self.weighting.uses_logits:
+            self._expected.logits_come(logits)
+        self._observe(batch, statistics)
+
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The training loss of each element, `[B]` or `[B, d1, ...]`, 0 where it is ignored.
 
@@ -152,12 +163,31 @@ class Criterion(nn.Module):
             ...     writer.add_scalar(f"train_reweight_{name}", value, epoch)
         """
         start = time.perf_counter()
-        refuse_differing_ranks(self._must_agree(), self.weighting.weights.device)
-        in_force, drawn = self.in_force(), self._draws.take()
-        self.weighting.end_epoch(epoch)
-        self.drawn = self._expected.end_epoch(drawn.to(self.weighting.home))
-        statistics = self.weighting.statistics(in_force, self.drawn)
-        return {**statistics, SECONDS: time.perf_counter() - start}
+        ended = self.weighting.ended(epoch)
+        refuse_differing_ranks(self.must_agree(ended), self.weighting.weights.device)
+        return {**self.fold(ended), SECONDS: time.perf_counter() - start}
+
+    def must_agree(self, ended: int) -> dict[str, Any]:
+        """Plain values that all ranks must have alike when an epoch ends."""
+        names = ("smoothing", "ignore_index", "reduction")
+        own = {"criterion": type(self).__name__, **{name: getattr(self, name) for name in names}}
+        return {**self.weighting.must_agree(ended), **own, "keeps_radii": self._keeps_radii}
+
+    def fold(self, ended: int) -> Statistics:
+        """As `end_epoch`, of ranks that agree; without `seconds`."""
+        in_force = self.in_force()
+        if self._keeps_radii:
+            self.weighting.forget_epoch()
+            self.weighting.begin_epoch(ended + 1)
+        else:
+            self.weighting.fold(ended)
+        self._keeps_radii = False
+        self.drawn = self._expected.end_epoch(self._draws.take().to(self.weighting.home))
+        return self.weighting.statistics(in_force, self.drawn)
+
+    def keep_radii(self) -> None:
+        """Lets the epoch in progress end without new radii, whatever was observed of it."""
+        self._keeps_radii = True
 
     def forget_epoch(self) -> None:
         """Drops what was observed since the last epoch ended: of a run that was stopped, say."""
@@ -177,11 +207,6 @@ class Criterion(nn.Module):
     def in_force(self) -> Tensor:
         """Alpha as the training loss uses it now, a new float32 `[C]`."""
         return self.weighting.weights.clone()
-
-    def _must_agree(self) -> dict[str, Any]:
-        """What ranks have to agree on beside the weighting."""
-        names = ("smoothing", "ignore_index", "reduction")
-        return {"criterion": type(self).__name__, **{name: getattr(self, name) for name in names}}
 
     def extra_repr(self) -> str:
         """The settings, in `print(criterion)`."""
@@ -225,9 +250,11 @@ class Criterion(nn.Module):
             self._smoothing_checked = True
         return batch
 
-    def _observe(self, batch: Batch) -> None:
+    def _observe(self, batch: Batch, statistics: bool = True) -> None:
         self.weighting.follow(batch.logits.device)
-        if batch.rows_kept is None:
+        if not statistics:
+            pass
+        elif batch.rows_kept is None:
             self.weighting.observe(batch.logits, batch.targets, self.smoothing)
         else:
             self.weighting.observe_kept(batch.logits, batch.targets, self.smoothing, batch.rows_kept)

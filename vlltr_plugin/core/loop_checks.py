@@ -100,6 +100,11 @@ NEXT_END = 10
 LOOKED_AT = 16
 """First calls whose logits are looked at for several heads."""
 
+ADVICE = (
+    "Give the class_counts of this training set, torch.bincount(labels, minlength=C), and with a sampler that is not "
+    "uniform draws=[samples of each class that it draws in an epoch]."
+)
+
 NOT_TRAINED, WATCHED_EPOCHS = 0.05, 2
 """Share of the samples without a backward pass, in each of the first epochs; later ones are spared the cost."""
 
@@ -110,6 +115,11 @@ class LoopChecks:
     Args:
         weighting: whose `class_counts` and `draws` were declared.
     """
+
+    advice = ADVICE
+    """What to do about other draws than declared; empty where nothing hangs on them."""
+    in_host = False
+    """Whether a host's hook ends the epochs, which then cannot be forgotten."""
 
     _last: weakref.ref[Tensor] | None = None
     _last_pass: tuple[int | None, int]
@@ -174,7 +184,7 @@ class LoopChecks:
             return
         self._samples += len(batch.targets)
         weighting, longest = self._weighting[0], self._epochs.longest
-        changes = weighting.uses_logits or weighting.epoch < weighting.start_epoch
+        changes = not self.in_host and (weighting.uses_logits or weighting.epoch < weighting.start_epoch)
         if changes and self._samples * world_size() > self._longest_possible():
             ended = f"the longest epoch before had {longest:.0f}" if longest else "no epoch has ended"
             self._say(
@@ -233,12 +243,12 @@ class LoopChecks:
         return max(first, NEXT_END * self._weighting[0].draws_given)
 
     def _compare_epochs(self) -> None:
+        if not self.advice:
+            return
         if came := self._epochs.other_classes():
             self._say(
                 "other draws",
-                f"Expected the samples that class_counts (or draws) declare but others came: {came}. Give the "
-                "class_counts of this training set, torch.bincount(labels, minlength=C), and with a sampler that is "
-                "not uniform draws=[samples of each class that it draws in an epoch].",
+                f"Expected the samples that class_counts (or draws) declare but others came: {came}. {self.advice}",
             )
         if longer := self._epochs.first_was_longer():
             self._say(

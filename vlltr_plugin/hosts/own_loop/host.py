@@ -12,13 +12,13 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
 from vlltr_plugin.hosts.own_loop.log import find_log, read_log, read_run
 from vlltr_plugin.runs.log import Line as LogLine
-from vlltr_plugin.runs.own_log import KEYS, SETTINGS, SHOT_GROUPS, read_class_names
+from vlltr_plugin.runs.own_log import SETTINGS, SHOT_GROUPS, read_class_names
 
 TOLD = ("nb_classes", "training images", "class counts", "draws", "draws of the classes", "loss", "smoothing")
 """What a criterion of the plug-in's tells, beside `reweight`."""
 
-OVERALL = Metric("overall", KEYS["overall"], "overall top-1")
-GROUP_METRICS = tuple(Metric(name, KEYS[name], f"{name}-shot") for name in ("many", "medium", "few"))
+OVERALL = Metric("overall", "overall", "overall top-1")
+GROUP_METRICS = tuple(Metric(name, name, f"{name}-shot") for name in ("many", "medium", "few"))
 
 WORDS = Words(
     notes=(
@@ -39,7 +39,7 @@ def _class_names(start: Path, num_classes: int) -> list[str] | None:
 
 
 def _evaluated_line(numbers: dict[str, float | None]) -> LogLine:
-    keys = {"acc1": KEYS["overall"], "many": KEYS["many"], "median": KEYS["medium"], "low": KEYS["few"]}
+    keys = {"acc1": "overall", "many": "many", "median": "medium", "low": "few"}
     return {keys[key]: value for key, value in numbers.items() if key in keys and value is not None}
 
 
@@ -50,7 +50,7 @@ def _check(request: CheckRequest, say: Callable[[Line], None]) -> Lines:
 HOST = Host(
     name="own-loop",
     title="a loop of your own",
-    wrote=lambda head: not head or head.startswith(b"{"),
+    wrote=lambda head: head.startswith(b'{"epoch"'),
     beside=SETTINGS,
     find_log=find_log,
     read_log=read_log,
@@ -58,7 +58,7 @@ HOST = Host(
     check=_check,
     overall=OVERALL,
     groups=GROUP_METRICS,
-    metrics=(OVERALL, *GROUP_METRICS, Metric("loss", KEYS["loss"], "loss", percent=False)),
+    metrics=(OVERALL, *GROUP_METRICS, Metric("loss", "loss", "loss", percent=False)),
     convention=UPSTREAM,
     groups_setting=SHOT_GROUPS,
     class_names=_class_names,

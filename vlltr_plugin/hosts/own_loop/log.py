@@ -11,9 +11,12 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import RunFiles
 from vlltr_plugin.runs.files import whole_objects
 from vlltr_plugin.runs.log import Line, Log, shows_reweighting
-from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS, epoch_of, read_settings
+from vlltr_plugin.runs.own_log import LOG, METRICS, SETTINGS, epoch_of, read_settings
 
-ACCURACIES = frozenset(key for name, key in KEYS.items() if name != "loss")
+ACCURACIES = frozenset(METRICS) - {"loss"}
+
+OLDER_KEYS = dict(zip(("test_acc1", "test_many", "test_median", "test_low", "test_loss"), METRICS, strict=True))
+"""Of logs that earlier versions wrote: key to metric."""
 
 
 def find_log(folder: Path) -> Path | None:
@@ -47,7 +50,7 @@ def read_log(path: Path) -> Log:
             raise ReportError(f"{path}, line {number}: {error}") from error
         if cut:
             warnings.append(f"{path}, line {number}: left out an epoch that a killed run wrote only half")
-    if not any(KEYS["overall"] in line for line in epochs.values()):
+    if not any("overall" in line for line in epochs.values()):
         raise ReportError(f"{path}: expected accuracies to compare: call recorder.end_epoch(epoch, overall=...)")
     if _are_fractions(epochs.values()):
         warnings.append(
@@ -72,4 +75,4 @@ def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:
     epoch = epoch_of(values)
     for later in [other for other in epochs if other >= epoch]:
         del epochs[later]
-    epochs[epoch] = {key: value for key, value in values.items() if type(value) in (int, float)}
+    epochs[epoch] = {OLDER_KEYS.get(key, key): v for key, v in values.items() if type(v) in (int, float)}
