@@ -54,13 +54,13 @@ ALLOWED = {
     ("hosts/__init__.py", "vl-ltr"): "the registry: one line a host",
     ("hosts/__init__.py", "vl_ltr"): "the registry",
     ("hosts/__init__.py", "lift"): "the registry",
-    ("report/evaluate/predictions.py", "image_text"): "key of evaluation.json and per_class.csv, fixed",
-    ("report/evaluate/logits_run.py", "two_branch"): "key of evaluation.json, fixed",
+    ("report/tradeoff/predictions.py", "image_text"): "key of evaluation.json and per_class.csv, fixed",
+    ("report/evaluate/logits_file.py", "two_branch"): "key of evaluation.json, fixed",
     ("hosts/lift/evaluation_run.py", "two_branch"): "as above",
-    ("hosts/own_loop/log.py", "test_acc"): "older logs of RunRecorder have it",
-    ("hosts/own_loop/log.py", "test_many"): "as above",
-    ("hosts/own_loop/log.py", "test_median"): "as above",
-    ("hosts/own_loop/log.py", "test_low"): "as above",
+    ("hosts/own_loop.py", "test_acc"): "older logs of RunRecorder have it",
+    ("hosts/own_loop.py", "test_many"): "as above",
+    ("hosts/own_loop.py", "test_median"): "as above",
+    ("hosts/own_loop.py", "test_low"): "as above",
 }
 """(file, word): why it must stay."""
 
@@ -173,9 +173,9 @@ def test_the_words_are_found(path: str, text: str, words: set[str]) -> None:
 
 
 def test_an_import_inside_a_function_counts() -> None:
-    assert imported("def f():\n    from vlltr_plugin.report import sheets\n") == {
+    assert imported("def f():\n    from vlltr_plugin.report import tables\n") == {
         "vlltr_plugin.report",
-        "vlltr_plugin.report.sheets",
+        "vlltr_plugin.report.tables",
     }
 
 

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from vlltr_plugin import ClassVolume
 from vlltr_plugin.report.inspect.inspection import Inspection
-from vlltr_plugin.report.inspect.rank_correlation import chance_level, rank_correlation
+from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
 from vlltr_plugin.report.inspect.tables import findings
 from vlltr_plugin.training.session import arrays_of
 

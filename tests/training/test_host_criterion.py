@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
-from vlltr_plugin.hosts.vl_ltr.base_loss import check_base_criterion
+from vlltr_plugin.hosts.vl_ltr.plan import check_base_criterion
 from vlltr_plugin.training.host_criterion import HostCriterion
 
 COUNTS = [40, 9]
