@@ -57,7 +57,7 @@ ALLOWED = {
     ("report/tradeoff/predictions.py", "image_text"): "key of evaluation.json and per_class.csv, fixed",
     ("report/evaluate/logits_file.py", "two_branch"): "key of evaluation.json, fixed",
     ("hosts/lift/evaluation_run.py", "two_branch"): "as above",
-    ("hosts/own_loop.py", "test_acc"): "older logs of RunRecorder have it",
+    ("hosts/own_loop.py", "test_acc"): "key of report.json, fixed",
     ("hosts/own_loop.py", "test_many"): "as above",
     ("hosts/own_loop.py", "test_median"): "as above",
     ("hosts/own_loop.py", "test_low"): "as above",

@@ -90,7 +90,7 @@ def test_damaged_settings_cost_the_settings_only(tmp_path, content):
     path = tmp_path / "reweight_settings.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     run = load_run(tmp_path)
-    assert run.line("last")["overall"] == 1.0
+    assert run.line("last")["test_acc1"] == 1.0
     assert run.args_source is None
     assert any("reweight_settings.json" in warning for warning in run.warnings)
 
@@ -113,7 +113,7 @@ def test_epochs_that_a_run_went_back_before_are_no_part_of_it(tmp_path):
     observe(criterion)
     recorder.end_epoch(overall=7.0)
     run = load_run(tmp_path)
-    assert (run.last_epoch, run.line("last")["overall"]) == (1, 7.0)
+    assert (run.last_epoch, run.line("last")["test_acc1"]) == (1, 7.0)
 
 
 def test_a_folder_with_a_comma_in_its_name_can_be_named(tmp_path):

@@ -41,7 +41,7 @@ def test_the_plug_in_s_commands_read_it(tmp_path, capsys):
     assert "branches" not in said  # what is said of VL-LTR's two predictions
     seed = load_run(folder)
     assert seed.last_epoch == EPOCHS - 1
-    assert seed.line("last")["few"] == lines_of(folder)[-1]["few"]
+    assert seed.line("last")["test_low"] == lines_of(folder)[-1]["few"]
     assert not seed.warnings
 
 

@@ -159,7 +159,7 @@ def test_a_run_goes_on_behind_zeros_that_a_power_failure_left(tmp_path):
     recorder.resume(1)
     recorder.end_epoch(1, overall=60.0)
     run = load_run(tmp_path)
-    assert (run.last_epoch, run.line("last")["overall"]) == (1, 60.0)
+    assert (run.last_epoch, run.line("last")["test_acc1"]) == (1, 60.0)
 
 
 def test_what_a_stopped_epoch_observed_is_no_part_of_the_next_run(tmp_path):
@@ -258,4 +258,4 @@ def test_a_killed_run_goes_on_to_the_last_bit(whole, tmp_path, moment, number, s
     assert list(epoch_files(tmp_path)) == list(range(EPOCHS))
     seed, expected_seed = load_run(tmp_path), load_run(folder)
     assert len(expected_seed.log.epochs.keys() - seed.log.epochs.keys()) <= 1
-    assert seed.line("last")["overall"] == expected_seed.line("last")["overall"]
+    assert seed.line("last")["test_acc1"] == expected_seed.line("last")["test_acc1"]

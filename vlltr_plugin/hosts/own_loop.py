@@ -16,10 +16,10 @@ from vlltr_plugin.runs.files import whole_objects
 from vlltr_plugin.runs.log import Line, Log, shows_reweighting
 from vlltr_plugin.runs.own_log import LOG, METRICS, SETTINGS, SHOT_GROUPS, epoch_of, read_class_names, read_settings
 
-ACCURACIES = frozenset(METRICS) - {"loss"}
+KEYS = dict(zip(METRICS, ("test_acc1", "test_many", "test_median", "test_low", "test_loss"), strict=True))
+"""Metrics by their keys in report.json, which are also those of older logs."""
 
-OLDER_KEYS = dict(zip(("test_acc1", "test_many", "test_median", "test_low", "test_loss"), METRICS, strict=True))
-"""Of logs that earlier versions wrote: key to metric."""
+ACCURACIES = frozenset(key for name, key in KEYS.items() if name != "loss")
 
 
 def find_log(folder: Path) -> Path | None:
@@ -53,7 +53,7 @@ def read_log(path: Path) -> Log:
             raise ReportError(f"{path}, line {number}: {error}") from error
         if cut:
             warnings.append(f"{path}, line {number}: left out an epoch that a killed run wrote only half")
-    if not any("overall" in line for line in epochs.values()):
+    if not any(KEYS["overall"] in line for line in epochs.values()):
         raise ReportError(f"{path}: expected accuracies to compare: call recorder.end_epoch(epoch, overall=...)")
     if _are_fractions(epochs.values()):
         warnings.append(
@@ -78,14 +78,14 @@ def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:
     epoch = epoch_of(values)
     for later in [other for other in epochs if other >= epoch]:
         del epochs[later]
-    epochs[epoch] = {OLDER_KEYS.get(key, key): v for key, v in values.items() if type(v) in (int, float)}
+    epochs[epoch] = {KEYS.get(key, key): v for key, v in values.items() if type(v) in (int, float)}
 
 
 TOLD = ("nb_classes", "training images", "class counts", "draws", "draws of the classes", "loss", "smoothing")
 """What a criterion of the plug-in's tells, beside `reweight`."""
 
-OVERALL = Metric("overall", "overall", "overall top-1")
-GROUP_METRICS = tuple(Metric(name, name, f"{name}-shot") for name in ("many", "medium", "few"))
+OVERALL = Metric("overall", KEYS["overall"], "overall top-1")
+GROUP_METRICS = tuple(Metric(name, KEYS[name], f"{name}-shot") for name in ("many", "medium", "few"))
 
 WORDS = Words(
     notes=(
@@ -106,7 +106,7 @@ def _class_names(start: Path, num_classes: int) -> list[str] | None:
 
 
 def _evaluated_line(numbers: dict[str, float | None]) -> Line:
-    keys = {"acc1": "overall", "many": "many", "median": "medium", "low": "few"}
+    keys = {"acc1": KEYS["overall"], "many": KEYS["many"], "median": KEYS["medium"], "low": KEYS["few"]}
     return {keys[key]: value for key, value in numbers.items() if key in keys and value is not None}
 
 
@@ -125,7 +125,7 @@ HOST = Host(
     check=_check,
     overall=OVERALL,
     groups=GROUP_METRICS,
-    metrics=(OVERALL, *GROUP_METRICS, Metric("loss", "loss", "loss", percent=False)),
+    metrics=(OVERALL, *GROUP_METRICS, Metric("loss", KEYS["loss"], "loss", percent=False)),
     convention=UPSTREAM,
     groups_setting=SHOT_GROUPS,
     class_names=_class_names,
