@@ -30,10 +30,19 @@ def _after_module_assignment(script: Script, item: Insertion) -> Iterator[Anchor
             yield script.after(item, Spot(script.tree.body, index))
 
 
+def _before_function(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """After what stands before the function of that name at the file's own level."""
+    for index, statement in enumerate(script.tree.body):
+        if index and isinstance(statement, ast.FunctionDef) and statement.name == item.subject:
+            yield script.after(item, Spot(script.tree.body, index - 1))
+
+
 def _after_last_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
     """After the last statement before the epoch loop, at its level, that binds the subject, at any depth inside."""
-    body = script.trains.body
-    setting = [i for i in range(script.epochs.index) if item.subject in stored_names(body[i])]
+    body, loop = script.trains.body, script.epochs
+    while loop.owner is not None:
+        loop = loop.owner
+    setting = [i for i in range(loop.index) if item.subject in stored_names(body[i])]
     if setting:
         yield script.after(item, Spot(body, setting[-1]))
 
@@ -209,6 +218,7 @@ def _name(node: ast.expr) -> str:
 RULES: dict[str, Callable[[Script, Insertion], Iterator[Anchor]]] = {
     "before_imports": before_imports,
     "after_module_assignment": _after_module_assignment,
+    "before_function": _before_function,
     "after_last_assignment": _after_last_assignment,
     "first_if_not_none": _first_if_not_none,
     "before_loop": _before_loop,

@@ -112,19 +112,27 @@ NO_EPOCHS = "a loop by steps has no end of an epoch, where weights could change"
 
 
 def epoch_loop(tree: ast.Module, function: Function, patch: Patch) -> Spot:
-    """The epoch loop, on the training function's own level.
+    """The epoch loop, on the training function's own level or in the body of a `try` there.
 
     Raises:
         Refusal: without exactly one, saying what loops there are, with their lines.
     """
-    own = [Spot(function.body, index) for index in range(len(function.body))]
-    found = [spot for spot in own if _runs_over(spot.statement, patch.loop)]
+    found = [spot for spot in _run_once(function.body) if _runs_over(spot.statement, patch.loop)]
     if len(found) == 1:
         return found[0]
     raise Refusal(
         f"expected one loop `for {patch.loop} in ...` at the own level of `{patch.function}`, as {patch.host} has it, "
         f"but found {len(found)}{_reason(tree, function, patch, found)}"
     )
+
+
+def _run_once(body: list[ast.stmt], owner: Spot | None = None) -> Iterator[Spot]:
+    """The statements that run once whenever the function runs: its own, and those in the body of a `try`."""
+    for index, statement in enumerate(body):
+        spot = Spot(body, index, owner)
+        yield spot
+        if isinstance(statement, ast.Try):
+            yield from _run_once(statement.body, spot)
 
 
 def _reason(tree: ast.Module, function: Function, patch: Patch, found: list[Spot]) -> str:

@@ -12,7 +12,7 @@ import torch
 from vlltr_plugin.core.epoch_statistics import NAMES, SECONDS
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.runs.run_identity import EpochWriter, identity_of
+from vlltr_plugin.runs.run_identity import EpochWriter, RunIdentity, identity_of
 from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
 from vlltr_plugin.training.session import Session
@@ -83,7 +83,7 @@ class EpochHook:
     Args:
         settings: what the config says.
         criterion: the re-weighted criterion in the host's place; its first criterion is the primary one.
-        output_dir: the run's folder, None to write no arrays.
+        output_dir: the run's folder, if it is known; without one no arrays are written.
         clean_pass: runs the clean pass, for `source="clean_pass"`.
     """
 
@@ -91,12 +91,21 @@ class EpochHook:
         self,
         settings: Settings,
         criterion: HostCriterion,
-        output_dir: Path | None,
+        output_dir: Path | None = None,
         clean_pass: Callable[[], None] | None = None,
     ) -> None:
         self._settings, self._clean_pass = settings, clean_pass
-        self._session = Session(criterion.criteria, output_dir and EpochWriter(output_dir), without="its arrays")
+        self._session = Session(criterion.criteria, None, without="its arrays")
+        self._goes_on_from: RunIdentity | None = None
         self.weightings: Mapping[str, Weighting] = {name: own.weighting for name, own in criterion.criteria.items()}
+        if output_dir is not None:
+            self.write_to(output_dir)
+
+    def write_to(self, output_dir: Path) -> None:
+        """Names the run's folder, where it was not known before; does nothing the second time."""
+        if self._session.files is None:
+            self._session.files = EpochWriter(output_dir)
+            self._session.files.go_on_from(self._goes_on_from)
 
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Takes the state out of a checkpoint of the host.
@@ -120,8 +129,9 @@ class EpochHook:
             _refuse_other_weights(weighting, saved[name])
         for name, weighting in self.weightings.items():
             weighting.load_state_dict(saved[name])
+        self._goes_on_from = identity_of(state.get(RUN))
         if self._session.files is not None:
-            self._session.files.go_on_from(identity_of(state.get(RUN)))
+            self._session.files.go_on_from(self._goes_on_from)
         primary = next(iter(self._session.criteria.values()))
         largest = float(primary.in_force().max())
         say(f"resumed the weights in force from epoch {primary.weighting.epoch} on (largest {largest:.4g}).")
