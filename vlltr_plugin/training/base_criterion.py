@@ -70,13 +70,13 @@ class HostCriterion(nn.Module):
         if observing(self):
             if self.streams:
                 with warnings_said():
-                    self._expected.logits_come(outputs)
+                    self._expected.see_logits(outputs)
             if not self._streams:  # nothing else looks at the targets in an epoch whose weights are 1
                 loss.check(outputs, targets)
             self._observe(branch, outputs, targets)
             if branch == self._watch.names[-1]:
-                loss.weighting.follow(outputs.device)
-                self._draws.add(targets.to(loss.weighting.home), loss.smoothing)
+                loss.weighting.move_to(outputs.device)
+                self._draws.add(targets.to(loss.weighting.device64), loss.smoothing)
         if not (self._adjusts or loss.weighting.active):
             base: Tensor = self.base(outputs, targets)
             return base
