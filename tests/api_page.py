@@ -18,7 +18,7 @@ OTHERS = {
     "Lightning": {"ReweightCallback": "vlltr_plugin.integrations.lightning"},
     "Hugging Face": {"ReweightCallback": "vlltr_plugin.integrations.huggingface"},
     "Trade-off curves (`vlltr_plugin.report.tradeoff`)": {
-        "trade_off": "vlltr_plugin.report.tradeoff.logits",
+        "trade_off": "vlltr_plugin.report.tradeoff.sweep",
         "place": "vlltr_plugin.report.tradeoff.place",
         "TradeOff": "vlltr_plugin.report.tradeoff.curve",
     },

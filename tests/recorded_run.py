@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from vlltr_plugin import ClassVolume, ReweightedLoss, RunRecorder
-from vlltr_plugin.runs.torn_lines import whole_objects
+from vlltr_plugin.runs.files import whole_objects
 
 COUNTS = [60, 30, 12]
 EPOCHS = 4

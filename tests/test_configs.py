@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from vlltr_plugin.compat.mmcv_config import Config
+from vlltr_plugin.compat.stand_ins import Config
 from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.hosts.vl_ltr.branches import BRANCHES
 from vlltr_plugin.resources import configs_dir

@@ -54,8 +54,8 @@ ALLOWED = {
     ("hosts/__init__.py", "vl-ltr"): "the registry: one line a host",
     ("hosts/__init__.py", "vl_ltr"): "the registry",
     ("hosts/__init__.py", "lift"): "the registry",
-    ("report/evaluate/predictions.py", "image_text"): "key of evaluation.json and per_class.csv, fixed",
-    ("report/evaluate/logits_run.py", "two_branch"): "key of evaluation.json, fixed",
+    ("report/tradeoff/predictions.py", "image_text"): "key of evaluation.json and per_class.csv, fixed",
+    ("report/evaluate/logits_file.py", "two_branch"): "key of evaluation.json, fixed",
     ("hosts/lift/evaluation_run.py", "two_branch"): "as above",
     ("runs/own_log.py", "test_acc"): "a loop of the user's own logs under the keys that compare reads",
     ("runs/own_log.py", "test_many"): "as above",
@@ -173,9 +173,9 @@ def test_the_words_are_found(path: str, text: str, words: set[str]) -> None:
 
 
 def test_an_import_inside_a_function_counts() -> None:
-    assert imported("def f():\n    from vlltr_plugin.report import sheets\n") == {
+    assert imported("def f():\n    from vlltr_plugin.report import tables\n") == {
         "vlltr_plugin.report",
-        "vlltr_plugin.report.sheets",
+        "vlltr_plugin.report.tables",
     }
 
 

@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from records import write_record
 
 import vlltr_plugin.compat  # noqa: F401  (before the host's modules)
-from vlltr_plugin.hosts.vl_ltr.fast.switch import speed_up
+from vlltr_plugin.hosts.vl_ltr.fast import speed_up
 
 KINDS = ("stock", "fast")
 TIME = {"classes": 1000, "sentences": 64, "dim": 1024, "batch": 16}

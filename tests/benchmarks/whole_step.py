@@ -39,8 +39,8 @@ import runner  # noqa: E402
 from records import write_record  # noqa: E402
 
 from vlltr_plugin.install import install  # noqa: E402
-from vlltr_plugin.training.base_criterion import HostCriterion  # noqa: E402
 from vlltr_plugin.training.hook import EpochHook  # noqa: E402
+from vlltr_plugin.training.host_criterion import HostCriterion  # noqa: E402
 
 WARM_UP = 2
 SENTENCES = 64

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from vlltr_plugin.compat.mmcv_config import Config
-from vlltr_plugin.compat.stand_ins import accept_zero_bit_posterize, supply_clip, supply_mmcv, supply_timm_registry
+from vlltr_plugin.compat.stand_ins import (
+    Config,
+    accept_zero_bit_posterize,
+    supply_clip,
+    supply_mmcv,
+    supply_timm_registry,
+)
 
 Write = Callable[[dict[str, str]], None]
 FAULTS = {

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from vlltr_plugin.compat.mmcv_config import Config, load
-from vlltr_plugin.compat.stand_ins import supply_mmcv
+from vlltr_plugin.compat.stand_ins import Config, load, supply_mmcv
 
 Read = Callable[..., dict[str, Any]]
 

@@ -11,7 +11,7 @@ from oracles import observed
 
 from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
 from vlltr_plugin.core.normalization import expected_alpha
-from vlltr_plugin.hosts.vl_ltr.base_loss import check_base_criterion
+from vlltr_plugin.hosts.vl_ltr.plan import check_base_criterion
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float64]

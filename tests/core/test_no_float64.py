@@ -19,7 +19,7 @@ from vlltr_plugin import (
     Uniform,
 )
 from vlltr_plugin.core.torch_context import float64_device
-from vlltr_plugin.training.log_line import summary
+from vlltr_plugin.training.session import summary
 
 CPU = torch.device("cpu")
 MAKERS = {

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 from vlltr_plugin.compat.runtime import trust_argparse_namespace
-from vlltr_plugin.hosts.vl_ltr.logs import read_log
-from vlltr_plugin.report.compare.comparison import compare
-from vlltr_plugin.report.compare.runs import Method, load_run
+from vlltr_plugin.hosts.vl_ltr.log import read_log
+from vlltr_plugin.report.compare import Method, compare, load_run
 
 
 def visible_files_are_whole(folder: Path) -> dict[str, Any] | None:

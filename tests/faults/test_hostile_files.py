@@ -15,7 +15,7 @@ from faults.recovery import epoch_arrays
 from faults.runs import Nursery
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.logs import read_log
+from vlltr_plugin.hosts.vl_ltr.log import read_log
 
 
 class Hostile:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vlltr_plugin.install.errors import AnchorError
+from vlltr_plugin.errors import AnchorError
 from vlltr_plugin.install.patcher import patched, unpatched
 from vlltr_plugin.install.recipe import load_recipes
 

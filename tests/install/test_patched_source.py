@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlltr_plugin import __version__
-from vlltr_plugin.install.errors import AnchorError, InstallError
+from vlltr_plugin.errors import AnchorError, InstallError
 from vlltr_plugin.install.patcher import patched, unpatched
 from vlltr_plugin.install.recipe import load_recipes
 from vlltr_plugin.install.source import Source

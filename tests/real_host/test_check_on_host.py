@@ -16,7 +16,7 @@ from checking import Found, check, only, skipped
 
 from vlltr_plugin.compat.runtime import trust_argparse_namespace
 from vlltr_plugin.hosts.vl_ltr.checkout_modules import checkout_modules
-from vlltr_plugin.hosts.vl_ltr.looks import checkup
+from vlltr_plugin.hosts.vl_ltr.checks import checkup
 from vlltr_plugin.hosts.vl_ltr.trained_model import build_model, host_args
 from vlltr_plugin.install import install
 

@@ -11,8 +11,8 @@ from report_lines import OURS, SETTINGS, log_line
 from rich.console import Console
 
 from vlltr_plugin.cli import main
-from vlltr_plugin.report.compare.command import run_compare
-from vlltr_plugin.report.compare.sheets import signed
+from vlltr_plugin.report.compare import run_compare
+from vlltr_plugin.report.tables import signed
 
 
 @pytest.fixture

@@ -5,13 +5,10 @@ import matplotlib.colors
 import pytest
 from report_lines import SETTINGS, log_line
 
+from vlltr_plugin.report.compare import compare, find_reference, load
 from vlltr_plugin.report.compare import pictures as compare_pictures
-from vlltr_plugin.report.compare.command import find_reference
-from vlltr_plugin.report.compare.comparison import compare
-from vlltr_plugin.report.compare.runs import load
-from vlltr_plugin.report.groups import COLOURS
-from vlltr_plugin.report.picture_style import STYLE, styled
-from vlltr_plugin.report.tradeoff.pictures import draw_curves
+from vlltr_plugin.report.evaluate.pictures import draw_curves
+from vlltr_plugin.report.pictures import COLOURS, STYLE, styled
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ import statistics
 
 import pytest
 
-from vlltr_plugin.report.compare.command import run_compare
-from vlltr_plugin.report.compare.comparison import compare
+from vlltr_plugin.report.compare import compare, load, run_compare
 from vlltr_plugin.report.compare.files import json_text
-from vlltr_plugin.report.compare.runs import load
 
 KEY_OF = {
     "overall": "test_acc1",

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.compare.command import run_compare
+from vlltr_plugin.report.compare import run_compare
 from vlltr_plugin.report.tradeoff import place, trade_off
 
 pytest.importorskip("matplotlib")

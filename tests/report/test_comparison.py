@@ -9,14 +9,19 @@ from report_lines import log_line
 from vlltr_plugin import RunRecorder
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, HOST, OVERALL
-from vlltr_plugin.report.compare.command import find_reference
-from vlltr_plugin.report.compare.comparison import compare, curve
-from vlltr_plugin.report.compare.costs import COSTS, costs_of, epoch_seconds, fill_times
-from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.metrics import metrics_of
-from vlltr_plugin.report.compare.runs import load, load_all
-from vlltr_plugin.report.compare.sheets import validation_sheet
-from vlltr_plugin.report.compare.table import empty_groups, summary_of
+from vlltr_plugin.report.compare import find_reference, load, load_all, write_report
+from vlltr_plugin.report.compare.comparison import (
+    COSTS,
+    compare,
+    costs_of,
+    curve,
+    empty_groups,
+    epoch_seconds,
+    fill_times,
+    metrics_of,
+    summary_of,
+)
+from vlltr_plugin.report.compare.tables import validation_table
 
 BY_NAME = {metric.name: metric for metric in metrics_of(HOST)}
 FEW = BY_NAME["few"]
@@ -119,7 +124,7 @@ def test_in_a_recorded_run_0_percent_is_a_number(tmp_path):
     runs = load_all([str(tmp_path / name) for name in "ab"])
     comparison = compare(runs)
     assert comparison.empty == ()
-    assert ("few-shot", "0.00", "0.00", "0.00  +0.00", "0.00  +0.00") in validation_sheet(comparison).rows
+    assert ("few-shot", "0.00", "0.00", "0.00  +0.00", "0.00  +0.00") in validation_table(comparison).rows
 
 
 def test_runs_that_have_learnt_nothing_have_no_empty_groups(write_run):

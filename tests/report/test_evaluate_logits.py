@@ -16,7 +16,7 @@ from rich.console import Console
 
 from vlltr_plugin.cli import build_parser, main
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.evaluate.logits_run import read_arrays, run_evaluate_logits
+from vlltr_plugin.report.evaluate.logits_file import read_arrays, run_evaluate_logits
 from vlltr_plugin.report.tradeoff import trade_off
 
 pytest.importorskip("matplotlib")

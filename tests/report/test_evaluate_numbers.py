@@ -11,7 +11,7 @@ import torch
 import vlltr_plugin.compat  # noqa: F401  (before torchmetrics)
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.evaluate.evaluation import evaluate_predictions
-from vlltr_plugin.report.evaluate.predictions import PredictionCollector, Predictions
+from vlltr_plugin.report.tradeoff.predictions import PredictionCollector, Predictions
 
 pytest.importorskip("torchmetrics")
 pytest.importorskip("matplotlib")

@@ -8,13 +8,11 @@ from report_lines import SETTINGS, log_line
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.host import HOST
-from vlltr_plugin.report.compare.comparison import compare
-from vlltr_plugin.report.compare.metrics import metrics_of
-from vlltr_plugin.report.compare.runs import load
-from vlltr_plugin.report.compare.sheets import sheets_of
-from vlltr_plugin.report.compare.table import summary_of
+from vlltr_plugin.report.compare import compare, load
+from vlltr_plugin.report.compare.comparison import metrics_of, summary_of
+from vlltr_plugin.report.compare.tables import tables_of
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
-from vlltr_plugin.report.evaluate.predictions import Predictions
+from vlltr_plugin.report.tradeoff.predictions import Predictions
 
 LABELS = np.array([0, 0, 1, 1, 2, 2])
 BY_NAME = {metric.name: metric for metric in metrics_of(HOST)}
@@ -58,7 +56,7 @@ def test_a_group_at_0_percent_in_two_evaluations_is_a_number(write_evaluation, w
     runs = [load(str(write_evaluation(name))) for name in ("base", "dv")]
     comparison = compare(runs)
     assert comparison.empty == ()
-    (few,) = (row for row in next(iter(sheets_of(comparison))).rows if row[0] == "few-shot (<= 20)")
+    (few,) = (row for row in next(iter(tables_of(comparison))).rows if row[0] == "few-shot (<= 20)")
     assert few[1:] == ("0.00", "0.00  +0.00")
     zeros = {"low": 0.0, "10-shot": 0.0, "5-shot": 0.0}
     log = load(str(write_run("log", [log_line(0, **zeros), log_line(None, **zeros)], SETTINGS)))
@@ -85,7 +83,7 @@ def test_an_evaluation_stands_beside_a_log(write_evaluation, write_run):
     }
     assert comparison.difference(run.name, "test", BY_NAME["few"]).value == -20.0
     assert comparison.verdict.unknown == ("dv",)
-    titles = [sheet.title for sheet in sheets_of(comparison)]
+    titles = [sheet.title for sheet in tables_of(comparison)]
     assert titles[0].startswith("Final test")
 
 
@@ -113,7 +111,7 @@ def test_another_split_or_a_part_is_not_set_beside_a_log(write_evaluation, write
 
 def test_two_evaluations_need_the_same_images(write_evaluation):
     one, same = load(str(write_evaluation("a", split="val"))), load(str(write_evaluation("b", split="val")))
-    assert next(sheets_of(compare([one, same]))).title == "Evaluation (%), validation split"
+    assert next(tables_of(compare([one, same]))).title == "Evaluation (%), validation split"
     with pytest.raises(ReportError, match="on other images"):
         compare([one, load(str(write_evaluation("c", split="val", labels_sha256="other")))])
 

@@ -12,9 +12,9 @@ from scipy.stats import spearmanr
 
 from vlltr_plugin import ClassVolume
 from vlltr_plugin.report.inspect.inspection import Inspection
-from vlltr_plugin.report.inspect.rank_correlation import chance_level, rank_correlation
+from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
 from vlltr_plugin.report.inspect.tables import findings
-from vlltr_plugin.runs.arrays import arrays_of
+from vlltr_plugin.training.session import arrays_of
 
 
 def test_groups_are_the_naive_loops(run: Path) -> None:

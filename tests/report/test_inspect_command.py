@@ -19,9 +19,9 @@ from run_arrays import Write, epoch_arrays, one
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
-from vlltr_plugin.report.inspect.command import run_inspect
 from vlltr_plugin.report.inspect.inspection import inspect_run
-from vlltr_plugin.runs.arrays import write_arrays
+from vlltr_plugin.report.inspect.tables import run_inspect
+from vlltr_plugin.runs.epoch_files import write_arrays
 
 NAMES = [f"thing {index}" for index in range(12)]
 

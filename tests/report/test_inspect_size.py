@@ -17,7 +17,7 @@ from vlltr_plugin.core.frequency import EffectiveNumber, Uniform
 from vlltr_plugin.core.normalization import log_volume_bias
 from vlltr_plugin.report.inspect.inspection import Inspection, inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
-from vlltr_plugin.report.inspect.rank_correlation import chance_level, rank_correlation
+from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
 from vlltr_plugin.report.inspect.tables import findings
 
 C = 30

@@ -3,7 +3,7 @@
 import pytest
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.compare.command import find_reference, reference_names
+from vlltr_plugin.report.compare import find_reference, reference_names
 
 
 def test_all_six_are_there_and_class_volume_is_ahead_except_on_many_shot():

@@ -6,9 +6,7 @@ import pytest
 from report_lines import OURS, SETTINGS, log_line
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.compare.command import find_reference
-from vlltr_plugin.report.compare.runs import load
-from vlltr_plugin.report.compare.settings import compare_settings, reweight_of
+from vlltr_plugin.report.compare import compare_settings, find_reference, load, reweight_of
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.tables import findings
-from vlltr_plugin.runs.epoch_writer import EpochWriter
-from vlltr_plugin.runs.run_identity import RunIdentity
+from vlltr_plugin.runs.run_identity import EpochWriter, RunIdentity
 
 SEEDS = iter(range(100))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vlltr_plugin.report.tradeoff.height import Curve
+from vlltr_plugin.report.tradeoff.spans import Curve
 
 
 @pytest.mark.parametrize(("few", "expected"), [(41.0, 1), (44.9, 2), (48.0, 3), (39.0, 1)])

@@ -115,7 +115,7 @@ def test_nothing_given_is_changed_not_even_what_cannot_be() -> None:
 
 def test_many_chunks_are_as_one(monkeypatch) -> None:
     whole = trade_off(logits(), LABELS, COUNTS).rows
-    monkeypatch.setattr("vlltr_plugin.report.tradeoff.logits.CHUNK", 42)  # 7 images
+    monkeypatch.setattr("vlltr_plugin.report.tradeoff.sweep.CHUNK", 42)  # 7 images
     assert trade_off(logits(), LABELS, COUNTS).rows == whole
 
 

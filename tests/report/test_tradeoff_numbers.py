@@ -8,8 +8,7 @@ import torch
 
 from vlltr_plugin.core.shot_groups import OTHERS, UPSTREAM
 from vlltr_plugin.report.evaluate.evaluation import evaluate_predictions
-from vlltr_plugin.report.tradeoff.curve import curve_of
-from vlltr_plugin.report.tradeoff.prior import log_prior
+from vlltr_plugin.report.tradeoff.curve import curve_of, log_prior
 from vlltr_plugin.report.tradeoff.sweep import SweepCollector
 
 pytest.importorskip("torchmetrics")

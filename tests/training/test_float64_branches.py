@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
 from vlltr_plugin.hosts.vl_ltr.attach import _observe_clean
-from vlltr_plugin.training.base_criterion import HostCriterion
+from vlltr_plugin.training.host_criterion import HostCriterion
 
 COUNTS = [30, 20, 10]
 

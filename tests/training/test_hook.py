@@ -11,7 +11,7 @@ import torch
 
 from vlltr_plugin import ClassVolume
 from vlltr_plugin.core.registry import WEIGHTINGS
-from vlltr_plugin.runs.arrays import write_arrays
+from vlltr_plugin.runs.epoch_files import write_arrays
 
 DV = {"type": "class_volume"}
 KEYS = [

@@ -9,8 +9,7 @@ from recorded_run import COUNTS, observe, recorded, run
 
 from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, RunRecorder, Uniform
 from vlltr_plugin.__main__ import main
-from vlltr_plugin.report.compare.runs import load_all, load_run
-from vlltr_plugin.report.compare.settings import compare_settings, reweight_of
+from vlltr_plugin.report.compare import compare_settings, load_all, load_run, reweight_of
 
 
 def test_compare_names_the_settings_that_differ(tmp_path, capsys):

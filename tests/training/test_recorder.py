@@ -9,8 +9,8 @@ from recorded_run import COUNTS, EPOCHS, lines_of, observe, recorded, run
 
 from vlltr_plugin import ClassVolume, ReweightedLoss, RunRecorder
 from vlltr_plugin.__main__ import main
-from vlltr_plugin.report.compare.runs import load_run
-from vlltr_plugin.runs.epoch_arrays import epoch_files, read_epoch
+from vlltr_plugin.report.compare import load_run
+from vlltr_plugin.runs.epoch_files import epoch_files, read_epoch
 
 
 def test_files_hold_the_arrays_and_a_line_an_epoch(tmp_path):

@@ -13,7 +13,7 @@ from process_groups import leave_group
 from recorded_run import COUNTS, observe
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss, RunRecorder
-from vlltr_plugin.report.compare.runs import load_run
+from vlltr_plugin.report.compare import load_run
 
 
 def one_rank(rank, world, folder):

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from recorded_run import COUNTS, EPOCHS, lines_of, observe, recorded, run
 
 from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, RunRecorder
-from vlltr_plugin.report.compare.runs import load_run
-from vlltr_plugin.runs.epoch_arrays import epoch_files, read_epoch
+from vlltr_plugin.report.compare import load_run
+from vlltr_plugin.runs.epoch_files import epoch_files, read_epoch
 
 SCRIPT = Path(__file__).parents[1] / "recorded_run.py"
 

@@ -20,7 +20,7 @@ from vlltr_plugin.cifar_lt.sweep import Sweep
 from vlltr_plugin.cifar_lt.tables import notes, tables
 from vlltr_plugin.cifar_lt.training import Schedule
 from vlltr_plugin.core.registry import nearest
-from vlltr_plugin.report.picture_style import require_matplotlib
+from vlltr_plugin.report.pictures import require_matplotlib
 
 DATASET, IMBALANCE = "cifar10", 100
 """Trained on without `--dataset`, `--imbalance` and `--npz`."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.runs.epoch_arrays import BROKEN
+from vlltr_plugin.runs.epoch_files import BROKEN
 
 DATASETS = {"cifar10": 10, "cifar100": 100}
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")

@@ -10,8 +10,8 @@ import numpy as np
 
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.results import DATA, SETTING, interval, once_each, per_seed
-from vlltr_plugin.report.names import readable
-from vlltr_plugin.report.picture_style import light_grid, new_figure, require_matplotlib, save, styled
+from vlltr_plugin.report.labels import printable
+from vlltr_plugin.report.pictures import light_grid, new_figure, require_matplotlib, save, styled
 
 MARKERS = "osD^vP*X"
 HIGHLIGHTED = {"ce": "#000000", "inverse-drw": "#E69F00", "en-drw": "#56B4E9", "dv": "#0072B2", "dv-mean": "#CC79A7"}
@@ -52,7 +52,7 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> Path:
             axes.set_xticks(factors, [str(factor) for factor in factors])
             axes.minorticks_off()
             axes.set_xlim(factors[0] / 1.3, factors[-1] * 1.3)
-            axes.set_title(f"{readable(dataset)}, {runs[0]['epochs']} epochs")
+            axes.set_title(f"{printable(dataset)}, {runs[0]['epochs']} epochs")
             axes.set_xlabel("imbalance factor")
             light_grid(axes)
         panels[0].set_ylabel("test error after the last epoch, %\n(bars: 95 % interval over the seeds)")

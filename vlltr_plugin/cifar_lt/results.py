@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from vlltr_plugin.cifar_lt.training import Training
+from vlltr_plugin.cifar_lt.measures import measures
+from vlltr_plugin.cifar_lt.training import SIGMOID_BASES, Training
 from vlltr_plugin.core.class_volume import ClassVolume
 from vlltr_plugin.core.shot_groups import GROUPS, OTHERS
 from vlltr_plugin.report.tradeoff.interval import Variance, half_width
-from vlltr_plugin.runs.torn_lines import is_cut
+from vlltr_plugin.runs.files import is_cut
 
 SETTING = ("epochs", "start_epoch", "sampler", "mixup", "batch_size", "amp")
 """The recipe of a run, see `Schedule.labels`."""
@@ -32,8 +34,14 @@ class ResultsError(ValueError):
     """The results file is not one."""
 
 
-def result(training: Training, replica: int) -> dict[str, Any]:
-    """A finished run's line: errors in percent, the weights and log radii of the last epoch, its share of seconds."""
+def results_of(training: Training) -> list[dict[str, Any]]:
+    """The lines of a finished training, one for each of its seeds."""
+    logits = training.test_logits().cpu()
+    return [_result(training, replica, logits[replica]) for replica in range(len(training.seeds))]
+
+
+def _result(training: Training, replica: int, logits: Tensor) -> dict[str, Any]:
+    """Errors in percent, the weights and log radii of the last epoch, measures of its test logits, seconds."""
     curve = training.curve[replica]
     confusion = training.confusion(replica)
     class_errors = 100 * (1 - confusion.diagonal() / confusion.sum(axis=1))
@@ -47,6 +55,13 @@ def result(training: Training, replica: int) -> dict[str, Any]:
             group: round(float(class_errors[groups == group].mean()), 4) for group in GROUPS if (groups == group).any()
         },
         "class_errors": [round(float(error), 2) for error in class_errors],
+        **measures(
+            logits,
+            training.batches.test_labels.cpu(),
+            training.batches.class_counts.cpu(),
+            training.method.adjust,
+            training.method.base not in SIGMOID_BASES,
+        ),
         "curve": [[epoch, error] for epoch, error in curve],
         "weights": [float(f"{alpha:.6g}") for alpha in weights.tolist()],
         "class_counts": training.batches.class_counts.tolist(),

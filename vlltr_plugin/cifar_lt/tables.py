@@ -16,7 +16,7 @@ from vlltr_plugin.cifar_lt.methods import METHODS, never_weighted
 from vlltr_plugin.cifar_lt.results import DATA, SETTING, identity, interval, once_each, per_seed
 from vlltr_plugin.cifar_lt.training import Schedule
 from vlltr_plugin.core.shot_groups import GROUPS
-from vlltr_plugin.report.sheets import Sheet
+from vlltr_plugin.report.tables import Table
 
 Runs = Sequence[dict[str, Any]]
 
@@ -45,7 +45,7 @@ RIVALS = ("ce", "en-drw", "inverse-drw", "dv", "inverse-la")
 """Whom every method is compared with, seed by seed."""
 
 
-def tables(runs: Runs) -> list[Sheet]:
+def tables(runs: Runs) -> list[Table]:
     """All tables of a results file: for each data set and recipe an overview, then one for each imbalance factor.
 
     Runs on other images never share a table. A repeated run counts once, by its newest line.
@@ -90,7 +90,7 @@ def published_error(method: str, dataset: str, imbalance: float) -> float | None
     return entry[0] if entry else None
 
 
-def _overview(by_imbalance: list[Runs], several: bool) -> Sheet:
+def _overview(by_imbalance: list[Runs], several: bool) -> Table:
     """The form of Table 1: a column for each imbalance factor, and for each set of images where one has several."""
     first = by_imbalance[0][0]
     rows = []
@@ -106,10 +106,10 @@ def _overview(by_imbalance: list[Runs], several: bool) -> Sheet:
     columns = [f"IF {part[0]['imbalance']}" + (f"\n{_images(part[0])}" if several else "") for part in by_imbalance]
     header = ("method", *columns)
     title = f"{_title(first)}{_unusual(first)}: last-epoch error, % ({INTERVAL}) [published, difference]"
-    return Sheet(title, header, tuple(rows))
+    return Table(title, header, tuple(rows))
 
 
-def _errors(runs: Runs, title: str) -> Sheet:
+def _errors(runs: Runs, title: str) -> Table:
     """Errors of every method on one data set, and the spread of what drives it."""
     first = runs[0]
     groups = [group for group in GROUPS if group in first["group_errors"]]
@@ -136,10 +136,10 @@ def _errors(runs: Runs, title: str) -> Sheet:
         "method", "seeds", "last epoch", "best epoch", *groups, "published", "best minus\npublished",
         "largest /\nsmallest radius", "largest /\nsmallest weight",
     )  # fmt: skip
-    return Sheet(f"{title}: test error, % ({INTERVAL})", header, tuple(rows))
+    return Table(f"{title}: test error, % ({INTERVAL})", header, tuple(rows))
 
 
-def _paired(runs: Runs, title: str) -> Sheet:
+def _paired(runs: Runs, title: str) -> Table:
     """Last-epoch error minus that of the rivals, seed by seed."""
     present = [rival for rival in RIVALS if rival in _methods(runs)]
     rows = []
@@ -152,7 +152,7 @@ def _paired(runs: Runs, title: str) -> Sheet:
         rows.append((method, *cells))
     header = ("method", *(f"minus {rival}" for rival in present))
     title = f"{title}: paired differences of the last-epoch error, points ({INTERVAL}; * leaves out 0)"
-    return Sheet(title, header, tuple(rows))
+    return Table(title, header, tuple(rows))
 
 
 def _told(method: str, run: dict[str, Any]) -> float | None:

@@ -208,14 +208,15 @@ class Training:
         return torch.stack(means).sum()
 
     @torch.no_grad()
-    def _test(self) -> None:
+    def test_logits(self) -> Tensor:
+        """Logits of the test images, float32 `[S, M, C]`, before any adjustment."""
         self.model.eval()
+        batches = self.batches.test(len(self.seeds))
+        return torch.cat([self._outputs(images, self.model)[0] for images in batches], dim=1)
+
+    def _test(self) -> None:
         shift = self.method.adjust * self.batches.class_counts.double().log().float().to(self.batches.device)
-        found = [
-            (self._outputs(images, self.model)[0] - shift).argmax(dim=2)
-            for images in self.batches.test(len(self.seeds))
-        ]
-        predicted = torch.cat(found, dim=1)
+        predicted = (self.test_logits() - shift).argmax(dim=2)
         wrong = (predicted != self.batches.test_labels).double().mean(dim=1) * 100
         for curve, error in zip(self.curve, wrong.tolist(), strict=True):
             curve.append((self.epoch, round(error, 4)))

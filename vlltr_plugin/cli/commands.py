@@ -6,17 +6,22 @@ A command imports its code when it runs, so that `--help` and wrong arguments an
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from vlltr_plugin.install.recipe import load_recipes
-from vlltr_plugin.report.groups_option import add_groups
+from vlltr_plugin.report.labels import add_groups
 
 if TYPE_CHECKING:
+    from vlltr_plugin.check.results import CheckResult, Checks
+    from vlltr_plugin.hosts.host import CheckRequest
     from vlltr_plugin.install import Report
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+CHECK_FORMAT = "vlltr-plugin check 1"
 
 
 def add_commands(commands: Subcommands) -> None:
@@ -129,9 +134,37 @@ def _add_check(commands: Subcommands) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from vlltr_plugin.cli.check import run_check
+    """Prints the lines as they come, or all of them as JSON; writes nothing."""
+    from vlltr_plugin.hosts import host_of_checkout
+    from vlltr_plugin.hosts.host import CheckRequest, device_or_default, split_host_args
 
-    return 0 if run_check(options) else 1
+    device = device_or_default(options.device)
+    request = CheckRequest(options.config, options.checkout, device, tuple(split_host_args(options.host_args)))
+    lines = host_of_checkout(options.checkout).check(request, _silent if options.json else _print)
+    if options.json:
+        print(json.dumps(_plain(request, lines), indent=2))
+    return 0 if lines.fine else 1
+
+
+def _print(line: CheckResult) -> None:
+    print(line, flush=True)
+
+
+def _silent(line: CheckResult) -> None:
+    pass
+
+
+def _plain(request: CheckRequest, lines: Checks) -> dict[str, object]:
+    from vlltr_plugin import __version__
+
+    return {
+        "format": CHECK_FORMAT,
+        "plugin_version": __version__,
+        "config": None if request.config is None else str(request.config),
+        "device": request.device,
+        "fine": lines.fine,
+        "lines": [asdict(line) for line in lines.lines],
+    }
 
 
 def _add_compare(commands: Subcommands) -> None:
@@ -156,7 +189,7 @@ def _add_compare(commands: Subcommands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from vlltr_plugin.report.compare.command import run_compare
+    from vlltr_plugin.report.compare import run_compare
 
     run_compare([options.baseline, *options.runs], options.reference, options.out, groups=options.groups)
     return 0
@@ -175,7 +208,7 @@ def _add_inspect(commands: Subcommands) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from vlltr_plugin.report.inspect.command import run_inspect
+    from vlltr_plugin.report.inspect.tables import run_inspect
 
     run_inspect(options.run, options.epoch, options.checkout, options.out, groups=options.groups)
     return 0
@@ -229,11 +262,11 @@ def _add_evaluate(commands: Subcommands) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     if options.logits is not None:
-        from vlltr_plugin.report.evaluate.logits_run import run_evaluate_logits
+        from vlltr_plugin.report.evaluate.logits_file import run_evaluate_logits
 
         run_evaluate_logits(options)
         return 0
-    from vlltr_plugin.report.evaluate.command import run_evaluate
+    from vlltr_plugin.report.evaluate.checkpoint import run_evaluate
 
     run_evaluate(options)
     return 0

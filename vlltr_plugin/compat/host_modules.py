@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from vlltr_plugin.compat.runtime import cuda_available
-from vlltr_plugin.runs.whole_files import whole_file
+from vlltr_plugin.runs.files import whole_file
 
 Patch = Callable[[ModuleType], None]
 

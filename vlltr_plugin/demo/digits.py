@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vlltr_plugin.report.picture_style import require
+from vlltr_plugin.report.pictures import require
 
 CLASSES = 10
 LARGEST, SMALLEST = 120, 3  # training images of the first and the last class

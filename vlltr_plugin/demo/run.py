@@ -13,13 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from vlltr_plugin.report.compare.command import plain_console, print_comparison, print_files
-from vlltr_plugin.report.compare.comparison import Comparison, compare
-from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.runs import Method, load_run
+from vlltr_plugin.report.compare import (
+    Comparison,
+    Method,
+    compare,
+    load_run,
+    plain_console,
+    print_comparison,
+    print_files,
+    write_report,
+)
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
-from vlltr_plugin.report.picture_style import MissingExtraError, require
+from vlltr_plugin.report.pictures import MissingExtraError, require
 
 from .digits import long_tailed_counts
 from .standin_checkout import ADJUSTED, BASELINE, CLASS_VOLUME, CONTROL, LogLine, demo_folder, make_standin

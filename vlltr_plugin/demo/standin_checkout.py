@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.report.picture_style import require
+from vlltr_plugin.report.pictures import require
 
 from .digits import write_digits
 

@@ -45,11 +45,11 @@ def run_host(
     Raises:
         ReportError: the task raised one, or main.py ended before it came to `attach`.
     """
-    from vlltr_plugin.check.harmless import harmless
+    from vlltr_plugin.check.sandbox import sandbox
 
     name, request = task
     with (
-        harmless(checkout) as side,
+        sandbox(checkout) as side,
         tempfile.TemporaryDirectory(prefix="vlltr-plugin-lines-") as lines,
         tempfile.TemporaryFile("w+", errors="replace") as said,
     ):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlltr_plugin.check.lines import Line as CheckLine
-from vlltr_plugin.check.lines import Lines as CheckLines
+from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import Convention
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.runs.log import Line, Log, StdoutLog
 
 if TYPE_CHECKING:
-    from vlltr_plugin.hosts.trained import EvaluateRequest, OpenTrained
+    from vlltr_plugin.hosts.evaluation import EvaluateRequest, OpenTrained
+
 
 CheckpointArgs = tuple[dict[str, Any] | None, Path | None, list[str]]
 
@@ -166,7 +168,7 @@ class Host:
     find_log: Callable[[Path], Path | None]
     read_log: Callable[[Path], Log]
     read_run: Callable[[Path], RunFiles]
-    check: Callable[[CheckRequest, Callable[[CheckLine], None]], CheckLines]
+    check: Callable[[CheckRequest, Callable[[CheckResult], None]], Checks]
     overall: Metric
     groups: tuple[Metric, ...]
     metrics: tuple[Metric, ...]
@@ -185,3 +187,22 @@ class Host:
     class_names: Callable[[Path, int], list[str] | None] = lambda start, num_classes: None
     evaluated_line: Callable[[dict[str, float | None]], Line] = lambda numbers: {}
     args_of_checkpoint: Callable[[Path | None], CheckpointArgs] = lambda path: (None, None, [])
+
+
+def split_host_args(text: str) -> list[str]:
+    """The arguments in `--host-args`.
+
+    Raises:
+        ReportError: for a quote that does not end.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ReportError(f"Expected --host-args to be arguments as in a shell but got {text!r} ({error}).") from error
+
+
+def device_or_default(device: str | None) -> str:
+    """The device asked for; without one CUDA where there is some, else the CPU."""
+    import torch
+
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")

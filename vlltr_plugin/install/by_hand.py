@@ -6,10 +6,10 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vlltr_plugin.install.bindings import Spot, dotted, spots
-from vlltr_plugin.install.loops import LOOPS, goes_over_batches
 from vlltr_plugin.install.recipe import Insertion, Patch
+from vlltr_plugin.install.script import LOOPS, goes_over_batches
 from vlltr_plugin.install.source import parse
+from vlltr_plugin.install.syntax import Spot, dotted, spots
 
 _HOOK = "reweight_hook"
 

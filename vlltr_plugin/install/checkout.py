@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from vlltr_plugin.errors import AnchorError
 from vlltr_plugin.install.by_hand import by_hand
-from vlltr_plugin.install.choose import AUTO, is_own, open_checkout
+from vlltr_plugin.install.choose import AUTO, is_own, open_checkout, other_files
 from vlltr_plugin.install.config_copies import FOLDER, copies_in, copies_out
-from vlltr_plugin.install.errors import AnchorError
 from vlltr_plugin.install.files import Change, apply, leftovers, remove_if_empty
-from vlltr_plugin.install.locate import advice
-from vlltr_plugin.install.made import untouched_classes
-from vlltr_plugin.install.other_files import other_files
-from vlltr_plugin.install.patcher import patched, unpatched
+from vlltr_plugin.install.overrides import untouched_classes
+from vlltr_plugin.install.patcher import advice, patched, unpatched
 from vlltr_plugin.install.recipe import Recipe
 from vlltr_plugin.install.source import Source
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlltr_plugin.install.errors import InstallError
+from vlltr_plugin.errors import InstallError
 
 _TEMPORARY = ".vlltr-tmp"
 

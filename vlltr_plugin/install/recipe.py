@@ -52,7 +52,7 @@ class Insertion:
     @property
     def at_module_level(self) -> bool:
         """Whether the line stands outside all functions."""
-        return self.rule in ("before_imports", "after_module_assignment")
+        return self.rule in ("before_imports", "after_module_assignment", "before_function")
 
     @property
     def is_entry(self) -> bool:

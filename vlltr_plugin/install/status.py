@@ -8,18 +8,17 @@ from functools import partial
 from pathlib import Path
 
 from vlltr_plugin import __version__
-from vlltr_plugin.install.anchors import Anchor
-from vlltr_plugin.install.bindings import mentions
+from vlltr_plugin.errors import AnchorError
 from vlltr_plugin.install.by_hand import ByHand, by_hand
-from vlltr_plugin.install.choose import is_own, open_checkout
+from vlltr_plugin.install.choose import is_own, open_checkout, other_files
 from vlltr_plugin.install.config_copies import FOLDER, Kind, differences, kind, present, supplied
-from vlltr_plugin.install.errors import AnchorError
 from vlltr_plugin.install.files import leftovers
-from vlltr_plugin.install.made import untouched_classes
-from vlltr_plugin.install.other_files import other_files
+from vlltr_plugin.install.overrides import untouched_classes
 from vlltr_plugin.install.patcher import plan
 from vlltr_plugin.install.recipe import Patch
+from vlltr_plugin.install.script import Anchor
 from vlltr_plugin.install.source import MarkedLine, Source, parse
+from vlltr_plugin.install.syntax import mentions
 
 
 class State(enum.Enum):

@@ -18,9 +18,8 @@ from vlltr_plugin.core.arguments import check_whole
 from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.integrations.class_logits import class_logits
-from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluating, evaluation_metrics
-from vlltr_plugin.integrations.names import log_prefix
-from vlltr_plugin.runs.whole_files import whole_file
+from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluating, evaluation_metrics, log_prefix
+from vlltr_plugin.runs.files import whole_file
 from vlltr_plugin.training.messages import say
 
 STATE = "reweight.pt"

@@ -9,8 +9,7 @@ from vlltr_plugin.core.arguments import check_whole
 from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.core.saved_state import epoch_of
-from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluation_metrics
-from vlltr_plugin.integrations.names import log_prefix
+from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluation_metrics, log_prefix
 from vlltr_plugin.training.messages import say
 
 if TYPE_CHECKING:

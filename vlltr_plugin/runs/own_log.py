@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.core.epoch_statistics import LOGGED
-from vlltr_plugin.runs.torn_lines import whole_objects
-from vlltr_plugin.runs.whole_files import write_whole
+from vlltr_plugin.runs.files import whole_objects, write_whole
 
 LOG = "log.txt"
 SETTINGS = "reweight_settings.json"

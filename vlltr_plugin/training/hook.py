@@ -15,12 +15,10 @@ from vlltr_plugin.core.draws import DrawnEpochs
 from vlltr_plugin.core.ranks import refuse_differing_ranks, sum_over_ranks
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.runs.arrays import arrays_of
-from vlltr_plugin.runs.epoch_writer import EpochWriter
-from vlltr_plugin.runs.run_identity import identity_of
-from vlltr_plugin.training.base_criterion import HostCriterion
-from vlltr_plugin.training.log_line import Statistics, summary
+from vlltr_plugin.runs.run_identity import EpochWriter, RunIdentity, identity_of
+from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
+from vlltr_plugin.training.session import Statistics, arrays_of, summary
 from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
 
 RUN = "run"
@@ -102,9 +100,17 @@ class EpochHook:
         self.weightings: Mapping[str, Weighting] = weightings
         self._clean_pass = clean_pass
         self._writer = None if output_dir is None else EpochWriter(output_dir)
+        self._goes_on_from: RunIdentity | None = None
         self._warned_of_disk = False
         self._epochs = DrawnEpochs(self._primary())
         self._said: set[str] = set()
+
+    def write_to(self, output_dir: Path) -> None:
+        """Names the run's folder, where it was not known before; does nothing the second time."""
+        if self._writer is None:
+            self._writer = EpochWriter(output_dir)
+            if self._goes_on_from is not None:
+                self._writer.go_on_from(self._goes_on_from)
 
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Takes the state out of a checkpoint of the host.
@@ -130,8 +136,9 @@ class EpochHook:
                 _refuse_other_weights(weighting, saved[name])
         for name, weighting in self.weightings.items():
             weighting.load_state_dict(saved[name])
+        self._goes_on_from = identity_of(state.get(RUN))
         if self._writer is not None:
-            self._writer.go_on_from(identity_of(state.get(RUN)))
+            self._writer.go_on_from(self._goes_on_from)
         primary = self._primary()
         largest = float(self._in_force(primary).max())
         say(f"resumed the weights in force from epoch {primary.epoch} on (largest {largest:.4g}).")

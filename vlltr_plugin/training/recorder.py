@@ -16,10 +16,7 @@ from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.core.ranks import is_first_rank, world_size
 from vlltr_plugin.core.shot_groups import convention_of
-from vlltr_plugin.runs.arrays import arrays_of
-from vlltr_plugin.runs.epoch_arrays import FOLDER, numbered_files
-from vlltr_plugin.runs.epoch_state import read_state, state_arrays
-from vlltr_plugin.runs.epoch_writer import EpochWriter
+from vlltr_plugin.runs.epoch_files import FOLDER, numbered_files
 from vlltr_plugin.runs.own_log import (
     LOG,
     SETTINGS,
@@ -33,9 +30,10 @@ from vlltr_plugin.runs.own_log import (
     write_class_names,
     write_settings,
 )
+from vlltr_plugin.runs.run_identity import EpochWriter
 from vlltr_plugin.training.messages import say
-from vlltr_plugin.training.settings import SINGLE
-from vlltr_plugin.training.told_settings import beside_the_weighting, told
+from vlltr_plugin.training.session import arrays_of, read_state, state_arrays
+from vlltr_plugin.training.settings import SINGLE, describe_criterion, loss_settings
 
 T = TypeVar("T")
 
@@ -88,7 +86,7 @@ class RunRecorder:
         if criterion is not None:
             check_criterion(criterion)
         self.folder, self.criterion = Path(folder), criterion
-        own = told(criterion)
+        own = describe_criterion(criterion)
         self._own = own.keys()
         own |= {} if groups is None else {SHOT_GROUPS: convention_of(groups).numbers}
         if taken := sorted(own.keys() & (settings or {}).keys()):
@@ -250,7 +248,7 @@ class RunRecorder:
         if not recorded:
             return
         now = json.loads(settings_as_json(self.settings))
-        known, mine = beside_the_weighting(recorded), beside_the_weighting(now)
+        known, mine = loss_settings(recorded), loss_settings(now)
         if other := _differing(known, {name: value for name, value in mine.items() if name in known}):
             raise ValueError(
                 f"Expected the settings of the run in {self.folder} but {other}: go on with those, call resume(0) to "

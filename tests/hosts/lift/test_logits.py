@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from hosts.lift.conftest import Make
-from hosts.lift.test_looks import check
+from hosts.lift.test_checks import check
 
-from vlltr_plugin.hosts.lift.logits import logits_of
+from vlltr_plugin.hosts.lift.trainer import logits_of
 
 Build = Callable[..., Callable[[], Any]]
 FORWARD = "return super().forward(image.to(self.weight.dtype))"

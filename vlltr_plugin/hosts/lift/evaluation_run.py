@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.door import Message, run_host
+from vlltr_plugin.hosts.evaluation import Collector, EvaluateRequest, Progress, TrainedModel
 from vlltr_plugin.hosts.lift.checkpoint import checkpoint_path, read_parts
 from vlltr_plugin.hosts.lift.log import find_log, read_config, read_run
-from vlltr_plugin.hosts.trained import Collector, EvaluateRequest, Progress, TrainedModel
-from vlltr_plugin.runs.whole_files import sha256
+from vlltr_plugin.runs.files import sha256
 
 BATCH = 1024
 """Images whose logits are scored at once."""

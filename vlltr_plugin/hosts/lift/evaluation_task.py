@@ -16,10 +16,8 @@ from torch.utils.data import DataLoader, Subset
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.door import Send
 from vlltr_plugin.hosts.lift.checkpoint import put_in, read_parts
-from vlltr_plugin.hosts.lift.draws import draws_of
-from vlltr_plugin.hosts.lift.logits import logits_of
-from vlltr_plugin.hosts.lift.plain_pass import forward_of
 from vlltr_plugin.hosts.lift.plan import number_of_classes
+from vlltr_plugin.hosts.lift.trainer import draws_of, forward_of, logits_of
 from vlltr_plugin.training.draws import class_counts_of
 
 GROUPS = {"many": ("many_idxs", "many_classes"), "medium": ("med_idxs", "med_classes"),

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.hosts.door import enter
-from vlltr_plugin.hosts.lift.plain_pass import PlainPass
 from vlltr_plugin.hosts.lift.plan import Plan, number_of_classes, plan
-from vlltr_plugin.hosts.lift.settings import given
-from vlltr_plugin.hosts.lift.unattached import attached
-from vlltr_plugin.training.base_criterion import HostCriterion
+from vlltr_plugin.hosts.lift.settings import attached, given
+from vlltr_plugin.hosts.lift.trainer import PlainPass
 from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
-from vlltr_plugin.training.log_line import Statistics
+from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
+from vlltr_plugin.training.session import Statistics
 from vlltr_plugin.training.settings import KEY, SINGLE
 from vlltr_plugin.training.tried_versions import untried
 

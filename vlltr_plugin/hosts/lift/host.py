@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from vlltr_plugin.check.lines import Line, Lines
+from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
 from vlltr_plugin.hosts.lift.log import find_log, read_log, read_run, wrote
-from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
-from vlltr_plugin.runs.log import Line as LogLine
+from vlltr_plugin.runs.log import Line
 
 OVERALL = Metric("overall", "overall", "overall top-1")
 GROUP_METRICS = (
@@ -36,15 +36,15 @@ WORDS = Words(
 )
 
 
-def _evaluated_line(numbers: dict[str, float | None]) -> LogLine:
+def _evaluated_line(numbers: dict[str, float | None]) -> Line:
     """LIFT's own numbers, or (an evaluation of stored logits) those that have a name of LIFT's."""
     named = {"acc1": "overall", "median": "medium", "low": "few"}
     line = {named.get(key, key): value for key, value in numbers.items() if value is not None}
     return {metric.key: line[metric.key] for metric in HOST.metrics if metric.key in line}
 
 
-def _check(request: CheckRequest, say: Callable[[Line], None]) -> Lines:
-    from vlltr_plugin.hosts.lift.looks import run_checkup  # torch
+def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
+    from vlltr_plugin.hosts.lift.checks import run_checkup  # torch
 
     if request.config is not None:
         raise ReportError("Expected no CONFIG for LIFT: give main.py's arguments as --host-args.")

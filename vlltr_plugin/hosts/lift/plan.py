@@ -12,12 +12,10 @@ from vlltr_plugin.core.frequency import InverseFrequency, Uniform
 from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.hosts.lift.draws import draws_of
-from vlltr_plugin.hosts.lift.logits import logits_of
-from vlltr_plugin.hosts.lift.plain_pass import PlainPass
 from vlltr_plugin.hosts.lift.settings import LiftSettings, given, read
-from vlltr_plugin.training.base_criterion import TOLERANCE, HostCriterion
+from vlltr_plugin.hosts.lift.trainer import PlainPass, draws_of, logits_of
 from vlltr_plugin.training.draws import class_counts_of
+from vlltr_plugin.training.host_criterion import TOLERANCE, HostCriterion
 from vlltr_plugin.training.settings import KEY, LOGIT_ADJUSTMENT
 
 

@@ -13,10 +13,10 @@ from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.ranks import is_first_rank
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL, OutputWatch
-from vlltr_plugin.hosts.vl_ltr.fast.switch import speed_up
+from vlltr_plugin.hosts.vl_ltr.fast import speed_up
 from vlltr_plugin.hosts.vl_ltr.plan import Plan, plan
-from vlltr_plugin.training.base_criterion import HostCriterion
 from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
+from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
 from vlltr_plugin.training.settings import SINGLE, asked, misspelling
 from vlltr_plugin.training.tried_versions import untried

@@ -11,14 +11,14 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.command_line import device_or_default
-from vlltr_plugin.hosts.trained import Collector, EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.hosts.evaluation import Collector, EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.hosts.host import device_or_default
 from vlltr_plugin.hosts.vl_ltr.checkout_modules import checkout_modules, said_by_host
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.hosts.vl_ltr.command_line import checkpoint_path, config_path, config_trained_with
 from vlltr_plugin.hosts.vl_ltr.evaluated_draws import draws_of_run
 from vlltr_plugin.hosts.vl_ltr.trained_model import HostRun, build, differences, host_args, read_checkpoint
-from vlltr_plugin.runs.whole_files import sha256
+from vlltr_plugin.runs.files import sha256
 
 
 @contextmanager

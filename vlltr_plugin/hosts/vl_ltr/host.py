@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from vlltr_plugin.check.lines import Line as CheckLine
-from vlltr_plugin.check.lines import Lines as CheckLines
+from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import UPSTREAM
-from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, RunFiles, Words
-from vlltr_plugin.hosts.trained import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, Reference, RunFiles, Words
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.hosts.vl_ltr.command_line import checkpoint_path, config_path
-from vlltr_plugin.hosts.vl_ltr.logs import read_log
-from vlltr_plugin.hosts.vl_ltr.reference import references
+from vlltr_plugin.hosts.vl_ltr.log import read_log
 from vlltr_plugin.hosts.vl_ltr.stdout_log import find_stdout_log
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
 from vlltr_plugin.runs.log import Line
+
+_FILE = Path(__file__).with_name("published.json")
+_BASELINE = "published VL-LTR"
+_SIZES = {"IMNET_LT": (1000, 115846), "PLACES_LT": (365, 62500), "INAT": (8142, 437513)}
+"""Classes and training images of the data sets."""
+
+_ALIASES = {"inat18": "inat2018"}  # as in the names of the configs
+
+
+def references() -> dict[str, Reference]:
+    """The six references by name, then those of iNaturalist once more by its name in the configs."""
+    content = json.loads(_FILE.read_text(encoding="utf-8"))
+    found = {}
+    for name, results in content["results"].items():
+        settings = results.pop("settings")
+        data = dict(zip(("nb_classes", "training images"), _SIZES[settings["data_set"]], strict=True))
+        found[name] = Reference(name, _BASELINE, settings, results, content["source"], data)
+    for alias, data_set in _ALIASES.items():
+        found |= {name.replace(data_set, alias): one for name, one in found.items() if name.startswith(data_set)}
+    return found
+
 
 LOG = "log.txt"
 CHECKPOINT = "checkpoint.pth"
@@ -105,8 +125,8 @@ def _find_checkpoint(request: EvaluateRequest) -> Path:
     return checkpoint
 
 
-def _check(request: CheckRequest, say: Callable[[CheckLine], None]) -> CheckLines:
-    from vlltr_plugin.hosts.vl_ltr.looks.checkup import run_checkup  # torch, and compat
+def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
+    from vlltr_plugin.hosts.vl_ltr.checks.checkup import run_checkup  # torch, and compat
 
     return run_checkup(request, say)
 

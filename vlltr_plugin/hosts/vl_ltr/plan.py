@@ -1,19 +1,98 @@
 """What `attach` would do to a run of the host: every check that can be made before training, and nothing changed."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from vlltr_plugin.core.criterion import ReweightedLoss
+from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.hosts.vl_ltr.base_loss import check_base_criterion, smoothing_of
 from vlltr_plugin.hosts.vl_ltr.branches import BRANCHES, IMAGE_TEXT, VISUAL
 from vlltr_plugin.hosts.vl_ltr.clean_pass import CleanPass
-from vlltr_plugin.training.base_criterion import HostCriterion
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
+from vlltr_plugin.training.host_criterion import TOLERANCE, HostCriterion
 from vlltr_plugin.training.settings import Settings, asked, parse
+
+
+def misfit(function: Callable[..., Any], *names: str) -> str | None:
+    """Why `function` cannot be called with positional arguments of these names; None when it can."""
+    called: Any = function.forward if isinstance(function, nn.Module) else function
+    try:
+        signature = inspect.signature(called)
+    except (TypeError, ValueError):  # of some builtins
+        return None
+    try:
+        signature.bind(*names)
+    except TypeError as error:
+        return _more(signature, len(names)) or f"{error} (of {', '.join(names)})"
+    return None
+
+
+def _more(signature: inspect.Signature, given: int) -> str:
+    """The parameters that would stay empty."""
+    kinds, several = inspect.Parameter, (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = [parameter for parameter in signature.parameters.values() if parameter.kind not in several]
+    positional = [parameter for parameter in named if parameter.kind is not kinds.KEYWORD_ONLY]
+    left = positional[given:] + [parameter for parameter in named if parameter.kind is kinds.KEYWORD_ONLY]
+    empty = [f"`{parameter.name}`" for parameter in left if parameter.default is kinds.empty]
+    return f"it also takes {' and '.join(empty)}" if empty else ""
+
+
+def smoothing_of(base: Callable[[Tensor, Tensor], Tensor], mixup: Any | None) -> float:
+    """The label smoothing that the host trains with: the mixup function's, or the base criterion's own.
+
+    Raises:
+        ValueError: when the mixup function does not tell.
+    """
+    if mixup is None:
+        return float(getattr(base, "smoothing", getattr(base, "label_smoothing", 0.0)))
+    if not hasattr(mixup, "label_smoothing"):
+        raise ValueError(f"Expected {type(mixup).__name__} to have the attribute `label_smoothing` but it has none.")
+    return float(mixup.label_smoothing)
+
+
+def check_base_criterion(
+    base: Callable[[Tensor, Tensor], Tensor], num_classes: int, smoothing: float, soft: bool
+) -> None:
+    """Runs the base criterion on made-up logits and compares it with what will be weighted in its place.
+
+    Raises:
+        ValueError: when it takes other arguments, fails on such targets, or is not the mean softmax cross entropy.
+    """
+    name = type(base).__name__
+    if other := misfit(base, "logits", "targets"):
+        raise ValueError(
+            f"Expected the base criterion to be called as base_criterion(logits, targets) but {name} is not: {other}. "
+            "Take `reweight` out of the config, or make the base criterion plain softmax cross entropy."
+        )
+    labels = (7 * torch.arange(8)) % num_classes
+    logits = 4.0 * torch.sin(torch.arange(8 * num_classes, dtype=torch.float32)).view(8, num_classes)
+    targets: Tensor = labels
+    if soft:
+        hard = F.one_hot(labels, num_classes).float()
+        targets = (1.0 - smoothing) * (0.7 * hard + 0.3 * hard.flip(0)) + smoothing / num_classes
+    expected = float(ReweightedLoss(Uniform([1] * num_classes), smoothing=smoothing).losses(logits, targets).mean())
+    kind = "mixed labels (mixup or cutmix is on)" if soft else "hard labels"
+    try:
+        found = float(base(logits, targets))
+    except Exception as error:
+        raise ValueError(
+            f"Expected the base criterion to take {kind} but {name} fails on them ({error}): "
+            "make mixup, cutmix, smoothing and loss_type agree."
+        ) from error
+    if not abs(found - expected) <= TOLERANCE * max(1.0, abs(expected)):
+        raise ValueError(
+            f"Expected the base criterion to be softmax cross entropy of {kind} with smoothing {smoothing:g}, averaged "
+            f"over the batch, but {name} gives {found:.6g} where that gives {expected:.6g}: re-weighting would change "
+            "more than the weights. With mixup or cutmix use soft-target cross entropy (loss_type='softCE' always "
+            "gives it); without both, loss_type='smoothCE', or 'CE' with smoothing=0."
+        )
 
 
 @dataclass(frozen=True)

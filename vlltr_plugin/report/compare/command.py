@@ -15,8 +15,7 @@ from vlltr_plugin.hosts.host import Reference
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
 from vlltr_plugin.report.compare.runs import load_all
-from vlltr_plugin.report.compare.sheets import sheets_of
-from vlltr_plugin.report.compare.text import notes_of
+from vlltr_plugin.report.compare.tables import notes_of, tables_of
 
 WIDE = 400  # columns where the output is no terminal: tables in files and pipes need no folding
 
@@ -73,7 +72,7 @@ def plain_console() -> Console:
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Prints tables, verdict, notes and warnings."""
-    for sheet in sheets_of(comparison):
+    for sheet in tables_of(comparison):
         console.print(sheet.rich())
     style = {True: "green", False: "bold red", None: "yellow"}[comparison.verdict.comparable]
     console.print(f"[{style}]{escape(str(comparison.verdict))}[/]", soft_wrap=True, highlight=False)
@@ -85,7 +84,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 def print_files(paths: Sequence[Path], console: Console) -> None:
     """Says where the report is, and what is missing for pictures."""
-    from vlltr_plugin.report.picture_style import MissingExtraError, require_matplotlib
+    from vlltr_plugin.report.pictures import MissingExtraError, require_matplotlib
 
     for path in paths:
         console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)

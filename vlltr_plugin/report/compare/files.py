@@ -13,16 +13,13 @@ from typing import Any
 
 from vlltr_plugin import __version__
 from vlltr_plugin.hosts.host import Metric, Reference
-from vlltr_plugin.report.compare.comparison import Comparison
-from vlltr_plugin.report.compare.costs import COSTS, costs_of
+from vlltr_plugin.report.compare.comparison import COSTS, STAGES, Comparison, costs_of
 from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.report.compare.settings import reweight_of
-from vlltr_plugin.report.compare.sheets import sheets_of
-from vlltr_plugin.report.compare.table import STAGES
-from vlltr_plugin.report.compare.text import notes_of
-from vlltr_plugin.report.names import readable
+from vlltr_plugin.report.compare.tables import notes_of, tables_of
+from vlltr_plugin.report.labels import printable
+from vlltr_plugin.runs.files import write_whole
 from vlltr_plugin.runs.log import Line
-from vlltr_plugin.runs.whole_files import write_whole
 
 CAPTIONS = {
     "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline. On the bars of several "
@@ -42,7 +39,7 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
         OSError: a file cannot be written.
     """
     from vlltr_plugin.report.compare.pictures import draw_comparison
-    from vlltr_plugin.report.picture_style import MissingExtraError
+    from vlltr_plugin.report.pictures import MissingExtraError
 
     folder.mkdir(parents=True, exist_ok=True)
     missing = ""
@@ -56,7 +53,7 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
         "report.md": markdown_text(comparison, [path.name for path in pictures], missing),
     }
     for name, text in texts.items():
-        write_whole(folder / name, readable(text).encode("utf-8"))
+        write_whole(folder / name, printable(text).encode("utf-8"))
     return [*pictures, *(folder / name for name in texts)]
 
 
@@ -66,7 +63,7 @@ def markdown_text(comparison: Comparison, pictures: Sequence[str], missing: str 
     if comparison.baseline is None:
         names = f"{comparison.methods[0].name} and {comparison.baseline_name}"
     parts = [f"# Comparison of {names}", "", f"**{comparison.verdict}**", ""]
-    parts += [sheet.markdown() for sheet in sheets_of(comparison)]
+    parts += [sheet.markdown() for sheet in tables_of(comparison)]
     for name in pictures:
         parts += [f"![{CAPTIONS[name]}]({name})", "", CAPTIONS[name], ""]
     parts += [f"No pictures: {missing}", ""] if missing else []

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
-from vlltr_plugin.report.compare.comparison import Comparison, curve, has_epochs
-from vlltr_plugin.report.compare.costs import epoch_seconds
+from vlltr_plugin.report.compare.comparison import PUBLISHED, Comparison, curve, epoch_seconds, has_epochs
 from vlltr_plugin.report.compare.runs import Method
-from vlltr_plugin.report.compare.sheets import signed
-from vlltr_plugin.report.compare.table import PUBLISHED, Summary
-from vlltr_plugin.report.groups import COLOURS
-from vlltr_plugin.report.picture_style import light_grid, new_figure, save, styled
-from vlltr_plugin.report.tradeoff.pictures import RUN_COLOURS, draw_curves
+from vlltr_plugin.report.evaluate.pictures import RUN_COLOURS, draw_curves
+from vlltr_plugin.report.frame import Summary
+from vlltr_plugin.report.pictures import COLOURS, light_grid, new_figure, save, styled
+from vlltr_plugin.report.tables import signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

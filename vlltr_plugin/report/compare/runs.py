@@ -13,10 +13,9 @@ from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, get_host, host_of_log
 from vlltr_plugin.hosts.host import Host
-from vlltr_plugin.report.compare.evaluation_runs import NAME as EVALUATION
-from vlltr_plugin.report.compare.evaluation_runs import Evaluated, read_evaluation
-from vlltr_plugin.report.groups import recorded_groups
-from vlltr_plugin.report.names import readable
+from vlltr_plugin.report.compare.evaluations import NAME as EVALUATION
+from vlltr_plugin.report.compare.evaluations import Evaluated, read_evaluation
+from vlltr_plugin.report.labels import printable, recorded_groups
 from vlltr_plugin.runs.log import KEY, Line, Log, StdoutLog
 
 LOG = "log.txt"
@@ -143,7 +142,7 @@ def short_names(texts: Sequence[str], methods: Sequence[Method]) -> list[str]:
             and any(names[index] == names[other] and folder != folders[other] for other in range(len(texts)))
         ]
         if not longer:
-            return [readable(name or method.name) for name, method in zip(names, methods, strict=True)]
+            return [printable(name or method.name) for name, method in zip(names, methods, strict=True)]
         for index in longer:
             lengths[index] += 1
 

@@ -8,15 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vlltr_plugin.core.shot_groups import GROUPS
-from vlltr_plugin.report.compare.evaluation_runs import Evaluated
+from vlltr_plugin.report.compare.evaluations import Evaluated
 from vlltr_plugin.report.compare.runs import Method
-from vlltr_plugin.report.evaluate.trade_off import choice_on
-from vlltr_plugin.report.sheets import Sheet
-from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOff, best_tau, steps_of
+from vlltr_plugin.report.evaluate.evaluation import choice_on
+from vlltr_plugin.report.tables import MISSING, Table
+from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOff, TradeOffError, best_tau, steps_of
 from vlltr_plugin.report.tradeoff.place import Gap, Placement, Scores, placement
-from vlltr_plugin.report.tradeoff.prior import TradeOffError
 
-MISSING = "-"
 ABOUT = (
     "Trade-off curve: the baseline's accuracies when tau * log(prior) is taken off its logits after training, at no "
     "cost. The last two columns are a run's accuracies minus the curve's at equal many-shot accuracy, with a 95 % "
@@ -57,7 +55,7 @@ class TradeOffs:
     missing: tuple[str, ...]
 
     @property
-    def sheet(self) -> Sheet:
+    def table(self) -> Table:
         """The table."""
         header = ("", "tau", "overall", *GROUPS, "few-shot at\nequal many-shot", "overall at\nequal many-shot")
         rows = []
@@ -66,7 +64,7 @@ class TradeOffs:
             gaps = (None, None) if row.placement is None else (row.placement.few, row.placement.overall)
             cells = [*(MISSING if number is None else f"{number:.2f}" for number in numbers), *map(_gap, gaps)]
             rows.append((row.method, f"{row.numbers['tau']:g}", *cells))
-        return Sheet("On the baseline's trade-off curve (%)", header, tuple(rows))
+        return Table("On the baseline's trade-off curve (%)", header, tuple(rows))
 
     @property
     def sentences(self) -> list[str]:

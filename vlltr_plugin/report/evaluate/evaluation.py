@@ -25,20 +25,32 @@
   same classes as predictions, then all others), `most_taken_for` (`class`, `name`, `images`; null without an error).
 """
 
+from __future__ import annotations
+
+import argparse
 import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.core.shot_groups import GROUPS, OTHERS, UPSTREAM, Convention
+from vlltr_plugin.core.shot_groups import OTHERS, UPSTREAM, Convention
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.evaluate.calibration import expected_calibration_error, reliability
-from vlltr_plugin.report.evaluate.predictions import BRANCHES, Predictions
+from vlltr_plugin.report.accuracy import (
+    class_accuracies,
+    expected_calibration_error,
+    group_masks,
+    harmonic_mean,
+    overall_rule,
+    reliability,
+    shots_rule,
+)
+from vlltr_plugin.report.tradeoff.curve import DEFAULT_TAUS, TradeOff, TradeOffError, checked_taus, log_prior
+from vlltr_plugin.report.tradeoff.predictions import BRANCHES, Predictions
 
 FORMAT = "vlltr-plugin evaluation 1"
 CONVENTIONS = (UPSTREAM, OTHERS)
-UPSTREAM_SHOTS = {"10-shot": 10, "5-shot": 5}
 WORST = 20
 HOST_GROUPS = {"many": "many", "median": "medium", "low": "few", "10-shot": "10-shot", "5-shot": "5-shot"}
 """Key in the host's log to the group's name here."""
@@ -77,39 +89,6 @@ def evaluate_predictions(
         "host_log": _host_log(rules),
         "confusion": _confusion(labels, by_rule, images, names),
     }
-
-
-def group_masks(train_counts: Ints, convention: Convention) -> dict[str, Mask]:
-    """The classes of each group, `[C]`; those without training images are in none."""
-    group = convention.group(train_counts)
-    masks = {name: (group == name) & (train_counts > 0) for name in GROUPS}
-    if convention is UPSTREAM:
-        masks |= {name: (train_counts > 0) & (train_counts <= most) for name, most in UPSTREAM_SHOTS.items()}
-    return masks
-
-
-def class_accuracies(labels: Ints, predicted: Ints, num_classes: int) -> NDArray[np.float64]:
-    """Accuracy of each class in percent, `[C]`; NaN for classes without images."""
-    images = np.bincount(labels, minlength=num_classes)
-    hits = np.bincount(labels[predicted == labels], minlength=num_classes)
-    accuracy: NDArray[np.float64] = np.full(num_classes, np.nan)
-    np.divide(100.0 * hits, images, out=accuracy, where=images > 0)
-    return accuracy
-
-
-def harmonic_mean(accuracies: NDArray[np.float64]) -> float:
-    """Of accuracies of classes; 0 as soon as one is."""
-    return float(len(accuracies) / (1 / accuracies).sum()) if accuracies.min() > 0 else 0.0
-
-
-def overall_rule(rules: dict[str, Any]) -> str:
-    """The rule of the host's own overall accuracy: the mixture, or the only one."""
-    return "mixture" if "mixture" in rules else "single"
-
-
-def shots_rule(rules: dict[str, Any]) -> str:
-    """The rule of the host's own groups: the sum of logits, or the only one."""
-    return "sum" if "sum" in rules else "single"
 
 
 def _rule(
@@ -181,3 +160,123 @@ def _most_taken_for(row: Ints, own: int, names: list[str] | None) -> dict[str, A
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the user asks of the curve.
+
+    Attributes:
+        taus: to sweep; 0, the model as it was trained, is always among them.
+        prior: `"draws"` or `"counts"`; None takes the draws where they are known.
+        groups: thresholds of many, medium and few.
+        choose_tau: `"val"`: on the validation split; `"here"`: on the images evaluated; None: on the validation split
+            where there is another one than that evaluated.
+    """
+
+    taus: tuple[float, ...] = DEFAULT_TAUS
+    prior: str | None = None
+    groups: Convention = UPSTREAM
+    choose_tau: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "taus", checked_taus([0.0, *self.taus]))
+
+
+def sweep_of(options: argparse.Namespace, groups: Convention | None = None) -> Sweep:
+    """What the command line says: `tau`, `prior`, `groups` and `choose_tau`, each None where it is not given."""
+    return Sweep(
+        taus=DEFAULT_TAUS if options.tau is None else tuple(options.tau),
+        prior=options.prior,
+        groups=options.groups or groups or UPSTREAM,
+        choose_tau=options.choose_tau,
+    )
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The prior in use.
+
+    Attributes:
+        name: `"draws"` or `"counts"`.
+        values: `[C]`.
+        source: where it is known from, in words.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+    source: str
+
+    def log(self) -> NDArray[np.float64]:
+        """See `log_prior`."""
+        return log_prior(self.values)
+
+
+def chosen_prior(
+    wanted: str | None, counts: NDArray[np.int64], draws: NDArray[np.float64] | None, draws_source: str
+) -> Prior:
+    """The draws unless the counts are wanted, or the draws are not known.
+
+    Raises:
+        TradeOffError: where the draws are wanted and not known.
+    """
+    if wanted == "draws" and draws is None:
+        raise TradeOffError(
+            "Expected the draws for --prior draws but they are not known: give them, or --prior counts."
+        )
+    if wanted == "counts" or draws is None:
+        return Prior("counts", counts.astype(np.float64), "training images of each class")
+    return Prior("draws", draws, f"expected draws of each class: {draws_source}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where tau was chosen.
+
+    Attributes:
+        tau: the one with the highest overall top-1.
+        split: of the images that it was chosen on.
+        same_images: whether these are the images evaluated.
+        taus: all.
+        top1: overall top-1 at each, in percent.
+        why_here: why there was no validation split, where one was looked for.
+    """
+
+    tau: float
+    split: str
+    same_images: bool
+    taus: tuple[float, ...]
+    top1: tuple[float, ...]
+    why_here: str = ""
+
+    @property
+    def words(self) -> str:
+        """On which images, for a sentence."""
+        if not self.same_images:
+            return "chosen on the validation split"
+        if self.split == "test":
+            return "chosen on the test set itself, so a little too good"
+        return f"chosen on the {self.split} images reported here, so a little too good"
+
+    @property
+    def edge(self) -> str:
+        """A sentence for a best tau with nothing swept on one side of it."""
+        if len(set(self.top1)) == 1 or self.tau not in (self.taus[0], self.taus[-1]):
+            return ""
+        side, more = ("largest", "larger") if self.tau == self.taus[-1] else ("smallest", "smaller")
+        return f" It is the {side} tau swept, the edge of the sweep: give {more} ones with --tau to find the best."
+
+
+def choice_on(curve: TradeOff, split: str, same_images: bool = True, why_here: str = "") -> Choice:
+    """The tau that is best on a curve's images."""
+    top1 = tuple(point.top1 for point in curve.points[overall_rule(curve.points)])
+    return Choice(curve.best().tau, split, same_images, curve.taus, top1, why_here)
+
+
+def told(
+    trade_off: TradeOff, prior: Prior, split: str, validation: TradeOff | None = None, why_here: str = ""
+) -> dict[str, Any]:
+    """The key `trade_off` of evaluation.json, but for `sha256`."""
+    choice = choice_on(validation, "val", False) if validation else choice_on(trade_off, split, why_here=why_here)
+    more = {"prior_source": prior.source, "without_prior": int((prior.values == 0).sum())}
+    return trade_off.as_json() | more | {"choice": asdict(choice)}

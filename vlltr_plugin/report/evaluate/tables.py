@@ -8,9 +8,9 @@ from rich.table import Table
 
 from vlltr_plugin.core.shot_groups import GROUPS, OTHERS, UPSTREAM, Convention, convention_of
 from vlltr_plugin.hosts import get_host
-from vlltr_plugin.report.evaluate.evaluation import overall_rule, shots_rule
-from vlltr_plugin.report.evaluate.predictions import BRANCHES
-from vlltr_plugin.report.evaluate.trade_off import trade_off_notes, trade_off_table
+from vlltr_plugin.report.accuracy import overall_rule, shots_rule
+from vlltr_plugin.report.evaluate.evaluation import Choice
+from vlltr_plugin.report.tradeoff.predictions import BRANCHES
 
 HOST_MARK = "*"
 
@@ -143,3 +143,37 @@ def _title(rule: str) -> str:
 
 def _group_title(name: str, convention: Convention) -> str:
     return f"{name} {convention.bounds(name)}" if name in GROUPS else f"<= {name.removesuffix('-shot')}"
+
+
+def trade_off_table(told: dict[str, Any]) -> Table:
+    """One row a tau."""
+    table = Table(title=f"Trade-off: logits - tau * log({told['prior']}), in percent")
+    table.add_column("tau", justify="right")
+    bounds = convention_of(told["groups"]).bounds
+    for heading in ("top-1", *(f"{group}\n{bounds(group)}" for group in GROUPS), "harmonic", "ECE"):
+        table.add_column(heading, justify="right")
+    points = told["rules"][overall_rule(told["rules"])]
+    for row, point in zip(told["rows"], points, strict=True):
+        numbers = [row["top1"], *(row[group] for group in GROUPS), point["harmonic_top1"], point["ece"]]
+        table.add_row(f"{row['tau']:g}", *("-" if number is None else f"{number:.2f}" for number in numbers))
+    return table
+
+
+def trade_off_notes(told: dict[str, Any]) -> list[str]:
+    """What to know when reading it."""
+    instead = " (--prior counts takes the training images of each class)" if told["prior"] == "draws" else ""
+    found = [f"Prior: {told['prior_source']}{instead}."]
+    if "mixture" in told["rules"]:
+        found.append(
+            "Each branch's logits are adjusted before its softmax; top-1, harmonic mean and ECE are of the mixture, "
+            "the groups of the sum of logits, as in the host's log. evaluation.json has all numbers of both."
+        )
+    if told["without_prior"]:
+        found.append(f"{told['without_prior']} classes with prior 0 are adjusted as the rarest class that has more.")
+    choice = Choice(**told["choice"])
+    found.append(f"Best top-1 at tau {choice.tau:g}, {choice.words}.{choice.edge}")
+    if choice.tau and "mixture" not in told["rules"]:
+        found.append(f"At test time: vlltr_plugin.LogitAdjustment({told['prior']}, tau={choice.tau:g}).")
+    if choice.why_here:
+        found.append(f"No validation split to choose tau on: {choice.why_here}")
+    return found

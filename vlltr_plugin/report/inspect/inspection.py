@@ -1,5 +1,7 @@
 """What the arrays of a run say: radii and weights against class size, and over the epochs. Numbers only."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,9 +12,7 @@ from numpy.typing import NDArray
 
 from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts import host_of_run
-from vlltr_plugin.report.groups import recorded_groups
-from vlltr_plugin.report.inspect.rank_correlation import rank_correlation
+from vlltr_plugin.hosts import find_log, host_of_log, host_of_run
 from vlltr_plugin.report.inspect.size_relation import (
     EQUAL,
     Radii,
@@ -21,12 +21,14 @@ from vlltr_plugin.report.inspect.size_relation import (
     is_measured,
     measured_correlation,
     own_radii,
+    rank_correlation,
     size_relation,
 )
-from vlltr_plugin.report.inspect.stale_epochs import stale_epochs
-from vlltr_plugin.report.inspect.weight_parts import Spread, WeightParts, spread, take_apart
-from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, epoch_files, read_epoch
+from vlltr_plugin.report.labels import recorded_groups
+from vlltr_plugin.runs.epoch_files import EpochArrays, Floats, epoch_files, read_epoch
+from vlltr_plugin.runs.log import KEY, Log
 from vlltr_plugin.runs.own_log import read_settings
+from vlltr_plugin.runs.run_identity import newest, read_identity
 
 QUANTILES = (0.1, 0.5, 0.9)
 
@@ -274,3 +276,121 @@ def ranges(epochs: Iterable[Any]) -> str:
         else:
             runs.append([epoch])
     return ", ".join("-".join(map(str, run)) for run in runs)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far a positive quantity varies over the classes, as factors: 1 means not at all.
+
+    Attributes:
+        middle: 90 % quantile over 10 % quantile.
+        whole: largest over smallest.
+    """
+
+    middle: float
+    whole: float
+
+
+@dataclass(frozen=True)
+class WeightParts:
+    """alpha = const * r / c for the classes that are drawn: log alpha is the sum of log r and -log c, up to a constant.
+
+    Attributes:
+        by_draws: whether c are the sampler's expected draws m (`counts="sampler"`), else the training images n.
+        radii: spread of alpha * c, the radii behind these weights (those of the epoch before).
+        sampler: spread of n / m.
+        share: the radii's part of the variance of log alpha over the classes, cov(log r, log alpha) / var(log alpha);
+            the counts have the rest. Below 0 where the radii bring the weights closer together.
+        spread_of_log: standard deviation of log alpha over the classes.
+        spread_without: the same with equal radii.
+        with_equal_radii: weights for equal radii that are as large on average over the draws, `[C]`; NaN for classes
+            that are not drawn.
+    """
+
+    by_draws: bool
+    radii: Spread
+    sampler: Spread
+    share: float
+    spread_of_log: float
+    spread_without: float
+    with_equal_radii: Floats
+
+
+def spread(values: Floats) -> Spread:
+    """How far positive values vary; see `Spread`."""
+    low, high = np.quantile(values, [0.1, 0.9])
+    return Spread(float(high / low), float(values.max() / values.min()))
+
+
+def take_apart(weights: Floats, log_radius: Floats, counts: NDArray[np.int64], draws: Floats) -> WeightParts:
+    """Takes weights apart."""
+    drawn = (counts > 0) & (draws > 0)
+    alpha, n, m = np.log(weights[drawn]), np.log(counts[drawn]), np.log(draws[drawn])
+    by_draws = bool(np.std(alpha + m - log_radius[drawn]) < np.std(alpha + n - log_radius[drawn]) - 1e-9)
+    divisor = m if by_draws else n
+    radii = alpha + divisor
+    variance = float(np.var(alpha))
+    equal = np.exp(-divisor)
+    equal *= (draws[drawn] * weights[drawn]).sum() / (draws[drawn] * equal).sum()
+    everywhere: Floats = np.full(len(weights), np.nan)
+    everywhere[drawn] = equal
+    return WeightParts(
+        by_draws=by_draws,
+        radii=spread(np.exp(radii)),
+        sampler=spread(np.exp(n - m)),
+        share=float(np.cov(radii, alpha, bias=True)[0, 1]) / variance if variance > 0 else 0.0,
+        spread_of_log=float(np.std(alpha)),
+        spread_without=float(np.std(divisor)),
+        with_equal_radii=everywhere,
+    )
+
+
+def stale_epochs(run: Path, files: dict[int, Path]) -> tuple[int, ...]:
+    """The epochs of a folder that are no part of the run that wrote into it last.
+
+    Raises:
+        ReportError: when the log says that its run was not re-weighted, or that no epoch of it has ended: the arrays
+            are another run's; when there are arrays of several runs and no telling which is the last.
+    """
+    writers = {epoch: read_identity(path) for epoch, path in files.items()}
+    runs = newest(writers.values())
+    if len(runs) > 1:
+        epochs = "; ".join(", ".join(str(epoch) for epoch, by in writers.items() if by == one) for one in runs)
+        raise ReportError(
+            f"Expected the arrays of one run in {run} but got those of {len(runs)} (epochs {epochs}), and no telling "
+            "which is the last: two ran at once, or their folders were put together. Keep the files of one."
+        )
+    left = _left_by_the_log(run, files)
+    others = {n for n, by in writers.items() if by is not None and not all(last.has(n, by) for last in runs)}
+    return tuple(n for n in files if n in others | left)
+
+
+def _left_by_the_log(run: Path, files: dict[int, Path]) -> set[int]:
+    """The epochs that the run's log says were abandoned; none where there is no log that is understood."""
+    try:
+        path = find_log(run)
+        log = None if path is None else host_of_log(path).read_log(path)
+    except (ReportError, OSError):
+        return set()
+    if log is None or not log.epochs:
+        return set()
+    if amiss := "has ended no epoch" if _ended_none(log) else "is a plain one" if log.reweighted is False else "":
+        raise ReportError(
+            f"Expected a re-weighted run in {run} but the last one there ({log.path.name}) {amiss}: the arrays in the "
+            "folder are of a run before it. Give each run an output folder of its own."
+        )
+    return {n for n in files if n > max(log.epochs)} if log.abandoned is None else set(log.abandoned)
+
+
+def _ended_none(log: Log) -> bool:
+    """Whether a log, of a host whose every start has its own, breaks off inside the first epoch."""
+    ours = any(key.startswith(f"{KEY}_") for line in log.epochs.values() for key in line)
+    return log.abandoned is None and log.test is None and max(log.epochs) == 0 and not ours
+
+
+Names = list[str] | None
+
+
+def label(names: Names, index: int) -> str:
+    """The name of a class with its index, or the index alone."""
+    return f"{names[index]} ({index})" if names else f"class {index}"

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vlltr_plugin.core.shot_groups import GROUPS, Convention
-from vlltr_plugin.report.groups import COLOURS
-from vlltr_plugin.report.inspect.inspection import Inspection
+from vlltr_plugin.report.inspect.inspection import Inspection, label
 from vlltr_plugin.report.inspect.size_relation import EQUAL
-from vlltr_plugin.report.inspect.tables import label
-from vlltr_plugin.report.picture_style import light_grid, new_figure, save, styled
-from vlltr_plugin.runs.epoch_arrays import Floats
+from vlltr_plugin.report.pictures import COLOURS, light_grid, new_figure, save, styled
+from vlltr_plugin.runs.epoch_files import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

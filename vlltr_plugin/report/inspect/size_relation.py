@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vlltr_plugin.core.normalization import log_sigma_bias
-from vlltr_plugin.report.inspect.rank_correlation import chance_level, rank_correlation, ranks
-from vlltr_plugin.runs.epoch_arrays import EpochArrays, Floats, Weights
+from vlltr_plugin.runs.epoch_files import EpochArrays, Floats, Weights
 
 EQUAL = 1e-6
 """Relative: log radii that differ by less are equal; weights are stored as float32."""
@@ -163,3 +163,38 @@ def _correlation(log_radius: Floats, radii: Radii) -> float:
     if len(measured) == 0 or np.ptp(measured) <= EQUAL * max(1.0, np.abs(measured).max()):
         return math.nan
     return rank_correlation(log_radius, radii.counts)
+
+
+ENUMERATED = 7
+"""Up to so many pairs all orders are looked at (5,040)."""
+
+
+def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
+    """Spearman's rho: Pearson's correlation of the ranks, tied values sharing their mean rank."""
+    a, b = ranks(np.asarray(x)), ranks(np.asarray(y))
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    return float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1))  # rounding can give 1 + 2e-16, above every level
+
+
+def chance_level(n: int) -> float:
+    """What |rho| of `n` unrelated pairs stays at or below at least 19 times in 20; NaN below 3.
+
+    Exact for up to `ENUMERATED` pairs: 1 for 3 and 4, where a perfect order comes by chance 1 time in 3 and 1 in 12.
+    A normal approximation beyond.
+    """
+    if n < 3:
+        return math.nan
+    if n > ENUMERATED:
+        return 1.96 / math.sqrt(n - 1)
+    own = np.arange(n) - (n - 1) / 2
+    rho = np.array(list(permutations(own))) @ own / (own @ own)
+    return float(np.quantile(np.abs(rho), 0.95, method="higher"))
+
+
+def ranks(values: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Ranks from 1, tied values sharing their mean rank, `[N]`."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    means: NDArray[np.float64] = ends - (counts - 1) / 2
+    return means[inverse]

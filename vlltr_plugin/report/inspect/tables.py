@@ -1,22 +1,26 @@
 """An inspection in the terminal: tables, and what they say in plain sentences."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vlltr_plugin.report.inspect.inspection import GroupSummary, Inspection, ranges
+from vlltr_plugin.core.shot_groups import Convention
+from vlltr_plugin.hosts import host_of_run
+from vlltr_plugin.report.inspect.inspection import GroupSummary, Inspection, Names, Spread, inspect_run, label, ranges
+from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.size_relation import EQUAL
-from vlltr_plugin.report.inspect.weight_parts import Spread
+from vlltr_plugin.report.labels import run_name
+from vlltr_plugin.report.pictures import require_matplotlib
+from vlltr_plugin.runs.epoch_files import epoch_files
 
 EXTREMES = 5
 LISTED = 10
 AGAINST = -0.005
 """Share of the variance of log alpha below which the radii work against the counts; nearer to 0 it is nothing."""
-
-Names = list[str] | None
 
 
 def print_inspection(inspection: Inspection, names: Names, console: Console) -> None:
@@ -26,11 +30,6 @@ def print_inspection(inspection: Inspection, names: Names, console: Console) -> 
         console.print(extremes_table(inspection, names))
     for sentence in findings(inspection, names):
         console.print(f"- {escape(sentence)}", soft_wrap=True, highlight=False)
-
-
-def label(names: Names, index: int) -> str:
-    """The name of a class with its index, or the index alone."""
-    return f"{names[index]} ({index})" if names else f"class {index}"
 
 
 def groups_table(inspection: Inspection) -> Table:
@@ -226,3 +225,40 @@ def _cells(summary: GroupSummary, measured: bool) -> list[str]:
         *(radius if measured else ()),
         f"{100 * summary.share_of_draws:.0f} -> {100 * summary.share_of_weight:.0f}",
     ]
+
+
+def run_inspect(
+    run: Path,
+    epoch: int | None = None,
+    checkout: Path | None = None,
+    out: Path | None = None,
+    console: Console | None = None,
+    groups: Convention | None = None,
+) -> list[Path]:
+    """Prints tables and findings, and writes the pictures where a folder is named.
+
+    Raises:
+        ReportError: for unusable input; nothing is written then.
+        MissingExtraError: pictures are wanted, but matplotlib is not installed.
+        OSError: a file cannot be read, or not written: the tables are printed all the same then.
+    """
+    console = console or Console()
+    epoch_files(run)  # a run that is not there is said first
+    if out is not None:
+        require_matplotlib()
+    inspections = inspect_run(run, epoch, groups)
+    names = host_of_run(run).class_names(checkout or run, len(inspections[0].counts))
+    pictures: list[Path] = []
+    try:
+        if out is not None:  # first: who reads the tables may stop reading
+            for inspection in inspections:
+                suffix = f"_{inspection.logits}" if len(inspections) > 1 else ""
+                pictures += write_pictures(inspection, names, out, suffix, run_name(run.resolve()))
+    finally:
+        for inspection in inspections:
+            print_inspection(inspection, names, console)
+    for path in pictures:
+        console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)
+    if out is None:
+        console.print("--out DIR draws this.")
+    return pictures

@@ -17,12 +17,11 @@ Needs no host, no config and no checkpoint; the calibration error needs the extr
 
 from typing import TYPE_CHECKING
 
-from vlltr_plugin.report.tradeoff.curve import Point, TradeOff
+from vlltr_plugin.report.tradeoff.curve import DEFAULT_TAUS, Point, TradeOff, TradeOffError
 from vlltr_plugin.report.tradeoff.place import Gap, Placement, place
-from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, TradeOffError
 
 if TYPE_CHECKING:
-    from vlltr_plugin.report.tradeoff.logits import trade_off
+    from vlltr_plugin.report.tradeoff.sweep import trade_off
 
 __all__ = ["DEFAULT_TAUS", "Gap", "Placement", "Point", "TradeOff", "TradeOffError", "place", "trade_off"]
 
@@ -32,6 +31,6 @@ if not TYPE_CHECKING:
         """Imports `trade_off` when it is first used: `compare` reads stored curves without torch (PEP 562)."""
         if name != "trade_off":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from vlltr_plugin.report.tradeoff.logits import trade_off
+        from vlltr_plugin.report.tradeoff.sweep import trade_off
 
         return trade_off

@@ -9,21 +9,21 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vlltr_plugin.core.shot_groups import GROUPS, Convention
-from vlltr_plugin.report.evaluate.calibration import expected_calibration_error
-from vlltr_plugin.report.evaluate.evaluation import (
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.report.accuracy import (
     class_accuracies,
+    expected_calibration_error,
     group_masks,
     harmonic_mean,
     overall_rule,
     shots_rule,
 )
-from vlltr_plugin.report.tradeoff.prior import DEFAULT_TAUS, FAR_TAUS
 from vlltr_plugin.report.tradeoff.spans import right_at
 
-if TYPE_CHECKING:  # `compare` reads curves without torch
+if TYPE_CHECKING:
     from vlltr_plugin.report.tradeoff.sweep import Adjusted, SweepCollector
 
 COLUMNS = ("tau", "top1", *GROUPS)
@@ -217,3 +217,43 @@ def _small(predictions: Ints) -> NDArray[np.integer[Any]]:
 def overall_and_shots(trade_off: TradeOff) -> Sequence[str]:
     """The rules of its overall accuracy and of its groups."""
     return overall_rule(trade_off.predictions), shots_rule(trade_off.predictions)
+
+
+DEFAULT_TAUS = tuple(0.25 * step for step in range(9))
+"""0 to 2 by 0.25; a sweep of these goes on by 0.25 until top-1 falls, see `until_it_falls`."""
+
+FAR_TAUS = tuple(0.25 * step for step in range(33))
+"""0 to 8 by 0.25: as far as it goes."""
+
+
+class TradeOffError(ReportError, ValueError):
+    """Logits, labels, counts or taus that do not fit; also a ValueError, for those who call from Python."""
+
+
+def log_prior(prior: ArrayLike) -> NDArray[np.float64]:
+    """log(m_i / max_j m_j), float64 `[C]`; see `core.logit_adjustment.log_prior`, which computes it.
+
+    Args:
+        prior: m_i, expected draws or training images of each class, `[C]`; only the ratios matter.
+
+    Raises:
+        TradeOffError: for numbers that are negative, not finite or all 0.
+    """
+    from vlltr_plugin.core import logit_adjustment as adjustment  # here: `compare` needs no torch
+
+    try:
+        return adjustment.log_prior(np.asarray(prior, dtype=np.float64)).numpy()
+    except ValueError as error:
+        raise TradeOffError("Expected a prior of one finite number a class, not negative and not all 0.") from error
+
+
+def checked_taus(taus: Sequence[float]) -> tuple[float, ...]:
+    """The taus in ascending order, each once.
+
+    Raises:
+        TradeOffError: for none, and for one that is no finite number.
+    """
+    found = sorted({float(tau) + 0.0 for tau in taus})  # -0.0 is 0.0
+    if not found or not np.isfinite(found).all():
+        raise TradeOffError(f"Expected tau to be one or more finite numbers but got {list(taus)}.")
+    return tuple(found)

@@ -9,12 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.report.evaluate.evaluation import group_masks
-from vlltr_plugin.report.tradeoff.curve import TradeOff, overall_and_shots
-from vlltr_plugin.report.tradeoff.height import Curve, curve_at_every_tau
+from vlltr_plugin.report.accuracy import group_masks
+from vlltr_plugin.report.tradeoff.curve import TradeOff, TradeOffError, overall_and_shots
 from vlltr_plugin.report.tradeoff.interval import Apart, Classes
-from vlltr_plugin.report.tradeoff.prior import TradeOffError
-from vlltr_plugin.report.tradeoff.spans import hits_at
+from vlltr_plugin.report.tradeoff.spans import Curve, curve_at_every_tau, hits_at
 
 STEPS = 32
 """Taus looked at on either side of the run's place."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vlltr_plugin.hosts.vl_ltr.fast import sentences as sentences_module
+from vlltr_plugin.hosts.vl_ltr.fast import head as sentences_module
 from vlltr_plugin.hosts.vl_ltr.fast.head import install_head
 
 from .plain_model import PlainBlock, build

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from vlltr_plugin.hosts.vl_ltr.fast.switch import speed_up
+from vlltr_plugin.hosts.vl_ltr.fast import speed_up
 
 from .plain_model import build
 

@@ -14,7 +14,7 @@ from process_groups import leave_group
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vlltr_plugin.hosts.vl_ltr.fast.switch import speed_up
+from vlltr_plugin.hosts.vl_ltr.fast import speed_up
 
 from .plain_model import PlainBlock, build
 

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlltr_plugin.hosts.vl_ltr.fast.head import two_branch_logits
-from vlltr_plugin.hosts.vl_ltr.fast.sentences import sentence_statistics
+from vlltr_plugin.hosts.vl_ltr.fast.head import sentence_statistics, two_branch_logits
 
 LEAVE = "take fast_head out of the config"
 MODULES = ("attn.norm1q", "attn.norm1k", "attn.wq", "attn.wk", "visual_fc")

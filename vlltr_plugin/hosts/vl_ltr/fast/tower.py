@@ -8,8 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from vlltr_plugin.hosts.vl_ltr.fast.in_place import replace_forward
-from vlltr_plugin.hosts.vl_ltr.fast.snapshot import Snapshot
+from vlltr_plugin.hosts.vl_ltr.fast.in_place import Snapshot, replace_forward
 
 Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
 

@@ -1,0 +1,46 @@
+"""Calibration and adjusted errors of a line of results, against loops over the images."""
+
+import math
+
+import pytest
+import torch
+
+from vlltr_plugin.cifar_lt.measures import TAUS, measures
+
+COUNTS = torch.tensor([500, 60, 5])
+LOGITS = torch.randn(40, 3, generator=torch.Generator().manual_seed(1)) * 3
+LABELS = torch.arange(40) % 3
+
+
+def probabilities(image: int, tau: float) -> list[float]:
+    """Softmax of an image's logits after adjustment, in Python floats."""
+    shifted = [float(LOGITS[image, j]) - tau * math.log(int(COUNTS[j])) for j in range(3)]
+    exponents = [math.exp(value - max(shifted)) for value in shifted]
+    return [value / sum(exponents) for value in exponents]
+
+
+@pytest.mark.parametrize("tau", [0.0, 1.0])
+def test_nll_and_ece_are_those_of_a_loop(tau):
+    found = measures(LOGITS, LABELS, COUNTS, adjust=tau, softmax=True)
+    every = [probabilities(image, tau) for image in range(40)]
+    assert found["nll"] == pytest.approx(
+        -sum(math.log(p[y]) for p, y in zip(every, LABELS.tolist(), strict=True)) / 40, abs=1e-5
+    )
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for p, label in zip(every, LABELS.tolist(), strict=True):
+        bins.setdefault(int(max(p) * 15), []).append((max(p), p.index(max(p)) == label))
+    gaps = [abs(sum(c for c, _ in b) - sum(hit for _, hit in b)) for b in bins.values()]
+    assert found["ece"] == pytest.approx(100 * sum(gaps) / 40, abs=1e-3)
+
+
+def test_adjusted_errors_are_those_of_each_half():
+    rows = measures(LOGITS, LABELS, COUNTS, adjust=0.0, softmax=True)["adjusted_errors"]
+    assert [row[0] for row in rows] == list(TAUS)
+    for tau, even, odd in rows:
+        wrong = [(p := probabilities(i, tau)).index(max(p)) != int(LABELS[i]) for i in range(40)]
+        assert even == pytest.approx(100 * sum(wrong[::2]) / 20)
+        assert odd == pytest.approx(100 * sum(wrong[1::2]) / 20)
+
+
+def test_losses_of_single_classes_have_no_calibration():
+    assert set(measures(LOGITS, LABELS, COUNTS, adjust=0.0, softmax=False)) == {"adjusted_errors"}

@@ -1,0 +1,129 @@
+"""What is read of LIFT's trainer: logits, expected draws, one pass over its training images."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vlltr_plugin.training.draws import class_counts_of, expected_draws
+from vlltr_plugin.training.preserve import eval_mode, preserve_rng
+
+
+def logits_of(output: Any, num_classes: int) -> Tensor:
+    """The logits in what a model returns.
+
+    Raises:
+        ValueError: when it holds none, or several that are not the same tensor.
+    """
+    found = {id(tensor): tensor for tensor in _tensors(output) if _may_be_logits(tensor, num_classes)}
+    if len(found) != 1:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in _tensors(output)) or "no tensor"
+        raise ValueError(
+            f"Expected the model to return one tensor of logits [B, {num_classes}] but got {len(found)} in a "
+            f"{type(output).__name__} of {shapes}: which of them the radii are of cannot be known. Let it return the "
+            "logits alone, or take a reweight.type that reads none (inverse, effective_number)."
+        )
+    return next(iter(found.values()))
+
+
+def _may_be_logits(tensor: Tensor, num_classes: int) -> bool:
+    return tensor.ndim == 2 and tensor.shape[1] == num_classes and torch.is_floating_point(tensor)
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        yield from (tensor for part in output.values() for tensor in _tensors(part))
+    elif isinstance(output, tuple | list):
+        yield from (tensor for part in output for tensor in _tensors(part))
+
+
+CAPPED = {"DownSampler": "cls_num_list", "ReSampler": "sampled_cls_num_list"}
+"""Samplers that draw a class as often as it has images but n_max times at most, and where they keep that number.
+DownSampler takes that many images in an epoch; ReSampler draws as many in all as there are images, in these shares."""
+
+BALANCED = "ClassAwareSampler"
+"""Goes through the classes in turn: each is drawn equally often."""
+
+
+def draws_of(loader: Any, labels: Any, num_classes: int) -> Tensor:
+    """Expected draws m_i of each class in an epoch, up to a common factor.
+
+    Raises:
+        ValueError: for a sampler whose draws are not known.
+    """
+    sampler = loader.sampler
+    if type(loader.batch_sampler) is not torch.utils.data.BatchSampler:
+        raise ValueError(
+            "Expected a training loader that draws image by image but it has a batch_sampler of its own "
+            f"({type(loader.batch_sampler).__name__}), whose draws are not known: use a sampler."
+        )
+    counts = class_counts_of(labels, num_classes).double()
+    name = type(sampler).__name__
+    if name == BALANCED:
+        return (counts > 0).double()
+    if name not in CAPPED:
+        return expected_draws(sampler, labels, num_classes)
+    capped = torch.as_tensor(getattr(sampler, CAPPED[name], []), dtype=torch.float64)
+    if capped.shape != counts.shape or bool((capped > counts).any()):
+        raise ValueError(
+            f"Expected {name} to hold its draws of each of the {num_classes} classes as `{CAPPED[name]}`, as LIFT's "
+            "does, but it does not: its draws are not known. Use plain shuffling."
+        )
+    return capped
+
+
+UNAUGMENTED = ("train_init_loader", "init_loader")
+"""Loaders of the training images by which LIFT and LIFT+ initialise the classifier: resized and cropped only."""
+
+
+class PlainPass:
+    """Leaves the training as it was: no random number of it is used, each module goes back to the mode it was in."""
+
+    def __init__(self, trainer: Any, num_classes: int) -> None:
+        loaders = [getattr(trainer, name) for name in UNAUGMENTED if hasattr(trainer, name)]
+        self._dataset = (loaders or [trainer.train_loader])[0].dataset
+        self._trainer, self._num_classes = trainer, num_classes
+
+    def run(self, observe: Callable[[Tensor, Tensor], None]) -> None:
+        """Calls `observe(logits, labels)` for each batch."""
+        loader = self._trainer.train_loader
+        with torch.no_grad():
+            for output, labels in self._outputs(loader.batch_size, loader.num_workers):
+                observe(logits_of(output, self._num_classes), labels.to(self._trainer.device))
+
+    def first_output(self) -> Any:
+        """What the model returns for two images."""
+        with contextlib.closing(self._outputs(2, 0)) as outputs:
+            return next(outputs)[0]
+
+    def _outputs(self, batch_size: int, num_workers: int) -> Generator[tuple[Any, Tensor], None, None]:
+        trainer = self._trainer
+        precision = getattr(trainer.cfg, "prec_train", getattr(trainer.cfg, "prec", None))  # LIFT+, LIFT
+        amp = precision == "amp" and trainer.device.type == "cuda"
+        generator = torch.Generator().manual_seed(0)
+        loader = DataLoader(self._dataset, batch_size, num_workers=num_workers, generator=generator)
+        with preserve_rng(), eval_mode(trainer.model):
+            forward = forward_of(trainer)
+            for images, labels, *_ in loader:
+                with torch.autocast(trainer.device.type, enabled=amp):
+                    output = forward(images.to(trainer.device))
+                yield output, labels
+
+
+def forward_of(trainer: Any) -> Callable[[Tensor], Any]:
+    """The model as the training loop calls it."""
+    if not hasattr(trainer, "generate_class_prompts"):
+        model: Callable[[Tensor], Any] = trainer.model
+        return model
+    # LIFT+ gives its model the prompts of the classes, or a classifier.
+    classes: dict[str, Any] = {"use_classifier": True}
+    if not trainer.cfg.classifier:
+        classes = {"text": trainer.generate_class_prompts(), "is_text_feature": False}
+    return lambda images: trainer.model(image=images, **classes)

@@ -1,0 +1,135 @@
+"""A training loop of the user's own, recorded by `RunRecorder`: its log, numbers and words for reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from vlltr_plugin.check.results import CheckResult, Checks
+from vlltr_plugin.core.epoch_statistics import LOGGED, SECONDS
+from vlltr_plugin.core.shot_groups import UPSTREAM
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, RunFiles, Words
+from vlltr_plugin.runs.files import whole_objects
+from vlltr_plugin.runs.log import Line, Log, shows_reweighting
+from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS, SHOT_GROUPS, epoch_of, read_class_names, read_settings
+
+ACCURACIES = frozenset(key for name, key in KEYS.items() if name != "loss")
+
+
+def find_log(folder: Path) -> Path | None:
+    """The log of a run's folder; None if there is none."""
+    return folder / LOG if (folder / LOG).is_file() else None
+
+
+def read_run(path: Path) -> RunFiles:
+    """Reads a log, and the settings beside it.
+
+    Raises:
+        ReportError: it is no log of a recorded run, or no epoch holds `overall`.
+        OSError: it cannot be read.
+    """
+    log, source, settings = read_log(path), path.with_name(SETTINGS), read_settings(path.parent)
+    damaged = () if settings is not None else (f"{source}: no JSON object of settings: left out",)
+    known = source if settings else None
+    return RunFiles(log, settings or {}, known, None, (*log.warnings, *damaged), args_whole=bool(settings))
+
+
+def read_log(path: Path) -> Log:
+    """The numbers alone."""
+    epochs: dict[int, Line] = {}
+    warnings = []
+    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            found, cut = whole_objects(text.decode())
+            for values in found:
+                _take(values, epochs)
+        except ValueError as error:
+            raise ReportError(f"{path}, line {number}: {error}") from error
+        if cut:
+            warnings.append(f"{path}, line {number}: left out an epoch that a killed run wrote only half")
+    if not any(KEYS["overall"] in line for line in epochs.values()):
+        raise ReportError(f"{path}: expected accuracies to compare: call recorder.end_epoch(epoch, overall=...)")
+    if _are_fractions(epochs.values()):
+        warnings.append(
+            f"{path}: no accuracy in any epoch is above 1: read as fractions and shown times 100. Give "
+            "recorder.end_epoch accuracies in percent."
+        )
+        epochs = {epoch: _in_percent(line) for epoch, line in epochs.items()}
+    return Log(path, dict(sorted(epochs.items())), None, tuple(warnings), reweighted=shows_reweighting(epochs))
+
+
+def _are_fractions(lines: Iterable[Line]) -> bool:
+    """Whether accuracies are from 0 to 1: none is larger, and some are neither 0 nor 1."""
+    found = [value for line in lines for key, value in line.items() if key in ACCURACIES and isfinite(value)]
+    return all(0 <= value <= 1 for value in found) and any(0 < value < 1 for value in found)
+
+
+def _in_percent(line: Line) -> Line:
+    return {key: 100 * value if key in ACCURACIES else value for key, value in line.items()}
+
+
+def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:
+    epoch = epoch_of(values)
+    for later in [other for other in epochs if other >= epoch]:
+        del epochs[later]
+    epochs[epoch] = {key: value for key, value in values.items() if type(value) in (int, float)}
+
+
+TOLD = ("nb_classes", "training images", "class counts", "draws", "draws of the classes", "loss", "smoothing")
+"""What a criterion of the plug-in's tells, beside `reweight`."""
+
+OVERALL = Metric("overall", KEYS["overall"], "overall top-1")
+GROUP_METRICS = tuple(Metric(name, KEYS[name], f"{name}-shot") for name in ("many", "medium", "few"))
+
+WORDS = Words(
+    notes=(
+        "Epochs count from 0. Accuracies are those that the loop gave to recorder.end_epoch; the best epoch is the "
+        "first of the best `overall`.",
+    ),
+    epochs_on="loop's own images",
+    times="Times: re-weighting (train_reweight_seconds in log.txt).",
+    no_times="The log tells no training times.",
+    settings_from=f"{SETTINGS} beside the log",
+    only_known=" and that the runs recorded. Others, such as learning rate or mixup, were not compared unless "
+    "RunRecorder(..., settings={...}) noted them",
+)
+
+
+def _class_names(start: Path, num_classes: int) -> list[str] | None:
+    return read_class_names(start if start.is_dir() else start.parent, num_classes)
+
+
+def _evaluated_line(numbers: dict[str, float | None]) -> Line:
+    keys = {"acc1": KEYS["overall"], "many": KEYS["many"], "median": KEYS["medium"], "low": KEYS["few"]}
+    return {keys[key]: value for key, value in numbers.items() if key in keys and value is not None}
+
+
+def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
+    raise ReportError("Expected a checkout of a host to check but got a loop of your own.")
+
+
+HOST = Host(
+    name="own-loop",
+    title="a loop of your own",
+    wrote=lambda head: not head or head.startswith(b"{"),
+    beside=SETTINGS,
+    find_log=find_log,
+    read_log=read_log,
+    read_run=read_run,
+    check=_check,
+    overall=OVERALL,
+    groups=GROUP_METRICS,
+    metrics=(OVERALL, *GROUP_METRICS, Metric("loss", KEYS["loss"], "loss", percent=False)),
+    convention=UPSTREAM,
+    groups_setting=SHOT_GROUPS,
+    class_names=_class_names,
+    evaluated_line=_evaluated_line,
+    reweight_seconds=f"{LOGGED}{SECONDS}",
+    words=WORDS,
+    irrelevant=frozenset({"seed"}),
+    first=(SHOT_GROUPS, *TOLD),
+    unsaid=frozenset(TOLD),  # a loss of the loop's own has some of them, too
+)

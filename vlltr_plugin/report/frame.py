@@ -1,0 +1,146 @@
+"""One frame of numbers: a row for each number of a run, and what the runs of a method give together.
+
+`±` means one thing in every report: the 95 % interval of a mean over runs (seeds), by Student's t.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+INTERVAL = "± 95 % interval over seeds (Student's t)"
+"""What ± means, for titles and notes."""
+
+STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 8: 2.306, 12: 2.179, 30: 2.042, 1e9: 1.960}
+"""97.5 % quantile of Student's t by degrees of freedom."""
+
+Stage = str | int | float
+"""Where a number was measured: `"best"`, `"last"`, `"test"`; an epoch; a tau."""
+
+
+class Row(NamedTuple):
+    """A number of a run; `seed` counts the runs of its method from 0."""
+
+    method: str
+    seed: int
+    stage: Stage
+    metric: str
+    value: float
+
+
+class Variance(NamedTuple):
+    """An estimated variance, and its degrees of freedom."""
+
+    value: float
+    freedom: float
+
+
+def half_width(variances: Sequence[Variance]) -> float:
+    """Half of the 95 % interval of a sum of independent terms with these variances."""
+    known = np.array(list(STUDENT_T))
+    quantile = np.interp(-1 / freedom_of(variances), -1 / known, list(STUDENT_T.values()))
+    return float(quantile * np.sqrt(sum(one.value for one in variances)))
+
+
+def freedom_of(variances: Sequence[Variance]) -> float:
+    """Degrees of freedom of a sum of independent variances (Welch and Satterthwaite)."""
+    parts = [one for one in variances if one.value]
+    if not parts:
+        return 1.0
+    return max(sum(one.value for one in parts) ** 2 / sum(one.value**2 / one.freedom for one in parts), 1.0)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and standard deviation (n - 1; None with one run) of a number over n runs."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+    @property
+    def variance(self) -> Variance | None:
+        """Of the mean."""
+        return None if self.sd is None else Variance(self.sd**2 / self.n, self.n - 1)
+
+    @property
+    def half(self) -> float | None:
+        """Half of the mean's 95 % interval; None with one run."""
+        return None if self.variance is None else half_width([self.variance])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean minus another one, its standard error and half of its 95 % interval; None unless both have two runs."""
+
+    value: float
+    se: float | None = None
+    half: float | None = None
+
+
+def summarise(values: Sequence[float]) -> Summary | None:
+    """None without values; a value that is not finite makes neither mean nor deviation finite."""
+    if not values:
+        return None
+    if not all(map(math.isfinite, values)):  # a seed that diverged; `statistics` fails on it
+        return Summary(sum(values) / len(values), math.nan if len(values) > 1 else None, len(values))
+    return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def subtract(one: Summary | None, other: Summary | None) -> Difference | None:
+    """Of two sets of runs that have nothing to do with each other; None where either is missing."""
+    if one is None or other is None:
+        return None
+    value = one.mean - other.mean
+    if one.variance is None or other.variance is None:
+        return Difference(value)
+    variances = [one.variance, other.variance]
+    return Difference(value, math.sqrt(sum(part.value for part in variances)), half_width(variances))
+
+
+class Frame:
+    """Numbers by method, seed, stage and metric; where a row comes twice, the last one counts."""
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._values: dict[tuple[str, Stage, str], dict[int, float]] = {}
+        for method, seed, stage, metric, value in rows:
+            self._values.setdefault((method, stage, metric), {})[seed] = value
+
+    def __iter__(self) -> Iterator[Row]:
+        for (method, stage, metric), values in self._values.items():
+            yield from (Row(method, seed, stage, metric, value) for seed, value in values.items())
+
+    def add(self, method: str, seed: int, stage: Stage, numbers: Mapping[str, float]) -> None:
+        """Adds numbers of one run at one stage, by metric."""
+        for metric, value in numbers.items():
+            self._values.setdefault((method, stage, metric), {})[seed] = value
+
+    def by_seed(self, method: str, stage: Stage, metric: str) -> dict[int, float]:
+        """The value of each seed that has it."""
+        return self._values.get((method, stage, metric), {})
+
+    def summary(self, method: str, stage: Stage, metric: str) -> Summary | None:
+        """Over the seeds; None where none has it."""
+        return summarise(list(self.by_seed(method, stage, metric).values()))
+
+    def difference(self, method: str, other: str, stage: Stage, metric: str) -> Difference | None:
+        """`method` minus `other`, their seeds independent."""
+        return subtract(self.summary(method, stage, metric), self.summary(other, stage, metric))
+
+    def paired(self, method: str, other: str, stage: Stage, metric: str) -> Summary | None:
+        """`method` minus `other`, seed by seed, over the seeds that both have."""
+        mine, others = (self.by_seed(name, stage, metric) for name in (method, other))
+        return summarise([value - others[seed] for seed, value in mine.items() if seed in others])
+
+    def stages(self, method: str, metric: str) -> list[Stage]:
+        """The stages at which a method has a metric, in the order in which they came."""
+        return [stage for name, stage, number in self._values if (name, number) == (method, metric)]
+
+    def metrics(self, stages: Sequence[Stage]) -> set[str]:
+        """The metrics that any method has at any of these stages."""
+        return {metric for _, stage, metric in self._values if stage in stages}

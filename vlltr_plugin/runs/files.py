@@ -1,0 +1,120 @@
+"""Files that appear whole or not at all, their digests, and JSON lines of which a killed run may have torn one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ZERO = "\0"
+_DECODER = json.JSONDecoder()
+_WORDS = ("true", "false", "null", "NaN", "-Infinity", "Infinity")
+_BEGINNINGS = {word[:length] for word in _WORDS for length in range(len(word))} | {
+    ".",
+    "e",
+    "E",
+    "e-",
+    "E-",
+    "e+",
+    "E+",
+}
+"""What may be left over where a JSON object is cut inside a number or a word."""
+
+_NEXT_STARTS = (re.compile(r'\{"(?:train_|test_|val_|epoch")|#'), re.compile(r"[{#]"))
+"""Where the text after a cut may begin: first what the host writes, then any object or comment."""
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes or replaces a file in one step; makes its folder.
+
+    Raises:
+        OSError: when it cannot be written; an older file of that name is as it was, and nothing partial is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, path.with_name(f".{path.name}.tmp")) as unfinished:
+        unfinished.write_bytes(data)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, unfinished: Path) -> Iterator[Path]:
+    """For content that streams to a file: it takes its name once it is complete and on the disk.
+
+    Raises:
+        OSError: when it cannot be written; as for any error in the block, an older file is as it was, and nothing
+            partial is left.
+    """
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def whole_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
+    """Decode the JSON objects of a line, leaving out those that were cut short.
+
+    Raises:
+        ValueError: part of the line is neither an object, nor the beginning of one, nor a comment.
+    """
+    found: list[dict[str, Any]] = []
+    cut = False
+    start = 0
+    while True:
+        while start < len(text) and (text[start].isspace() or text[start] == ZERO):
+            cut = cut or text[start] == ZERO
+            start += 1
+        if start == len(text) or text[start] == "#":
+            return found, cut
+        if text[start] != "{":
+            raise ValueError(f"expected a JSON object, but got {_excerpt(text[start:])}")
+        try:
+            value, start = _DECODER.raw_decode(text, start)
+            found.append(value)
+        except json.JSONDecodeError as error:
+            after = _end_of_cut(text, start)
+            if after is None:
+                raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from error
+            start, cut = after, True
+        except RecursionError as error:
+            raise ValueError("JSON nested too deeply") from error
+
+
+def _end_of_cut(text: str, start: int) -> int | None:
+    """Where the next object or comment begins after the cut one at `start`; None if that one is not just cut."""
+    for pattern in _NEXT_STARTS:
+        for match in pattern.finditer(text, start + 1):
+            if is_cut(text[start : match.start()]):
+                return match.start()
+    return len(text) if is_cut(text[start:]) else None
+
+
+def is_cut(fragment: str) -> bool:
+    """Whether a fragment that starts with a brace is the beginning of a JSON object, but not a whole one."""
+    fragment = fragment.rstrip(ZERO)
+    try:
+        _DECODER.raw_decode(fragment)
+    except json.JSONDecodeError as error:
+        return error.msg.startswith("Unterminated string") or fragment[error.pos :].strip() in _BEGINNINGS
+    return False
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
