@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from vlltr_plugin.core.batch import widened
+from vlltr_plugin.core.batch import Batch, widened
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.torch_context import observing
@@ -92,12 +92,11 @@ class HostCriterion(nn.Module):
                 "out of the call."
             )
         branch = self._watch.branch_of(outputs)
-        if observing(self):
-            self._observe(branch, outputs, targets)
+        batch = self._observe(branch, outputs, targets) if observing(self) else None
         criterion = self.criteria[branch if branch in self.criteria else next(iter(self.criteria))]
         loss: Tensor
         if self._adjusts or criterion.weighting.active:
-            loss = criterion.losses(outputs, targets).mean()
+            loss = criterion.losses_of(batch or criterion.batch(outputs, targets)).mean()
         else:
             loss = self.base(outputs, targets)
         return loss
@@ -107,13 +106,16 @@ class HostCriterion(nn.Module):
         """Whether the statistics stream from the training pass, of a weighting that reads logits."""
         return self._observes and any(criterion.weighting.uses_logits for criterion in self.criteria.values())
 
-    def _observe(self, branch: str, outputs: Tensor, targets: Tensor) -> None:
+    def _observe(self, branch: str, outputs: Tensor, targets: Tensor) -> Batch | None:
+        """Feeds the criteria of these outputs; the checked batch of the branch's own one, if it has one."""
+        batch = None
         with warnings_said():
             if branch in self.criteria:
-                self.criteria[branch].observe_in_host(outputs, targets, self._observes)
+                batch = self.criteria[branch].observe_in_host(outputs, targets, self._observes)
             if SUM in self.criteria and branch == self._watch.names[-1]:
                 first, *others = (widened(self._watch.output(name).detach()) for name in self._watch.names)
                 self.criteria[SUM].observe_in_host(sum(others, first), targets, self._observes)
+        return batch
 
 
 def _further(unnamed: int, named: Mapping[str, Any]) -> str:
