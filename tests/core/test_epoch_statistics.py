@@ -172,7 +172,7 @@ def test_deferred_weights_that_never_come_are_warned_of():
 def test_another_data_set_s_counts_are_said_once():
     criterion = ReweightedLoss(ClassVolume(COUNTS))
     train(criterion, counts=COUNTS[::-1])
-    with pytest.warns(UserWarning, match=r"of class 2 60 instead of 12.*draws="):
+    with pytest.warns(UserWarning, match=r"class 2 was drawn 60 times, expected 12.*draws="):
         criterion.end_epoch()
     train(criterion, epoch=1, counts=COUNTS[::-1])
     with warnings.catch_warnings():
