@@ -76,7 +76,7 @@ class HostCriterion(nn.Module):
             self._observe(branch, outputs, targets)
             if branch == self._watch.names[-1]:
                 loss.weighting.move_to(outputs.device)
-                self._draws.add(loss.batch(outputs, targets), loss.weighting.device64)
+                self._draws.add(loss.batch(outputs, targets).to(loss.weighting.device64))
         if not (self._adjusts or loss.weighting.active):
             base: Tensor = self.base(outputs, targets)
             return base
