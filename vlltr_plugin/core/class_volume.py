@@ -208,7 +208,7 @@ class ClassVolume(Weighting):
     @outside_inference_mode
     def forget_epoch(self) -> None:
         """As in `Weighting`."""
-        self._moments = None
+        self._moments, self.skipped = None, 0
         self._faults.zero_()
 
     def small_sample_bias(self) -> Tensor | None:

@@ -69,7 +69,7 @@ class Criterion(nn.Module):
         self.smoothing = smoothing
         self.ignore_index = ignore_index
         self.reduction = reduction
-        self._smoothing_checked = False
+        self._smoothing_checked = self._keeps_radii = False
         self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
         self._draws = DrawCounter(weighting.num_classes)
         self._checks = LoopChecks(weighting)
@@ -120,12 +120,27 @@ class Criterion(nn.Module):
         """
         self.observe_batch(self.batch(logits, targets))
 
+    def run_by_host(self, advice: str) -> None:
+        """Lets a host's hook end the epochs; `advice` on draws that were not declared, empty where none is needed."""
+        self._checks.in_host, self._checks.advice = True, advice
+
+    def observe_in_host(self, logits: Tensor, targets: Tensor, statistics: bool = True) -> Batch:
+        """As `observe`, of a training pass whose loss a host computes; without `statistics` the draws alone."""
+        batch = self.batch(logits, targets)
+        if statistics and self.weighting.uses_logits:
+            self._checks.see_logits(logits)
+        self.observe_batch(batch, statistics)
+        return batch
+
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The training loss of each element, `[B]` or `[B, d1, ...]`, 0 where it is ignored.
 
         It has the weights or margins in eval mode too, and observes nothing in any mode.
         """
-        batch = self.batch(logits, targets)
+        return self.losses_of(self.batch(logits, targets))
+
+    def losses_of(self, batch: Batch) -> Tensor:
+        """`losses` of a checked batch."""
         return batch.spread(self._losses(batch))
 
     def check(self, logits: Tensor, targets: Tensor) -> None:
@@ -152,12 +167,31 @@ class Criterion(nn.Module):
             ...     writer.add_scalar(f"train_reweight_{name}", value, epoch)
         """
         start = time.perf_counter()
-        refuse_differing_ranks(self._must_agree(), self.weighting.weights.device)
-        in_force, drawn = self.in_force(), self._draws.take()
-        self.weighting.end_epoch(epoch)
-        self.drawn = self._checks.end_epoch(drawn.to(self.weighting.device64))
-        statistics = self.weighting.statistics(in_force, self.drawn)
-        return {**statistics, SECONDS: time.perf_counter() - start}
+        ended = self.weighting.ended(epoch)
+        refuse_differing_ranks(self.must_agree(ended), self.weighting.weights.device)
+        return {**self.fold(ended), SECONDS: time.perf_counter() - start}
+
+    def must_agree(self, ended: int) -> dict[str, Any]:
+        """Plain values that all ranks must have alike when an epoch ends."""
+        names = ("smoothing", "ignore_index", "reduction")
+        own = {"criterion": type(self).__name__, **{name: getattr(self, name) for name in names}}
+        return {**self.weighting.must_agree(ended), **own, "keeps_radii": self._keeps_radii}
+
+    def fold(self, ended: int) -> Statistics:
+        """As `end_epoch`, of ranks that agree; without `seconds`."""
+        in_force = self.in_force()
+        if self._keeps_radii:
+            self.weighting.forget_epoch()
+            self.weighting.begin_epoch(ended + 1)
+        else:
+            self.weighting.fold(ended)
+        self._keeps_radii = False
+        self.drawn = self._checks.end_epoch(self._draws.take().to(self.weighting.device64))
+        return self.weighting.statistics(in_force, self.drawn)
+
+    def keep_radii(self) -> None:
+        """Lets the epoch in progress end without new radii, whatever was observed of it."""
+        self._keeps_radii = True
 
     def forget_epoch(self) -> None:
         """Drops what was observed since the last epoch ended: of a run that was stopped, say."""
@@ -177,11 +211,6 @@ class Criterion(nn.Module):
     def in_force(self) -> Tensor:
         """Alpha as the training loss uses it now, a new float32 `[C]`."""
         return self.weighting.weights.clone()
-
-    def _must_agree(self) -> dict[str, Any]:
-        """What ranks must agree on, apart from the weighting."""
-        names = ("smoothing", "ignore_index", "reduction")
-        return {"criterion": type(self).__name__, **{name: getattr(self, name) for name in names}}
 
     def extra_repr(self) -> str:
         """The settings, in `print(criterion)`."""
@@ -223,12 +252,13 @@ class Criterion(nn.Module):
                 self._smoothing_checked = True
         return batch
 
-    def observe_batch(self, batch: Batch) -> None:
-        """`observe` of a checked batch."""
+    def observe_batch(self, batch: Batch, statistics: bool = True) -> None:
+        """`observe` of a checked batch; without `statistics` the draws alone are counted."""
         weighting = self.weighting
         weighting.move_to(batch.logits.device)
         batch = batch.to(weighting.device64)
-        weighting.observe_batch(batch)
+        if statistics:
+            weighting.observe_batch(batch)
         if self._checks.begins_epoch():
             self._draws.take()
         self._draws.add(batch)

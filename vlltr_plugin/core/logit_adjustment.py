@@ -73,8 +73,9 @@ class LogitAdjustedLoss(Criterion):
         """As in `Criterion`, and tau."""
         return f"tau={self.tau}, {super().extra_repr()}"
 
-    def _must_agree(self) -> dict[str, Any]:
-        return {**super()._must_agree(), "tau": self.tau}
+    def must_agree(self, ended: int) -> dict[str, Any]:
+        """As in `Criterion`, and tau."""
+        return {**super().must_agree(ended), "tau": self.tau}
 
     def _losses(self, batch: Batch, weighted: bool = True) -> Tensor:
         self.weighting.move_to(batch.logits.device)

@@ -89,12 +89,22 @@ NEXT_END = 10
 CALLS_CHECKED = 16
 """First calls whose logits are compared to find several heads."""
 
+ADVICE = (
+    "Give the class_counts of this training set, torch.bincount(labels, minlength=C), and with a sampler that is not "
+    "uniform draws=[samples of each class that it draws in an epoch]."
+)
+
 NOT_TRAINED, WATCHED_EPOCHS = 0.05, 2
 """Share of samples without a backward pass that is too much, and the number of first epochs in which it is measured."""
 
 
 class LoopChecks:
     """Compares the batches of one criterion with its weighting; warns once of each thing, and never waits for a GPU."""
+
+    advice = ADVICE
+    """What to do about other draws than declared; empty where nothing hangs on them."""
+    in_host = False
+    """Whether a host's hook ends the epochs, which then cannot be forgotten."""
 
     _last: weakref.ref[Tensor] | None = None
     _last_pass: tuple[int | None, int]
@@ -156,7 +166,7 @@ class LoopChecks:
             return
         self._samples += len(batch.targets)
         weighting, longest = self._weighting[0], self._epochs.longest
-        changes = weighting.uses_logits or weighting.epoch < weighting.start_epoch
+        changes = not self.in_host and (weighting.uses_logits or weighting.epoch < weighting.start_epoch)
         if changes and self._samples * world_size() > self._longest_possible():
             ended = f"the longest epoch before had {longest:.0f}" if longest else "no epoch has ended"
             self._warn(
@@ -208,12 +218,12 @@ class LoopChecks:
         return max(first, NEXT_END * self._weighting[0].draws_given)
 
     def _compare_epochs(self) -> None:
+        if not self.advice:
+            return
         if differs := self._epochs.other_classes():
             self._warn(
                 "other draws",
-                f"The classes drawn do not match class_counts (or draws): {differs}. Give the class_counts of this "
-                "training set, torch.bincount(labels, minlength=C), and with a sampler that is not uniform "
-                "draws=[samples of each class that it draws in an epoch].",
+                f"The classes drawn do not match class_counts (or draws): {differs}. {self.advice}",
             )
         if longer := self._epochs.first_was_longer():
             self._warn(

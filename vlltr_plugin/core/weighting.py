@@ -196,10 +196,27 @@ class Weighting(nn.Module):
                 one of them fails; nothing has changed then but the statistics. For radii of another shape, or not
                 finite, from a weighting of the user's.
         """
+        in_force, ended = self.weights.clone(), self.ended(epoch)
+        refuse_differing_ranks(self.must_agree(ended), self.weights.device)
+        self.fold(ended)
+        return self.statistics(in_force)
+
+    def ended(self, epoch: int | None) -> int:
+        """Number of the epoch that ends: `epoch`, by default the one after the last that ended."""
         self._read_progress()
-        ended = self.epoch if epoch is None else int(epoch)
-        device, in_force = self.weights.device, self.weights.clone()
-        refuse_differing_ranks({**self.settings(), **self._must_agree(), "epoch": ended}, device)
+        return self.epoch if epoch is None else int(epoch)
+
+    def must_agree(self, ended: int) -> dict[str, Any]:
+        """Plain values that all ranks must have alike when an epoch ends."""
+        self._read_progress()
+        share = self.draws / self.draws.sum()
+        # Float32: unlike devices may disagree about the last bits of float64.
+        radii = {"has_radii": self.has_radii, "log_radius": self.log_radius.tolist()}
+        return {**self.settings(), "draws": share.float().tolist(), **radii, "epoch": ended}
+
+    @outside_inference_mode
+    def fold(self, ended: int) -> None:
+        """As `end_epoch`, of ranks that agree."""
         radii, failure = None, None
         try:
             radii = self.radii()
@@ -209,11 +226,10 @@ class Weighting(nn.Module):
             raise
         except Exception as error:
             failure = error
-        fail_together(failure, radii is not None, device)
+        fail_together(failure, radii is not None, self.weights.device)
         if radii is not None:
             self._take_radii(same_on_all_ranks(radii))
         self.begin_epoch(ended + 1)
-        return self.statistics(in_force)
 
     def statistics(self, in_force: Tensor, drawn: Tensor | None = None) -> Statistics:
         """The numbers of the epoch that has just ended, see `epoch_statistics`: weights in force and samples drawn."""
@@ -227,12 +243,6 @@ class Weighting(nn.Module):
             skipped=int(getattr(self, "skipped", 0)),
             drawn=drawn,
         )
-
-    def _must_agree(self) -> dict[str, Any]:
-        """What ranks must agree on, apart from the settings."""
-        share = self.draws / self.draws.sum()
-        # Float32: different devices may disagree about the last bits of float64.
-        return {"draws": share.float().tolist(), "has_radii": self.has_radii, "log_radius": self.log_radius.tolist()}
 
     def _refuse_unusable(self, log_radius: Tensor) -> None:
         """Refuses radii that would broadcast or make weights that are not finite."""
