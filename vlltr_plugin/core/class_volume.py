@@ -195,7 +195,7 @@ class ClassVolume(Weighting):
             log_radius = self._variant.debiased(log_radius, samples)
         under_represented = (samples < self.min_samples - MASS_TOLERANCE) | ~log_radius.isfinite()
         if bool(under_represented.all()):
-            warn_caller(f"{self._what_lacks(moments)}: the weights stay as they are.")
+            warn_caller(f"{self._why_no_radius(moments)}: the weights stay as they are.")
             return None
         self.substituted, self.samples = under_represented, samples
         return substitute(log_radius, under_represented)
@@ -232,7 +232,7 @@ class ClassVolume(Weighting):
         if unexpected:
             warn_caller(f"Got samples of classes with class_counts 0 ({listed(unexpected)}); their weight stays 1.")
 
-    def _what_lacks(self, moments: ClassMoments) -> str:
+    def _why_no_radius(self, moments: ClassMoments) -> str:
         """Why no class has a radius."""
         rows = round(float(moments.mass.sum())) + self.skipped
         left_out = f"{self.skipped} of {rows} rows were not finite, or masked"
@@ -244,8 +244,8 @@ class ClassVolume(Weighting):
                 )
             where = "in eval mode, under no_grad or torch.func, or all ignored"
             return f"No training batch was observed this epoch (criterion {where}?)"
-        if lacks := self._variant.what_lacks(moments, self.class_counts):
-            return lacks
+        if reason := self._variant.why_no_radius(moments, self.class_counts):
+            return reason
         reason = f"No class had {self.min_samples} samples that differ in every logit this epoch"
         return f"{reason} ({left_out})" if self.skipped else reason
 
