@@ -10,7 +10,7 @@ from typing import Any
 from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention, convention_of
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import default_host, get_host
-from vlltr_plugin.hosts.host import Host, Metric
+from vlltr_plugin.hosts.host import Host, Metric, RunFiles
 from vlltr_plugin.report.accuracy import overall_rule
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, HOST_GROUPS, Choice
 from vlltr_plugin.report.evaluate.files import read_trade_off
@@ -39,14 +39,15 @@ class Evaluated:
     epoch: int | None
     checkpoint: str | None  # name of the file; None for the logits of any model
     groups: Convention
-    of_recorded_run: bool  # it has the settings of a recorded run
     curve: TradeOff | None = None
     no_curve: str = ""  # why there is none
     choice: Choice | None = None
 
 
-def read_evaluation(path: Path, host: Host, groups: Convention | None = None) -> tuple[Log, Evaluated, dict[str, Any]]:
-    """The numbers of an evaluation, what they were made on, and the settings that it names.
+def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[RunFiles, Evaluated]:
+    """The numbers and settings of an evaluation, and what it was made on; `host` is that of logits of any model.
+
+    Its checkpoint tells more settings, if it still lies beside the evaluation's folder.
 
     Raises:
         ReportError: it is no evaluation of ours.
@@ -61,13 +62,18 @@ def read_evaluation(path: Path, host: Host, groups: Convention | None = None) ->
         raise ReportError(f"{path}: expected the format {FORMAT!r}, but got {found!r}: evaluate again")
     try:
         evaluated = _evaluated(path, content, groups)
-        line = _line(content, get_host(evaluated.host) if evaluated.host else host, evaluated)
+        host = get_host(evaluated.host) if evaluated.host else host
+        log = Log(path, {}, _line(content, host, evaluated), ())
         settings = {**content.get("run_settings", {}), "nb_classes": content["classes"]}
         settings |= {"model": content["settings"]["model"]} if "model" in content["settings"] else {}
         settings |= {"data_set": content["data_set"]} if content["data_set"] else {}
-        return Log(path, {}, line, ()), evaluated, settings
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReportError(f"{path}: expected the keys of {FORMAT!r}, but {error} is missing or odd") from error
+    recorded, beside = bool(content.get("run_settings")), path.resolve().parent.parent
+    args, source, warnings = host.args_of_checkpoint(beside / evaluated.checkpoint if evaluated.checkpoint else None)
+    source = source if args else path if recorded else None
+    whole = recorded or args is not None
+    return RunFiles(log, settings | (args or {}), source, None, tuple(warnings), whole), evaluated
 
 
 def _evaluated(path: Path, content: dict[str, Any], groups: Convention | None) -> Evaluated:
@@ -89,7 +95,6 @@ def _evaluated(path: Path, content: dict[str, Any], groups: Convention | None) -
         epoch=checkpoint["epoch"],
         checkpoint=checkpoint["file"] and Path(checkpoint["file"]).name,
         groups=groups or made_with,
-        of_recorded_run=bool(content.get("run_settings")),
         **curve,
     )
 

@@ -140,9 +140,13 @@ def load_run(path: Path, groups: Convention | None = None, host: Host | None = N
     if found is None:
         what = f"no {LOG} in this folder" if path.is_dir() else "no such file or folder"
         raise ReportError(f"{path}: expected a run's folder or its {LOG}, but there is {what}")
-    if found.suffix == ".json":
-        return _load_evaluation(path, found, groups, host or get_host(ANY_MODEL))
-    return _load_log(path, found, groups)
+    if found.suffix != ".json":
+        return _load_log(path, found, groups)
+    host = host or get_host(ANY_MODEL)
+    files, evaluated = read_evaluation(found, groups, host)
+    host = get_host(evaluated.host) if evaluated.host else host
+    run = Run(**vars(files), path=path, host=host, evaluated=evaluated, groups=evaluated.groups)
+    return _as_shown(run, _log_in(found.resolve().parent.parent, host))
 
 
 def _find_results(path: Path) -> Path | None:
@@ -163,27 +167,6 @@ def _load_log(path: Path, log_path: Path, groups: Convention | None) -> Run:
             "log has no predictions to group anew. Leave --groups out, or compare evaluations of the runs."
         )
     return _as_shown(Run(**vars(files), path=path, host=host, groups=groups or own), files.log)
-
-
-def _load_evaluation(path: Path, file: Path, groups: Convention | None, host: Host) -> Run:
-    """An evaluation; its checkpoint, if it still lies beside the evaluation's folder, tells the settings."""
-    log, evaluated, settings = read_evaluation(file, host, groups)
-    beside = file.resolve().parent.parent
-    host = get_host(evaluated.host) if evaluated.host else host
-    args, source, warnings = host.args_of_checkpoint(beside / evaluated.checkpoint if evaluated.checkpoint else None)
-    run = Run(
-        log=log,
-        args=settings | (args or {}),
-        args_source=source if args else file if evaluated.of_recorded_run else None,
-        stdout=None,
-        warnings=tuple(warnings),
-        args_whole=args is not None or evaluated.of_recorded_run,
-        path=path,
-        host=host,
-        evaluated=evaluated,
-        groups=evaluated.groups,
-    )
-    return _as_shown(run, _log_in(beside, host))
 
 
 def _as_shown(run: Run, log: Log | None) -> Run:
