@@ -94,6 +94,20 @@ def reweight_of(method: Method) -> str:
     return " / ".join(sorted({_in_words(run.args.get(KEY)) for run in method.runs}))
 
 
+def early_start(reweight: Any, epochs: int) -> str:
+    """Advice where weights, not margins, apply from the first or second of several epochs on; else nothing."""
+    if not isinstance(reweight, dict) or reweight.get("type") not in ("class_volume", "inverse"):
+        return ""
+    first = 1 if reweight["type"] == "class_volume" else 0  # class volume has no radii before the first epoch has ended
+    start = max(first, reweight.get("start_epoch", first))
+    if start > 1 or epochs < 8 or reweight.get("form", "loss_weight") != "loss_weight":
+        return ""
+    return (
+        f"weights from epoch {start} on, of {epochs}. With start_epoch at half of the epochs, overall accuracy was "
+        f"{1.4 if start else 1.9} points higher in the benchmark of README (CIFAR-100-LT, frozen features)."
+    )
+
+
 def _in_words(value: Any) -> str:
     if not isinstance(value, dict):
         return "none" if value is None else str(value)

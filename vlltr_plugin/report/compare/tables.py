@@ -8,7 +8,7 @@ from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.report.compare.comparison import COSTS, PUBLISHED, REWEIGHTING, STAGES, TIMES, Comparison
 from vlltr_plugin.report.compare.runs import Method, Run
-from vlltr_plugin.report.compare.settings import reweight_of
+from vlltr_plugin.report.compare.settings import early_start, reweight_of
 from vlltr_plugin.report.tables import MISSING, Table, plus_minus, signed
 from vlltr_plugin.runs.log import KEY
 
@@ -90,6 +90,9 @@ def notes_of(comparison: Comparison) -> list[str]:
         tested = sum(run.log.test is not None for run in method.runs)
         if 0 < tested < len(method.runs):
             notes.append(f"Only {tested} of {len(method.runs)} seeds of {method.name} have a final test.")
+    for method in comparison.methods:
+        advice = {early_start(run.args.get(KEY), len(run.log.epochs)): None for run in method.runs}
+        notes += [f"{method.name}: {sentence}" for sentence in advice if sentence]
     if reference is not None:
         title = comparison.host.title
         notes.append(f"Published, {reference.name} (class volume with its difference to {title}): {reference.source}")
