@@ -9,7 +9,8 @@ from vlltr_plugin.report.compare.command import (
 )
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.runs import Method, load, load_all, load_run
+from vlltr_plugin.report.compare.loading import load, load_all, load_run
+from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.settings import compare_settings, reweight_of
 
 __all__ = [

@@ -14,7 +14,7 @@ from vlltr_plugin.hosts import HOSTS, get_host
 from vlltr_plugin.hosts.host import Reference
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.runs import load_all
+from vlltr_plugin.report.compare.loading import load_all
 from vlltr_plugin.report.compare.tables import notes_of, tables_of
 
 WIDE = 400  # columns where the output is no terminal: tables in files and pipes need no folding

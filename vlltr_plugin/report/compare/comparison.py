@@ -6,17 +6,18 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Host, Metric, Reference
-from vlltr_plugin.report.compare.evaluations import EVALUATED
-from vlltr_plugin.report.compare.runs import Method, Run
+from vlltr_plugin.report.compare.runs import EVALUATED, Method, Run
 from vlltr_plugin.report.compare.settings import Verdict, compare_settings
-from vlltr_plugin.report.compare.trade_offs import TradeOffs, trade_offs_of
 from vlltr_plugin.report.frame import Difference, Frame, Stage, Summary, at_tau, subtract
 from vlltr_plugin.report.labels import with_bounds
-from vlltr_plugin.report.tradeoff.curve import COLUMNS
+
+if TYPE_CHECKING:
+    from vlltr_plugin.report.compare.trade_offs import TradeOffs
 
 STAGES = ("best", "last", "test")
 """Best and last epoch, and the final test."""
@@ -147,7 +148,12 @@ def compare(methods: Sequence[Method], reference: Reference | None = None) -> Co
     verdict = compare_settings(methods, reference)
     metrics = metrics_of(methods[0].host)
     frame = _frame(methods, reference, metrics)
-    return Comparison(tuple(methods), reference, verdict, metrics, frame, trade_offs_of(methods, frame))
+    trade_offs = None
+    if len(methods) > 1 and any(run.evaluated for method in methods for run in method.runs):
+        from vlltr_plugin.report.compare.trade_offs import trade_offs_of  # not for logs
+
+        trade_offs = trade_offs_of(methods, frame)
+    return Comparison(tuple(methods), reference, verdict, metrics, frame, trade_offs)
 
 
 def metrics_of(host: Host) -> tuple[Metric, ...]:
@@ -173,7 +179,7 @@ def _frame(methods: Sequence[Method], reference: Reference | None, metrics: Sequ
             frame.add(method.name, seed, TIMES, costs_of(run))
             curve = run.evaluated.curve if run.evaluated else None
             for tau, row in zip(curve.taus, curve.rows, strict=True) if curve else ():
-                frame.add(method.name, seed, at_tau(tau), {name: row[name] for name in COLUMNS[1:]})
+                frame.add(method.name, seed, at_tau(tau), row)
     for name, numbers in reference.results.items() if reference is not None else ():
         frame.add(name, 0, PUBLISHED, numbers)
     return frame

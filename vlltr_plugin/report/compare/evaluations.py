@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention, convention_of
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import default_host, get_host
-from vlltr_plugin.hosts.host import Host, Metric, RunFiles
+from vlltr_plugin.hosts.host import Host, RunFiles
 from vlltr_plugin.report.accuracy import overall_rule
+from vlltr_plugin.report.compare.runs import EVALUATED, Evaluated
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, HOST_GROUPS, Choice
 from vlltr_plugin.report.evaluate.files import read_trade_off
-from vlltr_plugin.report.tradeoff.curve import TradeOff, TradeOffError, regrouped
+from vlltr_plugin.report.tradeoff.curve import TradeOffError, regrouped
 from vlltr_plugin.runs.log import Line, Log
-
-NAME = "evaluation.json"
-_OURS = "eval_"
-EVALUATED = (
-    Metric("macro", f"{_OURS}macro_top1", "mean over classes"),
-    Metric("harmonic", f"{_OURS}harmonic_top1", "harmonic mean"),
-    Metric("ece", f"{_OURS}ece", "calibration error"),
-)
-"""What an evaluation says of the overall prediction beyond the host's log; less is better for `ece`."""
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What an evaluation was made on, and its trade-off curve."""
-
-    host: str | None  # None for the logits of any model
-    split: str
-    images: int
-    limited: bool  # only a part of the split
-    labels: str  # digest, equal for equal images
-    epoch: int | None
-    checkpoint: str | None  # name of the file; None for the logits of any model
-    groups: Convention
-    curve: TradeOff | None = None
-    no_curve: str = ""  # why there is none
-    choice: Choice | None = None
 
 
 def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[RunFiles, Evaluated]:
@@ -119,6 +93,6 @@ def _line(content: dict[str, Any], host: Host, evaluated: Evaluated) -> Line:
         key_of = {group: key for key, group in HOST_GROUPS.items()}
         numbers |= {key_of[group]: trained[group] for group in GROUPS}
     overall = content["rules"][overall_rule(content["rules"])]
-    ours = {metric.key: overall[metric.key.removeprefix(_OURS)] for metric in EVALUATED}
+    ours = {metric.key: overall[metric.key.removeprefix("eval_")] for metric in EVALUATED}
     line = host.evaluated_line(numbers) | ours
     return {key: float(value) for key, value in line.items() if value is not None}

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.report.compare.comparison import PASS, PUBLISHED, Comparison
-from vlltr_plugin.report.evaluate.pictures import draw_curves
 from vlltr_plugin.report.frame import Summary
 from vlltr_plugin.report.pictures import (
     COLOURS,
@@ -121,7 +120,11 @@ def draw_groups(comparison: Comparison) -> Figure | None:
 def draw_trade_offs(comparison: Comparison) -> Figure | None:
     """Few- against many-shot accuracy, a curve for each evaluated run."""
     curves = [] if comparison.trade_offs is None else [curve for curve in comparison.trade_offs.curves if curve[1]]
-    return draw_curves(curves, comparison.split, comparison.groups) if curves else None
+    if not curves:
+        return None
+    from vlltr_plugin.report.evaluate.pictures import draw_curves  # not for logs
+
+    return draw_curves(curves, comparison.split, comparison.groups)
 
 
 def draw_times(comparison: Comparison) -> Figure | None:

@@ -74,10 +74,8 @@ class TradeOffs:
         return {"rows": rows, "missing": list(self.missing)}
 
 
-def trade_offs_of(methods: Sequence[Method], frame: Frame) -> TradeOffs | None:
-    """Places evaluated runs on the first one's curve; None where there is one method only, or none is evaluated."""
-    if len(methods) < 2 or not any(run.evaluated for method in methods for run in method.runs):
-        return None
+def trade_offs_of(methods: Sequence[Method], frame: Frame) -> TradeOffs:
+    """Places evaluated runs on the first one's curve."""
     rows: list[Placed] = []
     steps, missing = [], []
     baseline: Scores | None = None
