@@ -36,12 +36,14 @@ def recorded_groups(host: Host, args: Mapping[str, Any], path: Path) -> Conventi
     Raises:
         ReportError: what was recorded tells no thresholds.
     """
+    from vlltr_plugin.core.shot_groups import convention_of  # imports numpy, which --help does without
+
     if not host.groups_setting:
         return host.convention
     if host.groups_setting not in args:
         return None
     try:
-        return _convention_of(args[host.groups_setting])
+        return convention_of(args[host.groups_setting])
     except ValueError as error:
         raise ReportError(f"{path}: {host.groups_setting} in its settings: {error}") from error
 
@@ -58,13 +60,9 @@ def add_groups(command: argparse.ArgumentParser | argparse._ArgumentGroup, more:
 
 
 def _convention(text: str) -> Convention:
+    from vlltr_plugin.core.shot_groups import convention_of
+
     try:
-        return _convention_of(text)
+        return convention_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _convention_of(text: Any) -> Convention:
-    from vlltr_plugin.core.shot_groups import convention_of  # imports numpy, which --help does without
-
-    return convention_of(text)
