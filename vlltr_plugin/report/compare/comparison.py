@@ -1,4 +1,4 @@
-"""A comparison: methods beside a baseline, with all that its outputs print."""
+"""A comparison: the numbers of methods and their differences to a baseline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STAGES = ("best", "last", "test")
 """Best and last epoch, and the final test."""
 
 PUBLISHED, TIMES = "published", "times"
-"""Stages of published results, under their own names, and of what a run costs."""
+"""Stages of published results (methods of their own) and of the times of a run."""
 
 PASS = "pass_seconds"
 PER_EPOCH, REWEIGHTING = "per_epoch", "reweight_per_epoch"
@@ -33,7 +33,7 @@ COSTS = {
     PER_EPOCH: "training pass, median epoch",
     REWEIGHTING: "re-weighting, median epoch",
 }
-"""Times of a run, in words; re-weighting is what happens at the end of an epoch, from merging ranks to writing."""
+"""Times of a run and their titles; re-weighting is the end of an epoch, from merging the ranks to writing arrays."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Comparison:
 
     @property
     def baseline_name(self) -> str:
-        """What the differences are to."""
+        """Name of the method or published result that differences are to."""
         if self.baseline is not None:
             return self.baseline.name
         assert self.reference is not None
@@ -67,7 +67,7 @@ class Comparison:
 
     @property
     def runs(self) -> list[Run]:
-        """Those of all methods."""
+        """The runs of all methods."""
         return [run for method in self.methods for run in method.runs]
 
     @property
@@ -92,7 +92,7 @@ class Comparison:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was odd in the files."""
+        """Warnings from reading the files."""
         return tuple(warning for run in self.runs for warning in run.warnings)
 
     @cached_property
@@ -105,7 +105,7 @@ class Comparison:
         return self.frame.summary(name, stage, metric.name)
 
     def difference(self, name: str, stage: Stage, metric: Metric) -> Difference | None:
-        """What it is more than the baseline at the same stage; None for the baseline, or where one lacks it."""
+        """A number minus the baseline's at the same stage; None for the baseline, and where either is missing."""
         other, against = self.baseline_name, stage
         if self.reference is not None and (stage == PUBLISHED or (self.baseline is None and stage == "test")):
             other, against = self.reference.baseline, PUBLISHED
@@ -119,7 +119,7 @@ class Comparison:
         return [metric for metric in self.metrics if metric.name in there]
 
     def time(self, name: str, cost: str) -> tuple[Summary, float | None] | None:
-        """Seconds, and how much longer than the baseline's, in percent of that; of re-weighting its share of a pass."""
+        """Seconds, and percent more than the baseline's; for re-weighting, percent of the method's training pass."""
         own = self.frame.summary(name, TIMES, cost)
         if own is None:
             return None
@@ -202,8 +202,8 @@ def costs_of(run: Run) -> dict[str, float | None]:
 def empty_groups(methods: Sequence[Method]) -> tuple[Metric, ...]:
     """Groups that are 0.0 in every line of every log: most likely groups without test images.
 
-    None where all groups are: then the runs have learnt nothing yet. And none of another host than one that writes 0.0
-    for them, nor one of which an evaluation has a number: it has none for a group without images.
+    Only for hosts that write 0.0 for such groups; not if all groups are 0.0 (the runs have learned nothing yet), and no
+    group that an evaluation has a number for.
     """
     host = methods[0].host
     if not host.words.empty_groups:

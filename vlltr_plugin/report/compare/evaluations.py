@@ -1,4 +1,4 @@
-"""An `evaluation.json` of `vlltr-plugin evaluate` as a run that `compare` can show; evaluation.py has its keys."""
+"""Reads an `evaluation.json` of `vlltr-plugin evaluate` as a run; evaluate/evaluation.py documents its keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention, convention_of
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts import default_host, get_host
+from vlltr_plugin.hosts import get_host
 from vlltr_plugin.hosts.host import Host, RunFiles
 from vlltr_plugin.report.accuracy import overall_rule
 from vlltr_plugin.report.compare.runs import EVALUATED, Evaluated
@@ -52,7 +52,7 @@ def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[
 
 def _evaluated(path: Path, content: dict[str, Any], groups: Convention | None) -> Evaluated:
     curve = _curve(path, content)
-    made_with = convention_of(content.get("trade_off", {}).get("groups", UPSTREAM.name))
+    made_with = convention_of(content["trade_off"]["groups"])
     if groups is not None and groups != made_with:
         if "curve" not in curve:
             raise ReportError(
@@ -61,7 +61,7 @@ def _evaluated(path: Path, content: dict[str, Any], groups: Convention | None) -
         curve["curve"] = regrouped(curve["curve"], groups)
     checkpoint = content["checkpoint"]
     return Evaluated(
-        host=content.get("host", default_host().name),
+        host=content["host"],
         split=content["split"],
         images=int(content["images"]),
         limited=content["images"] != content["split_images"],
@@ -75,8 +75,6 @@ def _evaluated(path: Path, content: dict[str, Any], groups: Convention | None) -
 
 def _curve(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Of `Evaluated`: the curve and on what tau was chosen, or why there is none."""
-    if "trade_off" not in content:
-        return {"no_curve": f"{path} was made before there were any: evaluate again"}
     stored = content["trade_off"]
     try:
         curve = read_trade_off(path.parent, stored)

@@ -1,4 +1,4 @@
-"""Whether runs may be compared: what differs between their settings, and what forbids to set them side by side."""
+"""Whether runs are comparable: settings that differ, and data that must be the same."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said about comparability."""
+    """Whether runs are comparable."""
 
     differing: tuple[Setting, ...]
     unknown: tuple[str, ...]  # methods whose settings are not known
@@ -116,9 +116,9 @@ def _in_words(value: Any) -> str:
 
 
 def _values(method: Method, name: str, published: bool) -> set[str]:
-    """The values in the runs; `NOT_SET` for one without the setting that would have recorded it, were it set.
+    """The values in the runs; `NOT_SET` for a run that lacks the setting but would have recorded it.
 
-    So is a setting of published results that a run with settings lacks: it may be of other data.
+    A setting of the published results counts as not set in every run whose settings are known.
     """
     found = set()
     for run in method.runs:

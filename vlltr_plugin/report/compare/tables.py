@@ -13,8 +13,8 @@ from vlltr_plugin.report.tables import MISSING, Table, plus_minus, signed
 from vlltr_plugin.runs.log import KEY
 
 _UNKNOWN_GROUPS = (
-    "The runs do not all tell the same thresholds of many-, medium- and few-shot classes: their groups may be of other "
-    'classes. RunRecorder(..., groups="50,10") records those of your loop; --groups 50,10 tells them here.'
+    "The thresholds of many-, medium- and few-shot classes are unknown or differ between runs, so the groups may hold "
+    'different classes. Record them with RunRecorder(..., groups="50,10"), or give them here with --groups 50,10.'
 )
 _SEEDS = (
     "With several seeds, ± is half of the 95 % interval of the mean (Student's t, n - 1 degrees of freedom: two seeds "
