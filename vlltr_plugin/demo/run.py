@@ -28,9 +28,8 @@ from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.pictures import MissingExtraError, require
 
 from .digits import long_tailed_counts
-from .standin_checkout import ADJUSTED, BASELINE, CLASS_VOLUME, CONTROL, LogLine, demo_folder, make_standin
+from .standin_checkout import ADJUSTED, BASELINE, CLASS_VOLUME, CONTROL, LogLine, WatchedRun, demo_folder, make_standin
 from .verdict import standard_errors, verdict
-from .watched_run import WatchedRun
 
 DEFAULT_EPOCHS = 30
 RESUME_EPOCHS = 6  # of one more, short run that is killed half-way
