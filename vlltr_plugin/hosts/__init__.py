@@ -70,7 +70,7 @@ def _hosts() -> list[Host]:
 
 def _claims(host: Host, log: Path) -> bool:
     """Whether a log is a host's."""
-    return host.wrote(_head(log)) and (not host.beside or (log.parent / host.beside).is_file())
+    return bool(host.beside and (log.parent / host.beside).is_file()) or host.wrote(_head(log))
 
 
 def _head(log: Path) -> bytes:

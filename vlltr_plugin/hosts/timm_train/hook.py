@@ -9,29 +9,16 @@ from typing import Any
 
 from torch import nn
 
-from vlltr_plugin.core.criterion import Criterion
-from vlltr_plugin.core.ranks import is_first_rank
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.timm_train.plan import Plan, plan
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
-from vlltr_plugin.training.hook import EpochHook, NoHook
+from vlltr_plugin.training.hook import EpochHook, NoHook, Statistics
 from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
-from vlltr_plugin.training.session import Statistics
 from vlltr_plugin.training.settings import KEY, SINGLE
 
 STATE = f"{KEY}_state"
 """Attribute of train.py's arguments, which are in each of its checkpoints under `args`."""
-
-
-class OneOutput:
-    """In the place of `OutputWatch`: whatever comes to the loss is the one output."""
-
-    names = (SINGLE,)
-
-    def branch_of(self, logits: Any) -> str:
-        """The one branch."""
-        return SINGLE
 
 
 def attach_to(
@@ -47,13 +34,8 @@ def attach_to(
         with contextlib.suppress(ReportError, ValueError, OSError):  # of a checkpoint that only train.py has to read
             plain.load(_saved_state(args))
         return train_loss_fn, plain
-    if is_first_rank():
-        say(planned.announcement())
-    losses: dict[str, Criterion] = {SINGLE: planned.loss}
-    watch: Any = OneOutput()
-    criterion = HostCriterion(
-        train_loss_fn, watch, losses, losses, planned.weighting.num_classes, planned.settings.adjusts
-    )
+    say(planned.announcement())
+    criterion = HostCriterion(train_loss_fn, {SINGLE: planned.loss}, adjusts=planned.settings.adjusts)
     hook = TimmHook(args, planned, criterion)
     if args.resume:
         hook.load(_saved_state(args))
@@ -78,7 +60,7 @@ class TimmHook:
 
     def __init__(self, args: argparse.Namespace, planned: Plan, criterion: HostCriterion) -> None:
         self._args = args
-        self._hook = EpochHook(planned.settings, criterion, {SINGLE: planned.weighting}, None)
+        self._hook = EpochHook(planned.settings, criterion)
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes the state of a run that is resumed."""
