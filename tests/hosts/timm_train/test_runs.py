@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hosts.timm_train.conftest import STANDIN, Train
+from oracles import mean_loss
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from tests.hosts.timm_train.conftest import STANDIN, Train
-from tests.oracles import mean_loss
 from vlltr_plugin.hosts.timm_train import attach
 from vlltr_plugin.install import uninstall
 
