@@ -29,6 +29,7 @@ from vlltr_plugin.hosts.evaluation import (
     send_split,
 )
 from vlltr_plugin.hosts.host import device_or_default
+from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.hosts.vl_ltr.host import CHECKPOINT, config_path
 from vlltr_plugin.runs.files import sha256
@@ -132,7 +133,7 @@ def evaluate(
     batch_size = batch_size or int(1.5 * args.batch_size)
     labels, classes = list(parts["dataset"].targets), int(args.nb_classes)
     draws, draws_from = draws_of_run(args, labels, classes, saved.reweight)
-    data_set = str(getattr(args, "data_set", ""))
+    data_set, two_branch = str(getattr(args, "data_set", "")), bool(getattr(args, "two_branch", False))
     send(
         {
             "split": split,
@@ -141,13 +142,14 @@ def evaluate(
             "counts": np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes),
             "draws": draws.numpy(),
             "draws_from": draws_from,
-            "visual_share": 0.7 if "INAT" in data_set else 0.2,
+            "outputs": (VISUAL, IMAGE_TEXT) if two_branch else (),
+            "first_share": 0.7 if "INAT" in data_set else 0.2,
             "names": class_names(Path.cwd(), classes, str(getattr(args, "desc_path", ""))),
             "epoch": saved.epoch,
             "data_set": data_set,
             "settings": {
                 "model": str(args.model),
-                "two_branch": bool(getattr(args, "two_branch", False)),
+                "two_branch": two_branch,
                 "device": str(args.device),
                 "batch_size": batch_size,
             },

@@ -1,0 +1,53 @@
+"""Outputs of fixed runs equal the stored ones: texts to the letter, numbers to float32's precision. See `make.py`."""
+
+import re
+from itertools import zip_longest
+
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("sklearn")
+pytest.importorskip("torchmetrics")
+pytest.importorskip("yacs")
+
+from golden.make import STORED, make
+
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return make(tmp_path_factory.mktemp("golden"))
+
+
+def same(found: str, stored: str) -> bool:
+    """Whether two lines are equal but for numbers within float32's precision."""
+    if NUMBER.sub("#", found) != NUMBER.sub("#", stored):
+        return False
+    numbers = (list(map(float, NUMBER.findall(line))) for line in (found, stored))
+    return all(a == pytest.approx(b, rel=1e-6, abs=1e-9) for a, b in zip(*numbers, strict=True))
+
+
+def test_the_outputs_are_these(made: dict[str, str]) -> None:
+    assert set(made) == {str(path.relative_to(STORED)) for path in STORED.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", sorted(str(path.relative_to(STORED)) for path in STORED.rglob("*.*")))
+def test_output_is_the_stored_one(name: str, made: dict[str, str]) -> None:
+    stored = (STORED / name).read_text("utf-8").splitlines()
+    pairs = zip_longest(made[name].splitlines(), stored, fillvalue="<no line>")
+    differences = [f"- {old}\n+ {new}" for new, old in pairs if not same(new, old)]
+    assert not differences, "\n".join([f"{len(differences)} lines differ", *differences[:10]])
+
+
+@pytest.mark.parametrize(
+    ("other", "equal"),
+    [
+        ("alpha 1.2500001 of 3", True),
+        ("alpha 1.25001 of 3", False),
+        ("alpha 1.25 of 4", False),
+        ("beta 1.25 of 3", False),
+    ],
+)
+def test_a_changed_number_or_word_is_a_difference(other: str, equal: bool) -> None:
+    assert same("alpha 1.25 of 3", other) == equal

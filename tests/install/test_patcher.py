@@ -1,0 +1,112 @@
+"""Bytes in, bytes out: where the lines go, what they keep, and that they come out again."""
+
+from __future__ import annotations
+
+import ast
+import codecs
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from install.small_hosts import run_host
+
+from vlltr_plugin import __version__
+from vlltr_plugin.install import InstallError, load_recipes
+from vlltr_plugin.install.patcher import with_lines, without_lines
+from vlltr_plugin.install.script import Refusal
+from vlltr_plugin.install.source import Source
+
+RECIPE = load_recipes()["vl-ltr"].patches[0]
+NOW = f"vlltr-plugin {__version__}".encode()
+
+
+def test_without_a_checkpoint_nothing_is_loaded(host: str) -> None:
+    events, _ = run_host(with_lines(host.encode(), RECIPE).data, found=None, last=1)
+    assert [name for name, _ in events] == ["attach", "begin", "end"]
+
+
+def test_evaluation_only_attaches_and_loads(host: str) -> None:
+    events, _ = run_host(with_lines(host.encode(), RECIPE).data, found={"at": 4}, judge=True)
+    assert [name for name, _ in events] == ["attach", "load"]
+
+
+def test_a_byte_order_mark_before_the_first_import_stays_first(host: str) -> None:
+    original = host[host.index("import json") :].encode("utf-8-sig")
+    result = with_lines(original, RECIPE).data
+    assert result.startswith(codecs.BOM_UTF8 + b"import vlltr_plugin.compat")
+    assert without_lines(result, RECIPE) == original
+
+
+NL = ["\n", "\r\n", "\r"]
+
+
+@st.composite
+def files(draw: st.DrawFn, host: str) -> bytes:
+    """The host in a random but legal typographic dress."""
+    unit = draw(st.sampled_from(["\t", " ", "  ", "    ", "        "]))
+    endings = draw(st.one_of(st.sampled_from(NL).map(lambda one: [one]), st.just(NL), st.just(NL[:2])))
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-8 cookie"]))
+    lines = ["# Überschrift: é"] if draw(st.booleans()) or "cookie" in encoding else []
+    if encoding in ("latin-1", "cp1252", "utf-8 cookie"):
+        lines.insert(0, f"# -*- coding: {encoding.split()[0]} -*-")
+    for line in host.splitlines():
+        body = line.lstrip(" ")
+        depth = (len(line) - len(body)) // 4
+        remark = draw(st.sampled_from(["", "", "", "  # \x0cé"])) if body and '"""' not in body else ""
+        lines.append(unit * depth + body + remark)
+        lines += [""] * draw(st.sampled_from([0, 0, 0, 1]))
+    text = "".join(line + draw(st.sampled_from(endings)) for line in lines)
+    if draw(st.booleans()):
+        text = text.rstrip("\r\n")
+    return text.encode(encoding.split()[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_dress_is_restored_byte_for_byte(host: str, data: st.DataObject) -> None:
+    original = data.draw(files(host))
+    result = with_lines(original, RECIPE).data
+    assert without_lines(result, RECIPE) == original
+    assert with_lines(result, RECIPE).data == result
+    before, after = Source.of(original), Source.of(result)
+    assert len(after.lines) == len(before.lines) + 6
+    assert ast.dump(ast.parse(after.without_marked().data)) == ast.dump(ast.parse(original))
+    compile(result, "main.py", "exec")
+    for line in after.marked():
+        assert after.ending(line.index) in {before.ending(line.at), before.ending(line.at - 1)}
+
+
+@pytest.mark.parametrize("text", [b"def main(:\n", b"\x00", b"# coding: nonsense\n", b"", b"\xff\xfe"])
+def test_what_is_no_python_or_empty_is_refused(text: bytes) -> None:
+    with pytest.raises(Refusal, match=r"^main\.py: "):
+        with_lines(text, RECIPE)
+
+
+def test_a_line_that_only_ends_like_a_marker_stays(host: str) -> None:
+    text = (host + "x = 1  # vlltr-plugin\ny = 2  # vlltr-plugin 0.1.0\n").encode()
+    assert without_lines(text, RECIPE) == text
+
+
+def test_marker_followed_by_a_linter_note_is_still_found(host: str) -> None:
+    result = with_lines(host.encode(), RECIPE).data.replace(NOW, NOW + b"  # noqa: E501")
+    assert without_lines(result, RECIPE) == host.encode()
+
+
+@pytest.mark.parametrize(
+    ("joint", "broken"), [("attach(args", "attach(\n        args"), ("mixup_fn)", "mixup_fn,\n    )")]
+)
+def test_a_line_that_a_formatter_spread_is_not_half_removed(host: str, joint: str, broken: str) -> None:
+    result = with_lines(host.encode(), RECIPE).data.decode()
+    spread = result.replace(joint, broken)
+    compile(spread, "main.py", "exec")
+    with pytest.raises(InstallError, match="unmarked code still uses the plug-in"):
+        without_lines(spread.encode(), RECIPE)
+
+
+def test_a_block_left_with_our_line_alone_is_not_broken(host: str) -> None:
+    result = with_lines(host.encode(), RECIPE).data.decode()
+    emptied = result.replace(
+        '            if "at" in checkpoint:\n                args.first = checkpoint["at"] + 1\n', ""
+    )
+    with pytest.raises(InstallError, match="not parse"):
+        without_lines(emptied.encode(), RECIPE)

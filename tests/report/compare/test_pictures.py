@@ -1,0 +1,117 @@
+"""The pictures of a comparison: colours are groups, styles are runs, nothing global changes."""
+
+import matplotlib
+import matplotlib.colors
+import pytest
+from report_lines import SETTINGS, log_line
+
+from vlltr_plugin.report.compare import compare, find_reference, load
+from vlltr_plugin.report.compare import pictures as compare_pictures
+from vlltr_plugin.report.evaluate.pictures import draw_curves
+from vlltr_plugin.report.pictures import COLOURS, STYLE, styled
+
+
+@pytest.fixture
+def comparison(write_run):
+    printed = "".join(f"Epoch: [{epoch}] Total time: 0:00:0{epoch + 1} (1.0 s / it)\n" for epoch in (0, 1))
+    lines = [log_line(0, low=40.0), log_line(1, low=50.0), log_line(None, low=45.0)]
+    runs = [write_run("base", None, SETTINGS), write_run("dv", lines, SETTINGS, f"Namespace(epochs=2)\n{printed}")]
+    return compare([load(str(run)) for run in runs], find_reference("imagenet_lt/r50"))
+
+
+def hexes(colours):
+    return {matplotlib.colors.to_hex(colour).upper() for colour in colours}
+
+
+def test_each_panel_has_its_groups_colour_and_each_run_its_line_style(comparison):
+    with styled():
+        figure = compare_pictures.draw_accuracy(comparison)
+    names = ["overall", "many", "medium", "few"]
+    assert len(figure.axes) == 4
+    for axes, name in zip(figure.axes, names, strict=True):
+        assert hexes(line.get_color() for line in axes.lines) == {COLOURS[name].upper()}
+        curves = [line for line in axes.lines if len(line.get_xdata()) > 1]
+        assert [line.get_linestyle() for line in curves] == ["-", "--"]
+    few = [line for line in figure.axes[3].lines if len(line.get_xdata()) > 1][1]
+    assert few.get_ydata().tolist() == [40.0, 50.0]
+
+
+def test_bars_are_drawn_beside_a_baseline_that_diverged(write_run):
+    bad = dict.fromkeys(("acc1", "many", "median", "low"), float("nan"))
+    runs = [write_run("base", [log_line(0), log_line(1, **bad)]), write_run("dv", [log_line(0), log_line(1)])]
+    with styled():
+        (axes,) = compare_pictures.draw_groups(compare([load(str(run)) for run in runs])).axes
+    assert axes.get_ylim()[1] > max(log_line(1)[f"test_{key}"] for key in bad)
+
+
+def test_bars_have_the_values_and_the_differences(comparison):
+    with styled():
+        (axes,) = compare_pictures.draw_groups(comparison).axes
+    heights = [bar.get_height() for bar in axes.patches]
+    base = log_line(None)
+    assert heights[8:12] == [base["test_low"], 45.0, 47.8, 55.2]  # many, medium, few, overall; four bars each
+    assert hexes(bar.get_edgecolor() for bar in axes.patches[8:12]) == {COLOURS["few"].upper()}
+    labels = [text.get_text() for text in axes.texts]
+    assert labels[8:12] == [f"{base['test_low']:.1f}", f"{45.0 - base['test_low']:+.1f}", "47.8", "55.2"]
+    assert len({(bar.get_hatch(), bar.get_facecolor()) for bar in axes.patches[8:12]}) == 4
+
+
+def test_time_picture_has_the_passes(comparison):
+    with styled():
+        (axes,) = compare_pictures.draw_times(comparison).axes
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[1.0, 2.0]]
+
+
+def test_labels_do_not_overlap(comparison):
+    with styled():
+        figure = compare_pictures.draw_groups(comparison)
+        figure.canvas.draw()
+        renderer = figure.canvas.get_renderer()
+        boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+
+
+def test_files_are_written_and_no_global_setting_changes(comparison, tmp_path):
+    before, backend = dict(matplotlib.rcParams), matplotlib.get_backend()
+    paths = compare_pictures.draw_comparison(comparison, tmp_path / "out")
+    assert [path.name for path in paths] == ["groups.png", "accuracy.png", "time.png"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in paths}
+    assert dict(matplotlib.rcParams) == before
+    assert matplotlib.get_backend() == backend
+    assert before["axes.spines.top"] != STYLE["axes.spines.top"]
+    assert "matplotlib.pyplot" not in compare_pictures.__dict__
+
+
+def test_a_dollar_in_a_name_is_a_dollar(write_run, tmp_path):
+    runs = [load(str(write_run(name))) for name in ("lr$5_vs_$6^", "cost$\\frac{")]
+    paths = compare_pictures.draw_comparison(compare(runs), tmp_path / "out")
+    assert [path.name for path in paths] == ["groups.png", "accuracy.png"]
+
+
+def test_lines_of_several_seeds_differ_in_colour_and_dash(write_run):
+    methods = [load(f"{name}={write_run(f'{name}/0')},{write_run(f'{name}/1')}") for name in ("a", "b", "c")]
+    with styled():
+        figure = compare_pictures.draw_accuracy(compare(methods))
+    for axes in figure.axes:
+        curves = [line for line in axes.lines if len(line.get_xdata()) > 1]
+        assert len(hexes(line.get_color() for line in curves)) == len({line.get_linestyle() for line in curves}) == 3
+    (legend,) = figure.legends
+    assert hexes(line.get_color() for line in legend.get_lines()) == hexes(line.get_color() for line in curves)
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.2, 3.0])
+def test_taus_in_a_trade_off_picture_lie_on_no_other_tau_and_on_no_mark(apart):
+    taus = [0.25 * step for step in range(9)]
+    curves = [
+        (name, [(tau, 80 - 4 * tau**2 + shift, 50 + 10 * tau + shift) for tau in taus])
+        for name, shift in (("a", 0.0), ("b", apart), ("c", 2 * apart))
+    ]
+    with styled():
+        figure = draw_curves(curves, "test")
+        figure.canvas.draw()
+        (axes,) = figure.axes
+        boxes = [text.get_window_extent() for text in axes.texts]
+    assert {text.get_text() for text in axes.texts} >= {"0", "2"}
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+    places = axes.transData.transform([step[1:] for _, steps in curves for step in steps])
+    assert not any(box.contains(*place) for box in boxes for place in places)

@@ -1,0 +1,149 @@
+"""What may be compared, and what differs."""
+
+import json
+
+import pytest
+from report_lines import OURS, SETTINGS, log_line
+
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.report.compare import compare_settings, find_reference, load, reweight_of
+
+
+@pytest.fixture
+def runs(write_run):
+    """Two runs with the given arguments; None for a run without a checkpoint."""
+
+    def make(*arguments, lines=None):
+        return [load(str(write_run(f"run{n}", lines, args))) for n, args in enumerate(arguments)]
+
+    return make
+
+
+def test_equal_settings_are_comparable_and_the_method_may_differ(runs, write_run):
+    other = {**SETTINGS, "reweight": {"type": "class_volume", "min_samples": 30}, "seed": 5, "output_dir": "x"}
+    made = [*runs(SETTINGS), load(str(write_run("other", [log_line(0), log_line(1) | OURS], other)))]
+    verdict = compare_settings(made)
+    assert (verdict.comparable, verdict.differing, verdict.unknown) == (True, (), ())
+    assert [reweight_of(run) for run in made] == ["none", "class_volume (min_samples=30)"]
+
+
+@pytest.mark.parametrize(("lines", "counts_as", "warns"), [
+    ([log_line(0)], "none", True),
+    ([log_line(0) | OURS], "class_volume", False),
+    ([log_line(0), log_line(1) | OURS], "class_volume", False),  # went on from a baseline
+    ([log_line(None)], "class_volume", False),  # a test alone, which shows neither
+])  # fmt: skip
+@pytest.mark.parametrize("own", [False, True])
+def test_a_run_counts_as_reweighted_only_where_its_lines_show_it(write_run, lines, counts_as, warns, own):
+    if own and "epoch" not in lines[0]:
+        pytest.skip("a recorded run has epochs only")
+    args = {**SETTINGS, "reweight": {"type": "class_volume"}}
+    folder = write_run("run", lines, None if own else args)
+    if own:
+        (folder / "reweight_settings.json").write_text(json.dumps(args))
+    found = load(str(folder))
+    assert reweight_of(found) == counts_as
+    assert [f"{folder}/log.txt: its settings ask for reweight type class_volume" in w for w in found.runs[0].warnings] \
+        == [True] * warns  # fmt: skip
+
+
+def test_what_differs_is_listed_in_a_fixed_order(runs):
+    other = {**SETTINGS, "lr": 0.5, "model": "LGR_vit16", "aa": "x", "pretrain_cvlp_path": "/there/two"}
+    verdict = compare_settings(runs({**SETTINGS, "aa": "y", "pretrain_cvlp_path": "/here/one"}, other))
+    assert verdict.comparable is False
+    assert [(setting.name, *setting.values) for setting in verdict.differing] == [
+        ("model", "LGR_r50", "LGR_vit16"),
+        ("lr", "0.001", "0.5"),
+        ("aa", "y", "x"),
+        ("pretrain_cvlp_path", "one", "two"),
+    ]
+    settings = "model, lr, aa, pretrain_cvlp_path"
+    assert str(verdict) == f"Not comparable: different settings ({settings}); see the table."
+
+
+def test_a_data_set_that_only_one_run_or_the_reference_names_is_a_difference(runs):
+    unnamed = {name: value for name, value in SETTINGS.items() if name not in ("data_set", "nb_classes")}
+    named, alone = runs(SETTINGS, unnamed)
+    verdict = compare_settings([named, alone])
+    assert verdict.comparable is False
+    assert ("data_set", ("IMNET_LT", "not set")) in [(s.name, s.values) for s in verdict.differing]
+    beside = compare_settings([alone], find_reference("imagenet_lt/r50"))
+    assert "data_set" in [setting.name for setting in beside.differing]
+
+
+def test_the_same_file_elsewhere_is_no_difference(runs):
+    one, other = ({**SETTINGS, "txt_embed_path": f"/{root}/txt.npy"} for root in ("here", "there"))
+    assert compare_settings(runs(one, other)).comparable
+
+
+def test_a_run_that_ended_earlier_is_listed(write_run):
+    one = load(str(write_run("a", [log_line(0), log_line(1)], SETTINGS)))
+    other = load(str(write_run("b", [log_line(0)], SETTINGS)))
+    (setting,) = compare_settings([one, other]).differing
+    assert (setting.name, setting.values) == ("last epoch in the log", ("1", "0"))
+
+
+def test_unknown_settings_are_neither_equal_nor_different(runs):
+    verdict = compare_settings(runs(SETTINGS, None))
+    assert (verdict.comparable, verdict.unknown) == (None, ("run1",))
+    assert "Cannot tell" in str(verdict)
+
+
+def test_the_stdout_log_serves_where_there_is_no_checkpoint(write_run):
+    printed = "Namespace(data_set='IMNET_LT', epochs=2, lr=0.25)\n"
+    one = load(str(write_run("a", None, SETTINGS)))
+    other = load(str(write_run("b", None, None, printed)))
+    assert other.runs[0].args_source.name == "train.log"
+    assert [setting.name for setting in compare_settings([one, other]).differing] == ["lr"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data_set": "INAT"}, "run1 is of data set INAT, but .*run0 of IMNET_LT: not comparable"),
+        ({"nb_classes": 365}, "this many classes: 365, but .*run0 of 1000: not comparable"),
+    ],
+)
+def test_different_data_sets_are_refused(runs, change, message):
+    with pytest.raises(ReportError, match=message):
+        compare_settings(runs(SETTINGS, {**SETTINGS, **change}))
+
+
+def test_without_names_of_the_data_set_its_folder_decides(runs):
+    with pytest.raises(ReportError, match="of the data in data/letters"):
+        compare_settings(runs({"data_path": "data/digits"}, {"data_path": "data/letters"}))
+
+
+def test_without_any_settings_different_sizes_are_refused(write_run):
+    one = load(str(write_run("a")))
+    other = load(str(write_run("b", [{**log_line(0), "n_parameters": 7}])))
+    with pytest.raises(ReportError, match=r"b trained 7 parameters, but .*a 123"):
+        compare_settings([one, other])
+
+
+def test_a_reference_of_another_data_set_is_refused(runs):
+    with pytest.raises(ReportError, match="IMNET_LT, but the reference inat2018/r50 of INAT"):
+        compare_settings(runs(SETTINGS, SETTINGS), find_reference("inat2018/r50"))
+
+
+def test_epochs_and_backbone_are_compared_with_the_reference(runs):
+    made = runs({**SETTINGS, "epochs": 50}, {**SETTINGS, "epochs": 50})
+    assert compare_settings(made, find_reference("imagenet_lt/r50")).comparable
+    (setting,) = compare_settings(made, find_reference("imagenet_lt/vit16")).differing
+    assert (setting.name, setting.values) == ("model", ("LGR_r50", "LGR_r50", "vit16"))
+
+
+def test_seeds_that_differ_in_more_than_the_seed_are_listed(write_run):
+    folder = write_run("a", None, {**SETTINGS, "seed": 0}).parent
+    write_run("b", None, {**SETTINGS, "seed": 1, "lr": 0.5})
+    run = load(f"m={folder}/a,{folder}/b")
+    (setting,) = compare_settings([run, load(str(write_run("c", None, SETTINGS)))]).differing
+    assert (setting.name, setting.values) == ("lr", ("0.001 / 0.5", "0.001"))
+
+
+def test_a_damaged_checkpoint_is_a_warning_and_the_log_still_counts(write_run):
+    folder = write_run("a")
+    (folder / "checkpoint.pth").write_bytes(b"PK\3\4 and no more")
+    run = load(str(folder))
+    assert "killed while writing" in run.runs[0].warnings[0]
+    assert reweight_of(run) == "?"
