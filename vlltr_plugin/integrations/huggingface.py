@@ -14,11 +14,10 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length
 
-from vlltr_plugin.core.arguments import check_whole
-from vlltr_plugin.core.criterion import Criterion, check_criterion
+from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.integrations.class_logits import class_logits
-from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluating, evaluation_metrics, log_prefix
+from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluating, evaluation_metrics
 from vlltr_plugin.runs.files import whole_file
 from vlltr_plugin.training.messages import say
 
@@ -78,8 +77,7 @@ class ReweightCallback(TrainerCallback):
         groups: str | Sequence[int] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self._log_prefix = log_prefix(name)
-        check_criterion(criterion)
+        self._epochs = Epochs(criterion, name, steps_per_epoch, folder, metrics, groups, class_names)
         if criterion.ignore_index not in (None, IGNORED):
             raise ValueError(
                 f"Expected ignore_index=-100, which the Trainer counts by, but got {criterion.ignore_index}: map the "
@@ -87,14 +85,14 @@ class ReweightCallback(TrainerCallback):
             )
         if criterion.reduction != "mean":
             raise ValueError(f"Expected a criterion with reduction='mean' but got {criterion.reduction!r}.")
-        if steps_per_epoch is not None:
-            check_whole("steps_per_epoch", steps_per_epoch, least=1)
         self.criterion, self._resume_from, self._name = criterion, resume_from, name
         self._file = f"reweight_{name}.pt" if name else STATE
-        self.statistics: Statistics = {}
-        self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics, groups, class_names)
         self._has_length = True
-        self._running = self._in_epoch = self._rest = False
+
+    @property
+    def statistics(self) -> Statistics:
+        """The numbers of the last epoch that ended."""
+        return self._epochs.statistics
 
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """For the Trainer's `compute_loss_func`.
@@ -144,8 +142,8 @@ class ReweightCallback(TrainerCallback):
         if model is not None:
             _MODELS[self.criterion] = weakref.ref(model)
         self._has_length = loader is None or has_length(loader)
-        again, self._running = self._running, True
-        self._in_epoch = self._rest = False
+        again, self._epochs.running = self._epochs.running, True
+        self._epochs.in_epoch = self._epochs.rest = False
         self.criterion.forget_epoch()
         if state.global_step:
             self._go_on(args, state)
@@ -161,12 +159,12 @@ class ReweightCallback(TrainerCallback):
     ) -> None:
         """Notes that an epoch is in progress, which nothing else may have ended."""
         self._epochs.refuse_another_end()
-        self._in_epoch = True
+        self._epochs.in_epoch = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ends the epoch with its last step, so that a checkpoint of that step holds what the epoch measured."""
-        if self._steps is not None:
-            ends = state.global_step % self._steps == 0
+        if self._epochs.steps is not None:
+            ends = state.global_step % self._epochs.steps == 0
         elif self._has_length:
             ends = float(state.epoch or 0).is_integer()
         else:
@@ -178,15 +176,14 @@ class ReweightCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Ends an epoch that was stopped inside, or whose last batches made no whole step; called on every rank."""
-        if self._steps is None:
-            if self._in_epoch:
+        if self._epochs.steps is None:
+            if self._epochs.in_epoch:
                 self._end_epoch(state)
-            self._rest = False  # of a pass that was skipped as a whole there is no rest
+            self._epochs.rest = False  # of a pass that was skipped as a whole there is no rest
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Notes the numbers of an evaluation for the log of the run's folder."""
-        if self._running:
-            self._epochs.evaluated(state.global_step, kwargs.get("metrics") or {})
+        self._epochs.evaluated(state.global_step, kwargs.get("metrics") or {})
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes the criterion's state beside the Trainer's own: once, or with `save_on_each_node` on each node."""
@@ -199,7 +196,7 @@ class ReweightCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """What comes from here on is no part of the run."""
-        self._running = False
+        self._epochs.running = False
 
     def _model(self) -> Any:
         """The model that the criterion was trained with last; None where there is none (any more)."""
@@ -224,21 +221,18 @@ class ReweightCallback(TrainerCallback):
                 f"expected the re-weighting's state in {path} but there is none: THE CLASS WEIGHTS START AT 1. Give "
                 "ReweightCallback resume_from=CHECKPOINT_FOLDER where it is in another folder."
             )
-        if self._steps is not None:
-            epoch, inside = divmod(state.global_step, self._steps)
-            self._rest = inside > 0
+        if self._epochs.steps is not None:
+            epoch, inside = divmod(state.global_step, self._epochs.steps)
+            self._epochs.rest = inside > 0
         else:
             inside = (state.epoch or 0) % 1 > 0 or not self._has_length
-            self._rest = inside and not args.ignore_data_skip
+            self._epochs.rest = inside and not args.ignore_data_skip
         if weighting.epoch != epoch:  # stopped inside an epoch, or before it ended
             weighting.begin_epoch(epoch)
 
     def _end_epoch(self, state: TrainerState) -> None:
-        """Folds the epoch's statistics into new weights."""
-        self.statistics = self._epochs.end(state.global_step, rest=self._rest)
-        self._rest = self._in_epoch = False
-        numbers = {f"{self._log_prefix}{name}": value for name, value in self.statistics.items()}
-        state.log_history.append({**numbers, "epoch": float(state.epoch or 0), "step": state.global_step})
+        self._epochs.end(state.global_step)
+        state.log_history.append({**self._epochs.logged(), "epoch": float(state.epoch or 0), "step": state.global_step})
 
     def _refuse_another_of_its_name(self, state: TrainerState) -> None:
         """Two would write one file; the state, which is made anew for each training, knows which callbacks it has."""
