@@ -54,7 +54,6 @@ ALLOWED = {
     ("hosts/__init__.py", "vl-ltr"): "the registry: one line a host",
     ("hosts/__init__.py", "vl_ltr"): "the registry",
     ("hosts/__init__.py", "lift"): "the registry",
-    ("report/tradeoff/predictions.py", "image_text"): "key of evaluation.json and per_class.csv, fixed",
     ("report/evaluate/logits_file.py", "two_branch"): "key of evaluation.json, fixed",
     ("hosts/lift/evaluation_run.py", "two_branch"): "as above",
     ("hosts/own_loop.py", "test_acc"): "key of report.json, fixed",

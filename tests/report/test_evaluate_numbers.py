@@ -35,8 +35,9 @@ def outputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def collect(outputs: tuple[torch.Tensor, ...], batch: int = 10) -> PredictionCollector:
-    collector = PredictionCollector(CLASSES, SHARE)
     *branches, labels = outputs
+    names = ("visual", "image_text") if len(branches) > 1 else ()
+    collector = PredictionCollector(CLASSES, outputs=names, first_share=SHARE)
     for start in range(0, len(labels), batch):
         parts = [branch[start : start + batch] for branch in branches]
         collector.add(parts if len(parts) > 1 else parts[0], labels[start : start + batch])
@@ -172,14 +173,14 @@ def test_the_sum_is_ranked_in_the_precision_of_the_logits_as_the_host_ranks_it()
     one, other = torch.tensor([[2048.0, 2047.0]]).half(), torch.tensor([[0.75, 1.0]]).half()
     for order in ([0, 1], [1, 0]):  # 2048.75 and 2048 are the same in float16, so the order decides
         total = (one + other)[:, order]
-        collector = PredictionCollector(2, SHARE)
+        collector = PredictionCollector(2, outputs=("visual", "image_text"), first_share=SHARE)
         collector.add((one[:, order], other[:, order]), torch.tensor([0]))
         assert collector.predictions()["sum"].top1.tolist() == total.topk(2).indices[:, 0].tolist()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_of_equal_logits_five_classes_are_the_top_five_the_prediction_among_them(dtype: torch.dtype) -> None:
-    collector = PredictionCollector(100, SHARE)
+    collector = PredictionCollector(100)
     collector.add(torch.zeros(100, 100, dtype=dtype), torch.arange(100))
     found = collector.predictions()["single"]
     assert found.in_top5.sum() == 5
@@ -272,13 +273,13 @@ def test_rows_with_logits_that_are_not_finite_are_counted_and_the_numbers_stay_f
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [
-        (torch.zeros(2, 8), torch.tensor([0, 1]), "one or two outputs"),
-        (torch.zeros(3, 9), torch.tensor([0, 1]), "one or two outputs"),
-        ((torch.zeros(2, 9),) * 3, torch.tensor([0, 1]), "one or two outputs"),
+        (torch.zeros(2, 8), torch.tensor([0, 1]), "one output"),
+        (torch.zeros(3, 9), torch.tensor([0, 1]), "one output"),
+        ((torch.zeros(2, 9),) * 3, torch.tensor([0, 1]), "two outputs"),
         (torch.zeros(2, 9), torch.tensor([0, 9]), "one label in 0..8"),
         (torch.zeros(2, 9), torch.tensor([0.0, 1.0]), "one label in 0..8"),
     ],
 )
 def test_outputs_and_labels_that_do_not_fit_are_refused(logits, labels, message: str) -> None:
     with pytest.raises(ReportError, match=message):
-        PredictionCollector(CLASSES, SHARE).add(logits, labels)
+        PredictionCollector(CLASSES, outputs=("a", "b")[: 2 * isinstance(logits, tuple)]).add(logits, labels)

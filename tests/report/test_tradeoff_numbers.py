@@ -9,7 +9,7 @@ import torch
 from vlltr_plugin.core.shot_groups import OTHERS, UPSTREAM
 from vlltr_plugin.report.evaluate.evaluation import evaluate_predictions
 from vlltr_plugin.report.tradeoff.curve import curve_of, log_prior
-from vlltr_plugin.report.tradeoff.sweep import SweepCollector
+from vlltr_plugin.report.tradeoff.predictions import PredictionCollector
 
 pytest.importorskip("torchmetrics")
 
@@ -30,9 +30,10 @@ def outputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return visual, image_text, labels
 
 
-def collect(outputs, taus=TAUS, prior=DRAWS, batch: int = 50) -> SweepCollector:
+def collect(outputs, taus=TAUS, prior=DRAWS, batch: int = 50) -> PredictionCollector:
     *branches, labels = outputs
-    collector = SweepCollector(CLASSES, SHARE, taus, log_prior(prior))
+    names = ("visual", "image_text") if len(branches) > 1 else ()
+    collector = PredictionCollector(CLASSES, taus, log_prior(prior), names, SHARE)
     for start in range(0, len(labels), batch):
         parts = [branch[start : start + batch] for branch in branches]
         collector.add(parts if len(parts) > 1 else parts[0], labels[start : start + batch])
@@ -73,6 +74,7 @@ def naive(rows: list[list[float]], labels: list[int], bounds: dict[str, tuple[in
     for group, (least, most) in bounds.items():
         found[group] = percent([hit for hit, label in zip(hits, labels, strict=True) if least <= COUNTS[label] <= most])
     of_class = [percent([h for h, label in zip(hits, labels, strict=True) if label == c]) for c in sorted(set(labels))]
+    found["macro_top1"] = sum(of_class) / len(of_class)
     found["harmonic_top1"] = 0.0 if 0 in of_class else len(of_class) / sum(1 / value for value in of_class)
     gap = 0.0
     for low in range(15):
@@ -130,9 +132,8 @@ def test_at_tau_0_it_is_the_evaluation_to_the_last_bit(outputs, dtype: torch.dty
     for rule, points in found.points.items():
         (point,) = [point for point in points if point.tau == 0]
         today = evaluation["rules"][rule]
-        assert (point.top1, point.harmonic_top1, point.ece) == tuple(
-            today[name] for name in ("top1", "harmonic_top1", "ece")
-        )
+        for name in ("top1", "macro_top1", "harmonic_top1", "ece"):
+            assert getattr(point, name) == today[name]
         for group in ("many", "medium", "few"):
             assert getattr(point, group) == today["groups"]["upstream"][group]["micro"]
     (row,) = [row for row in found.rows if row["tau"] == 0]
@@ -169,9 +170,9 @@ def test_a_class_that_is_never_drawn_gains_as_much_as_the_rarest_that_is() -> No
     found = log_prior([100, 0, 10, 1])
     assert found.tolist() == pytest.approx([0.0, math.log(0.01), math.log(0.1), math.log(0.01)])
     logits = torch.tensor([[2.0, 0.0, 0.0, 0.0]])
-    collector = SweepCollector(4, SHARE, [0.25], found)
+    collector = PredictionCollector(4, [0.25], found)
     collector.add(logits, torch.tensor([0]))
-    assert collector.adjusted()["single"][0.25].top1.tolist() == [0]  # minus infinity would have made it class 1
+    assert collector.predictions()["single"].at(0.25)[0].tolist() == [0]  # minus infinity would have made it class 1
 
 
 def test_batches_make_no_difference(outputs) -> None:

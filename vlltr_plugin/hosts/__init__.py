@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 HOSTS = {
     "vl-ltr": "vlltr_plugin.hosts.vl_ltr.host",
     "lift": "vlltr_plugin.hosts.lift.host",
+    "timm": "vlltr_plugin.hosts.timm_train.host",
     "own-loop": "vlltr_plugin.hosts.own_loop",
 }
 """By name, as in its recipe (a user's own loop has none), the module whose `HOST` says what is known of it: imported

@@ -47,7 +47,7 @@ class Collector(Protocol):
     """Takes a model's outputs batch by batch."""
 
     def add(self, outputs: Tensor | tuple[Tensor, ...] | list[Tensor], labels: Tensor) -> None:
-        """Adds a batch: logits `[B, C]`, or those of two branches; labels `[B]`."""
+        """Adds a batch: logits `[B, C]`, or those of two outputs; labels `[B]`."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,11 @@ class TrainedModel:
         draws: expected draws of each class in an epoch of its training, `[C]`, up to a common factor; None if they are
             not known.
         draws_from: where they are known from, in words.
-        visual_share: part of the first of two branches in the mixture of their softmaxes.
         names: the classes' names, if known.
         facts: what evaluation.json says of checkpoint, config, data set and settings.
         predict: feeds a split to a collector; returns the number of images in the split.
+        outputs: names of the model's two outputs; empty if it has one.
+        first_share: part of the first of two outputs in the mixture of their softmaxes.
         host_log: from labels and predicted classes, `[N]` each, the numbers of the host's own result by the keys of its
             log; None where those of `evaluate_predictions` are.
     """
@@ -74,10 +75,11 @@ class TrainedModel:
     train_counts: NDArray[np.int64]
     draws: NDArray[np.float64] | None
     draws_from: str
-    visual_share: float
     names: list[str] | None
     facts: dict[str, Any]
     predict: Callable[[Collector, str], int]
+    outputs: tuple[str, ...] = ()
+    first_share: float = 0.0
     host_log: Callable[[NDArray[np.int64], NDArray[np.int64]], dict[str, float | None]] | None = None
 
 

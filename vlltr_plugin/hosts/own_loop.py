@@ -92,7 +92,7 @@ WORDS = Words(
         "Epochs count from 0. Accuracies are those that the loop gave to recorder.end_epoch; the best epoch is the "
         "first of the best `overall`.",
     ),
-    epochs_on="loop's own images",
+    epochs_on="validation images",
     times="Times: re-weighting (train_reweight_seconds in log.txt).",
     no_times="The log tells no training times.",
     settings_from=f"{SETTINGS} beside the log",

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.errors import UserError
 from vlltr_plugin.runs.files import write_whole
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from vlltr_plugin.core.shot_groups import Convention
 
 DPI = 150
 
@@ -135,6 +139,13 @@ def legend_above(figure: Figure, handles: Sequence[Artist], title: str | None = 
     """One legend for all panels, above them: one row up to three entries, else two rows."""
     columns = len(handles) if len(handles) <= 3 else (len(handles) + 1) // 2
     figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, title=title)
+
+
+def group_marks(axes: Axes, present: Iterable[str], groups: Convention, marker: str = "o") -> list[Line2D]:
+    """Legend entries of those groups of classes that are among `present`, with their thresholds."""
+    found = set(map(str, present))
+    titles = {name: f"{name}-shot ({groups.bounds(name)} images)" for name in GROUPS if name in found}
+    return [axes.plot([], [], marker, color=COLOURS[name], ms=7, label=title)[0] for name, title in titles.items()]
 
 
 def whole_epochs(axes: Axes) -> None:

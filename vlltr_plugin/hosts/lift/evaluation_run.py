@@ -47,7 +47,6 @@ def open_trained(request: EvaluateRequest, irrelevant: frozenset[str], progress:
         train_counts=arrays["counts"].astype(np.int64),
         draws=arrays.get("draws"),
         draws_from=facts["draws_from"],
-        visual_share=0.0,
         names=facts["names"],
         facts={
             "checkpoint": {"file": str(path), "sha256": sha256(path), "epoch": None},

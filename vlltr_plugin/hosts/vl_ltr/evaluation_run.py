@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Subset
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.evaluation import Collector, EvaluateRequest, Progress, TrainedModel
 from vlltr_plugin.hosts.host import device_or_default
+from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL
 from vlltr_plugin.hosts.vl_ltr.checkout_modules import checkout_modules, said_by_host
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.hosts.vl_ltr.command_line import checkpoint_path, config_path, config_trained_with
@@ -54,7 +55,8 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> Iterator[Train
             train_counts=np.bincount(np.asarray(run.train_labels, dtype=np.int64), minlength=run.classes),
             draws=draws.numpy(),
             draws_from=draws_from,
-            visual_share=0.7 if "INAT" in data_set else 0.2,
+            outputs=(VISUAL, IMAGE_TEXT) if getattr(args, "two_branch", False) else (),
+            first_share=0.7 if "INAT" in data_set else 0.2,
             names=class_names(checkout, run.classes, str(getattr(args, "desc_path", ""))),
             facts={
                 "checkpoint": {"file": str(named), "sha256": sha256(path), "epoch": checkpoint.epoch},

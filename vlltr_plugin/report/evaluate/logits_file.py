@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,10 @@ from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, get_host, host_of_log
 from vlltr_plugin.report.accuracy import require_for_evaluation
-from vlltr_plugin.report.evaluate.evaluation import FORMAT, Sweep, chosen_prior, evaluate_predictions, sweep_of, told
-from vlltr_plugin.report.evaluate.files import NPZ, Outcome, folder_for, show_and_write
+from vlltr_plugin.report.evaluate.evaluation import Evaluation, Prior, Sweep, make_evaluation
+from vlltr_plugin.report.evaluate.files import NPZ, folder_for, show_and_write
 from vlltr_plugin.report.labels import recorded_groups
-from vlltr_plugin.report.tradeoff.curve import TradeOffError, curve_of
+from vlltr_plugin.report.tradeoff.curve import TradeOffError
 from vlltr_plugin.report.tradeoff.sweep import checked, swept
 from vlltr_plugin.runs.epoch_files import BROKEN
 from vlltr_plugin.runs.files import sha256
@@ -30,43 +29,12 @@ NEEDED = ("logits", "labels", "counts")
 NAMES = "names"
 VALIDATION = ("val_logits", "val_labels")
 OF_A_CHECKPOINT = ("checkpoint", "config", "device", "batch_size", "limit", "host_args")
-"""Options that say nothing about logits that are there already."""
-
-
-def run_evaluate_logits(options: argparse.Namespace, console: Console | None = None) -> list[Path]:
-    """Evaluates what the command line asks for.
-
-    Raises:
-        ReportError: for unusable input; nothing is written then.
-        MissingExtraError: matplotlib or torchmetrics is not installed.
-        OSError: a file cannot be read or written.
-    """
-    console = console or Console()
-    given = [name for name in OF_A_CHECKPOINT if getattr(options, name)]
-    if given:
-        raise ReportError(f"Expected --logits alone but got {', '.join(given)} too, which belong to a checkpoint.")
-    out = folder_for(options.out, options.logits.with_suffix(""))
-    if not options.logits.is_file():
-        raise FileNotFoundError(f"Expected --logits to name a file but there is none at {options.logits}.")
-    if (out / NPZ).exists() and (out / NPZ).samefile(options.logits):
-        raise ReportError(f"Expected --out another folder: {options.logits} would be replaced there.")
-    run = run_beside(options.logits)
-    require_for_evaluation()  # before the work, not after it
-    return show_and_write(
-        evaluate_logits(options.logits, options.split or "test", sweep_of(options, run.groups), run), out, console
-    )
+"""Options that make no sense for logits."""
 
 
 @dataclass(frozen=True)
 class RunBeside:
-    """The run in whose folder a file of logits is.
-
-    Attributes:
-        host: name of the host that wrote its log; None without a log.
-        settings: that were recorded; empty where there are none.
-        groups: thresholds of its groups, if it tells them.
-        folder: where class names are looked for.
-    """
+    """The run in whose folder a file of logits is, as far as it is known."""
 
     host: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -74,8 +42,30 @@ class RunBeside:
     folder: Path | None = None
 
 
-def run_beside(path: Path) -> RunBeside:
-    """The run in the folder of a file."""
+def run_evaluate_logits(options: argparse.Namespace, console: Console | None = None) -> list[Path]:
+    """Evaluates the file that the command line names.
+
+    Raises:
+        ReportError: for unusable input; nothing is written then.
+        MissingExtraError: matplotlib or torchmetrics is not installed.
+        OSError: a file cannot be read or written.
+    """
+    given = [name for name in OF_A_CHECKPOINT if getattr(options, name)]
+    if given:
+        raise ReportError(f"Expected --logits alone but got {', '.join(given)} too, which belong to a checkpoint.")
+    path: Path = options.logits
+    out = folder_for(options.out, path.with_suffix(""))
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected --logits to name a file but there is none at {path}.")
+    if (out / NPZ).exists() and (out / NPZ).samefile(path):
+        raise ReportError(f"Expected --out another folder: {path} would be replaced there.")
+    run = _run_beside(path)
+    require_for_evaluation()  # before the work, not after it
+    evaluation = evaluate_logits(path, options.split or "test", Sweep.from_options(options, run.groups), run)
+    return show_and_write(evaluation, out, console or Console())
+
+
+def _run_beside(path: Path) -> RunBeside:
     folder = path.absolute().parent
     log = find_log(folder)
     if log is None:
@@ -85,14 +75,8 @@ def run_beside(path: Path) -> RunBeside:
     return RunBeside(host.name, settings, recorded_groups(host, settings, folder), folder)
 
 
-def evaluate_logits(path: Path, split: str, sweep: Sweep, run: RunBeside | None = None) -> Outcome:
-    """Evaluates the arrays of a file; writes nothing.
-
-    Raises:
-        ReportError: for a file that does not hold this.
-        OSError: it cannot be read.
-    """
-    run = run or RunBeside()
+def evaluate_logits(path: Path, split: str, sweep: Sweep, run: RunBeside) -> Evaluation:
+    """Evaluates the arrays of a file; writes nothing. Raises as `run_evaluate_logits`."""
     arrays = read_arrays(path)
     missing = [name for name in NEEDED if name not in arrays]
     if missing:
@@ -102,23 +86,19 @@ def evaluate_logits(path: Path, split: str, sweep: Sweep, run: RunBeside | None 
         raise ReportError(f"{path}: expected {' and '.join(VALIDATION)}, or neither, but got {half[0]} alone.")
     try:
         given = checked(as_logits(arrays["logits"]), arrays["labels"], arrays["counts"], arrays.get("draws"))
-        prior = chosen_prior(sweep.prior, given.counts, given.draws, f"the draws of {path.name}")
+        prior = Prior.choose(sweep.prior, given.counts, given.draws, f"the draws of {path.name}")
         images = [given]
-        if sweep.choose_tau != "here" and all(name in arrays for name in VALIDATION):
+        if sweep.choose_tau != "here" and half:
             images.append(checked(as_logits(arrays["val_logits"]), arrays["val_labels"], given.counts, given.draws))
         elif sweep.choose_tau == "val":
             raise TradeOffError(f"Expected {' and '.join(VALIDATION)} to choose tau on but they are not there.")
-        collectors = swept(images, sweep.taus, prior.values)
+        collector, *validation = swept(images, sweep.taus, prior.values)
     except TradeOffError as error:
         raise ReportError(f"{path}: {error}") from error
     names = _names(path, arrays, run, len(given.counts))
     _refuse_another_run(path, run, given.counts)
-    curves = [curve_of(one, given.counts, prior.name, sweep.groups) for one in collectors]
-    collector, trade_off = collectors[0], curves[0]
-    labels, by_rule = collector.labels(), collector.predictions()
-    evaluation: dict[str, Any] = {
-        "format": FORMAT,
-        "plugin_version": _version(),
+    number = len(given.labels)
+    facts = {
         "host": run.host,
         "run_settings": dict(run.settings),
         "checkpoint": {"file": None, "sha256": None, "epoch": None},
@@ -126,22 +106,17 @@ def evaluate_logits(path: Path, split: str, sweep: Sweep, run: RunBeside | None 
         "logits": {"file": str(path), "sha256": sha256(path)},
         "data_set": "",
         "split": split,
-        "labels_sha256": hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest(),
-        "images": len(labels),
-        "split_images": len(labels),
+        "split_images": number,
         "limit": None,
-        "classes": len(given.counts),
-        "not_finite": 0,
         "settings": {"two_branch": False},
         "differs_from_training": {},
-        "notes": _notes(arrays, labels, given.counts),
-    } | evaluate_predictions(labels, by_rule, given.counts, names, sweep.groups)
-    evaluation["trade_off"] = told(trade_off, prior, split, curves[1] if curves[1:] else None)
-    return Outcome(evaluation, labels, by_rule, given.counts, names, trade_off)
+        "notes": _notes(arrays, given.labels.numpy(), given.counts),
+    }
+    return make_evaluation(facts, collector, validation[0] if validation else None, given.counts, names, sweep, prior)
 
 
 def _names(path: Path, arrays: dict[str, NDArray[Any]], run: RunBeside, num_classes: int) -> list[str] | None:
-    """The classes' names: those in the file, else those of the run."""
+    """Class names from the file, else from the run."""
     if NAMES in arrays:
         names = arrays[NAMES]
         if names.shape != (num_classes,) or names.dtype.kind != "U":
@@ -174,9 +149,9 @@ def are_probabilities(values: NDArray[Any]) -> bool:
 
 
 def as_logits(values: NDArray[Any]) -> NDArray[Any]:
-    """Probabilities as their logarithm, which is the logits but for a constant of each row; others as they are.
+    """Probabilities as their logarithm, which is the logits up to a constant of each row; others as they are.
 
-    A probability of 0 counts as the smallest number of its type.
+    A probability of 0 is taken as the smallest number of its type.
     """
     if not are_probabilities(values):
         return values
@@ -186,7 +161,7 @@ def as_logits(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _notes(arrays: dict[str, NDArray[Any]], labels: NDArray[np.int64], counts: NDArray[np.int64]) -> list[str]:
-    """What is odd about the arrays of the file."""
+    """Possible mistakes in the arrays of the file."""
     found = [
         f"{name} are probabilities (rows in [0, 1] that sum to 1): their logarithm was taken as the logits."
         for name in ("logits", "val_logits")
@@ -201,12 +176,7 @@ def _notes(arrays: dict[str, NDArray[Any]], labels: NDArray[np.int64], counts: N
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz that this command knows.
-
-    Raises:
-        ReportError: it is none, or holds objects in place of numbers.
-        OSError: it cannot be read.
-    """
+    """The arrays of an .npz that this command knows; a ReportError for other files and for arrays of objects."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
@@ -221,9 +191,3 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             "numpy.savez(FILE, logits=..., labels=..., counts=...): logits [N, C], labels [N], counts [C] (training "
             "images of each class)."
         ) from error
-
-
-def _version() -> str:
-    from vlltr_plugin import __version__
-
-    return __version__

@@ -1,41 +1,40 @@
-"""The pictures of an evaluation: reliability, and the confusion of the worst classes."""
+"""The pictures of an evaluation: reliability, the confusion of the worst classes, and the trade-off curve."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention
-from vlltr_plugin.report.labels import run_name, with_bounds
-from vlltr_plugin.report.pictures import COLOURS, light_grid, new_figure, save, styled
+from vlltr_plugin.core.shot_groups import Convention
+from vlltr_plugin.report.labels import with_bounds
+from vlltr_plugin.report.pictures import COLOURS, GREY, RUN_COLOURS, group_marks, light_grid, new_figure, run_style
+from vlltr_plugin.report.tradeoff.curve import TradeOff, steps_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PANELS = {"mixture": "Mixture of softmaxes", "sum": "Sum of logits", "single": "Predictions"}
-BAR, GAP = "#56B4E9", "#D55E00"
+BAR, GAP, IMAGES = RUN_COLOURS[3], RUN_COLOURS[1], "#999999"
 LONGEST_NAME = 18
 
+Steps = Sequence[tuple[float, float, float]]
+"""tau, many-shot and few-shot accuracy."""
 
-def write_pictures(
-    evaluation: dict[str, Any], train_counts: NDArray[np.int64], folder: Path, groups: Convention = UPSTREAM
-) -> list[Path]:
-    """Draws `reliability.png` and `confusion.png`.
 
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    with styled():
-        figures = {
-            "reliability": _reliability(evaluation, run_name(folder)),
-            "confusion": _confusion(evaluation, train_counts, groups, run_name(folder)),
-        }
-        return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+def draw_evaluation(
+    evaluation: dict[str, Any], train_counts: NDArray[np.int64], curve: TradeOff, run: str
+) -> dict[str, Figure]:
+    """The figures by file name, the trade-off curve where both its groups have images; within `styled`."""
+    steps = steps_of(curve.rows)
+    curves = {"tradeoff.png": draw_curves([(run, steps)], evaluation["split"], curve.groups)} if steps else {}
+    return curves | {
+        "reliability.png": _reliability(evaluation, run),
+        "confusion.png": _confusion(evaluation, train_counts, curve.groups, run),
+    }
 
 
 def _reliability(evaluation: dict[str, Any], run: str) -> Figure:
@@ -62,9 +61,9 @@ def _draw_bins(above: Axes, below: Axes, bins: list[dict[str, float]], images: i
     accuracy = np.array([entry["accuracy"] for entry in bins])
     confidence = np.array([entry["confidence"] for entry in bins])
     above.bar(start, accuracy, width, align="edge", color=BAR, edgecolor="white", label="accuracy")
-    above.plot([0, 1], [0, 1], "--", color="#555555", lw=1.2, label="perfectly calibrated")
+    above.plot([0, 1], [0, 1], "--", color=GREY, lw=1.2, label="perfectly calibrated")
     above.vlines(confidence, np.minimum(accuracy, confidence), np.maximum(accuracy, confidence), GAP, lw=2, label="gap")
-    below.bar(start, [entry["images"] / images for entry in bins], width, align="edge", color="#999999", ec="white")
+    below.bar(start, [entry["images"] / images for entry in bins], width, align="edge", color=IMAGES, ec="white")
     light_grid(below, "y")
 
 
@@ -98,12 +97,12 @@ def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64], conv
     axes.grid(False)
     axes.tick_params(length=0)
     _second_names(axes, evaluation)
-    present = [group for group in GROUPS if (groups == group).any()]
-    marks = [
-        axes.plot([], [], "s", color=COLOURS[group], label=with_bounds(f"{group}-shot", group, convention))[0]
-        for group in present
-    ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=3, title="colour of a class's name")
+    figure.legend(
+        handles=group_marks(axes, groups, convention, marker="s"),
+        loc="outside lower center",
+        ncols=3,
+        title="colour of a class's name",
+    )
     return figure
 
 
@@ -152,39 +151,22 @@ def _title(name: str | None, index: int) -> str:
     return f"{short} ({index})"
 
 
-RUN_COLOURS = ("#444444", "#D55E00", "#009E73", "#56B4E9", "#8B5A2B", "#7B3294")
-"""Of runs; none is a colour of a group of classes."""
-
-LINES = ("-", "--", ":", "-.")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-
-Steps = Sequence[tuple[float, float, float]]
-"""tau, many-shot and few-shot accuracy."""
-
-
 def draw_curves(curves: Sequence[tuple[str, Steps]], split: str, groups: Convention | None = None) -> Figure:
-    """Draws the curves in the order of tau; the filled mark is tau 0, the run as it was trained.
+    """Draws the curve of each run in the order of tau; a filled mark is tau 0, the run as it was trained.
 
-    Args:
-        curves: for each run its name and its points.
-        split: of the images.
-        groups: thresholds of many and few; None where they are not known.
+    `groups` are the thresholds of many and few, None where they are not known.
     """
     figure = new_figure(8.0, 5.6)
     axes = figure.subplots()
     for number, (name, steps) in enumerate(curves):
-        colour, marker = RUN_COLOURS[number % len(RUN_COLOURS)], MARKERS[number % len(MARKERS)]
-        many, few = [step[1] for step in steps], [step[2] for step in steps]
-        axes.plot(
-            many, few, LINES[number % len(LINES)], color=colour, marker=marker, markerfacecolor="white", label=name
-        )
-        for tau, x, y in steps:
-            if tau == 0:
-                axes.plot([x], [y], marker, color=colour, markersize=10)
+        style = run_style(number)
+        axes.plot(*zip(*(step[1:] for step in steps), strict=True), **style, markerfacecolor="white", label=name)
+        for _, many, few in (step for step in steps if step[0] == 0):
+            axes.plot([many], [few], **style, markersize=10)
     many_shot, few_shot = (with_bounds(f"{name}-shot", name, groups) for name in ("many", "few"))
     axes.set_xlabel(f"{many_shot} top-1, {split} split (%)")
     axes.set_ylabel(f"{few_shot} top-1 (%)")
-    axes.set_title("Trade-off curves: tau * log(prior) taken off the logits")
+    axes.set_title("Trade-off curves: logits - tau * log(prior)")
     axes.margins(0.08)
     light_grid(axes, "both")
     figure.legend(

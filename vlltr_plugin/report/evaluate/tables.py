@@ -4,13 +4,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from vlltr_plugin.core.shot_groups import GROUPS, OTHERS, UPSTREAM, Convention, convention_of
 from vlltr_plugin.hosts import get_host
 from vlltr_plugin.report.accuracy import overall_rule, shots_rule
-from vlltr_plugin.report.evaluate.evaluation import Choice
-from vlltr_plugin.report.tradeoff.predictions import BRANCHES
+from vlltr_plugin.report.evaluate.evaluation import Choice, outputs_of
+from vlltr_plugin.report.tables import Table, fixed
 
 HOST_MARK = "*"
 
@@ -19,66 +18,68 @@ Evaluation = dict[str, Any]
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Prints overall numbers, groups and the trade-off curve."""
-    console.print(overall_table(evaluation))
-    console.print(groups_table(evaluation))
+    trade_off = evaluation["trade_off"]
+    console.print(overall_table(evaluation).rich())
+    console.print(groups_table(evaluation).rich())
     for line in notes(evaluation):
         console.print(escape(line), soft_wrap=True, highlight=False)
-    console.print(trade_off_table(evaluation["trade_off"]))
-    for line in trade_off_notes(evaluation["trade_off"]):
+    console.print(trade_off_table(trade_off).rich())
+    for line in trade_off_notes(trade_off):
         console.print(escape(line), soft_wrap=True, highlight=False)
 
 
 def overall_table(evaluation: Evaluation) -> Table:
     """One row a rule."""
-    rules = evaluation["rules"]
     images, whole = evaluation["images"], evaluation["split_images"]
     part = f"{images} of {whole} images, evenly spaced" if images < whole else f"{images} images"
     of_set = f"{evaluation['data_set']}, " if evaluation["data_set"] else ""
-    table = Table(title=f"{of_set}{evaluation['split']} split, {part}, in percent")
-    table.add_column("prediction")
-    for heading in ("top-1", "top-5", "class mean", "harmonic", "worst class", "ECE"):
-        table.add_column(heading, justify="right")
-    for rule, values in rules.items():
-        mark = HOST_MARK if rule == overall_rule(rules) and _logs(evaluation) else ""
-        numbers = [values["top1"], values["top5"], values["macro_top1"], values["harmonic_top1"]]
-        numbers += [values["worst_class"]["top1"], values["ece"]]
-        cells = [f"{number:.2f}" for number in numbers]
-        cells[0] += mark
-        cells[1] += mark
-        table.add_row(_title(rule), *cells)
-    return table
+    rows = []
+    for rule, values in evaluation["rules"].items():
+        mark = HOST_MARK if rule == overall_rule(evaluation["rules"]) and _logs(evaluation) else ""
+        numbers = [values["macro_top1"], values["harmonic_top1"], values["worst_class"]["top1"], values["ece"]]
+        top = (f"{values[name]:.2f}{mark}" for name in ("top1", "top5"))
+        rows.append((_title(rule), *top, *map(fixed, numbers)))
+    return Table(
+        f"{of_set}{evaluation['split']} split, {part}, in percent",
+        ("prediction", "top-1", "top-5", "class mean", "harmonic", "worst class", "ECE"),
+        tuple(rows),
+    )
 
 
 def groups_table(evaluation: Evaluation) -> Table:
     """Top-1 of each group of classes by each convention, one column a rule."""
     rules = evaluation["rules"]
-    table = Table(
-        title="Top-1 of the groups (training images of a class)",
-        caption="; ".join(_whose(name, evaluation) for name in _conventions(evaluation)),
-    )
-    for heading in ("group", "classes", "images", *(_title(rule) for rule in rules)):
-        table.add_column(heading, justify="left" if heading == "group" else "right")
-    for convention in map(convention_of, _conventions(evaluation)):
+    chosen = evaluation["trade_off"]["groups"]
+    names = sorted((name for name in evaluation["groups"] if name != "untrained"), key=lambda name: name != chosen)
+    words = {UPSTREAM.name: "upstream's", OTHERS.name: "those of most other papers"}
+    rows: list[tuple[str, ...]] = []
+    sections = []
+    for convention in map(convention_of, names):
         for name, size in evaluation["groups"][convention.name].items():
-            values = {rule: rules[rule]["groups"][convention.name][name]["micro"] for rule in rules}
-            cells = {rule: "-" if value is None else f"{value:.2f}" for rule, value in values.items()}
+            cells = {rule: fixed(rules[rule]["groups"][convention.name][name]["micro"]) for rule in rules}
             if convention is UPSTREAM and _logs(evaluation):
                 cells[shots_rule(rules)] += HOST_MARK
-            table.add_row(_group_title(name, convention), str(size["classes"]), str(size["images"]), *cells.values())
-        table.add_section()
-    return table
+            rows.append((_group_title(name, convention), str(size["classes"]), str(size["images"]), *cells.values()))
+        sections.append(len(rows))
+    return Table(
+        "Top-1 of the groups (training images of a class)",
+        ("group", "classes", "images", *map(_title, rules)),
+        tuple(rows),
+        caption="; ".join(f"{convention_of(name).numbers}: {words.get(name, 'as given')}" for name in names),
+        sections=tuple(sections),
+    )
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """What to know when reading the tables."""
+    """What a reader of the tables has to know."""
     rules = evaluation["rules"]
-    host = _host(evaluation)
+    host = get_host(evaluation["host"]).title if evaluation.get("host") else ""
     found = []
-    if "mixture" in rules:
+    if outputs := outputs_of(rules):
         found.append(
             f"{HOST_MARK} what {host} logs: its overall accuracy and its groups come from different predictions."
         )
-        share, (first, second) = evaluation["settings"]["visual_share"], map(_title, BRANCHES)
+        share, (first, second) = evaluation["settings"]["visual_share"], map(_title, outputs)
         found.append(f"mixture: {share:g} * softmax({first}) + {1 - share:g} * softmax({second}); sum: of the logits.")
     elif _logs(evaluation):
         found.append(f"{HOST_MARK} what {host} {'would log' if 'logits' in evaluation else 'logs'}.")
@@ -86,55 +87,78 @@ def notes(evaluation: Evaluation) -> list[str]:
         each = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items() if value is not None)
         found.append(f"{host}'s own result on these images: {each} (each group the mean over its classes).")
     overall = rules[overall_rule(rules)]
-    worst = overall["worst_class"]
+    worst, zero = overall["worst_class"], overall["classes_at_0"]
     name = f"{worst['name']} ({worst['class']})" if worst["name"] else str(worst["class"])
-    zero = overall["classes_at_0"]
     harmonic = f"; {zero} classes at 0 %, which makes the harmonic mean 0" if zero else ""
     found.append(f"Worst class: {name}, {worst['top1']:.2f} %{harmonic}.")
     untrained = evaluation["groups"]["untrained"]
     if untrained["images"]:
+        as_host = f", as in {host}" if _logs(evaluation) else ""
         found.append(
             f"{untrained['images']} images are of the {untrained['classes']} classes without training images: they "
-            f"count overall and in no group{f', as in {host}' if _logs(evaluation) else ''}."
+            f"count overall and in no group{as_host}."
         )
     if evaluation["not_finite"]:
         found.append(
             f"{evaluation['not_finite']} images have logits that are not finite: their predictions mean nothing."
         )
     found += evaluation.get("notes", [])
-    differing = evaluation["differs_from_training"]
-    found += [
+    return found + [
         f"Differs from the training run: {key} is {here['here']!r} here, was {here['training']!r}."
-        for key, here in differing.items()
+        for key, here in evaluation["differs_from_training"].items()
     ]
+
+
+def trade_off_table(trade_off: dict[str, Any]) -> Table:
+    """One row a tau."""
+    bounds = convention_of(trade_off["groups"]).bounds
+    points = trade_off["rules"][overall_rule(trade_off["rules"])]
+    return Table(
+        f"Trade-off: logits - tau * log({trade_off['prior']}), in percent",
+        ("tau", "top-1", *(f"{group}\n{bounds(group)}" for group in GROUPS), "class mean", "harmonic", "ECE"),
+        tuple(
+            (f"{row['tau']:g}", *(fixed(row[name]) for name in ("top1", *GROUPS)), *map(fixed, _of_classes(point)))
+            for row, point in zip(trade_off["rows"], points, strict=True)
+        ),
+    )
+
+
+def _of_classes(point: dict[str, float]) -> list[float]:
+    return [point[name] for name in ("macro_top1", "harmonic_top1", "ece")]
+
+
+def trade_off_notes(trade_off: dict[str, Any]) -> list[str]:
+    """What a reader of the trade-off table has to know."""
+    instead = " (--prior counts takes the training images of each class)" if trade_off["prior"] == "draws" else ""
+    found = [f"Prior: {trade_off['prior_source']}{instead}."]
+    two = "mixture" in trade_off["rules"]
+    if two:
+        found.append(
+            "Each output's logits are adjusted before its softmax; top-1, means over the classes and ECE are of the "
+            "mixture, the groups of the sum of logits, as in the host's log. evaluation.json has all numbers of both."
+        )
+    if trade_off["without_prior"]:
+        number = trade_off["without_prior"]
+        found.append(f"{number} classes with prior 0 are adjusted as the rarest class that has more.")
+    choice = Choice(**trade_off["choice"])
+    found.append(f"Best top-1 at tau {choice.tau:g}, {choice.words}.{choice.edge}")
+    if choice.tau and not two:
+        found.append(f"At test time: vlltr_plugin.LogitAdjustment({trade_off['prior']}, tau={choice.tau:g}).")
+    if choice.why_here:
+        found.append(f"No validation split to choose tau on: {choice.why_here}")
     return found
 
 
 def _own_numbers(evaluation: Evaluation) -> dict[str, float | None]:
-    """The host's result in numbers of its own; empty where it is made of those in the tables."""
+    """The host's result in numbers of its own; empty if it is made of those in the tables."""
     numbers: dict[str, float | None] = evaluation["host_log"]
     return {} if "acc1" in numbers else numbers
 
 
-def _host(evaluation: Evaluation) -> str:
-    return get_host(evaluation["host"]).title if evaluation.get("host") else ""
-
-
 def _logs(evaluation: Evaluation) -> bool:
-    """Whether a host is known that logs the accuracies of these tables."""
+    """Whether the host is known and logs the accuracies of these tables."""
     known = evaluation.get("host")
     return known is not None and not get_host(known).groups_setting and not _own_numbers(evaluation)
-
-
-def _conventions(evaluation: Evaluation) -> list[str]:
-    """Those of the trade-off curve first."""
-    chosen = evaluation["trade_off"]["groups"]
-    return sorted((name for name in evaluation["groups"] if name != "untrained"), key=lambda name: name != chosen)
-
-
-def _whose(name: str, evaluation: Evaluation) -> str:
-    words = {UPSTREAM.name: "upstream's", OTHERS.name: "those of most other papers"}
-    return f"{convention_of(name).numbers}: {words.get(name, 'as given')}"
 
 
 def _title(rule: str) -> str:
@@ -143,37 +167,3 @@ def _title(rule: str) -> str:
 
 def _group_title(name: str, convention: Convention) -> str:
     return f"{name} {convention.bounds(name)}" if name in GROUPS else f"<= {name.removesuffix('-shot')}"
-
-
-def trade_off_table(told: dict[str, Any]) -> Table:
-    """One row a tau."""
-    table = Table(title=f"Trade-off: logits - tau * log({told['prior']}), in percent")
-    table.add_column("tau", justify="right")
-    bounds = convention_of(told["groups"]).bounds
-    for heading in ("top-1", *(f"{group}\n{bounds(group)}" for group in GROUPS), "harmonic", "ECE"):
-        table.add_column(heading, justify="right")
-    points = told["rules"][overall_rule(told["rules"])]
-    for row, point in zip(told["rows"], points, strict=True):
-        numbers = [row["top1"], *(row[group] for group in GROUPS), point["harmonic_top1"], point["ece"]]
-        table.add_row(f"{row['tau']:g}", *("-" if number is None else f"{number:.2f}" for number in numbers))
-    return table
-
-
-def trade_off_notes(told: dict[str, Any]) -> list[str]:
-    """What to know when reading it."""
-    instead = " (--prior counts takes the training images of each class)" if told["prior"] == "draws" else ""
-    found = [f"Prior: {told['prior_source']}{instead}."]
-    if "mixture" in told["rules"]:
-        found.append(
-            "Each branch's logits are adjusted before its softmax; top-1, harmonic mean and ECE are of the mixture, "
-            "the groups of the sum of logits, as in the host's log. evaluation.json has all numbers of both."
-        )
-    if told["without_prior"]:
-        found.append(f"{told['without_prior']} classes with prior 0 are adjusted as the rarest class that has more.")
-    choice = Choice(**told["choice"])
-    found.append(f"Best top-1 at tau {choice.tau:g}, {choice.words}.{choice.edge}")
-    if choice.tau and "mixture" not in told["rules"]:
-        found.append(f"At test time: vlltr_plugin.LogitAdjustment({told['prior']}, tau={choice.tau:g}).")
-    if choice.why_here:
-        found.append(f"No validation split to choose tau on: {choice.why_here}")
-    return found

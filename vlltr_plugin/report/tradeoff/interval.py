@@ -1,65 +1,28 @@
-"""How far other test images, and other trainings, could have moved an accuracy."""
+"""The 95 % interval of a difference of accuracies: for other test images, and for other trainings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vlltr_plugin.report.frame import Variance, freedom_of, half_width
+
 Floats = NDArray[np.float64]
 
-STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 8: 2.306, 12: 2.179, 30: 2.042, 1e9: 1.960}
-"""97.5 % quantile of Student's t by degrees of freedom."""
-
 MANY = np.array([1.0, 0.0, 0.0])
-"""Takes many-shot accuracy out of the three."""
+"""Selects many-shot accuracy from the three."""
 
 ROUNDING = 1e-9
 """Points of accuracy; a single image is more."""
 
 
-class Variance(NamedTuple):
-    """An estimate of a variance.
-
-    Attributes:
-        value: of a number in points, so in points squared.
-        freedom: its degrees of freedom.
-    """
-
-    value: float
-    freedom: float
-
-
-def half_width(variances: Sequence[Variance]) -> float:
-    """Half of the 95 % interval of a sum of independent terms.
-
-    Args:
-        variances: of each term.
-    """
-    known = np.array(list(STUDENT_T))
-    quantile = np.interp(-1 / freedom_of(variances), -1 / known, list(STUDENT_T.values()))
-    return float(quantile * np.sqrt(sum(one.value for one in variances)))
-
-
-def freedom_of(variances: Sequence[Variance]) -> float:
-    """Degrees of freedom of a sum of independent variances (Welch and Satterthwaite)."""
-    parts = [one for one in variances if one.value]
-    if not parts:
-        return 1.0
-    return max(sum(one.value for one in parts) ** 2 / sum(one.value**2 / one.freedom for one in parts), 1.0)
-
-
 @dataclass(frozen=True)
 class Classes:
-    """The classes of the test images, each a stratum: a test set has a fixed number of images of each.
-
-    Args:
-        labels: `[N]`.
-    """
+    """The classes of the test images `[N]`, each a stratum: a test set has a fixed number of images of each."""
 
     labels: NDArray[np.int64]
 
@@ -70,13 +33,10 @@ class Classes:
         return alone
 
     def variance_of_sum(self, scores: Floats) -> Variance:
-        """Variance of a sum over the images, for other images of the same classes.
+        """Variance of the sum of `scores`, `[N]`, for other images of the same classes.
 
         In a class of n images it is n times the unbiased variance, with n - 1; of a single image its square, an upper
         bound.
-
-        Args:
-            scores: of each image, `[N]`.
         """
         size = np.maximum(np.bincount(self.labels), 1)
         total, squares = (np.bincount(self.labels, weights=scores**power) for power in (1, 2))
@@ -87,13 +47,10 @@ class Classes:
         return Variance(value, freedom)
 
     def variance_of_seeds(self, methods: Sequence[Floats]) -> Variance:
-        """Variance of a sum over methods of a mean over seeds of a sum over the images, for other seeds.
+        """Variance, for other seeds, of the sum over methods of the mean over seeds of scores, `[S, N]`, summed.
 
-        The scatter of the seeds' sums has that of the test images within each seed in it, which `variance_of_sum` of
-        the seeds' mean has too: it is taken off. A method of one seed adds nothing.
-
-        Args:
-            methods: scores of each, `[S, N]`.
+        The variance of the seeds' sums contains that of the test images within each seed, which `variance_of_sum` of
+        the seeds' mean contains too: it is subtracted. A method of one seed adds nothing.
         """
         between, value = [], 0.0
         for scores in methods:
@@ -108,15 +65,9 @@ class Classes:
 
 @dataclass(frozen=True)
 class Apart:
-    """A run's many-shot, few-shot and overall accuracy minus those of the baseline at one tau, in points.
+    """A run's many-shot, few-shot and overall accuracy minus those of the baseline at one tau, in points."""
 
-    Attributes:
-        run: what each image adds to them, `[3, S, N]`.
-        baseline: likewise.
-        classes: of the images.
-    """
-
-    run: Floats
+    run: Floats  # what each image adds to the three accuracies, in each seed, `[3, S, N]`
     baseline: Floats
     classes: Classes
 
@@ -139,18 +90,15 @@ class Apart:
 
     @property
     def share(self) -> float:
-        """Difference in many-shot accuracy over `room`; above 1 where the two are surely not equal."""
+        """Difference in many-shot accuracy over `room`; above 1 if it differs significantly."""
         apart = abs(float(self.sums[0]))
         return 0.0 if apart <= ROUNDING else apart / max(self.room, ROUNDING)
 
     def interval(self, number: int, spent: float = 0.0) -> tuple[float, float] | None:
-        """Of the difference in few-shot accuracy (1) or top-1 (2), were the two equal in many-shot accuracy.
+        """Interval of the difference in few-shot accuracy (1) or top-1 (2) at equal many-shot accuracy.
 
-        All values whose squared distance from the differences is within the 95 % quantile; None if none is.
-
-        Args:
-            number: of the accuracy.
-            spent: a distance as `share`, of something else that speaks against this tau.
+        All values whose squared distance from the differences is within the 95 % quantile; None if none is. `spent` is
+        a distance, as `share`, of other evidence against this tau.
         """
         left = 1 - self.share**2 - spent**2
         if left < 0:
@@ -171,6 +119,6 @@ class Apart:
         return self._variances(MANY)
 
     def _variances(self, weights: Floats) -> list[Variance]:
-        """For other images and other seeds, of a weighted sum of the differences; `weights` is `[3]`."""
+        """Variances, for other images and for other seeds, of a weighted sum `[3]` of the differences."""
         methods = [np.tensordot(weights, scores, 1) for scores in (self.run, self.baseline)]
         return [self.classes.variance_of_sum(weights @ self.scores), self.classes.variance_of_seeds(methods)]

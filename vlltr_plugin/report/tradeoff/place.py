@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlltr_plugin.report.accuracy import group_masks
-from vlltr_plugin.report.tradeoff.curve import TradeOff, TradeOffError, overall_and_shots
+from vlltr_plugin.report.tradeoff.curve import TradeOff, TradeOffError
 from vlltr_plugin.report.tradeoff.interval import Apart, Classes
 from vlltr_plugin.report.tradeoff.spans import Curve, curve_at_every_tau, hits_at
 
 STEPS = 32
-"""Taus looked at on either side of the run's place."""
+"""Taus evaluated on either side of the run's place."""
 
 WORDS = {1: "above", 0: "on", -1: "below"}
 
@@ -130,13 +130,9 @@ def place(
 
 
 class Scores:
-    """The taus between which the images are right, in the seeds of one method.
+    """The taus between which the images are right, in one or more seeds of one method.
 
-    Args:
-        seeds: one or more, of the same images, classes and groups.
-
-    Raises:
-        TradeOffError: where they differ, or have no images of many- or of few-shot classes.
+    Raises a TradeOffError if the seeds differ in images, classes or groups, or lack many- or few-shot images.
     """
 
     def __init__(self, seeds: Sequence[TradeOff]) -> None:
@@ -149,7 +145,7 @@ class Scores:
             if not mask.any():
                 raise TradeOffError(f"Expected test images of {name}-shot classes but there are none.")
         self._overall, self._shots = (
-            np.stack([seed.right[overall_and_shots(seed)[which]] for seed in seeds]) for which in (0, 1)
+            np.stack([seed.right[seed.overall_and_shots[which]] for seed in seeds]) for which in (0, 1)
         )
 
     @cached_property
@@ -164,7 +160,7 @@ class Scores:
         return np.stack([of_many, of_few, overall * (100.0 / len(self.many))])
 
     def accuracies(self, tau: float) -> tuple[float, float, float]:
-        """Many-shot, few-shot and overall, mean over the seeds: as the curve has them, to the last bit."""
+        """Many-shot, few-shot and overall, mean over the seeds; equal to the curve's to the last bit."""
         shots, overall = hits_at(self._shots, tau), hits_at(self._overall, tau)
         parts = shots[:, self.many], shots[:, self.few], overall
         many, few, every = (100.0 * float(part.sum()) / part.size for part in parts)
@@ -189,7 +185,7 @@ def placement(run: Scores, baseline: Scores, tau: float, names: tuple[str, str])
     reach = float(curve.many[-1]), float(curve.many[curve.top])
     at = curve.at_many(many, few, overall)
     if at is None:
-        # Beyond an end by chance alone it is at the end; to leave it out would bias those that stay.
+        # Not significantly beyond an end counts as at the end; to leave such runs out would bias the others.
         end = curve.top if many > reach[1] else len(curve.many) - 1
         if _apart(run, baseline, tau, end).share > 1:
             note = _beyond((many, few), curve)
@@ -207,11 +203,11 @@ def _apart(run: Scores, baseline: Scores, tau: float, at: int) -> Apart:
 
 
 def _intervals(run: Scores, baseline: Scores, tau: float, at: int) -> tuple[Sequence[tuple[float, float] | None], str]:
-    """Of the differences in few-shot accuracy and top-1, and why there are none; `at` is the run's place on the curve.
+    """Intervals of the differences in few-shot accuracy and top-1, and why there are none; `at` is the run's place.
 
-    Looks at all taus of the baseline that may have the run's many-shot accuracy, and joins the intervals of the
-    difference beside each of them: a profile over tau. Where the curve is straight this is the delta method; at its top
-    many-shot accuracy says little about tau, and the interval is as wide as it has to be.
+    Joins the intervals of the difference beside all taus of the baseline that may have the run's many-shot accuracy: a
+    profile over tau. Where the curve is straight this is the delta method; at its top many-shot accuracy says little
+    about tau, and the interval is wide.
     """
     here = _apart(run, baseline, tau, at)
     if any((here.classes.alone & group).sum() > group.sum() / 2 for group in (run.many, run.few)):
@@ -243,7 +239,7 @@ def _around(here: Apart, curve: Curve, at: int) -> list[int]:
 
 
 def _before_top(here: Apart, baseline: Scores, index: int) -> float:
-    """How surely a point of the curve is before its top, as `Apart.share`."""
+    """How significantly a point of the curve is before its top, as `Apart.share`."""
     curve = baseline.curve
     if index >= curve.top:
         return 0.0
@@ -252,7 +248,7 @@ def _before_top(here: Apart, baseline: Scores, index: int) -> float:
 
 
 def _beyond(point: tuple[float, float], curve: Curve) -> str:
-    """On which side of the curve's nearer end the run lies, from its many- and few-shot accuracy."""
+    """On which side of the curve's nearer end a run of this many- and few-shot accuracy lies."""
     more = point[0] > curve.many[curve.top]
     end = curve.top if more else len(curve.many) - 1
     low, high = curve.many[-1], curve.many[curve.top]

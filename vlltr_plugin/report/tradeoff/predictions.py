@@ -1,59 +1,81 @@
-"""What a model predicts on a split, by every rule, kept as O(1) numbers for each image."""
+"""What a model predicts on a set of images, as it is and once tau times the log prior is subtracted from its logits."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.report.tradeoff.spans import between_margins, right_between
 
 if TYPE_CHECKING:  # `compare` reads evaluations without torch
     from torch import Tensor
 
-BRANCHES = ("visual", "image_text")
-TWO_BRANCH_RULES = ("mixture", "sum", *BRANCHES)
-"""mixture and sum are two ways to put the branches together; then each branch alone."""
-
-ONE_BRANCH_RULES = ("single",)
 TOP = 5
+MIXTURE_TAUS = tuple(0.25 * step for step in range(-16, 33))
+"""Where the mixture of softmaxes is evaluated; unlike the other rules it has no closed form between them."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """One rule on all images; arrays `[N]`.
+    """One rule on N images; `swept` has predicted class and its probability at each tau other than 0."""
 
-    Attributes:
-        top1: the predicted class, int64.
-        in_top5: whether the label is among the five (or C, if fewer) most probable classes.
-        confidence: probability of the predicted class, float64.
-        cross_entropy: minus the log probability of the label, float64.
-    """
+    top1: Ints
+    in_top5: NDArray[np.bool_]  # whether the label is among the five (or C, if fewer) most probable classes
+    confidence: Floats  # probability of the predicted class
+    cross_entropy: Floats  # minus the log probability of the label
+    swept: dict[float, tuple[Ints, Floats]] = field(default_factory=dict)
+    right: Floats | None = None  # the taus between which each image is right, `[2, N]`; see spans.py
 
-    top1: NDArray[np.int64]
-    in_top5: NDArray[np.bool_]
-    confidence: NDArray[np.float64]
-    cross_entropy: NDArray[np.float64]
+    def at(self, tau: float) -> tuple[Ints, Floats]:
+        """Predicted class and its probability at a tau."""
+        return self.swept[tau] if tau else (self.top1, self.confidence)
 
 
 class PredictionCollector:
-    """Takes the model's outputs batch by batch; nothing of size C stays.
+    """Collects predictions batch by batch; keeps nothing of size C.
 
     ```python
-    collector = PredictionCollector(num_classes=1000, visual_share=0.2)
+    collector = PredictionCollector(num_classes=1000)
     for images, labels in loader:
         collector.add(model(images), labels)
     labels, by_rule = collector.labels(), collector.predictions()
     ```
+
+    A model with one output has the rule `single`. One with two has `mixture` (of the softmaxes, `first_share` of the
+    first one), `sum` (of the logits), and each output under its name.
+
+    Logits are adjusted as in Menon et al., ICLR 2021, Eq. 9: `logits - tau * log prior`. Each of two outputs is
+    adjusted, as each was trained under that prior, and then mixed or summed. At tau 0 nothing is subtracted.
+
+    Args:
+        num_classes: C.
+        taus: to adjust with, ascending.
+        log_prior: float64 `[C]`; None adjusts nothing.
+        outputs: names of the model's two outputs; empty for one.
+        first_share: part of the first of two outputs in the mixture.
     """
 
-    def __init__(self, num_classes: int, visual_share: float) -> None:
-        self._num_classes, self.visual_share = num_classes, visual_share
-        self._labels: list[NDArray[np.int64]] = []
-        self._parts: dict[str, list[tuple[NDArray[np.float64], ...]]] = {}
+    def __init__(
+        self,
+        num_classes: int,
+        taus: Sequence[float] = (0.0,),
+        log_prior: Floats | None = None,
+        outputs: Sequence[str] = (),
+        first_share: float = 0.0,
+    ) -> None:
+        self._num_classes, self.taus, self._prior = num_classes, tuple(taus), log_prior
+        self._outputs, self.first_share = outputs, first_share
+        self._labels: list[Ints] = []
+        self._parts: dict[str, list[dict[str, NDArray[Any]]]] = {}
         self.not_finite = 0
 
     def add(self, outputs: Tensor | tuple[Tensor, ...] | list[Tensor], labels: Tensor) -> None:
@@ -64,53 +86,118 @@ class PredictionCollector:
         """
         import torch
 
-        branches = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-        self._check(branches, labels)
-        labels = labels.to(branches[0].device)
-        self.not_finite += int((~torch.stack([logits.isfinite().all(dim=1) for logits in branches]).all(dim=0)).sum())
-        for rule, (ranking, log_probabilities) in self._rules(branches).items():
-            # The first of equals, as argmax has it and the sweep of tau; topk promises nothing, and bfloat16 has many.
-            predicted = ranking.max(dim=1, keepdim=True).indices
-            top = ranking.scatter(1, predicted, math.inf).topk(min(TOP, self._num_classes), dim=1).indices
-            numbers = (
-                predicted[:, 0],
-                (top == labels[:, None]).any(dim=1),
-                log_probabilities.gather(1, predicted)[:, 0].exp(),
-                -log_probabilities.gather(1, labels[:, None])[:, 0],
-            )
-            self._parts.setdefault(rule, []).append(tuple(number.cpu().double().numpy() for number in numbers))
+        each = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+        self._check(each, labels)
+        labels = labels.to(each[0].device)
+        self.not_finite += int((~torch.stack([logits.isfinite().all(dim=1) for logits in each]).all(dim=0)).sum())
+        found = {rule: self._unadjusted(*of, labels) for rule, of in self._rules(each).items()}
+        if self._prior is not None:
+            wide = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in each]
+            for rule, more in self._adjusted(wide, labels).items():
+                found[rule] |= more
+        for rule, numbers in found.items():
+            self._parts.setdefault(rule, []).append(numbers)
         self._labels.append(labels.cpu().numpy())
 
-    def labels(self) -> NDArray[np.int64]:
+    def labels(self) -> Ints:
         """The labels, `[N]`, in the order they came."""
         return np.concatenate(self._labels)
 
     def predictions(self) -> dict[str, Predictions]:
-        """By rule: `TWO_BRANCH_RULES` or `ONE_BRANCH_RULES`."""
+        """The predictions of each rule."""
         found = {}
         for rule, parts in self._parts.items():
-            top1, in_top5, confidence, cross_entropy = (np.concatenate(column) for column in zip(*parts, strict=True))
-            found[rule] = Predictions(top1.astype(np.int64), in_top5.astype(bool), confidence, cross_entropy)
+            numbers = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+            top1, confidence = numbers.pop("swept_top1", ()), numbers.pop("swept_confidence", ())
+            swept = dict(zip(filter(None, self.taus), zip(top1, confidence, strict=True), strict=False))
+            found[rule] = Predictions(swept=swept, **numbers)
         return found
 
-    def _rules(self, branches: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """What each rule ranks the classes by, as the host computes it, and its log probabilities, in float32."""
-        if len(branches) == 1:
-            return {"single": (branches[0], branches[0].float().log_softmax(1))}
-        first, second = branches
-        share = self.visual_share
-        mixture = first.float().softmax(1) * share + second.float().softmax(1) * (1 - share)
-        total = first + second  # in the branches' own precision: so are the host's groups scored
+    def _unadjusted(self, ranking: Tensor, log_probabilities: Tensor, labels: Tensor) -> dict[str, NDArray[Any]]:
+        # The first of equals, as argmax has it; topk promises nothing, and bfloat16 has many equal logits.
+        predicted = ranking.max(dim=1, keepdim=True).indices
+        top = ranking.scatter(1, predicted, math.inf).topk(min(TOP, self._num_classes), dim=1).indices
         return {
-            "mixture": (mixture, mixture.log()),
-            "sum": (total, total.float().log_softmax(1)),
-            **{name: (logits, logits.float().log_softmax(1)) for name, logits in zip(BRANCHES, branches, strict=True)},
+            "top1": predicted[:, 0].cpu().numpy(),
+            "in_top5": (top == labels[:, None]).any(dim=1).cpu().numpy(),
+            "confidence": log_probabilities.gather(1, predicted)[:, 0].exp().cpu().double().numpy(),
+            "cross_entropy": (-log_probabilities.gather(1, labels[:, None])[:, 0]).cpu().double().numpy(),
         }
 
-    def _check(self, branches: list[Tensor], labels: Tensor) -> None:
+    def _rules(self, outputs: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """By rule: what ranks the classes, as the host computes it, and the log probabilities, in float32."""
+        if len(outputs) == 1:
+            return {"single": (outputs[0], outputs[0].float().log_softmax(1))}
+        mixture = self._mixture([logits.float() for logits in outputs])
+        total = outputs[0] + outputs[1]  # in the outputs' own precision, as the host's groups are computed
+        named = {"sum": total, **dict(zip(self._outputs, outputs, strict=True))}
+        return {
+            "mixture": (mixture, mixture.log()),
+            **{name: (logits, logits.float().log_softmax(1)) for name, logits in named.items()},
+        }
+
+    def _mixture(self, outputs: list[Tensor]) -> Tensor:
+        first, second = outputs
+        return first.softmax(1) * self.first_share + second.softmax(1) * (1 - self.first_share)
+
+    def _adjusted(self, outputs: list[Tensor], labels: Tensor) -> dict[str, dict[str, NDArray[Any]]]:
+        """By rule: predicted class and its probability at each tau, `[T, B]`, and where each image is right."""
+        import torch
+
+        assert self._prior is not None
+        log_prior = torch.from_numpy(self._prior).to(outputs[0])
+        found: dict[str, dict[str, NDArray[Any]]] = {}
+        for rule, right in self._right_between(outputs, labels, log_prior).items():
+            found[rule] = {"right": right}
+        at_each = list(self._at_each_tau(outputs, log_prior))
+        for rule in at_each[0] if at_each else ():
+            top1, confidence = (torch.stack(column).cpu() for column in zip(*(at[rule] for at in at_each), strict=True))
+            found[rule] |= {"swept_top1": top1.numpy(), "swept_confidence": confidence.double().numpy()}
+        return found
+
+    def _at_each_tau(self, outputs: list[Tensor], log_prior: Tensor) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+        """By rule, at each tau but 0, the most probable class and its probability; one memory for all taus."""
+        import torch
+
+        adjusted = [torch.empty_like(logits) for logits in outputs]
+        for tau in filter(None, self.taus):
+            for logits, own in zip(outputs, adjusted, strict=True):
+                torch.sub(logits, tau * log_prior, out=own)
+            if len(adjusted) == 1:
+                yield {"single": _most_probable(adjusted[0])}
+            else:
+                confidence, top1 = self._mixture(adjusted).max(dim=1)
+                yield {"mixture": (top1, confidence), "sum": _most_probable(adjusted[0].add_(adjusted[1]))}
+
+    def _right_between(self, outputs: list[Tensor], labels: Tensor, log_prior: Tensor) -> dict[str, Floats]:
+        import torch
+
+        on_cpu, prior = labels.cpu().numpy(), self._prior
+        assert prior is not None
+        if len(outputs) == 1:
+            return {"single": right_between(outputs[0].cpu().numpy(), on_cpu, prior)}
+        rows = []
+        for tau in MIXTURE_TAUS:
+            mixture = self._mixture([logits - tau * log_prior for logits in outputs]).log_()
+            own = mixture.gather(1, labels[:, None])[:, 0]
+            rows.append((own - mixture.scatter_(1, labels[:, None], -torch.inf).amax(dim=1)).cpu().double().numpy())
+        return {
+            "mixture": between_margins(np.stack(rows), np.array(MIXTURE_TAUS)),
+            "sum": right_between((outputs[0] + outputs[1]).cpu().numpy(), on_cpu, 2 * prior),
+        }
+
+    def _check(self, outputs: list[Tensor], labels: Tensor) -> None:
         expected = (len(labels), self._num_classes)
-        shapes = [tuple(logits.shape) for logits in branches]
-        if len(branches) not in (1, 2) or any(shape != expected for shape in shapes):
-            raise ReportError(f"Expected one or two outputs of shape {list(expected)} from the model but got {shapes}.")
+        shapes = [tuple(logits.shape) for logits in outputs]
+        if len(outputs) != (len(self._outputs) or 1) or any(shape != expected for shape in shapes):
+            number = "two outputs" if self._outputs else "one output"
+            raise ReportError(f"Expected {number} of shape {list(expected)} from the model but got {shapes}.")
         if labels.ndim != 1 or labels.is_floating_point() or bool(((labels < 0) | (labels >= self._num_classes)).any()):
             raise ReportError(f"Expected one label in 0..{self._num_classes - 1} for each image.")
+
+
+def _most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The predicted class and its probability; overwrites the logits."""
+    top1 = logits.argmax(dim=1)
+    highest = logits.gather(1, top1[:, None])
+    return top1, logits.sub_(highest).exp_().sum(dim=1).reciprocal()

@@ -1,4 +1,4 @@
-"""The taus between which each image is classified right: a trade-off curve follows from them exactly, at every tau."""
+"""The taus between which each image is classified right, and the exact trade-off curve at every tau from them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 2**16
-"""Logits looked at together: 512 KiB of float64, which stay in a processor's cache."""
+"""Logits processed together: 512 KiB of float64, which stay in a processor's cache."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 def right_between(logits: NDArray[np.floating[Any]], labels: Ints, log_prior: Floats) -> Floats:
-    """Smallest and largest tau at which `argmax(logits - tau * log_prior)` is the label.
+    """Smallest and largest tau, `[2, B]`, at which `argmax(logits - tau * log_prior)` is the label.
 
     The label y leads class j while `tau * (log p_j - log p_y) >= z_j - z_y`: a half-line of taus for each j. Their
-    intersection is one interval. At equal values the first class is the prediction.
-
-    Args:
-        logits: z, `[B, C]`.
-        labels: `[B]`.
-        log_prior: log p, `[C]`.
-
-    Returns:
-        `[2, B]`, both ends included; (inf, -inf) for an image that is right at no tau.
+    intersection is one interval, both ends included; (inf, -inf) for an image that is right at no tau. At equal values
+    the first class is the prediction.
     """
     spans = np.empty((2, len(labels)))
     of_label = log_prior[labels]
@@ -41,7 +34,7 @@ def right_between(logits: NDArray[np.floating[Any]], labels: Ints, log_prior: Fl
 
 @np.errstate(over="ignore", invalid="ignore")
 def _right_between(logits: Floats, labels: Ints, gain: Floats) -> Floats:
-    """As `right_between`, for labels of one prior; `gain` is the log prior of each class minus theirs."""
+    """`right_between` for labels of one prior; `gain` is the log prior of each class minus theirs."""
     lead = logits - logits[np.arange(len(labels)), labels][:, None]
     level = np.flatnonzero(gain == 0)
     best = level[lead.take(level, axis=1).argmax(axis=1)]
@@ -64,14 +57,10 @@ def _leads_from(lead: Floats, gain: Floats, labels: Ints) -> Floats:
 
 
 def between_margins(margins: Floats, taus: Floats) -> Floats:
-    """Smallest and largest tau at which a margin is above 0, by lines between the taus at which it is known.
+    """`right_between` from the margin of the label over the best other class, `[T, B]`, at ascending taus.
 
-    Args:
-        margins: of the label over the best other class, `[T, B]`.
-        taus: ascending, `[T]`. Before the first and after the last the margin's sign stays.
-
-    Returns:
-        As `right_between`; of several intervals the hull.
+    The margin is linear between the taus; before the first and after the last its sign stays. Several intervals give
+    their hull.
     """
     right = margins > 0
     last = len(taus) - 1
@@ -113,33 +102,23 @@ def right_at(spans: Floats, taus: Floats) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracies in percent as functions of tau; they change at finitely many taus, so all their values are here.
+    """Accuracies in percent as functions of tau; they change at finitely many taus, so all their values are here."""
 
-    Attributes:
-        taus: every tau at which an image begins or ceases to be right, and one in between; ascending, `[K]`.
-        many: many-shot accuracy at each.
-        few: few-shot accuracy.
-        overall: top-1.
-    """
-
-    taus: Floats
+    taus: Floats  # each tau at which an image begins or ceases to be right, and one in between; ascending, `[K]`
     many: Floats
     few: Floats
     overall: Floats
 
     @property
     def top(self) -> int:
-        """Where many-shot accuracy is highest, the last place of several.
-
-        Larger taus trade it for few-shot accuracy. Smaller ones lose both: nobody would choose them.
-        """
+        """Where many-shot accuracy is highest, the last of several; smaller taus lose few-shot accuracy as well."""
         return len(self.many) - 1 - int(self.many[::-1].argmax())
 
     def at_many(self, many: float, few: float, overall: float) -> int | None:
         """Index of the point with that many-shot accuracy; None beyond the curve's ends.
 
-        On a finite test set a range of taus has it. Of these the point nearest in few-shot accuracy counts, then in
-        top-1: a model adjusted with tau is then exactly on its own curve.
+        On a finite test set a range of taus has it. The point nearest in few-shot accuracy is taken, then in top-1, so
+        that a model adjusted with tau lies exactly on its own curve.
         """
         same = np.flatnonzero((self.many == many) & (self.few == few) & (self.overall == overall))
         if len(same):
@@ -155,13 +134,9 @@ class Curve:
 
 
 def curve_at_every_tau(shots: Floats, overall: Floats, many: NDArray[np.bool_], few: NDArray[np.bool_]) -> Curve:
-    """The mean curve of S seeds.
+    """The mean curve of S seeds, from where images are right by the groups' and the overall rule, `[S, 2, N]`.
 
-    Args:
-        shots: where the images are right by the rule of the groups, `[S, 2, N]`; see spans.py.
-        overall: by the rule of the overall accuracy.
-        many: whether each image is of a many-shot class, `[N]`.
-        few: likewise of a few-shot class.
+    `many` and `few` say whether each image is of a many- or a few-shot class, `[N]`.
     """
     changes = np.concatenate([shots.ravel(), overall.ravel()])
     changes = np.unique(changes[np.isfinite(changes)])
