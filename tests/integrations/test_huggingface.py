@@ -159,17 +159,14 @@ def test_criteria_and_names_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize(("smoothing", "fits"), [(0.0, False), (0.1, True)])
 def test_label_smoothing_of_the_arguments_is_refused_where_the_criterion_has_another(tmp_path, smoothing, fits):
-    trainer = trainer_of(
-        tmp_path,
-        ReweightCallback(ReweightedLoss(InverseFrequency(COUNTS), smoothing=smoothing)),
-        label_smoothing_factor=0.1,
-        max_steps=1,
-    )
+    callback = ReweightCallback(ReweightedLoss(InverseFrequency(COUNTS), smoothing=smoothing))
+    arguments = transformers.TrainingArguments(str(tmp_path), label_smoothing_factor=0.1, use_cpu=True, report_to=[])
+    begin = (arguments, transformers.TrainerState(), transformers.TrainerControl())
     if fits:
-        trainer.train()
+        callback.on_train_begin(*begin)
     else:
         with pytest.raises(ValueError, match=r"give the criterion smoothing=0\.1"):
-            trainer.train()
+            callback.on_train_begin(*begin)
 
 
 # Evaluations
@@ -277,11 +274,13 @@ def test_a_callback_that_has_trained_can_be_copied(tmp_path):
     assert torch.equal(copied.criterion.weighting.weights, callback.criterion.weighting.weights)
 
 
-@pytest.mark.parametrize("anew", [True, False])
-def test_a_model_made_anew_begins_with_weights_of_1_and_one_trained_on_does_not(tmp_path, anew, capsys):
+@pytest.mark.parametrize(("anew", "kept"), [(True, True), (True, False), (False, True)])
+def test_a_model_made_anew_begins_with_weights_of_1_and_one_trained_on_does_not(tmp_path, anew, kept, capsys):
+    """Whether or not something keeps the model of before."""
     criterion, fresh, seen = volume(), volume(), []
     callback = ReweightCallback(criterion)
     trainer = train(tmp_path / "first", None, callback=callback)
+    kept = trainer.model if kept else None
     weights = criterion.weighting.weights.clone()
     assert not torch.equal(weights, torch.ones(3))
     trainer.compute_loss_func = lambda *args, **kwargs: seen.append(criterion.in_force()) or callback.loss(*args)

@@ -138,7 +138,8 @@ class ReweightCallback(TrainerCallback):
         """
         self._refuse_another_of_its_name(state)
         _refuse_smoothing_left_out(args, self.criterion.smoothing)
-        model, before, loader = kwargs.get("model"), self._model(), kwargs.get("train_dataloader")
+        model, loader = kwargs.get("model"), kwargs.get("train_dataloader")
+        another_model = model is not None and self.criterion in _MODELS and self._model() is not model
         if model is not None:
             _MODELS[self.criterion] = weakref.ref(model)
         self._has_length = loader is None or has_length(loader)
@@ -147,7 +148,7 @@ class ReweightCallback(TrainerCallback):
         self.criterion.forget_epoch()
         if state.global_step:
             self._go_on(args, state)
-        elif again or (before is not None and before is not model):  # of `model_init`, in a search say
+        elif again or another_model:  # of `model_init`, in a search say
             if self.criterion.weighting.uses_logits and self.criterion.weighting.has_radii:
                 another = "training begins anew" if again else "another model than before"
                 say(f"{another}: what was measured is dropped, the class weights start at 1.")
