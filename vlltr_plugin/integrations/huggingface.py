@@ -34,32 +34,31 @@ _MODELS: "weakref.WeakKeyDictionary[Criterion, weakref.ref[Any]]" = weakref.Weak
 class ReweightCallback(TrainerCallback):
     """Gives the Trainer a criterion: the loss of a step, the end of an epoch, the state in each checkpoint.
 
-    The epoch's numbers are `statistics`, and lines `train_reweight_*` of the Trainer's log history. A checkpoint saved
-    inside an epoch (`save_strategy="steps"`) resumes with the weights in force; what was observed of that epoch is
-    lost, and its rest changes no radii but those that are still missing. One of an epoch's last step gets the state of
-    the ended epoch. Only training steps are observed; the loss of an evaluation is that of the criterion in eval mode,
-    without weights: comparable over the epochs and with a baseline.
+    The epoch's numbers are in `statistics` and in the Trainer's log history, as `train_reweight_*`. A checkpoint saved
+    inside an epoch (`save_strategy="steps"`) restores the weights in force; what was observed of that epoch is lost,
+    and its rest adds radii only where there are none yet. A checkpoint of an epoch's last step has the state of the
+    ended epoch. Only training steps are observed; the loss of an evaluation is that of the criterion in eval mode:
+    without weights, comparable over the epochs and with a baseline.
 
     Args:
-        criterion: gets the model's `logits` and the `labels`. Give it `ignore_index=-100` where labels hold that.
-        resume_from: the checkpoint folder to take the state from, where it is not the one that `train` goes on from.
-        name: of one of several callbacks of a Trainer, each with a criterion of its own: its state is in
-            `reweight_NAME.pt`, its lines are `train_reweight_NAME_*`.
-        steps_per_epoch: ends an epoch after that many of the Trainer's (optimizer) steps. By default it is a pass over
-            the training data, which endless data never ends.
-        folder: of the run, for `vlltr-plugin inspect` and `compare`: what `RunRecorder` writes goes there. None to
-            write nothing.
-        metrics: which numbers go into the log of that folder: a function of what the Trainer's evaluation gives to
-            numbers by name, as `RunRecorder.end_epoch` takes them.
+        criterion: gets the model's `logits` and the `labels`. Give it `ignore_index=-100` if labels contain that.
+        resume_from: the checkpoint folder to take the state from, if it is not the one that `train` resumes from.
+        name: for one of several callbacks, each with its own criterion: its state is in `reweight_NAME.pt`, it logs
+            `train_reweight_NAME_*`.
+        steps_per_epoch: ends an epoch after that many of the Trainer's (optimizer) steps. By default an epoch is a
+            pass over the training data, which endless data never ends.
+        folder: of the run, where `RunRecorder` writes for `vlltr-plugin inspect` and `compare`; None to write nothing.
+        metrics: maps what the Trainer's evaluation gives to the metrics of that folder's log, see
+            `RunRecorder.end_epoch`.
         groups: thresholds of the groups of classes, recorded in that folder; see `RunRecorder`.
         class_names: names of the classes, recorded in that folder.
 
     Raises:
-        TypeError: for a criterion that is none of the plug-in's.
-        ValueError: for an `ignore_index` other than None and -100: the Trainer counts by the latter; for a reduction
-            other than the mean; for a name that is no word. When training begins: for two callbacks of one name, for a
-            `label_smoothing_factor` other than the criterion's `smoothing`, and for a new run in a `folder` that holds
-            one. In training: where something else ends epochs of the criterion.
+        TypeError: if `criterion` is not a criterion of the plug-in.
+        ValueError: if its `ignore_index` is not None or -100, which the Trainer counts by, if its reduction is not the
+            mean, or if the name is not a word; when training begins, if two callbacks have one name, if the
+            `label_smoothing_factor` is not the criterion's `smoothing`, or if a new run's `folder` holds a run; in
+            training, if something else ends an epoch of the criterion.
 
     Example:
         >>> reweight = ReweightCallback(ReweightedLoss(ClassVolume(counts)))
@@ -95,26 +94,22 @@ class ReweightCallback(TrainerCallback):
         return self._epochs.statistics
 
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        """For the Trainer's `compute_loss_func`.
+        """For the Trainer's `compute_loss_func`: a scalar; in an evaluation the unweighted loss.
 
-        The Trainer adds up the losses of the parts of an accumulated batch and divides by nothing: each part is
-        divided by the number of items in the whole batch, so that the step is that of the undivided one. In an
-        evaluation it is the unweighted loss.
+        The Trainer sums the losses of the parts of an accumulated batch without dividing: each part is divided by the
+        number of items in the whole batch, so that the step is that of the undivided batch.
 
         Args:
             outputs: the model's, with `logits` or as a tuple of which they are the first: `[B, C]`, of tokens
                 `[B, T, C]`, of images `[B, C, h, w]`, which are interpolated to the size of the labels as
                 transformers' own losses do.
             labels: int64 `[B]`, `[B, T]` or `[B, H, W]`, or floating point of the logits' shape.
-            num_items_in_batch: entries of the labels in all parts of the batch, told once for each GPU that
+            num_items_in_batch: entries of the labels in all parts of the batch, once for each GPU that
                 `torch.nn.DataParallel` runs on; None for the mean over this part.
 
-        Returns:
-            A scalar.
-
         Raises:
-            TypeError: for outputs without logits, or no labels.
-            ValueError: for a model that predicts the next token, whose own loss shifts the labels.
+            TypeError: if there are no logits or no labels.
+            ValueError: if the model predicts the next token: its own loss shifts the labels.
         """
         model = self._model()
         logits, labels = class_logits(outputs, labels, self.criterion.weighting.num_classes, model)

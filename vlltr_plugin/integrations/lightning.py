@@ -21,31 +21,28 @@ else:
 
 
 class ReweightCallback(Callback):
-    """Ends an epoch of `criterion` where Lightning ends one; its numbers are logged as `train_reweight_*`.
+    """Ends the epochs of a criterion where Lightning ends them; logs their numbers as `train_reweight_*`.
 
-    Weights and radii travel in Lightning's checkpoints: `trainer.fit(model, ckpt_path=...)` goes on with them, to the
-    last bit. A checkpoint saved inside an epoch resumes with the weights in force; what was observed of that epoch is
-    lost, and its rest changes no radii but those that are still missing. Only training batches are observed. In
-    validation and tests the criterion is in eval mode: its loss has no weights there, so that it is comparable over the
-    epochs and with a baseline.
+    The criterion's state is in Lightning's checkpoints: `trainer.fit(model, ckpt_path=...)` restores weights and radii
+    to the last bit. A checkpoint saved inside an epoch restores the weights in force; what was observed of that epoch
+    is lost, and its rest adds radii only where there are none yet. Only training batches are observed. In validation
+    and tests the criterion is in eval mode: the loss without weights, comparable over the epochs and with a baseline.
 
     Args:
         criterion: what `training_step` calls; it need not be a part of the module.
-        name: of one of several callbacks of a Trainer, each with a criterion of its own: it logs
-            `train_reweight_NAME_*`. Lightning refuses two of one name.
-        steps_per_epoch: ends an epoch after that many steps (`trainer.global_step`). By default it is a pass over the
-            training data, which endless data never ends.
-        folder: of the run, for `vlltr-plugin inspect` and `compare`: what `RunRecorder` writes goes there. None to
-            write nothing.
-        metrics: which numbers go into the log of that folder: a function of what the validation logs to numbers by
-            name, as `RunRecorder.end_epoch` takes them.
+        name: for one of several callbacks, each with its own criterion: it logs `train_reweight_NAME_*`. Lightning
+            refuses two of one name.
+        steps_per_epoch: ends an epoch after that many steps (`trainer.global_step`). By default an epoch is a pass
+            over the training data, which endless data never ends.
+        folder: of the run, where `RunRecorder` writes for `vlltr-plugin inspect` and `compare`; None to write nothing.
+        metrics: maps what the validation logs to the metrics of that folder's log, see `RunRecorder.end_epoch`.
         groups: thresholds of the groups of classes, recorded in that folder; see `RunRecorder`.
         class_names: names of the classes, recorded in that folder.
 
     Raises:
-        TypeError: for a criterion that is none of the plug-in's.
-        ValueError: for a name that is no word. When training begins: for a new run in a `folder` that holds one. In
-            training: where something else ends epochs of the criterion.
+        TypeError: if `criterion` is not a criterion of the plug-in.
+        ValueError: if the name is not a word; when training begins, if a new run's `folder` holds a run; in training,
+            if something else ends an epoch of the criterion.
 
     Example:
         >>> criterion = ReweightedLoss(ClassVolume(counts))
