@@ -19,7 +19,6 @@ from vlltr_plugin import (
     Uniform,
 )
 from vlltr_plugin.core.torch_context import float64_device
-from vlltr_plugin.training.session import summary
 
 CPU = torch.device("cpu")
 MAKERS = {
@@ -77,7 +76,7 @@ def test_training_there_gives_the_weights_losses_and_gradients_of_the_cpu(make, 
     weighting = criterion.weighting
     assert (weighting.weights.device, weighting.weights.dtype) == (DEVICE, torch.float32)
     assert {b.device for b in weighting.buffers() if b.dtype == torch.float64} == {CPU}
-    assert (weighting.home, twin.weighting.home) == (CPU, CPU)
+    assert (weighting.device64, twin.weighting.device64) == (CPU, CPU)
     assert getattr(weighting, "skipped", 0) == getattr(twin.weighting, "skipped", 0)
     assert torch.equal(weighting.log_radius64, twin.weighting.log_radius64)
     assert torch.equal(weighting.substituted, twin.weighting.substituted)
@@ -150,7 +149,7 @@ def test_a_state_loads_there_and_from_there(where, assign):
 def test_the_numbers_of_the_log_are_those_of_the_cpu():
     drawn = torch.tensor([50.0, 40.0, 30.0]).double()
     found = [a_run(ClassVolume, device, soft=False)[0].weighting for device in (DEVICE, CPU)]
-    logged = [summary(weighting, weighting.weights.clone(), drawn) for weighting in found]
+    logged = [weighting.statistics(weighting.weights.clone(), drawn) for weighting in found]
     assert logged[0] == logged[1]
 
 

@@ -27,31 +27,24 @@ _TEXT = re.compile(r"vlltr-plugin run (\d+):((?: [0-9a-f]*@\d+)+)")
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """One start of a run, and the starts that it goes on from.
-
-    Attributes:
-        number: larger than those of all starts that were known when this one began, so the largest is the newest.
-        starts: id and first epoch of each start in the line, in ascending order of the epochs; the last one is this.
-    """
+    """One start of a run, and the starts that it goes on from."""
 
     number: int
+    """Larger than those of all starts that were known when this one began, so the largest is the newest."""
     starts: tuple[tuple[str, int], ...]
-
-    @property
-    def id(self) -> str:
-        """The id of this start."""
-        return self.starts[-1][0]
+    """Id and first epoch of each start in the line, in ascending order of the epochs; the last one is this."""
 
     def has(self, epoch: int, written_by: RunIdentity) -> bool:
         """Whether the file of an epoch that a start has written is a part of this run."""
-        return next((start for start, first in reversed(self.starts) if first <= epoch), None) == written_by.id
+        own = next((start for start, first in reversed(self.starts) if first <= epoch), None)
+        return own == written_by.starts[-1][0]
 
     def __str__(self) -> str:
         return f"vlltr-plugin run {self.number}:" + "".join(f" {start}@{first}" for start, first in self.starts)
 
 
 UNNAMED = RunIdentity(0, (("", 0),))
-"""Of files and states without an identity, which earlier versions have written."""
+"""Of files and states without an identity."""
 
 
 def new_start(first: int, before: RunIdentity | None, known: Iterable[RunIdentity]) -> RunIdentity:
@@ -87,18 +80,14 @@ def newest(known: Iterable[RunIdentity | None]) -> set[RunIdentity]:
 
 
 class EpochWriter:
-    """Writes epochs into the folder of a run, and reads which epochs there are the run's.
-
-    Attributes:
-        run: the start that writes; until its first epoch has ended, the run that it goes on from, if any.
-    """
+    """Writes epochs into the folder of a run, and reads which epochs there are the run's."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.run: RunIdentity | None = None
-        self._first: int | None = None  # epoch of this start; that of the first `begin` where it is not told
+        self.run: RunIdentity | None = None  # until the first epoch has ended, the run that this start goes on from
+        self.abandoned: int | None = None  # files of other starts from this epoch on are replaced by this start's
+        self._first: int | None = None  # epoch of this start; that of the first `begin` where it is not given
         self._last: int | None = None  # epoch that ended in this start
-        self._removed = False  # whether the files that this start takes the place of are gone
         self._known = set(_identities(folder).values())
 
     def look(self) -> set[RunIdentity]:
@@ -116,15 +105,11 @@ class EpochWriter:
         self.run, self._first, self._last = run, first, None
 
     def begin(self, epoch: int) -> None:
-        """Before anything is written of an epoch that ended.
-
-        Raises:
-            FileExistsError: another process has written into the folder since this one has looked at it.
-        """
+        """Before an epoch that ended is written; FileExistsError where another process writes into the folder."""
         if self._last is None or epoch <= self._last:
             first = epoch if self._first is None or self._last is not None else self._first
             self.run, self._first = new_start(first, self.run, filter(None, self._known)), first
-            self._removed = False
+            self.abandoned = first
         self._last = epoch
         if others := [n for n, by in _identities(self.folder).items() if by not in {*self._known, self.run, None}]:
             raise FileExistsError(
@@ -133,23 +118,13 @@ class EpochWriter:
             )
 
     def remove_abandoned(self) -> None:
-        """Removes the files of other starts from this one's first epoch on; needs no room on the disk.
-
-        Raises:
-            OSError: when they cannot be removed.
-        """
-        for epoch, path in numbered_files(self.folder).items() if not self._removed else ():
-            if self._first is not None and epoch >= self._first and read_identity(path) != self.run:
+        """Removes the abandoned files; needs no room on the disk."""
+        for epoch, path in numbered_files(self.folder).items():
+            if self.abandoned is not None and epoch >= self.abandoned and read_identity(path) != self.run:
                 path.unlink()
-        self._removed = True
 
     def write(self, epoch: int, arrays: dict[str, Tensor]) -> None:
-        """Writes the file of an epoch, after `begin`.
-
-        Raises:
-            OSError: when it cannot be written; nothing partial is left behind.
-        """
-        assert self.run is not None
+        """Writes the file of an epoch, after `begin`, or raises OSError and leaves nothing partial behind."""
         write_arrays(self.folder, epoch, arrays, str(self.run))
 
 

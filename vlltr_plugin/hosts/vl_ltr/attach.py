@@ -12,6 +12,7 @@ from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
 from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.ranks import is_first_rank
 from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL, OutputWatch
 from vlltr_plugin.hosts.vl_ltr.fast import speed_up
 from vlltr_plugin.hosts.vl_ltr.plan import Plan, plan
@@ -19,7 +20,6 @@ from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
 from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
 from vlltr_plugin.training.settings import SINGLE, asked, misspelling
-from vlltr_plugin.training.tried_versions import untried
 
 
 def attach(
@@ -56,6 +56,8 @@ def attach(
     Raises:
         ValueError: naming what to change, when the configuration cannot be re-weighted.
     """
+    parts = {"model": model, "criterion": criterion, "dataset": dataset, "sampler": sampler, "mixup": mixup}
+    enter({"args": args, **parts})
     if not getattr(args, "eval", False):  # an evaluation runs the host's own code
         speed_up(args, model)
     reweight = asked(args)
@@ -67,10 +69,10 @@ def attach(
     if getattr(args, "eval", False):
         return NoHook(trains=False)
     with warnings_said():
-        planned = plan(args, model=model, criterion=criterion, dataset=dataset, sampler=sampler, mixup=mixup)
+        planned = plan(args, **parts)
     hook = apply(planned, args, model, criterion)
     say(planned.announcement())
-    for warning in filter(None, (planned.never_applies(), untried())):
+    if warning := planned.never_applies():
         say(f"warning: {warning}")
     return hook
 
@@ -79,16 +81,13 @@ def apply(planned: Plan, args: Any, model: nn.Module, criterion: nn.Module) -> E
     """Puts the re-weighted criterion in the place of the host's base criterion, and returns the hook."""
     settings, weightings = planned.settings, dict(planned.weightings)
     kind = LogitAdjustedLoss if settings.adjusts else ReweightedLoss
-    losses: dict[str, Criterion] = {name: kind(own, smoothing=planned.smoothing) for name, own in weightings.items()}
-    watch = OutputWatch(model, planned.two_branch)
-    serving = {branch: losses.get(branch, next(iter(losses.values()))) for branch in watch.names}
-    clean_pass = planned.clean_pass
-    streams = {} if clean_pass else losses
-    wrapped = HostCriterion(planned.base, watch, serving, streams, args.nb_classes, settings.adjusts)
+    criteria: dict[str, Criterion] = {name: kind(own, smoothing=planned.smoothing) for name, own in weightings.items()}
+    watch, clean_pass = OutputWatch(model, planned.two_branch), planned.clean_pass
+    wrapped = HostCriterion(planned.base, criteria, watch, observes=not clean_pass, adjusts=settings.adjusts)
     criterion.base_criterion = wrapped
     output_dir = Path(args.output_dir) if getattr(args, "output_dir", "") and is_first_rank() else None
     run = partial(clean_pass.run, partial(_observe_clean, weightings)) if clean_pass else None
-    return EpochHook(settings, wrapped, weightings, output_dir, run)
+    return EpochHook(settings, wrapped, output_dir, run)
 
 
 def _observe_clean(weightings: dict[str, Weighting], outputs: Any, labels: Tensor) -> None:
