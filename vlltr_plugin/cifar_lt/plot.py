@@ -43,7 +43,7 @@ def draw(runs: Runs, path: Path) -> Path:
             )
     datasets = sorted(grouped(runs, ("dataset",)), key=lambda part: str(part[0]["dataset"]))
     factors = sorted({run["imbalance"] for run in runs})
-    names = methods_of(frame_of(runs))
+    names = methods_of(runs)
     with styled():
         figure = new_figure(1.5 + 5.0 * len(datasets), 4.8)
         panels = np.atleast_1d(figure.subplots(1, len(datasets)))

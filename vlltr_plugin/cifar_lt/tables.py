@@ -133,7 +133,7 @@ def _overview(by_imbalance: list[Runs], several: bool) -> Table:
     """The form of Table 1: a column for each imbalance factor, and for each set of images where one has several."""
     frames = [frame_of(part) for part in by_imbalance]
     rows = []
-    for method in methods_of(*frames):
+    for method in methods_of([run for part in by_imbalance for run in part]):
         cells = []
         for frame, part in zip(frames, by_imbalance, strict=True):
             error, told = frame.summary(method, "last", "error"), _published(method, part[0])
@@ -150,7 +150,7 @@ def _errors(runs: Runs, title: str) -> Table:
     """Errors of every method on one data set, and the spread of what drives it."""
     frame, rows = frame_of(runs), []
     groups = [group for group in GROUPS if group in runs[0]["group_errors"]]
-    for method in methods_of(frame):
+    for method in methods_of(runs):
         last, best = (frame.summary(method, stage, "error") for stage in ("last", "best"))
         told = _published(method, runs[0])
         rows.append(
@@ -176,7 +176,7 @@ def _errors(runs: Runs, title: str) -> Table:
 def _paired(runs: Runs, title: str) -> Table:
     """Last-epoch error minus that of the rivals, seed by seed."""
     frame = frame_of(runs)
-    rivals = [rival for rival in RIVALS if rival in methods_of(frame)]
+    rivals = [rival for rival in RIVALS if rival in methods_of(runs)]
     rows = [
         (
             method,
@@ -185,7 +185,7 @@ def _paired(runs: Runs, title: str) -> Table:
                 for rival in rivals
             ),
         )
-        for method in methods_of(frame)
+        for method in methods_of(runs)
     ]
     title = f"{title}: paired differences of the last-epoch error, points; {INTERVAL}, * excludes 0"
     return _table(title, ("method", *(f"minus {rival}" for rival in rivals)), rows)
@@ -197,7 +197,7 @@ def _measures(runs: Runs, title: str) -> Table:
     shown = (("worst", ".1f"), ("harmonic", ".1f"), ("ece", ".1f"), ("nll", ".3f"))
     rows = [
         (method, *(_mean(frame, method, metric, digits) for metric, digits in shown))
-        for method in methods_of(frame)
+        for method in methods_of(runs)
         if frame.summary(method, "last", "worst")
     ]
     return Table(f"{title}: accuracy of classes and calibration error, %, mean over the seeds", header, tuple(rows))
@@ -217,9 +217,11 @@ def _published(method: str, run: dict[str, Any]) -> float | None:
     return published_error(method, run["dataset"], run["imbalance"])
 
 
-def methods_of(*frames: Frame) -> list[str]:
+def methods_of(runs: Runs) -> list[str]:
     """In the order of `METHODS`, ce adjusted after training behind ce, others last."""
-    present = {row.method for frame in frames for row in frame}
+    present = {run["method"] for run in runs}
+    if any(run["method"] == "ce" and "adjusted_errors" in run for run in runs):
+        present |= {AT_TAU_1, AT_CHOSEN_TAU}
     known = ["ce", AT_TAU_1, AT_CHOSEN_TAU, *list(METHODS)[1:]]
     return [name for name in known if name in present] + sorted(present - set(known))
 
