@@ -149,7 +149,9 @@ def evaluate_in_host(
     asked = asked | {"batch_size": request.batch_size, "limit": request.limit}
     with open_host(request.checkout.resolve(), arguments, (name, asked), **door) as messages:
         model = next(messages)
-        settings = model["settings"] | {"host_args": list(request.host_args)}
+        outputs = tuple(model["outputs"])
+        keys = {"model": model["model"], "two_branch": len(outputs) == 2, "device": model["device"]}
+        settings = keys | {"batch_size": model["batch_size"], "host_args": list(request.host_args)}
         yield TrainedModel(
             split=model["split"],
             classes=model["classes"],
@@ -165,7 +167,7 @@ def evaluate_in_host(
                 "differs_from_training": model["differs"],
             },
             predict=partial(_predict, messages, model["splits"], host, progress),
-            outputs=tuple(model["outputs"]),
+            outputs=outputs,
             first_share=model["first_share"],
             host_log=None if host_log is None else partial(host_log, model),
         )

@@ -11,6 +11,8 @@ import pytest
 from vlltr_plugin.cli import main
 from vlltr_plugin.install import uninstall
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 def check(root: Path, arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, tuple[str, str]]]:
     """The exit code, and status and message by what was looked at."""

@@ -128,29 +128,7 @@ HOST = Host(
     reweight_seconds=f"train_{KEY}_seconds",
     words=WORDS,
     irrelevant=frozenset(
-        [
-            "output",
-            "experiment",
-            "resume",
-            "start_epoch",
-            "data",
-            "data_dir",
-            "data_path",
-            "seed",
-            "device",
-            "workers",
-            "pin_mem",
-            "log_interval",
-            "checkpoint_hist",
-            "recovery_interval",
-            "local_rank",
-            "save_images",
-            "log_wandb",
-            "wandb_project",
-            "wandb_resume_id",
-            "wandb_tags",
-            "validation_batch_size",
-        ]
+        ["output", "experiment", "resume", "start_epoch", "data", "data_dir", "data_path", "seed", "device", "workers", "pin_mem", "log_interval", "checkpoint_hist", "recovery_interval", "local_rank", "save_images", "log_wandb", "wandb_project", "wandb_resume_id", "wandb_tags", "validation_batch_size"]
     ),
     first=("data_set", "nb_classes", "model", "epochs", "batch_size", "lr", "opt", "smoothing", "mixup", "cutmix"),
 )

@@ -147,12 +147,9 @@ def evaluate(
             "names": class_names(Path.cwd(), classes, str(getattr(args, "desc_path", ""))),
             "epoch": saved.epoch,
             "data_set": data_set,
-            "settings": {
-                "model": str(args.model),
-                "two_branch": two_branch,
-                "device": str(args.device),
-                "batch_size": batch_size,
-            },
+            "model": str(args.model),
+            "device": str(args.device),
+            "batch_size": batch_size,
             "differs": _differences(args, saved),
         }
     )
