@@ -134,5 +134,5 @@ HOST = Host(
     words=WORDS,
     irrelevant=frozenset({"seed"}),
     first=(SHOT_GROUPS, *TOLD),
-    unsaid=frozenset(TOLD),  # a loss of the loop's own has some of them, too
+    optional=frozenset(TOLD),  # a loss of the loop's own has some of them, too
 )

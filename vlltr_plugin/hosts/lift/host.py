@@ -11,7 +11,7 @@ from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel, checkpoint_path
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
-from vlltr_plugin.hosts.lift.log import find_log, read_log, read_run, wrote
+from vlltr_plugin.hosts.lift.log import find_log, read_run, wrote
 from vlltr_plugin.runs.log import Line
 
 CHECKPOINT = "checkpoint.pth.tar"
@@ -70,7 +70,7 @@ HOST = Host(
     title="LIFT",
     wrote=wrote,
     find_log=find_log,
-    read_log=read_log,
+    read_log=lambda path: read_run(path).log,
     read_run=read_run,
     check=_check,
     overall=OVERALL,
