@@ -102,6 +102,7 @@ class Host:
     reweight_seconds: str  # key of the time that the end of an epoch took
     words: Words
     beside: str = ""  # a file beside its logs that tells whose they are
+    logs_groups: bool = True  # whether its log holds the accuracies of its groups; else an evaluation alone does
     groups_setting: str = ""  # the setting that tells a run's own thresholds, where they are the user's
     irrelevant: frozenset[str] = frozenset()  # settings that say where or how often a run was made
     optional: frozenset[str] = frozenset()  # settings that a run may have without recording them
