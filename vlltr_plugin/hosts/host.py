@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,12 @@ class Host:
     class_names: Callable[[Path, int], list[str] | None] = lambda start, num_classes: None  # looked for around a path
     evaluated_line: Callable[[dict[str, float | None]], Line] = lambda numbers: {}  # `host_log` as a line of its log
     args_of_checkpoint: Callable[[Path | None], CheckpointArgs] = lambda path: (None, None, [])
+
+
+def later(name: str) -> Callable[..., Any]:
+    """The function that "module:function" names, imported when it is called: reading a log needs no torch."""
+    module, _, function = name.partition(":")
+    return lambda *arguments: getattr(import_module(module), function)(*arguments)
 
 
 def split_host_args(text: str) -> list[str]:
