@@ -46,8 +46,8 @@ def test_correlation_and_spreads_leave_out_what_they_should(run: Path) -> None:
     found = one(run)
     own = (COUNTS >= 3).nonzero()[0]
     present = COUNTS > 0
-    assert found.radius_correlation == pytest.approx(spearmanr(found.radii[own], COUNTS[own]).statistic)
-    assert found.radius_correlation < -0.9
+    assert found.size.measured == pytest.approx(spearmanr(found.radii[own], COUNTS[own]).statistic)
+    assert found.size.measured < -0.9
     assert found.weight_correlation == pytest.approx(spearmanr(found.weights[present], COUNTS[present]).statistic)
     of_draws = (found.weights * DRAWS)[present]
     assert found.weight_times_draws.whole == pytest.approx(of_draws.max() / of_draws.min())
@@ -70,10 +70,9 @@ def test_series_hold_every_epochs_quantiles(run: Path) -> None:
     found = one(run)
     series = found.series
     assert series.epochs == [0, 1, 2, 3]
-    assert series.radii_moved
     for number in range(4):
         at = one(run, number)
-        assert series.correlation[number] == at.radius_correlation
+        assert series.corrected[number] == at.size.corrected
         few = at.weights[(COUNTS > 0) & (COUNTS <= 20)]
         assert series.weights["few"][number] == pytest.approx(np.quantile(few, [0.1, 0.5, 0.9]))
         own = at.radii[(COUNTS >= 3) & (COUNTS <= 20)]
@@ -118,7 +117,7 @@ def test_weights_from_counts_alone_are_called_so(write: Write) -> None:
     inverse = np.where(COUNTS > 0, 3 / np.maximum(COUNTS, 1), 1).astype(np.float32)
     by_images = write(*[{**constant, "weights_image_text": inverse}] * 2, name="images")
     assert "Yes: alpha * n is the same" in said(one(by_images))[1]
-    fixed = {**constant, "log_radius_image_text": np.log(np.maximum(COUNTS, 1)) / 2}
+    fixed = {**constant, "samples_image_text": np.zeros(12)}
     assert "never change" in said(one(write(fixed, fixed, name="fixed")))[0]
     ones = epoch_arrays(rng, weights_image_text=np.ones(12, dtype=np.float32))
     assert "All weights are 1" in said(one(write(ones, name="ones")))[1]

@@ -226,7 +226,12 @@ def test_a_run_of_inaturalists_size_takes_little_memory(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for number in range(2):
         log_radius = -0.05 * np.log(counts) + 0.1 * rng.standard_normal(8142)
-        arrays = {"weights": np.exp(log_radius) / counts, "log_radius": log_radius, "substituted": counts < 3}
+        arrays = {
+            "weights": np.exp(log_radius) / counts,
+            "log_radius": log_radius,
+            "substituted": counts < 3,
+            "samples": counts,
+        }
         np.savez(
             tmp_path / f"{number}.npz",
             counts=counts,

@@ -108,6 +108,7 @@ def test_three_or_four_classes_in_perfect_order_are_no_evidence(write: Write, cl
     log_radius = slope * np.log(counts)
     arrays = {"counts": counts, "draws": counts, "drawn": counts, "weights_single": 1.0 + 0 * counts}
     arrays |= {"log_radius_single": log_radius, "substituted_single": np.zeros(classes, bool)}
+    arrays |= {"samples_single": counts, "bias_single": 0.0 * counts}
     (found,) = inspect_run(write({name: np.asarray(array, float) for name, array in arrays.items()}))
     assert "cannot tell" in said(found)
     assert not any(claim in said(found) for claim in CLAIMS)

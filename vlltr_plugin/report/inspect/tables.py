@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.hosts import host_of_run
@@ -15,65 +14,60 @@ from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.size_relation import EQUAL
 from vlltr_plugin.report.labels import run_name
 from vlltr_plugin.report.pictures import require_matplotlib
+from vlltr_plugin.report.tables import Table
 from vlltr_plugin.runs.epoch_files import epoch_files
 
 EXTREMES = 5
 LISTED = 10
 AGAINST = -0.005
-"""Share of the variance of log alpha below which the radii work against the counts; nearer to 0 it is nothing."""
+"""Share of the variance of log alpha below which the radii work against the counts; nearer to 0 it is no effect."""
 
 
 def print_inspection(inspection: Inspection, names: Names, console: Console) -> None:
     """Prints the groups, the classes with extreme radii, and the findings."""
-    console.print(groups_table(inspection))
-    if inspection.measured and (not inspection.all_weights_one or inspection.series.radii_moved):
-        console.print(extremes_table(inspection, names))
+    console.print(groups_table(inspection).rich())
+    if inspection.measured:
+        console.print(extremes_table(inspection, names).rich())
     for sentence in findings(inspection, names):
         console.print(f"- {escape(sentence)}", soft_wrap=True, highlight=False)
 
 
 def groups_table(inspection: Inspection) -> Table:
     """One row a group: weights in force, radii measured, shares of the loss."""
-    epochs = inspection.series.epochs
-    of_logits = f", volumes from the {inspection.logits} logits" if inspection.measured else ", no volume measured"
-    title = f"Epoch {inspection.epoch} of {epochs[0]} to {epochs[-1]}{of_logits}"
-    radius = "weight, radius: median of the group; subst.: took the others' mean radius\n"
-    caption = (
-        f"{radius if inspection.measured else ''}% of weight: share of the expected weights, at weights of 1 -> with "
-        "these"
+    epochs, measured = inspection.series.epochs, inspection.measured
+    of_logits = f", volumes from the {inspection.logits} logits" if measured else ", no volume measured"
+    radius = "weight, radius: median of the group; subst.: took the others' mean radius\n" if measured else ""
+    columns = ("radius", "subst.") if measured else ()
+    return Table(
+        f"Epoch {inspection.epoch} of {epochs[0]} to {epochs[-1]}{of_logits}",
+        ("group", "classes", "images", "weight (range)", *columns, "% of weight"),
+        tuple(
+            (f"{summary.name} {inspection.groups.bounds(summary.name)}", *_cells(summary, measured))
+            for summary in inspection.summaries
+        ),
+        caption=f"{radius}% of weight: share of the expected weights, at weights of 1 -> with these",
     )
-    table = Table(title=title, caption=caption)
-    table.add_column("group")
-    measured = ("radius", "subst.") if inspection.measured else ()
-    for heading in ("classes", "images", "weight (range)", *measured, "% of weight"):
-        table.add_column(heading, justify="right")
-    for summary in inspection.summaries:
-        table.add_row(f"{summary.name} {inspection.groups.bounds(summary.name)}", *_cells(summary, inspection.measured))
-    return table
 
 
 def extremes_table(inspection: Inspection, names: Names) -> Table:
     """The classes with the largest and smallest radius of their own."""
-    table = Table(title="Largest and smallest radius")
-    table.add_column("class")
-    for heading in ("group", "images", "radius", "weight"):
-        table.add_column(heading, justify="right")
     largest, smallest = inspection.extremes(EXTREMES)
-    for indices in (largest, smallest[::-1]):
-        for index in indices:
-            table.add_row(
-                escape(label(names, index)),
-                str(inspection.group[index]),
-                str(inspection.counts[index]),
-                f"{inspection.radii[index]:.3g}",
-                f"{inspection.weights[index]:.3g}",
-            )
-        table.add_section()
-    return table
+    rows = [
+        (
+            label(names, index),
+            str(inspection.group[index]),
+            str(inspection.counts[index]),
+            f"{inspection.radii[index]:.3g}",
+            f"{inspection.weights[index]:.3g}",
+        )
+        for index in (*largest, *smallest[::-1])
+    ]
+    header = ("class", "group", "images", "radius", "weight")
+    return Table("Largest and smallest radius", header, tuple(rows), sections=(len(largest),))
 
 
 def findings(inspection: Inspection, names: Names) -> list[str]:
-    """What the arrays say, each in a sentence or two."""
+    """What the numbers show, each in a sentence or two."""
     found = [_radius_and_size(inspection), _weight_and_size(inspection), _substituted(inspection, names)]
     if inspection.measured and not inspection.all_weights_one and not _by_counts_alone(inspection):
         found.insert(2, _equal_radii(inspection, names))
