@@ -1,6 +1,9 @@
 """Made-up lines of a host's log, and settings, for the tests of the reports."""
 
+from pathlib import Path
 from typing import Any
+
+from vlltr_plugin.report.compare import Comparison, compare, load_all
 
 KEYS = (
     *("loss", "loss0", "loss1", "acc0_1", "acc0_5", "acc1_1", "acc1_5", "acc1", "acc5"),
@@ -20,3 +23,8 @@ def log_line(epoch: int | None, start: float = 10.0, **values: float) -> dict[st
     if epoch is not None:
         line = {"train_loss": base / 7, "train_lr": 1e-3, **line, "epoch": epoch, "n_parameters": 123}
     return {**line, **{f"test_{key}": value for key, value in values.items()}}
+
+
+def compared(*runs: str | Path) -> Comparison:
+    """Runs beside the first one, as the command line names them."""
+    return compare(load_all([str(run) for run in runs]))

@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 
-from vlltr_plugin.cifar_lt.explained import EXPLAINED
 from vlltr_plugin.cifar_lt.methods import METHODS
 
 COUNTS = torch.tensor([40, 9, 3])
@@ -57,10 +56,6 @@ def test_s30_gives_classes_below_30_images_one_radius():
     weights = weights_of("dv-s30", 3)[-1] * COUNTS
     torch.testing.assert_close(weights[1], weights[2])
     assert not torch.isclose(*(weights_of("dv", 3)[-1] * COUNTS)[1:], rtol=1e-3)
-
-
-def test_every_method_is_explained():
-    assert list(EXPLAINED) == list(METHODS)
 
 
 def test_warm_ups_are_shared_by_methods_of_one_base_only():

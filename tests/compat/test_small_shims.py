@@ -55,7 +55,7 @@ def test_before_torch_2_6_loading_is_made_safe_unless_the_caller_says_otherwise(
 
 
 def test_from_torch_2_6_on_loading_stays_as_it_is() -> None:
-    assert torch.__version__ < "2.6" or not hasattr(torch.load, "safe_by_default")
+    assert torch.__version__ < "2.6" or not hasattr(torch.load, "wrapped_by_vlltr")
 
 
 def test_numpy_bool_is_supplied_only_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

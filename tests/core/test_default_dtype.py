@@ -129,7 +129,7 @@ def test_a_host_run_logs_the_same_weights(dtype):
     with default_dtype(dtype):
         host = run()
     weighting = host.hook.weightings["image_text"]
-    assert host.criterion.base_criterion.drawn.dtype == torch.float64
+    assert host.criterion.base_criterion.criteria["image_text"].drawn.dtype == torch.float64
     assert (weighting.weights.dtype, weighting.draws.dtype) == (torch.float32, torch.float64)
 
 

@@ -292,7 +292,7 @@ def test_one_tensor_that_every_pass_fills_anew_is_not_the_same_logits():
 def test_a_criterion_saved_whole_before_logits_were_noted_trains_on():
     criterion = ReweightedLoss(ClassVolume(COUNTS))
     for name in ("_last", "_last_pass"):
-        vars(criterion._expected).pop(name, None)
+        vars(criterion._checks).pop(name, None)
     train(pickle.loads(pickle.dumps(criterion)))
 
 

@@ -19,7 +19,6 @@ from vlltr_plugin import (
     Uniform,
 )
 from vlltr_plugin.core.torch_context import float64_device
-from vlltr_plugin.training.session import summary
 
 CPU = torch.device("cpu")
 MAKERS = {
@@ -150,7 +149,7 @@ def test_a_state_loads_there_and_from_there(where, assign):
 def test_the_numbers_of_the_log_are_those_of_the_cpu():
     drawn = torch.tensor([50.0, 40.0, 30.0]).double()
     found = [a_run(ClassVolume, device, soft=False)[0].weighting for device in (DEVICE, CPU)]
-    logged = [summary(weighting, weighting.weights.clone(), drawn) for weighting in found]
+    logged = [weighting.statistics(weighting.weights.clone(), drawn) for weighting in found]
     assert logged[0] == logged[1]
 
 

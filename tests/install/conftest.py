@@ -1,84 +1,13 @@
-"""A miniature training script with the shapes that the inserted lines look for, and checkouts made from it."""
+"""Checkouts made from the miniature training scripts."""
 
 from __future__ import annotations
 
-import sys
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from faults.runs import Nursery
-
-HOST = '''\
-"""Trains nothing, in the order in which the real script trains something."""
-from __future__ import annotations
-
-import json
-from types import SimpleNamespace as Box
-
-kept = []
-tools = Box(save_on_master=lambda state, path: kept.append((path, state)))
-
-
-def teach_epoch(net, loss, at, mix):
-    return {"loss": 1 / (at + 1)}
-
-
-def main(args):
-    dataset_train, args.width = ["a", "b"], 2
-    if args.weighted:
-        sampler_train = "weighted"
-    else:
-        sampler_train = "plain"
-    mixup_fn = None
-    if args.mix:
-        mixup_fn = "mixer"
-    model = "net"
-    if args.parallel:
-        model = "parallel net"
-    criterion = "hard"
-    print("the bare loss:", criterion)
-    if args.pretrain:
-        criterion = ("pretraining", criterion)
-    else:
-        criterion = (
-            "distillation", criterion
-        )
-    print("the whole loss:", criterion)
-
-    if args.resume:
-        checkpoint = args.found
-        if checkpoint is not None:  # something to go on from
-            if "at" in checkpoint:
-                args.first = checkpoint["at"] + 1
-
-    if args.judge:
-        return []
-    log = []
-    for epoch in range(args.first, args.last):
-        marks = epoch // 2
-
-        if not args.debug:
-            train_stats = teach_epoch(
-                model, criterion, epoch,
-                mixup_fn,
-            )
-
-        for path in [f"{marks}.pth"]:
-            tools.save_on_master({
-                "net": model,
-                "at": epoch,
-                "args": args,
-            }, path)
-        log.append(json.dumps({**train_stats, "at": epoch}))
-    return log
-
-
-if __name__ == "__main__":
-    main(Box(first=0, last=1))
-'''
+from install.small_hosts import HOST, LIFT_CONFIG, LIFT_TRAINER
 
 
 @pytest.fixture(scope="session")
@@ -121,95 +50,12 @@ def contents() -> Callable[[Path], dict[str, bytes | None]]:
     return look
 
 
-class RecordingHook:
-    """Stands for the plug-in's hook and only records what it is asked."""
-
-    def __init__(self, events: list[Any]) -> None:
-        self.events = events
-
-    def load(self, checkpoint: object) -> None:
-        self.events.append(("load", checkpoint))
-
-    def begin_epoch(self, epoch: int) -> None:
-        self.events.append(("begin", epoch))
-
-    def end_epoch(self, epoch: int) -> dict[str, float]:
-        self.events.append(("end", epoch))
-        return {"reweight_seconds": 0.5}
-
-    def checkpoint(self) -> dict[str, object]:
-        return {"reweight": len(self.events)}
-
-
-@pytest.fixture
-def run_host(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[Any], dict[str, Any]]]:
-    """Runs a patched host; returns what it asked of the plug-in, and its globals with the returned log."""
-
-    def run(text: bytes, **options: Any) -> tuple[list[Any], dict[str, Any]]:
-        events: list[Any] = []
-
-        def attach(args: object, **parts: object) -> RecordingHook:
-            events.append(("attach", parts))
-            return RecordingHook(events)
-
-        plugin, compat = types.ModuleType("vlltr_plugin"), types.ModuleType("vlltr_plugin.compat")
-        vars(plugin).update(attach=attach, compat=compat)
-        space: dict[str, Any] = {"__name__": "host"}
-        usual = {"weighted": True, "mix": True, "parallel": True, "pretrain": False, "resume": True, "found": None}
-        rest = {"judge": False, "debug": False, "first": 0, "last": 2}
-        with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, "vlltr_plugin", plugin)
-            patch.setitem(sys.modules, "vlltr_plugin.compat", compat)
-            exec(compile(text, "main.py", "exec", dont_inherit=True), space)
-            space["log"] = space["main"](types.SimpleNamespace(**{**usual, **rest, **options}))
-        return events, space
-
-    return run
-
-
 @pytest.fixture(scope="session")
 def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     """Forks processes that may be killed."""
     place = Nursery(tmp_path_factory.mktemp("nursery"), for_hosts=False)
     yield place
     place.close()
-
-
-LIFT_TRAINER = '''\
-"""Trains nothing, in the order in which LIFT's trainer does."""
-import os
-from types import SimpleNamespace as Box
-
-os.environ["HOST_SETTING"] = "1"
-
-import torch  # noqa: E402
-
-
-class Trainer:
-    def __init__(self, cfg):
-        self.cfg = cfg
-        self.model, self.criterion, self.events = "net", lambda output, label: 0.5, []
-        self.sched = Box(step=lambda: self.events.append("step"))
-
-    def train(self):
-        cfg = self.cfg
-        num_epochs = cfg.num_epochs
-        for epoch_idx in range(num_epochs):
-            for batch_idx, batch in enumerate(["a", "b"]):
-                self.events.append(self.criterion(batch, batch_idx))
-
-            self.sched.step()
-            self.events.append("rest")
-        return self.events
-'''
-LIFT_CONFIG = '''\
-from yacs.config import CfgNode as CN
-
-_C = CN()
-
-_C.num_epochs = 2
-_C.inner = CN()
-_C.loss_type = "LA"'''  # no newline at the end of the file, as in several real ones
 
 
 @pytest.fixture

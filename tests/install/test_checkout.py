@@ -1,222 +1,109 @@
-"""Install, uninstall and status on folders: nothing lost, all or nothing."""
+"""Which host a checkout is of; training in files of other names: they are named, picked, and found again."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from install.small_hosts import files_of
 
-from vlltr_plugin import __version__
-from vlltr_plugin.install import AnchorError, InstallError, State, files, install, status, uninstall
+from vlltr_plugin.cli import main
+from vlltr_plugin.install import AnchorError, InstallError, State, install, status, uninstall
 
 Make = Callable[..., Path]
-Contents = Callable[[Path], dict[str, "bytes | None"]]
-COPY = Path("configs") / "class_volume" / "one.py"
 
 
-def test_install_then_uninstall_leaves_no_trace(make_checkout: Make, contents: Contents) -> None:
+def moved(root: Path, old: str, new: str, left: str | None = None) -> None:
+    (root / old).rename(root / new)
+    if left is not None:
+        (root / old).write_text(left)
+
+
+@pytest.mark.parametrize("left", [None, "def main(args):\n    return []\n"], ids=["alone", "beside another"])
+def test_a_script_of_another_name_is_named_picked_and_found_again(
+    left: str | None, make_checkout: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = make_checkout()
-    before = contents(root)
-    report = install(root)
-    assert contents(root) != before
-    assert "+    reweight_hook = " in report.diff
-    assert "+reweight = dict(type='one')" in report.diff
-    uninstall(root)
-    assert contents(root) == before
-
-
-def test_repeating_changes_nothing(make_checkout: Make, contents: Contents) -> None:
-    root = make_checkout()
-    install(root)
-    once = contents(root)
+    moved(root, "main.py", "main_dist.py", left)
+    before = files_of(root)
+    assert main(["install", str(root)]) == 2
+    assert "main_dist.py fits" in (said := capsys.readouterr().err)
+    assert "--file main_dist.py" in said
+    assert main(["install", str(root), "--file", "main_dist.py"]) == 0
+    assert (root / "main_dist.py").read_text().count("# vlltr-plugin") == 6
+    assert status(root).fits, str(status(root))
     assert install(root).changes == ()
-    assert contents(root) == once
     uninstall(root)
-    clean = contents(root)
-    assert uninstall(root).changes == ()
-    assert contents(root) == clean
+    assert files_of(root) == before
 
 
-def test_dry_run_shows_the_same_diff_and_writes_nothing(make_checkout: Make, contents: Contents) -> None:
+@pytest.mark.parametrize("script", ["main.py", "main_mix.py"])
+def test_a_trainer_in_another_file_is_named_picked_and_found_again(script: str, make_lift: Make) -> None:
+    root = make_lift()
+    moved(root, "trainer.py", "train.py")
+    (root / script).write_text("from train import Trainer\n\nTrainer().train()\n")
+    before = files_of(root)
+    with pytest.raises(InstallError, match=r"no trainer.py \(LIFT\)\ntrain.py fits.*`--file train.py`"):
+        install(root)
+    report = install(root, files=["trainer.py=train.py"])
+    assert f"python {script} " in report.next_command
+    found = status(root)
+    assert (found.state, found.problems) == (State.INSTALLED, ()), str(found)
+    uninstall(root)
+    assert files_of(root) == before
+
+
+def test_lines_in_two_files_are_both_taken_out(make_checkout: Make) -> None:
     root = make_checkout()
-    before = contents(root)
-    planned = install(root, dry_run=True).diff
-    assert contents(root) == before
-    assert install(root).diff == planned
-    before = contents(root)
-    assert "-    reweight_hook = " in uninstall(root, dry_run=True).diff
-    assert contents(root) == before
-
-
-def test_a_path_with_spaces_and_letters_beyond_ascii_works(make_checkout: Make, contents: Contents) -> None:
-    root = make_checkout(name="my runs, größer")
-    before = contents(root)
+    (root / "main_dist.py").write_bytes((root / "main.py").read_bytes())
+    before = files_of(root)
     install(root)
+    install(root, files=["main_dist.py"])
     assert status(root).fits
     uninstall(root)
-    assert contents(root) == before
+    assert files_of(root) == before
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o755, 0o600])
-def test_the_mode_of_main_is_kept(mode: int, make_checkout: Make) -> None:
-    root = make_checkout()
-    (root / "main.py").chmod(mode)
-    install(root)
-    assert stat.S_IMODE((root / "main.py").stat().st_mode) == mode
-    uninstall(root)
-    assert stat.S_IMODE((root / "main.py").stat().st_mode) == mode
-
-
-def test_an_edited_config_and_a_foreign_one_are_kept_and_named(make_checkout: Make) -> None:
-    root = make_checkout()
-    install(root)
-    with (root / COPY).open("a") as file:
-        file.write("data = dict(seed=1)\n")
-    (root / COPY).with_name("mine.py").write_text("x = dict()\n")
-    kept = (root / COPY).read_bytes()
-    assert any("one.py" in note and "edited" in note for note in install(root).notes)
-    report = uninstall(root)
-    assert (root / COPY).read_bytes() == kept
-    assert sorted(path.name for path in (root / COPY).parent.iterdir()) == ["mine.py", "one.py"]
-    assert any("one.py" in note for note in report.notes)
-    assert any("mine.py" in note for note in report.notes)
-    assert status(root).state is State.PARTIAL
-
-
-def test_a_config_of_the_same_name_is_not_overwritten(make_checkout: Make) -> None:
-    root = make_checkout()
-    (root / COPY).parent.mkdir()
-    (root / COPY).write_text("x = dict()\n")
-    install(root)
-    assert (root / COPY).read_text() == "x = dict()\n"
-
-
-def test_install_upgrades_lines_and_untouched_configs_of_another_version(
-    make_checkout: Make, supplied_configs: Path, monkeypatch: pytest.MonkeyPatch, contents: Contents
+@pytest.mark.parametrize("file", ["gone.py", "../main.py", "utils.py=main.py", "main.py=data/main.py"])
+def test_a_file_that_cannot_take_the_place_is_refused_before_anything_is_written(
+    file: str, make_checkout: Make
 ) -> None:
     root = make_checkout()
-    before = contents(root)
-    old = supplied_configs / "old.py"
-    old.write_text("x = dict()\n")
-    with monkeypatch.context() as patch:
-        patch.setattr("vlltr_plugin.install.config_copies.__version__", "0.0.9")
-        install(root)
-    main = (root / "main.py").read_text()
-    (root / "main.py").write_text(main.replace(f"vlltr-plugin {__version__}", "vlltr-plugin 0.0.9"))
-    old.unlink()
-    assert status(root).versions == ("0.0.9",)
-    install(root)
-    assert (root / "main.py").read_text() == main
-    assert sorted(path.name for path in (root / COPY).parent.iterdir()) == ["one.py", "two.py"]
+    (root / "data").mkdir()
+    (root / "data" / "main.py").write_bytes((root / "main.py").read_bytes())
+    before = files_of(root)
+    with pytest.raises(InstallError, match="expected --file"):
+        install(root, files=[file])
+    assert files_of(root) == before
+
+
+def test_the_host_is_found_out(make_lift: Make, make_checkout: Make) -> None:
+    assert install(make_lift()).recipe.host == "LIFT"
+    assert install(make_checkout()).recipe.host == "VL-LTR"
+    both = make_checkout(name="both")  # a VL-LTR checkout with files of these names is one all the same
+    (both / "utils").mkdir()
+    for name in ("trainer.py", "utils/config.py"):
+        (both / name).write_text("x = 1\n")
+    assert install(both).recipe.host == "VL-LTR"
+    (both / "main.py").write_text("x = 1\n")
+    uninstall(both)
+
+
+def test_a_checkout_that_fits_both_is_the_one_whose_lines_it_has(make_lift: Make, host: str) -> None:
+    root = make_lift()
+    (root / "main.py").write_text(host)
+    assert install(root, host="vl-ltr").recipe.host == "VL-LTR"
     assert status(root).fits
-    assert not status(root).notes
     uninstall(root)
-    assert contents(root) == before
+    assert (root / "main.py").read_text() == host
+    assert install(root, dry_run=True).recipe.host == "LIFT"
 
 
-def test_a_refused_host_is_left_alone(make_checkout: Make, contents: Contents) -> None:
-    root = make_checkout("import os\n")
-    before = contents(root)
-    with pytest.raises(AnchorError, match=r"main\.py"):
-        install(root)
-    assert contents(root) == before
-
-
-def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match="no folder"):
-        install(tmp_path / "nowhere")
-    with pytest.raises(InstallError, match=r"no main\.py"):
-        install(tmp_path)
-    (tmp_path / "main.py").mkdir()
-    with pytest.raises(InstallError, match=r"no main\.py"):
-        status(tmp_path)
-
-
-@pytest.mark.parametrize("part", ["main.py", "configs", "configs/class_volume", "configs/class_volume/one.py"])
-def test_a_symbolic_link_inside_is_refused_and_its_target_untouched(
-    part: str, make_checkout: Make, tmp_path: Path, contents: Contents
-) -> None:
-    root, elsewhere = make_checkout(), tmp_path / "elsewhere"
-    (root / COPY).parent.mkdir()
-    (root / COPY).write_text("x = dict()\n")
-    shutil.move(root / part, elsewhere)
-    (root / part).symlink_to(elsewhere)
-    before = contents(tmp_path)
-    for operation in (install, uninstall):
-        with pytest.raises(InstallError, match="symbolic link"):
-            operation(root)
-    assert contents(tmp_path) == before
-
-
-def test_a_link_to_the_whole_checkout_is_followed(make_checkout: Make, tmp_path: Path) -> None:
-    root = make_checkout()
-    (tmp_path / "link").symlink_to(root)
-    install(tmp_path / "link")
-    assert status(root).fits
-
-
-def test_a_read_only_main_is_refused_and_nothing_else_written(make_checkout: Make, contents: Contents) -> None:
-    root = make_checkout()
-    (root / "main.py").chmod(0o444)
-    before = contents(root)
-    with pytest.raises(InstallError, match="read-only"):
-        install(root)
-    assert contents(root) == before
-
-
-OPERATIONS = [(os, "replace"), (os, "fsync"), (Path, "unlink"), (Path, "mkdir")]
-
-
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-@pytest.mark.parametrize("operation", [install, uninstall])
-@pytest.mark.parametrize("failing_call", OPERATIONS)
-def test_a_failure_at_any_file_operation_rolls_back(
-    failing_call: tuple[object, str],
-    operation: Callable[[Path], object],
-    error: BaseException,
-    make_checkout: Make,
-    contents: Contents,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    owner, call = failing_call
-    for at in range(12):
-        root = make_checkout(name=f"checkout{at}")
-        if operation is uninstall:
-            install(root)
-        before, left = contents(root), at
-        real = getattr(owner, call)
-
-        def failing(*args: object, _real: Callable[..., object] = real, **options: object) -> object:
-            nonlocal left
-            left -= 1
-            if left == -1:
-                raise error
-            return _real(*args, **options)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, call, failing)
-            try:
-                operation(root)
-            except (InstallError, KeyboardInterrupt):
-                patch.undo()
-                assert contents(root) == before
-            else:
-                patch.undo()
-                assert left >= 0
-                assert status(root).fits is (operation is install)
-                return
-    pytest.fail("expected the operation to need fewer calls")
-
-
-def test_a_file_that_changes_while_installing_is_not_overwritten(make_checkout: Make) -> None:
-    root = make_checkout()
-    plan = install(root, dry_run=True)
-    (root / "main.py").write_text("mine = 1\n")
-    with pytest.raises(InstallError, match="in the meantime"):
-        files.apply(plan.changes)
-    assert (root / "main.py").read_text() == "mine = 1\n"
-    assert not (root / COPY).parent.exists()
+def test_the_host_can_be_named_and_a_wrong_name_is_refused(make_lift: Make, make_checkout: Make) -> None:
+    with pytest.raises(InstallError, match=r"no trainer\.py, no utils/config\.py"):
+        install(make_checkout(), host="lift")
+    with pytest.raises(AnchorError, match=r"^main\.py"):
+        install(make_lift(), host="vl-ltr")
+    with pytest.raises(InstallError, match="auto or one of lift, timm, vl-ltr"):
+        install(make_lift(name="other"), host="another")

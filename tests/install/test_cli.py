@@ -76,37 +76,6 @@ def test_an_anchor_error_ends_with_the_lines_to_insert(make_checkout: Make, caps
     assert "**reweight_hook.checkpoint()," in error.splitlines()[-1]
 
 
-def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 2
-    assert "uninstall" in capsys.readouterr().err
-
-
-def test_wrong_arguments_exit_with_2() -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["install"])
-    assert caught.value.code == 2
-
-
-def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"vlltr-plugin {vlltr_plugin.__version__}\n"
-
-
-def test_demo_hands_its_options_over(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    calls: list[dict[str, object]] = []
-    monkeypatch.setattr("vlltr_plugin.demo.run_demo", lambda **options: calls.append(options))
-    assert main(["demo"]) == 0
-    assert main(["demo", "--out", "x", "--epochs", "3", "--keep"]) == 0
-    assert calls == [{"out": Path("vlltr-demo"), "keep": False}, {"out": Path("x"), "epochs": 3, "keep": True}]
-
-    def refuse(**options: object) -> None:
-        raise ValueError("Expected `epochs` of at least 1")
-
-    monkeypatch.setattr("vlltr_plugin.demo.run_demo", refuse)
-    assert main(["demo"]) == 2
-    assert capsys.readouterr().err == "vlltr-plugin: error: Expected `epochs` of at least 1\n"
-
-
 def test_the_module_runs_and_survives_a_narrow_encoding(make_checkout: Make, host: str) -> None:
     root = make_checkout(host.replace("import json\n", "# größer\nimport json\n"))
     command = [sys.executable, "-m", "vlltr_plugin", "install", str(root)]

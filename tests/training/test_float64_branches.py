@@ -38,8 +38,7 @@ def test_the_sum_of_float64_branches_far_from_zero_is_not_rounded(clean_pass: bo
         _observe_clean({"sum": weighting}, (visual, image_text), labels)
     else:
         loss = ReweightedLoss(weighting)
-        serving = dict.fromkeys(Outputs.names, loss)
-        criterion = HostCriterion(nn.CrossEntropyLoss(), Outputs(outputs), serving, {"sum": loss}, 3)
+        criterion = HostCriterion(nn.CrossEntropyLoss(), {"sum": loss}, Outputs(outputs))
         for logits in outputs.values():
             criterion(logits, labels)
     expected.observe(spread.sum(dim=0), labels)

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
-from vlltr_plugin.hosts.lift.hook import OneOutput
 from vlltr_plugin.hosts.vl_ltr.plan import check_base_criterion
 from vlltr_plugin.training.host_criterion import HostCriterion
 
@@ -28,7 +27,7 @@ def test_two_classes_train_with_the_losses_of_the_definition(mixed: bool, smooth
 
     loss = ReweightedLoss(ClassVolume(COUNTS), smoothing=smoothing)
     module = base if isinstance(base, nn.Module) else _Module()
-    criterion = HostCriterion(module, OneOutput(), {"single": loss}, {"single": loss}, 2)
+    criterion = HostCriterion(module, {"single": loss})
     generator = torch.Generator().manual_seed(0)
     labels = torch.repeat_interleave(torch.arange(2), torch.tensor(COUNTS))
     alpha = [1.0, 1.0]
@@ -45,8 +44,7 @@ def test_two_classes_train_with_the_losses_of_the_definition(mixed: bool, smooth
         found.backward()
         expected = expected_loss(rows.detach(), parts, alpha, smoothing).item()
         assert found.item() == pytest.approx(expected, rel=1e-5)
-        criterion.take_drawn()
-        loss.weighting.end_epoch()
+        loss.end_epoch()
         alpha = expected_weights(rows.detach(), parts, COUNTS, COUNTS)
     assert max(alpha) > 1.5
 

@@ -117,7 +117,7 @@ def test_a_damaged_state_is_refused_with_what_to_do(tmp_path):
 def test_a_folder_with_another_run_wants_resume_first(tmp_path):
     recorded(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    with pytest.raises(ValueError, match=r"up to epoch 1: call resume\(\)"):
+    with pytest.raises(ValueError, match=r"up to epoch 1: call recorder.resume\(\)"):
         recorded(tmp_path, epochs=1)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
     criterion = ReweightedLoss(ClassVolume(COUNTS))

@@ -131,7 +131,7 @@ def test_of_two_processes_in_a_folder_the_first_to_write_keeps_it(tmp_path, caps
             observe(criterion, epoch)
             recorder.end_epoch(epoch, overall=1.0 + (recorder is second))
     assert "another process has written epoch 0 there" in capsys.readouterr().out
-    assert [line["test_acc1"] for line in lines_of(tmp_path)] == [1.0, 1.0]
+    assert [line["overall"] for line in lines_of(tmp_path)] == [1.0, 1.0]
     assert shown(tmp_path) == ([0, 1], ())
 
 

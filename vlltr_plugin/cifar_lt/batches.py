@@ -51,6 +51,8 @@ class Batches:
         self._labels = torch.from_numpy(data.y_train).to(device)
         self._test = torch.from_numpy(data.x_test).to(device)
         self.test_labels = torch.from_numpy(data.y_test).to(device)
+        self._held_out = None if data.x_val is None else torch.from_numpy(data.x_val).to(device)
+        self.validation_labels = None if data.y_val is None else torch.from_numpy(data.y_val).to(device)
         self._mean = torch.tensor(data.x_train.mean(axis=(0, 1, 2)), dtype=torch.float32, device=device)
         self._std = torch.tensor(data.x_train.std(axis=(0, 1, 2)), dtype=torch.float32, device=device)
         self._draw_weights = self.class_counts.double().rsqrt()[torch.from_numpy(data.y_train)]
@@ -77,8 +79,15 @@ class Batches:
 
     def test(self, replicas: int) -> Iterator[Tensor]:
         """The test images for every replica, `[B, S*3, H, W]`."""
+        return self._unchanged(self._test, replicas)
+
+    def validation(self, replicas: int) -> Iterator[Tensor]:
+        """Likewise the training images that were held out."""
+        return iter(()) if self._held_out is None else self._unchanged(self._held_out, replicas)
+
+    def _unchanged(self, images: Tensor, replicas: int) -> Iterator[Tensor]:
         size = max(self.batch_size, TEST_BATCH) if self.device.type == "cuda" else self.batch_size
-        for part in self._test.split(size):
+        for part in images.split(size):
             yield _stacked(self._normalized(part)[None].expand(replicas, *part.shape))
 
     def _plan(self, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 
 from vlltr_plugin.cifar_lt.batches import Batches
-from vlltr_plugin.cifar_lt.data import DataError, LongTailed, from_npz, from_torchvision, labels_of_file
-from vlltr_plugin.cifar_lt.methods import METHODS
+from vlltr_plugin.cifar_lt.data import DataError, LongTailed, from_npz, from_torchvision, hold_out, labels_of_file
+from vlltr_plugin.cifar_lt.methods import FEATURES, METHODS
 from vlltr_plugin.cifar_lt.plot import draw
-from vlltr_plugin.cifar_lt.resnet import WIDTHS
 from vlltr_plugin.cifar_lt.results import read
 from vlltr_plugin.cifar_lt.sweep import Sweep
 from vlltr_plugin.cifar_lt.tables import notes, tables
@@ -71,10 +70,12 @@ def _train(options: argparse.Namespace) -> None:
     torch.backends.cudnn.allow_tf32 = False  # results of all devices are float32's, unless --amp says otherwise
     schedule = schedule_of(options)
     data, labels = _images(options)
+    if options.hold_out is not None:
+        data, labels["held_out"] = hold_out(data, options.hold_out), options.hold_out
     for name in options.method:
         if METHODS[name].has_no_volume(data.num_classes):
             raise ValueError(
-                f"Expected fewer principal axes than the {WIDTHS[-1]} features of ResNet-32 but {name!r} takes "
+                f"Expected fewer principal axes than the {FEATURES} features of ResNet-32 but {name!r} takes "
                 f"{data.num_classes}: no class has a volume then, every weight stays 1. Take pv10, pv10-mean, dv or bv."
             )
     batches = Batches(data, device, schedule.sampler, schedule.batch_size, schedule.mixup)

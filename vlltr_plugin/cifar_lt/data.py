@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,16 @@ class LongTailed:
         y_train: labels, int64 `[N]`.
         x_test: uint8 `[M, H, W, 3]`.
         y_test: int64 `[M]`.
+        x_val: training images that were held out, see `hold_out`; else none.
+        y_val: their labels.
     """
 
     x_train: NDArray[np.uint8]
     y_train: NDArray[np.int64]
     x_test: NDArray[np.uint8]
     y_test: NDArray[np.int64]
+    x_val: NDArray[np.uint8] | None = None
+    y_val: NDArray[np.int64] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -137,6 +141,27 @@ def from_npz(path: Path) -> LongTailed:
     if (tested == 0).any():
         raise DataError(f"Expected test images of every class but class {tested.argmin()} has none.")
     return LongTailed(data.x_train, data.y_train.astype(np.int64), data.x_test, data.y_test.astype(np.int64))
+
+
+def hold_out(data: LongTailed, share: float) -> LongTailed:
+    """Keeps a share of every class's training images out of training, one at least: one fixed draw.
+
+    Raises:
+        DataError: where fewer than two images of a class would be left, too few for a volume.
+    """
+    if not 0 < share < 1:
+        raise DataError(f"Expected --hold-out to be between 0 and 1 but got {share:g}.")
+    rng, held = np.random.default_rng(0), np.zeros(len(data.y_train), dtype=bool)
+    for label, number in enumerate(data.class_counts.tolist()):
+        taken = max(1, round(share * number))
+        if number - taken < 2:
+            raise DataError(
+                f"Expected 2 training images of every class beside those of --hold-out {share:g} but class {label} has "
+                f"{number} in all."
+            )
+        held[rng.permutation(np.flatnonzero(data.y_train == label))[:taken]] = True
+    x, y = data.x_train, data.y_train
+    return replace(data, x_train=x[~held], y_train=y[~held], x_val=x[held], y_val=y[held])
 
 
 def digest(data: LongTailed) -> str:

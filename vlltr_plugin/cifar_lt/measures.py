@@ -1,47 +1,82 @@
-"""What a trained network's test logits say beside its error: calibration, and the error after logit adjustment."""
+"""What is measured at the end of a run: errors of classes and groups, calibration, and logit adjustment after it."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from vlltr_plugin.report.accuracy import reliability
+from vlltr_plugin.core.logit_adjustment import log_prior
+from vlltr_plugin.core.shot_groups import GROUPS, OTHERS
+from vlltr_plugin.report.accuracy import harmonic_mean, reliability
 
 TAUS = tuple(step / 4 for step in range(13))
-"""Strengths of post-hoc logit adjustment (Menon et al., ICLR 2021, Eq. 9) whose errors are stored."""
 
 
-def calibration(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Negative log-likelihood in nats, and expected calibration error in percent, of logits `[M, C]`."""
-    log_probabilities = functional.log_softmax(logits.double(), dim=1)
-    confidence, predicted = log_probabilities.max(dim=1)
-    bins = reliability(confidence.exp().numpy(), (predicted == labels).numpy())
-    error = sum(entry["images"] * abs(entry["accuracy"] - entry["confidence"]) for entry in bins) / len(labels)
+def measures(logits: Tensor, labels: Tensor, class_counts: Tensor) -> dict[str, Any]:
+    """Of logits `[M, C]`: errors and accuracies in percent, the calibration error too; NLL in nats.
+
+    `worst_class` and `harmonic_mean` are accuracies, of the classes; the probabilities are the softmax of the logits.
+    """
+    logits, labels = logits.cpu(), labels.cpu()
+    log_probabilities = logits.double().log_softmax(dim=1)
+    predicted = logits.argmax(dim=1)
+    nll = float(-log_probabilities.gather(1, labels[:, None]).mean())
+    confidence = log_probabilities.gather(1, predicted[:, None])[:, 0].exp().numpy()
+    accuracies = 100 - _class_errors(predicted, labels)
     return {
-        "nll": round(float(functional.nll_loss(log_probabilities, labels)), 5),
-        "ece": round(100 * error, 4),
+        **errors(predicted, labels, class_counts),
+        "class_errors": [round(float(100 - accuracy), 2) for accuracy in accuracies],
+        "worst_class": round(float(accuracies.min()), 4),
+        "harmonic_mean": round(harmonic_mean(accuracies), 4),
+        "ece": round(100 * _calibration_error(confidence, (predicted == labels).numpy()), 4),
+        "nll": round(nll, 6) if math.isfinite(nll) else None,  # a training that diverged
     }
 
 
-def adjusted_errors(logits: Tensor, labels: Tensor, class_counts: Tensor) -> list[list[float]]:
-    """`[tau, error, error]` in percent for each of `TAUS`: of test images with an even index, and with an odd one.
+def errors(predicted: Tensor, labels: Tensor, class_counts: Tensor) -> dict[str, Any]:
+    """Mean error of the classes of each group, in percent."""
+    of_class, groups = _class_errors(predicted, labels), OTHERS.group(class_counts.numpy())
+    return {
+        "group_errors": {
+            group: round(float(of_class[groups == group].mean()), 4) for group in GROUPS if (groups == group).any()
+        }
+    }
 
-    So tau can be chosen on one half, and the error be read on the other.
+
+def adjusted(
+    test: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor] | None, class_counts: Tensor, draws: Tensor
+) -> list[dict[str, Any]]:
+    """Errors of logits - tau log draws at each of `TAUS`; logits `[M, C]` and labels `[M]` of either set of images.
+
+    `validation_error` is the mean over the classes, which are as unequal there as in training.
     """
-    log_counts = class_counts.double().log()
-    rows = []
+    prior, rows = log_prior(draws).float(), []
+
+    def predictions(logits: Tensor, tau: float) -> Tensor:
+        return (logits.cpu() - tau * prior).argmax(dim=1)
+
     for tau in TAUS:
-        wrong = ((logits.double() - tau * log_counts).argmax(dim=1) != labels).double().numpy() * 100
-        rows.append([tau, *(round(float(np.mean(wrong[half::2])), 4) for half in (0, 1))])
+        predicted, labels = predictions(test[0], tau), test[1].cpu()
+        error = round(float((predicted != labels).double().mean()) * 100, 4)
+        rows.append({"tau": tau, "error": error, **errors(predicted, labels, class_counts)})
+        if validation is not None:
+            of_class = _class_errors(predictions(validation[0], tau), validation[1].cpu())
+            rows[-1]["validation_error"] = round(float(of_class.mean()), 4)
     return rows
 
 
-def measures(logits: Tensor, labels: Tensor, class_counts: Tensor, adjust: float, softmax: bool) -> dict[str, Any]:
-    """All of them for a line of results; `calibration` is that of the logits that the test error is of."""
-    found: dict[str, Any] = {"adjusted_errors": adjusted_errors(logits, labels, class_counts)}
-    if softmax:
-        found |= calibration(logits - adjust * class_counts.double().log(), labels)
+def _class_errors(predicted: Tensor, labels: Tensor) -> NDArray[np.float64]:
+    right = torch.bincount(labels, weights=(predicted == labels).double())
+    found: NDArray[np.float64] = 100 * (1 - (right / torch.bincount(labels)).numpy())
     return found
+
+
+def _calibration_error(confidence: NDArray[np.float64], hits: NDArray[np.bool_]) -> float:
+    """Mean over the images of |accuracy - confidence| of their bin (Guo et al., ICML 2017, Eq. 3)."""
+    bins = reliability(confidence, hits)
+    return sum(one["images"] * abs(one["accuracy"] - one["confidence"]) for one in bins) / len(hits)

@@ -1,31 +1,37 @@
-"""The methods by name: each a base loss x weighting x schedule of the core."""
+"""The methods by name: each a base loss, a weighting and a schedule of the core.
+
+Imports torch only when a criterion is built, so that `cifar-lt --help` answers at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from vlltr_plugin.cifar_lt.losses import BalancedSoftmaxLoss, LADELoss, LDAMLoss
-from vlltr_plugin.cifar_lt.resnet import WIDTHS
-from vlltr_plugin.core.base_losses import FocalLosses
-from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
-from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
-from vlltr_plugin.core.registry import build_weighting
+    from vlltr_plugin.core.criterion import Criterion
+
+FEATURES = 64
+"""Features of ResNet-32, which its logits span at most."""
 
 BETA = 0.9999
 """Of effective numbers, as Cui et al. and the paper have it on CIFAR-LT."""
 
-BASES: Mapping[str, Callable[[Tensor], Any]] = {
-    "softmax": lambda class_counts: "softmax",
-    "sigmoid": lambda class_counts: "sigmoid",
-    "focal": lambda class_counts: FocalLosses(gamma=1.0),
-    "ldam": LDAMLoss,
-    "balanced_softmax": BalancedSoftmaxLoss,
-    "lade": LADELoss,
-}
+
+def _base(name: str, class_counts: Tensor) -> Any:
+    """A base loss by name, for the criterion."""
+    if name in ("softmax", "sigmoid"):
+        return name
+    from vlltr_plugin.cifar_lt.losses import BalancedSoftmaxLoss, LADELoss, LDAMLoss
+    from vlltr_plugin.core.base_losses import FocalLosses
+
+    if name == "focal":
+        return FocalLosses(gamma=1.0)
+    losses = {"ldam": LDAMLoss, "balanced_softmax": BalancedSoftmaxLoss, "lade": LADELoss}
+    return losses[name](class_counts)
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Method:
     """How one row of the tables is trained.
 
     Attributes:
-        base: name of the base loss in `BASES`.
+        explained: in a line, for the help.
+        base: name of the base loss, see `_base`.
         weighting: name in the core's registry.
         options: of the weighting.
         deferred: the weights apply from the recipe's `start_epoch` on, not from the first epoch.
@@ -43,6 +50,7 @@ class Method:
         influence: once the weights apply, divide each sample's loss by its influence on the last layer.
     """
 
+    explained: str
     base: str = "softmax"
     weighting: str = "none"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -60,6 +68,11 @@ class Method:
             return None
         return next(name for name, method in METHODS.items() if method.base == self.base and method.weighting == "none")
 
+    @property
+    def can_be_adjusted(self) -> bool:
+        """Whether its logits have the log prior of the classes in them, which adjustment after training takes off."""
+        return self.base == "softmax" and not self.margins and not self.adjust
+
     def applies_from(self, start_epoch: int) -> int:
         """The first epoch, from 0, in which the weights can differ from 1, under a recipe's `start_epoch`."""
         start = start_epoch if self.deferred else 0
@@ -68,58 +81,72 @@ class Method:
     def has_no_volume(self, num_classes: int) -> bool:
         """Whether it takes more principal axes than the logits span: no class has a volume, so no weight but 1."""
         axes = self.options.get("axes") or num_classes
-        return self.options.get("variant") == "pv" and axes > WIDTHS[-1]
+        return self.options.get("variant") == "pv" and axes > FEATURES
 
     def criterion(self, class_counts: Tensor, draws: Tensor, start_epoch: int) -> Criterion:
         """A new criterion for one run."""
+        from vlltr_plugin.core.criterion import ReweightedLoss
+        from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
+        from vlltr_plugin.core.registry import build_weighting
+
         options = dict(self.options)
         if self.deferred:
             options["start_epoch"] = start_epoch
         weighting = build_weighting(self.weighting, class_counts, draws, **options)
         if self.margins:
             return LogitAdjustedLoss(weighting)
-        return ReweightedLoss(weighting, base=BASES[self.base](class_counts))
+        return ReweightedLoss(weighting, base=_base(self.base, class_counts))
 
 
-def _effective_number(normalize: str = "mean", **method: Any) -> Method:
-    return Method(weighting="effective_number", options={"beta": BETA, "normalize": normalize}, **method)
+def _effective_number(explained: str, normalize: str = "mean", **method: Any) -> Method:
+    return Method(explained, weighting="effective_number", options={"beta": BETA, "normalize": normalize}, **method)
 
 
-def _class_volume(margins: bool = False, **options: Any) -> Method:
-    return Method(weighting="class_volume", options=options, deferred=True, margins=margins)
+def _class_volume(explained: str, margins: bool = False, **options: Any) -> Method:
+    return Method(explained, weighting="class_volume", options=options, deferred=True, margins=margins)
 
 
 METHODS: Mapping[str, Method] = {
-    "ce": Method(),
-    "inverse": Method(weighting="inverse"),
-    "inverse-drw": Method(weighting="inverse", deferred=True),
-    "en": _effective_number(),
-    "en-drw": _effective_number(deferred=True),
-    "en-drw-ne": _effective_number("expected", deferred=True),
-    "dv": _class_volume(),
-    "dv-mean": _class_volume(normalize="mean"),
-    "dv-s30": _class_volume(min_samples=30),
-    "dv-debias": _class_volume(debias=True),
-    "dv-dataset": _class_volume(counts="dataset"),
-    "dv-letter": _class_volume(counts="dataset", normalize="dataset"),
-    "bv": _class_volume(variant="bv"),
-    "bv-mean": _class_volume(variant="bv", normalize="mean"),
-    "pv": _class_volume(variant="pv"),
-    "pv-mean": _class_volume(variant="pv", normalize="mean"),
-    "pv10": _class_volume(variant="pv", axes=10),
-    "pv10-mean": _class_volume(variant="pv", axes=10, normalize="mean"),
-    "focal": Method(base="focal"),
-    "cb-focal": _effective_number(base="focal"),
-    "cb-sigmoid": _effective_number(base="sigmoid"),
-    "ldam": Method(base="ldam"),
-    "ldam-drw": _effective_number(base="ldam", deferred=True),
-    "balanced-softmax": Method(base="balanced_softmax"),
-    "logit-adjustment": Method(adjust=1.0),
-    "inverse-la": Method(weighting="inverse", margins=True),
-    "en-la": _effective_number(margins=True),
-    "dv-la": _class_volume(margins=True),
-    "ib": Method(weighting="inverse", options={"normalize": "mean"}, deferred=True, influence=True),
-    "lade": Method(base="lade"),
+    "ce": Method("plain cross entropy"),
+    "inverse": Method("weights 1/n from the first epoch on", weighting="inverse"),
+    "inverse-drw": Method(
+        "the same, deferred to the last fifth of the epochs (DRW)", weighting="inverse", deferred=True
+    ),
+    "en": _effective_number("effective numbers (Cui et al., CVPR 2019), mean over the classes 1"),
+    "en-drw": _effective_number("the same, deferred", deferred=True),
+    "en-drw-ne": _effective_number("the same, with E(alpha) = 1 over the draws (NE)", "expected", deferred=True),
+    "dv": _class_volume("class volume of the logits, alpha ~ r/m, E(alpha) = 1, deferred"),
+    "dv-mean": _class_volume("the same, mean over the classes 1 (the paper's Table 2)", normalize="mean"),
+    "dv-s30": _class_volume("dv; classes of fewer than 30 images take the mean radius", min_samples=30),
+    "dv-debias": _class_volume("dv, corrected for the small samples of rare classes", debias=True),
+    "dv-dataset": _class_volume("dv with alpha ~ r/n also under the sqrt sampler", counts="dataset"),
+    "dv-letter": _class_volume(
+        "the letter of Eq. 6 and 16: E over the data set is 1", counts="dataset", normalize="dataset"
+    ),
+    "bv": _class_volume("class volume of the differences between logits", variant="bv"),
+    "bv-mean": _class_volume("the same, mean over the classes 1", variant="bv", normalize="mean"),
+    "pv": _class_volume("class volume along the principal axes", variant="pv"),
+    "pv-mean": _class_volume("the same, mean over the classes 1", variant="pv", normalize="mean"),
+    "pv10": _class_volume("class volume along the first 10 principal axes", variant="pv", axes=10),
+    "pv10-mean": _class_volume("the same, mean over the classes 1", variant="pv", axes=10, normalize="mean"),
+    "focal": Method("focal loss, gamma 1 (Lin et al., ICCV 2017)", base="focal"),
+    "cb-focal": _effective_number("the same with effective numbers (class-balanced)", base="focal"),
+    "cb-sigmoid": _effective_number("sigmoid cross entropy with effective numbers", base="sigmoid"),
+    "ldam": Method("margins n^(-1/4) (Cao et al., NeurIPS 2019)", base="ldam"),
+    "ldam-drw": _effective_number("the same with deferred effective numbers", base="ldam", deferred=True),
+    "balanced-softmax": Method("log n added to the logits (Ren et al., NeurIPS 2020)", base="balanced_softmax"),
+    "logit-adjustment": Method("ce with log n taken off the test logits (Menon et al., ICLR 2021)", adjust=1.0),
+    "inverse-la": Method("1/m as margins: balanced softmax of the sampler's draws", weighting="inverse", margins=True),
+    "en-la": _effective_number("effective numbers as margins", margins=True),
+    "dv-la": _class_volume("class volume as margins; inverse-la until the volumes apply", margins=True),
+    "ib": Method(
+        "influence-balanced loss (Park et al., ICCV 2021)",
+        weighting="inverse",
+        options={"normalize": "mean"},
+        deferred=True,
+        influence=True,
+    ),
+    "lade": Method("LADE (Hong et al., CVPR 2021)", base="lade"),
 }
 """`dv-dataset` and `dv-letter` are the other readings of Eq. 6 and 16: they differ from `dv` under the sqrt sampler
 only. `*-mean` have the paper's older normalisation, that of its Table 2. `logit-adjustment` is the post-hoc one (Menon

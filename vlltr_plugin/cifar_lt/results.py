@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from vlltr_plugin.cifar_lt.measures import measures
-from vlltr_plugin.cifar_lt.training import SIGMOID_BASES, Training
+from vlltr_plugin.cifar_lt.training import Training
 from vlltr_plugin.core.class_volume import ClassVolume
-from vlltr_plugin.core.shot_groups import GROUPS, OTHERS
 from vlltr_plugin.report.tradeoff.interval import Variance, half_width
 from vlltr_plugin.runs.files import is_cut
 
@@ -34,34 +31,15 @@ class ResultsError(ValueError):
     """The results file is not one."""
 
 
-def results_of(training: Training) -> list[dict[str, Any]]:
-    """The lines of a finished training, one for each of its seeds."""
-    logits = training.test_logits().cpu()
-    return [_result(training, replica, logits[replica]) for replica in range(len(training.seeds))]
-
-
-def _result(training: Training, replica: int, logits: Tensor) -> dict[str, Any]:
-    """Errors in percent, the weights and log radii of the last epoch, measures of its test logits, seconds."""
+def result(training: Training, replica: int) -> dict[str, Any]:
+    """A finished run's line: errors in percent, the weights and log radii of the last epoch, its share of seconds."""
     curve = training.curve[replica]
-    confusion = training.confusion(replica)
-    class_errors = 100 * (1 - confusion.diagonal() / confusion.sum(axis=1))
-    groups = OTHERS.group(training.batches.class_counts.numpy())
     weighting, weights = training.criteria[replica].weighting, training.weights[replica].double()
     line: dict[str, Any] = {
         "seed": training.seeds[replica],
         "last_error": curve[-1][1],
         "best_error": min(error for _, error in curve),
-        "group_errors": {
-            group: round(float(class_errors[groups == group].mean()), 4) for group in GROUPS if (groups == group).any()
-        },
-        "class_errors": [round(float(error), 2) for error in class_errors],
-        **measures(
-            logits,
-            training.batches.test_labels.cpu(),
-            training.batches.class_counts.cpu(),
-            training.method.adjust,
-            training.method.base not in SIGMOID_BASES,
-        ),
+        **training.measured[replica],
         "curve": [[epoch, error] for epoch, error in curve],
         "weights": [float(f"{alpha:.6g}") for alpha in weights.tolist()],
         "class_counts": training.batches.class_counts.tolist(),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vlltr_plugin.cifar_lt.batches import Batch, Batches
 from vlltr_plugin.cifar_lt.losses import influence_factors
+from vlltr_plugin.cifar_lt.measures import adjusted, measures
 from vlltr_plugin.cifar_lt.methods import Method
 from vlltr_plugin.cifar_lt.resnet import ResNet32
 
@@ -93,7 +93,7 @@ class Training:
     Attributes:
         epoch: the next to train, from 0.
         curve: for each replica `(epoch, test error in percent)` of the epochs tested.
-        predictions: labels of the last test, int64 `[S, M]`.
+        measured: for each replica what `measures` finds at the end of the training, else empty.
         weights: alpha in force in the last epoch trained, float32 `[S, C]`.
         seconds: spent in `train`, for all replicas together.
     """
@@ -121,7 +121,7 @@ class Training:
         self._network = torch.compile(self.model, mode=mode, dynamic=False) if schedule.compile else self.model
         self.epoch = 0
         self.curve: list[list[tuple[int, float]]] = [[] for _ in seeds]
-        self.predictions = torch.zeros(len(seeds), 0, dtype=torch.int64)
+        self.measured: list[dict[str, Any]] = [{} for _ in seeds]
         self.weights = torch.ones(len(seeds), batches.num_classes, dtype=torch.float32)
         self.seconds = 0.0
 
@@ -147,12 +147,6 @@ class Training:
         self.epoch += 1
         self.seconds += time.perf_counter() - started
 
-    def confusion(self, replica: int) -> NDArray[np.int64]:
-        """Of the last test, `[C, C]`: rows are true classes, columns predicted ones."""
-        size = self.batches.num_classes
-        truth = self.batches.test_labels.cpu().numpy()
-        return np.bincount(truth * size + self.predictions[replica].numpy(), minlength=size * size).reshape(size, size)
-
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after `epoch`, safe to load."""
         return {
@@ -161,7 +155,7 @@ class Training:
             "weightings": [criterion.weighting.state_dict() for criterion in self.criteria],
             "epoch": self.epoch,
             "curve": self.curve,
-            "predictions": self.predictions,
+            "measured": self.measured,
             "weights": self.weights,
             "seconds": self.seconds,
         }
@@ -171,7 +165,7 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.seconds = state["epoch"], state["seconds"]
-        self.predictions, self.weights = state["predictions"], state["weights"]
+        self.measured, self.weights = state.get("measured", self.measured), state["weights"]
         self.curve = [list(map(tuple, curve)) for curve in state["curve"]]
         for criterion, saved in zip(self.criteria, state["weightings"], strict=True):
             if weightings:
@@ -208,16 +202,25 @@ class Training:
         return torch.stack(means).sum()
 
     @torch.no_grad()
-    def test_logits(self) -> Tensor:
-        """Logits of the test images, float32 `[S, M, C]`, before any adjustment."""
-        self.model.eval()
-        batches = self.batches.test(len(self.seeds))
-        return torch.cat([self._outputs(images, self.model)[0] for images in batches], dim=1)
-
     def _test(self) -> None:
-        shift = self.method.adjust * self.batches.class_counts.double().log().float().to(self.batches.device)
-        predicted = (self.test_logits() - shift).argmax(dim=2)
-        wrong = (predicted != self.batches.test_labels).double().mean(dim=1) * 100
+        self.model.eval()
+        labels, counts = self.batches.test_labels, self.batches.class_counts
+        logits = self._logits(self.batches.test(len(self.seeds)))
+        shifted = logits - self.method.adjust * counts.double().log().float().to(logits.device)
+        wrong = (shifted.argmax(dim=2) != labels).double().mean(dim=1) * 100
         for curve, error in zip(self.curve, wrong.tolist(), strict=True):
             curve.append((self.epoch, round(error, 4)))
-        self.predictions = predicted.cpu()
+        if self.epoch < self.schedule.epochs - 1:
+            return
+        self.measured = [measures(of_one, labels, counts) for of_one in shifted]
+        if not self.method.can_be_adjusted:
+            return
+        held, held_labels = self._logits(self.batches.validation(len(self.seeds))), self.batches.validation_labels
+        for number, found in enumerate(self.measured):
+            validation = None if held_labels is None else (held[number], held_labels)
+            found["adjusted"] = adjusted((logits[number], labels), validation, counts, self.batches.draws)
+
+    def _logits(self, images: Iterator[Tensor]) -> Tensor:
+        """Logits of images as they are, float32 `[S, M, C]`."""
+        found = [self._outputs(part, self.model)[0] for part in images]
+        return torch.cat(found, dim=1) if found else torch.zeros(len(self.seeds), 0, self.batches.num_classes)

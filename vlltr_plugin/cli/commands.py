@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from vlltr_plugin.install.recipe import load_recipes
+from vlltr_plugin.install import load_recipes
 from vlltr_plugin.report.labels import add_groups
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from vlltr_plugin.cifar_lt.explained import EXPLAINED
+from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cli.commands import Subcommands
 from vlltr_plugin.errors import UserError
 
@@ -41,8 +41,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _add_cifar_lt(commands: Subcommands) -> None:
-    lines = [f"  {name:<17} {line}" for name, line in EXPLAINED.items()]
-    listed = textwrap.fill(f"methods: {', '.join(EXPLAINED)}", 80, break_on_hyphens=False)
+    lines = [f"  {name:<17} {method.explained}" for name, method in METHODS.items()]
+    listed = textwrap.fill(f"methods: {', '.join(METHODS)}", 80, break_on_hyphens=False)
     command = commands.add_parser(
         "cifar-lt",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -62,6 +62,12 @@ def _add_cifar_lt(commands: Subcommands) -> None:
         type=Path,
         metavar="FILE",
         help="x_train, y_train, x_test, y_test, used as they are; classes and imbalance are the file's",
+    )
+    data.add_argument(
+        "--hold-out",
+        type=float,
+        metavar="SHARE",
+        help="of each class's training images, not trained on: tau of logit adjustment after training is chosen there",
     )
     what = command.add_argument_group("training")
     what.add_argument(

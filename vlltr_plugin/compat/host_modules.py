@@ -13,18 +13,16 @@ from typing import Any
 
 import torch
 
-from vlltr_plugin.compat.runtime import cuda_available
+from vlltr_plugin.compat.runtime import cuda_available, wrap_once
 from vlltr_plugin.runs.files import whole_file
 
 Patch = Callable[[ModuleType], None]
-
 UNFINISHED = ".vlltr-unfinished"
 
-_NAMES_CUDA = {
+_NAMES_CUDA = {  # host module -> functions that say "cuda" whatever `--device` is
     "mixup": ("one_hot", "mixup_target"),
     "utils": ("SmoothedValue.synchronize_between_processes",),
 }
-"""Host module -> functions that say "cuda" whatever `--device` is."""
 
 
 def default_to_cpu() -> None:
@@ -68,11 +66,11 @@ def save_checkpoints_whole() -> None:
 
 
 def _save_whole_in(module: ModuleType) -> None:
-    save_on_master = getattr(module, "save_on_master", None)
-    if not isinstance(save_on_master, FunctionType) or getattr(save_on_master, "saves_whole", False):
-        return
+    if isinstance(getattr(module, "save_on_master", None), FunctionType):
+        wrap_once(module, "save_on_master", _saving_whole)
 
-    @functools.wraps(save_on_master)
+
+def _saving_whole(save_on_master: Callable[..., Any]) -> Callable[..., Any]:
     def save_whole_on_master(*args: Any, **kwargs: Any) -> Any:
         torch_save = torch.save
         torch.save = functools.partial(_save_whole, torch_save)
@@ -81,8 +79,7 @@ def _save_whole_in(module: ModuleType) -> None:
         finally:
             torch.save = torch_save
 
-    save_whole_on_master.saves_whole = True  # type: ignore[attr-defined]
-    vars(module)["save_on_master"] = save_whole_on_master
+    return save_whole_on_master
 
 
 def _save_whole(torch_save: Callable[..., None], obj: object, f: Any, *args: Any, **kwargs: Any) -> None:

@@ -1,6 +1,7 @@
 """torch, torchvision and numpy of today, with or without CUDA, as VL-LTR expects them."""
 
 import argparse
+import contextlib
 import functools
 import importlib
 import os
@@ -97,18 +98,17 @@ def load_safely_by_default() -> None:
     The host resumes with `torch.load(path)`, which would run code from a hostile checkpoint there. Callers that give
     `weights_only` or a pickle module get what they ask for.
     """
-    load = torch.load
-    if torch.__version__ >= "2.6" or getattr(load, "safe_by_default", False):
-        return
+    if torch.__version__ < "2.6":
+        wrap_once(torch, "load", _safe_by_default)
 
-    @functools.wraps(load)
+
+def _safe_by_default(load: Callable[..., Any]) -> Callable[..., Any]:
     def load_safely(f: Any, map_location: Any = None, pickle_module: Any = None, **kwargs: Any) -> Any:
         if pickle_module is None and kwargs.get("weights_only") is None:
             kwargs["weights_only"] = True
         return load(f, map_location, pickle_module, **kwargs)
 
-    load_safely.safe_by_default = True  # type: ignore[attr-defined]
-    torch.load = load_safely
+    return load_safely
 
 
 def accept_dashed_local_rank() -> None:
@@ -118,17 +118,16 @@ def accept_dashed_local_rank() -> None:
     dash since torch 2.0. A script that contains `--local-rank` itself is left alone.
     """
     dashed = [i for i, arg in enumerate(sys.argv) if i and (arg == "--local-rank" or arg.startswith("--local-rank="))]
-    if not dashed or _script_knows_the_dash():
+    if not dashed or ("--local-rank" in _text_of_script()):
         return
     for i in dashed:
         sys.argv[i] = sys.argv[i].replace("--local-rank", "--local_rank", 1)
 
 
-def _script_knows_the_dash() -> bool:
-    try:
-        return "--local-rank" in Path(sys.argv[0]).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
+def _text_of_script() -> str:
+    with contextlib.suppress(OSError):
+        return Path(sys.argv[0]).read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def run_without_cuda() -> None:
@@ -146,8 +145,8 @@ def run_without_cuda() -> None:
     torch.cuda.synchronize = _synchronize
     torch.cuda.set_device = _set_device
     if torch.distributed.is_available():
-        _wrap_once(torch.distributed, "init_process_group", _with_gloo)
-    _wrap_once(DistributedDataParallel, "__init__", _without_device_ids)
+        wrap_once(torch.distributed, "init_process_group", _with_gloo)
+    wrap_once(DistributedDataParallel, "__init__", _without_device_ids)
 
 
 # Two functions, not one: `torch.compile` of older versions refuses a function that has two of torch's names.
@@ -162,7 +161,6 @@ def _set_device(device: Any = None) -> None:
 
 
 def _with_gloo(original: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(original)
     def init_process_group(backend: str | None = None, *args: Any, **kwargs: Any) -> None:
         original("gloo" if backend == "nccl" else backend, *args, **kwargs)
 
@@ -170,7 +168,6 @@ def _with_gloo(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def _without_device_ids(original: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(original)
     def init(self: Any, module: Any, device_ids: Any = None, *args: Any, **kwargs: Any) -> None:
         on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
         original(self, module, None if on_cpu else device_ids, *args, **kwargs)
@@ -178,10 +175,10 @@ def _without_device_ids(original: Callable[..., None]) -> Callable[..., None]:
     return init
 
 
-def _wrap_once(owner: Any, name: str, wrapper: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+def wrap_once(owner: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Replaces a function by a wrapped one, unless this was done before."""
     original = getattr(owner, name)
-    if getattr(original, "wrapped_for_cpu", False):
-        return
-    wrapped = wrapper(original)
-    wrapped.wrapped_for_cpu = True  # type: ignore[attr-defined]
-    setattr(owner, name, wrapped)
+    if not getattr(original, "wrapped_by_vlltr", False):
+        wrapped = functools.wraps(original)(wrapper(original))
+        wrapped.wrapped_by_vlltr = True  # type: ignore[attr-defined]
+        setattr(owner, name, wrapped)

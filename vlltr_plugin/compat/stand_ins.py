@@ -89,9 +89,6 @@ def load_tokenizer(*args: Any, **kwargs: Any) -> Any:
 
     The host reads `encoder["<|startoftext|>"]` and `encoder["<|endoftext|>"]` (KeyError in open_clip) and calls
     `encode(text)`; ids are those of OpenAI's tokenizer.
-
-    Raises:
-        ModuleNotFoundError: open_clip is not installed.
     """
     # Imported here because it takes seconds, and the host tokenizes once, then reads its cache.
     try:
@@ -175,17 +172,7 @@ class ConfigDict(dict[str, Any]):
 
 
 class Config:
-    """A config file, read as mmcv 1.x reads it.
-
-    Example:
-        >>> config = Config.fromfile("configs/finetune.py")  # doctest: +SKIP
-        >>> config.cfg.epochs                                # doctest: +SKIP
-        50
-
-    Args:
-        variables: The file's top-level variables, merged with those of its bases.
-        filename: Where they come from.
-    """
+    """A config file's top-level variables, merged with those of its bases, as mmcv 1.x reads them."""
 
     def __init__(self, variables: dict[str, dict[str, Any]], filename: str) -> None:
         self._cfg_dict = ConfigDict(variables)  # the host reads it under this name
@@ -193,20 +180,10 @@ class Config:
 
     @classmethod
     def fromfile(cls, filename: str | os.PathLike[str]) -> "Config":
-        """Reads a python config.
+        """Reads a python config, whose top-level variables must be dicts.
 
         `_base_` names a file, or a list of files, relative to the config; dicts are merged key by key with the base's,
         all other values replace it. A dict with `_delete_=True` replaces the base's instead.
-
-        Args:
-            filename: a `.py` file whose top-level variables are dicts.
-
-        Raises:
-            FileNotFoundError: The file or a base is missing.
-            SyntaxError: A file is not valid Python.
-            KeyError: Two bases define the same variable.
-            TypeError: A top-level variable is not a dict, or a dict meets a non-dict of its base.
-            ValueError: The file is not a `.py` file, or configs extend each other in a circle.
         """
         path = Path(filename)
         variables = _read(path, seen=())

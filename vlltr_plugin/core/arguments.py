@@ -1,6 +1,8 @@
-"""Checks of what users hand over, and how messages show it."""
+"""Checks of arguments, and helpers for the messages of errors and warnings."""
 
 import math
+import sys
+import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -13,15 +15,11 @@ from torch import Tensor
 Counts = Tensor | NDArray[Any] | Sequence[int] | Sequence[float]
 
 SMALLEST_SHARE = 1e-12
-"""Of all draws, that a class may have: with less its weight would leave float32's range."""
+"""Smallest share of all draws that a class may have: with less its weight would leave float32's range."""
 
 
 def numbers_of_classes(name: str, values: Counts) -> Tensor:
-    """A new float64 `[C]` on the CPU, whatever torch's default dtype and device.
-
-    Raises:
-        ValueError: when `values` is no tensor, array or sequence of numbers, or holds what no count can be.
-    """
+    """A new float64 `[C]` on the CPU, whatever torch's default dtype and device."""
     vector = _vector(name, values)
     if vector.ndim != 1 or len(vector) == 0:
         raise ValueError(f"Expected {name} to hold one number for each class but got shape {list(vector.shape)}.")
@@ -31,18 +29,7 @@ def numbers_of_classes(name: str, values: Counts) -> Tensor:
 
 
 def draws_in_an_epoch(draws: Counts, class_counts: Tensor) -> Tensor:
-    """Expected draws of each class, scaled to one epoch: as many as there are samples. Only their ratios matter.
-
-    Args:
-        draws: m_i up to a common factor, `[C]`.
-        class_counts: n_i, float64 `[C]`.
-
-    Returns:
-        A new float64 `[C]` on the CPU.
-
-    Raises:
-        ValueError: for draws that are none, or do not fit.
-    """
+    """Expected draws of each class, float64 `[C]`, scaled to one epoch: as many as there are samples."""
     given = numbers_of_classes("draws", draws)
     if given.shape != class_counts.shape:
         raise ValueError(f"Expected draws for {len(class_counts)} classes but got {len(given)}.")
@@ -98,19 +85,19 @@ def _no_counts(name: str, got: str) -> ValueError:
 
 
 def check_choice(name: str, value: object, options: Sequence[object]) -> None:
-    """Raises ValueError, naming the options, when `value` is none of them."""
+    """Raises ValueError, naming the options, if `value` is none of them."""
     if value not in options:
         raise ValueError(f"Expected {name} to be one of {', '.join(map(repr, options))} but got {value!r}.")
 
 
 def check_whole(name: str, value: object, least: int) -> None:
-    """Raises ValueError when `value` is no whole number of at least `least`."""
+    """Raises ValueError if `value` is no whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"Expected {name} to be a whole number, {least} or more, but got {value!r}.")
 
 
 def check_number(name: str, value: object) -> None:
-    """Raises ValueError when `value` is no real number."""
+    """Raises ValueError if `value` is no real number."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise ValueError(f"Expected {name} to be a number but got {shortened(value)}.")
 
@@ -124,3 +111,11 @@ def shortened(value: object) -> str:
     """The start of a long representation, for a message."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def warn_caller(message: str) -> None:
+    """Warns with the line of the first caller that is neither in this package nor in torch."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("vlltr_plugin", "torch"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)

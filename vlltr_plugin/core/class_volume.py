@@ -1,19 +1,18 @@
 """Class-volume weighting (Zheng and Ng, "Class-Balanced Loss Based on Class Volume")."""
 
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed
-from vlltr_plugin.core.batch import all_within_reach, are_sound
-from vlltr_plugin.core.columns import sampled_columns
-from vlltr_plugin.core.moments import ClassCovariances, ClassMoments, mean_log_axis
-from vlltr_plugin.core.normalization import log_sigma_bias, log_volume_bias, substitute
+from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed, warn_caller
+from vlltr_plugin.core.batch import Batch, all_within_reach, are_sound, batch_of
+from vlltr_plugin.core.moments import ClassMoments
+from vlltr_plugin.core.normalization import substitute
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
-from vlltr_plugin.core.targets import are_mixtures, check_targets, check_tensors, constituents
+from vlltr_plugin.core.targets import NEGLIGIBLE_MASS, tolerance_of, two_largest
 from vlltr_plugin.core.torch_context import cheap_to_read, outside_inference_mode
+from vlltr_plugin.core.variants import variant_of
 from vlltr_plugin.core.weighting import Weighting
 
 FAULTS = ("skipped rows", "labels out of range", "targets that are no mixture of two labels")
@@ -95,19 +94,15 @@ class ClassVolume(Weighting):
         check_choice("assign", assign, ("mass", "dominant"))
         check_choice("debias", debias, (False, True))
         check_whole("min_samples", min_samples, least=2)  # one sample has no spread
-        if axes is not None:
-            check_whole("axes", axes, least=1)
-        if axes is not None and (variant != "pv" or axes > self.num_classes):
-            raise ValueError(f"Expected axes (1 to {self.num_classes}) with variant='pv' only but got {axes}.")
-        if debias and variant == "pv":
-            raise ValueError("Expected debias with variant 'dv' or 'bv' only: pv's axes are biased differently.")
-        if variant == "bv" and self.num_classes < 2:
-            raise ValueError("Expected at least 2 classes for variant='bv', which takes differences of logits.")
-        if features is not None and variant == "pv":
-            raise ValueError("Expected features with variant 'dv' or 'bv' only: a sample of columns has other axes.")
-        self._columns = sampled_columns(self.num_classes, features, feature_seed, least=2 if variant == "bv" else 1)
-        if variant == "pv":
-            _refuse_memory(ClassCovariances.bytes_needed(self.num_classes, self.num_classes), memory_limit)
+        self._variant = variant_of(
+            variant,
+            self.num_classes,
+            axes=axes,
+            debias=debias,
+            features=features,
+            feature_seed=feature_seed,
+            memory_limit=memory_limit,
+        )
         self.variant, self.axes, self.assign = variant, axes, assign
         self.min_samples, self.debias = min_samples, bool(debias)
         self.features, self.feature_seed = features, feature_seed
@@ -116,7 +111,6 @@ class ClassVolume(Weighting):
         self._faults = self.class_counts.new_zeros(len(FAULTS))
         self.skipped = 0
 
-    @outside_inference_mode
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
         """Adds a batch to the statistics of the running epoch. Nothing here waits for a GPU.
 
@@ -134,36 +128,59 @@ class ClassVolume(Weighting):
                 mixture of at most two labels with that smoothing (both on a GPU: raised by `end_epoch`).
             TypeError: for dtypes that do not fit, and for what is no tensor.
         """
-        self._observe(logits, targets, smoothing, None)
+        self._observe(batch_of(logits, targets, self.num_classes, smoothing, dense=False))
+
+    def observe_batch(self, batch: Batch) -> None:
+        """As in `Weighting`, without waiting for a GPU; a subclass that overrides `observe` gets every batch there."""
+        if type(self).observe is ClassVolume.observe:
+            self._observe(batch)
+        else:
+            super().observe_batch(batch)
 
     @outside_inference_mode
-    def observe_kept(self, logits: Tensor, targets: Tensor, smoothing: float, kept: Tensor) -> None:
-        """`observe` of the rows where `kept`, bool `[B]`, without waiting for a GPU."""
-        self._observe(logits, targets, smoothing, kept)
-
-    def _observe(self, logits: Tensor, targets: Tensor, smoothing: float, kept: Tensor | None) -> None:
-        check_tensors(logits, targets)
-        if logits.is_meta and not self.weights.is_meta:
+    def _observe(self, batch: Batch) -> None:
+        if batch.logits.is_meta and not self.weights.is_meta:
             raise ValueError("Expected logits to observe but got a tensor without data, on the meta device.")
-        self.follow(logits.device)
-        logits, targets = logits.detach().to(self.home), targets.detach().to(self.home)  # recorded nowhere from here
-        kept = None if kept is None else kept.to(self.home)
-        check_targets(logits, targets, self.num_classes)
-        labels, masses, mixture = self._samples(targets, smoothing)
-        if mixture is not None and cheap_to_read(mixture) and not bool(mixture.all()):
-            raise ValueError(_no_mixture(int((~mixture).sum()), smoothing))
-        rows = self._features_of(logits, labels)
-        if rows.dtype != torch.float64:  # float64 is rounded only once the pivot is off
-            rows = rows.float()
-        if kept is None and cheap_to_read(rows) and all_within_reach(rows):
-            self._add(rows, labels, masses)
+        self.move_to(batch.logits.device)
+        logits, kept, mixture, masses = batch.logits.detach().to(self.device64), batch.rows_kept, None, None
+        if batch.masses is None:
+            labels = batch.targets.to(self.device64).unsqueeze(1)
         else:
-            self._add_sound_rows(rows, labels, masses, are_sound(rows), mixture, kept)
+            masses, labels = (heaviest.to(self.device64) for heaviest in two_largest(batch.masses.detach()))
+            masses = masses / (1.0 - batch.smoothing)
+            mixture = (masses.sum(dim=1) - 1).abs() <= tolerance_of(batch.targets.dtype) + NEGLIGIBLE_MASS
+            if cheap_to_read(mixture) and not bool(mixture.all()):
+                raise ValueError(_no_mixture(int((~mixture).sum()), batch.smoothing))
+            if self.assign == "dominant":
+                labels, masses = labels[:, :1], None
+            else:
+                masses = masses.masked_fill_(~(masses >= NEGLIGIBLE_MASS), 0.0)
+        rows = self._variant.features_of(logits, labels)
+        if batch.cheap and kept is None and all_within_reach(rows):
+            self._add(rows, labels, masses)
+            return
+        sound = are_sound(rows)
+        valid = (labels >= 0) & (labels < self.num_classes)
+        mixture = torch.ones_like(sound) if mixture is None else mixture
+        kept = torch.ones_like(sound) if kept is None else kept.to(self.device64)
+        at_fault = (~sound & kept, ~valid & kept[:, None], ~mixture & kept)
+        self._faults += torch.stack([fault.sum() for fault in at_fault])
+        counted = (sound & mixture & kept)[:, None] & valid
+        masses = counted.float() if masses is None else masses * counted
+        self._add(torch.where(sound[:, None], rows, 0.0), labels.clamp(0, self.num_classes - 1), masses)
+
+    def _add(self, rows: Tensor, labels: Tensor, masses: Tensor | None) -> None:
+        """Adds features for labels and masses `[B, K]`; whole samples by default."""
+        if self._moments is None:
+            self._moments = self.empty_moments(self.device64)
+        for k, label in enumerate(labels.unbind(1)):
+            own = self._variant.features_for(rows, k)
+            self._moments.add(own, label, None if masses is None else masses[:, k])
 
     def radii(self) -> Tensor | None:
         """Log radii from the statistics of all ranks, which start anew."""
-        self.follow(collective_device(self.weights.device))
-        moments = self._moments or self._new_moments()
+        self.move_to(collective_device(self.weights.device))
+        moments = self._moments or self.empty_moments(self.device64)
         skipped, out_of_range, no_mixture = sum_over_ranks(self._faults).tolist()
         self.forget_epoch()
         self.skipped = int(skipped)
@@ -173,11 +190,16 @@ class ClassVolume(Weighting):
             raise ValueError(_no_mixture(int(no_mixture)))
         merge_moments(moments)
         self._warn_of_empty_classes(moments.mass)
-        if not isinstance(moments, ClassCovariances):
-            return self._complete(moments.mean_log_sigma(self.class_counts), moments.mass)
-        variances = moments.axis_variances(self.class_counts)
-        spanned = int((variances > 0).sum(dim=1).max())
-        return self._complete(mean_log_axis(variances, self.axes or self.num_classes), moments.mass, spanned)
+        samples = torch.minimum(self.class_counts, moments.mass)
+        log_radius = self._variant.log_radius(moments, self.class_counts)
+        if self.debias:
+            log_radius = self._variant.debiased(log_radius, samples)
+        under_represented = (samples < self.min_samples - MASS_TOLERANCE) | ~log_radius.isfinite()
+        if bool(under_represented.all()):
+            warn_caller(f"{self._what_lacks(moments)}: the weights stay as they are.")
+            return None
+        self.substituted, self.samples = under_represented, samples
+        return substitute(log_radius, under_represented)
 
     def set_extra_state(self, state: Any) -> None:
         """As in `Weighting`; what was observed before a state is loaded belongs to another run."""
@@ -187,16 +209,14 @@ class ClassVolume(Weighting):
     @outside_inference_mode
     def forget_epoch(self) -> None:
         """As in `Weighting`."""
-        self._moments = None
+        self._moments, self.skipped = None, 0
         self._faults.zero_()
 
     def small_sample_bias(self) -> Tensor | None:
-        """As in `Weighting`; that of pv's first few axes hangs on all of them, so it is not known."""
-        if self.samples is None or (self.axes or self.num_classes) < self.num_classes:
+        """As in `Weighting`; that of pv's first few axes depends on all of them, so it is not known."""
+        if self.samples is None:
             return None
-        if self.debias:
-            return torch.zeros_like(self.samples)
-        return log_volume_bias(self.samples, self.num_classes if self.variant == "pv" else 1)
+        return torch.zeros_like(self.samples) if self.debias else self._variant.small_sample_bias(self.samples)
 
     def settings(self) -> dict[str, Any]:
         """As in `Weighting`, and the estimator's own."""
@@ -204,37 +224,20 @@ class ClassVolume(Weighting):
         names += ["features", "feature_seed"] if self.features is not None else []
         return {**super().settings(), **{name: getattr(self, name) for name in names}}
 
+    def empty_moments(self, device: torch.device) -> ClassMoments:
+        """Statistics of no sample, on a device (`meta` to know their size)."""
+        return self._variant.empty_moments(device, self._largest_class)
+
     def _warn_of_empty_classes(self, mass: Tensor) -> None:
         unexpected = ((self.class_counts == 0) & (mass > 0)).nonzero().flatten().tolist()
         if unexpected:
-            warnings.warn(
-                f"Samples came of classes that class_counts calls empty ({listed(unexpected)}): their weight stays 1.",
-                stacklevel=5,
-            )
+            warn_caller(f"Got samples of classes with class_counts 0 ({listed(unexpected)}); their weight stays 1.")
 
-    def _complete(self, log_radius: Tensor, mass: Tensor, spanned: int | None = None) -> Tensor | None:
-        """Corrects, and substitutes for under-represented classes; None when nothing can be estimated.
-
-        Args:
-            log_radius: as measured, `[C]`.
-            mass: of the samples, `[C]`.
-            spanned: for pv, the dimensions that the samples of a class span at most.
-        """
-        samples = torch.minimum(self.class_counts, mass)
-        few = samples < self.min_samples - MASS_TOLERANCE
-        if self.debias:
-            log_radius = log_radius + log_sigma_bias(samples.clamp(min=1.5))
-        under_represented = few | ~log_radius.isfinite()
-        if bool(under_represented.all()):
-            warnings.warn(f"{self._what_lacks(mass, spanned)}: the weights stay as they are.", stacklevel=6)
-            return None
-        self.substituted, self.samples = under_represented, samples
-        return substitute(log_radius, under_represented)
-
-    def _what_lacks(self, mass: Tensor, spanned: int | None) -> str:
-        """Why no class has a radius; arguments as for `_complete`."""
-        left_out = f"{self.skipped} of {round(float(mass.sum())) + self.skipped} rows were not finite, or masked"
-        if not bool((mass > 0).any()):
+    def _what_lacks(self, moments: ClassMoments) -> str:
+        """Why no class has a radius."""
+        rows = round(float(moments.mass.sum())) + self.skipped
+        left_out = f"{self.skipped} of {rows} rows were not finite, or masked"
+        if not bool((moments.mass > 0).any()):
             if self.skipped:
                 return (
                     f"No class has statistics of this epoch, since {left_out} (with -inf, -1e9 or the like: give "
@@ -242,103 +245,23 @@ class ClassVolume(Weighting):
                 )
             where = "in eval mode, under no_grad or torch.func, or all ignored"
             return f"No training batch was observed this epoch (criterion {where}?)"
-        axes = self.axes or self.num_classes
-        if spanned and spanned < axes:
-            return (
-                f"No class spans {axes} dimensions of the logits this epoch, {spanned} at most (no more than the "
-                f"features that the logits are made of, or the samples): give axes={spanned} or fewer, or variant='dv'"
-            )
+        if lacks := self._variant.what_lacks(moments, self.class_counts):
+            return lacks
         reason = f"No class had {self.min_samples} samples that differ in every logit this epoch"
         return f"{reason} ({left_out})" if self.skipped else reason
 
-    def _samples(self, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Labels `[B, K]` that rows count for; their masses, None for whole samples; which rows are mixtures of two."""
-        if not targets.is_floating_point():
-            return targets.unsqueeze(1), None, None
-        labels, masses = constituents(targets, smoothing)
-        mixture = are_mixtures(masses, targets.dtype)
-        if self.assign == "dominant":
-            return labels[:, :1], None, mixture
-        return labels, masses, mixture
-
-    def _add(self, rows: Tensor, labels: Tensor, masses: Tensor | None) -> None:
-        """Adds features `[B, D]` for labels and masses `[B, K]` (None: whole samples)."""
-        if self._moments is None:
-            self._moments = self._new_moments()
-        for k, label in enumerate(labels.unbind(1)):
-            own = self._with_own(rows, k)
-            self._moments.add(own, label, None if masses is None else masses[:, k])
-
-    def _features_of(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The logits that statistics are taken of: all, or the sampled ones and for bv, behind them, the K own ones."""
-        if self._columns is None:
-            return logits
-        sampled = logits.index_select(1, self._columns)
-        if self.variant != "bv":
-            return sampled
-        return torch.cat([sampled, logits.gather(1, labels.clamp(0, self.num_classes - 1))], dim=1)
-
-    def _with_own(self, rows: Tensor, k: int) -> Tensor:
-        """Of features with K own logits behind them, those of the k-th label."""
-        if self._columns is None or self.variant != "bv":
-            return rows
-        sampled, own = rows[:, : len(self._columns)], rows[:, len(self._columns) :]
-        return torch.cat([sampled, own[:, k, None]], dim=1) if own.shape[1] > 1 else rows
-
-    def _add_sound_rows(
-        self,
-        rows: Tensor,
-        labels: Tensor,
-        masses: Tensor | None,
-        finite: Tensor,
-        mixture: Tensor | None,
-        kept: Tensor | None = None,
-    ) -> None:
-        """As `_add`, without looking at the data: faulty rows weigh nothing and are counted, others than `kept` not."""
-        valid = (labels >= 0) & (labels < self.num_classes)
-        mixture = torch.ones_like(finite) if mixture is None else mixture
-        kept = torch.ones_like(finite) if kept is None else kept
-        at_fault = (~finite & kept, ~valid & kept[:, None], ~mixture & kept)
-        self._faults += torch.stack([fault.sum() for fault in at_fault])
-        sound = (finite & mixture & kept)[:, None] & valid
-        masses = sound.float() if masses is None else masses * sound
-        self._add(torch.where(finite[:, None], rows, 0.0), labels.clamp(0, self.num_classes - 1), masses)
-
-    def _new_moments(self) -> ClassMoments:
-        return self.empty_moments(self.home)
-
-    def empty_moments(self, device: torch.device) -> ClassMoments:
-        """Statistics of no sample, on a device (`meta` to know their size)."""
-        columns = None if self._columns is None else self._columns.to(device)
-        dim = self.num_classes if columns is None else len(columns)
-        if self.variant == "pv":
-            return ClassCovariances(self.num_classes, dim, device)
-        most = self._largest_class
-        if self.variant == "dv" or columns is None:
-            return ClassMoments(self.num_classes, dim, device, differences=self.variant == "bv", samples=most)
-        return ClassMoments(self.num_classes, dim + 1, device, differences=True, columns=columns, samples=most)
-
     def _apply(self, fn: Any, recurse: bool = True) -> "ClassVolume":
         super()._apply(fn, recurse)
-        self._faults = self._faults.to(self.home)
-        self._columns = None if self._columns is None else self._columns.to(self.home)
+        self._faults = self._faults.to(self.device64)
+        self._variant.to(self.device64)
         if self._moments is not None:
-            self._moments.to(self.home)
+            self._moments.to(self.device64)
         return self
 
 
 def _no_mixture(number: int, smoothing: float | None = None) -> str:
-    told = "" if smoothing is None else f" smoothed by {smoothing:g}"
+    smoothed = "" if smoothing is None else f" smoothed by {smoothing:g}"
     return (
-        f"Expected soft targets that are mixtures of at most two labels{told}, rows summing to 1, but {number} are "
+        f"Expected soft targets that are mixtures of at most two labels{smoothed}, rows summing to 1, but {number} are "
         "not: give the label smoothing that they contain, or hard labels (multi-label targets are not supported)."
     )
-
-
-def _refuse_memory(needed: int, limit: int) -> None:
-    if needed > limit:
-        raise ValueError(
-            f"Expected covariances within memory_limit={limit:,} bytes but variant='pv' needs {needed:,} bytes "
-            f"({needed / 2**30:.1f} GiB): use variant='dv' or 'bv' (the paper finds no clear difference between "
-            "them), or raise memory_limit."
-        )

@@ -15,8 +15,8 @@ from vlltr_plugin.core.draws import DrawCounter
 from vlltr_plugin.core.epoch_statistics import SECONDS, Statistics
 from vlltr_plugin.core.loop_checks import LoopChecks
 from vlltr_plugin.core.ranks import refuse_differing_ranks
-from vlltr_plugin.core.targets import check_smoothing, check_targets, constituent_masses
-from vlltr_plugin.core.torch_context import cheap_to_read, in_vmap, observing
+from vlltr_plugin.core.targets import check_smoothing
+from vlltr_plugin.core.torch_context import in_vmap, observing
 from vlltr_plugin.core.weighting import Weighting
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -69,10 +69,10 @@ class Criterion(nn.Module):
         self.smoothing = smoothing
         self.ignore_index = ignore_index
         self.reduction = reduction
-        self._smoothing_checked = False
+        self._smoothing_checked = self._keeps_radii = False
         self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
         self._draws = DrawCounter(weighting.num_classes)
-        self._expected = LoopChecks(weighting)
+        self._checks = LoopChecks(weighting)
         self.register_load_state_dict_post_hook(_forget_counts_of_another_run)  # type: ignore[no-untyped-call]
 
     def forward(self, logits: Tensor, targets: Tensor, reduction: str | None = None) -> Tensor:
@@ -102,14 +102,14 @@ class Criterion(nn.Module):
         """
         reduction = reduction or self.reduction
         check_choice("reduction", reduction, REDUCTIONS)
-        batch = self._checked(logits, targets)
+        batch = self.batch(logits, targets)
         observed = self._observes(logits)
         if observed:
-            self._expected.logits_come(logits, targets)
-            self._observe(batch)
-        loss = batch.reduced(self._losses(batch.logits, batch.targets, weighted=self.training), reduction)
+            self._checks.see_logits(logits, targets)
+            self.observe_batch(batch)
+        loss = batch.reduced(self._losses(batch, weighted=self.training), reduction)
         if observed:
-            self._expected.loss_comes(loss, batch)
+            self._checks.see_loss(loss, batch)
         return loss
 
     def observe(self, logits: Tensor, targets: Tensor) -> None:
@@ -118,19 +118,34 @@ class Criterion(nn.Module):
         Every call counts. A closure that an optimizer calls several times in a step (L-BFGS) would count its batch as
         often through `forward`: take `criterion.losses(logits, targets).mean()` there, and `observe` once a step.
         """
-        self._observe(self._checked(logits, targets))
+        self.observe_batch(self.batch(logits, targets))
+
+    def run_by_host(self, advice: str) -> None:
+        """Lets a host's hook end the epochs; `advice` on draws that were not declared, empty where none is needed."""
+        self._checks.in_host, self._checks.advice = True, advice
+
+    def observe_in_host(self, logits: Tensor, targets: Tensor, statistics: bool = True) -> Batch:
+        """As `observe`, of a training pass whose loss a host computes; without `statistics` the draws alone."""
+        batch = self.batch(logits, targets)
+        if statistics and self.weighting.uses_logits:
+            self._checks.see_logits(logits)
+        self.observe_batch(batch, statistics)
+        return batch
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The training loss of each element, `[B]` or `[B, d1, ...]`, 0 where it is ignored.
 
         It has the weights or margins in eval mode too, and observes nothing in any mode.
         """
-        batch = self._checked(logits, targets)
-        return batch.spread(self._losses(batch.logits, batch.targets))
+        return self.losses_of(self.batch(logits, targets))
+
+    def losses_of(self, batch: Batch) -> Tensor:
+        """`losses` of a checked batch."""
+        return batch.spread(self._losses(batch))
 
     def check(self, logits: Tensor, targets: Tensor) -> None:
         """Raises what `forward` would for a batch that does not fit; changes nothing."""
-        self._checked(logits, targets)
+        self.batch(logits, targets)
 
     def end_epoch(self, epoch: int | None = None) -> Statistics:
         """Folds the statistics into new weights; every rank has to call it, once an epoch.
@@ -152,12 +167,31 @@ class Criterion(nn.Module):
             ...     writer.add_scalar(f"train_reweight_{name}", value, epoch)
         """
         start = time.perf_counter()
-        refuse_differing_ranks(self._must_agree(), self.weighting.weights.device)
-        in_force, drawn = self.in_force(), self._draws.take()
-        self.weighting.end_epoch(epoch)
-        self.drawn = self._expected.end_epoch(drawn.to(self.weighting.home))
-        statistics = self.weighting.statistics(in_force, self.drawn)
-        return {**statistics, SECONDS: time.perf_counter() - start}
+        ended = self.weighting.ended(epoch)
+        refuse_differing_ranks(self.must_agree(ended), self.weighting.weights.device)
+        return {**self.fold(ended), SECONDS: time.perf_counter() - start}
+
+    def must_agree(self, ended: int) -> dict[str, Any]:
+        """Plain values that all ranks must have alike when an epoch ends."""
+        names = ("smoothing", "ignore_index", "reduction")
+        own = {"criterion": type(self).__name__, **{name: getattr(self, name) for name in names}}
+        return {**self.weighting.must_agree(ended), **own, "keeps_radii": self._keeps_radii}
+
+    def fold(self, ended: int) -> Statistics:
+        """As `end_epoch`, of ranks that agree; without `seconds`."""
+        in_force = self.in_force()
+        if self._keeps_radii:
+            self.weighting.forget_epoch()
+            self.weighting.begin_epoch(ended + 1)
+        else:
+            self.weighting.fold(ended)
+        self._keeps_radii = False
+        self.drawn = self._checks.end_epoch(self._draws.take().to(self.weighting.device64))
+        return self.weighting.statistics(in_force, self.drawn)
+
+    def keep_radii(self) -> None:
+        """Lets the epoch in progress end without new radii, whatever was observed of it."""
+        self._keeps_radii = True
 
     def forget_epoch(self) -> None:
         """Drops what was observed since the last epoch ended: of a run that was stopped, say."""
@@ -172,16 +206,11 @@ class Criterion(nn.Module):
         """
         self.weighting.start_over(epoch)
         self._draws.take()
-        self._expected.start_over()
+        self._checks.start_over()
 
     def in_force(self) -> Tensor:
         """Alpha as the training loss uses it now, a new float32 `[C]`."""
         return self.weighting.weights.clone()
-
-    def _must_agree(self) -> dict[str, Any]:
-        """What ranks have to agree on beside the weighting."""
-        names = ("smoothing", "ignore_index", "reduction")
-        return {"criterion": type(self).__name__, **{name: getattr(self, name) for name in names}}
 
     def extra_repr(self) -> str:
         """The settings, in `print(criterion)`."""
@@ -202,11 +231,8 @@ class Criterion(nn.Module):
         return False
 
     @abstractmethod
-    def _losses(self, logits: Tensor, targets: Tensor, weighted: bool = True) -> Tensor:
-        """Losses `[N]` of checked rows: logits `[N, C]`, targets int64 `[N]` or floating point `[N, C]`.
-
-        Where not `weighted`, those of the base loss alone.
-        """
+    def _losses(self, batch: Batch, weighted: bool = True) -> Tensor:
+        """Losses `[N]` of the rows of a batch; where not `weighted`, those of the base loss alone."""
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -214,27 +240,28 @@ class Criterion(nn.Module):
 
     def _forget_counts(self) -> None:
         self._draws.take()
-        self._expected.forget()
+        self._checks.forget()
 
-    def _checked(self, logits: Tensor, targets: Tensor) -> Batch:
-        check_targets(logits, targets, self.weighting.num_classes, self.ignore_index, dense=True)
-        batch = batch_of(logits, targets, self.ignore_index)
-        first = not (self._smoothing_checked or targets.is_meta or torch.compiler.is_compiling() or in_vmap())
-        if targets.is_floating_point() and (cheap_to_read(targets) or first):
-            check_smoothing(batch.targets, self.smoothing)
-            self._smoothing_checked = True
+    def batch(self, logits: Tensor, targets: Tensor) -> Batch:
+        """Checks a batch as `forward` does, and takes it apart for `observe_batch`; changes nothing."""
+        batch = batch_of(logits, targets, self.weighting.num_classes, self.smoothing, self.ignore_index)
+        if batch.masses is not None:
+            first = not (self._smoothing_checked or targets.is_meta or torch.compiler.is_compiling() or in_vmap())
+            if batch.cheap or first:
+                check_smoothing(batch.targets, self.smoothing)
+                self._smoothing_checked = True
         return batch
 
-    def _observe(self, batch: Batch) -> None:
-        self.weighting.follow(batch.logits.device)
-        if batch.rows_kept is None:
-            self.weighting.observe(batch.logits, batch.targets, self.smoothing)
-        else:
-            self.weighting.observe_kept(batch.logits, batch.targets, self.smoothing, batch.rows_kept)
-        if self._expected.begins_epoch():
+    def observe_batch(self, batch: Batch, statistics: bool = True) -> None:
+        """`observe` of a checked batch; without `statistics` the draws alone are counted."""
+        weighting = self.weighting
+        weighting.move_to(batch.logits.device)
+        if statistics:
+            weighting.observe_batch(batch)
+        if self._checks.begins_epoch():
             self._draws.take()
-        self._draws.add(batch.targets.to(self.weighting.home), self.smoothing, batch.rows_kept)
-        self._expected.count(batch)
+        self._draws.add(batch, weighting.device64)
+        self._checks.count(batch)
 
 
 def _forget_counts_of_another_run(criterion: Criterion, incompatible_keys: Any) -> None:
@@ -305,11 +332,11 @@ class ReweightedLoss(Criterion):
         """As in `Criterion`, and the base loss."""
         return f"base={self.base_name!r}, {super().extra_repr()}"
 
-    def _losses(self, logits: Tensor, targets: Tensor, weighted: bool = True) -> Tensor:
-        self.weighting.follow(logits.device)
+    def _losses(self, batch: Batch, weighted: bool = True) -> Tensor:
+        self.weighting.move_to(batch.logits.device)
         weights = self.weighting.weights
-        alpha = (weights if weighted else torch.ones_like(weights)).to(logits)
-        if targets.is_floating_point():
-            weights = constituent_masses(targets, self.smoothing, alpha)
-            return self._base.of_mixtures(logits, weights, self.smoothing)
-        return alpha.index_select(0, targets) * self._base.of_labels(logits, targets, self.smoothing)
+        alpha = (weights if weighted else torch.ones_like(weights)).to(batch.logits)
+        if batch.masses is not None:
+            weights = batch.masses.to(alpha) * (alpha / (1.0 - self.smoothing))
+            return self._base.of_mixtures(batch.logits, weights, self.smoothing)
+        return alpha.index_select(0, batch.targets) * self._base.of_labels(batch.logits, batch.targets, self.smoothing)

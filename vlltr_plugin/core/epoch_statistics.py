@@ -1,4 +1,4 @@
-"""The numbers of an epoch, which `end_epoch` returns and log lines hold as `train_reweight_*`: each name spelt once."""
+"""The numbers of an epoch, which `end_epoch` returns and log lines hold as `train_reweight_*`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 Statistics = dict[str, float | int]
 
 LOGGED = "train_reweight_"
-"""Before each name in a log."""
+"""Prefix of each name in a log."""
 
 NAMES = (
     "alpha_min",
@@ -24,7 +24,7 @@ NAMES = (
     "drawn_alpha_se",
 )
 SECONDS = "seconds"
-"""How long `end_epoch` took; beside those of `NAMES`, once for all weightings."""
+"""Seconds that `end_epoch` took, for all weightings together."""
 
 
 def epoch_statistics(
@@ -36,23 +36,13 @@ def epoch_statistics(
     skipped: int = 0,
     drawn: Tensor | None = None,
 ) -> Statistics:
-    """The statistics of an epoch that has just ended.
+    """The numbers of the epoch that has just ended; what is not known is left out.
 
-    Args:
-        alpha: weights in force during the epoch, `[C]`.
-        class_counts: n_i, `[C]`.
-        draws: m_i, expected draws, `[C]`.
-        log_radius: log r_i as measured in it, `[C]`; None where nothing is measured.
-        substituted: classes that took the mean log radius of the others, bool `[C]`.
-        skipped: rows left out of the statistics, since a logit was not finite, or masked.
-        drawn: how many samples of each class came (mixed ones by mass), `[C]`; None where that is not known.
-
-    Returns:
-        Name to plain number; what is not known is left out. `alpha_*` are over the classes with samples;
-        `expected_alpha` is E(alpha) over the expected draws, `drawn_alpha` the mean over the samples that came, and
-        `drawn_alpha_se` its standard error if they were independent draws.
+    `alpha` was in force during it, `drawn` are the samples of each class that came, `skipped` the rows left out of the
+    statistics. `alpha_*` are over the classes with samples; `expected_alpha` is E(alpha) over the expected draws,
+    `drawn_alpha` the mean over the samples that came, `drawn_alpha_se` its standard error if draws were independent.
     """
-    from vlltr_plugin.core.normalization import expected_alpha  # torch; reports need the names above alone
+    from vlltr_plugin.core.normalization import expected_alpha  # imports torch; reports need only the names above
 
     alpha = alpha.to(draws.device).double()
     present = class_counts > 0
@@ -69,13 +59,8 @@ def epoch_statistics(
     statistics["expected_alpha"] = expected_alpha(alpha, draws)
     total = 0.0 if drawn is None else float(drawn.sum())
     if drawn is not None and total > 0:
+        share = draws / draws.sum()
+        variance = (share * (alpha - (share * alpha).sum()).square()).sum()
         statistics["drawn_alpha"] = float((drawn.to(alpha.device) * alpha).sum()) / total
-        statistics["drawn_alpha_se"] = _standard_error(alpha, draws, total)
+        statistics["drawn_alpha_se"] = float((variance / total).sqrt())
     return statistics
-
-
-def _standard_error(alpha: Tensor, draws: Tensor, total: float) -> float:
-    """Of the mean of alpha over `total` independent draws; draws without replacement vary less."""
-    share = draws / draws.sum()
-    mean = (share * alpha).sum()
-    return float(((share * (alpha - mean).square()).sum() / total).sqrt())

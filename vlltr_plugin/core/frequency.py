@@ -1,4 +1,4 @@
-"""Weightings that know the class frequencies only: the baselines, under the same normalisation."""
+"""Baselines: weightings that depend on class frequencies only, under the same normalisation."""
 
 import math
 from typing import Any

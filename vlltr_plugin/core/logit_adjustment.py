@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vlltr_plugin.core.arguments import Counts, check_number, numbers_of_classes
 from vlltr_plugin.core.base_losses import SoftmaxLosses
+from vlltr_plugin.core.batch import Batch
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.torch_context import outside_inference_mode
 from vlltr_plugin.core.weighting import Weighting
@@ -72,16 +73,17 @@ class LogitAdjustedLoss(Criterion):
         """As in `Criterion`, and tau."""
         return f"tau={self.tau}, {super().extra_repr()}"
 
-    def _must_agree(self) -> dict[str, Any]:
-        return {**super()._must_agree(), "tau": self.tau}
+    def must_agree(self, ended: int) -> dict[str, Any]:
+        """As in `Criterion`, and tau."""
+        return {**super().must_agree(ended), "tau": self.tau}
 
-    def _losses(self, logits: Tensor, targets: Tensor, weighted: bool = True) -> Tensor:
-        self.weighting.follow(logits.device)
+    def _losses(self, batch: Batch, weighted: bool = True) -> Tensor:
+        self.weighting.move_to(batch.logits.device)
         tau = self.tau if weighted else 0.0
-        margins = (tau * self.weighting.margins).to(logits.dtype).to(logits.device)
-        if targets.is_floating_point():  # the smoothing is in them
-            return CROSS_ENTROPY.of_mixtures(logits - margins, targets.to(logits.dtype), smoothing=0.0)
-        return CROSS_ENTROPY.of_labels(logits - margins, targets, self.smoothing)
+        logits = batch.logits - (tau * self.weighting.margins).to(batch.logits.dtype).to(batch.logits.device)
+        if batch.masses is not None:  # the smoothing is in the targets
+            return CROSS_ENTROPY.of_mixtures(logits, batch.targets.to(logits.dtype), smoothing=0.0)
+        return CROSS_ENTROPY.of_labels(logits, batch.targets, self.smoothing)
 
 
 def log_prior(class_counts: Counts) -> Tensor:

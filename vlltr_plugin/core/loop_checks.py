@@ -1,42 +1,31 @@
-"""Warnings about training loops of the user: batches that do not fit what was declared."""
+"""Warnings about a training loop of the user: batches that do not fit what was declared."""
 
 import math
-import sys
-import warnings
 import weakref
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vlltr_plugin.core.arguments import warn_caller
 from vlltr_plugin.core.batch import Batch
 from vlltr_plugin.core.draws import DrawnEpochs
 from vlltr_plugin.core.ranks import sum_over_ranks, world_size
 from vlltr_plugin.core.weighting import Weighting
 
 LAYERS = 8
-"""Autograd nodes from the logits back, at most, to the nearest parameters."""
+"""Largest number of autograd nodes between the logits and the parameters that they are computed with last."""
 
 
 class ObservedPasses:
-    """The passes of an epoch, and for how many of their losses a backward pass ran.
-
-    Attributes:
-        samples: of all passes.
-        untrained: of those whose loss had no backward pass so far.
-    """
+    """The passes of an epoch: their samples, and those of passes whose loss had no backward pass so far."""
 
     def __init__(self) -> None:
         self.samples = self.untrained = 0
         self._waiting = self._together = self._most_together = 0
 
     def add(self, loss: Tensor, samples: int) -> None:
-        """Adds a pass.
-
-        Args:
-            loss: that backward would run from.
-            samples: of the pass.
-        """
+        """Adds a pass and its loss."""
         self.samples += samples
         self.untrained += samples
         self._waiting += 1
@@ -50,7 +39,7 @@ class ObservedPasses:
         return self.samples > 0 and self._together == 0
 
     def left_out(self) -> bool:
-        """Whether more passes wait than the rest of a sum of losses, of which others were trained on together."""
+        """Whether more passes wait than could belong to a sum of losses like those that were trained on together."""
         return self._waiting >= self._most_together > 0
 
     def trained(self, samples: int) -> None:
@@ -75,7 +64,7 @@ class _Backward:
 
 
 def nearest_parameters(logits: Tensor) -> frozenset[int]:
-    """Identities of the parameters that the logits were computed with last; empty where autograd does not tell."""
+    """Identities of the parameters that the logits were computed with last; empty if autograd cannot tell."""
     nodes = {logits.grad_fn}
     for _ in range(LAYERS):
         inputs = [function for node in nodes if node is not None for function, _ in node.next_functions]
@@ -88,28 +77,34 @@ def nearest_parameters(logits: Tensor) -> frozenset[int]:
 
 
 FIRST_END = 25
-"""Passes over the training set before the first `end_epoch` is missed: an epoch may hold many views of an image."""
+"""Passes over the training set without `end_epoch` before the first warning: an epoch may show many views."""
 
 SMALL_SET, FIRST_SAMPLES = 1000, 100_000
-"""Fewer images may be the labelled ones beside many without labels: FixMatch draws 65,536 samples an epoch from 40
-labelled images. There as many samples go by before the first `end_epoch` is missed."""
+"""A smaller set may be the labelled part of a larger one (FixMatch draws 65,536 samples an epoch from 40 labelled
+images): as many samples come before the first warning there."""
 
 NEXT_END = 10
-"""Times the longest epoch that ended (or the sum of `draws`) before the next `end_epoch` is missed."""
+"""Times the longest epoch so far (or the sum of `draws`) without `end_epoch` before a warning."""
 
-LOOKED_AT = 16
-"""First calls whose logits are looked at for several heads."""
+CALLS_CHECKED = 16
+"""First calls whose logits are compared to find several heads."""
+
+ADVICE = (
+    "Give the class_counts of this training set, torch.bincount(labels, minlength=C), and with a sampler that is not "
+    "uniform draws=[samples of each class that it draws in an epoch]."
+)
 
 NOT_TRAINED, WATCHED_EPOCHS = 0.05, 2
-"""Share of the samples without a backward pass, in each of the first epochs; later ones are spared the cost."""
+"""Share of samples without a backward pass that is too much, and the number of first epochs in which it is measured."""
 
 
 class LoopChecks:
-    """What one criterion may expect of its batches; says once what does not fit, and waits for no GPU in a step.
+    """Compares the batches of one criterion with its weighting; warns once of each thing, and never waits for a GPU."""
 
-    Args:
-        weighting: whose `class_counts` and `draws` were declared.
-    """
+    advice = ADVICE
+    """What to do about other draws than declared; empty where nothing hangs on them."""
+    in_host = False
+    """Whether a host's hook ends the epochs, which then cannot be forgotten."""
 
     _last: weakref.ref[Tensor] | None = None
     _last_pass: tuple[int | None, int]
@@ -123,19 +118,16 @@ class LoopChecks:
         self._passes, self._untrained_before = ObservedPasses(), False
         self._last_parameters: frozenset[int] = frozenset()
         self._epoch = weighting.epoch
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
-    def logits_come(self, logits: Tensor, targets: Tensor | None = None) -> None:
-        """Takes note of a training pass; a warning for the logits of the one before, or those of another head.
-
-        A host whose branches are kept apart gives no targets: its heads are not looked for.
-        """
+    def see_logits(self, logits: Tensor, targets: Tensor | None = None) -> None:
+        """Warns if the logits of a training pass are those of the one before, or (with targets) of another head."""
         if torch.compiler.is_compiling():
             return
-        # CUDA graphs give one tensor in every pass: the autograd node, of a parameter the version, tell them apart.
+        # CUDA graphs return the same tensor in every pass: the autograd node (for a parameter, the version) differs.
         this_pass = None if logits.grad_fn is None else logits.grad_fn._sequence_nr(), logits._version
         if self._last is not None and self._last() is logits and self._last_pass == this_pass:
-            self._say(
+            self._warn(
                 "twice",
                 "Expected every batch once but the same logits came twice in a row: each of their images counts once "
                 "more, whatever the loss is multiplied by. Give mixed targets in one call, float [B, C]: lam * "
@@ -143,17 +135,17 @@ class LoopChecks:
                 "targets).mean().",
             )
         self._last, self._last_pass = weakref.ref(logits), this_pass
-        if targets is not None and self._calls < LOOKED_AT:
+        if targets is not None and self._calls < CALLS_CHECKED:
             self._calls += 1
             self._look_for_heads(logits, targets)
 
-    def loss_comes(self, loss: Tensor, batch: Batch) -> None:
-        """Takes note of the loss of a training pass, to see whether it is trained on."""
+    def see_loss(self, loss: Tensor, batch: Batch) -> None:
+        """Notes the loss of a training pass, to see whether backward runs through it."""
         if not torch.compiler.is_compiling() and self._epochs.ended < WATCHED_EPOCHS:  # no guard on `ended`
             self._passes.add(loss, batch.shape[0])
 
     def begins_epoch(self) -> bool:
-        """Whether this batch is the first of an epoch that another than the criterion has ended."""
+        """True if the epoch was ended from outside since the last batch."""
         weighting = self._weighting[0]
         if torch.compiler.is_compiling() or self._epoch == weighting.epoch:
             return False
@@ -162,9 +154,9 @@ class LoopChecks:
         return True
 
     def count(self, batch: Batch) -> None:
-        """Counts a batch of this rank; a warning when no `end_epoch` came for long.
+        """Counts a batch of this rank; warns if no `end_epoch` came for long.
 
-        Not under `torch.compile`, where a number of Python's would compile anew in every step, and not where ignored
+        Not under `torch.compile`, where a Python number would compile anew in every step, and not where ignored
         elements stay in the batch (on a GPU).
         """
         if torch.compiler.is_compiling():
@@ -174,10 +166,10 @@ class LoopChecks:
             return
         self._samples += len(batch.targets)
         weighting, longest = self._weighting[0], self._epochs.longest
-        changes = weighting.uses_logits or weighting.epoch < weighting.start_epoch
+        changes = not self.in_host and (weighting.uses_logits or weighting.epoch < weighting.start_epoch)
         if changes and self._samples * world_size() > self._longest_possible():
             ended = f"the longest epoch before had {longest:.0f}" if longest else "no epoch has ended"
-            self._say(
+            self._warn(
                 "forgotten",
                 f"Expected criterion.end_epoch() after each epoch but {self._samples} samples came without it here "
                 f"({ended}, class_counts count {self._epochs.declared:.0f}): the class weights change there only, and "
@@ -196,14 +188,7 @@ class LoopChecks:
         self._epochs.restart()
 
     def end_epoch(self, drawn: Tensor) -> Tensor:
-        """Starts an epoch; warnings when what the one before drew does not fit.
-
-        Args:
-            drawn: how many samples of each class came on this rank, float64 `[C]`.
-
-        Returns:
-            As `drawn`, of all ranks.
-        """
+        """Ends an epoch with the samples `[C]` drawn on this rank; returns those of all ranks, and warns of misfits."""
         totals = sum_over_ranks(torch.cat([drawn, drawn.new_tensor([self._images])]))
         drawn, images, passes = totals[:-1], float(totals[-1]), self._passes
         self._epochs.add(drawn, images or math.inf)
@@ -211,7 +196,7 @@ class LoopChecks:
         self._compare_epochs()
         untrained = passes.untrained > NOT_TRAINED * passes.samples and passes.left_out()
         if untrained and self._untrained_before:
-            self._say(
+            self._warn(
                 "untrained",
                 f"Expected a backward pass for each loss but {passes.untrained} of {passes.samples} samples came in "
                 "calls without one (validation with gradients, a loss that is only shown?): they count in the class "
@@ -233,15 +218,15 @@ class LoopChecks:
         return max(first, NEXT_END * self._weighting[0].draws_given)
 
     def _compare_epochs(self) -> None:
-        if came := self._epochs.other_classes():
-            self._say(
+        if not self.advice:
+            return
+        if differs := self._epochs.other_classes():
+            self._warn(
                 "other draws",
-                f"Expected the samples that class_counts (or draws) declare but others came: {came}. Give the "
-                "class_counts of this training set, torch.bincount(labels, minlength=C), and with a sampler that is "
-                "not uniform draws=[samples of each class that it draws in an epoch].",
+                f"The classes drawn do not match class_counts (or draws): {differs}. {self.advice}",
             )
         if longer := self._epochs.first_was_longer():
-            self._say(
+            self._warn(
                 "longer",
                 f"Expected epochs of one length but {longer}: the radii of the first are also those of passes before "
                 "its training, such as a learning-rate finder's, or of a run that began anew after out-of-memory. Call "
@@ -252,7 +237,7 @@ class LoopChecks:
         same_targets = self._last_targets is not None and self._last_targets() is targets
         parameters, before = nearest_parameters(logits), self._last_parameters
         if same_targets and self._passes.last_one_waits and parameters and before and before.isdisjoint(parameters):
-            self._say(
+            self._warn(
                 "heads",
                 "Expected the logits of one head but those of several came for the same targets: their statistics are "
                 "taken together, and the radii are of none of them. Call the criterion for the head that predicts, and "
@@ -260,15 +245,7 @@ class LoopChecks:
             )
         self._last_targets, self._last_parameters = weakref.ref(targets), parameters
 
-    def _say(self, kind: str, message: str) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
-            warnings.warn(message, stacklevel=_of_the_loop())
-
-
-def _of_the_loop() -> int:
-    """The stack level, seen from `_say`, of the first caller that is neither this package nor torch."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("vlltr_plugin", "torch"):
-        level, frame = level + 1, frame.f_back
-    return level
+    def _warn(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warn_caller(message)

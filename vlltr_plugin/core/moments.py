@@ -17,54 +17,37 @@ FEW_FEATURES = 128
 of float32 sums (up to 4.5e-6 of a weight for 1280 samples and 2 features), and the state is small anyway."""
 
 MANY_SAMPLES = 2**16
-"""With more of a class sums are float64, too: each square that float32 adds to a large sum loses digits, the small ones
-all of them. It costs a log radius 6e-6 here, 2e-4 at 1e6 samples, 8e-3 at 1e7 (pixels; 129 normal logits)."""
+"""With more samples of a class sums are float64, too: each square that float32 adds to a large sum loses digits. It
+costs a log radius 6e-6 here, 2e-4 at 1e6 samples, 8e-3 at 1e7 (pixels; 129 normal logits)."""
+
+BLOCK_BYTES = 2**26
+"""Largest temporary of `ClassCovariances.add`."""
 
 
 class ClassMoments:
     """Sums of `x - pivot` and `(x - pivot)^2` for every class and feature, O(C*D).
 
-    The pivot of a class is its first sample: plain sums of squares lose every digit once
-    |mean|/sigma reaches 100, differences from a sample of the same class do not. Float64 samples stay float64 until
-    the pivot is off. Sums are float32, three numbers for each class and feature (float64 up to `FEW_FEATURES`, and
-    beyond `MANY_SAMPLES`); masses and the read-out are float64. This is the shifted-data algorithm of Chan, Golub and
+    The pivot of a class is its first sample: plain sums of squares lose every digit once |mean|/sigma reaches 100,
+    differences from a sample of the same class do not. Float64 samples stay float64 until the pivot is subtracted. Sums
+    are float32, three numbers for each class and feature (float64 up to `FEW_FEATURES`, and beyond `MANY_SAMPLES` of a
+    class, the same on all ranks); masses and results are float64. This is the shifted-data algorithm of Chan, Golub and
     LeVeque, "Algorithms for Computing the Sample Variance" (1983), with weights.
 
     A first sample far outside its class would cost float32 sums the same digits, so the pivots move to the class
     means after 2, 4, 8, ... calls of `add` (`centre`). Not inside `torch.compile`: there, over 100,000 samples, a first
     one 100 standard deviations off costs 0.6 % of sigma, one 300 off the class's volume.
 
-    How ranks merge: masses and sums add once every rank has moved to one common pivot (`repivot`).
+    Ranks merge by adding masses and sums once every rank has moved to one common pivot (`repivot`).
 
     Deviations must lie between 1e-19 and 1e19: float32 squares leave their range beyond (such a class has no
     finite volume then).
-
-    Args:
-        num_classes: C.
-        dim: D, features of a sample.
-        device: where the state lives.
-        differences: take the moments of f_i - f_j for samples of class i (D = C), not of f_j. The differences
-            are formed of the deviations from the pivot, so that large means cost no digits.
-        columns: for differences with a sample of the classes, those classes, int64 `[D - 1]`: the last feature is then
-            f_i itself. Default: feature j is f_j.
-        samples: that the largest class is expected to have, the same on all ranks.
     """
 
     ADD_OVER_RANKS = ("mass", "mass_squared", "sum", "second")
     """The tensors that add up over ranks, once all have moved to one pivot; `ranks.merge_moments` reads this."""
 
-    def __init__(
-        self,
-        num_classes: int,
-        dim: int,
-        device: torch.device,
-        differences: bool = False,
-        columns: Tensor | None = None,
-        samples: float = 0.0,
-    ) -> None:
+    def __init__(self, num_classes: int, dim: int, device: torch.device, samples: float = 0.0) -> None:
         self.dtype = self._dtype_for(max(num_classes, dim), samples)
-        self.differences = differences
-        self.columns = columns
         self.mass = torch.zeros(num_classes, dtype=torch.float64, device=device)
         self.mass_squared = torch.zeros_like(self.mass)
         self.pivot = torch.zeros(num_classes, dim, dtype=self.dtype, device=device)
@@ -84,21 +67,13 @@ class ClassMoments:
                 setattr(self, name, value.to(device))
 
     def add(self, rows: Tensor, labels: Tensor, mass: Tensor | None = None) -> None:
-        """Adds samples; nothing here waits for a GPU.
-
-        Args:
-            rows: finite features, `[B, D]`.
-            labels: int64 `[B]`.
-            mass: how much of a sample each row is, `[B]`; rows of mass 0 change nothing. One whole sample each by
-                default.
-        """
+        """Adds finite features `[B, D]` of classes `[B]`, each by its mass (1 by default); never waits for a GPU."""
         rows = rows if rows.dtype == torch.float64 else rows.to(self.dtype)
         self._find_pivots(rows, labels, mass)
         # Temporaries [B, D] are written over where they can be: at thousands of features, memory is what takes time.
         delta = self.pivot.index_select(0, labels)
         delta = torch.sub(rows, delta, out=delta) if rows.dtype == self.dtype else (rows - delta).to(self.dtype)
-        if self.differences:
-            torch.sub(self._own(delta, labels), delta, out=delta)
+        delta = self._features_of(delta, labels)
         weighted = delta if mass is None else delta * mass.to(self.dtype)[:, None]
         self.sum.index_add_(0, labels, weighted)
         self._add_second(delta, weighted, labels)
@@ -106,7 +81,9 @@ class ClassMoments:
         self.mass.index_add_(0, labels, wide)
         self.mass_squared.index_add_(0, labels, wide if mass is None else wide.square())
         if self.dtype == torch.float32 and not torch.compiler.is_compiling():
-            self._centre_early()
+            self._calls += 1
+            if self._calls > 1 and self._calls.bit_count() == 1:
+                self.centre()
 
     def repivot(self, pivot: Tensor) -> None:
         """Moves the sums to another pivot `[C, D]`; classes without mass simply take it."""
@@ -117,21 +94,14 @@ class ClassMoments:
         """Moves every pivot to the mean of its class so far."""
         for part in self._parts():
             mass = self.mass[part, None].to(self.dtype)
-            mean = torch.where(mass > 0, self.sum[part] / mass, 0.0)
-            self._move(part, self.pivot[part] - mean if self.differences else self.pivot[part] + mean)
+            self._move(part, self._centred(self.pivot[part], torch.where(mass > 0, self.sum[part] / mass, 0.0)))
 
     def degrees_of_freedom(self, images: Tensor | None = None) -> Tensor:
-        """What the sum of squares about the mean is divided by, so that the variance is unbiased.
+        """Divisor of the sum of squares for an unbiased variance, float64 `[C]`; nan without mass or images.
 
         With masses w it is the one for reliability weights, W - sum w^2 / W, W = sum w; for whole samples that is
-        W - 1. W draws of n < W images show each image floor(W/n) or one more times; copies of an image are one
-        sample whose weight is their number c, so that sum w^2 grows by the factor sum c^2 / W.
-
-        Args:
-            images: n, how many different samples a class has, `[C]`; by default no sample came twice.
-
-        Returns:
-            float64 `[C]`; nan for a class without mass or without images.
+        W - 1. W draws of n < W images (`images`) show each image floor(W/n) or one more times; copies of an image are
+        one sample whose weight is their number c, so that sum w^2 grows by the factor sum c^2 / W.
         """
         if images is None:
             return self.mass - self.mass_squared / self.mass
@@ -142,56 +112,34 @@ class ClassMoments:
         return self.mass - self.mass_squared * copies / self.mass
 
     def mean_log_sigma(self, images: Tensor | None = None) -> Tensor:
-        """Mean over the features of log sigma, sigma the unbiased standard deviation (paper, Eq. 3).
+        """Mean over the features of log sigma, sigma the unbiased standard deviation (paper, Eq. 3), float64 `[C]`.
 
-        Of differences, the one of a class with itself does not count.
-
-        Args:
-            images: as for `degrees_of_freedom`.
-
-        Returns:
-            float64 `[C]`; -inf where a feature does not vary, nan where fewer than two samples came.
+        It is -inf where a feature does not vary, nan where fewer than two samples came.
         """
         means = []
         for part in self._parts():
             total = self.sum[part].double()
             second = self.second[part].double()  # no copy where sums are float64: only read
             scatter = torch.addcmul(second, total, total / self.mass[part, None], value=-1.0)
-            log_scatter = scatter.clamp_(min=0.0).log_()
-            if self.differences:
-                own = self._differences_with_itself(part)
-                means.append(log_scatter.masked_fill_(own, 0.0).sum(dim=1) / (~own).sum(dim=1))
-            else:
-                means.append(log_scatter.mean(dim=1))
+            means.append(self._mean(scatter.clamp_(min=0.0).log_(), part))
         return (torch.cat(means) - self.degrees_of_freedom(images).log()) / 2
 
-    def _centre_early(self) -> None:
-        self._calls += 1
-        if self._calls > 1 and self._calls.bit_count() == 1:
-            self.centre()
-
     def _move(self, part: slice, pivot: Tensor) -> None:
-        shift = self.pivot[part] - pivot
-        if self.differences:
-            shift = self._own(shift, self._classes(part)) - shift
+        shift = self._features_of(self.pivot[part] - pivot, self._classes(part))
         mass = self.mass[part, None].to(self.dtype)
         self._shift_second(part, shift, mass)
         self.sum[part] += shift * mass
         self.pivot[part] = pivot
 
     def _find_pivots(self, rows: Tensor, labels: Tensor, mass: Tensor | None) -> None:
-        """Gives classes not seen before their pivots; a GPU is not asked whether there are any."""
+        """Takes the first row of each class not seen before as its pivot, without asking a GPU whether there is one."""
         seen = self.mass.index_select(0, labels)
-        looking = cheap_to_read(seen)
-        if looking and bool(seen.all()):
+        cheap = cheap_to_read(seen)
+        if cheap and bool(seen.all()):
             return
         new = seen == 0 if mass is None else (seen == 0) & (mass > 0)
-        if looking:
+        if cheap:
             rows, labels, new = rows[new], labels[new], new[new]
-        self._set_pivots(rows, labels, new)
-
-    def _set_pivots(self, rows: Tensor, labels: Tensor, new: Tensor) -> None:
-        """The first new row of each class becomes its pivot, however often the class comes."""
         batch = len(rows)
         position = torch.arange(batch, device=rows.device).masked_fill(~new, batch)
         first = position.new_full(self.mass.shape, batch).scatter_reduce(0, labels, position, "amin")[labels]
@@ -199,17 +147,6 @@ class ClassMoments:
         # Rows of one class all carry the same value, so it does not matter which of them is written last.
         values = torch.where(found, rows[first.clamp(max=max(batch - 1, 0))], self.pivot[labels])
         self.pivot.index_copy_(0, labels, values.to(self.dtype))
-
-    def _own(self, values: Tensor, classes: Tensor) -> Tensor:
-        """The feature of each row's own class, `[B, 1]`: a copy, since `values` may be written over from it."""
-        return values.gather(1, classes[:, None]) if self.columns is None else values[:, -1:].clone()
-
-    def _differences_with_itself(self, part: slice) -> Tensor:
-        """Which features of some classes are no difference of two, bool `[classes, D]`."""
-        classes = self._classes(part)[:, None]
-        if self.columns is None:
-            return classes == torch.arange(self.pivot.shape[1], device=classes.device)
-        return torch.cat([classes == self.columns, torch.ones_like(classes, dtype=torch.bool)], dim=1)
 
     def _classes(self, part: slice) -> Tensor:
         return torch.arange(*part.indices(len(self.mass)), device=self.mass.device)
@@ -228,6 +165,17 @@ class ClassMoments:
     def _zero_second(self) -> Tensor:
         return torch.zeros_like(self.pivot)
 
+    def _features_of(self, values: Tensor, classes: Tensor) -> Tensor:
+        """What is summed up, of deviations `[B, D]` from the pivots of `classes`; may write over them."""
+        return values
+
+    def _centred(self, pivot: Tensor, mean: Tensor) -> Tensor:
+        return pivot + mean
+
+    def _mean(self, values: Tensor, part: slice) -> Tensor:
+        """Mean over the features that count for some classes; may write over `values`."""
+        return values.mean(dim=1)
+
     def _add_second(self, delta: Tensor, weighted: Tensor, labels: Tensor) -> None:
         """May write over its arguments, which may be one tensor."""
         self.second.index_add_(0, labels, weighted.mul_(delta))
@@ -236,29 +184,47 @@ class ClassMoments:
         self.second[part] += shift * (2.0 * self.sum[part] + shift * mass)
 
 
-BLOCK_BYTES = 2**26
+class ClassDifferences(ClassMoments):
+    """As `ClassMoments`, of the differences f_i - f_j for samples of class i; the one with itself does not count.
+
+    Differences are formed of the deviations from the pivot, so that large means cost no digits. Feature j is f_j; with
+    `columns`, int64 `[D - 1]`, the features are f_j of those classes and, as the last one, f_i itself.
+    """
+
+    def __init__(
+        self, num_classes: int, device: torch.device, samples: float = 0.0, columns: Tensor | None = None
+    ) -> None:
+        self.columns = columns
+        super().__init__(num_classes, num_classes if columns is None else len(columns) + 1, device, samples)
+
+    def _features_of(self, values: Tensor, classes: Tensor) -> Tensor:
+        # A copy of the own feature, since `values` is written over.
+        own = values.gather(1, classes[:, None]) if self.columns is None else values[:, -1:].clone()
+        return torch.sub(own, values, out=values)
+
+    def _centred(self, pivot: Tensor, mean: Tensor) -> Tensor:
+        return pivot - mean
+
+    def _mean(self, values: Tensor, part: slice) -> Tensor:
+        classes = self._classes(part)[:, None]
+        if self.columns is None:
+            itself = classes == torch.arange(self.pivot.shape[1], device=classes.device)
+        else:
+            itself = torch.cat([classes == self.columns, torch.ones_like(classes, dtype=torch.bool)], dim=1)
+        return values.masked_fill_(itself, 0.0).sum(dim=1) / (~itself).sum(dim=1)
 
 
 class ClassCovariances(ClassMoments):
-    """As `ClassMoments`, with the full matrix of second moments of each class, in float64.
+    """As `ClassMoments`, with the full matrix of second moments of each class, in float64: O(C*D*D).
 
     The last principal axes of a class can be thousands of times shorter than the first; float32 sums would
     drown them.
     """
 
-    @staticmethod
-    def bytes_needed(num_classes: int, dim: int) -> int:
-        """Bytes of the matrices of second moments, `[C, D, D]`."""
-        return num_classes * dim * dim * torch.float64.itemsize
-
     def axis_variances(self, images: Tensor | None = None) -> Tensor:
-        """Variances along the principal axes of each class, the largest first.
+        """Variances along the principal axes of each class, the largest first, float64 `[C, D]`.
 
-        Args:
-            images: as for `degrees_of_freedom`.
-
-        Returns:
-            float64 `[C, D]`; 0 beyond the dimensions that the samples span, nan where fewer than two samples came.
+        They are 0 beyond the dimensions that the samples span, nan where fewer than two samples came.
         """
         freedom = self.degrees_of_freedom(images)
         dim = self.pivot.shape[1]
@@ -289,16 +255,3 @@ class ClassCovariances(ClassMoments):
         for second, total, moved, weight in zip(self.second[part], self.sum[part], shift, mass, strict=True):
             cross = torch.outer(moved, total)
             second += cross + cross.T + weight * torch.outer(moved, moved)
-
-
-def mean_log_axis(variances: Tensor, axes: int) -> Tensor:
-    """Mean log standard deviation along the first `axes` principal axes (paper, Eq. 7).
-
-    Args:
-        variances: along all axes, the largest first, `[C, D]`.
-        axes: how many of them count, 1 to D.
-
-    Returns:
-        `[C]`; -inf where the samples span fewer than `axes` dimensions.
-    """
-    return variances[:, :axes].log().mean(dim=1) / 2

@@ -10,21 +10,10 @@ SMALLEST_WEIGHT = torch.finfo(torch.float32).tiny
 
 
 def class_weights(log_radius: Tensor, divisor: Tensor, class_counts: Tensor, draws: Tensor, normalize: str) -> Tensor:
-    """Class weights alpha for given radii.
+    """Class weights alpha, float64 `[C]`; a class without samples or draws gets 1 and is not normalised.
 
-    Classes without samples or without draws get 1 and stay out of the normalisation.
-
-    Args:
-        log_radius: log r_i, finite, `[C]`.
-        divisor: what a radius is divided by, n_i (Eq. 6) or the expected draws m_i, `[C]`.
-        class_counts: n_i, `[C]`.
-        draws: m_i, expected draws of each class in an epoch, `[C]`.
-        normalize: `"expected"`: E(alpha) = 1 over the draws (the principle of Eq. 10);
-            `"dataset"`: E(alpha) = 1 over the data set, the letter of Eq. 16;
-            `"mean"`: the mean over the classes is 1, the older way.
-
-    Returns:
-        alpha, float64 `[C]`.
+    The divisor is n_i (Eq. 6) or the expected draws m_i. `normalize` is `"expected"`, E(alpha) = 1 over the draws (the
+    principle of Eq. 10), `"dataset"`, E(alpha) = 1 over the data set (Eq. 16), or `"mean"`, mean 1 over the classes.
     """
     present = (class_counts > 0) & (draws > 0)
     log_raw = (log_radius.double() - divisor.double().log()).masked_fill(~present, -torch.inf)
@@ -42,29 +31,15 @@ def expected_alpha(weights: Tensor, draws: Tensor) -> float:
 
 
 def substitute(log_radius: Tensor, under_represented: Tensor) -> Tensor:
-    """Gives under-represented classes the mean log radius of the others (paper, section 3.3; "S30").
-
-    Args:
-        log_radius: `[C]`, anything at all where `under_represented`.
-        under_represented: bool `[C]`, not all true.
-
-    Returns:
-        `[C]`, finite.
-    """
+    """Gives under-represented classes the mean log radius of the others (paper, section 3.3; "S30")."""
     return torch.where(under_represented, log_radius[~under_represented].mean(), log_radius)
 
 
 def log_sigma_bias(samples: Tensor) -> Tensor:
-    """How far log sigma of n normal samples lies below the truth on average.
+    """How far log sigma of n > 1 normal samples lies below the truth on average.
 
     The sample variance is sigma^2 chi^2_(n-1) / (n-1), and E log chi^2_k = log 2 + digamma(k / 2), so the
     bias is (log((n-1)/2) - digamma((n-1)/2)) / 2: a factor 0.53 on sigma at n = 2, 0.87 at n = 5.
-
-    Args:
-        samples: n > 1, `[C]`.
-
-    Returns:
-        What to add to a mean log sigma, `[C]`.
     """
     half = (samples.double() - 1) / 2
     return (half.log() - torch.digamma(half)) / 2
@@ -74,14 +49,8 @@ def log_volume_bias(samples: Tensor, dim: int) -> Tensor:
     """How far the mean log standard deviation along all axes of n normal samples in `dim` dimensions is too low.
 
     The determinant of a sample covariance is a product of independent chi-squares with n - 1, n - 2, ... degrees of
-    freedom (Bartlett's decomposition). For `dim` 1 this is `log_sigma_bias`.
-
-    Args:
-        samples: n, `[C]`; where n is not above `dim`, n = dim + 0.5 is taken, since there is no volume.
-        dim: number of dimensions.
-
-    Returns:
-        What to add to the mean log standard deviation, `[C]`.
+    freedom (Bartlett's decomposition). For `dim` 1 this is `log_sigma_bias`. Where n is not above `dim`, n = dim + 0.5
+    is taken, since there is no volume.
     """
     freedom = (samples.double() - 1).clamp(min=dim - 0.5)
     own = freedom[:, None] - torch.arange(dim, dtype=torch.float64, device=samples.device)

@@ -31,10 +31,9 @@ def collective_device(device: torch.device) -> torch.device:
 
 
 def merge_moments(moments: ClassMoments) -> None:
-    """Adds up the moments of all ranks, in place, so that each holds those of every sample.
+    """Adds up the moments of all ranks, in place, in six collectives; one more tensor [C, D] for the common pivot.
 
-    Each class takes the pivot of the lowest rank that saw it; every rank moves its sums there, then
-    they add. Six collectives, and one more tensor [C, D] for the common pivot. No-op on a single rank.
+    Each class takes the pivot of the lowest rank that saw it; every rank moves its sums there, then they add.
     """
     if world_size() == 1:
         return
@@ -67,29 +66,29 @@ def same_on_all_ranks(values: Tensor) -> Tensor:
 
 
 NUMBERS_TOLERANCE = 1e-5
-"""Relative, on vectors of numbers that each rank has worked out by itself."""
+"""Relative, on vectors of numbers that each rank has computed by itself."""
 
 
 def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None:
-    """Raises on every rank when they do not all have the same values; no-op on a single rank.
+    """Raises ValueError on every rank unless all ranks have the same values, up to rounding of lists of floats.
 
-    One collective of 32 bytes a rank where all agree to the last digit, three where they do not; of shapes that
-    depend on no value, so that ranks of different numbers of classes meet in them too.
-
-    Args:
-        values: plain values by name. Lists of floating point numbers may differ by rounding.
-        device: where the ranks' collectives may run.
-
-    Raises:
-        ValueError: naming what differs, and how.
-        RuntimeError: where the other ranks do not come: after the process group's timeout, with gloo and (as far as
-            NCCL gives an error and does not end the process) on a GPU.
+    One collective of 32 bytes a rank if all agree to the last digit, three otherwise; their shapes depend on no value,
+    so that ranks with different numbers of classes can take part. RuntimeError if the other ranks do not come: after
+    the process group's timeout, with gloo and (as far as NCCL raises an error and does not end the process) on a GPU.
     """
     if world_size() == 1:
         return
     text = json.dumps(values, sort_keys=True, default=repr).encode()
     digest = torch.frombuffer(bytearray(hashlib.sha256(text).digest()), dtype=torch.uint8)
-    if bool((_met(digest, device) == digest).all()):
+    try:
+        digests = _of_all_ranks(digest, device)
+    except RuntimeError as error:
+        raise RuntimeError(
+            "Expected all ranks in end_epoch at the same time but they did not meet there: call it on every rank, once "
+            "an epoch, and not under `if rank == 0`. A rank that failed before has said so itself. "
+            "init_process_group(timeout=...) sets how long ranks wait."
+        ) from error
+    if bool((digests == digest).all()):
         return
     sizes = _of_all_ranks(torch.tensor([len(text)], device="cpu"), device).flatten().tolist()
     padded = torch.frombuffer(bytearray(text.ljust(max(sizes))), dtype=torch.uint8)
@@ -105,18 +104,9 @@ def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None
 
 
 def fail_together(failure: Exception | None, has_result: bool, device: torch.device) -> None:
-    """Raises on every rank when a step that all take failed on one, or gave a result on some only; else does nothing.
+    """Raises on every rank if a step failed on one (there `failure` itself), or gave a result on some ranks only.
 
     One collective; without it the others would wait for the rank that failed.
-
-    Args:
-        failure: what this rank's step raised.
-        has_result: whether it gave a result.
-        device: where the ranks' collectives may run.
-
-    Raises:
-        Exception: `failure` itself, on a rank that has one.
-        ValueError: on the other ranks.
     """
     kind = -1 if failure is not None else int(has_result)
     kinds = _of_all_ranks(torch.tensor([kind], device="cpu"), device).flatten().tolist() if world_size() > 1 else [kind]
@@ -129,23 +119,11 @@ def fail_together(failure: Exception | None, has_result: bool, device: torch.dev
 
 
 def _of_all_ranks(values: Tensor, device: torch.device) -> Tensor:
-    """The vectors of all ranks, `[ranks, size]` on the CPU; by a sum, which every backend has."""
+    """The vectors of all ranks, `[ranks, size]` on the CPU; by a sum, which every backend supports."""
     gathered = torch.zeros(world_size(), len(values), dtype=values.dtype, device=collective_device(device))
     gathered[dist.get_rank()] = values.to(gathered.device)
     dist.all_reduce(gathered)
     return gathered.cpu()
-
-
-def _met(values: Tensor, device: torch.device) -> Tensor:
-    """`_of_all_ranks` where ranks meet first; says what is most likely wrong where they do not."""
-    try:
-        return _of_all_ranks(values, device)
-    except RuntimeError as error:
-        raise RuntimeError(
-            "Expected all ranks in end_epoch at the same time but they did not meet there: call it on every rank, once "
-            "an epoch, and not under `if rank == 0`. A rank that failed before has said so itself. "
-            "init_process_group(timeout=...) sets how long ranks wait."
-        ) from error
 
 
 def _differences(cards: list[dict[str, Any]]) -> list[str]:
@@ -173,7 +151,7 @@ def _is_vector(value: Any) -> bool:
 
 
 def _shown(a: Any, b: Any, rank: int) -> str:
-    """Both values; of lists of one length only the first place where they differ, counted from 0 as classes are."""
+    """Both values; of lists of equal length only the first entry that differs, counted from 0 as classes are."""
     if isinstance(a, list) and isinstance(b, list):
         if len(a) != len(b):
             return f"rank 0 has {len(a)} numbers, rank {rank} has {len(b)}"

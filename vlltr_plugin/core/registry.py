@@ -1,4 +1,4 @@
-"""Weightings by name, open to users' own."""
+"""Weightings by name; users can register their own."""
 
 import difflib
 import inspect
@@ -73,6 +73,6 @@ def option_names(weighting: type[Weighting]) -> list[str]:
 
 
 def nearest(name: str, known: Any) -> str:
-    """The end of an error about an unknown name: what was probably meant, or all there is."""
+    """End of an error about an unknown name: the closest known name, or all of them."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f": did you mean {close[0]!r}?" if close else f": choose one of {', '.join(known)}."

@@ -1,7 +1,7 @@
-"""The state of a weighting as floating point tensors only, so that what treats a state dict as tensors can have it.
+"""The state of a weighting as floating point tensors only, for code that expects tensors in a state dict.
 
-An average of states (EMA, SWA, "model soup"), a cast to half and another file format keep it readable: settings are
-the character codes of a JSON text, rounded on reading (at most 126, exact in bfloat16 too); truths are 0 and 1.
+It survives averages of states (EMA, SWA, "model soup"), a cast to half and other file formats: settings are the
+character codes of a JSON text, rounded on reading (at most 126, exact in bfloat16 too); booleans are 0 and 1.
 Integers would not do: 0.9998 * 97 + 0.0002 * 97 = 96.99999 becomes 96.
 """
 
@@ -19,26 +19,18 @@ SETTINGS = "_extra_state"
 ENTRIES = ("weights", "log_radius64", "substitution", "draws", "progress", SETTINGS)
 
 DIGIT = 256
-"""Whole numbers up to that are exact in bfloat16, and the epoch is kept in digits of that base."""
+"""Base of the digits of the epoch: whole numbers up to it are exact in bfloat16."""
 
-UNLIKE = 0.1
+ROUNDING = 0.1
 """How far a character code may be off a whole number; averages of equal ones are off by far less."""
 
 
 @dataclass(frozen=True)
 class SavedState:
-    """A state that was read and found whole.
+    """A state that was read and checked; float64 tensors `[C]` on the CPU.
 
-    Attributes:
-        settings: see `Weighting.settings`.
-        epoch: the epoch in progress; of an average of states the rounded mean.
-        has_radii: whether there were radii, in at least one of the states.
-        weights: float64 `[C]`, positive.
-        log_radius: float64 `[C]`; of an average the mean over the states that had radii.
-        substituted: bool `[C]`, by majority.
-        draws: float64 `[C]`.
-        precision: relative, of the floating point type that the draws were saved in.
-        largest: that the type holds; draws beyond are saved as infinite (more than 65504 in half precision).
+    Of an average of states: the rounded mean epoch, radii if one of them had radii (their mean over those that had),
+    and substitution by majority.
     """
 
     settings: dict[str, Any]
@@ -49,7 +41,9 @@ class SavedState:
     substituted: Tensor
     draws: Tensor
     precision: float
+    """Relative, of the floating point type that the draws were saved in."""
     largest: float
+    """Largest number of that type; draws beyond it are saved as infinite (more than 65504 in half precision)."""
 
     def tensors(self) -> dict[str, Tensor]:
         """The entries that a weighting takes from it, by name."""
@@ -62,11 +56,7 @@ class SavedState:
 
 
 def progress_of(epoch: int, has_radii: bool) -> list[float]:
-    """Epoch and `has_radii` as numbers that a cast to half keeps, and whose mean gives the mean epoch.
-
-    Returns:
-        The lowest digit of the epoch, `has_radii`, the next digit, and what is left.
-    """
+    """The lowest digit of the epoch, `has_radii`, the next digit, and the rest: exact in half, and open to averages."""
     rest, lowest = divmod(epoch, DIGIT)
     rest, middle = divmod(rest, DIGIT)
     return [float(lowest), float(has_radii), float(middle), float(rest)]
@@ -78,8 +68,8 @@ def epoch_of(progress: list[float]) -> int:
     return round(lowest + DIGIT * (middle + DIGIT * rest))
 
 
-def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they come back from a state: what JSON has no type for in its nearest, or as text."""
+def as_saved(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a state gives them back, after JSON: tuples as lists, unknown types as text."""
     values: dict[str, Any] = json.loads(json.dumps(settings, default=repr))
     return values
 
@@ -91,21 +81,14 @@ def encoded(settings: Mapping[str, Any], device: torch.device) -> Tensor:
 
 
 def settings_of(state: object) -> dict[str, Any]:
-    """The settings that a state was made with.
-
-    Args:
-        state: what `state_dict` or `plain_state` of a weighting gave.
-
-    Raises:
-        ValueError: when they are missing or cannot be read.
-    """
+    """The settings that a state was made with; ValueError if they are missing or cannot be read."""
     saved = state.get(SETTINGS) if isinstance(state, Mapping) else None
     if isinstance(saved, Tensor):
         return _decoded(saved)
     settings = saved.get("settings") if isinstance(saved, dict) else None
     if not isinstance(settings, dict):
         raise ValueError("Expected the state of a re-weighting but its settings are missing.")
-    return plain(settings)
+    return as_saved(settings)
 
 
 def refuse_other_settings(saved: dict[str, Any], own: dict[str, Any]) -> None:
@@ -120,61 +103,42 @@ def refuse_other_settings(saved: dict[str, Any], own: dict[str, Any]) -> None:
 
 
 def read_state(state: Mapping[str, Any], num_classes: int) -> SavedState:
-    """Reads a state, in tensors or plain.
-
-    Args:
-        state: what `state_dict` or `plain_state` of a weighting gave, or an average or cast of the former.
-        num_classes: C.
+    """Reads what `state_dict` or `plain_state` gave, or an average or cast of the former.
 
     Raises:
         ValueError: naming the entry that is missing or damaged.
     """
-    settings = settings_of(state)
-    if isinstance(state[SETTINGS], dict):
-        return _from_plain(state, settings, num_classes)
-    weights, log_radius, substitution = (_floats(state, name, num_classes) for name in ENTRIES[:3])
-    draws = _entry(state, "draws", num_classes, None)
-    range_of_draws = torch.finfo(draws.dtype)
-    draws = _floats({"draws": draws.double().clamp(max=range_of_draws.max)}, "draws", num_classes)
-    progress = _floats(state, "progress", len(progress_of(0, False))).tolist()
-    share = progress[1]
-    if min(progress) < 0:
-        raise ValueError(f"Expected a state with epoch and has_radii but got {shortened(progress)}.")
-    return SavedState(
-        settings=settings,
-        epoch=epoch_of(progress),
-        has_radii=share > 0,
-        weights=_positive(weights),
-        log_radius=log_radius / share if 0 < share < 1 else log_radius,
-        substituted=substitution >= 0.5 * share if share > 0 else substitution >= 0.5,
-        draws=draws,
-        precision=range_of_draws.eps,
-        largest=range_of_draws.max,
-    )
-
-
-def _from_plain(state: Mapping[str, Any], settings: dict[str, Any], num_classes: int) -> SavedState:
-    extra = state[SETTINGS]
-    epoch, has_radii = extra.get("epoch"), extra.get("has_radii")
-    if type(epoch) is not int or type(has_radii) is not bool or epoch < 0:
-        raise ValueError(f"Expected a state with epoch and has_radii but got {shortened(extra)}.")
-    return SavedState(
-        settings=settings,
-        epoch=epoch,
-        has_radii=has_radii,
-        weights=_positive(_floats(state, "weights", num_classes, torch.float32)),
-        log_radius=_floats(state, "log_radius64", num_classes, torch.float64),
-        substituted=_entry(state, "substituted", num_classes, torch.bool),
-        draws=_floats(state, "draws", num_classes, torch.float64),
-        precision=torch.finfo(torch.float64).eps,
-        largest=torch.finfo(torch.float64).max,
-    )
+    settings, extra = settings_of(state), state[SETTINGS]
+    exact = isinstance(extra, dict)
+    single, double = (torch.float32, torch.float64) if exact else (None, None)
+    weights = _floats(state, "weights", num_classes, single)
+    if not bool((weights > 0).all()):
+        raise ValueError("Expected a state whose weights are positive but it is damaged.")
+    log_radius = _floats(state, "log_radius64", num_classes, double)
+    draws = _entry(state, "draws", num_classes, double)
+    kind = torch.finfo(draws.dtype)
+    draws = _floats({"draws": draws if exact else draws.double().clamp(max=kind.max)}, "draws", num_classes)
+    if exact:
+        substituted = _entry(state, "substituted", num_classes, torch.bool)
+        epoch, has_radii = extra.get("epoch"), extra.get("has_radii")
+        if type(epoch) is not int or type(has_radii) is not bool or epoch < 0:
+            raise ValueError(f"Expected a state with epoch and has_radii but got {shortened(extra)}.")
+    else:
+        substitution = _floats(state, "substitution", num_classes)
+        progress = _floats(state, "progress", len(progress_of(0, False))).tolist()
+        if min(progress) < 0:
+            raise ValueError(f"Expected a state with epoch and has_radii but got {shortened(progress)}.")
+        epoch, share = epoch_of(progress), progress[1]
+        has_radii = share > 0
+        log_radius = log_radius / share if 0 < share < 1 else log_radius
+        substituted = substitution >= 0.5 * (share if has_radii else 1.0)
+    return SavedState(settings, epoch, has_radii, weights, log_radius, substituted, draws, kind.eps, kind.max)
 
 
 def _decoded(codes: Tensor) -> dict[str, Any]:
     numbers = codes.detach().cpu().double().flatten()
     whole = numbers.round()
-    if not bool(((numbers - whole).abs() <= UNLIKE).all()) or not bool(((whole >= 0) & (whole < 128)).all()):
+    if not bool(((numbers - whole).abs() <= ROUNDING).all()) or not bool(((whole >= 0) & (whole < 128)).all()):
         raise ValueError(
             "Expected the settings of a re-weighting but they cannot be read: the state is damaged, or an average of "
             "states that were made with different settings."
@@ -208,9 +172,3 @@ def _entry(state: Mapping[str, Any], name: str, size: int, dtype: torch.dtype | 
         f"Expected a state whose {name} is {dtype or 'floating point'} [{size}] but it is "
         f"{'damaged' if name in state else 'missing'}."
     )
-
-
-def _positive(weights: Tensor) -> Tensor:
-    if not bool((weights > 0).all()):
-        raise ValueError("Expected a state whose weights are positive but it is damaged.")
-    return weights

@@ -11,20 +11,14 @@ GROUPS = ("many", "medium", "few")
 
 @dataclass(frozen=True)
 class Convention:
-    """Where a paper or a code base draws the lines, in training images of a class.
-
-    Attributes:
-        name: short name.
-        many_from: smallest count of a many-shot class.
-        few_to: largest count of a few-shot class.
-    """
+    """A paper's thresholds: many-shot from `many_from` training images on, few-shot up to `few_to`."""
 
     name: str
     many_from: int
     few_to: int
 
     def group(self, counts: Sequence[int] | NDArray[np.int64]) -> NDArray[np.str_]:
-        """The group of each class, `[C]`, from its training images, `[C]`; classes without images are few-shot."""
+        """The group of each class, `[C]`, from its training images; classes without images are few-shot."""
         counts = np.asarray(counts)
         return np.select([counts >= self.many_from, counts > self.few_to], ["many", "medium"], "few")
 
@@ -50,37 +44,20 @@ CONVENTIONS = (UPSTREAM, OTHERS)
 
 
 def convention_of(text: str | Sequence[int]) -> Convention:
-    """The thresholds of a name (`upstream`, `others`), or of two numbers.
-
-    Args:
-        text: a name, or `MANY,FEW`, or the two numbers: many-shot classes have MANY training images or more, few-shot
-            ones FEW or fewer.
-
-    Raises:
-        ValueError: for anything else, and where a class could be both.
-    """
+    """The thresholds of a name (`upstream`, `others`), of `MANY,FEW`, or of the two numbers; else a ValueError."""
     known = {convention.name: convention for convention in CONVENTIONS}
     if isinstance(text, str) and text in known:
         return known[text]
     try:
-        many, few = (int(part) for part in (text.split(",") if isinstance(text, str) else text))
+        many_from, few_to = (int(part) for part in (text.split(",") if isinstance(text, str) else text))
     except (TypeError, ValueError):
         raise ValueError(
             f"Expected groups to be {' or '.join(known)}, or MANY,FEW such as 50,10, but got {text!r}."
         ) from None
-    return own_convention(many, few)
-
-
-def own_convention(many_from: int, few_to: int) -> Convention:
-    """Thresholds of the user's own; where they are those of a paper, that one.
-
-    Raises:
-        ValueError: where a class could be both, or none could be few-shot.
-    """
     if not many_from > few_to >= 1:
         raise ValueError(
             f"Expected groups MANY,FEW with MANY > FEW >= 1 (many-shot from MANY training images on, few-shot up to "
             f"FEW) but got {many_from},{few_to}."
         )
     own = Convention(f"{many_from},{few_to}", many_from, few_to)
-    return next((one for one in CONVENTIONS if (one.many_from, one.few_to) == (many_from, few_to)), own)
+    return next((one for one in CONVENTIONS if one.numbers == own.numbers), own)

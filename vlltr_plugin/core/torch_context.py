@@ -12,7 +12,7 @@ from torch.autograd.function import BackwardCFunction
 
 
 def observing(module: nn.Module) -> bool:
-    """Whether a call of the module is a training step's own pass: train mode, gradients, no recomputation.
+    """Whether a call of the module belongs to a training step: train mode, gradients, no recomputation.
 
     Never inside `torch.func.grad`, `vmap` and their like, which refuse functions that change tensors outside of them.
     """
@@ -20,12 +20,11 @@ def observing(module: nn.Module) -> bool:
 
 
 def recomputing() -> bool:
-    """Whether a pass that ran before, with gradients, is run again during backward (activation checkpointing).
+    """Whether activation checkpointing runs a pass again that ran before with gradients; False under `torch.compile`.
 
     Non-reentrant checkpointing (`use_reentrant=False`) runs a pass again where backward unpacks a tensor that was not
-    kept. Reentrant checkpointing, torch's or another's, does so in the backward of an autograd function whose forward
-    ran without gradients: there the second pass is the training step's own. Which of them it is stands on the stack.
-    Under `torch.compile` it is always False.
+    kept. Reentrant checkpointing does so in the backward of an autograd function, whose forward ran without gradients:
+    there the second pass belongs to the training step. The call stack tells which of them it is.
     """
     if torch.compiler.is_compiling() or not _within_backward():
         return False
@@ -40,9 +39,9 @@ def recomputing() -> bool:
 
 
 def cheap_to_read(tensor: Tensor) -> bool:
-    """Whether values can be looked at for nothing: not on a GPU, which would be waited for, nor while compiling.
+    """Whether reading values costs nothing: not on a GPU, which would have to finish, nor while compiling.
 
-    Inside `torch.func.vmap` values have no one answer, and torch refuses to look.
+    Inside `torch.func.vmap` a condition has no single answer, and torch refuses to read.
     """
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not in_vmap()
 
@@ -54,12 +53,12 @@ def in_vmap() -> bool:
 
 
 def _transforms() -> list[Any]:
-    """The transforms of `torch.func` that run now, the outermost first; torch.compile traces none of this."""
+    """The transforms of `torch.func` that run now, the outermost first; `torch.compile` cannot trace this."""
     return [] if torch.compiler.is_compiling() else get_interpreter_stack() or []
 
 
 def _within_backward() -> bool:
-    """Whether autograd's backward runs in this thread; False where torch does not tell."""
+    """Whether autograd's backward runs in this thread; False if torch cannot tell."""
     task = getattr(torch._C, "_current_graph_task_id", None)
     return task is not None and task() != -1
 
@@ -78,7 +77,7 @@ def float64_device(device: torch.device) -> torch.device:
 
 
 def unshare(values: MutableMapping[str, Any]) -> None:
-    """Replaces tensors whose memory other processes may share by copies.
+    """Replaces tensors in shared memory by copies.
 
     `torch.multiprocessing` sends tensors as shared memory, so processes started by `spawn` would add to one sum.
     """
@@ -88,14 +87,11 @@ def unshare(values: MutableMapping[str, Any]) -> None:
 
 
 def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: what `function` makes or changes inside `torch.inference_mode` can be changed and trained with later.
-
-    A tensor that is made in inference mode refuses both for as long as it lives.
-    """
+    """Decorator: runs `function` outside of `torch.inference_mode`, whose tensors could not be changed later."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        # `torch.compile` cannot trace the question.
+        # `torch.compile` cannot trace the condition.
         if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
             return function(*args, **kwargs)
         with torch.inference_mode(mode=False), torch.no_grad():

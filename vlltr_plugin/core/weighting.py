@@ -1,6 +1,5 @@
 """What all class weightings share: counts, normalisation, the schedule over epochs, state."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,9 @@ from vlltr_plugin.core.arguments import (
     listed,
     numbers_of_classes,
     shortened,
+    warn_caller,
 )
+from vlltr_plugin.core.batch import Batch
 from vlltr_plugin.core.epoch_statistics import Statistics, epoch_statistics
 from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights, substitute
 from vlltr_plugin.core.ranks import fail_together, refuse_differing_ranks, same_on_all_ranks
@@ -23,9 +24,9 @@ from vlltr_plugin.core.saved_state import (
     ENTRIES,
     SETTINGS,
     SavedState,
+    as_saved,
     encoded,
     epoch_of,
-    plain,
     progress_of,
     read_state,
     refuse_other_settings,
@@ -121,10 +122,9 @@ class Weighting(nn.Module):
         self.register_load_state_dict_post_hook(_margins_of_loaded_radii)  # type: ignore[no-untyped-call]
         empty = (class_counts == 0).nonzero().flatten().tolist()
         if empty:
-            warnings.warn(
+            warn_caller(
                 f"{len(empty)} of {len(class_counts)} classes have no samples ({listed(empty)}): "
-                "their weight stays 1 and they stay out of the normalisation.",
-                stacklevel=5,
+                "their weight stays 1 and they stay out of the normalisation."
             )
 
     @property
@@ -133,7 +133,7 @@ class Weighting(nn.Module):
         return len(self.weights)
 
     @property
-    def home(self) -> torch.device:
+    def device64(self) -> torch.device:
         """Where float64 state and statistics live: with the weights, or on the CPU if their device has no float64."""
         return self.log_radius64.device
 
@@ -172,9 +172,11 @@ class Weighting(nn.Module):
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
         """Feeds a training batch to the statistics; weightings that need none ignore it."""
 
-    def observe_kept(self, logits: Tensor, targets: Tensor, smoothing: float, kept: Tensor) -> None:
-        """`observe` of the rows where `kept`, bool `[B]`; taking them out waits for a GPU."""
-        self.observe(logits[kept], targets[kept], smoothing)
+    def observe_batch(self, batch: Batch) -> None:
+        """`observe` of a checked batch; taking ignored elements out waits for a GPU."""
+        kept = batch.rows_kept
+        rows = (batch.logits, batch.targets) if kept is None else (batch.logits[kept], batch.targets[kept])
+        self.observe(*rows, batch.smoothing)
 
     def forget_epoch(self) -> None:
         """Drops what was observed since the last epoch ended; weightings that observe nothing have nothing to drop."""
@@ -194,31 +196,43 @@ class Weighting(nn.Module):
                 one of them fails; nothing has changed then but the statistics. For radii of another shape, or not
                 finite, from a weighting of the user's.
         """
+        in_force, ended = self.weights.clone(), self.ended(epoch)
+        refuse_differing_ranks(self.must_agree(ended), self.weights.device)
+        self.fold(ended)
+        return self.statistics(in_force)
+
+    def ended(self, epoch: int | None) -> int:
+        """Number of the epoch that ends: `epoch`, by default the one after the last that ended."""
         self._read_progress()
-        ended = self.epoch if epoch is None else int(epoch)
-        device, in_force = self.weights.device, self.weights.clone()
-        refuse_differing_ranks({**self.settings(), **self._must_agree(), "epoch": ended}, device)
+        return self.epoch if epoch is None else int(epoch)
+
+    def must_agree(self, ended: int) -> dict[str, Any]:
+        """Plain values that all ranks must have alike when an epoch ends."""
+        self._read_progress()
+        share = self.draws / self.draws.sum()
+        # Float32: unlike devices may disagree about the last bits of float64.
+        radii = {"has_radii": self.has_radii, "log_radius": self.log_radius.tolist()}
+        return {**self.settings(), "draws": share.float().tolist(), **radii, "epoch": ended}
+
+    @outside_inference_mode
+    def fold(self, ended: int) -> None:
+        """As `end_epoch`, of ranks that agree."""
         radii, failure = None, None
         try:
             radii = self.radii()
-            self._refuse_unusable(radii)
+            if radii is not None:
+                self._refuse_unusable(radii)
         except RuntimeError:  # of a collective, or a full device: nothing more is asked of ranks that may be gone
             raise
         except Exception as error:
             failure = error
-        fail_together(failure, radii is not None, device)
+        fail_together(failure, radii is not None, self.weights.device)
         if radii is not None:
-            self._take_radii(radii, same_on_all_ranks)
+            self._take_radii(same_on_all_ranks(radii))
         self.begin_epoch(ended + 1)
-        return self.statistics(in_force)
 
     def statistics(self, in_force: Tensor, drawn: Tensor | None = None) -> Statistics:
-        """The numbers of the epoch that has just ended, see `epoch_statistics`.
-
-        Args:
-            in_force: the weights during it, `[C]`.
-            drawn: how many samples of each class came, `[C]`; None where that is not known.
-        """
+        """The numbers of the epoch that has just ended, see `epoch_statistics`: weights in force and samples drawn."""
         measured = self.uses_logits and self.has_radii
         return epoch_statistics(
             in_force,
@@ -230,25 +244,17 @@ class Weighting(nn.Module):
             drawn=drawn,
         )
 
-    def _must_agree(self) -> dict[str, Any]:
-        """What ranks have to agree on beside the settings."""
-        share = self.draws / self.draws.sum()
-        # Float32: unlike devices may disagree about the last bits of float64.
-        return {"draws": share.float().tolist(), "has_radii": self.has_radii, "log_radius": self.log_radius.tolist()}
-
-    def _refuse_unusable(self, log_radius: Tensor | None) -> None:
-        """Refuses what would broadcast or make weights that are no numbers."""
-        if log_radius is None:
-            return
+    def _refuse_unusable(self, log_radius: Tensor) -> None:
+        """Refuses radii that would broadcast or make weights that are not finite."""
         if log_radius.shape != self.log_radius64.shape:
             raise ValueError(f"Expected log radii [{self.num_classes}], one a class, but got {list(log_radius.shape)}.")
         if not bool(log_radius.isfinite().all()):
             raise ValueError(f"Expected finite log radii but got {shortened(log_radius.tolist())}.")
 
-    def _take_radii(self, log_radius: Tensor, agreed: Callable[[Tensor], Tensor] = lambda radii: radii) -> None:
+    def _take_radii(self, log_radius: Tensor) -> None:
         """Takes log radii, refusing unusable ones."""
         self._refuse_unusable(log_radius)
-        self.log_radius64.copy_(agreed(log_radius))
+        self.log_radius64.copy_(log_radius)
         self._go_on(self.epoch, has_radii=True)
 
     @outside_inference_mode
@@ -296,19 +302,19 @@ class Weighting(nn.Module):
                 f"{shortened(places)}."
             )
         log_radius, unknown = torch.zeros_like(self.log_radius64), torch.ones_like(self.substituted)
-        log_radius[places] = old.log_radius64.to(self.home)
-        unknown[places] = old.substituted.to(self.home)
+        log_radius[places] = old.log_radius64.to(self.device64)
+        unknown[places] = old.substituted.to(self.device64)
         self.substituted = unknown
         self._take_radii(substitute(log_radius, unknown))
         self.begin_epoch(self.epoch)
 
     def _go_on(self, epoch: int, has_radii: bool) -> None:
-        """Moves to an epoch; kept twice, as plain values that no step waits for and as a tensor of the state."""
+        """Moves to an epoch; kept as Python values, which no step waits for, and as a tensor of the state."""
         self.epoch, self.has_radii = epoch, has_radii
         self.progress.copy_(self.progress.new_tensor(progress_of(epoch, has_radii)))
 
     def _read_progress(self) -> None:
-        """Takes the plain values from the tensor, which others may have written: DDP, an average, a loader."""
+        """Takes the Python values from the tensor, which others may have written: DDP, an average, a loader."""
         progress = self.progress.tolist()
         self.epoch, self.has_radii = epoch_of(progress), progress[1] > 0
 
@@ -328,7 +334,7 @@ class Weighting(nn.Module):
         return class_weights(log_radius, self.divisor, self.class_counts, self.draws, self.normalize)
 
     def settings(self) -> dict[str, Any]:
-        """What must agree between a run and a state that it loads; plain values."""
+        """What must agree between a run and a state that it loads; Python values."""
         return {
             "type": type(self).__name__,
             "num_classes": self.num_classes,
@@ -353,11 +359,11 @@ class Weighting(nn.Module):
         self._read_progress()
 
     def plain_state(self) -> dict[str, Any]:
-        """The state with settings, epoch and truths as plain values, for a checkpoint that nothing averages.
+        """The state with settings, epoch and booleans as Python values, for a checkpoint that nothing averages.
 
         Returns:
-            Tensors on the CPU and plain values, safe to load; `load_state_dict` takes it as well. Buffers of a
-            subclass's own, of any dtype, are among them.
+            Tensors on the CPU and Python values, safe to load; `load_state_dict` takes it as well. Buffers of a
+            subclass, of any dtype, are among them.
         """
         state = {name: value for name, value in self.state_dict().items() if name not in ENTRIES}
         state |= {name: getattr(self, name) for name in ("weights", "log_radius64", "substituted", "draws")}
@@ -365,18 +371,8 @@ class Weighting(nn.Module):
         return kept | {SETTINGS: {"epoch": self.epoch, "has_radii": self.has_radii, "settings": self.settings()}}
 
     def check_state(self, state: Any) -> SavedState:
-        """Refuses a state that is damaged or was made with other settings; changes nothing.
-
-        Args:
-            state: what `state_dict` or `plain_state` gave, or an average of such state dicts.
-
-        Returns:
-            What it holds.
-
-        Raises:
-            ValueError: naming what is wrong.
-        """
-        refuse_other_settings(settings_of(state), plain(self.settings()))
+        """What a state, or an average of states, holds; ValueError if it is damaged or of other settings."""
+        refuse_other_settings(settings_of(state), as_saved(self.settings()))
         saved = read_state(state, self.num_classes)
         own = self.draws.cpu().clamp(max=saved.largest)
         own_share, share = (draws / draws.sum() for draws in (own, saved.draws))
@@ -398,7 +394,7 @@ class Weighting(nn.Module):
             state_dict = {prefix + name: value for name, value in own.items()}
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def follow(self, device: torch.device) -> None:
+    def move_to(self, device: torch.device) -> None:
         """Moves to the device of the logits, once; not to the meta device, which holds no numbers."""
         if self.weights.device != device and device.type != "meta":
             self.to(device)

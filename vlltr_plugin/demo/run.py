@@ -28,9 +28,8 @@ from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.pictures import MissingExtraError, require
 
 from .digits import long_tailed_counts
-from .standin_checkout import ADJUSTED, BASELINE, CLASS_VOLUME, CONTROL, LogLine, demo_folder, make_standin
+from .standin_checkout import ADJUSTED, BASELINE, CLASS_VOLUME, CONTROL, LogLine, WatchedRun, demo_folder, make_standin
 from .verdict import standard_errors, verdict
-from .watched_run import WatchedRun
 
 DEFAULT_EPOCHS = 30
 RESUME_EPOCHS = 6  # of one more, short run that is killed half-way
@@ -77,8 +76,7 @@ def _require_extra(console: Console) -> None:
 
 
 def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
-    from vlltr_plugin.install import install
-    from vlltr_plugin.install.recipe import MARKER
+    from vlltr_plugin.install import MARKER, install
 
     console.print(f"Stand-in checkout: {escape(str(checkout))}", soft_wrap=True)
     console.print(f"Digits 0 to 9, training images: {long_tailed_counts()}")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 HOSTS = {
     "vl-ltr": "vlltr_plugin.hosts.vl_ltr.host",
     "lift": "vlltr_plugin.hosts.lift.host",
+    "timm": "vlltr_plugin.hosts.timm_train.host",
     "own-loop": "vlltr_plugin.hosts.own_loop",
 }
 """By name, as in its recipe (a user's own loop has none), the module whose `HOST` says what is known of it: imported
@@ -69,7 +70,7 @@ def _hosts() -> list[Host]:
 
 def _claims(host: Host, log: Path) -> bool:
     """Whether a log is a host's."""
-    return host.wrote(_head(log)) and (not host.beside or (log.parent / host.beside).is_file())
+    return bool(host.beside and (log.parent / host.beside).is_file()) or host.wrote(_head(log))
 
 
 def _head(log: Path) -> bytes:

@@ -137,7 +137,7 @@ class Host:
         name: as users write it, and as in its recipe in `patches/`.
         title: in words.
         wrote: whether a log, of which it gets the first bytes, is this host's.
-        beside: name of a file beside each of its logs, where the log alone does not tell whose it is.
+        beside: name of a file beside its logs that tells whose they are; empty where there is none.
         find_log: the log of a run's folder; None if there is none.
         read_log: reads a log alone; raises ReportError where it cannot be used.
         read_run: reads a log and what lies beside it; raises ReportError where it cannot be used.

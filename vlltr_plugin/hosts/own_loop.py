@@ -14,7 +14,10 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, RunFiles, Words
 from vlltr_plugin.runs.files import whole_objects
 from vlltr_plugin.runs.log import Line, Log, shows_reweighting
-from vlltr_plugin.runs.own_log import KEYS, LOG, SETTINGS, SHOT_GROUPS, epoch_of, read_class_names, read_settings
+from vlltr_plugin.runs.own_log import LOG, METRICS, SETTINGS, SHOT_GROUPS, epoch_of, read_class_names, read_settings
+
+KEYS = dict(zip(METRICS, ("test_acc1", "test_many", "test_median", "test_low", "test_loss"), strict=True))
+"""Metrics by their keys in report.json, which are also those of older logs."""
 
 ACCURACIES = frozenset(key for name, key in KEYS.items() if name != "loss")
 
@@ -75,7 +78,7 @@ def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:
     epoch = epoch_of(values)
     for later in [other for other in epochs if other >= epoch]:
         del epochs[later]
-    epochs[epoch] = {key: value for key, value in values.items() if type(value) in (int, float)}
+    epochs[epoch] = {KEYS.get(key, key): v for key, v in values.items() if type(v) in (int, float)}
 
 
 TOLD = ("nb_classes", "training images", "class counts", "draws", "draws of the classes", "loss", "smoothing")
@@ -89,7 +92,7 @@ WORDS = Words(
         "Epochs count from 0. Accuracies are those that the loop gave to recorder.end_epoch; the best epoch is the "
         "first of the best `overall`.",
     ),
-    epochs_on="loop's own images",
+    epochs_on="validation images",
     times="Times: re-weighting (train_reweight_seconds in log.txt).",
     no_times="The log tells no training times.",
     settings_from=f"{SETTINGS} beside the log",
@@ -114,7 +117,7 @@ def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
 HOST = Host(
     name="own-loop",
     title="a loop of your own",
-    wrote=lambda head: not head or head.startswith(b"{"),
+    wrote=lambda head: head.startswith(b'{"epoch"'),
     beside=SETTINGS,
     find_log=find_log,
     read_log=read_log,

@@ -9,33 +9,27 @@ from dataclasses import dataclass
 from vlltr_plugin.install.recipe import Insertion, Patch
 from vlltr_plugin.install.script import LOOPS, goes_over_batches
 from vlltr_plugin.install.source import parse
-from vlltr_plugin.install.syntax import Spot, dotted, spots
+from vlltr_plugin.install.syntax import Spot, dotted, imports, in_full, spots
 
 _HOOK = "reweight_hook"
 
 
 @dataclass(frozen=True)
 class ByHand:
-    """What a file uses of the plug-in, however it is written.
+    """What a file uses of the plug-in, however it is written."""
 
-    Attributes:
-        lines: the lines (from 1) that use it.
-        missing: names of the insertions that nothing stands for.
-        misplaced: a sentence for each line that cannot work where it stands.
-    """
-
-    lines: tuple[int, ...]
-    missing: tuple[str, ...]
-    misplaced: tuple[str, ...] = ()
+    lines: tuple[int, ...]  # those that use it, from 1
+    missing: tuple[str, ...]  # names of the insertions that no line stands for
+    misplaced: tuple[str, ...] = ()  # a sentence for each line that cannot work where it stands
 
     @property
     def complete(self) -> bool:
-        """Whether something stands for each insertion, none of it in a wrong place."""
+        """Whether a line stands for each insertion, none in a wrong place."""
         return not self.missing and not self.misplaced
 
     @property
     def amiss(self) -> str:
-        """What is wrong with the lines that are there; empty if nothing is, or if there are none."""
+        """What is wrong with the lines, in words; empty if nothing is, or if there are none."""
         missing = [f"of the plug-in's lines there, {', '.join(f'`{name}`' for name in self.missing)} is missing"]
         return "; ".join([*(missing if self.missing else []), *self.misplaced]) if self.lines else ""
 
@@ -44,7 +38,7 @@ class ByHand:
 
 
 def by_hand(data: bytes, patch: Patch) -> ByHand:
-    """Looks for what a patch inserts in a file as it is."""
+    """Finds what a patch inserts in a file as it is."""
     try:
         tree = parse(data)
     except SyntaxError:
@@ -100,31 +94,16 @@ def _stands_for(name: str, item: Insertion) -> bool:
 
 def _used(tree: ast.Module) -> dict[str, list[int]]:
     """The plug-in's names that a file uses, in full and with the hook under its usual name, with their lines."""
-    names = {_HOOK: _HOOK}
+    ours = [found for found in imports(tree) if found.path.split(".")[0] == "vlltr_plugin"]
+    meanings = {_HOOK: _HOOK} | {found.name: found.means for found in ours}
     used: dict[str, list[int]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-            for alias in node.names:
-                full = start + alias.name
-                if full.split(".")[0] == "vlltr_plugin":
-                    used.setdefault(full, []).append(node.lineno)
-                    bound = alias.asname or (alias.name if start else alias.name.split(".")[0])
-                    names[bound] = full if start or alias.asname else "vlltr_plugin"
+    for found in ours:
+        used.setdefault(found.path, []).append(found.line)
     for node in ast.walk(tree):
         called = node.value.func if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) else None
-        if isinstance(node, ast.Assign) and called is not None and _in_full(dotted(called), names).endswith(".attach"):
-            names |= {dotted(target): _HOOK for target in node.targets}
+        if isinstance(node, ast.Assign) and called and in_full(dotted(called), meanings).endswith(".attach"):
+            meanings |= {dotted(target): _HOOK for target in node.targets}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute | ast.Name) and (full := _in_full(dotted(node), names)):
+        if isinstance(node, ast.Attribute | ast.Name) and (full := in_full(dotted(node), meanings)):
             used.setdefault(full, []).append(node.lineno)
     return used
-
-
-def _in_full(name: str, names: dict[str, str]) -> str:
-    """A dotted name with what its beginning stands for; "" if that is not the plug-in's."""
-    parts = name.split(".")
-    for length in range(len(parts), 0, -1):
-        if (start := ".".join(parts[:length])) in names:
-            return ".".join([names[start], *parts[length:]])
-    return ""

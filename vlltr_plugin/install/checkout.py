@@ -1,137 +1,169 @@
-"""Install into a checkout and uninstall again: first the whole plan, then all of it or nothing."""
+"""Opens a checkout: which host it is of, which of its files get lines, and whether it can be worked on."""
 
 from __future__ import annotations
 
-import difflib
-import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from vlltr_plugin.errors import AnchorError
-from vlltr_plugin.install.by_hand import by_hand
-from vlltr_plugin.install.choose import AUTO, is_own, open_checkout, other_files
-from vlltr_plugin.install.config_copies import FOLDER, copies_in, copies_out
-from vlltr_plugin.install.files import Change, apply, leftovers, remove_if_empty
-from vlltr_plugin.install.overrides import untouched_classes
-from vlltr_plugin.install.patcher import advice, patched, unpatched
-from vlltr_plugin.install.recipe import Recipe
-from vlltr_plugin.install.source import Source
+from vlltr_plugin.errors import InstallError
+from vlltr_plugin.install.config_copies import FOLDER
+from vlltr_plugin.install.overrides import script_of
+from vlltr_plugin.install.patcher import with_lines
+from vlltr_plugin.install.recipe import Patch, Recipe, load_recipes
+from vlltr_plugin.install.script import Refusal, find_function
+from vlltr_plugin.install.source import Source, parse
+
+AUTO = "auto"
 
 
-@dataclass(frozen=True)
-class Report:
-    """What an operation did (or would do).
-
-    Attributes:
-        checkout: the checkout.
-        changes: files written or removed.
-        notes: what the user should know besides.
-        recipe: what the checkout is of.
-        next_command: what to type next; empty where nothing follows.
-    """
-
-    checkout: Path
-    changes: tuple[Change, ...]
-    notes: tuple[str, ...]
-    recipe: Recipe
-    next_command: str = ""
-
-    @property
-    def diff(self) -> str:
-        """All changes as a unified diff, the host's files first; empty if there are none."""
-        return "\n".join(line for change in self._hosts() + self._copies() for line in self._file_diff(change))
-
-    @property
-    def host_diff(self) -> str:
-        """The changes of the host's own files as a unified diff; empty if there are none."""
-        return "\n".join(line for change in self._hosts() for line in self._file_diff(change))
-
-    @property
-    def copied(self) -> str:
-        """What happens to the copied configs, in one line; empty if nothing does."""
-        kinds = {"added": 0, "replaced": 0, "removed": 0}
-        for change in self._copies():
-            kinds["added" if change.old is None else "removed" if change.new is None else "replaced"] += 1
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-        return f"{FOLDER.as_posix()}/: {counts} (copied configs)" if counts else ""
-
-    def _hosts(self) -> list[Change]:
-        files = [self.checkout / file for file in self.recipe.files]
-        return sorted((c for c in self.changes if c.path in files), key=lambda change: files.index(change.path))
-
-    def _copies(self) -> list[Change]:
-        return [change for change in self.changes if change not in self._hosts()]
-
-    def _file_diff(self, change: Change) -> list[str]:
-        name = change.path.relative_to(self.checkout).as_posix()
-        old, new = (Source.of(data or b"").text_lines() for data in (change.old, change.new))
-        old_name = "/dev/null" if change.old is None else f"a/{name}"
-        new_name = "/dev/null" if change.new is None else f"b/{name}"
-        return list(difflib.unified_diff(old, new, old_name, new_name, lineterm=""))
-
-
-def install(path: str | Path, *, host: str = AUTO, files: Sequence[str] = (), dry_run: bool = False) -> Report:
-    """Inserts the lines into a checkout and copies the configs; repeating it changes nothing.
+def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ()) -> tuple[Path, Recipe]:
+    """Finds out what a path is a checkout of, and checks that it can be worked on.
 
     Raises:
-        InstallError: if it cannot be done; then nothing was written.
+        InstallError: if it is no folder, is no checkout of a known host, or a file or folder to change in it is a
+            symbolic link (replacing a link, or writing through it, would change something else than this checkout).
     """
-    root, recipe = open_checkout(path, host, files)
-    copies, notes = copies_in(root) if recipe.copies else ([], [])
-    lines: list[Change] = []
-    refused: list[AnchorError] = []
+    recipes = load_recipes()
+    if host not in (AUTO, *recipes):
+        raise InstallError(f"expected the host to be {AUTO} or one of {', '.join(recipes)}, but got {host!r}")
+    root = Path(path).expanduser()
+    known = [recipe for name, recipe in recipes.items() if host in (AUTO, name)]
+    names = " or ".join(recipe.host for recipe in reversed(known))
+    if not root.is_dir():
+        raise InstallError(f"{root}: expected the folder of a {names} checkout, but this is no folder")
+    root = root.resolve()
+    known = _chosen(root, known, files) if files else [_with_marked_files(root, recipe) for recipe in known]
+    there = [recipe for recipe in known if not _missing(root, recipe)]
+    if not any(_is_marked(root, recipe) or _would_fit(root, recipe) for recipe in there):
+        parts = [recipe for recipe in known if recipe not in there]
+        if there:  # then that file alone says nothing: most checkouts have one
+            parts = [recipe for recipe in parts if len(_missing(root, recipe)) < len(recipe.files)]
+        others = [row for recipe in reversed(parts) for row in other_files(root, recipe)]
+        if others or not there:
+            missing = "; ".join(
+                f"no {', no '.join(files)} ({recipe.host})"
+                for recipe in reversed(known)
+                if (files := _missing(root, recipe))
+            )
+            raise InstallError(
+                "\n".join([f"{root}: expected the folder of a {names} checkout, but it has {missing}", *others])
+            )
+    recipe = max(there, key=lambda recipe: (_is_marked(root, recipe), _would_fit(root, recipe), len(recipe.files)))
+    _refuse_links(root, recipe)
+    return root, recipe
+
+
+def _missing(root: Path, recipe: Recipe) -> list[str]:
+    return [file for file in recipe.files if not ((root / file).is_file() or (root / file).is_symlink())]
+
+
+def _is_marked(root: Path, recipe: Recipe) -> bool:
+    """Whether a line of the plug-in stands in one of the recipe's files."""
+    return any(Source.of((root / file).read_bytes()).marked() for file in recipe.files if (root / file).is_file())
+
+
+def _would_fit(root: Path, recipe: Recipe) -> bool:
+    """Whether all lines have their places."""
+    try:
+        for patch in recipe.patches:
+            with_lines((root / patch.file).read_bytes(), patch)
+    except (Refusal, OSError):
+        return False
+    return True
+
+
+def _refuse_links(root: Path, recipe: Recipe) -> None:
+    parts = [part for file in recipe.files for part in (Path(file), *Path(file).parents)]
+    if recipe.copies:
+        copies = sorted((root / FOLDER).glob("*.py"))
+        parts += [FOLDER.parent, FOLDER, *(path.relative_to(root) for path in copies)]
+    for part in (root / part for part in parts if part != Path()):
+        if part.is_symlink():
+            raise InstallError(
+                f"{part} is a symbolic link to {os.readlink(part)}: expected a real file or folder. "
+                "Give the checkout that holds the real one, or replace the link by a copy; nothing was written"
+            )
+
+
+def _chosen(root: Path, recipes: list[Recipe], files: Sequence[str]) -> list[Recipe]:
+    """The recipes with the files of `--file`, `FILE` or `NAME=FILE`, in the places of their own."""
+    found: list[Recipe] = []
+    for recipe in recipes:
+        chosen: dict[str, str] = {}
+        for text in files:
+            name, _, file = text.rpartition("=")
+            chosen[name or recipe.files[0]] = Path(file).as_posix()
+        if not chosen.keys() <= set(recipe.files):
+            continue
+        for name, file in chosen.items():
+            if (root / file) not in _beside(root, name):  # where `status` and `uninstall` would not look for it
+                folders = " or ".join(dict.fromkeys((str(root), str((root / name).parent))))
+                raise InstallError(f"expected --file to name a .py file directly in {folders}, but got {file!r}")
+        found.append(_with_files(root, recipe, {name: [file] for name, file in chosen.items()}))
+    if not found:
+        names = "; ".join(f"{', '.join(recipe.files)} ({recipe.host})" for recipe in recipes)
+        raise InstallError(f"expected --file FILE or NAME=FILE with NAME one of {names}, but got {', '.join(files)}")
+    return found
+
+
+def _with_marked_files(root: Path, recipe: Recipe) -> Recipe:
+    """The recipe with the files that hold its lines, wherever `install --file` has put them."""
+    found: dict[str, list[str]] = {}
     for patch in recipe.patches:
-        old = (root / patch.file).read_bytes()
-        try:
-            lines += _changed(root / patch.file, old, patched(old, patch, partial(is_own, root)))
-        except AnchorError as error:
-            hand = by_hand(old, patch)
-            if hand.complete:
-                notes.append(f"kept the lines of the plug-in in {patch.file} as they are ({hand}), their places "
-                             f"unchecked: {error.reason}")  # fmt: skip
-            else:
-                refused.append(error)
-        notes += untouched_classes(root, patch)[0]
-    if refused:
-        reasons = "; ".join(error.reason for error in refused)
-        others = "".join(f"{row}\n" for row in other_files(root, recipe))
-        raise AnchorError(reasons, others + advice(recipe.patches)) from refused[0]
-    # The lines first: with them alone the host runs as ever, but a config without them would train a baseline.
-    then = recipe.next_command.format(checkout=shlex.quote(str(root)))
-    return _carry_out(Report(root, (*lines, *copies), tuple(notes), recipe, then), dry_run)
+        others = {item.line for other in recipe.patches if other is not patch for item in other.insertions}
+        own = {item.line for item in patch.insertions} - others
+        found[patch.file] = [
+            path.relative_to(root).as_posix()
+            for path in _beside(root, patch.file)
+            if own & {line.code for line in Source.of(path.read_bytes()).marked()}
+        ]
+    return _with_files(root, recipe, found)
 
 
-def uninstall(path: str | Path, *, dry_run: bool = False) -> Report:
-    """Takes everything out of a checkout that `install` put in; repeating it changes nothing.
-
-    Raises:
-        InstallError: if it cannot be done; then nothing was written.
-    """
-    root, recipe = open_checkout(path)
-    copies, notes = copies_out(root) if recipe.copies else ([], [])
-    lines: list[Change] = []
-    for patch in reversed(recipe.patches):
-        old = (root / patch.file).read_bytes()
-        lines += _changed(root / patch.file, old, unpatched(old, patch))
-    # The lines last: a config that is still there must not train a baseline.
-    return _carry_out(
-        Report(root, (*copies, *lines), tuple(notes), recipe),
-        dry_run,
-        lambda: remove_if_empty(root / FOLDER, root / FOLDER.parent),
-    )
+def _with_files(root: Path, recipe: Recipe, files: dict[str, list[str]]) -> Recipe:
+    patches, then = [], recipe.next_command
+    for patch in recipe.patches:
+        for file in files.get(patch.file) or [patch.file]:
+            made_in = patch.made_in
+            if made_in and file != patch.file:
+                made_in = script_of(root, file, made_in)
+                then = then.replace(patch.made_in, made_in)
+            patches.append(replace(patch, file=file, made_in=made_in))
+    return replace(recipe, patches=tuple(patches), next_command=then)
 
 
-def _changed(path: Path, old: bytes, new: bytes) -> list[Change]:
-    return [] if old == new else [Change(path, old, new)]
+def other_files(root: Path, recipe: Recipe) -> list[str]:
+    """A sentence for each file of the checkout that could take the place of one of the recipe's."""
+    rows = []
+    for patch in recipe.patches:
+        for path in _beside(root, patch.file):
+            file = path.relative_to(root).as_posix()
+            if file in recipe.files or not (fits := _fit(path, patch)):
+                continue
+            option = file if patch is recipe.patches[0] else f"{patch.file}={file}"
+            rows.append(f"{file} {fits}: to take it in the place of {patch.file}, give install `--file {option}`")
+    return rows
 
 
-def _carry_out(report: Report, dry_run: bool, finish: Callable[[], None] = lambda: None) -> Report:
-    """Writes what a report plans, unless it is only a rehearsal."""
-    if not dry_run:
-        for stale in leftovers((report.checkout / file for file in report.recipe.files), report.checkout / FOLDER):
-            stale.unlink()
-        apply(report.changes)
-        finish()
-    return report
+def _beside(root: Path, file: str) -> list[Path]:
+    """Where a file of a recipe is looked for under other names: in its folder, and in that of the checkout."""
+    folders = dict.fromkeys(((root / file).parent, root))
+    return [path for folder in folders for path in sorted(folder.glob("*.py")) if path.is_file()]
+
+
+def _fit(path: Path, patch: Patch) -> str:
+    """Why a file may be taken: its places fit, or it has the method that trains; empty if it may not."""
+    data = path.read_bytes()
+    try:
+        with_lines(data, patch)
+        return "fits"
+    except Refusal:
+        if "." not in patch.function:
+            return ""
+    try:
+        find_function(parse(data), patch)
+        return f"has a `{patch.function}`"
+    except (Refusal, SyntaxError):
+        return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import re
 from pathlib import Path
@@ -17,12 +16,7 @@ _STAMP = re.compile(
 )
 
 
-class Kind(enum.Enum):
-    """Whose a file in the folder is."""
-
-    UNTOUCHED = "untouched copy"
-    EDITED = "edited copy"
-    FOREIGN = "file of yours"
+UNTOUCHED, EDITED, FOREIGN = "untouched copy", "edited copy", "file of yours"
 
 
 def stamped(text: bytes) -> bytes:
@@ -31,13 +25,13 @@ def stamped(text: bytes) -> bytes:
     return stamp.encode("ascii") + text
 
 
-def kind(data: bytes) -> Kind:
-    """Whose a file is, by its stamp; a copy of any version counts."""
+def kind(data: bytes) -> str:
+    """What a file is, by its stamp; a copy of any version counts."""
     match = _STAMP.match(data)
     if match is None:
-        return Kind.FOREIGN
+        return FOREIGN
     untouched = _digest(data[match.end() :]).encode("ascii") == match["digest"]
-    return Kind.UNTOUCHED if untouched else Kind.EDITED
+    return UNTOUCHED if untouched else EDITED
 
 
 def _digest(text: bytes) -> str:
@@ -62,19 +56,19 @@ def copies_in(checkout: Path) -> tuple[list[Change], list[str]]:
     notes: list[str] = []
     for name in sorted(wanted.keys() | found.keys()):
         old, new = found.get(name), wanted.get(name)
-        if old is None or kind(old) is Kind.UNTOUCHED:
+        if old is None or kind(old) is UNTOUCHED:
             changes += [Change(checkout / FOLDER / name, old, new)] if old != new else []
         elif new is not None:
-            notes.append(f"kept {FOLDER / name}: {kind(old).value}, not replaced by this version's")
+            notes.append(f"kept {FOLDER / name}: {kind(old)}, not replaced by this version's")
     return changes, notes
 
 
 def copies_out(checkout: Path) -> tuple[list[Change], list[str]]:
     """What uninstalling does to the folder."""
     found = present(checkout)
-    kept = {name: kind(data) for name, data in found.items() if kind(data) is not Kind.UNTOUCHED}
+    kept = {name: kind(data) for name, data in found.items() if kind(data) is not UNTOUCHED}
     changes = [Change(checkout / FOLDER / name, data, None) for name, data in found.items() if name not in kept]
-    return changes, [f"kept {FOLDER / name}: {whose.value}" for name, whose in kept.items()]
+    return changes, [f"kept {FOLDER / name}: {whose}" for name, whose in kept.items()]
 
 
 def differences(checkout: Path) -> list[str]:
@@ -82,8 +76,8 @@ def differences(checkout: Path) -> list[str]:
     wanted, found = supplied(), present(checkout)
     rows = [f"{FOLDER / name}: missing" for name in wanted if name not in found]
     for name, data in found.items():
-        if data == wanted.get(name) or (name not in wanted and kind(data) is Kind.FOREIGN):
+        if data == wanted.get(name) or (name not in wanted and kind(data) is FOREIGN):
             continue
-        whose = "copy of another version" if kind(data) is Kind.UNTOUCHED else kind(data).value
+        whose = "copy of another version" if kind(data) is UNTOUCHED else kind(data)
         rows.append(f"{FOLDER / name}: {whose}")
     return rows

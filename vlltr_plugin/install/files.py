@@ -16,25 +16,11 @@ _TEMPORARY = ".vlltr-tmp"
 
 @dataclass(frozen=True)
 class Change:
-    """A new content for a file.
-
-    Attributes:
-        path: the file.
-        old: its bytes now; None if there is no file.
-        new: its bytes afterwards; None to remove it.
-    """
+    """A new content for a file."""
 
     path: Path
-    old: bytes | None
-    new: bytes | None
-
-
-def read(path: Path) -> bytes | None:
-    """A file's bytes; None if there is no file."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
+    old: bytes | None  # its bytes now; None if there is no file
+    new: bytes | None  # its bytes afterwards; None to remove it
 
 
 def apply(changes: Iterable[Change]) -> None:
@@ -116,7 +102,7 @@ def _roll_back(changes: list[Change], started: list[Change], folders: list[Path]
     for change in reversed(started):
         back = Change(change.path, change.new, change.old)
         try:
-            if read(change.path) != change.old:
+            if (change.path.read_bytes() if change.path.exists() else None) != change.old:
                 _stage(back)
                 _put_in_place(back)
         except OSError:

@@ -1,4 +1,4 @@
-"""The description of the inserted lines, read from `patches/`."""
+"""The description of the inserted lines, read from the files in `patches/`."""
 
 from __future__ import annotations
 
@@ -22,115 +22,68 @@ MARKER = "# vlltr-plugin"
 
 @dataclass(frozen=True)
 class Insertion:
-    """One line to insert.
+    """One line to insert."""
 
-    Attributes:
-        name: short name for messages.
-        line: the code, without indentation and marker.
-        rule: how its place is found, a key of `anchors.RULES`.
-        place: the place in words, for somebody who inserts the line by hand.
-        subject: the host's variable or function that marks the place.
-        holds_names: whether the names the line uses must keep their values until the epoch loop ends.
-        holds: attributes, `self.criterion`, that must keep their values until then as well.
-        calls: attributes among them that the epoch loop has to call, else the line would do nothing, and whose own
-            attributes it must leave alone.
-        modules: packages that must not be imported before the line; with it the checkout's own modules.
-        pragma: a second comment that keeps formatters from moving or splitting the line.
-    """
-
-    name: str
-    line: str
-    rule: str
-    place: str
-    subject: str = ""
-    holds_names: bool = False
-    holds: tuple[str, ...] = ()
-    calls: tuple[str, ...] = ()
-    modules: tuple[str, ...] = ()
-    pragma: str = ""
+    name: str  # short, for messages
+    line: str  # the code, without indentation and marker
+    rule: str  # how its place is found, a key of `rules.RULES`
+    place: str  # the place in words, for messages
+    subject: str = ""  # the host's variable or function that marks the place
+    holds_names: bool = False  # the names that the line uses must keep their values until the epoch loop ends
+    holds: tuple[str, ...] = ()  # attributes, such as `self.criterion`, that must keep theirs until then as well
+    calls: tuple[str, ...] = ()  # attributes that the epoch loop must call, and on which it must set nothing
+    modules: tuple[str, ...] = ()  # packages that must not be imported before the line, as the checkout's own modules
+    pragma: str = ""  # a second comment that keeps formatters from moving or splitting the line
 
     @property
     def at_module_level(self) -> bool:
         """Whether the line stands outside all functions."""
-        return self.rule in ("before_imports", "after_module_assignment")
-
-    @property
-    def is_entry(self) -> bool:
-        """Whether the line is an entry of a dict literal instead of a statement."""
-        return self.rule == "dict_entry"
+        return self.rule in ("before_imports", "after_module_assignment", "before_function")
 
     @cached_property
-    def node(self) -> ast.AST:
-        """The line's own syntax: a statement, or the expression that a dict entry unpacks."""
-        if self.is_entry:
-            literal = ast.parse("{" + self.line + "}", mode="eval").body
-            assert isinstance(literal, ast.Dict)
-            return literal.values[0]
-        return ast.parse(self.line).body[0]
+    def node(self) -> ast.stmt | ast.expr:
+        """The line's own syntax: a statement, or the expression that an entry of a dict literal unpacks."""
+        if self.rule != "dict_entry":
+            return ast.parse(self.line).body[0]
+        literal = ast.parse("{" + self.line + "}", mode="eval").body
+        assert isinstance(literal, ast.Dict)
+        return literal.values[0]
 
-    def names(self, reserved: frozenset[str]) -> frozenset[str]:
-        """The host's variables that the line reads.
-
-        Args:
-            reserved: the plug-in's own names, left out.
-
-        Returns:
-            Their names.
-        """
-        used = (node for node in ast.walk(self.node) if isinstance(node, ast.Name))
-        return frozenset(node.id for node in used if isinstance(node.ctx, ast.Load)) - reserved
-
-    def marked(self, version: str = __version__) -> str:
+    def marked(self) -> str:
         """The line as it is written into the file, without indentation and line ending."""
-        return "  ".join(part for part in (self.line, f"{MARKER} {version}", self.pragma) if part)
+        return "  ".join(part for part in (self.line, f"{MARKER} {__version__}", self.pragma) if part)
 
 
 @dataclass(frozen=True)
 class Patch:
-    """All insertions for one file of a host, in file order.
+    """All insertions for one file of a host, in file order."""
 
-    Attributes:
-        file: path of the file inside the checkout.
-        insertions: the lines.
-        reserved: names that must be free in the file.
-        host: the host's name for messages.
-        function: the function that trains, or a method: `Trainer.train`; empty where no line goes into one.
-        loop: the variable of its epoch loop.
-        made_in: the host's script that makes the class of the method; empty where a function trains.
-    """
-
-    file: str
+    file: str  # inside the checkout
     insertions: tuple[Insertion, ...]
-    reserved: frozenset[str]
-    host: str
-    function: str = ""
-    loop: str = ""
-    made_in: str = ""
+    reserved: frozenset[str]  # names that the host must not use in the file
+    host: str  # the host's name for messages
+    function: str = ""  # the function that trains, or a method: `Trainer.train`; empty where no line goes into one
+    loop: str = ""  # the variable of its epoch loop
+    made_in: str = ""  # the script that makes an instance of the method's class; empty where a function trains
 
     def by_hand(self) -> str:
         """The lines and their places in words, for somebody who inserts them by hand."""
-        rows = [f"  {item.name}: {item.place}\n      {item.marked()}" for item in self.insertions]
-        return "\n".join(rows)
+        return "\n".join(f"  {item.name}: {item.place}\n      {item.marked()}" for item in self.insertions)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What goes into a checkout of one host.
 
-    Attributes:
-        name: the host, as `--host` takes it.
-        host: its name for messages.
-        patches: the lines, file by file. A checkout with those of the first files only must run as ever; one with
-            those of the last files only may not exist at any moment.
-        next_command: what to type after the installation; `{checkout}` stands for the checkout.
-        copies: whether the supplied configs are copied into the checkout.
+    The patches are written in their order and taken out in the reverse one: a checkout with the lines of the first
+    files only must run as without any; one with those of the last files only must never exist.
     """
 
-    name: str
-    host: str
+    name: str  # the host, as `--host` takes it
+    host: str  # its name for messages
     patches: tuple[Patch, ...]
-    next_command: str
-    copies: bool
+    next_command: str  # what to type after the installation; `{checkout}` stands for the checkout
+    copies: bool  # whether the supplied configs are copied into the checkout
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -138,15 +91,13 @@ class Recipe:
         return tuple(patch.file for patch in self.patches)
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Reads the description of the inserted lines.
+def load_recipes() -> dict[str, Recipe]:
+    """Reads the recipes that ship with the plug-in, by the name of the host."""
+    recipes = [_recipe(path) for path in sorted(patches_dir().glob("*.toml"))]
+    return {recipe.name: recipe for recipe in recipes}
 
-    Args:
-        path: a TOML file.
 
-    Returns:
-        The recipe.
-    """
+def _recipe(path: Path) -> Recipe:
     raw = tomllib.loads(path.read_text(encoding="utf-8"))
     common = {"reserved": frozenset(raw["reserved"]), "host": raw["host"]}
     patches = [
@@ -157,11 +108,5 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _insertion(raw: dict[str, Any]) -> Insertion:
-    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-    return Insertion(**plain)
-
-
-def load_recipes() -> dict[str, Recipe]:
-    """Reads the recipes that ship with the plug-in, by the name of the host."""
-    recipes = [load_recipe(path) for path in sorted(patches_dir().glob("*.toml"))]
-    return {recipe.name: recipe for recipe in recipes}
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    return Insertion(**values)

@@ -4,95 +4,96 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from vlltr_plugin.install.recipe import Insertion
-from vlltr_plugin.install.script import Anchor, Refusal, Script
-from vlltr_plugin.install.syntax import Spot, dotted, first_line, spots, stored_names
+from vlltr_plugin.install.script import LOOPS, Anchor, Refusal, Script
+from vlltr_plugin.install.syntax import Spot, dotted, first_line, last_part, spots, stored_names
 
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
-
-
-def _outside_loops(spot: Spot, within: ast.stmt | None = None) -> bool:
-    """Whether a spot runs at most once each time the function (or the loop `within`) runs."""
-    for owner in spot.owners():
-        if owner is within:
-            return True
-        if isinstance(owner, _LOOPS):
-            return False
-    return within is None
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_IMPORTERS = ("import_module", "__import__")
 
 
 def _after_module_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
     """After a statement at the file's own level that assigns the subject."""
     for index, statement in enumerate(script.tree.body):
-        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == item.subject for target in targets):
+        if _assigns(statement, item.subject):
             yield script.after(item, Spot(script.tree.body, index))
+
+
+def _assigns(statement: ast.stmt, name: str) -> bool:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return any(isinstance(target, ast.Name) and target.id == name for target in targets)
+
+
+def _before_function(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """After what stands before the function of that name at the file's own level."""
+    for index, statement in enumerate(script.tree.body):
+        if index and isinstance(statement, ast.FunctionDef) and statement.name == item.subject:
+            yield script.after(item, Spot(script.tree.body, index - 1))
 
 
 def _after_last_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
     """After the last statement before the epoch loop, at its level, that binds the subject, at any depth inside."""
-    body = script.trains.body
-    setting = [i for i in range(script.epochs.index) if item.subject in stored_names(body[i])]
+    body, loop = script.training.function.body, script.training.epochs
+    while loop.owner is not None:
+        loop = loop.owner
+    setting = [i for i in range(loop.index) if item.subject in stored_names(body[i])]
     if setting:
         yield script.after(item, Spot(body, setting[-1]))
 
 
 def _first_if_not_none(script: Script, item: Insertion) -> Iterator[Anchor]:
     """First in `if <subject> is not None:`."""
-    for spot in spots(script.trains.body):
+    test = ast.dump(ast.parse(f"{item.subject} is not None", mode="eval").body)
+    for spot in spots(script.training.function.body):
         statement = spot.statement
-        if isinstance(statement, ast.If) and _is_not_none(statement.test, item.subject):
-            if not _outside_loops(spot):
+        if isinstance(statement, ast.If) and ast.dump(statement.test) == test:
+            if any(isinstance(owner, LOOPS) for owner in spot.owners()):
                 raise Refusal(f"`if {item.subject} is not None:` in line {statement.lineno} runs inside a loop")
             yield script.before(item, Spot(statement.body, 0, spot))
 
 
-def _is_not_none(test: ast.expr, name: str) -> bool:
-    return ast.dump(test) == ast.dump(ast.parse(f"{name} is not None", mode="eval").body)
-
-
 def _before_loop(script: Script, item: Insertion) -> Iterator[Anchor]:
     """Before the epoch loop."""
-    yield script.before(item, script.epochs)
-
-
-def _after_call(script: Script, item: Insertion) -> Iterator[Anchor]:
-    """After a statement `<subject>(...)` at the epoch loop's own level."""
-    body, found = script.loop_statement.body, False
-    for index, statement in enumerate(body):
-        call = statement.value if isinstance(statement, ast.Expr) else None
-        if isinstance(call, ast.Call) and dotted(call.func) == item.subject:
-            found = True
-            yield script.after(item, Spot(body, index, script.loop))
-    if not found:
-        calls = [node for node in ast.walk(script.trains) if isinstance(node, ast.Call)]
-        lines = ", ".join(str(call.lineno) for call in calls if dotted(call.func) == item.subject)
-        there = f"it is called in line {lines} only" if lines else f"`{script.trains.name}` never calls it"
-        raise Refusal(f"found no place for it: {there}; expected {item.place}")
+    yield script.before(item, script.training.epochs)
 
 
 def _first_in_loop(script: Script, item: Insertion) -> Iterator[Anchor]:
     """First in the epoch loop."""
-    yield script.before(item, Spot(script.loop_statement.body, 0, script.loop))
+    yield script.before(item, Spot(script.training.loop.body, 0, script.training.epochs))
+
+
+def _after_call(script: Script, item: Insertion) -> Iterator[Anchor]:
+    """After a statement `<subject>(...)` at the epoch loop's own level."""
+    trains, found = script.training, False
+    for index, statement in enumerate(trains.loop.body):
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if isinstance(call, ast.Call) and dotted(call.func) == item.subject:
+            found = True
+            yield script.after(item, Spot(trains.loop.body, index, trains.epochs))
+    if not found:
+        calls = [node for node in ast.walk(trains.function) if isinstance(node, ast.Call)]
+        lines = ", ".join(str(call.lineno) for call in calls if dotted(call.func) == item.subject)
+        there = f"it is called in line {lines} only" if lines else f"`{trains.function.name}` never calls it"
+        raise Refusal(f"found no place for it: {there}; expected {item.place}")
 
 
 def _after_call_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
     """After `<subject> = call(...)` in the epoch loop."""
-    for spot in spots(script.loop_statement.body, script.loop):
+    trains = script.training
+    for spot in spots(trains.loop.body, trains.epochs):
         statement = spot.statement
-        if not isinstance(statement, (ast.Assign, ast.AnnAssign)) or not isinstance(statement.value, ast.Call):
-            continue
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        if any(isinstance(target, ast.Name) and target.id == item.subject for target in targets):
-            if not _outside_loops(spot, script.loop_statement):
+        assignment = isinstance(statement, (ast.Assign, ast.AnnAssign)) and isinstance(statement.value, ast.Call)
+        if assignment and _assigns(statement, item.subject):
+            if next(owner for owner in spot.owners() if isinstance(owner, LOOPS)) is not trains.loop:
                 raise Refusal(f"`{item.subject}` in line {statement.lineno} is set inside a loop of the epoch loop")
             yield script.after(item, spot)
 
 
 def _dict_entry(script: Script, item: Insertion) -> Iterator[Anchor]:
     """A new entry of the dict literal given to a call of the subject, before the first entry that starts a line."""
-    for spot in spots(script.loop_statement.body, script.loop):
+    for spot in spots(script.training.loop.body, script.training.epochs):
         for call in _own_calls(spot.statement, item.subject):
             literal = call.args[0] if call.args else None
             if not isinstance(literal, ast.Dict):
@@ -107,9 +108,8 @@ def _own_calls(statement: ast.stmt, name: str) -> list[ast.Call]:
     pending: list[ast.AST] = [statement]
     while pending:
         node = pending.pop()
-        if isinstance(node, ast.Call):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
-            found += [node] if called == name else []
+        if isinstance(node, ast.Call) and last_part(node.func) == name:
+            found.append(node)
         children = ast.iter_child_nodes(node)
         pending += [child for child in children if isinstance(child, (ast.expr, ast.keyword, ast.withitem))]
     return found
@@ -128,11 +128,7 @@ def _entry_anchor(script: Script, item: Insertion, spot: Spot, literal: ast.Dict
     )
 
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_IMPORTERS = ("import_module", "__import__")
-
-
-def before_imports(script: Script, item: Insertion) -> Iterator[Anchor]:
+def _before_imports(script: Script, item: Insertion) -> Iterator[Anchor]:
     """Before the first statement that imports one of `item.modules` or a module of the checkout.
 
     So `os.environ["CUDA_VISIBLE_DEVICES"] = ...` above that import still comes first. Where only functions import such
@@ -143,8 +139,9 @@ def before_imports(script: Script, item: Insertion) -> Iterator[Anchor]:
     first = _first_statement(body)
     if first == len(body):
         return
+    top = script.trains.top if script.trains else None
     late = any(_reaches(statement, script, item, deep=True) for statement in body)
-    ends = (i for i in range(first, len(body)) if body[i] is script.top or _reaches(body[i], script, item))
+    ends = (i for i in range(first, len(body)) if body[i] is top or _reaches(body[i], script, item))
     last = next(ends, first) if late else first
     while last > first and first_line(body[last]) < (body[last - 1].end_lineno or 0):
         last -= 1  # `import os; import torch`
@@ -175,8 +172,8 @@ def _where_it_stands(script: Script, anchor: Anchor, first: int) -> Anchor | Non
     if below > first and at < (body[below - 1].end_lineno or 0):
         return None  # inside a statement
     if all(isinstance(statement, (ast.Import, ast.ImportFrom)) for statement in body[below:last]):
-        return Anchor(anchor.insertion, at, anchor.neighbour, Spot(body, below))
-    return Anchor(anchor.insertion, anchor.line, anchor.neighbour, anchor.spot, also=at)
+        return replace(anchor, line=at, spot=Spot(body, below))
+    return replace(anchor, also=at)
 
 
 def _reaches(statement: ast.stmt, script: Script, item: Insertion, deep: bool = False) -> bool:
@@ -192,23 +189,19 @@ def _imported(node: ast.AST, deep: bool) -> Iterator[str]:
         yield from (alias.name.split(".")[0] for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
         yield "" if node.level else (node.module or "").split(".")[0]
-    elif isinstance(node, ast.Call) and _name(node.func) in _IMPORTERS and node.args:
+    elif isinstance(node, ast.Call) and last_part(node.func) in _IMPORTERS and node.args:
         name = node.args[0]
         yield from [str(name.value).split(".")[0]] if isinstance(name, ast.Constant) else []
-    skipped = node.body if isinstance(node, ast.If) and _name(node.test) == "TYPE_CHECKING" else []
+    skipped = node.body if isinstance(node, ast.If) and last_part(node.test) == "TYPE_CHECKING" else []
     for child in ast.iter_child_nodes(node):
         if child not in skipped:
             yield from _imported(child, deep)
 
 
-def _name(node: ast.expr) -> str:
-    """Last part of a name, with or without dots; "" for another expression."""
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-
-
 RULES: dict[str, Callable[[Script, Insertion], Iterator[Anchor]]] = {
-    "before_imports": before_imports,
+    "before_imports": _before_imports,
     "after_module_assignment": _after_module_assignment,
+    "before_function": _before_function,
     "after_last_assignment": _after_last_assignment,
     "first_if_not_none": _first_if_not_none,
     "before_loop": _before_loop,

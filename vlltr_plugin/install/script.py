@@ -1,37 +1,35 @@
-"""A place for a line, and the file that is searched for it."""
+"""A host's file as the rules search it, a place in it for a line, and its epoch loop."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from vlltr_plugin.install.recipe import Insertion, Patch
 from vlltr_plugin.install.source import Source
-from vlltr_plugin.install.syntax import Function, Spot, dotted, first_line, spots
+from vlltr_plugin.install.syntax import Spot, dotted, first_line, spots
+
+LOOPS = (ast.For, ast.AsyncFor, ast.While)
+NO_EPOCHS = "a loop by steps has no end of an epoch, where weights could change"
+
+
+class Refusal(Exception):  # noqa: N818
+    """Why an insertion has no place."""
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A place for one line.
-
-    Attributes:
-        insertion: what goes there.
-        line: index of the physical line before which it goes.
-        neighbour: index of the physical line whose indentation it copies.
-        spot: its position among the statements (for a dict entry: the statement around the dict).
-        literal: the dict that gets the entry, for an entry.
-        entry: the entry's position in it.
-        also: index of another line before which it may stay, though this version would move it.
-    """
+    """A place for one line."""
 
     insertion: Insertion
-    line: int
-    neighbour: int
-    spot: Spot
-    literal: ast.Dict | None = None
-    entry: int = 0
-    also: int | None = None
+    line: int  # index of the physical line before which it goes
+    neighbour: int  # index of the physical line whose indentation it copies
+    spot: Spot  # its position among the statements (for a dict entry: the statement around the dict)
+    literal: ast.Dict | None = None  # the dict that gets the entry, for an entry
+    entry: int = 0  # the entry's position in it
+    also: int | None = None  # index of another line before which it may stand, though this version would move it
 
     def graft(self) -> None:
         """Inserts the line into the syntax tree itself."""
@@ -45,50 +43,36 @@ class Anchor:
             self.spot.body.insert(self.spot.index, node)
 
 
-class Refusal(Exception):  # noqa: N818
-    """Why an insertion has no place."""
+@dataclass(frozen=True)
+class Training:
+    """The function that trains, and its epoch loop."""
+
+    top: ast.stmt  # the function, or the class that holds it, at the file's top level
+    function: ast.FunctionDef
+    epochs: Spot  # the epoch loop
+    loop: ast.For  # its statement
 
 
 @dataclass(frozen=True)
 class Script:
-    """What the rules search.
+    """What the rules search."""
 
-    Attributes:
-        source: the file without any line of the plug-in.
-        tree: its syntax tree.
-        top: the function that trains, or the class that holds it, at the file's top level; None without one.
-        function: the function that trains.
-        loop: its epoch loop.
-        standing: where marked lines stand now, as indices of the physical lines below them, by their code.
-        is_own: whether a top-level module belongs to the checkout.
-    """
-
-    source: Source
+    source: Source  # the file without any line of the plug-in
     tree: ast.Module
-    top: ast.stmt | None
-    function: Function | None
-    loop: Spot | None
-    standing: dict[str, int]
-    is_own: Callable[[str], bool]
+    trains: Training | None
+    standing: dict[str, int]  # where marked lines stand now: indices of the lines below them, by their code
+    root: Path | None  # the checkout; without one no module is its own
 
     @property
-    def trains(self) -> Function:
-        """The function that trains."""
-        assert self.function is not None
-        return self.function
+    def training(self) -> Training:
+        """The function that trains, of a file that has one by its recipe."""
+        assert self.trains is not None
+        return self.trains
 
-    @property
-    def epochs(self) -> Spot:
-        """The epoch loop."""
-        assert self.loop is not None
-        return self.loop
-
-    @property
-    def loop_statement(self) -> ast.For:
-        """The epoch loop."""
-        statement = self.epochs.statement
-        assert isinstance(statement, ast.For)
-        return statement
+    def is_own(self, module: str) -> bool:
+        """Whether a top-level module belongs to the checkout."""
+        root = self.root
+        return root is not None and ((root / f"{module}.py").is_file() or any((root / module).glob("*.py")))
 
     def before(self, item: Insertion, spot: Spot) -> Anchor:
         """Place on a line of its own before the statement at a spot."""
@@ -107,27 +91,53 @@ class Script:
         return Anchor(item, end, neighbour, Spot(spot.body, spot.index + 1, spot.owner))
 
 
-LOOPS = (ast.For, ast.AsyncFor, ast.While)
-NO_EPOCHS = "a loop by steps has no end of an epoch, where weights could change"
+def find_training(tree: ast.Module, patch: Patch) -> Training:
+    """The function that trains and its epoch loop, on its own level or in a `try` there; or a Refusal."""
+    top, function = find_function(tree, patch)
+    found = [spot for spot in _run_once(function.body) if _runs_over(spot.statement, patch.loop)]
+    if len(found) != 1:
+        raise Refusal(
+            f"expected one loop `for {patch.loop} in ...` at the own level of `{patch.function}`, as {patch.host} has "
+            f"it, but found {len(found)}{_why_no_loop(tree, function, patch, found)}"
+        )
+    loop = found[0].statement
+    assert isinstance(loop, ast.For)
+    return Training(top, function, found[0], loop)
 
 
-def epoch_loop(tree: ast.Module, function: Function, patch: Patch) -> Spot:
-    """The epoch loop, on the training function's own level.
+def find_function(tree: ast.Module, patch: Patch) -> tuple[ast.stmt, ast.FunctionDef]:
+    """The function that trains, and the statement at the file's top level that is it or holds it."""
+    *outer, name = patch.function.split(".")
+    if outer:
+        holders: list[ast.stmt] = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == outer[0]]
+    else:
+        holders = tree.body
+    found = [
+        (holder, node)
+        for holder in holders
+        for node in (holder.body if isinstance(holder, ast.ClassDef) and outer else [holder])
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    ]
+    if len(found) != 1:
+        kind, where = ("method", "") if outer else ("function", " at the top level")
+        lines = f" (lines {', '.join(str(method.lineno) for _, method in found)})" if found else ""
+        raise Refusal(
+            f"expected one {kind} `{patch.function}`{where}, as {patch.host} has it, but found {len(found)}{lines}"
+        )
+    return found[0]
 
-    Raises:
-        Refusal: without exactly one, saying what loops there are, with their lines.
-    """
-    own = [Spot(function.body, index) for index in range(len(function.body))]
-    found = [spot for spot in own if _runs_over(spot.statement, patch.loop)]
-    if len(found) == 1:
-        return found[0]
-    raise Refusal(
-        f"expected one loop `for {patch.loop} in ...` at the own level of `{patch.function}`, as {patch.host} has it, "
-        f"but found {len(found)}{_reason(tree, function, patch, found)}"
-    )
+
+def _run_once(body: list[ast.stmt], owner: Spot | None = None) -> Iterator[Spot]:
+    """The statements that run once whenever the function runs: its own, and those in the body of a `try`."""
+    for index, statement in enumerate(body):
+        spot = Spot(body, index, owner)
+        yield spot
+        if isinstance(statement, ast.Try):
+            yield from _run_once(statement.body, spot)
 
 
-def _reason(tree: ast.Module, function: Function, patch: Patch, found: list[Spot]) -> str:
+def _why_no_loop(tree: ast.Module, function: ast.FunctionDef, patch: Patch, found: list[Spot]) -> str:
+    """What loops there are instead, with their lines."""
     if found:
         return f" (lines {', '.join(str(spot.statement.lineno) for spot in found)}): the lines fit one loop only"
     loops = [spot for spot in spots(function.body) if isinstance(spot.statement, LOOPS)]
@@ -137,11 +147,13 @@ def _reason(tree: ast.Module, function: Function, patch: Patch, found: list[Spot
             return f": that in line {spot.statement.lineno} stands inside the statement of line {around.lineno}"
     top = [spot.statement for spot in loops if not any(isinstance(owner, LOOPS) for owner in spot.owners())]
     for loop in top:
-        if isinstance(loop, ast.For) and "epoch" in _target(loop):
-            return f": its epoch loop in line {loop.lineno} has another variable, `{_target(loop)}`"
+        if isinstance(loop, ast.For) and "epoch" in dotted(loop.target):
+            return f": its epoch loop in line {loop.lineno} has another variable, `{dotted(loop.target)}`"
     for loop in top:
         if isinstance(loop, ast.For) and goes_over_batches(loop):
-            outer = next(_epoch_loops_elsewhere(tree, function), None)
+            inside = set(ast.walk(function))
+            others = [node for node in ast.walk(tree) if isinstance(node, ast.For) and node not in inside]
+            outer = next((node for node in others if "epoch" in dotted(node.target)), None)
             where = f"; line {outer.lineno} has a loop over epochs, in another function" if outer else ""
             return f": `{patch.function}` is one epoch, its loop in line {loop.lineno} goes over the batches{where}"
     if not top:
@@ -151,11 +163,7 @@ def _reason(tree: ast.Module, function: Function, patch: Patch, found: list[Spot
 
 
 def _runs_over(statement: ast.stmt, name: str) -> bool:
-    return isinstance(statement, ast.For) and _target(statement) == name
-
-
-def _target(loop: ast.For | ast.AsyncFor) -> str:
-    return dotted(loop.target)
+    return isinstance(statement, ast.For) and dotted(statement.target) == name
 
 
 def goes_over_batches(loop: ast.For) -> bool:
@@ -163,10 +171,3 @@ def goes_over_batches(loop: ast.For) -> bool:
     parts = [*ast.walk(loop.iter), *ast.walk(loop.target)]
     names = [dotted(part).rpartition(".")[2].lower() for part in parts if isinstance(part, ast.Name | ast.Attribute)]
     return any("loader" in name or "batch" in name for name in names)
-
-
-def _epoch_loops_elsewhere(tree: ast.Module, function: Function) -> Iterator[ast.For]:
-    inside = set(ast.walk(function))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.For) and node not in inside and "epoch" in _target(node):
-            yield node

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 # Python ends a line at LF, CRLF or a lone CR and nowhere else (bytes.splitlines would also do, str's would not).
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
-# The line must also name the plug-in's code, so that a remark that ends like a marker is nobody's loss; another
-# comment may follow (a linter note). The version is free: every version finds the lines of every other one.
+# The line must also name the plug-in's code, so that another comment that ends like a marker is never removed; one
+# more comment may follow (a linter's pragma). The version is free: every version finds the lines of every other one.
 _MARKED = re.compile(
     rb"^(?P<code>.*\b(?:vlltr_plugin|reweight_hook)\b.*?)\s*#\s*vlltr-plugin(?:\s+(?P<version>\d[\w.+!-]*))?\s*(?:#.*)?$"
 )
@@ -21,29 +21,17 @@ _MARKED = re.compile(
 
 @dataclass(frozen=True)
 class MarkedLine:
-    """A line that the plug-in inserted.
+    """A line that the plug-in inserted."""
 
-    Attributes:
-        index: its index among all lines.
-        at: how many unmarked lines stand before it.
-        code: the line without indentation and marker.
-        version: the plug-in version that its marker states, or "unknown".
-    """
-
-    index: int
-    at: int
-    code: str
-    version: str
+    index: int  # among all lines
+    at: int  # how many unmarked lines stand before it
+    code: str  # without indentation and marker
+    version: str  # that its marker states, or "unknown"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file, byte for byte.
-
-    Attributes:
-        bom: its byte order mark, or nothing.
-        lines: its lines with their endings.
-    """
+    """A file, byte for byte: its byte order mark, if any, and its lines with their endings."""
 
     bom: bytes
     lines: tuple[bytes, ...]
@@ -96,11 +84,7 @@ class Source:
 
 
 def parse(data: bytes) -> ast.Module:
-    """Parses a file's bytes, quiet about the host's own warnings (such as invalid escapes).
-
-    Raises:
-        SyntaxError: if it is not Python.
-    """
+    """Parses a file's bytes without the host's own warnings (such as invalid escapes); SyntaxError if it cannot."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

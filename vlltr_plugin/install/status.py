@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from vlltr_plugin import __version__
-from vlltr_plugin.errors import AnchorError
 from vlltr_plugin.install.by_hand import ByHand, by_hand
-from vlltr_plugin.install.choose import is_own, open_checkout, other_files
-from vlltr_plugin.install.config_copies import FOLDER, Kind, differences, kind, present, supplied
+from vlltr_plugin.install.checkout import open_checkout, other_files
+from vlltr_plugin.install.config_copies import FOLDER, FOREIGN, differences, kind, present, supplied
 from vlltr_plugin.install.files import leftovers
-from vlltr_plugin.install.overrides import untouched_classes
-from vlltr_plugin.install.patcher import plan
+from vlltr_plugin.install.overrides import overriding_classes
+from vlltr_plugin.install.patcher import with_lines
 from vlltr_plugin.install.recipe import Patch
-from vlltr_plugin.install.script import Anchor
+from vlltr_plugin.install.script import Anchor, Refusal
 from vlltr_plugin.install.source import MarkedLine, Source, parse
 from vlltr_plugin.install.syntax import mentions
 
@@ -31,21 +29,13 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Status:
-    """What was found in a checkout.
-
-    Attributes:
-        checkout: the checkout.
-        state: how much is there.
-        versions: plug-in versions that the inserted lines state.
-        problems: what does not fit; empty if all is well.
-        notes: what is worth knowing but no problem, such as edited configs.
-    """
+    """What was found in a checkout."""
 
     checkout: Path
     state: State
-    versions: tuple[str, ...]
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]
+    versions: tuple[str, ...]  # of the plug-in, that the inserted lines state
+    problems: tuple[str, ...]  # what does not fit; empty if all is well
+    notes: tuple[str, ...]  # what is worth knowing but no problem, such as edited configs
 
     @property
     def fits(self) -> bool:
@@ -60,38 +50,36 @@ class Status:
 
 
 def status(path: str | Path) -> Status:
-    """Looks at a checkout; writes nothing.
+    """Finds out what is installed in a checkout; writes nothing.
 
     Raises:
         InstallError: if the path is no checkout of a known host.
     """
     root, recipe = open_checkout(path)
-    looks = [_look(root, patch) for patch in recipe.patches]
-    marked = [line for look in looks for line in look.marked]
+    files = [_file_status(root, patch) for patch in recipe.patches]
+    marked = [line for file in files for line in file.marked]
     found = present(root) if recipe.copies else {}
-    copies = [name for name, text in found.items() if kind(text) is not Kind.FOREIGN]
+    copies = [name for name, text in found.items() if kind(text) is not FOREIGN]
     left = leftovers((root / file for file in recipe.files), root / FOLDER)
     problems = [f"{path} was left by an interrupted run: install or uninstall again" for path in left]
-    notes: list[str] = []
-    refused = "; ".join(look.refused for look in looks if look.refused and not look.kept)
-    notes += [f"{look.patch.file}: all lines are there ({look.hand}), inserted by hand; their places are not checked: "
-              f"{look.refused}" for look in looks if look.kept]  # fmt: skip
-    if marked or any(look.kept for look in looks):
-        problems += [f"{look.patch.file}: {row}" for look in looks if not look.kept for row in look.misplaced]
+    refused = "; ".join(file.refused for file in files if file.refused and not file.kept)
+    notes = [f"{file.patch.file}: all lines are there ({file.hand}), inserted by hand; their places are not checked: "
+             f"{file.refused}" for file in files if file.kept]  # fmt: skip
+    if marked or any(file.kept for file in files):
+        problems += [f"{file.patch.file}: {row}" for file in files if not file.kept for row in file.misplaced]
         problems += [refused] if refused else []
-        notes += [f"{look.patch.file}: {row}" for look in looks for row in look.movable]
+        notes += [f"{file.patch.file}: {row}" for file in files for row in file.movable]
         notes += differences(root) if recipe.copies else []
     else:
         notes += [f"install would be refused: {refused}" if refused else f"install would fit ({recipe.host})"]
         notes += other_files(root, recipe) if refused else []
         problems += [f"{FOLDER} holds {len(copies)} copied configs, but {recipe.files[0]} no line"] if copies else []
-        problems += [row for look in looks for row in look.unmarked]
-    for look in looks:
-        rows, alone = untouched_classes(root, look.patch)
-        problems += rows if alone and look.complete else []
-        notes += [] if alone and look.complete else rows
+        problems += [row for file in files for row in file.unmarked]
+    for file in files:
+        rows, all_override = overriding_classes(root, file.patch)
+        (problems if all_override and file.complete else notes).extend(rows)
     missing_copies = recipe.copies and not supplied().keys() <= found.keys()
-    whole = all(look.complete for look in looks) and not (left and missing_copies)
+    whole = all(file.complete for file in files) and not (left and missing_copies)
     state = State.INSTALLED if whole else State.PARTIAL if marked or copies else State.ABSENT
     versions = tuple(sorted({line.version for line in marked}))
     if versions not in ((), (__version__,)):
@@ -100,24 +88,15 @@ def status(path: str | Path) -> Status:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What was found in one file of the host.
+class _FileStatus:
+    """What was found in one file of the host."""
 
-    Attributes:
-        patch: what belongs there.
-        data: its bytes.
-        marked: the lines of the plug-in.
-        anchors: where this version would put its lines; empty if it could not.
-        refused: why it could not; empty if it could.
-        hand: what the file uses of the plug-in, however it is written.
-    """
-
-    patch: Patch
+    patch: Patch  # what belongs there
     data: bytes
     marked: list[MarkedLine]
-    anchors: list[Anchor]
-    refused: str
-    hand: ByHand
+    anchors: list[Anchor]  # where this version would put its lines; empty if it could not
+    refused: str  # why it could not; empty if it could
+    hand: ByHand  # what the file uses of the plug-in, however it is written
 
     @property
     def kept(self) -> bool:
@@ -161,10 +140,10 @@ class _Look:
         return [f"{self.patch.file}: line {lines[0]} uses the plug-in without its marker comment"] if lines else []
 
 
-def _look(root: Path, patch: Patch) -> _Look:
+def _file_status(root: Path, patch: Patch) -> _FileStatus:
     data = (root / patch.file).read_bytes()
     try:
-        anchors, refused = plan(data, patch, partial(is_own, root)).anchors, ""
-    except AnchorError as error:
-        anchors, refused = [], error.reason
-    return _Look(patch, data, Source.of(data).marked(), anchors, refused, by_hand(data, patch))
+        anchors, refused = with_lines(data, patch, root).anchors, ""
+    except Refusal as refusal:
+        anchors, refused = [], str(refusal)
+    return _FileStatus(patch, data, Source.of(data).marked(), anchors, refused, by_hand(data, patch))

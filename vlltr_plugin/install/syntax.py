@@ -1,4 +1,4 @@
-"""Which names a function has surely bound at a given spot, and where it binds them."""
+"""Positions in a syntax tree, and which names a function has surely bound at a position."""
 
 from __future__ import annotations
 
@@ -6,24 +6,18 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-Function = ast.FunctionDef
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_OWN_NAMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _TRIES: tuple[type[ast.stmt], ...] = (ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 
 
 @dataclass(frozen=True)
 class Spot:
-    """A position in a list of statements.
-
-    Attributes:
-        body: the list.
-        index: the position: of a statement, or where one would be inserted.
-        owner: the spot of the compound statement that holds the list; None at the function's own level.
-    """
+    """A position in a list of statements."""
 
     body: list[ast.stmt]
-    index: int
-    owner: Spot | None = None
+    index: int  # of a statement, or where one would be inserted
+    owner: Spot | None = None  # the compound statement that holds the list; None at the function's own level
 
     @property
     def statement(self) -> ast.stmt:
@@ -55,37 +49,21 @@ def _blocks(statement: ast.stmt) -> list[list[ast.stmt]]:
     return [own[0], *(part.body for part in nested), *own[1:]]
 
 
-class _Stores(ast.NodeVisitor):
-    """Collects (name, line) of every binding and deletion, without those of nested scopes."""
-
-    def __init__(self) -> None:
-        self.found: list[tuple[str, int]] = []
-
-    def visit_Name(self, node: ast.Name) -> None:
-        if not isinstance(node.ctx, ast.Load):
-            self.found.append((node.id, node.lineno))
-
-    def visit_alias(self, node: ast.alias) -> None:
-        self.found.append(((node.asname or node.name).split(".")[0], node.lineno))
-
-    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
-        if node.name:
-            self.found.append((node.name, node.lineno))
-        self.generic_visit(node)
-
-    def generic_visit(self, node: ast.AST) -> None:
-        if isinstance(node, _SCOPES):
-            self.found.append((node.name, node.lineno))
-        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
-            super().generic_visit(node)
-
-
 def stores(*nodes: ast.AST) -> list[tuple[str, int]]:
     """Names that the nodes bind or delete, with line numbers (1-based), nested scopes left out."""
-    visitor = _Stores()
-    for node in nodes:
-        visitor.visit(node)
-    return visitor.found
+    found: list[tuple[str, int]] = []
+    pending = [*reversed(nodes)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, _SCOPES) or (isinstance(node, ast.ExceptHandler) and node.name):
+            found.append((str(node.name), node.lineno))
+        elif isinstance(node, ast.alias):
+            found.append(((node.asname or node.name).split(".")[0], node.lineno))
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            found.append((node.id, node.lineno))
+        if not isinstance(node, (*_SCOPES, *_OWN_NAMES)):
+            pending += [*ast.iter_child_nodes(node)][::-1]
+    return found
 
 
 def stored_names(*nodes: ast.AST) -> set[str]:
@@ -93,7 +71,33 @@ def stored_names(*nodes: ast.AST) -> set[str]:
     return {name for name, _ in stores(*nodes)}
 
 
-def surely_bound(statements: list[ast.stmt]) -> set[str] | None:
+def bound_before(function: ast.FunctionDef, spot: Spot) -> set[str]:
+    """Names that a function has surely bound when it reaches a spot: its arguments count."""
+    arguments = function.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    names = {argument.arg for argument in every if argument is not None}
+    level: Spot | None = spot
+    while level is not None:
+        names |= _surely_bound(level.body[: level.index]) or set()
+        level = level.owner
+        if level is not None:
+            names |= _bound_by_entering(level.statement)
+    return names
+
+
+def _bound_by_entering(statement: ast.stmt) -> set[str]:
+    """Names bound once the body of a compound statement runs."""
+    if isinstance(statement, (ast.For, ast.AsyncFor)):
+        return stored_names(statement.target)
+    if isinstance(statement, (ast.With, ast.AsyncWith)):
+        return stored_names(*statement.items)
+    if isinstance(statement, ast.If):
+        tested = statement.test
+        return {tested.left.id} if isinstance(tested, ast.Compare) and isinstance(tested.left, ast.Name) else set()
+    return set()
+
+
+def _surely_bound(statements: list[ast.stmt]) -> set[str] | None:
     """Names bound on every path through the statements; None if no path leads past them."""
     names: set[str] = set()
     for statement in statements:
@@ -113,51 +117,56 @@ def _bound_after(statement: ast.stmt) -> set[str] | None:
         return None
     if isinstance(statement, ast.If):
         if isinstance(statement.test, ast.Constant):
-            return surely_bound(statement.body if statement.test.value else statement.orelse)
-        return _common([surely_bound(statement.body), surely_bound(statement.orelse)])
+            return _surely_bound(statement.body if statement.test.value else statement.orelse)
+        return _common([statement.body, statement.orelse])
     if isinstance(statement, ast.With):
-        inside = surely_bound(statement.body)
+        inside = _surely_bound(statement.body)
         return None if inside is None else inside | stored_names(*statement.items)
     if isinstance(statement, _TRIES):
         body, *handlers, orelse, final = _blocks(statement)
-        paths = [surely_bound(body + orelse), *(surely_bound(handler) for handler in handlers)]
-        common, after = _common(paths), surely_bound(final)
+        common, after = _common([body + orelse, *handlers]), _surely_bound(final)
         return None if common is None or after is None else common | after
     if any(_blocks(statement)) and not isinstance(statement, _SCOPES):
         return set()  # loops may run zero times, `match` may not match
     return stored_names(statement)
 
 
-def _common(paths: list[set[str] | None]) -> set[str] | None:
-    """Names bound on all paths that go on."""
-    going_on = [path for path in paths if path is not None]
+def _common(paths: list[list[ast.stmt]]) -> set[str] | None:
+    """Names bound on all of the paths that go on."""
+    going_on = [bound for path in paths if (bound := _surely_bound(path)) is not None]
     return set.intersection(*going_on) if going_on else None
 
 
-def bound_before(function: Function, spot: Spot) -> set[str]:
-    """Names that a function has surely bound when it reaches a spot: its arguments count."""
-    arguments = function.args
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-    names = {argument.arg for argument in every if argument is not None}
-    level: Spot | None = spot
-    while level is not None:
-        names |= surely_bound(level.body[: level.index]) or set()
-        level = level.owner
-        if level is not None:
-            names |= _bound_by_entering(level.statement)
-    return names
+@dataclass(frozen=True)
+class Import:
+    """A name that a file imports."""
+
+    line: int
+    path: str  # what is imported, in full
+    name: str  # the name that it gets
+    means: str  # what this name stands for, in full
 
 
-def _bound_by_entering(statement: ast.stmt) -> set[str]:
-    """Names bound once the body of a compound statement runs."""
-    if isinstance(statement, (ast.For, ast.AsyncFor)):
-        return stored_names(statement.target)
-    if isinstance(statement, (ast.With, ast.AsyncWith)):
-        return stored_names(*statement.items)
-    if isinstance(statement, ast.If):
-        tested = statement.test
-        return {tested.left.id} if isinstance(tested, ast.Compare) and isinstance(tested.left, ast.Name) else set()
-    return set()
+def imports(tree: ast.AST) -> Iterator[Import]:
+    """All imports of a file that are not relative."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                first = alias.name.split(".")[0]
+                yield Import(node.lineno, alias.name, alias.asname or first, alias.name if alias.asname else first)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                path = f"{node.module}.{alias.name}"
+                yield Import(node.lineno, path, alias.asname or alias.name, path)
+
+
+def in_full(name: str, meanings: dict[str, str]) -> str:
+    """A dotted name with what its beginning stands for; "" where that is not known."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        if (start := ".".join(parts[:length])) in meanings:
+            return ".".join([meanings[start], *parts[length:]])
+    return ""
 
 
 def dotted(node: ast.expr) -> str:
@@ -168,20 +177,25 @@ def dotted(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def mentions(tree: ast.AST, names: frozenset[str]) -> list[int]:
-    """Lines (1-based) that use one of the names as an identifier of any kind, in any scope."""
-    lines: list[int] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant):
-            continue
-        for _, value in ast.iter_fields(node):
-            texts = value if isinstance(value, list) else [value]
-            if any(isinstance(text, str) and text.split(".")[0] in names for text in texts):
-                lines.append(getattr(node, "lineno", 0))
-    return sorted(set(lines))
+def last_part(node: ast.expr) -> str:
+    """The last part of a name with or without dots, whatever it is an attribute of; "" for another expression."""
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def first_line(statement: ast.stmt) -> int:
     """Index of the physical line on which a statement starts; decorators belong to it."""
     decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
     return min([statement.lineno, *(decorator.lineno for decorator in decorators)]) - 1
+
+
+def mentions(tree: ast.AST, names: frozenset[str]) -> list[int]:
+    """Lines (1-based) that use one of the names as an identifier of any kind, in any scope."""
+    lines: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant):
+            continue
+        for _, value in ast.iter_fields(node):
+            texts = value if isinstance(value, list) else [value]
+            if any(isinstance(text, str) and text.split(".")[0] in names for text in texts):
+                lines.add(getattr(node, "lineno", 0))
+    return sorted(lines)

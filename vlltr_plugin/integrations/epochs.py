@@ -2,7 +2,6 @@
 
 import copy
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, SupportsFloat
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.core.ranks import is_first_rank
-from vlltr_plugin.runs.own_log import KEYS, LOG, Line, append_line, numbers_of
+from vlltr_plugin.runs.own_log import LOG, METRICS, Line, append_line, numbers_of
 from vlltr_plugin.training.messages import say
 from vlltr_plugin.training.recorder import RunRecorder
 
@@ -36,7 +35,7 @@ def evaluation_metrics(found: Mapping[str, Any]) -> dict[str, SupportsFloat]:
     for name, value in found.items():
         of_evaluation = OF_EVALUATION.fullmatch(name)
         kind = of_evaluation[1] if of_evaluation else ""
-        if kind in KEYS:
+        if kind in METRICS:
             metrics[kind] = value
         elif kind in ACCURACY:
             metrics["overall"] = 100 * float(value)
@@ -127,12 +126,11 @@ class Epochs:
         ended = weighting.epoch if epoch is None else epoch
         if rest and weighting.uses_logits and weighting.has_radii:
             say(f"of epoch {ended} only the rest was seen, since the run went on inside it: the radii of before stay.")
-            weighting.forget_epoch()
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "No training batch was observed")
-                statistics = self._end(epoch)
+            self.criterion.keep_radii()
+        if self.recorder is None:
+            statistics = self.criterion.end_epoch(epoch)
         else:
-            statistics = self._end(epoch)
+            statistics = self.recorder.end_epoch(epoch, **self._evaluated)
         self._drawn, self._ended_at = self.criterion.drawn, step
         logged = {f"{LOGGED}{name}": value for name, value in statistics.items()}
         self._line, self._evaluated = {"epoch": ended, **logged, **numbers_of(self._evaluated)}, {}
@@ -166,11 +164,6 @@ class Epochs:
                 append_line(self.recorder.folder / LOG, self._line)  # in the place of the epoch's line of before
             except OSError as error:
                 say(f"could not write the evaluation of epoch {self._line['epoch']}: {error}.")
-
-    def _end(self, epoch: int | None) -> Statistics:
-        if self.recorder is None:
-            return self.criterion.end_epoch(epoch)
-        return self.recorder.end_epoch(epoch, **self._evaluated)
 
 
 def log_prefix(name: object) -> str:

@@ -22,20 +22,14 @@ SHOT_GROUPS = "shot groups"
 CLASS_NAMES = "class_names.json"
 """Beside the log: the names of the classes, a JSON list."""
 
-KEYS = {
-    "overall": "test_acc1",
-    "many": "test_many",
-    "medium": "test_median",
-    "few": "test_low",
-    "loss": "test_loss",
-}
-"""Metrics that `compare` knows, and their keys in a log; any other is written under its own name."""
+METRICS = ("overall", "many", "medium", "few", "loss")
+"""Metrics that `compare` knows, by their keys in the log; any other is logged as well."""
 
 Line = dict[str, float | int]
 
 
 def numbers_of(metrics: Mapping[str, Any]) -> Line:
-    """A user's metrics as plain numbers under the log's keys.
+    """A user's metrics as plain numbers.
 
     Raises:
         ValueError: for what is no number, and names of the plug-in's own.
@@ -44,7 +38,7 @@ def numbers_of(metrics: Mapping[str, Any]) -> Line:
     for name, value in metrics.items():
         if name == "epoch" or name.startswith(LOGGED):
             raise ValueError(f"Expected a metric under a name of its own but {name!r} is the plug-in's: rename it.")
-        line[KEYS.get(name, name)] = _number(name, value)
+        line[name] = _number(name, value)
     return line
 
 

@@ -91,14 +91,16 @@ class EpochWriter:
 
     Attributes:
         run: the start that writes; until its first epoch has ended, the run that it goes on from, if any.
+        abandoned: the files of other starts from this epoch on are of epochs that this start takes the place of; None
+            before it begins.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.run: RunIdentity | None = None
+        self.abandoned: int | None = None
         self._first: int | None = None  # epoch of this start; that of the first `begin` where it is not told
         self._last: int | None = None  # epoch that ended in this start
-        self._removed = False  # whether the files that this start takes the place of are gone
         self._known = set(_identities(folder).values())
 
     def look(self) -> set[RunIdentity]:
@@ -124,7 +126,7 @@ class EpochWriter:
         if self._last is None or epoch <= self._last:
             first = epoch if self._first is None or self._last is not None else self._first
             self.run, self._first = new_start(first, self.run, filter(None, self._known)), first
-            self._removed = False
+            self.abandoned = first
         self._last = epoch
         if others := [n for n, by in _identities(self.folder).items() if by not in {*self._known, self.run, None}]:
             raise FileExistsError(
@@ -133,23 +135,13 @@ class EpochWriter:
             )
 
     def remove_abandoned(self) -> None:
-        """Removes the files of other starts from this one's first epoch on; needs no room on the disk.
-
-        Raises:
-            OSError: when they cannot be removed.
-        """
-        for epoch, path in numbered_files(self.folder).items() if not self._removed else ():
-            if self._first is not None and epoch >= self._first and read_identity(path) != self.run:
+        """Removes the abandoned files; needs no room on the disk."""
+        for epoch, path in numbered_files(self.folder).items():
+            if self.abandoned is not None and epoch >= self.abandoned and read_identity(path) != self.run:
                 path.unlink()
-        self._removed = True
 
     def write(self, epoch: int, arrays: dict[str, Tensor]) -> None:
-        """Writes the file of an epoch, after `begin`.
-
-        Raises:
-            OSError: when it cannot be written; nothing partial is left behind.
-        """
-        assert self.run is not None
+        """Writes the file of an epoch, after `begin`, or raises OSError and leaves nothing partial behind."""
         write_arrays(self.folder, epoch, arrays, str(self.run))
 
 

@@ -1,25 +1,25 @@
-"""The epoch hook: what the inserted lines of the host call after `attach`."""
+"""The epoch hook: what the inserted lines of a host call after `attach`."""
 
-import contextlib
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
-from vlltr_plugin.core.draws import DrawnEpochs
-from vlltr_plugin.core.ranks import refuse_differing_ranks, sum_over_ranks
+from vlltr_plugin.core.epoch_statistics import NAMES, SECONDS
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.runs.run_identity import EpochWriter, identity_of
+from vlltr_plugin.runs.run_identity import EpochWriter, RunIdentity, identity_of
 from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
-from vlltr_plugin.training.session import Statistics, arrays_of, summary
-from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
+from vlltr_plugin.training.session import Session
+from vlltr_plugin.training.settings import KEY, Settings
+
+Statistics = dict[str, float | int | None]
+"""The numbers of an epoch by the name in a host's log; None for what is not known."""
 
 RUN = "run"
 """Key of a state in a checkpoint: the identity of the run that saved it, see `runs.run_identity`."""
@@ -78,13 +78,12 @@ class NoHook:
 
 
 class EpochHook:
-    """Ends epochs: folds statistics into weights, logs, writes the arrays, keeps the state.
+    """Ends epochs: folds statistics into weights, gives the host's log line, writes the arrays, keeps the state.
 
     Args:
         settings: what the config says.
-        criterion: the re-weighted criterion in the host's place.
-        weightings: by the name of the logits that feed them; the first is the primary one.
-        output_dir: the run's folder, None to write no arrays.
+        criterion: the re-weighted criterion in the host's place; its first criterion is the primary one.
+        output_dir: the run's folder, if it is known; without one no arrays are written.
         clean_pass: runs the clean pass, for `source="clean_pass"`.
     """
 
@@ -92,17 +91,21 @@ class EpochHook:
         self,
         settings: Settings,
         criterion: HostCriterion,
-        weightings: dict[str, Weighting],
-        output_dir: Path | None,
+        output_dir: Path | None = None,
         clean_pass: Callable[[], None] | None = None,
     ) -> None:
-        self._settings, self._criterion = settings, criterion
-        self.weightings: Mapping[str, Weighting] = weightings
-        self._clean_pass = clean_pass
-        self._writer = None if output_dir is None else EpochWriter(output_dir)
-        self._warned_of_disk = False
-        self._epochs = DrawnEpochs(self._primary())
-        self._said: set[str] = set()
+        self._settings, self._clean_pass = settings, clean_pass
+        self._session = Session(criterion.criteria, None, without="its arrays")
+        self._goes_on_from: RunIdentity | None = None
+        self.weightings: Mapping[str, Weighting] = {name: own.weighting for name, own in criterion.criteria.items()}
+        if output_dir is not None:
+            self.write_to(output_dir)
+
+    def write_to(self, output_dir: Path) -> None:
+        """Names the run's folder, where it was not known before; does nothing the second time."""
+        if self._session.files is None:
+            self._session.files = EpochWriter(output_dir)
+            self._session.files.go_on_from(self._goes_on_from)
 
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Takes the state out of a checkpoint of the host.
@@ -119,20 +122,19 @@ class EpochHook:
             raise ValueError(
                 f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or foreign."
             )
+        refuse_other_settings(state["settings"], self._settings.state())
         saved = state["weightings"]
-        with _version_named(state.get("version")):
-            before_forms = {"form": LOSS_WEIGHT}  # of a version that had the one form only
-            refuse_other_settings(before_forms | state["settings"], self._settings.state())
-            for name, weighting in self.weightings.items():
-                weighting.check_state(saved.get(name))
-                _refuse_other_weights(weighting, saved[name])
+        for name, weighting in self.weightings.items():
+            weighting.check_state(saved.get(name))
+            _refuse_other_weights(weighting, saved[name])
         for name, weighting in self.weightings.items():
             weighting.load_state_dict(saved[name])
-        if self._writer is not None:
-            self._writer.go_on_from(identity_of(state.get(RUN)))
-        primary = self._primary()
-        largest = float(self._in_force(primary).max())
-        say(f"resumed the weights in force from epoch {primary.epoch} on (largest {largest:.4g}).")
+        self._goes_on_from = identity_of(state.get(RUN))
+        if self._session.files is not None:
+            self._session.files.go_on_from(self._goes_on_from)
+        primary = next(iter(self._session.criteria.values()))
+        largest = float(primary.in_force().max())
+        say(f"resumed the weights in force from epoch {primary.weighting.epoch} on (largest {largest:.4g}).")
 
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for this epoch in force, also where a resumed run skipped to it."""
@@ -147,110 +149,39 @@ class EpochHook:
             epoch: the host's number of the epoch that ends, from 0.
 
         Returns:
-            What the host logs as `train_reweight_*`: `alpha_*`, `expected_alpha` and `drawn_alpha` speak of the
-            weights that were in force in this epoch; `log_radius_mean`, `substituted` and `skipped` of the
-            statistics that it gave, from which the weights of the next come; `seconds` is the time this call took.
+            What the host logs as `train_reweight_*`: `alpha_*`, `expected_alpha` and `drawn_alpha` of the weights that
+            were in force in this epoch; `log_radius_mean`, `substituted` and `skipped` of the statistics that it gave,
+            from which the weights of the next come; `seconds` is the time this call took.
         """
         start = time.perf_counter()
-        primary = self._primary()
-        shared = {"num_classes": primary.num_classes, "weightings": list(self.weightings), "epoch": epoch}
-        refuse_differing_ranks(self._settings.state() | shared, primary.weights.device)
-        drawn = sum_over_ranks(self._criterion.take_drawn())
-        self._epochs.add(drawn)
-        self._compare_epochs()
-        in_force = {name: self._in_force(weighting) for name, weighting in self.weightings.items()}
         with warnings_said():
-            self._fold(epoch)
+            self._measure(epoch)
+            by_name, arrays = self._session.end_epoch(epoch, self._settings.state())
         statistics: Statistics = {}
-        arrays: dict[str, Tensor] = {"drawn": drawn}
-        for name, weighting in self.weightings.items():
-            prefix = f"{KEY}_" if weighting is self._primary() else f"{KEY}_{name}_"
-            for key, value in summary(weighting, in_force[name], drawn).items():
-                statistics[prefix + key] = value
-            arrays |= {"counts": weighting.class_counts, "draws": weighting.draws}
-            arrays |= arrays_of(name, weighting, in_force[name], self._in_force(weighting))
-        self._write(epoch, arrays)
-        statistics[f"{KEY}_seconds"] = time.perf_counter() - start
-        return statistics
+        for name, numbers in by_name.items():
+            prefix = f"{KEY}_{name}_" if statistics else f"{KEY}_"  # none before those of the primary one
+            statistics |= {prefix + key: numbers.get(key) for key in NAMES}
+        self._session.write(epoch, lambda files: files.write(epoch, arrays))
+        return {**statistics, f"{KEY}_{SECONDS}": time.perf_counter() - start}
 
     def checkpoint(self) -> dict[str, Any]:
         """The entry for the host's checkpoint: plain values and tensors, O(C), and the run's identity as text."""
         from vlltr_plugin import __version__
 
         weightings = {name: weighting.plain_state() for name, weighting in self.weightings.items()}
-        run = {RUN: str(self._writer.run)} if self._writer is not None and self._writer.run is not None else {}
+        files = self._session.files
+        run = {} if files is None or files.run is None else {RUN: str(files.run)}
         return {KEY: {"version": __version__, "settings": self._settings.state(), "weightings": weightings, **run}}
 
-    def _primary(self) -> Weighting:
-        return next(iter(self.weightings.values()))
-
-    def _in_force(self, weighting: Weighting) -> Tensor:
-        """Alpha as the loss uses it now, `[C]`; as margins it is that of equal radii where others' weights are 1."""
-        return weighting.margins.exp().float() if self._settings.adjusts else weighting.weights.clone()
-
-    def _fold(self, epoch: int) -> None:
-        if self._clean_pass is not None:
-            if (epoch + 1) % self._settings.every:
-                for weighting in self.weightings.values():
-                    weighting.begin_epoch(epoch + 1)
-                return
+    def _measure(self, epoch: int) -> None:
+        """Runs the clean pass, every so many epochs; in the others the radii stay."""
+        if self._clean_pass is None:
+            return
+        if (epoch + 1) % self._settings.every == 0:
             self._clean_pass()
-        for weighting in self.weightings.values():
-            weighting.end_epoch(epoch)
-
-    def _compare_epochs(self) -> None:
-        """Warns, each once, of samples that the class weights do not fit."""
-        if self._settings.type == "none":
             return
-        if came := self._epochs.other_classes():
-            self._warn(
-                "other draws",
-                "expected the samples that the labels of the training set and its sampler declare but others came: "
-                f"{came}. Something behind the sampler draws or relabels (the data set, a collate function), and the "
-                "class weights do not fit what is trained on.",
-            )
-        if longer := self._epochs.first_was_longer():
-            self._warn(
-                "longer",
-                f"expected epochs of one length but {longer}: the radii of the first are also those of passes before "
-                "its training, such as a learning-rate finder's.",
-            )
-
-    def _warn(self, kind: str, message: str) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
-            say(f"warning: {message} This is said once.")
-
-    def _write(self, epoch: int, arrays: dict[str, Tensor]) -> None:
-        if self._writer is None:
-            return
-        try:
-            self._writer.begin(epoch)
-            self._writer.write(epoch, arrays)
-        except OSError as error:
-            if not self._warned_of_disk:
-                say(
-                    f"could not write the arrays of epoch {epoch} ({error}): training goes on without them, and each "
-                    "later epoch tries again. This is said once."
-                )
-            self._warned_of_disk = True
-
-
-@contextlib.contextmanager
-def _version_named(version: object) -> Iterator[None]:
-    """Adds to an error that the state is another version's, which may be all that is wrong."""
-    from vlltr_plugin import __version__
-
-    try:
-        yield
-    except ValueError as error:
-        if version == __version__:
-            raise
-        known = f"version {version}" if isinstance(version, str) else "an unknown version"
-        raise ValueError(
-            f"{error} The state was saved by {known[:40]} of vlltr-plugin, this is {__version__}: if nothing else "
-            "differs, go on with that one."
-        ) from error
+        for criterion in self._session.criteria.values():
+            criterion.keep_radii()
 
 
 def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:

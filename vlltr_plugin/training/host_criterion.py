@@ -1,27 +1,32 @@
-"""What takes the place of a host's base criterion."""
+"""HostCriterion takes the place of a host's base criterion: it observes, then weights or adjusts."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from vlltr_plugin.core.batch import widened
+from vlltr_plugin.core.batch import Batch, widened
 from vlltr_plugin.core.criterion import Criterion
-from vlltr_plugin.core.draws import DrawCounter
-from vlltr_plugin.core.loop_checks import LoopChecks
+from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.torch_context import observing
 from vlltr_plugin.training.messages import warnings_said
+from vlltr_plugin.training.settings import SINGLE, SUM
 
 TOLERANCE = 1e-4
-"""Relative: what a host's own loss may differ by from the one that takes its place."""
+"""Relative difference allowed between a host's own loss and the one that takes its place."""
+
+ADVICE = (
+    "Something behind the sampler draws or relabels (the data set, a collate function), and the class weights do not "
+    "fit what is trained on."
+)
 
 
 class Watch(Protocol):
-    """Tells which of the model's outputs the host has called its criterion with."""
+    """Tells which of the model's outputs the host calls its criterion with."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the outputs, in the order in which the host's criterion gets them."""
+        """Names of the outputs, in the order in which the criterion gets them."""
 
     def branch_of(self, logits: Tensor) -> str:
         """Name of the output that `logits` are."""
@@ -30,28 +35,49 @@ class Watch(Protocol):
         """The last output of a name."""
 
 
+class OneOutput:
+    """The watch of a model with one output."""
+
+    names: tuple[str, ...] = (SINGLE,)
+
+    def branch_of(self, logits: Tensor) -> str:
+        """The one name."""
+        return SINGLE
+
+    def output(self, name: str) -> Tensor:
+        """Not kept: nothing adds up a single output."""
+        raise NotImplementedError
+
+
 class HostCriterion(nn.Module):
-    """Takes the place of the host's base criterion: observes, then weights or adjusts.
+    """Takes the place of the host's base criterion.
 
     While the weights are all 1 it calls the host's own criterion, so that a re-weighted run is bit-identical to the
-    baseline until they differ. Logits are adjusted from the first step on.
+    baseline until they differ.
+
+    Args:
+        base: the host's criterion, called as `base(logits, targets)`.
+        criteria: by the name of the logits that feed them: outputs of the model, or their `"sum"`. The first one serves
+            outputs without a criterion of their own.
+        watch: names of the model's outputs; by default the model has one.
+        observes: whether the statistics stream from the training pass; if not, the draws alone are counted.
+        adjusts: whether the criteria apply from the first step on, as margins do.
     """
 
     def __init__(
         self,
         base: nn.Module,
-        watch: Watch,
-        losses: Mapping[str, Criterion],
-        streams: Mapping[str, Criterion],
-        num_classes: int,
+        criteria: Mapping[str, Criterion],
+        watch: Watch | None = None,
+        observes: bool = True,
         adjusts: bool = False,
     ) -> None:
         super().__init__()
         self.base = base
-        self.losses = nn.ModuleDict(losses)
-        self._watch, self._streams, self._adjusts = watch, streams, adjusts
-        self._draws = DrawCounter(num_classes)
-        self._expected = LoopChecks(next(iter(losses.values())).weighting)
+        self.criteria: Mapping[str, Criterion] = nn.ModuleDict(criteria)  # type: ignore[assignment]
+        self._watch, self._observes, self._adjusts = watch or OneOutput(), observes, adjusts
+        for criterion in criteria.values():
+            criterion.run_by_host("" if isinstance(criterion.weighting, Uniform) else ADVICE)
 
     def forward(self, outputs: Tensor, targets: Tensor, *more: Any, **named: Any) -> Tensor:
         """The loss of one branch: logits `[B, C]`, targets int64 `[B]` or float `[B, C]`, to a scalar.
@@ -66,48 +92,30 @@ class HostCriterion(nn.Module):
                 "out of the call."
             )
         branch = self._watch.branch_of(outputs)
-        loss: Criterion = self.losses[branch]  # type: ignore[assignment]
-        if observing(self):
-            if self.streams:
-                with warnings_said():
-                    self._expected.logits_come(outputs)
-            if not self._streams:  # nothing else looks at the targets in an epoch whose weights are 1
-                loss.check(outputs, targets)
-            self._observe(branch, outputs, targets)
-            if branch == self._watch.names[-1]:
-                loss.weighting.follow(outputs.device)
-                self._draws.add(targets.to(loss.weighting.home), loss.smoothing)
-        if not (self._adjusts or loss.weighting.active):
-            base: Tensor = self.base(outputs, targets)
-            return base
-        return loss.losses(outputs, targets).mean()
+        batch = self._observe(branch, outputs, targets) if observing(self) else None
+        criterion = self.criteria[branch if branch in self.criteria else next(iter(self.criteria))]
+        loss: Tensor
+        if self._adjusts or criterion.weighting.active:
+            loss = criterion.losses_of(batch or criterion.batch(outputs, targets)).mean()
+        else:
+            loss = self.base(outputs, targets)
+        return loss
 
     @property
     def streams(self) -> bool:
         """Whether the statistics stream from the training pass, of a weighting that reads logits."""
-        return any(stream.weighting.uses_logits for stream in self._streams.values())
+        return self._observes and any(criterion.weighting.uses_logits for criterion in self.criteria.values())
 
-    @property
-    def drawn(self) -> Tensor:
-        """How many samples of each class came since `take_drawn` (mixed ones by mass), float64 `[C]`."""
-        return self._draws.drawn
-
-    def take_drawn(self) -> Tensor:
-        """As `drawn`, which starts anew."""
-        return self._draws.take()
-
-    def _observe(self, branch: str, outputs: Tensor, targets: Tensor) -> None:
-        if branch in self._streams:
-            _feed(self._streams[branch], outputs, targets)
-        if branch == self._watch.names[-1] and "sum" in self._streams:
-            both = [widened(self._watch.output(name).detach()) for name in self._watch.names]
-            _feed(self._streams["sum"], both[0] + both[1], targets)
-
-
-def _feed(stream: Criterion, outputs: Tensor, targets: Tensor) -> None:
-    """The statistics alone: what is drawn is counted once, whatever the number of streams."""
-    stream.check(outputs, targets)
-    stream.weighting.observe(outputs, targets, stream.smoothing)
+    def _observe(self, branch: str, outputs: Tensor, targets: Tensor) -> Batch | None:
+        """Feeds the criteria of these outputs; the checked batch of the branch's own one, if it has one."""
+        batch = None
+        with warnings_said():
+            if branch in self.criteria:
+                batch = self.criteria[branch].observe_in_host(outputs, targets, self._observes)
+            if SUM in self.criteria and branch == self._watch.names[-1]:
+                first, *others = (widened(self._watch.output(name).detach()) for name in self._watch.names)
+                self.criteria[SUM].observe_in_host(sum(others, first), targets, self._observes)
+        return batch
 
 
 def _further(unnamed: int, named: Mapping[str, Any]) -> str:

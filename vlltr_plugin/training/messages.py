@@ -4,10 +4,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from vlltr_plugin.core.ranks import is_first_rank
+
 
 def say(message: str) -> None:
-    """Prints one line, marked as ours."""
-    print(f"[vlltr-plugin] {message}")
+    """Prints one line, marked as ours, on the first rank."""
+    if is_first_rank():
+        print(f"[vlltr-plugin] {message}")
 
 
 @contextmanager
@@ -16,5 +19,5 @@ def warnings_said() -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    for warning in caught:
-        say(str(warning.message))
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        say(message)

@@ -1,4 +1,4 @@
-"""An extra pass in the middle of a run that leaves the training as it was."""
+"""Random state and modes of a model, put back after an extra forward pass."""
 
 import random
 from collections.abc import Iterator
@@ -10,24 +10,16 @@ from torch import nn
 
 
 @contextmanager
-def preserve_rng() -> Iterator[None]:
-    """Puts the random generators back: hosts draw from all three global ones."""
+def preserve_rng_and_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards the modes of all modules and the three global random generators are as before."""
+    modes = [(module, module.training) for module in model.modules()]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    model.eval()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:
             yield
         finally:
+            for module, mode in modes:
+                module.training = mode
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; each module goes back to the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

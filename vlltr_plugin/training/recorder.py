@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from vlltr_plugin.core.arguments import check_whole
 from vlltr_plugin.core.criterion import Criterion, check_criterion
-from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
+from vlltr_plugin.core.epoch_statistics import LOGGED, SECONDS, Statistics
 from vlltr_plugin.core.ranks import is_first_rank, world_size
 from vlltr_plugin.core.shot_groups import convention_of
 from vlltr_plugin.runs.epoch_files import FOLDER, numbered_files
@@ -21,6 +22,7 @@ from vlltr_plugin.runs.own_log import (
     LOG,
     SETTINGS,
     SHOT_GROUPS,
+    Line,
     append_line,
     cut_log,
     last_epoch,
@@ -32,7 +34,7 @@ from vlltr_plugin.runs.own_log import (
 )
 from vlltr_plugin.runs.run_identity import EpochWriter
 from vlltr_plugin.training.messages import say
-from vlltr_plugin.training.session import arrays_of, read_state, state_arrays
+from vlltr_plugin.training.session import Session, read_state, state_arrays
 from vlltr_plugin.training.settings import SINGLE, describe_criterion, loss_settings
 
 T = TypeVar("T")
@@ -95,10 +97,10 @@ class RunRecorder:
         settings_as_json(self.settings)
         self._class_names = None if class_names is None else _checked_names(class_names, criterion)
         self._next: int | None = None  # not known before the first epoch or `resume`
-        self._resumed_at: int | None = None  # until its first epoch has ended
-        self._abandons: int | None = None  # lines of the log from this epoch on are of before `resume`
-        self._warned_of_disk = False
-        self._epochs = EpochWriter(self.folder)
+        self._resumed = False  # until the first epoch after `resume` has ended
+        criteria = {} if criterion is None else {SINGLE: criterion}
+        self._files = EpochWriter(self.folder)
+        self._session = Session(criteria, self._files, without="it, and cannot be resumed from there")
         self._look_at_log()
 
     def resume(self, next_epoch: int | None = None) -> int:
@@ -119,10 +121,10 @@ class RunRecorder:
         """
         if next_epoch is not None:
             check_whole("next_epoch", next_epoch, least=0)
-        start, state = self._as_first_rank_sees(lambda: self._look(next_epoch))
+        start, state = _as_first_rank_sees(lambda: self._look(next_epoch))
         if self.criterion is not None:
             self._go_on(self.criterion, start, state)
-        self._next = self._resumed_at = self._abandons = start
+        self._next, self._resumed = start, True
         return start
 
     def end_epoch(self, epoch: int | None = None, **metrics: SupportsFloat) -> Statistics:
@@ -149,18 +151,21 @@ class RunRecorder:
             self._refuse_another_run()
         else:
             self._refuse_another_epoch(ended, self._next)
-        statistics: Statistics = {}
-        arrays: dict[str, Tensor] = {}
+        started = time.perf_counter()
+        by_name, arrays = self._session.end_epoch(ended)
+        statistics = by_name.get(SINGLE, {})
         if self.criterion is not None:
-            statistics, arrays = _fold(self.criterion, ended)
-        self._next, self._resumed_at = ended + 1, None
+            statistics[SECONDS] = time.perf_counter() - started
+            arrays |= state_arrays(self.criterion.state_dict())
+        self._next, self._resumed = ended + 1, False
         if is_first_rank():
-            self._write(ended, arrays, line | {f"{LOGGED}{name}": value for name, value in statistics.items()})
+            line |= {f"{LOGGED}{name}": value for name, value in statistics.items()}
+            self._session.write(ended, lambda files: self._write(files, ended, arrays, line))
         return statistics
 
     def last_epoch(self) -> int:
         """The last epoch that the folder holds, -1 in a new folder; every rank has to call it."""
-        return self._as_first_rank_sees(self._look_for_last_epoch)
+        return _as_first_rank_sees(self._look_for_last_epoch)
 
     def _ended(self) -> int:
         if self.criterion is not None:
@@ -174,60 +179,34 @@ class RunRecorder:
                 f"what was recorded: call resume({ended}) to go back to it, or give another phase of training a "
                 "recorder and a folder of its own."
             )
-        if self.criterion is not None and self._resumed_at is not None and ended != self._resumed_at:
+        if self.criterion is not None and self._resumed and ended != expected:
             raise ValueError(
                 f"Expected epoch {expected} to end first after resume({expected}) but got {ended}: the weights in "
                 f"force were those of epoch {expected}. Call resume({ended}) before epoch {ended} is trained, when "
                 "the model's checkpoint is loaded and its epoch known."
             )
 
-    def _write(self, epoch: int, arrays: dict[str, Tensor], line: dict[str, float | int]) -> None:
-        try:
-            self._epochs.begin(epoch)
-            # What the run has left goes first: a full disk or a kill then leaves no file of it to be resumed from.
-            self._epochs.remove_abandoned()
-            if self._abandons is not None and (self.folder / SETTINGS).is_file():
-                self._cut_log(self._abandons)
-            self._abandons = None
-            if arrays:
-                self._epochs.write(epoch, arrays)
-            write_settings(self.folder, self.settings)
-            if self._class_names is not None:
-                write_class_names(self.folder, self._class_names)
-                self._class_names = None  # once
-            append_line(self.folder / LOG, {"epoch": epoch, **line})
-        except OSError as error:
-            if not self._warned_of_disk:
-                self._say(
-                    f"could not write epoch {epoch} into {self.folder} ({error}): training goes on, but cannot be "
-                    "resumed from there; each later epoch tries again. This is said once."
-                )
-            self._warned_of_disk = True
-
-    def _cut_log(self, first: int) -> None:
-        with contextlib.suppress(ValueError):  # of another kind, said before
-            cut_log(self.folder / LOG, first)
-
-    def _as_first_rank_sees(self, look: Callable[[], T]) -> T:
-        """What the first rank finds in its folder, on every rank: also what is wrong there, as a ValueError."""
-        found: list[Any] = [None, ""]
-        if is_first_rank():
-            try:
-                found[0] = look()
-            except (ValueError, OSError) as error:
-                found[1] = str(error)
-        if world_size() > 1:
-            dist.broadcast_object_list(found, src=0)
-        value, fault = found
-        if fault:
-            raise ValueError(fault)
-        return cast(T, value)
+    def _write(self, files: EpochWriter, epoch: int, arrays: dict[str, Tensor], line: Line) -> None:
+        # What the run has left goes first: a full disk or a kill then leaves no file of it to be resumed from.
+        if files.abandoned is not None:
+            files.remove_abandoned()
+            if (self.folder / SETTINGS).is_file():
+                with contextlib.suppress(ValueError):  # a log of another kind, said before
+                    cut_log(self.folder / LOG, files.abandoned)
+            files.abandoned = None
+        if arrays:
+            files.write(epoch, arrays)
+        write_settings(self.folder, self.settings)
+        if self._class_names is not None:
+            write_class_names(self.folder, self._class_names)
+            self._class_names = None  # once
+        append_line(self.folder / LOG, {"epoch": epoch, **line})
 
     def _look(self, next_epoch: int | None) -> tuple[int, dict[str, Tensor] | None]:
         """The epoch to go on with, and the state for it."""
         if next_epoch != 0:  # 0 takes the place of whatever is there
             self._compare_settings()
-        runs = self._epochs.look()
+        runs = self._files.look()
         if len(runs) > 1 and next_epoch != 0:
             raise ValueError(
                 f"Expected the epochs of one run in {self.folder / FOLDER} but there are those of {len(runs)}, and no "
@@ -235,11 +214,11 @@ class RunRecorder:
                 "another folder."
             )
         run = next(iter(runs), None) if len(runs) == 1 else None
-        files = {} if self.criterion is None else self._epochs.files_of(run)
+        files = {} if self.criterion is None else self._files.files_of(run)
         if next_epoch is None:
             last = self._last_logged() if self.criterion is None else max(files, default=-1)
             next_epoch = last + 1
-        self._epochs.go_on_from(run, next_epoch)
+        self._files.go_on_from(run, next_epoch)
         return next_epoch, read_state(files[next_epoch - 1]) if next_epoch - 1 in files else None
 
     def _compare_settings(self) -> None:
@@ -256,7 +235,7 @@ class RunRecorder:
             )
         was, are = ({name: value for name, value in of.items() if name not in self._own} for of in (recorded, now))
         if other := _differing(was, are):
-            self._say(f"goes on with other settings in {self.folder}: {other}.")
+            say(f"goes on with other settings in {self.folder}: {other}.")
 
     def _go_on(self, criterion: Criterion, start: int, state: dict[str, Tensor] | None) -> None:
         """Puts the weights for an epoch in force, and says which."""
@@ -264,17 +243,15 @@ class RunRecorder:
         if state is not None:
             criterion.load_state_dict(state)
             if weighting.epoch != start:
-                path = self._epochs.files_of(self._epochs.run)[start - 1]
+                path = self._files.files_of(self._files.run)[start - 1]
                 raise ValueError(
                     f"Expected the state for epoch {start} in {path} but it is that for epoch {weighting.epoch}: the "
                     "file was renamed or copied. Give it back its name, or resume at an epoch whose file is right."
                 )
-            self._say(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
+            say(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
         elif start and start == weighting.epoch and weighting.uses_logits and weighting.has_radii:  # the user loaded it
             criterion.forget_epoch()
-            self._say(
-                f"no state for epoch {start} in {self.folder}: stays with what was loaded ({_largest(criterion)})."
-            )
+            say(f"no state for epoch {start} in {self.folder}: stays with what was loaded ({_largest(criterion)}).")
         elif start:
             criterion.start_over(start)
             if weighting.uses_logits:
@@ -284,10 +261,10 @@ class RunRecorder:
             weighting.begin_epoch(0)
             measured = weighting.uses_logits and weighting.active
             weights = f", with weights measured before ({_largest(criterion)})" if measured else ""
-            self._say(f"a new run in {self.folder}{weights}.")
+            say(f"a new run in {self.folder}{weights}.")
 
     def _warn_of_missing_state(self, start: int) -> None:
-        known = ", ".join(map(str, self._epochs.files_of(self._epochs.run))) or "none"
+        known = ", ".join(map(str, self._files.files_of(self._files.run))) or "none"
         warnings.warn(
             f"Expected the state after epoch {start - 1} in {self.folder / FOLDER} but there is none (epochs there: "
             f"{known}): THE CLASS WEIGHTS START AT 1, until epoch {start} ends. Save the model's checkpoint after "
@@ -304,7 +281,7 @@ class RunRecorder:
         except ValueError as error:
             if self.criterion is None:
                 raise ValueError(f"{error} Give the recorder a folder of its own.") from error
-            self._say(f"`compare` will not read this run: {error} Give the recorder a folder of its own.")
+            say(f"`compare` will not read this run: {error} Give the recorder a folder of its own.")
 
     def _last_logged(self) -> int:
         try:
@@ -315,7 +292,7 @@ class RunRecorder:
     def _refuse_another_run(self) -> None:
         """Only the first rank looks: a later one would find what that one has just written."""
         if self.criterion is not None:
-            self._as_first_rank_sees(self._look_for_another_run)
+            _as_first_rank_sees(self._look_for_another_run)
         elif is_first_rank():  # nothing else of a baseline needs the other ranks
             self._look_for_another_run()
 
@@ -327,30 +304,31 @@ class RunRecorder:
 
     def _look_for_another_run(self) -> None:
         last = self._look_for_last_epoch()
-        if last >= 0 and self.criterion is not None and not numbered_files(self.folder):
-            raise ValueError(
-                f"Expected a new folder but {self.folder} holds the log of a run up to epoch {last}, without its "
-                "states: call recorder.resume(0) before training to train anew in its place, or give another folder."
-            )
-        if last >= 0:
-            raise ValueError(
-                f"Expected a new folder, or recorder.resume() before training, but {self.folder} holds a run up to "
-                f"epoch {last}: call resume() to go on with it, resume(0) to train anew in its place, or give another "
-                "folder."
-            )
-
-    def _say(self, message: str) -> None:
-        if is_first_rank():
-            say(message)
+        if last < 0:
+            return
+        states = self.criterion is None or numbered_files(self.folder)
+        run = f"a run up to epoch {last}" if states else f"the log of a run up to epoch {last}, without its states"
+        go_on = "call recorder.resume() before training to go on with it, or " if states else "call "
+        raise ValueError(
+            f"Expected a new folder but {self.folder} holds {run}: {go_on}recorder.resume(0) to train anew in its "
+            "place, or give another folder."
+        )
 
 
-def _fold(criterion: Criterion, epoch: int) -> tuple[Statistics, dict[str, Tensor]]:
-    """Ends the epoch; its numbers, and what its file holds."""
-    weighting, in_force = criterion.weighting, criterion.in_force()
-    statistics = criterion.end_epoch(epoch)
-    arrays = {"counts": weighting.class_counts, "draws": weighting.draws, "drawn": criterion.drawn}
-    arrays |= arrays_of(SINGLE, weighting, in_force, criterion.in_force())
-    return statistics, arrays | state_arrays(criterion.state_dict())
+def _as_first_rank_sees(look: Callable[[], T]) -> T:
+    """What the first rank finds in its folder, on every rank: also what is wrong there, as a ValueError."""
+    found: list[Any] = [None, ""]
+    if is_first_rank():
+        try:
+            found[0] = look()
+        except (ValueError, OSError) as error:
+            found[1] = str(error)
+    if world_size() > 1:
+        dist.broadcast_object_list(found, src=0)
+    value, fault = found
+    if fault:
+        raise ValueError(fault)
+    return cast(T, value)
 
 
 def _checked_names(names: Sequence[str], criterion: Criterion | None) -> list[str]:

@@ -1,9 +1,6 @@
-"""What the end of an epoch gives to a run's log and files: its numbers, its arrays, and the state of a criterion.
+"""A session ends the epochs of a run's criteria and writes its folder, for RunRecorder and for the hosts' hooks."""
 
-A criterion's state stands among the arrays of an epoch's file, so that one file is written, whole, for both.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +8,86 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.epoch_statistics import NAMES
+from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.epoch_statistics import Statistics
+from vlltr_plugin.core.ranks import refuse_differing_ranks
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.runs.epoch_files import BROKEN, STATE
+from vlltr_plugin.runs.run_identity import EpochWriter
+from vlltr_plugin.training.messages import say
 
-Statistics = dict[str, float | int | None]
 
+class Session:
+    """Ends epochs and writes their files.
 
-def summary(weighting: Weighting, in_force: Tensor, drawn: Tensor) -> Statistics:
-    """The statistics of an epoch that has just ended, every name of `epoch_statistics.NAMES` among them."""
-    known = weighting.statistics(in_force, drawn)
-    return {name: known.get(name) for name in NAMES}
+    Args:
+        criteria: by the name of the logits that feed them.
+        files: of the run's folder; None to write nothing.
+        without: what training goes on without where the folder cannot be written, for the message.
+    """
+
+    def __init__(self, criteria: Mapping[str, Criterion], files: EpochWriter | None, without: str) -> None:
+        self.criteria, self.files = criteria, files
+        self._without, self._warned = without, False
+
+    def end_epoch(
+        self, epoch: int, shared: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Statistics], dict[str, Tensor]]:
+        """Ends an epoch on every rank: the numbers of each criterion, and the arrays of the epoch's file.
+
+        Args:
+            epoch: number of the epoch that ends, from 0.
+            shared: what else must agree between ranks.
+
+        Raises:
+            ValueError: on every rank, when ranks differ or one of them fails.
+        """
+        cards = {name: criterion.must_agree(epoch) for name, criterion in self.criteria.items()}
+        in_force = {name: criterion.in_force() for name, criterion in self.criteria.items()}
+        several = len(cards) > 1
+        card = {f"{name}: {key}" if several else key: value for name in cards for key, value in cards[name].items()}
+        for criterion in list(self.criteria.values())[:1]:
+            refuse_differing_ranks({**(shared or {}), **card}, criterion.weighting.weights.device)
+        statistics = {name: criterion.fold(epoch) for name, criterion in self.criteria.items()}
+        arrays: dict[str, Tensor] = {}
+        for name, criterion in self.criteria.items():
+            weighting = criterion.weighting
+            arrays |= {"counts": weighting.class_counts, "draws": weighting.draws, "drawn": criterion.drawn}
+            arrays |= arrays_of(name, weighting, in_force[name], criterion.in_force())
+        return statistics, arrays
+
+    def write(self, epoch: int, write: Callable[[EpochWriter], None]) -> None:
+        """Writes what an epoch left, once it has ended; says once where that fails."""
+        if self.files is None:
+            return
+        try:
+            self.files.begin(epoch)
+            write(self.files)
+        except OSError as error:
+            if not self._warned:
+                say(
+                    f"could not write epoch {epoch} into {self.files.folder} ({error}): training goes on without "
+                    f"{self._without}; each later epoch tries again. This is said once."
+                )
+            self._warned = True
 
 
 def arrays_of(name: str, weighting: Weighting, in_force: Tensor, to_come: Tensor) -> dict[str, Tensor]:
     """What a weighting gives to an epoch's file."""
     measured = weighting.uses_logits and weighting.has_radii
-    told = {
-        f"samples_{name}": weighting.samples if measured else torch.zeros_like(weighting.class_counts),
-        f"bias_{name}": weighting.small_sample_bias() if measured else None,
-    }
-    return {
+    arrays = {
         f"weights_{name}": in_force,
         f"next_weights_{name}": to_come,
         f"log_radius_{name}": weighting.log_radius64,
         f"substituted_{name}": weighting.substituted,
-        **{key: value for key, value in told.items() if value is not None},
+        f"samples_{name}": weighting.samples if measured else torch.zeros_like(weighting.class_counts),
+        f"bias_{name}": weighting.small_sample_bias() if measured else None,
     }
+    return {key: value for key, value in arrays.items() if value is not None}
 
 
 def state_arrays(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A state dict as arrays for an .npz file; bfloat16, which numpy lacks, as float32."""
+    """A criterion's state dict as arrays of an epoch's file; bfloat16, which numpy lacks, as float32."""
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     return {
         f"{STATE}{name}": value.float() if value.dtype == torch.bfloat16 else value for name, value in tensors.items()
@@ -56,11 +102,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            state = {
-                name.removeprefix(STATE): torch.from_numpy(archive[name])
-                for name in archive.files
-                if name.startswith(STATE)
-            }
+            names = [name for name in archive.files if name.startswith(STATE)]
+            state = {name.removeprefix(STATE): torch.from_numpy(archive[name]) for name in names}
     except (*BROKEN, OSError, TypeError) as error:
         raise ValueError(
             f"Expected the state of a re-weighting in {path} but could not read it ({error}): go on from an earlier "

@@ -18,7 +18,7 @@ from vlltr_plugin.core.registry import WEIGHTINGS, nearest, option_names
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.runs.log import KEY as KEY
 
-SINGLE = "single"
+SINGLE, SUM = "single", "sum"
 SOURCES = ("stream", "clean_pass")
 LOSS_WEIGHT, LOGIT_ADJUSTMENT = FORMS = ("loss_weight", "logit_adjustment")
 OWN = ("branch", "source", "every", "form")

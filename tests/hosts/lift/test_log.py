@@ -273,7 +273,7 @@ def test_a_model_that_training_went_on_from_is_a_setting_and_one_that_was_tested
         write(tmp_path / name / "log.txt", head + EPOCHS + TAIL + result(40.0))
         write(tmp_path / f"tested_{name}" / "log.txt", head + result(40.0))
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
-    assert "NOT comparable as they stand: model_dir differ" in capsys.readouterr().out
+    assert "Not comparable: different settings (model_dir)" in capsys.readouterr().out
     assert main(["compare", str(tmp_path / "tested_a"), str(tmp_path / "tested_b")]) == 0
     assert "Comparable: the same" in capsys.readouterr().out
 
@@ -339,7 +339,7 @@ def test_compare_and_inspect_read_runs_of_the_stand_in(
     run(loss_type="LA").folder.rename(tmp_path / "la")
     capsys.readouterr()
     assert main(["compare", str(tmp_path / "plain"), str(tmp_path / "la")]) == 0
-    assert "NOT comparable as they stand: loss_type differ" in capsys.readouterr().out
+    assert "Not comparable: different settings (loss_type)" in capsys.readouterr().out
 
 
 def test_inspect_speaks_of_the_last_run_in_a_folder(run: Make, capsys: pytest.CaptureFixture[str]) -> None:

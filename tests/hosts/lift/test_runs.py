@@ -213,14 +213,14 @@ def change(standin: Path, old: str, new: str) -> None:
 
 def test_a_data_set_that_draws_by_itself_is_named_once(run: Make, standin: Path) -> None:
     fits = run(loss_type="CE", reweight_type="class_volume", num_epochs=3)
-    assert not any("others came" in line for line in fits.ours)
+    assert not any("do not match class_counts" in line for line in fits.ours)
     own_draw = "index = self.labels.index(int(torch.randint(self.num_classes, ())))"
     change(standin, "        return self.data[index]", f"        {own_draw}\n        return self.data[index]")
     done = run(loss_type="CE", reweight_type="class_volume", num_epochs=3)
-    (said,) = [line for line in done.ours if "others came: of class 4" in line]
+    (said,) = [line for line in done.ours if "do not match class_counts (or draws): class 4" in line]
     assert "behind the sampler" in said
     plain = run(loss_type="CE", reweight_type="none", num_epochs=3)
-    assert not any("others came" in line for line in plain.ours)
+    assert not any("do not match class_counts" in line for line in plain.ours)
 
 
 def test_several_outputs_in_one_statistic_are_named_once(run: Make, standin: Path) -> None:

@@ -8,12 +8,10 @@ from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.lift.plan import Plan, number_of_classes, plan
 from vlltr_plugin.hosts.lift.settings import attached, given
 from vlltr_plugin.hosts.lift.trainer import PlainPass
-from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
+from vlltr_plugin.training.hook import EpochHook, Hook, NoHook, Statistics
 from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
-from vlltr_plugin.training.session import Statistics
 from vlltr_plugin.training.settings import KEY, SINGLE
-from vlltr_plugin.training.tried_versions import untried
 
 SEVERAL = 1.5
 """Logits for each image of an epoch from which on they come from more than one call of the criterion."""
@@ -44,8 +42,6 @@ def attach(trainer: Any) -> Hook:
             say(f"there is {left} but no {KEY}.type: nothing is re-weighted.")
         return NoHook()
     say(planned.announcement())
-    if warning := untried():
-        say(f"warning: {warning}")
     return apply(planned, trainer)
 
 
@@ -55,26 +51,14 @@ def apply(planned: Plan, trainer: Any) -> "LiftHook":
     classes, at_once = number_of_classes(trainer), planned.adjusts_at_once
     measure = partial(PlainPass(trainer, classes).run, weighting.observe)
     clean_pass = measure if planned.settings.common.source == "clean_pass" else None
-    losses = {SINGLE: planned.loss}
-    streams = {} if clean_pass else losses
-    watch: Any = OneOutput()
-    trainer.criterion = HostCriterion(trainer.criterion, watch, losses, streams, classes, at_once)
+    criterion = HostCriterion(trainer.criterion, {SINGLE: planned.loss}, observes=not clean_pass, adjusts=at_once)
+    trainer.criterion = criterion
     if planned.settings.measure_first:
         measure()
         with warnings_said():
             weighting.end_epoch(-1)  # the epoch before the first
-    return LiftHook(trainer, EpochHook(planned.settings.common, trainer.criterion, {SINGLE: weighting},
-                                       Path(trainer.cfg.output_dir), clean_pass))  # fmt: skip
-
-
-class OneOutput:
-    """In the place of `OutputWatch`, which tells several outputs apart: whatever comes to the criterion is the one."""
-
-    names = (SINGLE,)
-
-    def branch_of(self, logits: Any) -> str:
-        """The one branch."""
-        return SINGLE
+    hook = EpochHook(planned.settings.common, criterion, Path(trainer.cfg.output_dir), clean_pass)
+    return LiftHook(trainer, hook)
 
 
 class LiftHook(NoHook):
@@ -103,8 +87,8 @@ class LiftHook(NoHook):
         Raises:
             ValueError: when the loop has not called the re-weighted criterion: it trained something else.
         """
-        self._warn_of_several_calls()
         statistics = self._hook.end_epoch(epoch)
+        self._warn_of_several_calls()
         if self._trainer.criterion is not self._criterion or statistics["reweight_drawn_alpha"] is None:
             raise ValueError(
                 "Expected the epoch to call trainer.criterion as `attach` has left it but it was replaced or never "
@@ -121,7 +105,7 @@ class LiftHook(NoHook):
 
     def _warn_of_several_calls(self) -> None:
         """Once, where each image came more than once: the calls may be for different outputs of the model."""
-        came, images = float(self._criterion.drawn.sum()), len(self._trainer.train_loader.sampler)
+        came, images = float(self._criterion.criteria[SINGLE].drawn.sum()), len(self._trainer.train_loader.sampler)
         if self._said or not self._criterion.streams or came < SEVERAL * images:
             return
         say(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
-from vlltr_plugin.training.preserve import eval_mode, preserve_rng
+from vlltr_plugin.training.preserve import preserve_rng_and_mode
 
 
 def logits_of(output: Any, num_classes: int) -> Tensor:
@@ -109,7 +109,7 @@ class PlainPass:
         amp = precision == "amp" and trainer.device.type == "cuda"
         generator = torch.Generator().manual_seed(0)
         loader = DataLoader(self._dataset, batch_size, num_workers=num_workers, generator=generator)
-        with preserve_rng(), eval_mode(trainer.model):
+        with preserve_rng_and_mode(trainer.model):
             forward = forward_of(trainer)
             for images, labels, *_ in loader:
                 with torch.autocast(trainer.device.type, enabled=amp):

@@ -19,7 +19,6 @@ from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
 from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
 from vlltr_plugin.training.settings import SINGLE, asked, misspelling
-from vlltr_plugin.training.tried_versions import untried
 
 
 def attach(
@@ -70,7 +69,7 @@ def attach(
         planned = plan(args, model=model, criterion=criterion, dataset=dataset, sampler=sampler, mixup=mixup)
     hook = apply(planned, args, model, criterion)
     say(planned.announcement())
-    for warning in filter(None, (planned.never_applies(), untried())):
+    if warning := planned.never_applies():
         say(f"warning: {warning}")
     return hook
 
@@ -79,16 +78,13 @@ def apply(planned: Plan, args: Any, model: nn.Module, criterion: nn.Module) -> E
     """Puts the re-weighted criterion in the place of the host's base criterion, and returns the hook."""
     settings, weightings = planned.settings, dict(planned.weightings)
     kind = LogitAdjustedLoss if settings.adjusts else ReweightedLoss
-    losses: dict[str, Criterion] = {name: kind(own, smoothing=planned.smoothing) for name, own in weightings.items()}
-    watch = OutputWatch(model, planned.two_branch)
-    serving = {branch: losses.get(branch, next(iter(losses.values()))) for branch in watch.names}
-    clean_pass = planned.clean_pass
-    streams = {} if clean_pass else losses
-    wrapped = HostCriterion(planned.base, watch, serving, streams, args.nb_classes, settings.adjusts)
+    criteria: dict[str, Criterion] = {name: kind(own, smoothing=planned.smoothing) for name, own in weightings.items()}
+    watch, clean_pass = OutputWatch(model, planned.two_branch), planned.clean_pass
+    wrapped = HostCriterion(planned.base, criteria, watch, observes=not clean_pass, adjusts=settings.adjusts)
     criterion.base_criterion = wrapped
     output_dir = Path(args.output_dir) if getattr(args, "output_dir", "") and is_first_rank() else None
     run = partial(clean_pass.run, partial(_observe_clean, weightings)) if clean_pass else None
-    return EpochHook(settings, wrapped, weightings, output_dir, run)
+    return EpochHook(settings, wrapped, output_dir, run)
 
 
 def _observe_clean(weightings: dict[str, Weighting], outputs: Any, labels: Tensor) -> None:

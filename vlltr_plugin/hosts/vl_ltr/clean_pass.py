@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from vlltr_plugin.core.ranks import world_size
-from vlltr_plugin.training.preserve import eval_mode, preserve_rng
+from vlltr_plugin.training.preserve import preserve_rng_and_mode
 
 
 class CleanPass:
@@ -34,7 +34,7 @@ class CleanPass:
 
     def run(self, observe: Callable[[Any, Tensor], None]) -> None:
         """Calls `observe(outputs, labels)` for each batch of this rank's share."""
-        with preserve_rng(), eval_mode(self._model), torch.no_grad():
+        with preserve_rng_and_mode(self._model), torch.no_grad():
             for images, labels in self._batches():
                 with torch.autocast(self._device.type, enabled=self._amp):
                     outputs = self._model(images.to(self._device, non_blocking=True))

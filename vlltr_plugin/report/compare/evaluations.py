@@ -10,7 +10,7 @@ from typing import Any
 from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention, convention_of
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import default_host, get_host
-from vlltr_plugin.hosts.host import Host
+from vlltr_plugin.hosts.host import Host, Metric
 from vlltr_plugin.report.accuracy import overall_rule
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, HOST_GROUPS, Choice
 from vlltr_plugin.report.evaluate.files import read_trade_off
@@ -18,45 +18,35 @@ from vlltr_plugin.report.tradeoff.curve import TradeOff, TradeOffError, regroupe
 from vlltr_plugin.runs.log import Line, Log
 
 NAME = "evaluation.json"
-EXTRA = ("macro_top1", "harmonic_top1", "ece")
-"""What an evaluation says of the overall rule beyond the host's log."""
+_OURS = "eval_"
+EVALUATED = (
+    Metric("macro", f"{_OURS}macro_top1", "mean over classes"),
+    Metric("harmonic", f"{_OURS}harmonic_top1", "harmonic mean"),
+    Metric("ece", f"{_OURS}ece", "calibration error"),
+)
+"""What an evaluation says of the overall prediction beyond the host's log; less is better for `ece`."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation was made on.
+    """What an evaluation was made on, and its trade-off curve."""
 
-    Attributes:
-        host: name of the host whose model it is; None for the logits of any model.
-        split: `"val"` or `"test"`.
-        images: number of images.
-        limited: whether these are only part of the split.
-        labels: digest of the labels, equal for equal images.
-        epoch: of the checkpoint; None if unknown.
-        checkpoint: name of its file; None for the logits of any model.
-        curve: its trade-off curve; None where there is none.
-        no_curve: why.
-        choice: on what tau was chosen.
-        groups: thresholds of many, medium and few.
-        of_recorded_run: whether it tells the settings of that run.
-    """
-
-    host: str | None
+    host: str | None  # None for the logits of any model
     split: str
     images: int
-    limited: bool
-    labels: str
+    limited: bool  # only a part of the split
+    labels: str  # digest, equal for equal images
     epoch: int | None
-    checkpoint: str | None
+    checkpoint: str | None  # name of the file; None for the logits of any model
+    groups: Convention
+    of_recorded_run: bool  # it has the settings of a recorded run
     curve: TradeOff | None = None
-    no_curve: str = ""
+    no_curve: str = ""  # why there is none
     choice: Choice | None = None
-    groups: Convention = UPSTREAM
-    of_recorded_run: bool = False
 
 
 def read_evaluation(path: Path, host: Host, groups: Convention | None = None) -> tuple[Log, Evaluated, dict[str, Any]]:
-    """Reads an evaluation.
+    """The numbers of an evaluation, what they were made on, and the settings that it names.
 
     Raises:
         ReportError: it is no evaluation of ours.
@@ -70,64 +60,60 @@ def read_evaluation(path: Path, host: Host, groups: Convention | None = None) ->
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise ReportError(f"{path}: expected the format {FORMAT!r}, but got {found!r}: evaluate again")
     try:
-        curve = _curve(path, content)
-        made_with = convention_of(content.get("trade_off", {}).get("groups", UPSTREAM.name))
-        if groups is not None and groups != made_with:
-            curve |= _regrouped(path, curve, groups)
-        groups = groups or made_with
-        evaluated = Evaluated(
-            host=content.get("host", default_host().name),
-            groups=groups,
-            of_recorded_run=bool(content.get("run_settings")),
-            split=content["split"],
-            images=int(content["images"]),
-            limited=content["images"] != content["split_images"],
-            labels=content["labels_sha256"],
-            epoch=content["checkpoint"]["epoch"],
-            checkpoint=content["checkpoint"]["file"] and Path(content["checkpoint"]["file"]).name,
-            **curve,
-        )
-        model = {"model": content["settings"]["model"]} if "model" in content["settings"] else {}
-        return (
-            Log(path, {}, _line(content, get_host(evaluated.host) if evaluated.host else host, evaluated), ()),
-            evaluated,
-            {**content.get("run_settings", {}), **model, "nb_classes": content["classes"], **_data_set(content)},
-        )
+        evaluated = _evaluated(path, content, groups)
+        line = _line(content, get_host(evaluated.host) if evaluated.host else host, evaluated)
+        settings = {**content.get("run_settings", {}), "nb_classes": content["classes"]}
+        settings |= {"model": content["settings"]["model"]} if "model" in content["settings"] else {}
+        settings |= {"data_set": content["data_set"]} if content["data_set"] else {}
+        return Log(path, {}, line, ()), evaluated, settings
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReportError(f"{path}: expected the keys of {FORMAT!r}, but {error} is missing or odd") from error
 
 
+def _evaluated(path: Path, content: dict[str, Any], groups: Convention | None) -> Evaluated:
+    curve = _curve(path, content)
+    made_with = convention_of(content.get("trade_off", {}).get("groups", UPSTREAM.name))
+    if groups is not None and groups != made_with:
+        if "curve" not in curve:
+            raise ReportError(
+                f"{path}: expected a trade-off curve, which the groups {groups.name} are made from: {curve['no_curve']}"
+            )
+        curve["curve"] = regrouped(curve["curve"], groups)
+    checkpoint = content["checkpoint"]
+    return Evaluated(
+        host=content.get("host", default_host().name),
+        split=content["split"],
+        images=int(content["images"]),
+        limited=content["images"] != content["split_images"],
+        labels=content["labels_sha256"],
+        epoch=checkpoint["epoch"],
+        checkpoint=checkpoint["file"] and Path(checkpoint["file"]).name,
+        groups=groups or made_with,
+        of_recorded_run=bool(content.get("run_settings")),
+        **curve,
+    )
+
+
 def _curve(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Of `Evaluated`: the curve and on what tau was chosen, or why there is none."""
     if "trade_off" not in content:
         return {"no_curve": f"{path} was made before there were any: evaluate again"}
-    told = content["trade_off"]
+    stored = content["trade_off"]
     try:
-        curve = read_trade_off(path.parent, told)
+        curve = read_trade_off(path.parent, stored)
     except TradeOffError as error:
         return {"no_curve": str(error)}
-    return {"curve": curve, "choice": Choice(**told["choice"])}
-
-
-def _regrouped(path: Path, curve: dict[str, Any], groups: Convention) -> dict[str, Any]:
-    if "curve" not in curve:
-        raise ReportError(
-            f"{path}: expected a trade-off curve, which the groups {groups.name} are made from: {curve['no_curve']}"
-        )
-    return {"curve": regrouped(curve["curve"], groups)}
+    return {"curve": curve, "choice": Choice(**stored["choice"])}
 
 
 def _line(content: dict[str, Any], host: Host, evaluated: Evaluated) -> Line:
-    """The numbers by the keys of the host's log, and ours with `eval_` before them; groups without images are out."""
+    """The numbers by the keys of the host's log and of `EVALUATED`; groups without images are left out."""
     numbers = dict(content["host_log"])
     if evaluated.groups != UPSTREAM and evaluated.curve is not None:
         trained = evaluated.curve.rows[evaluated.curve.taus.index(0.0)]
         key_of = {group: key for key, group in HOST_GROUPS.items()}
         numbers |= {key_of[group]: trained[group] for group in GROUPS}
-    line = host.evaluated_line(numbers)
     overall = content["rules"][overall_rule(content["rules"])]
-    ours = {f"eval_{key}": overall[key] for key in EXTRA}
-    return {key: float(value) for key, value in (line | ours).items() if value is not None}
-
-
-def _data_set(content: dict[str, Any]) -> dict[str, str]:
-    return {"data_set": content["data_set"]} if content["data_set"] else {}
+    ours = {metric.key: overall[metric.key.removeprefix(_OURS)] for metric in EVALUATED}
+    line = host.evaluated_line(numbers) | ours
+    return {key: float(value) for key, value in line.items() if value is not None}

@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from math import isfinite, nan
 from pathlib import Path
-from typing import Any
 
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, get_host, host_of_log
-from vlltr_plugin.hosts.host import Host
+from vlltr_plugin.hosts.host import Host, RunFiles
 from vlltr_plugin.report.compare.evaluations import NAME as EVALUATION
 from vlltr_plugin.report.compare.evaluations import Evaluated, read_evaluation
 from vlltr_plugin.report.labels import printable, recorded_groups
-from vlltr_plugin.runs.log import KEY, Line, Log, StdoutLog
+from vlltr_plugin.runs.log import KEY, Line, Log
 
 LOG = "log.txt"
 ANY_MODEL = "own-loop"
 """Host whose words and keys the logits of any model get, unless they stand beside a host's runs."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """One training run.
+@dataclass(frozen=True, kw_only=True)
+class Run(RunFiles):
+    """One training run: what it left, or what `vlltr-plugin evaluate` wrote about it."""
 
-    Attributes:
-        path: as the user gave it.
-        host: whose run it is.
-        log: its results.
-        args: the host's arguments, by name; empty if unknown.
-        args_source: the file that all of them come from; None if they are not all known.
-        stdout: what the run printed, if that was kept.
-        warnings: what was left out or could not be read.
-        evaluated: where the results come from `vlltr-plugin evaluate`: what it was made on.
-        args_whole: whether an argument that is not in `args` is not set in that run.
-        groups: thresholds of its groups of classes; None where they are not known.
-    """
-
-    path: Path
+    path: Path  # as the user gave it
     host: Host
-    log: Log
-    args: dict[str, Any]
-    args_source: Path | None
-    stdout: StdoutLog | None
-    warnings: tuple[str, ...]
     evaluated: Evaluated | None = None
-    args_whole: bool = False
-    groups: Convention | None = None
+    groups: Convention | None = None  # None where the thresholds are not known
 
     @property
     def best_epoch(self) -> int | None:
@@ -73,20 +53,20 @@ class Run:
 
 @dataclass(frozen=True)
 class Method:
-    """One method.
-
-    Attributes:
-        name: its name, different from that of any other in a comparison.
-        runs: one or more, which differ in their seeds.
-    """
+    """A method: its name, different from any other in a comparison, and its runs, which differ in their seeds."""
 
     name: str
     runs: tuple[Run, ...]
 
     @property
     def host(self) -> Host:
-        """Whose runs they are."""
+        """The host of its runs."""
         return self.runs[0].host
+
+    @property
+    def has_epochs(self) -> bool:
+        """Whether any run has a line for an epoch."""
+        return any(run.log.epochs for run in self.runs)
 
 
 def load(text: str, groups: Convention | None = None, host: Host | None = None) -> Method:
@@ -98,7 +78,7 @@ def load(text: str, groups: Convention | None = None, host: Host | None = None) 
     """
     if _is_path(text):
         run = load_run(Path(text), groups, host)
-        return Method(_name(run) or str(Path(text)), (run,))
+        return Method(_folder(run).name or str(Path(text)), (run,))
     name, _, rest = text.partition("=")
     paths = [Path(part) for part in split_seeds(rest)]
     if not name or not paths:
@@ -112,39 +92,29 @@ def load(text: str, groups: Convention | None = None, host: Host | None = None) 
 def load_all(texts: Sequence[str], groups: Convention | None = None) -> list[Method]:
     """Loads several methods and makes their names different: of unnamed ones the shortest ends of their paths."""
     methods = [load(text, groups) for text in texts]
-    hosts = [run.host for method in methods for run in method.runs if not _of_any_model(run)]
-    if hosts and any(_of_any_model(run) for method in methods for run in method.runs):
+    runs = [run for method in methods for run in method.runs]
+    hosts = [run.host for run in runs if run.evaluated is None or run.evaluated.host is not None]
+    if hosts and len(hosts) < len(runs):
         methods = [load(text, groups, hosts[0]) for text in texts]
-    named: list[Method] = []
-    for name, method in zip(short_names(texts, methods), methods, strict=True):
-        taken = {other.name for other in named}
-        numbered = (f"{name} ({number})" for number in count(2))
-        named.append(Method(next(free for free in chain([name], numbered) if free not in taken), method.runs))
-    return named
-
-
-def short_names(texts: Sequence[str], methods: Sequence[Method]) -> list[str]:
-    """Each method's name as text; where folders have one name, so many of those around them that they differ."""
     folders = [_folder(method.runs[0]) if _is_path(text) else None for text, method in zip(texts, methods, strict=True)]
-    lengths = [1] * len(texts)
+    given = {method.name for method, folder in zip(methods, folders, strict=True) if folder is None}
+    named: dict[str, Method] = {}
+    for method, folder in zip(methods, folders, strict=True):
+        others = {other.parts for other in folders if other not in (None, folder)}
+        name = printable((folder and _short_name(folder, others, given)) or method.name)
+        numbered = (f"{name} ({number})" for number in count(2))
+        free = next(free for free in chain([name], numbered) if free not in named)
+        named[free] = Method(free, method.runs)
+    return list(named.values())
 
-    def name_of(index: int) -> str:
-        folder = folders[index]
-        return methods[index].name if folder is None else "/".join(folder.parts[-lengths[index] :])
 
-    while True:
-        names = [name_of(index) for index in range(len(texts))]
-        longer = [
-            index
-            for index, folder in enumerate(folders)
-            if folder is not None
-            and lengths[index] < len(folder.parts) - 1
-            and any(names[index] == names[other] and folder != folders[other] for other in range(len(texts)))
-        ]
-        if not longer:
-            return [printable(name or method.name) for name, method in zip(names, methods, strict=True)]
-        for index in longer:
-            lengths[index] += 1
+def _short_name(folder: Path, others: Collection[tuple[str, ...]], given: Collection[str]) -> str:
+    """The folder's name, or so many of those around it that no other folder ends likewise."""
+    for length in range(1, len(folder.parts) - 1):
+        end = folder.parts[-length:]
+        if "/".join(end) not in given and end not in {other[-length:] for other in others}:
+            return "/".join(end)
+    return "/".join(folder.parts[1:])
 
 
 def split_seeds(text: str) -> list[str]:
@@ -177,7 +147,7 @@ def load_run(path: Path, groups: Convention | None = None, host: Host | None = N
 
 def _find_results(path: Path) -> Path | None:
     """The log or the evaluation that a path names."""
-    if not _exists(str(path)):
+    if not _exists(path):
         return None
     candidates = [find_log(path), path / EVALUATION] if path.is_dir() else [path]
     return next((candidate for candidate in candidates if candidate is not None and candidate.is_file()), None)
@@ -192,53 +162,40 @@ def _load_log(path: Path, log_path: Path, groups: Convention | None) -> Run:
             f"{path}: expected groups {own.numbers}, those of this log, but got {groups.numbers if groups else ''}: a "
             "log has no predictions to group anew. Leave --groups out, or compare evaluations of the runs."
         )
-    args, unshown = _as_shown(files.args, files.log)
-    return Run(
-        path,
-        host,
-        files.log,
-        args,
-        files.args_source,
-        files.stdout,
-        (*files.warnings, *unshown),
-        args_whole=files.args_whole,
-        groups=groups or own,
-    )
-
-
-def _as_shown(args: dict[str, Any], log: Log | None) -> tuple[dict[str, Any], list[str]]:
-    """The arguments without a re-weighting that no line of the log shows, and a warning of it."""
-    if log is None or log.reweighted is not False or not isinstance(args.get(KEY), dict):
-        return args, []
-    warning = (
-        f"{log.path}: its settings ask for reweight type {args[KEY].get('type')}, but no line has a number of the "
-        "plug-in (train_reweight_*): it counts as a plain run. Were the plug-in's lines in the code that it ran?"
-    )
-    return {name: value for name, value in args.items() if name != KEY}, [warning]
+    return _as_shown(Run(**vars(files), path=path, host=host, groups=groups or own), files.log)
 
 
 def _load_evaluation(path: Path, file: Path, groups: Convention | None, host: Host) -> Run:
     """An evaluation; its checkpoint, if it still lies beside the evaluation's folder, tells the settings."""
-    log, evaluated, told = read_evaluation(file, host, groups)
+    log, evaluated, settings = read_evaluation(file, host, groups)
     beside = file.resolve().parent.parent
-    checkpoint = beside / evaluated.checkpoint if evaluated.checkpoint else None
     host = get_host(evaluated.host) if evaluated.host else host
-    args, source, warnings = host.args_of_checkpoint(checkpoint)
-    source = source if args else file if evaluated.of_recorded_run else None
-    whole = args is not None or evaluated.of_recorded_run
-    given, unshown = _as_shown(told | (args or {}), _log_in(beside, host))
-    warnings = [*warnings, *unshown]
-    return Run(
-        path, host, log, given, source, None, tuple(warnings), evaluated, args_whole=whole, groups=evaluated.groups
+    args, source, warnings = host.args_of_checkpoint(beside / evaluated.checkpoint if evaluated.checkpoint else None)
+    run = Run(
+        log=log,
+        args=settings | (args or {}),
+        args_source=source if args else file if evaluated.of_recorded_run else None,
+        stdout=None,
+        warnings=tuple(warnings),
+        args_whole=args is not None or evaluated.of_recorded_run,
+        path=path,
+        host=host,
+        evaluated=evaluated,
+        groups=evaluated.groups,
     )
+    return _as_shown(run, _log_in(beside, host))
 
 
-def _of_any_model(run: Run) -> bool:
-    return run.evaluated is not None and run.evaluated.host is None
-
-
-def _is_path(text: str) -> bool:
-    return "=" not in text or _exists(text)
+def _as_shown(run: Run, log: Log | None) -> Run:
+    """The run without a re-weighting in its arguments that no line of the log shows, with a warning."""
+    if log is None or log.reweighted is not False or not isinstance(run.args.get(KEY), dict):
+        return run
+    warning = (
+        f"{log.path}: its settings ask for reweight type {run.args[KEY].get('type')}, but no line has a number of the "
+        "plug-in (train_reweight_*): it counts as a plain run. Were the plug-in's lines in the code that it ran?"
+    )
+    args = {name: value for name, value in run.args.items() if name != KEY}
+    return replace(run, args=args, warnings=(*run.warnings, warning))
 
 
 def _log_in(folder: Path, host: Host) -> Log | None:
@@ -250,16 +207,16 @@ def _log_in(folder: Path, host: Host) -> Log | None:
         return None
 
 
-def _exists(text: str) -> bool:
-    """Whether that is a path; the names of many runs are too long for one."""
+def _is_path(text: str) -> bool:
+    return "=" not in text or _exists(Path(text))
+
+
+def _exists(path: Path) -> bool:
+    """False also where the names of many runs are too long for a path."""
     try:
-        return Path(text).exists()
+        return path.exists()
     except OSError:
         return False
-
-
-def _name(run: Run) -> str:
-    return _folder(run).name
 
 
 def _folder(run: Run) -> Path:

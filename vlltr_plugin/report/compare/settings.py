@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Reference
 from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.runs.log import KEY
 
-_SIZES = {"nb_classes": "classes", "training images": "training images"}
 NOT_SET = "not set"
 GROUPS_OF_CLASSES = "groups (many from, few up to)"
+_SAME_DATA = {
+    "data_set": "data set",
+    "nb_classes": "a data set with this many classes:",
+    "class counts": "a training set with class counts",
+}
+"""Settings that tell data sets apart, in words."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A setting that differs.
-
-    Attributes:
-        name: the host's argument, or words.
-        values: as text, for each method and then for the reference if there is one; "?" where unknown.
-    """
+class Setting(NamedTuple):
+    """A setting that differs, with its value as text for each method (and the reference); "?" where unknown."""
 
     name: str
     values: tuple[str, ...]
@@ -31,21 +30,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said about comparability.
-
-    Attributes:
-        differing: settings that differ.
-        unknown: names of methods whose settings are not known.
-        checked: number of settings that were compared.
-        settings_from: where they are read.
-        only_known: what else may differ, where runs record a part of their settings only.
-    """
+    """What can be said about comparability."""
 
     differing: tuple[Setting, ...]
-    unknown: tuple[str, ...]
-    checked: int
+    unknown: tuple[str, ...]  # methods whose settings are not known
+    checked: int  # number of settings that were compared
     settings_from: str = ""
-    only_known: str = ""
+    only_known: str = ""  # what else may differ, where runs record a part of their settings only
 
     @property
     def comparable(self) -> bool | None:
@@ -55,7 +46,7 @@ class Verdict:
     def __str__(self) -> str:
         if self.differing:
             names = ", ".join(setting.name for setting in self.differing)
-            return f"NOT comparable as they stand: {names} differ (see the table of settings)."
+            return f"Not comparable: different settings ({names}); see the table."
         if self.unknown:
             return (
                 f"Cannot tell whether these are comparable: the settings of {', '.join(self.unknown)} are unknown "
@@ -70,46 +61,29 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
     Raises:
         ReportError: the data sets differ, or, with the settings unknown, the sizes of the models.
     """
-    refuse_different_data(methods, reference)
-    left_out = {KEY, methods[0].host.groups_setting}
-    names = {
-        name for method in methods for run in method.runs for name in set(run.args) - run.host.irrelevant
-    } - left_out
-    if reference is not None:
-        names |= set(reference.settings)
+    _refuse_different_data(methods, reference)
     host = methods[0].host
-    in_order = sorted(names, key=lambda name: (host.first.index(name) if name in host.first else len(host.first), name))
     published = set() if reference is None else set(reference.settings)
-    columns = {name: [_values(method, name, name in published) for method in methods] for name in in_order}
-    columns[GROUPS_OF_CLASSES] = [_groups(method) for method in methods]
-    columns["last epoch in the log"] = [_last_epochs(method) for method in methods]
-    differing = []
-    for name, values in columns.items():
-        row = values if reference is None else [*values, _published(reference, name, set().union(*values))]
-        if len(set().union(*row)) > 1:
-            differing.append(Setting(name, tuple(" / ".join(sorted(value)) or "?" for value in row)))
-    unknown = tuple(method.name for method in methods if None in {run.args_source for run in method.runs})
-    return Verdict(tuple(differing), unknown, len(names), host.words.settings_from, host.words.only_known)
-
-
-def refuse_different_data(methods: Sequence[Method], reference: Reference | None = None) -> None:
-    """Raises `ReportError` where two runs, or a run and the reference, are not of one data set."""
-    runs = [run for method in methods for run in method.runs]
-    for run in runs[1:]:
-        _refuse_pair(runs[0], run)
-    for run in runs if reference is not None else ():
-        assert reference is not None
-        if run.args.get("data_set", reference.data_set) != reference.data_set:
-            raise ReportError(
-                f"{run.path} is of data set {run.args['data_set']}, but the reference {reference.name} "
-                f"of {reference.data_set}: not comparable"
-            )
-        for name, size in reference.data.items():
-            if run.args.get(name, size) != size:
-                raise ReportError(
-                    f"{run.path} is of a data set with {run.args[name]} {_SIZES[name]}, but the reference "
-                    f"{reference.name} of one with {size}: not comparable"
-                )
+    names = {name for method in methods for run in method.runs for name in set(run.args) - run.host.irrelevant}
+    names = (names - {KEY, host.groups_setting}) | published
+    rank = {name: number for number, name in enumerate(host.first)}
+    rows = {
+        name: [_values(method, name, name in published) for method in methods]
+        for name in sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
+    }
+    runs_of = [method.runs for method in methods]
+    rows[GROUPS_OF_CLASSES] = [{run.groups.numbers for run in runs if run.groups is not None} for runs in runs_of]
+    rows["last epoch in the log"] = [{str(run.last_epoch) for run in runs if run.log.epochs} for runs in runs_of]
+    if reference is not None:
+        for name, row in rows.items():
+            row.append(_published(reference, name, set().union(*row)))
+    differing = [
+        Setting(name, tuple(" / ".join(sorted(values)) or "?" for values in row))
+        for name, row in rows.items()
+        if len(set().union(*row)) > 1
+    ]
+    unknown = [method.name for method in methods if None in {run.args_source for run in method.runs}]
+    return Verdict(tuple(differing), tuple(unknown), len(names), host.words.settings_from, host.words.only_known)
 
 
 def reweight_of(method: Method) -> str:
@@ -120,34 +94,80 @@ def reweight_of(method: Method) -> str:
     return " / ".join(sorted({_in_words(run.args.get(KEY)) for run in method.runs}))
 
 
-def _refuse_pair(one: Run, other: Run) -> None:
-    if one.host is not other.host:
-        raise ReportError(f"{other.path} is a run of {other.host.title}, but {one.path} of {one.host.title}")
-    _refuse_other_images(one, other)
-    known = set(one.args) & set(other.args)
-    for key, words in (
-        ("data_set", "data set"),
-        ("nb_classes", "a data set with this many classes:"),
-        ("class counts", "a training set with class counts"),
-    ):
-        if key in known and one.args[key] != other.args[key]:
+def _in_words(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "none" if value is None else str(value)
+    others = ", ".join(f"{key}={value[key]!r}" for key in value if key != "type")
+    return str(value.get("type", "?")) + (f" ({others})" if others else "")
+
+
+def _values(method: Method, name: str, published: bool) -> set[str]:
+    """The values in the runs; `NOT_SET` for one without the setting that would have recorded it, were it set.
+
+    So is a setting of published results that a run with settings lacks: it may be of other data.
+    """
+    found = set()
+    for run in method.runs:
+        if name in run.args:
+            found.add(_as_text(name, run.args))
+        elif (run.args_whole and name not in run.host.unsaid) or (published and run.args_source is not None):
+            found.add(NOT_SET)
+    return found
+
+
+def _as_text(name: str, args: Mapping[str, Any]) -> str:
+    """A value as text; of a path only the last part, since the rest differs between machines."""
+    value = args[name]
+    if name.endswith("_path") and isinstance(value, str):
+        return value.rstrip("/").rpartition("/")[2]
+    return str(value)
+
+
+def _published(reference: Reference, name: str, values: set[str]) -> set[str]:
+    """The reference's value; where the host's model name holds its backbone, that name."""
+    if name not in reference.settings:
+        return set()
+    published = str(reference.settings[name])
+    if name == "model":
+        return {value for value in values if published in value} or {published}
+    return {published}
+
+
+def _refuse_different_data(methods: Sequence[Method], reference: Reference | None) -> None:
+    """Raises `ReportError` where two runs, or a run and the reference, are not of one data set."""
+    first, *others = [run for method in methods for run in method.runs]
+    for other in others:
+        if first.host is not other.host:
+            raise ReportError(f"{other.path} is a run of {other.host.title}, but {first.path} of {first.host.title}")
+        _refuse_other_images(first, other)
+        named = "data_set" in first.args and "data_set" in other.args
+        words = _SAME_DATA if named else _SAME_DATA | {"data_path": "the data in"}
+        _refuse_other_data(other, words, str(first.path), first.args)
+        if not named and not ("data_path" in first.args and "data_path" in other.args):
+            _refuse_other_sizes(first, other)
+    if reference is not None:
+        published = {"data_set": reference.data_set, **reference.data}
+        words = {name: _SAME_DATA.get(name, f"a data set with this many {name}:") for name in published}
+        for run in (first, *others):
+            _refuse_other_data(run, words, f"the reference {reference.name}", published)
+
+
+def _refuse_other_data(run: Run, words: Mapping[str, str], beside: str, settings: Mapping[str, Any]) -> None:
+    for name in words:
+        if name in run.args and name in settings and _as_text(name, run.args) != _as_text(name, settings):
             raise ReportError(
-                f"{other.path} is of {words} {other.args[key]}, but {one.path} of {one.args[key]}: not comparable"
+                f"{run.path} is of {words[name]} {run.args[name]}, but {beside} of {settings[name]}: not comparable"
             )
-    if "data_set" in known:
-        return
-    if "data_path" in known:
-        if _shown("data_path", one.args) != _shown("data_path", other.args):
-            raise ReportError(
-                f"{other.path} is of the data in {other.args['data_path']}, but {one.path} of those in "
-                f"{one.args['data_path']}: not comparable"
-            )
-        return
-    sizes, other_sizes = _sizes(one), _sizes(other)
-    if sizes and other_sizes and sizes.isdisjoint(other_sizes):
+
+
+def _refuse_other_sizes(one: Run, other: Run) -> None:
+    """Where no setting tells the data sets apart, the numbers of trained parameters may."""
+    key = one.host.parameters
+    sizes, others = ({line[key] for line in run.log.epochs.values() if key in line} for run in (one, other))
+    if sizes and others and sizes.isdisjoint(others):
         raise ReportError(
-            f"{other.path} trained {max(other_sizes):.0f} parameters, but {one.path} {max(sizes):.0f}: another data "
-            f"set or model; to tell which, there has to be a {one.host.words.settings_from}"
+            f"{other.path} trained {max(others):.0f} parameters, but {one.path} {max(sizes):.0f}: another data set or "
+            f"model; to tell which, there has to be a {one.host.words.settings_from}"
         )
 
 
@@ -166,55 +186,3 @@ def _refuse_other_images(one: Run, other: Run) -> None:
                 f"{run.path} was evaluated on {part}the split {run.evaluated.split}, but {beside.path} is a log with "
                 "the whole test split: not comparable"
             )
-
-
-def _sizes(run: Run) -> set[float]:
-    return {line[key] for line in run.log.epochs.values() if (key := run.host.parameters) is not None and key in line}
-
-
-def _values(method: Method, name: str, published: bool) -> set[str]:
-    """The values in the runs that tell; what a checkpoint does not hold, that run does not have.
-
-    Nor does a run with settings have one that published results have: of other data, maybe.
-    """
-    values = {_shown(name, run.args) for run in method.runs if name in run.args}
-    others = [run for run in method.runs if name not in run.args]
-    return values | {NOT_SET for run in others if _tells(run, name) or (published and run.args_source is not None)}
-
-
-def _tells(run: Run, name: str) -> bool:
-    """Whether the run would have this setting among its own, were it set."""
-    return run.args_whole and name not in run.host.unsaid
-
-
-def _shown(name: str, args: dict[str, Any]) -> str:
-    """A value as text; of a path only the last part, since the rest differs between machines."""
-    value = args[name]
-    if name.endswith("_path") and isinstance(value, str):
-        return value.rstrip("/").rpartition("/")[2]
-    return str(value)
-
-
-def _groups(method: Method) -> set[str]:
-    return {run.groups.numbers for run in method.runs if run.groups is not None}
-
-
-def _last_epochs(method: Method) -> set[str]:
-    return {str(run.last_epoch) for run in method.runs if run.last_epoch is not None}
-
-
-def _published(reference: Reference, name: str, values: set[str]) -> set[str]:
-    """The reference's value; where the host's model name holds its backbone, that name."""
-    if name not in reference.settings:
-        return set()
-    published = str(reference.settings[name])
-    if name == "model":
-        return {value for value in values if published in value} or {published}
-    return {published}
-
-
-def _in_words(value: Any) -> str:
-    if not isinstance(value, dict):
-        return "none" if value is None else str(value)
-    others = ", ".join(f"{key}={value[key]!r}" for key in value if key != "type")
-    return str(value.get("type", "?")) + (f" ({others})" if others else "")

@@ -2,83 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
-from vlltr_plugin.report.compare.comparison import (
-    COSTS,
-    PUBLISHED,
-    REWEIGHTING,
-    STAGES,
-    TRAINING_LOSS,
-    Comparison,
-    Cost,
-    has_epochs,
-)
+from vlltr_plugin.report.compare.comparison import COSTS, PUBLISHED, REWEIGHTING, STAGES, TIMES, Comparison
 from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.report.compare.settings import reweight_of
-from vlltr_plugin.report.frame import Difference, Summary
-from vlltr_plugin.report.tables import MISSING, Table, signed
+from vlltr_plugin.report.tables import MISSING, Table, plus_minus, signed
 from vlltr_plugin.runs.log import KEY
 
 _UNKNOWN_GROUPS = (
     "The runs do not all tell the same thresholds of many-, medium- and few-shot classes: their groups may be of other "
     'classes. RunRecorder(..., groups="50,10") records those of your loop; --groups 50,10 tells them here.'
 )
+_SEEDS = (
+    "With several seeds, ± is half of the 95 % interval of the mean (Student's t, n - 1 degrees of freedom: two seeds "
+    "give a very wide one). A difference has one where both sides have two seeds or more, taken as independent (Welch)."
+)
 
 
 def tables_of(comparison: Comparison) -> Iterator[Table]:
     """The tables that have anything to show: test, trade-off curve, validation, times, settings."""
-    sheets = [test_table(comparison), validation_table(comparison), time_table(comparison), settings_table(comparison)]
-    if comparison.trade_offs is not None:
-        sheets.insert(1, comparison.trade_offs.table)
-    yield from (sheet for sheet in sheets if sheet.rows)
+    curves = [] if comparison.trade_offs is None else [comparison.trade_offs.table]
+    tables = [test_table(comparison), *curves, validation_table(comparison), time_table(comparison)]
+    yield from (table for table in [*tables, settings_table(comparison)] if table.rows)
 
 
 def test_table(comparison: Comparison) -> Table:
     """The final test, with the published results beside it."""
-    rows = [
-        (
-            comparison.title_of(metric),
-            *(_cell(comparison, method, "test", metric) for method in comparison.methods),
-            *(_published_cell(comparison, name, metric) for name in comparison.published),
-        )
-        for metric in comparison.known(["test"])
-    ]
-    header = ("", *map(_heading, comparison.methods), *_published_headings(comparison))
+    columns = [(method.name, "test") for method in comparison.methods]
+    columns += [(name, PUBLISHED) for name in comparison.published]
     title = "Final test (%), after the last epoch" if comparison.split == "test" else "Evaluation (%), validation split"
-    return Table(title, header, tuple(rows))
+    return _numbers(comparison, title, _headings(comparison), columns)
 
 
 def validation_table(comparison: Comparison) -> Table:
     """Best and last epoch side by side."""
-    stages = STAGES[:2]
-    methods = [method for method in comparison.methods if has_epochs(method)]
-    header = [""] + [f"{method.name}\n{_epochs(method, stage)}" for method in methods for stage in stages]
-    rows = [
-        (
-            comparison.title_of(metric),
-            *(_cell(comparison, method, stage, metric) for method in methods for stage in stages),
-        )
-        for metric in comparison.known(stages)
-    ]
-    return Table(
-        f"Best and last epoch (which) on the {comparison.host.words.epochs_on} (%)", tuple(header), tuple(rows)
-    )
+    columns = [(method, stage) for method in comparison.methods for stage in STAGES[:2] if method.has_epochs]
+    header = [f"{method.name}\n{_epochs(method, stage)}" for method, stage in columns]
+    title = f"{comparison.host.words.epochs_on.split()[0].capitalize()} accuracy (%), best and last epoch"
+    return _numbers(comparison, title, header, [(method.name, stage) for method, stage in columns])
 
 
 def time_table(comparison: Comparison) -> Table:
     """Training time and overhead."""
     rows = []
-    for cost in COSTS:
+    for cost, title in COSTS.items():
         cells = [_time_cell(comparison, method, cost) for method in comparison.methods]
         results = comparison.reference.results.values() if comparison.reference else ()
-        published = [clock(one["training_seconds"]) if cost.name == "training" else MISSING for one in results]
-        if {*cells, *published} != {MISSING}:
-            rows.append((cost.title, *cells, *published))
-    header = ("", *map(_heading, comparison.methods), *_published_headings(comparison))
-    return Table("Times, with what is added to the baseline's", header, tuple(rows))
+        cells += [_clock(one["training_seconds"]) if cost == "training" else MISSING for one in results]
+        if set(cells) != {MISSING}:
+            rows.append((title, *cells))
+    return Table("Training time, and overhead over the baseline", ("", *_headings(comparison)), tuple(rows))
 
 
 def settings_table(comparison: Comparison) -> Table:
@@ -90,113 +66,33 @@ def settings_table(comparison: Comparison) -> Table:
     return Table("Settings that differ", header, (method, *differing))
 
 
-def clock(seconds: float) -> str:
-    """Seconds as people read them: `2.2 ms`, `34.5 s`, `1:36:13`."""
-    if seconds < 100:
-        return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.1f} s"
-    return _whole_clock(seconds)
-
-
-def _whole_clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def difference_text(difference: Difference, digits: int) -> str:
-    """A difference with its sign, and its standard error if known."""
-    error = "" if difference.se is None else f" ±{difference.se:.{digits}f}"
-    return signed(difference.value, digits) + error
-
-
-def _heading(method: Method) -> str:
-    return method.name if len(method.runs) == 1 else f"{method.name}\n{len(method.runs)} seeds, mean ± sd"
-
-
-def _epochs(method: Method, stage: str) -> str:
-    numbers = [run.best_epoch if stage == "best" else run.last_epoch for run in method.runs]
-    shown = sorted({number for number in numbers if number is not None})
-    if not shown:  # no accuracy in any epoch
-        return stage
-    if len(shown) > 3:
-        return f"{stage} ({shown[0]} to {shown[-1]})"
-    return f"{stage} ({', '.join(map(str, shown))})"
-
-
-def _cell(comparison: Comparison, method: Method, stage: str, metric: Metric) -> str:
-    """A number and how far it is from the baseline's."""
-    summary = comparison.summary(method.name, stage, metric)
-    if summary is None or metric in comparison.empty:
-        return MISSING
-    digits = 2 if metric.percent else 3
-    text = _mean_text(summary, digits)
-    difference = comparison.difference(method.name, stage, metric)
-    if difference is None or metric.name == "train_loss":
-        return text
-    return f"{text}  {difference_text(difference, digits)}"
-
-
-def _mean_text(summary: Summary, digits: int) -> str:
-    return f"{summary.mean:.{digits}f}" + ("" if summary.sd is None else f" ±{summary.sd:.{digits}f}")
-
-
-def _time_cell(comparison: Comparison, method: Method, cost: Cost) -> str:
-    time = comparison.times.get((method.name, cost.name))
-    if time is None:
-        return MISSING
-    summary, percent = time.summary, time.percent
-    show = clock if cost.name != "training" else _whole_clock  # the host prints that one in whole seconds
-    text = show(summary.mean) + ("" if summary.sd is None else f" ±{show(summary.sd)}")
-    if percent is None:
-        return text
-    return f"{text}  {percent:.1f}%" if cost == REWEIGHTING else f"{text}  {signed(percent, 1)}%"
-
-
-def _published_headings(comparison: Comparison) -> list[str]:
-    return [name.replace(" ", "\n", 1) for name in comparison.published]
-
-
-def _published_cell(comparison: Comparison, name: str, metric: Metric) -> str:
-    """A published number; class volume's with its difference to the published baseline."""
-    summary = comparison.summary(name, PUBLISHED, metric)
-    if summary is None:
-        return MISSING
-    difference = comparison.difference(name, PUBLISHED, metric)
-    return f"{summary.mean:.1f}" + ("" if difference is None else f"  {signed(difference.value, 1)}")
-
-
 def notes_of(comparison: Comparison) -> list[str]:
     """What a reader has to know, one sentence or two each."""
-    timed = any(cost != REWEIGHTING.name for _, cost in comparison.times)
-    words = comparison.host.words
+    words, reference = comparison.host.words, comparison.reference
     shown = {metric.name for metric in comparison.known(STAGES)}
-    notes = [
+    timed = comparison.frame.metrics([TIMES]) - {REWEIGHTING}
+    notes = [] if comparison.trade_offs is None else comparison.trade_offs.sentences
+    notes += [
         f"Differences are to {comparison.baseline_name}, in percentage points for accuracies.",
         *(note for metric, note in words.notes_with.items() if metric in shown),
         *words.notes,
-        TRAINING_LOSS,
+        "The training loss of a re-weighted run is weighted, so it says nothing beside another run's.",
         words.times if timed else words.no_times,
     ]
     if comparison.groups is None and shown & set(GROUPS):
         notes.append(_UNKNOWN_GROUPS)
     if any(len(method.runs) > 1 for method in comparison.methods):
-        notes.append(
-            "With several seeds: mean ± standard deviation; a difference has the standard error of the scatter between "
-            "seeds, where both sides have two or more."
-        )
+        notes.append(_SEEDS)
     if comparison.empty:
         notes.append(words.empty_groups.format(groups=", ".join(metric.title for metric in comparison.empty)))
-    if comparison.trade_offs is not None:
-        notes = [*comparison.trade_offs.sentences, *notes]
-    notes += [_evaluated(run) for method in comparison.methods for run in method.runs if run.evaluated]
+    notes += [_evaluated(run) for run in comparison.runs if run.evaluated]
     for method in comparison.methods:
         tested = sum(run.log.test is not None for run in method.runs)
         if 0 < tested < len(method.runs):
             notes.append(f"Only {tested} of {len(method.runs)} seeds of {method.name} have a final test.")
-    if comparison.reference is not None:
-        notes.append(
-            f"Published, {comparison.reference.name} (class volume with its difference to {comparison.host.title}): "
-            f"{comparison.reference.source}"
-        )
+    if reference is not None:
+        title = comparison.host.title
+        notes.append(f"Published, {reference.name} (class volume with its difference to {title}): {reference.source}")
     return notes
 
 
@@ -207,3 +103,64 @@ def _evaluated(run: Run) -> str:
         f"{run.path} is an evaluation{of_epoch} on {run.evaluated.images} images of {run.evaluated.split}; "
         "mean over classes, harmonic mean and calibration error are of the overall prediction."
     )
+
+
+def _numbers(comparison: Comparison, title: str, header: list[str], columns: list[tuple[str, str]]) -> Table:
+    """A row for each metric that a run has in any of the columns, which are names and stages."""
+    rows = [
+        (comparison.title_of(metric), *(_cell(comparison, *column, metric) for column in columns))
+        for metric in comparison.known({stage for _, stage in columns} - {PUBLISHED})
+    ]
+    return Table(title, ("", *header), tuple(rows))
+
+
+def _cell(comparison: Comparison, name: str, stage: str, metric: Metric) -> str:
+    """A number and how far it is from the baseline's; published ones have one digit, as in the paper."""
+    summary = comparison.summary(name, stage, metric)
+    if summary is None or (metric in comparison.empty and stage != PUBLISHED):
+        return MISSING
+    digits = 1 if stage == PUBLISHED else 2 if metric.percent else 3
+    text = f"{summary.mean:.{digits}f}{plus_minus(summary.half, digits)}"
+    difference = comparison.difference(name, stage, metric)
+    if difference is None or metric.name == "train_loss":
+        return text
+    return f"{text}  {signed(difference.value, digits)}{plus_minus(difference.half, digits)}"
+
+
+def _headings(comparison: Comparison) -> list[str]:
+    seeds = [f"\n{len(method.runs)} seeds, ± 95 %" if len(method.runs) > 1 else "" for method in comparison.methods]
+    names = [method.name + more for method, more in zip(comparison.methods, seeds, strict=True)]
+    return [*names, *(name.replace(" ", "\n", 1) for name in comparison.published)]
+
+
+def _epochs(method: Method, stage: str) -> str:
+    """The stage with the epochs that it is of."""
+    numbers = [run.best_epoch if stage == "best" else run.last_epoch for run in method.runs]
+    shown = sorted({number for number in numbers if number is not None})
+    if not shown:  # no accuracy in any epoch
+        return stage
+    return f"{stage} ({f'{shown[0]} to {shown[-1]}' if len(shown) > 3 else ', '.join(map(str, shown))})"
+
+
+def _time_cell(comparison: Comparison, method: Method, cost: str) -> str:
+    found = comparison.time(method.name, cost)
+    if found is None:
+        return MISSING
+    seconds, percent = found
+    show: Callable[[float], str] = _whole_clock if cost == "training" else _clock  # the host prints whole seconds
+    text = show(seconds.mean) + ("" if seconds.half is None else f" ±{show(seconds.half)}")
+    if percent is None:
+        return text
+    return f"{text}  {percent:.1f}%" if cost == REWEIGHTING else f"{text}  {signed(percent, 1)}%"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as people read them: `2.2 ms`, `34.5 s`, `1:36:13`."""
+    if seconds < 100:
+        return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.1f} s"
+    return _whole_clock(seconds)
+
+
+def _whole_clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

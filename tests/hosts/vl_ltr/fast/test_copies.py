@@ -1,4 +1,4 @@
-"""What becomes of a sped-up model when it is copied or saved whole, and when its frozen parts change after all."""
+"""A model that is sped up, when it is copied or saved whole."""
 
 import argparse
 import copy
@@ -99,41 +99,3 @@ def test_shallow_copies_and_replicas_of_data_parallel_compute_plainly(fast: Any)
             assert not any(ours in vars(twin) for ours in OURS)
             assert twin.forward.__func__ is type(module).forward
         assert "forward" in vars(module)
-
-
-def changes() -> dict[str, Callable[[Any], object]]:
-    def forward_in_train_mode(model: Any) -> None:
-        for module in model.visual.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.train()
-        model.visual(3 * IMAGES + 1)
-        model.visual.eval()
-
-    def first_norm_alone(model: Any) -> None:
-        model.visual.bn1.train()
-        model.visual.bn1(2 + 3 * torch.randn(4, 8, 8, 8, generator=torch.Generator().manual_seed(1)))
-        model.visual.eval()
-
-    return {
-        "train mode": forward_in_train_mode,
-        "train mode under no_grad": torch.no_grad()(forward_in_train_mode),
-        "train mode under inference_mode": torch.inference_mode()(forward_in_train_mode),
-        "one norm": first_norm_alone,
-        "update_bn": lambda model: torch.optim.swa_utils.update_bn([3 * IMAGES], model.visual) or model.visual.eval(),
-        "reset": lambda model: model.visual.bn2.reset_running_stats(),
-        "eps": lambda model: setattr(model.visual.bn1, "eps", 0.5),
-    }
-
-
-@pytest.mark.parametrize("change", changes())
-def test_a_frozen_tower_is_folded_anew_when_its_statistics_have_changed(change: str, plain: Any) -> None:
-    fast = copy.deepcopy(plain)
-    speed_up(argparse.Namespace(fast_tower=True), fast)
-    for model in (plain, fast):
-        model.visual.eval()
-        model.visual(IMAGES)
-    before = plain.visual(IMAGES)
-    for model in (plain, fast):
-        changes()[change](model)
-    assert (plain.visual(IMAGES) - before).norm() > 0.03 * before.norm()
-    assert torch.allclose(fast.visual(IMAGES), plain.visual(IMAGES), atol=1e-5)

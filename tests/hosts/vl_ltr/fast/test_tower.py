@@ -1,13 +1,15 @@
 """The frozen tower with its batch norms folded."""
 
+import argparse
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from vlltr_plugin.hosts.vl_ltr.fast.tower import check_tower, install_tower
+from vlltr_plugin.hosts.vl_ltr.fast import speed_up
 
 from .plain_model import build
 
@@ -20,7 +22,7 @@ def plain() -> Any:
 @pytest.fixture
 def fast(plain: Any) -> Any:
     model = copy.deepcopy(plain)
-    install_tower(check_tower(model))
+    speed_up(argparse.Namespace(fast_tower=True), model)
     return model
 
 
@@ -59,20 +61,6 @@ def test_activations_are_channels_last_and_no_batch_norm_runs(fast: Any, monkeyp
     assert not seen[0].is_contiguous()
 
 
-def test_the_state_dict_is_unchanged_in_names_values_and_memory_format(fast: Any, plain: Any) -> None:
-    fast(IMAGES)
-    before, after = plain.state_dict(), fast.state_dict()
-    assert list(before) == list(after)
-    assert all(torch.equal(after[name], before[name]) and after[name].is_contiguous() for name in before)
-
-
-def test_loaded_weights_and_running_statistics_are_folded_anew(fast: Any) -> None:
-    fast(IMAGES)
-    other = build(tower=True, seed=3)
-    fast.load_state_dict(other.state_dict())
-    assert_equal(fast.eval(), other.eval())
-
-
 @pytest.mark.parametrize("name", ["conv2.weight", "conv2.bias", "bn1.weight", "bn1.bias", "bn1.running_mean"])
 def test_each_single_change_is_noticed(fast: Any, plain: Any, name: str) -> None:
     fast(IMAGES)
@@ -107,18 +95,9 @@ def test_autocast_decides_the_type_as_before(fast: Any, plain: Any) -> None:
         theirs, ours = plain.visual(IMAGES), fast.visual(IMAGES)
     assert ours.dtype == theirs.dtype == torch.bfloat16
     assert (ours - exact).norm() <= 2 * (theirs - exact).norm()
-    assert list(fast.visual.conv1.fold._by_type) == [torch.bfloat16]  # else autocast casts the weights at each step
-
-
-def test_a_deep_copy_folds_its_own_weights(fast: Any, plain: Any) -> None:
-    fast(IMAGES)
-    copied, other = copy.deepcopy(fast), copy.deepcopy(plain)
-    for model in (copied, other):
-        model.visual.eval()
-        with torch.no_grad():
-            model.visual.bn2.bias.add_(1)
-    assert_equal(copied, other)
-    assert_equal(fast.eval(), plain.eval())
+    assert [dtype for dtype, _ in fast.visual.conv1.fold.cache.values] == [
+        torch.bfloat16
+    ]  # else autocast casts the weights at each step
 
 
 def test_a_convolution_that_is_used_twice_is_left_alone() -> None:
@@ -135,7 +114,11 @@ def test_a_convolution_that_is_used_twice_is_left_alone() -> None:
 
     model = nn.Module()
     model.visual = Twice().requires_grad_(False)
-    assert check_tower(model) == [(model.visual.third, model.visual.norm)]
+    speed_up(argparse.Namespace(fast_tower=True), model)
+    assert [name for name, module in model.named_modules() if hasattr(module, "fold")] == [
+        "visual.third",
+        "visual.norm",
+    ]
 
 
 def test_an_output_with_a_second_reader_is_refused() -> None:
@@ -154,5 +137,41 @@ def test_an_output_with_a_second_reader_is_refused() -> None:
     model = nn.Module()
     model.visual = Read().requires_grad_(False)
     with pytest.raises(ValueError, match="Expected the folded tower to compute the same"):
-        check_tower(model)
+        speed_up(argparse.Namespace(fast_tower=True), model)
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+def changes() -> dict[str, Callable[[Any], object]]:
+    def forward_in_train_mode(model: Any) -> None:
+        for module in model.visual.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train()
+        model.visual(3 * IMAGES + 1)
+        model.visual.eval()
+
+    def first_norm_alone(model: Any) -> None:
+        model.visual.bn1.train()
+        model.visual.bn1(2 + 3 * torch.randn(4, 8, 8, 8, generator=torch.Generator().manual_seed(1)))
+        model.visual.eval()
+
+    return {
+        "train mode": forward_in_train_mode,
+        "train mode under no_grad": torch.no_grad()(forward_in_train_mode),
+        "train mode under inference_mode": torch.inference_mode()(forward_in_train_mode),
+        "one norm": first_norm_alone,
+        "update_bn": lambda model: torch.optim.swa_utils.update_bn([3 * IMAGES], model.visual) or model.visual.eval(),
+        "reset": lambda model: model.visual.bn2.reset_running_stats(),
+        "eps": lambda model: setattr(model.visual.bn1, "eps", 0.5),
+    }
+
+
+@pytest.mark.parametrize("change", changes())
+def test_a_frozen_tower_is_folded_anew_when_its_statistics_have_changed(change: str, plain: Any, fast: Any) -> None:
+    for model in (plain, fast):
+        model.visual.eval()
+        model.visual(IMAGES)
+    before = plain.visual(IMAGES)
+    for model in (plain, fast):
+        changes()[change](model)
+    assert (plain.visual(IMAGES) - before).norm() > 0.03 * before.norm()
+    assert_equal(fast, plain)

@@ -5,8 +5,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vlltr_plugin.hosts.vl_ltr.fast.check_head import check_head
-from vlltr_plugin.hosts.vl_ltr.fast.head import install_head
+from vlltr_plugin.hosts.vl_ltr.fast.head import check_head, install_head
 from vlltr_plugin.hosts.vl_ltr.fast.tower import check_tower, install_tower
 from vlltr_plugin.training.messages import say
 

@@ -16,27 +16,27 @@ All that is left of size d is one product of u and x / |x| with the sentences: 2
 for the gradient. The largest tensors are [C, S, 2 * B]; the cache is [C, S, S + 1].
 """
 
+import copy
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from vlltr_plugin.hosts.vl_ltr.fast.in_place import Snapshot, replace_forward
+from vlltr_plugin.hosts.vl_ltr.fast.in_place import Cache, expect, replace_forward
 
+MODULES = ("attn.norm1q", "attn.norm1k", "attn.wq", "attn.wk", "visual_fc")
+FULL_PRECISION = (["torch.float32"], ["torch.float64"])
 CLASSES_AT_ONCE = 64  # of 64 sentences x 1024: 32 MiB in float64
+_expect = partial(expect, "fast_head")
 
 
 class SentenceStatistics(NamedTuple):
-    """Functions of the sentences alone.
+    """Functions of the sentences alone."""
 
-    Attributes:
-        rstd: [C, S], the inverse standard deviation that LayerNorm divides each sentence by.
-        gram: [C, S, S], the inner products of each class's sentences.
-    """
-
-    rstd: Tensor
-    gram: Tensor
+    rstd: Tensor  # [C, S], the inverse standard deviation that LayerNorm divides each sentence by
+    gram: Tensor  # [C, S, S], the inner products of each class's sentences
 
 
 @torch.no_grad()
@@ -63,44 +63,28 @@ class SentenceCache:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._snapshot: Snapshot | None = None
-        self._by_type: dict[torch.dtype, SentenceStatistics] = {}
+        self.cache: Cache[SentenceStatistics] = Cache()
 
     def statistics(self, sentences: Tensor, eps: float, dtype: torch.dtype) -> SentenceStatistics:
-        """The statistics of the sentences that the model hands to its head.
-
-        Raises:
-            ValueError: when the embeddings are trained, or `sentences` are something else.
-        """
+        """The statistics of the sentences that the model hands to its head; ValueError where these are not frozen."""
         source: Tensor = self._model.text_embeddings
-        if source.requires_grad:
-            raise ValueError(
-                "Expected frozen text_embeddings with fast_head=True but they require a gradient: "
-                "freeze them, or take fast_head out of the config."
-            )
-        if self._snapshot is None or not self._snapshot.is_current([source]):
-            self._by_type.clear()
-            self._snapshot = Snapshot([source])
-        known = sentences.dtype in self._by_type
-        # Comparing values waits for the device: a cast copy is only compared when its statistics are new.
-        same = sentences.data_ptr() == source.data_ptr() or (
-            sentences.dtype != source.dtype and (known or _same_values(sentences, source))
-        )
-        if not same or sentences.shape != source.shape:
-            raise ValueError(
-                "Expected the head's sentences to be the model's text_embeddings but got other ones: "
-                "take fast_head out of the config of this modified model."
-            )
-        if not known:
-            with torch.inference_mode(False):  # what is made in inference mode could never serve training
-                self._by_type[sentences.dtype] = sentence_statistics(sentences, eps, dtype)
-        return self._by_type[sentences.dtype]
+        _expect("frozen text_embeddings", not source.requires_grad, "trained ones (requires_grad=True)")
+        recast = sentences.dtype != source.dtype
+        expect_same = partial(_expect, "the head's sentences to be the model's text_embeddings", came="other ones")
+        expect_same(sentences.shape == source.shape and (recast or sentences.data_ptr() == source.data_ptr()))
+
+        def compute() -> SentenceStatistics:
+            # Comparing values waits for the device: a cast copy is only compared when its statistics are new.
+            expect_same(not recast or _same_values(sentences, source))
+            return sentence_statistics(sentences, eps, dtype)
+
+        return self.cache.get([source], sentences.dtype, compute)
 
 
 def _same_values(sentences: Tensor, source: Tensor) -> bool:
     """Whether `sentences` are `source` in another type, without a second copy of all of them."""
-    pairs = zip(sentences.split(CLASSES_AT_ONCE), source.split(CLASSES_AT_ONCE), strict=False)
-    return sentences.shape == source.shape and all(torch.equal(ours, theirs.to(ours.dtype)) for ours, theirs in pairs)
+    pairs = zip(sentences.split(CLASSES_AT_ONCE), source.split(CLASSES_AT_ONCE), strict=True)
+    return all(torch.equal(ours, theirs.to(ours.dtype)) for ours, theirs in pairs)
 
 
 def install_head(model: Any) -> None:
@@ -111,13 +95,9 @@ def install_head(model: Any) -> None:
 def fast_forward(
     block: Any, qx: Tensor, kx: Tensor, key_padding_mask: Tensor | None = None, logit_scale: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """In the place of the block's `forward`, with its arguments.
-
-    Raises:
-        ValueError: when `logit_scale` is missing or `kx` are not the model's frozen sentences.
-    """
-    if logit_scale is None:
-        raise ValueError("Expected a logit_scale with fast_head=True but got None: take fast_head out of the config.")
+    """Replaces the block's `forward`; ValueError where `kx` are not the model's frozen sentences."""
+    _expect("a logit_scale", logit_scale is not None, "None")
+    assert logit_scale is not None
     statistics = block.sentence_cache.statistics(kx, block.attn.norm1k.eps, block.attn.wk.weight.dtype)
     return two_branch_logits(block, qx.squeeze(1), kx, statistics, key_padding_mask, logit_scale)
 
@@ -183,3 +163,68 @@ def _length(attention: Tensor, gram: Tensor, detached: bool) -> Tensor:
         attention = attention.detach()
     squares = (attention * (gram @ attention)).sum(dim=1)
     return squares.clamp_min(0.0 if detached else 1e-24).sqrt()  # the floor of F.normalize, squared
+
+
+def check_head(model: Any) -> None:
+    """ValueError for every model whose head `fast_forward` would not replace exactly."""
+    block: Any = getattr(model, "text_block", None)
+    missing = [f"text_block.{name}" for name in MODULES if not isinstance(_part(block, name), nn.Module)]
+    if not isinstance(getattr(model, "text_embeddings", None), Tensor):
+        missing.insert(0, "text_embeddings")
+    _expect("VL-LTR's two-branch head", not missing, f"{type(model).__name__} without {', '.join(missing)}")
+    _expect("a model without the fast head", not hasattr(block, "sentence_cache"), "one that has it: call attach once")
+    for name, wanted in (("op_type", "two_branch"), ("use_constant_norm", False), ("attn.num_heads", 1)):
+        came = _part(block, name)
+        _expect(f"{name}={wanted!r}", came == wanted, repr(came))
+    attn, dim = block.attn, model.text_embeddings.shape[-1]
+    dropout = _part(attn, "attn_drop.p")
+    _expect("no dropout on the attention", dropout == 0, f"p={dropout}")
+    _expect("v_detach to be True or False", isinstance(_part(block, "v_detach"), bool), "neither")
+    _expect("a key projection without bias", attn.wk.bias is None, "one with a bias")
+    for name in ("norm1q", "norm1k"):
+        norm = getattr(attn, name)
+        affine = type(norm) is nn.LayerNorm and norm.normalized_shape == (dim,) and norm.bias is not None
+        _expect(f"{name} to be a LayerNorm({dim}) with scale and shift", affine, f"{norm}")
+    dtypes = sorted({str(parameter.dtype) for parameter in attn.parameters()})
+    _expect("attention parameters of one type, float32 or float64", dtypes in FULL_PRECISION, ", ".join(dtypes))
+    _expect("frozen text_embeddings", not model.text_embeddings.requires_grad, "trained ones (requires_grad=True)")
+    scale = getattr(model, "logit_scale", None)
+    _expect("a logit_scale (use_norm=True)", isinstance(scale, Tensor), f"{scale!r}")
+    _check_numbers(block, dim)
+
+
+def _part(module: Any, name: str) -> Any:
+    for step in name.split("."):
+        module = getattr(module, step, None)
+    return module
+
+
+def _check_numbers(block: nn.Module, dim: int) -> None:
+    """Compares outputs and gradients with the block's own, in float64, on a copy of it and on random input.
+
+    Someone's modified block (a temperature, another mask) has the same parts and gives other numbers.
+    """
+    device = next(block.parameters()).device
+    generator = torch.Generator().manual_seed(0)  # the run's own random numbers stay as they are
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.double).to(device)
+
+    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        trial: Any = copy.deepcopy(block).double().requires_grad_(True)
+        x, sentences, scale = normal(2, dim).requires_grad_(True), normal(3, 1, dim) + normal(3, 4, dim), normal()
+        padding = (torch.arange(4) >= torch.tensor([[1], [2], [4]])).to(device)
+        statistics = sentence_statistics(sentences, trial.attn.norm1k.eps, torch.double)
+        theirs = trial(x.unsqueeze(1), sentences, key_padding_mask=padding, logit_scale=scale)
+        ours = two_branch_logits(trial, x, sentences, statistics, padding, scale)
+        cotangents = [normal(*output.shape) for output in ours]
+        wanted = {"x": x, **dict(trial.named_parameters())}
+        gradients = [
+            torch.autograd.grad(outputs, list(wanted.values()), cotangents, allow_unused=True, materialize_grads=True)
+            for outputs in (theirs, ours)
+        ]
+    names = ["visual logits", "image-text logits", *(f"gradient of {name}" for name in wanted)]
+    for name, their, our in zip(names, (*theirs, *gradients[0]), (*ours, *gradients[1]), strict=True):
+        off = (their - our).abs().max().item()
+        agree = off <= 1e-6 * their.abs().max().item() + 1e-12
+        _expect(f"a head that computes what VL-LTR's does ({name})", agree, f"a difference of {off:.1e}")

@@ -1,11 +1,20 @@
-"""Another `forward` for one module of somebody's model, which deep copies keep and saved models do without."""
+"""What head and tower share: another `forward` for a module in place, and values cached until tensors change."""
 
 import copy
 from collections.abc import Callable, Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+def expect(option: str, what: str, holds: bool, came: str) -> None:
+    """Refuses a model that `fast_head` or `fast_tower` does not fit."""
+    if not holds:
+        raise ValueError(f"Expected {what} with {option}=True but got {came}: take {option} out of the config.")
 
 
 def replace_forward(module: nn.Module, forward: Callable[..., Any], **extras: Any) -> None:
@@ -45,20 +54,31 @@ def _plain_replica(module: Any) -> Any:
     return replica
 
 
-class Snapshot:
-    """Remembers tensors by storage and version.
+class Cache(Generic[T]):
+    """Values computed from tensors, by key, computed again once the tensors have changed.
 
-    Every in-place write counts as a change (`copy_`, `load_state_dict`, what DDP sends when it is built), and so does
-    other storage (`tensor.data = ...`, a move to another device). Writes that torch hides from the version go
-    unnoticed: `tensor.data.copy_(...)`, and the buffers that DDP sends at each step.
+    Tensors are compared by storage and version. Every in-place write counts as a change (`copy_`, `load_state_dict`,
+    what DDP sends when it is built), and so does other storage (`tensor.data = ...`, a move to another device). Writes
+    that torch hides from the version go unnoticed: `tensor.data.copy_(...)`, and buffers that DDP sends at each step.
     """
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self._views = [tensor.detach() for tensor in tensors]
-        self._versions = [tensor._version for tensor in tensors]
+    def __init__(self) -> None:
+        self._views: list[Tensor] = []
+        self._versions: list[int] = []
+        self.values: dict[Any, T] = {}
 
-    def is_current(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether `tensors` are the remembered ones, and not written to since."""
+    def get(self, tensors: Sequence[Tensor], key: Any, compute: Callable[[], T]) -> T:
+        """The value of a key for the tensors as they are now."""
+        if not self._is_current(tensors):
+            self.values.clear()
+            self._views = [tensor.detach() for tensor in tensors]
+            self._versions = [tensor._version for tensor in tensors]
+        if key not in self.values:
+            with torch.inference_mode(False), torch.no_grad():  # what inference mode makes could never serve training
+                self.values[key] = compute()
+        return self.values[key]
+
+    def _is_current(self, tensors: Sequence[Tensor]) -> bool:
         return len(tensors) == len(self._views) and all(
             tensor.data_ptr() == view.data_ptr() and tensor.shape == view.shape and tensor._version == version
             for tensor, view, version in zip(tensors, self._views, self._versions, strict=True)

@@ -8,9 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from vlltr_plugin.hosts.vl_ltr.fast.in_place import Snapshot, replace_forward
+from vlltr_plugin.hosts.vl_ltr.fast.in_place import Cache, expect, replace_forward
 
 Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
+_expect = partial(expect, "fast_tower")
 
 
 class Fold:
@@ -18,12 +19,10 @@ class Fold:
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         self._pair = (conv, norm)
-        self._snapshot: Snapshot | None = None
-        self._eps = norm.eps
-        self._by_type: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
+        self.cache: Cache[tuple[Tensor, Tensor]] = Cache()
 
     def applies(self) -> bool:
-        """Whether batch norm is a fixed affine map that nobody wants gradients of; else both run as they were."""
+        """Whether batch norm is a fixed affine map without gradients; else both modules run as they were."""
         norm = self._pair[1]
         return not norm.training and not any(tensor.requires_grad for tensor in self._tensors())
 
@@ -32,13 +31,7 @@ class Fold:
         norm = self._pair[1]
         # Batch norm updates its statistics unnoticed by their version, and counts the updates in a tensor of its own.
         tensors = self._tensors() + [tensor for tensor in (norm.num_batches_tracked,) if tensor is not None]
-        if self._snapshot is None or not self._snapshot.is_current(tensors) or self._eps != norm.eps:
-            self._by_type.clear()
-            self._snapshot, self._eps = Snapshot(tensors), norm.eps
-        if dtype not in self._by_type:
-            with torch.inference_mode(False), torch.no_grad():
-                self._by_type[dtype] = self._folded(dtype)
-        return self._by_type[dtype]
+        return self.cache.get(tensors, (dtype, norm.eps), lambda: self._folded(dtype))
 
     def _tensors(self) -> list[Tensor]:
         conv, norm = self._pair
@@ -57,11 +50,7 @@ class Fold:
 
 
 def check_tower(model: Any) -> list[Pair]:
-    """Finds the pairs to fold and compares the tower with the folded one, in float64 and on a copy of it.
-
-    Raises:
-        ValueError: when the tower trains, has nothing to fold, or computes something else when folded.
-    """
+    """Finds the pairs to fold; ValueError where the tower trains, has none, or computes something else when folded."""
     tower = getattr(model, "visual", None)
     _expect("a model with a tower `visual`", isinstance(tower, nn.Module), type(model).__name__)
     assert isinstance(tower, nn.Module)
@@ -83,11 +72,6 @@ def install_tower(pairs: Iterable[Pair]) -> None:
             replace_forward(module, forward, fold=Fold(conv, norm))
 
 
-def _expect(what: str, holds: bool, came: str) -> None:
-    if not holds:
-        raise ValueError(f"Expected {what} with fast_tower=True but got {came}: take fast_tower out of the config.")
-
-
 def _folded_forward(conv: Any, x: Tensor) -> Tensor:
     if not conv.fold.applies():
         return nn.Conv2d.forward(conv, x)
@@ -104,7 +88,7 @@ def _passing_forward(norm: Any, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _agreeing_pairs(tower: nn.Module) -> list[tuple[str, str]]:
-    """Names of the pairs, after a comparison of outputs."""
+    """Names of the pairs; compares the tower with the folded one, in float64 and on a copy of it."""
     trial = copy.deepcopy(tower).double().eval()
     device = next(trial.parameters()).device
     channels = next(module.in_channels for module in trial.modules() if isinstance(module, nn.Conv2d))

@@ -31,7 +31,7 @@ def test_each_panel_has_its_groups_colour_and_each_run_its_line_style(comparison
     for axes, name in zip(figure.axes, names, strict=True):
         assert hexes(line.get_color() for line in axes.lines) == {COLOURS[name].upper()}
         curves = [line for line in axes.lines if len(line.get_xdata()) > 1]
-        assert [line.get_linestyle() for line in curves] == ["--", "-"]
+        assert [line.get_linestyle() for line in curves] == ["-", "--"]
     few = [line for line in figure.axes[3].lines if len(line.get_xdata()) > 1][1]
     assert few.get_ydata().tolist() == [40.0, 50.0]
 

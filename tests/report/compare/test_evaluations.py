@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from report_lines import SETTINGS, log_line
+from report_lines import SETTINGS, compared, log_line
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.host import HOST
 from vlltr_plugin.report.compare import compare, load
-from vlltr_plugin.report.compare.comparison import metrics_of, summary_of
+from vlltr_plugin.report.compare.comparison import metrics_of
 from vlltr_plugin.report.compare.tables import tables_of
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.tradeoff.predictions import Predictions
@@ -67,7 +67,8 @@ def test_an_evaluation_stands_beside_a_log(write_evaluation, write_run):
     run = load(str(write_evaluation("dv")))
     base = load(str(write_run("base", [log_line(0), log_line(None, low=20.0)], SETTINGS)))
     comparison = compare([base, run])
-    values = {name: summary.mean for name in BY_NAME if (summary := summary_of(run, "test", BY_NAME[name]))}
+    found = {name: comparison.summary("dv", "test", metric) for name, metric in BY_NAME.items()}
+    values = {name: summary.mean for name, summary in found.items() if summary}
     assert {name: round(value, 2) for name, value in values.items() if "top5" not in name} == {
         "overall": 83.33,
         "visual": 33.33,
@@ -96,9 +97,9 @@ def test_the_checkpoint_beside_it_tells_the_settings(write_evaluation, write_run
 
 
 def test_a_group_without_images_has_no_number(write_evaluation):
-    run = load(str(write_evaluation("a", host_log={"acc1": 50.0, "many": None})))
-    assert summary_of(run, "test", BY_NAME["many"]) is None
-    assert summary_of(run, "test", BY_NAME["overall"]).mean == 50.0
+    comparison = compared(*(write_evaluation(name, host_log={"acc1": 50.0, "many": None}) for name in "ab"))
+    assert comparison.summary("b", "test", BY_NAME["many"]) is None
+    assert comparison.summary("b", "test", BY_NAME["overall"]).mean == 50.0
 
 
 @pytest.mark.parametrize("changes", [{"split": "val"}, {"split_images": 7}])

@@ -1,4 +1,4 @@
-"""The real checkout, where VLLTR_CHECKOUT names a clean clone."""
+"""Real checkouts: VLLTR_CHECKOUT names a clean clone of VL-LTR, VLLTR_LIFT a folder of those of LIFT's kin."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from vlltr_plugin.install import install, status, uninstall
+from vlltr_plugin.install import AnchorError, install, status, uninstall
 
-pytestmark = pytest.mark.skipif("VLLTR_CHECKOUT" not in os.environ, reason="VLLTR_CHECKOUT names no clean VL-LTR clone")
+needs_checkout = pytest.mark.skipif("VLLTR_CHECKOUT" not in os.environ, reason="VLLTR_CHECKOUT is not set")
 
 
+@needs_checkout
 def test_the_real_checkout_gets_insertions_only_and_is_clean_afterwards(tmp_path: Path) -> None:
     root = tmp_path / "real"
     shutil.copytree(os.environ["VLLTR_CHECKOUT"], root)
@@ -57,6 +58,7 @@ DRESSES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@needs_checkout
 @pytest.mark.parametrize("name", DRESSES)
 def test_in_another_dress_it_is_patched_and_restored(name: str, tmp_path: Path) -> None:
     root = tmp_path / "größer, real"
@@ -71,3 +73,29 @@ def test_in_another_dress_it_is_patched_and_restored(name: str, tmp_path: Path) 
     compile((root / "main.py").read_bytes(), "main.py", "exec")
     uninstall(root)
     assert (root / "main.py").read_bytes() == dressed
+
+
+FOLDER = Path(os.environ.get("VLLTR_LIFT", "."))
+CHECKOUTS = sorted(path.parent for path in FOLDER.glob("*/trainer.py")) if "VLLTR_LIFT" in os.environ else []
+Make = Callable[..., Path]
+LOOPS_BY_STEP = ("PartialCLIP", "LT-Soups")
+
+
+@pytest.mark.parametrize("checkout", CHECKOUTS, ids=lambda path: path.name)
+def test_real_checkouts_get_five_lines_and_are_restored_or_are_refused(checkout: Path, make_lift: Make) -> None:
+    root = make_lift(name="real")
+    files = ("main.py", "trainer.py", "utils/config.py")
+    for file in files:
+        (root / file).write_bytes((checkout / file).read_bytes())
+    if checkout.name in LOOPS_BY_STEP:
+        with pytest.raises(AnchorError, match=r"^trainer.py"):
+            install(root)
+    else:
+        install(root)
+        assert status(root).fits
+        for file in files:
+            compile((root / file).read_bytes(), file, "exec")
+        command = ["diff", "-r", str(checkout / "trainer.py"), str(root / "trainer.py")]
+        assert subprocess.run(command, capture_output=True, text=True, check=False).stdout.count("\n> ") == 3
+    uninstall(root)
+    assert {file: (root / file).read_bytes() for file in files} == {f: (checkout / f).read_bytes() for f in files}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from install.small_hosts import rewrite
 
 from vlltr_plugin.install import AnchorError, State, install, status, uninstall
 
@@ -15,14 +16,6 @@ LOOP = "        for epoch_idx in range(num_epochs):\n"
 STEP = "            self.sched.step()\n"
 WHILE = "        epoch = 0\n        while epoch < num_epochs:\n"
 MARK = "  # vlltr-plugin"
-
-
-def rewrite(path: Path, *pairs: tuple[str, str]) -> None:
-    text = path.read_text()
-    for old, new in pairs:
-        assert old in text
-        text = text.replace(old, new)
-    path.write_text(text)
 
 
 WAYS = {
@@ -105,30 +98,6 @@ def test_lines_by_hand_that_cannot_work_where_they_stand_are_named(wrong: str, w
     assert WRONG[wrong] in caught.value.reason
     assert not status(root).fits
     assert WRONG[wrong] in str(status(root))
-
-
-REASONS: dict[str, tuple[str, list[tuple[str, str]]]] = {
-    "two epoch loops": ("found 2 (lines 19, 22): the lines fit one", [(LOOP, f"{LOOP}            pass\n\n{LOOP}")]),
-    "another variable": ("epoch loop in line 19 has another variable, `epoch`", [("epoch_idx", "epoch")]),
-    "one epoch": ("`Trainer.train` is one epoch, its loop in line 19 goes over the batches",
-                  [(LOOP, "        for i, x in enumerate(self.train_loader):\n")]),
-    "inside a block": ("that in line 20 stands inside the statement of line 19",
-                       [(LOOP, "        if num_epochs:\n         for epoch_idx in range(num_epochs):\n")]),
-    "batches under a condition": ("is one epoch, its loop in line 20", [(LOOP, "        if num_epochs:\n")]),
-    "steps": ("it has a loop in line 19, and a loop by steps", [("for epoch_idx in", "for step in")]),
-    "the scheduler under a condition": ("it is called in line 24 only", [(STEP, f"            if cfg:\n    {STEP}")]),
-    "no scheduler": ("`train` never calls it", [(STEP, "")]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REASONS)
-def test_a_refusal_gives_the_reason_that_holds_and_its_line(name: str, make_lift: Make) -> None:
-    reason, pairs = REASONS[name]
-    root = make_lift()
-    rewrite(root / "trainer.py", *pairs)
-    with pytest.raises(AnchorError) as caught:
-        install(root)
-    assert reason in str(caught.value).splitlines()[0]
 
 
 OWN = """

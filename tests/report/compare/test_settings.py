@@ -57,8 +57,8 @@ def test_what_differs_is_listed_in_a_fixed_order(runs):
         ("aa", "y", "x"),
         ("pretrain_cvlp_path", "one", "two"),
     ]
-    assert "NOT comparable" in str(verdict)
-    assert "model, lr, aa" in str(verdict)
+    settings = "model, lr, aa, pretrain_cvlp_path"
+    assert str(verdict) == f"Not comparable: different settings ({settings}); see the table."
 
 
 def test_a_data_set_that_only_one_run_or_the_reference_names_is_a_difference(runs):

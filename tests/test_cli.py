@@ -1,13 +1,15 @@
-"""Every option of every command says what it is for; `--help` and `compare` answer without torch."""
+"""The command line: every option has a help, `--help` and `compare` answer without torch, exit codes."""
 
 import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from vlltr_plugin.cli import build_parser
+from vlltr_plugin import __version__
+from vlltr_plugin.cli import build_parser, main
 
 
 def parsers(parser: argparse.ArgumentParser, name: str = "vlltr-plugin") -> dict[str, argparse.ArgumentParser]:
@@ -57,3 +59,34 @@ def test_compare_of_logs_imports_no_torch(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "+2.0" in done.stdout
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "uninstall" in capsys.readouterr().err
+
+
+def test_wrong_arguments_exit_with_2() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["install"])
+    assert caught.value.code == 2
+
+
+def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"vlltr-plugin {__version__}\n"
+
+
+def test_demo_hands_its_options_over(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[dict[str, object]] = []
+    monkeypatch.setattr("vlltr_plugin.demo.run_demo", lambda **options: calls.append(options))
+    assert main(["demo"]) == 0
+    assert main(["demo", "--out", "x", "--epochs", "3", "--keep"]) == 0
+    assert calls == [{"out": Path("vlltr-demo"), "keep": False}, {"out": Path("x"), "epochs": 3, "keep": True}]
+
+    def refuse(**options: object) -> None:
+        raise ValueError("Expected `epochs` of at least 1")
+
+    monkeypatch.setattr("vlltr_plugin.demo.run_demo", refuse)
+    assert main(["demo"]) == 2
+    assert capsys.readouterr().err == "vlltr-plugin: error: Expected `epochs` of at least 1\n"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import pytest
+from install.small_hosts import assert_refused, rewrite, run_host
 
-from vlltr_plugin.errors import AnchorError
-from vlltr_plugin.install.patcher import patched, unpatched
-from vlltr_plugin.install.recipe import load_recipes
+from vlltr_plugin.install import load_recipes
+from vlltr_plugin.install.patcher import with_lines, without_lines
 
+Make = Callable[..., Path]
 RECIPE = load_recipes()["vl-ltr"].patches[0]
+PLACES = {item.name: item.place for item in RECIPE.insertions}
 
 # Pieces of the miniature host that several mutations replace.
 DOCSTRING = '"""Trains nothing, in the order in which the real script trains something."""\n'
@@ -166,22 +168,12 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
 }
 
 
-def mutate(host: str, pairs: list[tuple[str, str]]) -> bytes:
-    for old, new in pairs:
-        assert old in host, f"the mutation no longer applies: {old!r}"
-        host = host.replace(old, new)
-    compile(host, "main.py", "exec")
-    return host.encode()
-
-
 @pytest.mark.parametrize("name", FITTING)
-def test_modified_host_is_patched_runs_right_and_is_restored(
-    name: str, host: str, run_host: Callable[..., Any]
-) -> None:
-    original = mutate(host, FITTING[name])
-    result = patched(original, RECIPE)
+def test_modified_host_is_patched_runs_right_and_is_restored(name: str, make_checkout: Make) -> None:
+    original = rewrite(make_checkout() / "main.py", *FITTING[name]).read_bytes()
+    result = with_lines(original, RECIPE).data
     assert len(result.splitlines()) == len(original.splitlines()) + 6
-    assert unpatched(result, RECIPE) == original
+    assert without_lines(result, RECIPE) == original
     events, space = run_host(result, found={"at": 0}, last=3)
     parts = {"model": "parallel net", "dataset": ["a", "b"], "sampler": "weighted", "mixup": "mixer"}
     assert events == [
@@ -195,29 +187,18 @@ def test_modified_host_is_patched_runs_right_and_is_restored(
     assert all('"reweight_seconds": 0.5' in line for line in space["log"])
 
 
-def expect_refusal(text: bytes, reason: str) -> None:
-    with pytest.raises(AnchorError) as caught:
-        patched(text, RECIPE)
-    first, *rest = str(caught.value).splitlines()
-    assert first.startswith("main.py: ")
-    assert reason in first
-    assert first.endswith("nothing was written")
-    assert all(any(item.line in line for line in rest) for item in RECIPE.insertions)
-
-
 @pytest.mark.parametrize("name", REFUSED)
-def test_host_without_a_safe_place_is_refused_with_file_reason_and_lines(name: str, host: str) -> None:
+def test_host_without_a_safe_place_is_refused_with_file_reason_and_lines(name: str, make_checkout: Make) -> None:
     reason, pairs = REFUSED[name]
-    expect_refusal(mutate(host, pairs), reason)
+    assert_refused(rewrite(make_checkout() / "main.py", *pairs).parent, "vl-ltr", reason)
 
 
-def test_main_inside_another_function_is_refused(host: str) -> None:
+def test_main_inside_another_function_is_refused(host: str, make_checkout: Make) -> None:
     start, end = host.index("def main"), host.index("\n\nif __name__")
     inner = "".join(f"    {line}\n" for line in host[start:end].splitlines())
-    expect_refusal((host[:start] + "def outer():\n" + inner + host[end:]).encode(), "function `main`")
+    assert_refused(make_checkout(f"{host[:start]}def outer():\n{inner}{host[end:]}"), "vl-ltr", "function `main`")
 
 
-def test_all_missing_places_are_named_at_once(host: str) -> None:
-    text = host.replace("checkpoint is not None", "checkpoint").replace("save_on_master", "save")
-    with pytest.raises(AnchorError, match=r"anchor `load`.*anchor `save`"):
-        patched(text.encode(), RECIPE)
+def test_all_missing_places_are_named_at_once(host: str, make_checkout: Make) -> None:
+    root = make_checkout(host.replace("checkpoint is not None", "checkpoint").replace("save_on_master", "save"))
+    assert_refused(root, "vl-ltr", f"expected {PLACES['load']}; anchor `save`: found no place")

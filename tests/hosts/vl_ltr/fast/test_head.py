@@ -1,13 +1,15 @@
-"""The fast head gives the plain head's outputs and gradients."""
+"""The fast head gives the plain head's outputs and gradients, also when the sentences change."""
 
+import argparse
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vlltr_plugin.hosts.vl_ltr.fast.head import install_head
+from vlltr_plugin.hosts.vl_ltr.fast import head, speed_up
 
 from .plain_model import build
 
@@ -29,7 +31,7 @@ def outputs_and_gradients(model: Any, x: Tensor) -> dict[str, Tensor]:
 
 def fast(model: Any) -> Any:
     copied = copy.deepcopy(model)
-    install_head(copied)
+    speed_up(argparse.Namespace(fast_head=True), copied)
     return copied
 
 
@@ -130,3 +132,81 @@ def test_nothing_of_the_size_classes_by_batch_by_width_is_made(block: type[nn.Mo
     with Watch():
         outputs_and_gradients(model, torch.randn(batch, dim))
     assert max(sizes) < batch * classes * dim
+
+
+class Pair:
+    """A plain model and a fast one that has run once, so that it remembers the sentences."""
+
+    def __init__(self) -> None:
+        self.plain = build()
+        self.fast = fast(self.plain)
+        self.x = torch.randn(3, 16)
+        self.assert_equal()
+
+    def assert_equal(self) -> None:
+        assert torch.allclose(self.fast(self.x)[1], self.plain(self.x)[1], atol=1e-5)
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return Pair()
+
+
+def written(model: Any, new: Tensor) -> None:
+    with torch.no_grad():
+        model.text_embeddings.copy_(new)
+
+
+CHANGES: dict[str, Callable[[Any, Tensor], object]] = {
+    "written in place": written,
+    "loaded": lambda model, new: model.load_state_dict(model.state_dict() | {"text_embeddings": new}),
+    "other storage": lambda model, new: setattr(model.text_embeddings, "data", new.clone()),
+    "replaced": lambda model, new: setattr(model, "text_embeddings", nn.Parameter(new.clone(), requires_grad=False)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_statistics_follow_sentences_that_change(change: str, pair: Pair) -> None:
+    new = torch.randn(5, 6, 16, generator=torch.Generator().manual_seed(9)) + 1
+    for model in (pair.plain, pair.fast):
+        CHANGES[change](model, new)
+    pair.assert_equal()
+
+
+def test_cast_to_another_type_and_back(pair: Pair) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = pair.fast(pair.x.bfloat16())[1]
+    assert torch.allclose(half.float(), pair.plain(pair.x)[1], atol=0.2)
+    pair.assert_equal()
+
+
+def test_a_run_in_inference_mode_leaves_training_possible() -> None:
+    model = fast(build())
+    with torch.inference_mode():
+        model(torch.randn(2, 16))
+    model(torch.randn(2, 16))[1].sum().backward()
+
+
+def test_unchanged_sentences_are_read_for_statistics_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(head, "sentence_statistics", fail)
+    pair.fast.train()
+    pair.assert_equal()
+    pair.fast.eval()
+    pair.assert_equal()
+
+
+def test_sentences_that_train_are_refused(pair: Pair) -> None:
+    pair.fast.text_embeddings.requires_grad_(True)
+    with pytest.raises(ValueError, match="frozen text_embeddings"):
+        pair.fast(pair.x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_sentences_than_the_models_are_refused(dtype: torch.dtype) -> None:
+    model = fast(build())
+    x, sentences = torch.randn(2, 1, 16), (1.1 * model.text_embeddings).to(dtype)
+    with pytest.raises(ValueError, match="the model's text_embeddings"):
+        model.text_block(x.to(dtype), sentences, logit_scale=model.logit_scale)

@@ -11,7 +11,8 @@ from report_lines import OURS, SETTINGS, log_line
 from rich.console import Console
 
 from vlltr_plugin.cli import main
-from vlltr_plugin.report.compare import run_compare
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.report.compare import find_reference, reference_names, run_compare
 from vlltr_plugin.report.tables import signed
 
 
@@ -106,18 +107,19 @@ def test_tables_name_best_and_last_epoch_and_the_published_numbers(good, write_r
     assert "70.3  +0.4" in printed
     assert "1:36:13" in rows["training time of the run"]
     assert [cell.strip() for cell in rows["reweight"].split("│")[2:4]] == ["none", "class_volume"]
-    assert "NOT comparable as they stand: epochs differ" in printed  # 2 here, 50 in the paper
+    assert "Not comparable: different settings (epochs)" in printed  # 2 here, 50 in the paper
 
 
-def test_seeds_are_shown_as_mean_and_standard_deviation(write_run, capfd):
+def test_seeds_are_shown_as_mean_and_95_percent_interval(write_run, capfd):
     for name, value in (("a", 10.0), ("b", 20.0), ("c", 30.0)):
         write_run(name, [log_line(None, acc1=value)])
     folder = write_run("d", [log_line(None, acc1=5.0)]).parent
     assert main(["compare", f"base={folder}/a,{folder}/b", f"dv={folder}/c,{folder}/d"]) == 0
     printed = capfd.readouterr().out
-    assert "2 seeds, mean ± sd" in printed
-    assert "15.00 ±7.07" in printed
-    assert "17.50 ±17.68  +2.50 ±13.46" in printed
+    assert "2 seeds, ± 95 %" in printed
+    assert "15.00 ±63.53" in printed  # 12.706 * 7.07 / sqrt(2)
+    assert "17.50 ±158.82  +2.50 ±117.25" in printed  # Welch: 1.3 degrees of freedom
+    assert "± is half of the 95 % interval of the mean (Student's t" in printed
 
 
 def test_without_matplotlib_the_rest_is_written_and_the_extra_is_named(good, capfd, monkeypatch):
@@ -173,3 +175,39 @@ def test_two_folders_of_one_name_that_is_no_utf_8_keep_their_own_numbers(write_r
 
 def test_no_difference_is_plus_zero_also_where_rounding_makes_it_so():
     assert [signed(value, 2) for value in (0.0, -0.0, -0.004, -0.006)] == ["+0.00", "+0.00", "+0.00", "-0.01"]
+
+
+def test_all_six_are_there_and_class_volume_is_ahead_except_on_many_shot():
+    assert len(reference_names()) == 6
+    for name in reference_names():
+        baseline, ours = find_reference(name).results.values()
+        more = {key: ours[key] - baseline[key] for key in ("overall", "many", "medium", "few")}
+        assert more["overall"] > 0 > more["many"]
+        assert more["few"] > more["medium"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "overall", "few", "overhead"),  # overhead in percent as Table 6 prints it
+    [
+        ("imagenet_lt/r50", 70.3, 55.2, -4.2),
+        ("imagenet_lt/vit16", 77.4, 64.9, 0.4),
+        ("places_lt/r50", 48.7, 48.1, -4.9),
+        ("places_lt/vit16", 50.8, 50.0, 0.7),
+        ("inat2018/r50", 76.4, 76.4, 2.6),
+        ("inat2018/vit16", 78.0, 77.1, 3.7),
+    ],
+)
+def test_tables_5_and_6(name, overall, few, overhead):
+    baseline, ours = find_reference(name).results.values()
+    assert (ours["overall"], ours["few"]) == (overall, few)
+    assert round(100 * (ours["training_seconds"] / baseline["training_seconds"] - 1), 1) == overhead
+
+
+def test_the_configs_name_of_inaturalist_works_too():
+    assert find_reference("inat18/r50") == find_reference("inat2018/r50")
+
+
+@pytest.mark.parametrize("name", ["imagenet_lt", "imagenet_lt/", "r50", "cifar/r50", ""])
+def test_other_names_are_refused_with_the_list(name):
+    with pytest.raises(ReportError, match="places_lt/vit16"):
+        find_reference(name)

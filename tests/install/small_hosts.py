@@ -1,0 +1,192 @@
+"""Miniature training scripts with the shapes that the inserted lines look for: VL-LTR's and LIFT's."""
+
+import types
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from vlltr_plugin.install import AnchorError, install, load_recipes, status
+
+HOST = '''\
+"""Trains nothing, in the order in which the real script trains something."""
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace as Box
+
+kept = []
+tools = Box(save_on_master=lambda state, path: kept.append((path, state)))
+
+
+def teach_epoch(net, loss, at, mix):
+    return {"loss": 1 / (at + 1)}
+
+
+def main(args):
+    dataset_train, args.width = ["a", "b"], 2
+    if args.weighted:
+        sampler_train = "weighted"
+    else:
+        sampler_train = "plain"
+    mixup_fn = None
+    if args.mix:
+        mixup_fn = "mixer"
+    model = "net"
+    if args.parallel:
+        model = "parallel net"
+    criterion = "hard"
+    print("the bare loss:", criterion)
+    if args.pretrain:
+        criterion = ("pretraining", criterion)
+    else:
+        criterion = (
+            "distillation", criterion
+        )
+    print("the whole loss:", criterion)
+
+    if args.resume:
+        checkpoint = args.found
+        if checkpoint is not None:  # something to go on from
+            if "at" in checkpoint:
+                args.first = checkpoint["at"] + 1
+
+    if args.judge:
+        return []
+    log = []
+    for epoch in range(args.first, args.last):
+        marks = epoch // 2
+
+        if not args.debug:
+            train_stats = teach_epoch(
+                model, criterion, epoch,
+                mixup_fn,
+            )
+
+        for path in [f"{marks}.pth"]:
+            tools.save_on_master({
+                "net": model,
+                "at": epoch,
+                "args": args,
+            }, path)
+        log.append(json.dumps({**train_stats, "at": epoch}))
+    return log
+
+
+if __name__ == "__main__":
+    main(Box(first=0, last=1))
+'''
+LIFT_TRAINER = '''\
+"""Trains nothing, in the order in which LIFT's trainer does."""
+import os
+from types import SimpleNamespace as Box
+
+os.environ["HOST_SETTING"] = "1"
+
+import torch  # noqa: E402
+
+
+class Trainer:
+    def __init__(self, cfg):
+        self.cfg = cfg
+        self.model, self.criterion, self.events = "net", lambda output, label: 0.5, []
+        self.sched = Box(step=lambda: self.events.append("step"))
+
+    def train(self):
+        cfg = self.cfg
+        num_epochs = cfg.num_epochs
+        for epoch_idx in range(num_epochs):
+            for batch_idx, batch in enumerate(["a", "b"]):
+                self.events.append(self.criterion(batch, batch_idx))
+
+            self.sched.step()
+            self.events.append("rest")
+        return self.events
+'''
+LIFT_CONFIG = '''\
+from yacs.config import CfgNode as CN
+
+_C = CN()
+
+_C.num_epochs = 2
+_C.inner = CN()
+_C.loss_type = "LA"'''  # no newline at the end of the file, as in several real ones
+
+
+class RecordingHook:
+    """Stands for the plug-in's hook and only records what it is asked."""
+
+    def __init__(self, events: list[Any]) -> None:
+        self.events = events
+
+    def load(self, checkpoint: object) -> None:
+        self.events.append(("load", checkpoint))
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.events.append(("begin", epoch))
+
+    def end_epoch(self, epoch: int) -> dict[str, float]:
+        self.events.append(("end", epoch))
+        return {"reweight_seconds": 0.5}
+
+    def checkpoint(self) -> dict[str, object]:
+        return {"reweight": len(self.events)}
+
+
+def imported(text: bytes, events: list[Any]) -> dict[str, Any]:
+    """The globals of a script with the lines in, whose plug-in records in `events` what it is asked."""
+
+    def attach(*args: object, **parts: object) -> RecordingHook:
+        events.append(("attach", parts or args))
+        return RecordingHook(events)
+
+    plugin = types.ModuleType("vlltr_plugin")
+    lift = types.SimpleNamespace(attach=attach)
+    vars(plugin).update(attach=attach, compat=None, hosts=types.SimpleNamespace(lift=lift))
+    names = ("vlltr_plugin", "vlltr_plugin.compat", "vlltr_plugin.hosts", "vlltr_plugin.hosts.lift")
+    space: dict[str, Any] = {"__name__": "host"}
+    with mock.patch.dict("sys.modules", dict.fromkeys(names, plugin)):
+        exec(compile(text, "host.py", "exec", dont_inherit=True), space)
+    return space
+
+
+def run_host(text: bytes, **options: Any) -> tuple[list[Any], dict[str, Any]]:
+    """What VL-LTR's miniature, with the lines in, asks of the plug-in, and its globals with the log that it returns."""
+    events: list[Any] = []
+    space = imported(text, events)
+    usual = {"weighted": True, "mix": True, "parallel": True, "pretrain": False, "resume": True, "found": None}
+    rest = {"judge": False, "debug": False, "first": 0, "last": 2}
+    space["log"] = space["main"](types.SimpleNamespace(**{**usual, **rest, **options}))
+    return events, space
+
+
+def rewrite(path: Path, *pairs: tuple[str, str]) -> Path:
+    """Replaces pieces of a script, each of which must be there, by others; the script stays valid Python."""
+    text = path.read_text()
+    for old, new in pairs:
+        assert old in text, f"the mutation no longer applies: {old!r}"
+        text = text.replace(old, new)
+    compile(text, path.name, "exec")
+    path.write_bytes(text.encode())
+    return path
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    """The Python files of a checkout."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.py")}
+
+
+def assert_refused(root: Path, host: str, reason: str) -> None:
+    """Installing names file and reason in one line, then the lines to insert by hand, and writes nothing."""
+    before = files_of(root)
+    with pytest.raises(AnchorError) as caught:
+        install(root)
+    first, *rest = str(caught.value).splitlines()
+    assert reason in first
+    assert first.startswith(load_recipes()[host].files)
+    assert first.endswith("; nothing was written")
+    for patch in load_recipes()[host].patches:
+        assert all(any(item.line in line for line in rest) for item in patch.insertions)
+    assert files_of(root) == before
+    assert f"install would be refused: {first.removesuffix('; nothing was written')}" in str(status(root))

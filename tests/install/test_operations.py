@@ -1,0 +1,288 @@
+"""Install and uninstall on folders: nothing lost, all or nothing; also beside work in progress, and traps."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vlltr_plugin import __version__
+from vlltr_plugin.install import InstallError, State, files, install, status, uninstall
+
+Make = Callable[..., Path]
+Contents = Callable[[Path], "dict[str, bytes | None]"]
+COPY = Path("configs") / "class_volume" / "one.py"
+NOW = f"# vlltr-plugin {__version__}"
+
+
+@pytest.mark.parametrize("name", ["checkout", "my runs, größer"])
+def test_a_dry_run_writes_nothing_the_rest_leaves_no_trace_and_repeating_changes_nothing(
+    name: str, make_checkout: Make, contents: Contents
+) -> None:
+    root = make_checkout(name=name)
+    before = contents(root)
+    planned = install(root, dry_run=True)
+    assert contents(root) == before
+    assert install(root) == planned
+    installed = contents(root)
+    assert status(root).fits
+    assert planned.host_diff.count("\n+ ") == 5  # and one at the left margin
+    assert planned.copied == "configs/class_volume/: 2 added (copied configs)"
+    assert install(root).changes == ()
+    assert contents(root) == installed
+    assert "-    reweight_hook = " in uninstall(root, dry_run=True).host_diff
+    assert contents(root) == installed
+    uninstall(root)
+    assert contents(root) == before
+    assert uninstall(root).changes == ()
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o755, 0o600])
+def test_the_mode_of_main_is_kept(mode: int, make_checkout: Make) -> None:
+    root = make_checkout()
+    (root / "main.py").chmod(mode)
+    install(root)
+    assert stat.S_IMODE((root / "main.py").stat().st_mode) == mode
+    uninstall(root)
+    assert stat.S_IMODE((root / "main.py").stat().st_mode) == mode
+
+
+def test_an_edited_config_and_a_foreign_one_are_kept_and_named(make_checkout: Make) -> None:
+    root = make_checkout()
+    install(root)
+    with (root / COPY).open("a") as file:
+        file.write("data = dict(seed=1)\n")
+    (root / COPY).with_name("mine.py").write_text("x = dict()\n")
+    kept = (root / COPY).read_bytes()
+    assert any("one.py" in note and "edited" in note for note in install(root).notes)
+    report = uninstall(root)
+    assert (root / COPY).read_bytes() == kept
+    assert sorted(path.name for path in (root / COPY).parent.iterdir()) == ["mine.py", "one.py"]
+    assert any("one.py" in note for note in report.notes)
+    assert any("mine.py" in note for note in report.notes)
+    assert status(root).state is State.PARTIAL
+
+
+def test_a_config_of_the_same_name_is_not_overwritten(make_checkout: Make) -> None:
+    root = make_checkout()
+    (root / COPY).parent.mkdir()
+    (root / COPY).write_text("x = dict()\n")
+    install(root)
+    assert (root / COPY).read_text() == "x = dict()\n"
+
+
+@pytest.mark.parametrize("versions", [("0.0.1",), ("9.9.9",), ("0.0.1", "9.9.9"), ("0.0.1", __version__)])
+def test_lines_and_untouched_configs_of_any_versions_are_brought_up_to_this_one(
+    versions: tuple[str, ...], make_checkout: Make, supplied_configs: Path, contents: Contents
+) -> None:
+    root = make_checkout()
+    clean = contents(root)
+    old = supplied_configs / "old.py"
+    old.write_text("x = dict()\n")
+    install(root)
+    old.unlink()
+    for config in (root / COPY).parent.iterdir():
+        config.write_text(config.read_text().replace(NOW, "# vlltr-plugin 0.0.9"))
+    lines = (root / "main.py").read_text().splitlines(keepends=True)
+    for number, at in enumerate(index for index, line in enumerate(lines) if NOW in line):
+        lines[at] = lines[at].replace(NOW, f"# vlltr-plugin {versions[number % len(versions)]}")
+    begin = next(index for index, line in enumerate(lines) if "begin_epoch" in line)
+    unknown = lines[begin].split("#")[0].replace("begin_epoch", "look_ahead")  # this version has no such line
+    lines.insert(begin + 2, f"{unknown}{NOW}\n")
+    (root / "main.py").write_text("".join(lines))
+    found = status(root)
+    assert set(versions) <= set(found.versions)
+    assert not found.fits
+    assert any("is not a line of this version" in problem for problem in found.problems)
+    install(root)
+    assert sorted(path.name for path in (root / COPY).parent.iterdir()) == ["one.py", "two.py"]
+    assert status(root).versions == (__version__,)
+    assert (status(root).fits, status(root).notes) == (True, ())
+    (root / "main.py").write_text("".join(lines))
+    uninstall(root)
+    assert contents(root) == clean
+
+
+def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match="no folder"):
+        install(tmp_path / "nowhere")
+    with pytest.raises(InstallError, match=r"no main\.py"):
+        install(tmp_path)
+    (tmp_path / "main.py").mkdir()
+    with pytest.raises(InstallError, match=r"no main\.py"):
+        status(tmp_path)
+
+
+LINKS = [
+    *(("make_checkout", part) for part in ("main.py", "configs", "configs/class_volume", COPY.as_posix())),
+    *(("make_lift", part) for part in ("trainer.py", "utils/config.py", "utils")),
+]
+
+
+@pytest.mark.parametrize(("host", "part"), LINKS)
+def test_a_symbolic_link_inside_is_refused_and_its_target_untouched(
+    host: str, part: str, request: pytest.FixtureRequest, tmp_path: Path, contents: Contents
+) -> None:
+    root, elsewhere = request.getfixturevalue(host)(), tmp_path / "elsewhere"
+    (root / COPY).parent.mkdir(parents=True, exist_ok=True)
+    (root / COPY).write_text("x = dict()\n")
+    shutil.move(root / part, elsewhere)
+    (root / part).symlink_to(elsewhere)
+    before = contents(tmp_path)
+    for operation in (install, uninstall, status):
+        with pytest.raises(InstallError, match="symbolic link"):
+            operation(root)
+    assert contents(tmp_path) == before
+
+
+def test_a_link_to_the_whole_checkout_is_followed(make_checkout: Make, tmp_path: Path) -> None:
+    root = make_checkout()
+    (tmp_path / "link").symlink_to(root)
+    install(tmp_path / "link")
+    assert status(root).fits
+
+
+OPERATIONS = [(os, "replace"), (os, "fsync"), (Path, "unlink"), (Path, "mkdir")]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("operation", [install, uninstall])
+@pytest.mark.parametrize("failing_call", OPERATIONS)
+def test_a_failure_at_any_file_operation_rolls_back(
+    failing_call: tuple[object, str],
+    operation: Callable[[Path], object],
+    error: BaseException,
+    make_checkout: Make,
+    contents: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner, call = failing_call
+    for at in range(12):
+        root = make_checkout(name=f"checkout{at}")
+        if operation is uninstall:
+            install(root)
+        before, left = contents(root), at
+        real = getattr(owner, call)
+
+        def failing(*args: object, _real: Callable[..., object] = real, **options: object) -> object:
+            nonlocal left
+            left -= 1
+            if left == -1:
+                raise error
+            return _real(*args, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, call, failing)
+            try:
+                operation(root)
+            except (InstallError, KeyboardInterrupt):
+                patch.undo()
+                assert contents(root) == before
+            else:
+                patch.undo()
+                assert left >= 0
+                assert status(root).fits is (operation is install)
+                return
+    pytest.fail("expected the operation to need fewer calls")
+
+
+def test_a_file_that_changes_while_installing_is_not_overwritten(make_checkout: Make) -> None:
+    root = make_checkout()
+    plan = install(root, dry_run=True)
+    (root / "main.py").write_text("mine = 1\n")
+    with pytest.raises(InstallError, match="in the meantime"):
+        files.apply(plan.changes)
+    assert (root / "main.py").read_text() == "mine = 1\n"
+    assert not (root / COPY).parent.exists()
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Runs git without the user's settings."""
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.autocrlf=false", "-c", "commit.gpgsign=false"]
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    command = ["git", "-C", str(root), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_uncommitted_changes_are_kept_as_they_are(make_checkout: Make, contents: Contents) -> None:
+    root, main = make_checkout(), "main.py"
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "all")
+    (root / main).write_text((root / main).read_text().replace("import json\n", "import json  # staged\n"))
+    git(root, "add", main)
+    (root / main).write_text((root / main).read_text().replace("log = []", "log = list()  # not staged"))
+    (root / "new.py").write_text("mine = 1\n")
+
+    def seen() -> list[str]:
+        return [git(root, "status", "--porcelain"), git(root, "diff"), git(root, "diff", "--cached")]
+
+    before, files = seen(), contents(root / "configs")
+    assert all(before)
+    install(root)
+    assert git(root, "diff", "--cached") == before[2]
+    assert git(root, "diff", "--numstat").split()[:3] == ["7", "1", main]  # ours, and the user's one line
+    assert status(root).fits
+    uninstall(root)
+    assert seen() == before
+    assert contents(root / "configs") == files
+
+
+@pytest.mark.parametrize("way", ["{0}/configs/..", "{0}/../checkout", "{0}/.", "{0}/configs/own/../.."])
+def test_a_path_with_dots_changes_that_checkout_and_nothing_beside_it(
+    way: str, make_checkout: Make, tmp_path: Path, contents: Contents
+) -> None:
+    root = make_checkout()
+    make_checkout(name="beside")
+    before = {name: data for name, data in contents(tmp_path).items() if not name.startswith("checkout/")}
+    install(way.format(root))
+    assert status(root).fits
+    assert {name: data for name, data in contents(tmp_path).items() if not name.startswith("checkout/")} == before
+
+
+@pytest.mark.parametrize("trap", [".main.py.vlltr-tmp", "configs/class_volume/.one.py.vlltr-tmp"])
+def test_a_link_under_a_temporary_name_is_not_written_through(trap: str, make_checkout: Make, tmp_path: Path) -> None:
+    root, outside = make_checkout(), tmp_path / "outside.txt"
+    outside.write_text("mine")
+    (root / trap).parent.mkdir(exist_ok=True)
+    (root / trap).symlink_to(outside)
+    assert any("interrupted" in problem for problem in status(root).problems)
+    install(root)
+    assert outside.read_text() == "mine"
+    assert status(root).fits
+
+
+def test_a_second_name_of_main_elsewhere_keeps_the_old_content(make_checkout: Make, tmp_path: Path) -> None:
+    root = make_checkout()
+    (tmp_path / "snapshot.py").hardlink_to(root / "main.py")
+    before = (tmp_path / "snapshot.py").read_bytes()
+    install(root)
+    assert (tmp_path / "snapshot.py").read_bytes() == before
+
+
+def test_a_folder_named_like_a_config_is_left_alone(make_checkout: Make, contents: Contents) -> None:
+    root = make_checkout()
+    (root / "configs" / "class_volume" / "mine.py").mkdir(parents=True)
+    before = contents(root)
+    install(root)
+    assert status(root).fits
+    uninstall(root)
+    assert contents(root) == before
+
+
+def test_a_folder_in_the_place_of_a_config_is_refused_and_nothing_changes(
+    make_checkout: Make, contents: Contents
+) -> None:
+    root = make_checkout()
+    (root / "configs" / "class_volume" / "one.py").mkdir(parents=True)
+    before = contents(root)
+    with pytest.raises(InstallError, match=r"one\.py"):
+        install(root)
+    assert contents(root) == before

@@ -1,0 +1,57 @@
+"""Labels of timm's data sets, and how often its samplers draw each class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from vlltr_plugin.training.draws import class_counts_of, expected_draws
+
+REPEATING = "RepeatAugSampler"
+"""Draws a random part of the images, each several times: all classes in the shares that they have."""
+
+PLAIN_BATCHES = ("BatchSampler", "ScheduledBatchSampler", "_RepeatSampler")
+"""Batch samplers that take what their sampler draws: torch's, timm's `--train-img-sizes` and multi-epochs loader."""
+
+
+def labels_of(dataset: Any) -> Any:
+    """One label an image: `targets` or `labels` of torchvision's data sets, those of the reader of timm's own.
+
+    Raises:
+        ValueError: when the data set does not tell them.
+    """
+    if type(dataset).__name__ == "ScheduledTransformDataset":  # of `--train-img-sizes`
+        return labels_of(dataset.dataset)
+    for source in (dataset, getattr(dataset, "reader", None)):
+        for name in ("targets", "labels"):
+            if (found := getattr(source, name, None)) is not None:
+                return found
+        if (samples := getattr(source, "samples", None)) is not None:
+            return [sample[1] for sample in samples]
+    raise ValueError(
+        f"Expected a training set that tells the label of each image before training but {type(dataset).__name__} "
+        f"({type(getattr(dataset, 'reader', dataset)).__name__}) does not: the classes cannot be counted. Use folders, "
+        "tar files or --dataset torch/..., or give the data set an attribute `targets`."
+    )
+
+
+def counts_and_draws(loader: Any, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Training images of each class, and their expected draws in an epoch, `[C]` each.
+
+    Raises:
+        ValueError: for labels that cannot be known or do not fit, and samplers whose draws are not known.
+    """
+    loader = getattr(loader, "loader", loader)  # inside timm's prefetcher
+    labels = labels_of(loader.dataset)
+    counts = class_counts_of(labels, num_classes)
+    batches = loader.batch_sampler
+    if type(batches).__name__ not in PLAIN_BATCHES:
+        raise ValueError(
+            f"Expected a training loader that draws image by image but it has a {type(batches).__name__}, whose draws "
+            "are not known: use a sampler."
+        )
+    sampler = batches.sampler if type(batches).__name__ == "ScheduledBatchSampler" else loader.sampler
+    if type(sampler).__name__ == REPEATING:
+        return counts, counts.double()
+    return counts, expected_draws(sampler, labels, num_classes)
