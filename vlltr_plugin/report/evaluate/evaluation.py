@@ -130,8 +130,8 @@ class Choice:
         if not self.same_images:
             return "chosen on the validation split"
         if self.split == "test":
-            return "chosen on the test set itself, so a little too good"
-        return f"chosen on the {self.split} images reported here, so a little too good"
+            return "chosen on the test set itself, so slightly optimistic"
+        return f"chosen on the {self.split} images reported here, so slightly optimistic"
 
     @property
     def edge(self) -> str:

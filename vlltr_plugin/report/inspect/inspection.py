@@ -132,7 +132,7 @@ def inspect_run(run: Path, epoch: int | None = None, groups: Convention | None =
     kept = {number: path for number, path in files.items() if number not in stale}
     if epoch in stale or not kept:
         left = ranges(kept) or "none"
-        raise ReportError(f"Expected an epoch of {run} ({left}) but got {ranges(stale)}, of before its last start.")
+        raise ReportError(f"Expected an epoch of {run} ({left}) but got {ranges(stale)}, from before its last start.")
     series: dict[str, Series] = {}
     shown: EpochArrays | None = None
     for number, path in kept.items():
@@ -154,7 +154,7 @@ def _inspect(arrays: EpochArrays, name: str, series: Series, groups: Convention,
     present = arrays.counts > 0
     drawn = present & (arrays.draws > 0)
     group = np.where(present, groups.group(arrays.counts), "")
-    known = radii.missing is not None and len(radii.counts) > 0
+    equal = np.median(radii.corrected()) - radii.missing if radii.missing is not None and len(radii.counts) else None
     return Inspection(
         logits=name,
         epoch=arrays.epoch,
@@ -168,7 +168,7 @@ def _inspect(arrays: EpochArrays, name: str, series: Series, groups: Convention,
         group=group,
         summaries=[_summary(arrays, name, radii, group == member, member) for member in GROUPS],
         size=size_relation(radii),
-        equal_volumes=np.median(radii.corrected()) - radii.missing if known else None,
+        equal_volumes=equal,
         weight_correlation=rank_correlation(weights.in_force[present], arrays.counts[present]),
         radius_spread=_spread(np.exp(weights.log_radius)[present]),
         weight_times_draws=_spread((weights.in_force * arrays.draws)[drawn]),
@@ -262,8 +262,8 @@ def stale_epochs(run: Path, files: dict[int, Path]) -> tuple[int, ...]:
     if len(runs) > 1:
         epochs = "; ".join(", ".join(str(epoch) for epoch, by in writers.items() if by == one) for one in runs)
         raise ReportError(
-            f"Expected the arrays of one run in {run} but got those of {len(runs)} (epochs {epochs}), and no telling "
-            "which is the last: two ran at once, or their folders were put together. Keep the files of one."
+            f"Expected the arrays of one run in {run} but got those of {len(runs)} (epochs {epochs}), and it is "
+            "not known which is the last: two ran at once, or their folders were merged. Keep the files of one."
         )
     left = _left_by_the_log(run, files)
     others = {n for n, by in writers.items() if by is not None and not all(last.has(n, by) for last in runs)}
@@ -285,7 +285,7 @@ def _left_by_the_log(run: Path, files: dict[int, Path]) -> set[int]:
     if amiss := "has ended no epoch" if ended_none else "is a plain one" if log.reweighted is False else "":
         raise ReportError(
             f"Expected a re-weighted run in {run} but the last one there ({log.path.name}) {amiss}: the arrays in the "
-            "folder are of a run before it. Give each run an output folder of its own."
+            "folder are from a run before it. Give each run an output folder of its own."
         )
     return {n for n in files if n > max(log.epochs)} if log.abandoned is None else set(log.abandoned)
 

@@ -248,7 +248,7 @@ def test_a_run_of_inaturalists_size_takes_little_memory(tmp_path: Path) -> None:
         "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
     )
     command = [sys.executable, "-c", code, "inspect", str(folder.parent), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert int(done.stdout.splitlines()[-1]) < 2**20  # KiB
 
 

@@ -113,7 +113,7 @@ def test_weights_from_counts_alone_are_called_so(write: Write) -> None:
     by_draws = write(*[{**constant, "weights_image_text": inverse}] * 2, name="draws")
     assert "just 1/m" in said(one(by_draws))[1]
     assert not any("How much of the weights is the volume" in sentence for sentence in said(one(by_draws)))
-    assert "cannot tell" in said(one(by_draws))[0]
+    assert "Unknown" in said(one(by_draws))[0]
     inverse = np.where(COUNTS > 0, 3 / np.maximum(COUNTS, 1), 1).astype(np.float32)
     by_images = write(*[{**constant, "weights_image_text": inverse}] * 2, name="images")
     assert "Yes: alpha * n is the same" in said(one(by_images))[1]
@@ -173,7 +173,7 @@ def test_radii_against_the_counts_are_said_in_words_not_as_a_negative_share(writ
     assert found.parts.share < 0
     assert found.parts.spread_of_log < found.parts.spread_without
     assert "The radii work against the class counts" in said(found)[2]
-    assert f"would be {found.parts.spread_without:.3f} in place of {found.parts.spread_of_log:.3f}" in said(found)[2]
+    assert f"would be {found.parts.spread_without:.3f} instead of {found.parts.spread_of_log:.3f}" in said(found)[2]
     assert "-" not in said(found)[2].replace("large 1/n", "")
 
 
