@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from vlltr_plugin import ClassVolume
 from vlltr_plugin.report.inspect.inspection import Inspection
-from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
+from vlltr_plugin.report.inspect.size_relation import rank_correlation
 from vlltr_plugin.report.inspect.tables import findings
 from vlltr_plugin.training.session import arrays_of
 
@@ -189,7 +189,3 @@ def test_where_nothing_was_measured_no_class_has_a_radius_of_its_own(write: Writ
     found = "\n".join(said(one(write({"counts": counts.double(), "draws": counts.double(), **arrays}))))
     assert "No class has a radius of its own in this epoch" in found
     assert "Every class" not in found
-
-
-def test_the_chance_level_of_five_pairs_is_of_19_times_in_20() -> None:
-    assert chance_level(5) == pytest.approx(0.9)  # beyond it lie 2 of 120 orders; beyond 0.8, 10 of 120

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from run_arrays import Write, write  # noqa: F401  (fixture)
+from scipy.stats import rankdata
 
 from vlltr_plugin import ClassVolume, InverseFrequency, InverseSqrtFrequency, ReweightedLoss, RunRecorder
 from vlltr_plugin.core.frequency import EffectiveNumber, Uniform
@@ -131,3 +132,28 @@ def test_nothing_is_said_of_volumes_that_nothing_measured(tmp_path: Path, make, 
     (found,) = inspect_run(tmp_path / "run")
     names = [path.name for path in write_pictures(found, None, tmp_path / "out")]
     assert names == ["class_size.png", "epochs.png"]
+
+
+@pytest.mark.parametrize(("slope", "answer"), [(-30.0, "harder? Yes"), (30.0, "easier"), (0.0, "beyond chance")])
+def test_radius_against_accuracy_is_said_at_equal_class_size(tmp_path: Path, slope: float, answer: str) -> None:
+    """Accuracies follow class size, and radius once size is held fixed."""
+    rng = np.random.default_rng(0)
+    extra = dict(zip(COUNTS.tolist(), 0.3 * rng.standard_normal(C), strict=True))
+    accuracy = 40 + 5 * np.log(COUNTS) + slope * np.array([extra[n] for n in COUNTS.tolist()])
+    accuracy += (1 if slope else 30) * rng.standard_normal(C)
+    table = "".join(f"{n},{a}\n" for n, a in zip(COUNTS, accuracy, strict=True))
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/per_class.csv").write_text(f"training_images,top1_single\n{table}")
+    found = trained(tmp_path, lambda n: math.exp(extra[n]), debias=True)
+    radius, size, right = (rankdata(values) for values in (found.radii, COUNTS, accuracy))
+    rest = [values - np.polyval(np.polyfit(size, values, 1), size) for values in (radius, right)]
+    assert found.accuracy is not None
+    assert found.accuracy.at_equal_size == pytest.approx(np.corrcoef(*rest)[0, 1])
+    assert any(answer in sentence for sentence in findings(found, None))
+
+
+@pytest.mark.parametrize("text", ["", "class\n1\n", "training_images,top1_a\n5,x\n", "training_images,top1_a\n7,1\n"])
+def test_an_evaluation_of_other_classes_or_a_damaged_one_is_passed_over(tmp_path: Path, text: str) -> None:
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/per_class.csv").write_text(text)
+    assert trained(tmp_path, lambda n: 2.0).accuracy is None

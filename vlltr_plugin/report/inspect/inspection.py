@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, host_of_log, host_of_run
+from vlltr_plugin.report.evaluate.files import FOLDER, PER_CLASS
 from vlltr_plugin.report.inspect.size_relation import (
+    AccuracyRelation,
     Radii,
     SizeRelation,
+    accuracy_relation,
     corrected_correlation,
     own_radii,
     rank_correlation,
@@ -95,6 +99,7 @@ class Inspection:
     group: NDArray[np.str_]  # many, medium or few; empty for classes without images
     summaries: list[GroupSummary]
     size: SizeRelation  # radius against class size, over `own`
+    accuracy: AccuracyRelation | None  # radius against the accuracy in an evaluation beside the run
     equal_volumes: Floats | None  # log radii that `own` would have on average if all volumes were equal, if known
     weight_correlation: float  # rank correlation of weight and class size
     radius_spread: Spread
@@ -146,10 +151,27 @@ def inspect_run(run: Path, epoch: int | None = None, groups: Convention | None =
         for name in arrays.by_logits:
             _append(series.setdefault(name, Series()), arrays, name, groups)
     assert shown is not None
-    return [_inspect(shown, name, series[name], groups, stale) for name in shown.by_logits]
+    accuracy = _evaluated_accuracy(run, shown.counts)
+    return [_inspect(shown, name, series[name], groups, stale, accuracy) for name in shown.by_logits]
 
 
-def _inspect(arrays: EpochArrays, name: str, series: Series, groups: Convention, stale: tuple[int, ...]) -> Inspection:
+def _evaluated_accuracy(run: Path, counts: NDArray[np.int64]) -> Floats:
+    """Accuracy of each class in the evaluation beside a run, `[C]`; NaN where there is none of these classes."""
+    nothing: Floats = np.full(len(counts), np.nan)
+    try:
+        with (run / FOLDER / PER_CLASS).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        column = next(name for name in rows[0] if name.startswith("top1_"))  # the first is the overall rule
+        if [int(row["training_images"]) for row in rows] != counts.tolist():
+            return nothing
+        return np.array([float(row[column] or "nan") for row in rows])
+    except (OSError, ValueError, LookupError, StopIteration, TypeError):
+        return nothing
+
+
+def _inspect(
+    arrays: EpochArrays, name: str, series: Series, groups: Convention, stale: tuple[int, ...], accuracy: Floats
+) -> Inspection:
     weights, radii = arrays.by_logits[name], own_radii(arrays, name)
     present = arrays.counts > 0
     drawn = present & (arrays.draws > 0)
@@ -168,6 +190,7 @@ def _inspect(arrays: EpochArrays, name: str, series: Series, groups: Convention,
         group=group,
         summaries=[_summary(arrays, name, radii, group == member, member) for member in GROUPS],
         size=size_relation(radii),
+        accuracy=accuracy_relation(radii, accuracy) if radii.missing is not None else None,
         equal_volumes=equal,
         weight_correlation=rank_correlation(weights.in_force[present], arrays.counts[present]),
         radius_spread=_spread(np.exp(weights.log_radius)[present]),

@@ -132,6 +132,34 @@ ENUMERATED = 7
 """Up to so many pairs all orders are enumerated (5,040)."""
 
 
+@dataclass(frozen=True)
+class AccuracyRelation:
+    """Rank correlation of corrected radius and accuracy over the classes that have both."""
+
+    classes: int
+    plain: float
+    at_equal_size: float  # partial correlation, class size held fixed
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the relation at equal class size is beyond chance, else 0."""
+        level = chance_level(self.classes) + ROUNDING
+        return int(self.at_equal_size > level) - int(self.at_equal_size < -level)
+
+
+def accuracy_relation(radii: Radii, accuracy: Floats) -> AccuracyRelation | None:
+    """From each class's accuracy, `[C]`, NaN if not known; None with fewer than 4 classes, or if one is constant."""
+    known = ~np.isnan(accuracy[radii.own])
+    radius, size, of_class = radii.corrected()[known], radii.counts[known], accuracy[radii.own][known]
+    plain, with_size, of_size = (
+        rank_correlation(*pair) for pair in ((radius, of_class), (radius, size), (of_class, size))
+    )
+    rest = (1 - with_size**2) * (1 - of_size**2)
+    if known.sum() < 4 or math.isnan(plain) or not rest > ROUNDING:
+        return None
+    return AccuracyRelation(int(known.sum()), plain, (plain - with_size * of_size) / math.sqrt(rest))
+
+
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's rho: Pearson's correlation of the ranks, tied values sharing their mean rank."""
     a, b = ranks(np.asarray(x)), ranks(np.asarray(y))

@@ -11,7 +11,7 @@ from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.inspection import GroupSummary, Inspection, Names, Spread, inspect_run, label, ranges
 from vlltr_plugin.report.inspect.pictures import write_pictures
-from vlltr_plugin.report.inspect.size_relation import EQUAL
+from vlltr_plugin.report.inspect.size_relation import EQUAL, AccuracyRelation
 from vlltr_plugin.report.labels import run_name
 from vlltr_plugin.report.pictures import require_matplotlib
 from vlltr_plugin.report.tables import Table
@@ -71,6 +71,8 @@ def findings(inspection: Inspection, names: Names) -> list[str]:
     found = [_radius_and_size(inspection), _weight_and_size(inspection), _substituted(inspection, names)]
     if inspection.measured and not inspection.all_weights_one and not _by_counts_alone(inspection):
         found.insert(2, _equal_radii(inspection, names))
+    if inspection.accuracy is not None:
+        found.append(_radius_and_accuracy(inspection.accuracy))
     empty = int((inspection.counts == 0).sum())
     if empty:
         found.append(f"{empty} classes have no training images: their weight is 1, and no number here includes them.")
@@ -121,6 +123,15 @@ def _few_over_many(inspection: Inspection) -> str:
     return (
         f" Median radius, few-shot over many-shot: {few.corrected_radius / many.corrected_radius:.3g} corrected, "
         f"{few.radius / many.radius:.3g} as measured."
+    )
+
+
+def _radius_and_accuracy(relation: AccuracyRelation) -> str:
+    answer = {-1: "Yes", 0: "No relation beyond chance", 1: "No, they are easier"}[relation.sign]
+    return (
+        f"Are classes with a larger radius harder? {answer}: rank correlation of radius and accuracy "
+        f"{relation.at_equal_size:+.2f} at equal class size ({relation.plain:+.2f} in all), over {relation.classes} "
+        "classes; accuracies from evaluation/per_class.csv."
     )
 
 
