@@ -30,8 +30,10 @@ imported from there (`from vlltr_plugin import ClassVolume`), others from the mo
 and their options: `vlltr-plugin --help`. Keys of `reweight` in a host's config: [configs/README](../configs/README.md).
 """
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Shape|Example):$")
-HIDDEN = {"extra_repr", "train", "get_extra_state", "set_extra_state"}
-"""Methods that torch calls."""
+HIDDEN = {"extra_repr", "train", "get_extra_state", "set_extra_state"} | {
+    *("batch", "ended", "fold", "losses_of", "must_agree", "observe_batch", "observe_in_host", "run_by_host"),
+}
+"""Methods that torch or the package itself calls."""
 
 Definition = ast.ClassDef | ast.FunctionDef
 
@@ -142,11 +144,8 @@ def entry(name: str, home: str, on_page: set[str]) -> list[str]:
 
 def page() -> str:
     """The whole page."""
-    homes = next(
-        ast.literal_eval(node.value)
-        for node in module("vlltr_plugin").body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOMES"
-    )
+    imports = (node for node in module("vlltr_plugin.public").body if isinstance(node, ast.ImportFrom))
+    homes = {alias.name: str(node.module) for node in imports for alias in node.names}
     lines, parts = [INTRO], {"`vlltr_plugin`": homes, **OTHERS}
     on_page = {name for names in parts.values() for name in names}
     for title, names in parts.items():

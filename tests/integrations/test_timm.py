@@ -48,29 +48,11 @@ def main(output_dir, epochs, resume=""):
     return model, train_loss_fn
 
 
-def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path):
-    expected_model, expected = main(tmp_path / "whole", 3)
-    main(tmp_path / "run", 2)
-    model, criterion = main(tmp_path / "again", 3, resume=str(tmp_path / "run" / "last.pth.tar"))
-    assert not torch.equal(expected.weighting.weights, torch.ones(3))
-    for name, value in expected.state_dict().items():
-        assert torch.equal(criterion.state_dict()[name], value), name
-    assert torch.equal(model.weight, expected_model.weight)
-
-
 def test_an_older_checkpoint_gets_its_own_weights(tmp_path):
     expected = main(tmp_path / "whole", 2)[1]
     main(tmp_path / "run", 3)
     criterion = main(tmp_path / "again", 2, resume=str(tmp_path / "run" / "checkpoint-0.pth.tar"))[1]
     assert torch.equal(criterion.weighting.weights, expected.weighting.weights)
-
-
-def test_a_checkpoint_without_a_state_is_said(tmp_path):
-    main(tmp_path, 2)
-    for path in (tmp_path / "reweight").iterdir():
-        path.unlink()
-    with pytest.warns(UserWarning, match="START AT 1"):
-        main(tmp_path, 3, resume=str(tmp_path / "last.pth.tar"))
 
 
 class MeanSigmoid(LabelLosses):

@@ -1,4 +1,7 @@
-"""Running the host's code so that it writes nothing, unpickles nothing harmful, and joins no other process."""
+"""Runs a host's code so that it writes nothing into its checkout, unpickles nothing harmful and joins no other process.
+
+The command makes the side folder, in which the host's process runs; that process calls `restrict`.
+"""
 
 import io
 import os
@@ -6,81 +9,95 @@ import pickle
 import tempfile
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch._utils import _rebuild_tensor_v2
 
-WRITTEN = ("cached",)
-"""Folders of the checkout into which the host writes while it builds its data sets."""
-
 OUTSIDE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
 """Variables that would make the host join other processes, or torch load unsafely."""
 
+_mkdir = os.mkdir
+_made: list[Path] = []
+"""Folders that the host made outside of the side folder."""
+
+
+def safe_environment() -> dict[str, str]:
+    """The variables for the host's process."""
+    variables = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
+    return variables | {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
 
 @contextmanager
-def sandbox(checkout: Path) -> Iterator[Path]:
-    """Runs the host's code without lasting writes, unsafe unpickling or other processes."""
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # of the host's libraries; the host hides them too
-        stack.enter_context(_environment())
-        stack.enter_context(_safe_pickle())
-        yield stack.enter_context(_side_folder(checkout))
-
-
-@contextmanager
-def _side_folder(checkout: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vlltr-plugin-check-") as name:
-        side = Path(name)
-        _link_entries(checkout, side, leave_out=WRITTEN)
-        for folder in WRITTEN:
-            (side / folder).mkdir()
-            if (checkout / folder).is_dir():
-                _link_entries(checkout / folder, side / folder)
+def side_folder(checkout: Path, written: Iterable[str] = ()) -> Iterator[Path]:
+    """A temporary folder of links to what is in the checkout; `written` names folders in which the host makes files."""
+    with tempfile.TemporaryDirectory(prefix="vlltr-plugin-side-") as name:
+        side = Path(name).resolve()
+        _link_entries(checkout, side)
+        for folder in written:
+            _make(side, folder)
         yield side
 
 
-def _link_entries(source: Path, target: Path, leave_out: tuple[str, ...] = ()) -> None:
+def restrict(side: Path, safe_pickle: bool) -> None:
+    """Restricts this process for good.
+
+    Folders that the host makes in the checkout are made in the side folder. With `safe_pickle`, `pickle.load` builds
+    tensors and plain values only: a host may keep a cache that way.
+    """
+
+    def mkdir(path: Any, *args: Any, **options: Any) -> None:
+        absolute = Path(os.path.abspath(path)) if isinstance(path, str | Path) else None
+        if absolute is not None and absolute.is_relative_to(side):
+            return _make(side, absolute.relative_to(side))
+        _mkdir(path, *args, **options)
+        if absolute is not None:
+            _made.append(absolute)
+
+    warnings.simplefilter("ignore")  # of the host's libraries; the host hides them too
+    os.mkdir = mkdir
+    if safe_pickle:
+        import multiprocessing.reduction  # noqa: F401  (keeps the plain functions, for the workers of a DataLoader)
+
+        pickle.load, pickle.loads = _load_safely, _loads_safely
+
+
+def remove_empty_folders() -> None:
+    """Removes folders that the host made elsewhere, such as an output folder, and left empty."""
+    for folder in reversed(_made):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _make(side: Path, folder: str | Path) -> None:
+    """Makes a folder and those above it in the side folder; in the place of a link a folder of links."""
+    for part in (side / folder, *(side / folder).parents)[::-1]:
+        if part.is_symlink() and part.is_dir() and part.is_relative_to(side):
+            source = part.resolve()
+            part.unlink()
+            _mkdir(part)
+            _link_entries(source, part)
+        elif not part.exists():
+            _mkdir(part)
+
+
+def _link_entries(source: Path, target: Path) -> None:
     for entry in source.iterdir():
-        if entry.name not in leave_out:
-            (target / entry.name).symlink_to(entry.resolve())
+        (target / entry.name).symlink_to(entry.resolve())
 
 
-@contextmanager
-def _environment() -> Iterator[None]:
-    before = {name: os.environ.pop(name) for name in OUTSIDE if name in os.environ}
-    forced = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+def _loads_safely(data: Any, /, **options: Any) -> Any:
+    return _SafeUnpickler(io.BytesIO(data), **options).load()
+
+
+def _load_safely(file: Any, **options: Any) -> Any:
     try:
-        yield
-    finally:
-        del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
-        os.environ.update(before | ({} if forced is None else {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": forced}))
-
-
-@contextmanager
-def _safe_pickle() -> Iterator[None]:
-    """A host may read a cache by `pickle.load`: for a while that builds tensors and plain values only."""
-    load, loads = pickle.load, pickle.loads
-
-    def loads_safely(data: Any, /, **options: Any) -> Any:
-        return _SafeUnpickler(io.BytesIO(data), **options).load()
-
-    def load_safely(file: Any, **options: Any) -> Any:
-        try:
-            return _SafeUnpickler(file, **options).load()
-        except (pickle.UnpicklingError, EOFError) as error:
-            raise pickle.UnpicklingError(f"{getattr(file, 'name', 'a file')}: {error}") from error
-
-    pickle.load, pickle.loads = load_safely, loads_safely
-    try:
-        yield
-    finally:
-        pickle.load, pickle.loads = load, loads
+        return _SafeUnpickler(file, **options).load()
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise pickle.UnpicklingError(f"{getattr(file, 'name', 'a file')}: {error}") from error
 
 
 class _SafeUnpickler(pickle.Unpickler):

@@ -190,7 +190,7 @@ class Criterion(nn.Module):
         return self.weighting.statistics(in_force, self.drawn)
 
     def keep_radii(self) -> None:
-        """Lets the epoch in progress end without new radii, whatever was observed of it."""
+        """Lets the epoch in progress end without new radii: of one that was resumed inside, few samples are left."""
         self._keeps_radii = True
 
     def forget_epoch(self) -> None:
@@ -256,11 +256,12 @@ class Criterion(nn.Module):
         """`observe` of a checked batch; without `statistics` the draws alone are counted."""
         weighting = self.weighting
         weighting.move_to(batch.logits.device)
+        batch = batch.to(weighting.device64)
         if statistics:
             weighting.observe_batch(batch)
         if self._checks.begins_epoch():
             self._draws.take()
-        self._draws.add(batch, weighting.device64)
+        self._draws.add(batch)
         self._checks.count(batch)
 
 

@@ -14,60 +14,65 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any, NoReturn
+
+import numpy as np
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.install import InstallError, install
 
 Message = dict[str, Any]
 Send = Callable[[Message], None]
-"""Sends a message of plain values to the command."""
+"""Sends a message of plain values and arrays to the command."""
 
 CHILD = "from vlltr_plugin.hosts.door import run_main; run_main()"
 STEPPED = "main.py began to train without calling the plug-in's `attach`: `vlltr-plugin status` says what is wrong."
 
-_asked: list[Callable[..., NoReturn]] = []
-"""What `attach` is to do in place of attaching; empty in every training run."""
 
-
-def run_host(
+@contextmanager
+def open_host(
     checkout: Path,
-    host_args: list[str],
+    arguments: list[str],
     task: tuple[str, Mapping[str, Any]],
-    take: Send,
+    *,
+    written: tuple[str, ...] = (),
+    safe_pickle: bool = False,
     environment: Mapping[str, str] | None = None,
-) -> None:
-    """Runs main.py up to `attach`, which carries out a task with what main.py has built.
+) -> Iterator[Iterator[Message]]:
+    """Runs main.py up to `attach`, which carries out a task with what main.py has built; gives the task's messages.
+
+    The task is "module:function" and its keyword arguments. It is called as `function(*parts, send=..., **request)`
+    with what `attach` gives to `enter`. If main.py raises before that, `function_failed(error, frames, send=...,
+    **request)` is called, where the module has one.
 
     Raises:
-        ReportError: the task raised one, or main.py ended before it came to `attach`.
+        ReportError: the task raised one, or main.py ended before it came to `attach`; also while messages are read.
     """
-    from vlltr_plugin.check.sandbox import sandbox
+    from vlltr_plugin.check.sandbox import safe_environment, side_folder
 
-    name, request = task
     with (
-        sandbox(checkout) as side,
+        side_folder(checkout, written) as side,
         tempfile.TemporaryDirectory(prefix="vlltr-plugin-lines-") as lines,
-        tempfile.TemporaryFile("w+", errors="replace") as said,
+        tempfile.TemporaryFile() as printed,
     ):
         _write_lines(checkout, Path(lines))
-        command = [sys.executable, "-c", CHILD, name, json.dumps(request), str(checkout), lines, *host_args]
-        variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})}
-        process = subprocess.Popen(command, cwd=side, env=variables, stdout=subprocess.PIPE, stderr=said, text=True)
+        order = {"task": task, "checkout": str(checkout), "lines": lines, "safe_pickle": safe_pickle}
+        process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, json.dumps(order), *arguments],
+            cwd=side,
+            env=safe_environment() | dict(environment or {}),
+            stdout=subprocess.PIPE,
+            stderr=printed,
+        )
         try:
-            ended = _listen(process, take)
+            yield _messages(process, printed)
         finally:
             process.kill()
             process.communicate()
-        if ended is None:
-            said.seek(0)
-            last = said.read().strip().rpartition("\n")[2][:300] or "it said nothing"
-            raise ReportError(f"Expected main.py to build what it trains and to train it but it did not: {last}")
-    if ended:
-        raise ReportError(ended)
 
 
 def _write_lines(checkout: Path, folder: Path) -> None:
@@ -84,15 +89,70 @@ def _write_lines(checkout: Path, folder: Path) -> None:
             (folder / change.path.name).write_bytes(change.new)
 
 
-def _listen(process: subprocess.Popen[str], take: Send) -> str | None:
-    """Hands on the messages; returns the error of the task, empty where there is none; None if it never ended."""
+def _messages(process: subprocess.Popen[bytes], printed: IO[bytes]) -> Iterator[Message]:
     assert process.stdout is not None
     for line in process.stdout:
         message = json.loads(line)
-        if "ended" in message:
-            return str(message["ended"])
-        take(message)
-    return None
+        for name, dtype, shape in message.pop("arrays", ()):
+            data = process.stdout.read(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+            message[name] = np.frombuffer(bytearray(data), dtype).reshape(shape)
+        if "ended" not in message:
+            yield message
+        elif message["ended"]:
+            raise ReportError(message["ended"])
+        else:
+            return
+    printed.seek(0)
+    last = printed.read().decode(errors="replace").strip().rpartition("\n")[2][:300] or "it said nothing"
+    if process.wait() == 2:  # argparse
+        raise ReportError(f"The host's own parser refused its arguments ({last}).")
+    raise ReportError(f"Expected main.py to build what it trains and to train it but it did not: {last}")
+
+
+class _Task:
+    """What `attach` is to do in place of attaching, in the host's process."""
+
+    def __init__(self, channel: IO[bytes], task: tuple[str, Message]) -> None:
+        (name, self._request), self._channel = task, channel
+        self._module, _, self._function = name.partition(":")
+
+    def attached(self, *parts: Any) -> NoReturn:
+        self._call(getattr(importlib.import_module(self._module), self._function), parts)
+
+    def failed(self, error: Exception, frames: list[FrameType]) -> NoReturn:
+        """main.py has failed, or begins to train, without a call of `attach`."""
+        handler = getattr(importlib.import_module(self._module), f"{self._function}_failed", None)
+        if handler is None:
+            self._end(describe_error(error))
+        self._call(handler, (error, frames))
+
+    def _call(self, function: Callable[..., None], parts: tuple[Any, ...]) -> NoReturn:
+        try:
+            function(*parts, send=self._send, **self._request)
+        except Exception as error:  # the host's code may raise anything
+            traceback.print_exc()
+            self._end(describe_error(error))
+        self._end("")
+
+    def _send(self, message: Message) -> None:
+        arrays = {name: value for name, value in message.items() if isinstance(value, np.ndarray)}
+        plain = {name: value for name, value in message.items() if name not in arrays}
+        plain["arrays"] = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
+        self._channel.write(json.dumps(plain).encode() + b"\n")
+        for array in arrays.values():
+            self._channel.write(array.tobytes())
+        self._channel.flush()
+
+    def _end(self, error: str) -> NoReturn:
+        from vlltr_plugin.check.sandbox import remove_empty_folders
+
+        self._send({"ended": error})
+        remove_empty_folders()
+        os._exit(0)  # nothing of what main.py does after training
+
+
+_task: list[_Task] = []
+"""Empty in every training run."""
 
 
 def enter(*parts: Any) -> None:
@@ -100,43 +160,40 @@ def enter(*parts: Any) -> None:
 
     Does nothing in a training run.
     """
-    if _asked:
-        _asked.pop()(*parts)
+    if _task:
+        _task[0].attached(*parts)
 
 
 def run_main() -> None:
     """In the process of its own: runs main.py as `python main.py` in the checkout would."""
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-    task, request, checkout, lines, *arguments = sys.argv[1:]
-    channel = os.fdopen(os.dup(1), "w")
+    from vlltr_plugin.check.sandbox import restrict
+
+    order = json.loads(sys.argv[1])
+    task = _Task(os.fdopen(os.dup(1), "wb"), order["task"])
     os.dup2(2, 1)  # what the host prints goes with its errors
-    module, _, function = task.partition(":")
-    _asked.append(partial(_carry_out, channel, module, function, json.loads(request)))
-    register_optimizer_step_pre_hook(lambda *_: _end(channel, STEPPED))
+    _task.append(task)
+    restrict(Path.cwd(), order["safe_pickle"])
+    stack = lambda: [frame for frame, _ in traceback.walk_stack(None)]  # noqa: E731
+    register_optimizer_step_pre_hook(lambda *_: task.failed(ReportError(STEPPED), stack()))
+    lines, checkout = order["lines"], order["checkout"]
     sys.path[:0] = [lines, checkout]
-    sys.argv = ["main.py", *arguments]
+    sys.argv = ["main.py", *sys.argv[2:]]
     main = next(path for path in (Path(lines, "main.py"), Path(checkout, "main.py")) if path.is_file())
-    runpy.run_path(str(main), run_name="__main__")
-
-
-def _carry_out(channel: IO[str], module: str, function: str, request: Message, *parts: Any) -> NoReturn:
     try:
-        getattr(importlib.import_module(module), function)(*parts, send=partial(_send, channel), **request)
-    except (ReportError, OSError) as error:
-        _end(channel, str(error))
+        runpy.run_path(str(main), run_name="__main__")
     except Exception as error:  # the host's code may raise anything
         traceback.print_exc()
-        reason = " ".join(str(error).split())[:300]
-        _end(channel, f"The host's code failed: {type(error).__name__}: {reason}")
-    _end(channel, "")
+        task.failed(error, [frame for frame, _ in traceback.walk_tb(error.__traceback__)])
 
 
-def _send(channel: IO[str], message: Message) -> None:
-    channel.write(json.dumps(message) + "\n")
-    channel.flush()
-
-
-def _end(channel: IO[str], error: str) -> NoReturn:
-    _send(channel, {"ended": error})
-    os._exit(0)  # nothing of what main.py does after training
+def describe_error(error: Exception) -> str:
+    """An error in one line; for one of the host's with its type, and where it has no words with its place."""
+    reason = " ".join(str(error).split())[:300]
+    if isinstance(error, ReportError | OSError):
+        return reason
+    if not reason:  # a bare `assert`, say
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{Path(frame.filename).name}, line {frame.lineno}: {frame.line}"
+    return f"The host's code failed: {type(error).__name__}: {reason}"

@@ -1,18 +1,27 @@
-"""A host's trained model, open for an evaluation: what `report/evaluate` asks of a host."""
+"""Evaluating a host's trained model: what `report/evaluate` asks, and how logits come from the host's process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import pickle
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.runs.checkpoint_args import load_safely
+
 if TYPE_CHECKING:  # `compare` reads logs without torch
     from torch import Tensor
+    from torch.utils.data import DataLoader
+
+    from vlltr_plugin.hosts.door import Message, Send
 
 Progress = Callable[[int, int], None]
 """Called with the images done and in all, after each batch."""
@@ -52,7 +61,7 @@ class Collector(Protocol):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A checkpoint's model with its data, open while the host's code can be run.
+    """A checkpoint's model with its data, open while the host's process runs.
 
     Attributes:
         split: the split to evaluate.
@@ -63,7 +72,7 @@ class TrainedModel:
         draws_from: where they are known from, in words.
         names: the classes' names, if known.
         facts: what evaluation.json says of checkpoint, config, data set and settings.
-        predict: feeds a split to a collector; returns the number of images in the split.
+        predict: feeds a split to a collector; returns the number of images in the split. First `split`, then another.
         outputs: names of the model's two outputs; empty if it has one.
         first_share: part of the first of two outputs in the mixture of their softmaxes.
         host_log: from labels and predicted classes, `[N]` each, the numbers of the host's own result by the keys of its
@@ -84,3 +93,131 @@ class TrainedModel:
 
 
 OpenTrained = Callable[[EvaluateRequest, Progress], AbstractContextManager[TrainedModel]]
+
+
+def checkpoint_path(path: Path, name: str) -> Path:
+    """The checkpoint that a path names: the file itself, or the one in a run's folder.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    file = path / name if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"Expected a run's folder with {name}, or a checkpoint, but there is no file {file}.")
+    return file
+
+
+def load_checkpoint(path: Path, host: str) -> Any:
+    """Loads a checkpoint without running anything in it.
+
+    Raises:
+        ReportError: it holds other objects than a host's checkpoint, or is broken.
+        OSError: it cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice on odd pickles; the error below says what matters
+            return load_safely(path)
+    except pickle.UnpicklingError as error:
+        raise ReportError(
+            f"{path}: not loaded, because it holds objects that could run code, or is no checkpoint at all."
+        ) from error
+    except (RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError, IndexError) as error:
+        raise ReportError(f"{path}: expected a checkpoint of {host} but could not read it: is it whole?") from error
+
+
+@contextmanager
+def evaluate_in_host(
+    request: EvaluateRequest,
+    arguments: list[str],
+    task: tuple[str, dict[str, Any]],
+    files: dict[str, Any],
+    progress: Progress,
+    *,
+    host: str,
+    host_log: Callable[..., dict[str, float | None]] | None = None,
+    **door: Any,
+) -> Iterator[TrainedModel]:
+    """Opens a model in the host's process, whose task sends `model_message`, then splits by `send_split`.
+
+    Raises:
+        ReportError: for unusable input, or when the host's code fails.
+    """
+    from vlltr_plugin.hosts.door import open_host
+
+    name, asked = task
+    asked = asked | {"batch_size": request.batch_size, "limit": request.limit}
+    with open_host(request.checkout.resolve(), arguments, (name, asked), **door) as messages:
+        model = next(messages)
+        settings = model["settings"] | {"host_args": list(request.host_args)}
+        yield TrainedModel(
+            split=model["split"],
+            classes=model["classes"],
+            train_counts=model["counts"].astype(np.int64),
+            draws=model.get("draws"),
+            draws_from=model["draws_from"],
+            names=model["names"],
+            facts={
+                "checkpoint": files["checkpoint"] | {"epoch": model["epoch"]},
+                "config": files["config"],
+                "data_set": model["data_set"],
+                "settings": settings,
+                "differs_from_training": model["differs"],
+            },
+            predict=partial(_predict, messages, model["splits"], host, progress),
+            outputs=tuple(model["outputs"]),
+            first_share=model["first_share"],
+            host_log=None if host_log is None else partial(host_log, model),
+        )
+
+
+def _predict(
+    messages: Iterator[Message], splits: list[str], host: str, progress: Progress, collector: Collector, split: str
+) -> int:
+    import torch
+
+    if split not in splits:
+        raise ReportError(f"Expected the split to be {splits[0]} but got {split!r}: {host} has no validation split.")
+    done = total = 0
+    for message in messages:
+        if message["split"] != split:
+            continue
+        if "images" in message:
+            return int(message["images"])
+        if "labels" in message:
+            logits = [torch.from_numpy(message[f"logits_{number}"]) for number in range(message["outputs"])]
+            collector.add(logits[0] if len(logits) == 1 else tuple(logits), torch.from_numpy(message["labels"]))
+            done += len(message["labels"])
+        total = message.get("total", total)
+        progress(done, total)
+    raise ReportError(f"Expected the logits of the {split} split but {host} has sent none.")
+
+
+def evaluation_loader(dataset: Any, limit: int | None, **options: Any) -> DataLoader[Any]:
+    """In the host's process: a loader of `limit` images, evenly spaced over a data set."""
+    from torch.utils.data import DataLoader, Subset
+
+    whole = len(dataset)
+    number = min(limit or whole, whole)
+    return DataLoader(Subset(dataset, [position * whole // number for position in range(number)]), **options)
+
+
+def send_split(send: Send, split: str, total: int) -> Callable[[list[Tensor], Tensor], None]:
+    """In the host's process: begins a split; the function that it returns sends a batch of logits and labels.
+
+    Send `{"split": split, "images": number of images in the whole split}` after the last batch.
+    """
+
+    def send_batch(outputs: list[Tensor], labels: Tensor) -> None:
+        logits = {f"logits_{number}": _numpy(output) for number, output in enumerate(outputs)}
+        send({"split": split, "outputs": len(outputs), "labels": _numpy(labels), **logits})
+
+    send({"split": split, "total": total})
+    return send_batch
+
+
+def _numpy(tensor: Tensor) -> NDArray[Any]:
+    import torch
+
+    wide = tensor.float() if tensor.dtype is torch.bfloat16 else tensor
+    return wide.detach().cpu().numpy()

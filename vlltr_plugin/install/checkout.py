@@ -50,6 +50,7 @@ def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ())
             raise InstallError(
                 "\n".join([f"{root}: expected the folder of a {names} checkout, but it has {missing}", *others])
             )
+    there.reverse()  # of hosts that fit alike, the first in `names`
     recipe = max(there, key=lambda recipe: (_is_marked(root, recipe), _would_fit(root, recipe), len(recipe.files)))
     _refuse_links(root, recipe)
     return root, recipe

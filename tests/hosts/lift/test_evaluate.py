@@ -188,7 +188,7 @@ REFUSED: dict[str, tuple[str, str, list[str]]] = {
     "an unknown part": ("", "`bottom`", []),
     "a train of its own": (ARGS, "without calling the plug-in's `attach`", []),
     "a part left out": ("", "all parameters that are trained", []),
-    "wrong arguments": ("lr", "main.py", []),
+    "wrong arguments": ("lr", "odd length", []),
     "a validation split": ("", "no validation split", ["--split", "val"]),
     "tau on a validation split": ("", "no validation split", ["--choose-tau", "val"]),
     "a config": ("", "--host-args", ["--config", "x.yaml"]),

@@ -1,80 +1,65 @@
-"""`check` for LIFT: its main.py builds a trainer in a process of its own, where looks take the place of training.
+"""`check` for LIFT: its main.py builds a trainer in a process of its own, where checks take the place of training.
 
-So what is looked at is what a run would use, whatever its arguments. Nothing is trained; the output folder is a
-temporary one. What the host downloads itself (CLIP, CIFAR) it downloads here as well.
+So what is checked is what a run would use, whatever its arguments. Nothing is trained. What the host downloads itself
+(CLIP, CIFAR) it downloads here as well.
 """
 
 from __future__ import annotations
 
-import math
-import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.check.results import CheckResult, Checks, SkipError
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vlltr_plugin.check.results import FAIL, CheckResult, Checks, SkipError
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.door import Send, run_host
-from vlltr_plugin.install import State, status
+from vlltr_plugin.hosts.checks import STEP, add_from_host, check_installed, check_logits, finite_losses, sent
+from vlltr_plugin.hosts.door import Send
+from vlltr_plugin.hosts.host import CheckRequest
+from vlltr_plugin.hosts.lift.hook import apply
+from vlltr_plugin.hosts.lift.log import UNKEPT_OUTPUT
+from vlltr_plugin.hosts.lift.plan import number_of_classes, plan
+from vlltr_plugin.hosts.lift.trainer import draws_of, forward_of, logits_of
+from vlltr_plugin.training.draws import class_counts_of
 from vlltr_plugin.training.settings import KEY
 
-STEP = 8
-"""Images of the step."""
+
+def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
+    """Checks what a run of LIFT needs."""
+    checks, checkout = Checks(say), request.checkout.resolve()
+    asked = any(argument.startswith(f"{KEY}.") for argument in request.host_args)
+    checks.run("plug-in", partial(check_installed, checkout, asked))
+    arguments = [*request.host_args, *UNKEPT_OUTPUT]
+    try:
+        add_from_host(checks, checkout, arguments, f"{__name__}:check_trainer")
+    except ReportError as error:
+        checks.add(CheckResult("trainer", FAIL, " ".join(str(error).split())))
+    return checks
 
 
-def run_checkup(checkout: Path, host_args: list[str], say: Callable[[CheckResult], None]) -> Checks:
-    """Looks at what a run of LIFT needs."""
-    lines = Checks(say)
-    checkout = checkout.resolve()
-    lines.look("plug-in", partial(_look_at_installation, checkout, host_args))
-    with tempfile.TemporaryDirectory(prefix="vlltr-plugin-check-") as folder:
-        arguments = [*host_args, "output_dir", str(Path(folder) / "output")]
-        task: tuple[str, dict[str, Any]] = ("vlltr_plugin.hosts.lift.checks:look_through_door", {})
-        lines.look_elsewhere("trainer", partial(run_host, checkout, arguments, task))
-    return lines
+def check_trainer(trainer: Any, *, send: Send, checkout: str) -> None:
+    """In the host's process: checks a trainer that is about to train; puts the re-weighting into it."""
+    checks = sent(send)
+    checks.run("config", partial(_check_config, trainer))
+    checks.run("labels", partial(_check_labels, trainer))
+    checks.run("sampler", partial(_check_sampler, trainer), needs=["labels"])
+    checks.run("reweight", partial(_check_reweight, trainer), needs=["labels", "sampler"])
+    checks.run("step", partial(_check_step, trainer), needs=["reweight"])
 
 
-def _look_at_installation(checkout: Path, host_args: list[str]) -> str:
-    found = status(checkout)
-    if found.fits:
-        return f"installed, version {' and '.join(found.versions)}"
-    if found.state is State.ABSENT and not any(arg.startswith(f"{KEY}.") for arg in host_args):
-        raise SkipError("not installed; these arguments ask for no re-weighting")
-    problems = f" ({'; '.join(found.problems)})" if found.problems else ""
-    raise ReportError(f"Expected the plug-in in the checkout but it is {found.state.value}{problems}: install it.")
-
-
-def look_through_door(trainer: Any, send: Send) -> None:
-    """The task of `check` where `attach` is called."""
-    look_at_all(trainer, lambda line: send(asdict(line)))
-
-
-def look_at_all(trainer: Any, say: Callable[[CheckResult], None] = lambda line: None) -> Checks:
-    """All looks at a trainer that is about to train; puts the re-weighting into it."""
-    lines = Checks(say)
-    lines.look("config", partial(_look_at_config, trainer))
-    lines.look("labels", partial(_look_at_labels, trainer))
-    lines.look("sampler", partial(_look_at_sampler, trainer), needs=["labels"])
-    lines.look("reweight", partial(_look_at_reweight, trainer), needs=["labels", "sampler"])
-    lines.look("step", partial(_look_at_step, trainer), needs=["reweight"])
-    return lines
-
-
-def _look_at_config(trainer: Any) -> str:
+def _check_config(trainer: Any) -> str:
     cfg = trainer.cfg
     return f"{cfg.dataset}, loss_type {cfg.loss_type}, {cfg.num_epochs} epochs of batches of {cfg.batch_size}"
 
 
-def _counts(trainer: Any) -> Any:
-    from vlltr_plugin.hosts.lift.plan import number_of_classes
-    from vlltr_plugin.training.draws import class_counts_of
-
+def _counts(trainer: Any) -> Tensor:
     return class_counts_of(trainer.train_loader.dataset.labels, number_of_classes(trainer))
 
 
-def _look_at_labels(trainer: Any) -> str:
+def _check_labels(trainer: Any) -> str:
     if not hasattr(trainer.train_loader.dataset, "labels"):
         raise ReportError("Expected the training set to hold one label an image as `labels`, as LIFT's do.")
     counts = _counts(trainer)
@@ -84,36 +69,25 @@ def _look_at_labels(trainer: Any) -> str:
     return f"{int(counts.sum())} images of {len(counts)} classes, {least} to {most} each{none}"
 
 
-def _look_at_sampler(trainer: Any) -> str:
-    from vlltr_plugin.hosts.lift.trainer import draws_of
-
-    counts = _counts(trainer)
-    draws = draws_of(trainer.train_loader, trainer.train_loader.dataset.labels, len(counts))
+def _check_sampler(trainer: Any) -> str:
+    draws = draws_of(trainer.train_loader, trainer.train_loader.dataset.labels, len(_counts(trainer)))
     share = draws / draws.sum()
     name = type(trainer.train_loader.sampler).__name__
     return f"{name}: a class is {float(share[share > 0].min()):.2%} to {float(share.max()):.2%} of the draws"
 
 
-def _look_at_reweight(trainer: Any) -> str:
-    from vlltr_plugin.hosts.lift.hook import apply
-    from vlltr_plugin.hosts.lift.plan import plan
-
+def _check_reweight(trainer: Any) -> str:
     planned = plan(trainer)
     if planned is None:
         raise SkipError(f"no {KEY}.type: nothing is re-weighted")
-    if planned.first_epoch >= planned.epochs and planned.settings.common.type != "none":
-        raise ReportError(planned.announcement())
     said = planned.announcement()
+    if planned.first_epoch >= planned.epochs and planned.settings.common.type != "none":
+        raise ReportError(said)
     apply(replace(planned, settings=replace(planned.settings, measure_first=False)), trainer)  # a pass over all images
     return said
 
 
-def _look_at_step(trainer: Any) -> str:
-    from torch.utils.data import DataLoader
-
-    from vlltr_plugin.hosts.lift.plan import number_of_classes
-    from vlltr_plugin.hosts.lift.trainer import forward_of, logits_of
-
+def _check_step(trainer: Any) -> str:
     loader = trainer.train_loader
     images, labels, *_ = next(iter(DataLoader(loader.dataset, STEP, sampler=loader.sampler)))
     trainer.tuner.train()
@@ -127,9 +101,6 @@ def _look_at_step(trainer: Any) -> str:
         raise SkipError(
             f"only the host's own loop can tell which part of the output goes into the loss: {error}"
         ) from error
-    if not bool(logits.isfinite().all()):
-        raise ReportError(f"Expected finite logits {list(logits.shape)} but some are not.")
-    loss = float(trainer.criterion(logits, labels.to(trainer.device)))
-    if not math.isfinite(loss):
-        raise ReportError(f"Expected a finite loss but got {loss}.")
-    return f"{len(images)} images give {list(logits.shape)} finite logits, loss {loss:.4g}"
+    check_logits({"the": logits})
+    loss = finite_losses([float(trainer.criterion(logits, labels.to(trainer.device)))])
+    return f"{len(images)} images give {list(logits.shape)} finite logits, loss {loss}"

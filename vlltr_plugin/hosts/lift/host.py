@@ -9,10 +9,12 @@ from pathlib import Path
 from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel, checkpoint_path
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
 from vlltr_plugin.hosts.lift.log import find_log, read_log, read_run, wrote
 from vlltr_plugin.runs.log import Line
+
+CHECKPOINT = "checkpoint.pth.tar"
 
 OVERALL = Metric("overall", "overall", "overall top-1")
 GROUP_METRICS = (
@@ -44,28 +46,23 @@ def _evaluated_line(numbers: dict[str, float | None]) -> Line:
 
 
 def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
-    from vlltr_plugin.hosts.lift.checks import run_checkup  # torch
+    from vlltr_plugin.hosts.lift.checks import run_checks  # torch
 
     if request.config is not None:
         raise ReportError("Expected no CONFIG for LIFT: give main.py's arguments as --host-args.")
-    return run_checkup(request.checkout, list(request.host_args), say)
-
-
-IRRELEVANT = frozenset(("output_dir", "root", "print_freq", "seed", "gpu", "num_workers"))
+    return run_checks(request, say)
 
 
 def _find_checkpoint(request: EvaluateRequest) -> Path:
-    from vlltr_plugin.hosts.lift.checkpoint import checkpoint_path  # torch
-
     if request.config is not None:
         raise ReportError("Expected no --config for LIFT: give main.py's arguments as --host-args.")
-    return checkpoint_path(request.checkpoint)
+    return checkpoint_path(request.checkpoint, CHECKPOINT)
 
 
 def _open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
-    from vlltr_plugin.hosts.lift.evaluation_run import open_trained  # torch
+    from vlltr_plugin.hosts.lift.evaluate import open_trained  # torch
 
-    return open_trained(request, IRRELEVANT, progress)
+    return open_trained(request, progress)
 
 
 HOST = Host(
@@ -89,7 +86,7 @@ HOST = Host(
     evaluated_line=_evaluated_line,
     reweight_seconds="reweight_seconds",
     words=WORDS,
-    irrelevant=IRRELEVANT,
+    irrelevant=frozenset(("output_dir", "root", "print_freq", "seed", "gpu", "num_workers")),
     first=("data_set", "backbone", "num_epochs", "batch_size", "lr", "loss_type"),
     open_trained=_open_trained,
     find_checkpoint=_find_checkpoint,

@@ -20,6 +20,9 @@ from vlltr_plugin.hosts.host import RunFiles
 from vlltr_plugin.runs.epoch_files import numbered_files
 from vlltr_plugin.runs.log import KEY, Line, Log, StdoutLog
 
+UNKEPT_OUTPUT = ("output_dir", "vlltr-plugin-output")
+"""Arguments of a run that leaves no log: in the side folder of its process this one is new."""
+
 CONFIG, CONFIG_END = "** Config **", "************"
 BATCH_BEGINS = re.compile(r"epoch \[\d+/\d+\] batch \[")
 OURS_BEGINS = "[vlltr-plugin] "

@@ -55,3 +55,13 @@ def counts_and_draws(loader: Any, num_classes: int) -> tuple[Tensor, Tensor]:
     if type(sampler).__name__ == REPEATING:
         return counts, counts.double()
     return counts, expected_draws(sampler, labels, num_classes)
+
+
+def class_names_of(dataset: Any, num_classes: int) -> list[str] | None:
+    """The names of the classes in order, where the data set or its reader tells all of them."""
+    for source in (dataset, getattr(dataset, "reader", None)):
+        for name in ("class_to_idx", "class_name_to_idx"):
+            index = getattr(source, name, None)
+            if isinstance(index, dict) and sorted(index.values()) == list(range(num_classes)):
+                return [str(label) for label in sorted(index, key=index.__getitem__)]
+    return None

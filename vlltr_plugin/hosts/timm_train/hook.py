@@ -10,8 +10,10 @@ from typing import Any
 from torch import nn
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.timm_train.plan import Plan, plan
+from vlltr_plugin.hosts.timm_train.data import class_names_of
+from vlltr_plugin.hosts.timm_train.plan import plan
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
+from vlltr_plugin.runs.own_log import write_class_names
 from vlltr_plugin.training.hook import EpochHook, NoHook, Statistics
 from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
@@ -30,16 +32,16 @@ def attach_to(
     if planned is None:
         if args.reweight_opt:
             say("there is --reweight-opt but no --reweight: nothing is re-weighted.")
-        plain = PlainHook()
         with contextlib.suppress(ReportError, ValueError, OSError):  # of a checkpoint that only train.py has to read
-            plain.load(_saved_state(args))
-        return train_loss_fn, plain
+            if _saved_state(args):
+                say("the checkpoint of --resume holds a re-weighting state, but there is no --reweight: weights are 1.")
+        return train_loss_fn, PlainHook()
     say(planned.announcement())
     criterion = HostCriterion(train_loss_fn, {SINGLE: planned.loss}, adjusts=planned.settings.adjusts)
-    hook = TimmHook(args, planned, criterion)
+    epochs = EpochHook(planned.settings, criterion)
     if args.resume:
-        hook.load(_saved_state(args))
-    return criterion, hook
+        epochs.load(_saved_state(args))
+    return criterion, TimmHook(args, epochs, class_names_of(loader_train.dataset, planned.weighting.num_classes))
 
 
 def _saved_state(args: argparse.Namespace) -> dict[str, Any]:
@@ -58,19 +60,18 @@ class PlainHook(NoHook):
 class TimmHook:
     """Ends epochs: new weights, numbers for summary.csv, arrays in the output folder, state in the arguments."""
 
-    def __init__(self, args: argparse.Namespace, planned: Plan, criterion: HostCriterion) -> None:
-        self._args = args
-        self._hook = EpochHook(planned.settings, criterion)
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Takes the state of a run that is resumed."""
-        self._hook.load(state)
+    def __init__(self, args: argparse.Namespace, epochs: EpochHook, class_names: list[str] | None) -> None:
+        self._args, self._epochs, self._class_names = args, epochs, class_names
 
     def begin_epoch(self, epoch: int, output_dir: str | None) -> None:
         """Puts the weights for this epoch in force; `output_dir` is None on all ranks but the first."""
         if output_dir is not None:
-            self._hook.write_to(Path(output_dir))
-        self._hook.begin_epoch(epoch)
+            self._epochs.write_to(Path(output_dir))
+            if self._class_names is not None:
+                with contextlib.suppress(OSError):  # a full disk: each epoch's arrays say so
+                    write_class_names(Path(output_dir), self._class_names)
+                self._class_names = None  # once
+        self._epochs.begin_epoch(epoch)
 
     def end_epoch(self, epoch: int) -> Statistics:
         """Ends an epoch of training, on every rank; returns the numbers that train.py logs.
@@ -78,11 +79,11 @@ class TimmHook:
         Raises:
             ValueError: when the loop has not called the re-weighted loss: it trained something else.
         """
-        statistics = self._hook.end_epoch(epoch)
+        statistics = self._epochs.end_epoch(epoch)
         if statistics[f"{KEY}_drawn_alpha"] is None:
             raise ValueError(
                 "Expected train.py to train with the loss that `attach` has returned but it was never called: this run "
                 "is not re-weighted. Leave train_loss_fn alone after the inserted line, or --reweight out."
             )
-        setattr(self._args, STATE, self._hook.checkpoint()[KEY])
+        setattr(self._args, STATE, self._epochs.checkpoint()[KEY])
         return statistics

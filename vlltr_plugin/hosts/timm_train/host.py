@@ -12,6 +12,7 @@ from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, RunFiles, Words
 from vlltr_plugin.runs.log import KEY, Line, Log, shows_reweighting
+from vlltr_plugin.runs.own_log import read_class_names
 
 LOG, ARGUMENTS = "summary.csv", "args.yaml"
 
@@ -97,6 +98,10 @@ def read_arguments(path: Path) -> dict[str, Any]:
     return args if kind is None else args | {KEY: {"type": kind, **(options or {})}}
 
 
+def _class_names(start: Path, num_classes: int) -> list[str] | None:
+    return read_class_names(start if start.is_dir() else start.parent, num_classes)
+
+
 def _evaluated_line(numbers: dict[str, float | None]) -> Line:
     named = {"acc1": "eval_top1", "acc5": "eval_top5", "many": "eval_many", "median": "eval_medium", "low": "eval_few"}
     return {named[key]: value for key, value in numbers.items() if key in named and value is not None}
@@ -124,33 +129,16 @@ HOST = Host(
         Metric("train_loss", "train_loss", "training loss", percent=False),
     ),
     convention=UPSTREAM,
+    class_names=_class_names,
     evaluated_line=_evaluated_line,
     reweight_seconds=f"train_{KEY}_seconds",
     words=WORDS,
     irrelevant=frozenset(
-        [
-            "output",
-            "experiment",
-            "resume",
-            "start_epoch",
-            "data",
-            "data_dir",
-            "data_path",
-            "seed",
-            "device",
-            "workers",
-            "pin_mem",
-            "log_interval",
-            "checkpoint_hist",
-            "recovery_interval",
-            "local_rank",
-            "save_images",
-            "log_wandb",
-            "wandb_project",
-            "wandb_resume_id",
-            "wandb_tags",
-            "validation_batch_size",
-        ]
+        (
+            *("output", "experiment", "resume", "start_epoch", "data", "data_dir", "data_path", "seed", "device"),
+            *("workers", "pin_mem", "log_interval", "checkpoint_hist", "recovery_interval", "local_rank"),
+            *("save_images", "log_wandb", "wandb_project", "wandb_resume_id", "wandb_tags", "validation_batch_size"),
+        )
     ),
     first=("data_set", "nb_classes", "model", "epochs", "batch_size", "lr", "opt", "smoothing", "mixup", "cutmix"),
 )

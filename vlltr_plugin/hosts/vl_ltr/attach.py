@@ -12,6 +12,7 @@ from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
 from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.ranks import is_first_rank
 from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL, OutputWatch
 from vlltr_plugin.hosts.vl_ltr.fast import speed_up
 from vlltr_plugin.hosts.vl_ltr.plan import Plan, plan
@@ -55,6 +56,8 @@ def attach(
     Raises:
         ValueError: naming what to change, when the configuration cannot be re-weighted.
     """
+    parts = {"model": model, "criterion": criterion, "dataset": dataset, "sampler": sampler, "mixup": mixup}
+    enter({"args": args, **parts})
     if not getattr(args, "eval", False):  # an evaluation runs the host's own code
         speed_up(args, model)
     reweight = asked(args)
@@ -66,7 +69,7 @@ def attach(
     if getattr(args, "eval", False):
         return NoHook(trains=False)
     with warnings_said():
-        planned = plan(args, model=model, criterion=criterion, dataset=dataset, sampler=sampler, mixup=mixup)
+        planned = plan(args, **parts)
     hook = apply(planned, args, model, criterion)
     say(planned.announcement())
     if warning := planned.never_applies():

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import UPSTREAM
-from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel, checkpoint_path
 from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, Reference, RunFiles, Words
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
-from vlltr_plugin.hosts.vl_ltr.command_line import checkpoint_path, config_path
 from vlltr_plugin.hosts.vl_ltr.log import read_log
 from vlltr_plugin.hosts.vl_ltr.stdout_log import find_stdout_log
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
@@ -113,22 +112,30 @@ def _evaluated_line(numbers: dict[str, float | None]) -> Line:
 
 
 def _open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
-    from vlltr_plugin.hosts.vl_ltr.evaluation_run import open_trained  # compat
+    from vlltr_plugin.hosts.vl_ltr.evaluate import open_trained  # torch
 
     return open_trained(request, progress)
 
 
 def _find_checkpoint(request: EvaluateRequest) -> Path:
-    checkpoint = checkpoint_path(request.checkpoint)
+    checkpoint = checkpoint_path(request.checkpoint, CHECKPOINT)
     if request.config is not None:
         config_path(request.config, request.checkout)
     return checkpoint
 
 
-def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
-    from vlltr_plugin.hosts.vl_ltr.checks.checkup import run_checkup  # torch, and compat
+def config_path(config: Path, checkout: Path) -> Path:
+    """The config as named from here, or else from the checkout; FileNotFoundError if there is none."""
+    for path in (config, checkout / config):
+        if path.is_file():
+            return path.resolve()
+    raise FileNotFoundError(f"Expected a config but there is no file {config}.")
 
-    return run_checkup(request, say)
+
+def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
+    from vlltr_plugin.hosts.vl_ltr.checks import run_checks  # torch
+
+    return run_checks(request, say)
 
 
 HOST = Host(

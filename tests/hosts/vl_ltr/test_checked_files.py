@@ -13,7 +13,7 @@ from checking import check, only
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME
 from vlltr_plugin.demo.standin_checkout import CONTROL
 
-pytestmark = pytest.mark.filterwarnings("ignore:Overwriting")
+pytestmark = pytest.mark.usefixtures("forked")
 
 SAVED = "checkpoints/digits_dv/checkpoint.pth"
 GO_ON = ("--host-args", "--epochs 3")

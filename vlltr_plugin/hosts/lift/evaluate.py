@@ -1,0 +1,227 @@
+"""`evaluate` for LIFT: its own main.py builds trainer and data, and the trainer's own test gives the logits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.door import Send
+from vlltr_plugin.hosts.evaluation import (
+    EvaluateRequest,
+    Progress,
+    TrainedModel,
+    checkpoint_path,
+    evaluate_in_host,
+    evaluation_loader,
+    load_checkpoint,
+    send_split,
+)
+from vlltr_plugin.hosts.lift.host import CHECKPOINT, HOST
+from vlltr_plugin.hosts.lift.log import UNKEPT_OUTPUT, find_log, read_config, read_run
+from vlltr_plugin.hosts.lift.plan import number_of_classes
+from vlltr_plugin.hosts.lift.trainer import draws_of, forward_of, logits_of
+from vlltr_plugin.runs.files import sha256
+from vlltr_plugin.training.draws import class_counts_of
+
+GROUPS = {"many": ("many_idxs", "many_classes"), "medium": ("med_idxs", "med_classes"),
+          "few": ("few_idxs", "few_classes")}  # fmt: skip
+"""Names under which the trainers of LIFT and LIFT+ hold the classes of each group."""
+
+HINT = " Give main.py's arguments of that run as --host-args."
+
+
+def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
+    """Opens a checkpoint in a process of the host's."""
+    path = checkpoint_path(request.checkpoint, CHECKPOINT).resolve()
+    if request.split not in (None, "test"):
+        raise ReportError(f"Expected the split to be test but got {request.split!r}: LIFT has no validation split.")
+    read_parts(path)  # before the host builds anything
+    return evaluate_in_host(
+        request,
+        [*request.host_args, *UNKEPT_OUTPUT],
+        (f"{__name__}:evaluate", {"checkpoint": str(path), "device": request.device}),
+        {"checkpoint": {"file": str(path), "sha256": sha256(path)}, "config": {"file": None, "sha256": None}},
+        progress,
+        host="LIFT",
+        host_log=host_log,
+        environment={"CUDA_VISIBLE_DEVICES": ""} if request.device == "cpu" else {},
+    )
+
+
+def read_parts(path: Path) -> dict[str, dict[str, Tensor]]:
+    """The parameters and buffers of each part, `tuner` and `head`, by its name in the trainer."""
+    saved = load_checkpoint(path, "LIFT")
+    if not isinstance(saved, dict) or not saved or not all(map(_is_part, saved.values())):
+        raise ReportError(f"{path}: expected the parameters of `tuner` and `head` in the checkpoint but found none.")
+    return saved
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(tensor, Tensor) for tensor in value.values())
+
+
+def put_in(trainer: Any, parts: dict[str, dict[str, Tensor]]) -> None:
+    """Loads a checkpoint's parameters; ReportError if they do not fit the model, or leave trained ones as they are."""
+    loaded: set[int] = set()
+    for name, state in parts.items():
+        part = getattr(trainer, name, None)
+        if not isinstance(part, nn.Module):
+            raise ReportError(f"Expected the trainer to have the checkpoint's `{name}` but it has not.{HINT}")
+        try:
+            part.load_state_dict(state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ReportError(f"The checkpoint does not fit the model that main.py builds: {reason}{HINT}") from error
+        loaded |= set(map(id, part.parameters()))
+    others = [name for name, own in trainer.model.named_parameters() if own.requires_grad and id(own) not in loaded]
+    if others:
+        raise ReportError(
+            f"Expected the checkpoint to hold all parameters that are trained but {len(others)} are missing "
+            f"({others[0]}, ...).{HINT}"
+        )
+
+
+def evaluate(
+    trainer: Any, *, send: Send, checkpoint: str, limit: int | None, batch_size: int | None, device: str | None
+) -> None:
+    """In the host's process, where `attach` is called: the logits of the trainer's own test."""
+    if device not in (None, str(trainer.device), trainer.device.type):
+        raise ReportError(
+            f"Expected --device cpu, or the one that main.py takes ({trainer.device}), but got {device!r}: give `gpu "
+            "NUMBER` in --host-args for another one."
+        )
+    put_in(trainer, read_parts(Path(checkpoint)))
+    host, cfg, classes = trainer.test_loader, trainer.cfg, number_of_classes(trainer)
+    if limit is not None or batch_size is not None:
+        options = {"batch_size": batch_size or host.batch_size, "num_workers": host.num_workers}
+        trainer.test_loader = evaluation_loader(host.dataset, limit, **options)
+    names = [str(name) for name in getattr(trainer, "classnames", ())]
+    config = read_config(str(cfg).splitlines())
+    send(
+        {
+            "split": "test",
+            "splits": ["test"],
+            "classes": classes,
+            "outputs": (),
+            "first_share": 0.0,
+            "names": names if len(names) == classes else None,
+            "epoch": None,
+            "data_set": str(cfg.dataset),
+            "settings": {
+                "model": str(getattr(cfg, "backbone", "")),
+                "two_branch": False,
+                "device": str(trainer.device),
+                "batch_size": trainer.test_loader.batch_size,
+            },
+            "differs": _differences(Path(checkpoint).parent, config),
+            **_training(trainer, classes),
+            **_groups(trainer),
+        }
+    )
+    send_batch = send_split(send, "test", len(trainer.test_loader.dataset))
+    _test(trainer, lambda logits, labels: send_batch([logits], labels))
+    send({"split": "test", "images": len(host.dataset)})
+
+
+class _TestedError(Exception):
+    """Ends the host's test where it would sum up: some of its sums need images of all classes."""
+
+
+def _test(trainer: Any, take: Callable[[Tensor, Tensor], None]) -> None:
+    """Runs the trainer's own test; `take` gets the logits and labels that it gives to its evaluator."""
+    evaluator = _evaluator_of(trainer)
+    with torch.no_grad():
+        if evaluator is None:
+            return _test_without_evaluator(trainer, take)
+
+        def process(self: Any, logits: Tensor, labels: Tensor) -> None:
+            take(logits, labels)
+
+        def evaluate(self: Any, *args: Any, **kwargs: Any) -> None:
+            raise _TestedError
+
+        evaluator.process, evaluator.evaluate = process, evaluate  # this process ends right after
+        with contextlib.suppress(_TestedError):
+            trainer.test()
+
+
+def _evaluator_of(trainer: Any) -> Any:
+    """The class of LIFT's `self.evaluator`, or the one that LIFT+ makes in `test`; None if there is none."""
+    if hasattr(trainer, "evaluator"):
+        return type(trainer.evaluator)
+    return getattr(type(trainer).test, "__globals__", {}).get("Evaluator")
+
+
+def _test_without_evaluator(trainer: Any, take: Callable[[Tensor, Tensor], None]) -> None:
+    """The model on the test images, the mean over the crops of each."""
+    trainer.model.eval()
+    forward, classes = forward_of(trainer), number_of_classes(trainer)
+    for images, labels, *_ in trainer.test_loader:
+        crops = images.unbind(1) if images.ndim == 5 else [images]
+        logits = [logits_of(forward(crop.to(trainer.device)), classes) for crop in crops]
+        take(torch.stack(logits).mean(dim=0), labels)
+
+
+def _training(trainer: Any, classes: int) -> dict[str, Any]:
+    """Training images of each class, and their expected draws if they are known; where these are known from."""
+    labels = getattr(trainer.train_loader.dataset, "labels", None)
+    if labels is None:
+        raise ReportError("Expected the training set to hold one label an image as `labels`, as LIFT's do.")
+    counts = {"counts": class_counts_of(labels, classes).numpy()}
+    try:
+        draws = draws_of(trainer.train_loader, labels, classes).numpy()
+    except ValueError:  # a sampler of the user's own
+        return counts | {"draws_from": ""}
+    source = f"by {type(trainer.train_loader.sampler).__name__} of the training loader"
+    return counts | {"draws": draws, "draws_from": source}
+
+
+def _groups(trainer: Any) -> dict[str, NDArray[np.int64]]:
+    """The classes of the trainer's own groups, where it has them."""
+    found = {}
+    for group, names in GROUPS.items():
+        for name in names:
+            if hasattr(trainer, name):
+                found[group] = np.atleast_1d(np.asarray(getattr(trainer, name), dtype=np.int64))
+    return found
+
+
+def _differences(folder: Path, here: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Where the config differs from the one in the log beside the checkpoint; values by `repr`."""
+    there: dict[str, Any] = {}
+    with contextlib.suppress(ReportError, OSError):
+        log = find_log(folder)
+        there = {} if log is None else read_run(log).args
+    return {
+        key: {"here": repr(here[key]), "training": repr(there[key])}
+        for key in sorted(here.keys() & there.keys() - HOST.irrelevant - {"model_dir"})
+        if here[key] != there[key]
+    }
+
+
+def host_log(groups: dict[str, Any], labels: NDArray[np.int64], top1: NDArray[np.int64]) -> dict[str, float | None]:
+    """LIFT's own result on the test set, by the keys of its log; a group's number is the mean of its classes."""
+    images = np.bincount(labels, minlength=groups["classes"])
+    hits = np.bincount(labels[labels == top1], minlength=len(images))
+    tested = images > 0
+    accuracy = np.divide(100.0 * hits, images, where=tested, out=np.full(len(images), np.nan))
+    known = accuracy[tested]
+    found: dict[str, float | None] = {
+        "overall": 100.0 * float((labels == top1).mean()),
+        "macro": float(known.mean()),
+        "harmonic": float(100.0 / np.mean(100.0 / np.maximum(known, 0.001))),
+    }
+    for group in GROUPS:
+        if group in groups:
+            inside = accuracy[groups[group]]
+            found[group] = float(np.nanmean(inside)) if np.isfinite(inside).any() else None
+    return found

@@ -1,0 +1,235 @@
+"""What `check` says of a run's files: those of the pre-training stage, and its output folder."""
+
+import argparse
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vlltr_plugin.check.results import SkipError
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.vl_ltr.evaluate import Checkpoint, put_in, read_checkpoint
+from vlltr_plugin.hosts.vl_ltr.host import HOST
+from vlltr_plugin.hosts.vl_ltr.plan import Plan
+from vlltr_plugin.training.hook import Hook
+from vlltr_plugin.training.settings import KEY, asked, plain
+
+EMBEDDINGS = "run the pre-training config with --eval --eval-pretrain"
+LOSSES = f"{EMBEDDINGS} --select"
+TOWER = ("visual.", "logit_scale")
+"""Parameters that the host takes from the checkpoint."""
+
+NOT_SETTINGS = HOST.irrelevant | {KEY, "world_size"}
+"""Arguments in which a resumed run may differ; the re-weighting is compared by its state, ranks are not known here."""
+
+LEFT_BY_A_RUN = ("log.txt", "checkpoint_*.pth", "reweight/epoch_*.npz")
+ELSEWHERE = "give the config a new file name, or --output-dir"
+
+
+@dataclass
+class Run:
+    """What main.py has built, and what the checks hand on to each other.
+
+    Attributes:
+        checkout: the host's folder.
+        args: the host's arguments, config included.
+        parts: what main.py gave to `attach`; empty if it failed before.
+        error: why it failed.
+        builds: whether all of it fits together, as far as is known.
+        data_sets: by split, as far as they could be built.
+        stage_one: parameters from the pre-training stage; empty where there are none to take.
+        plan: what `attach` will do; None where nothing is re-weighted, or that could not be found out.
+        hook: what `attach` will give.
+    """
+
+    checkout: Path
+    args: argparse.Namespace
+    parts: dict[str, Any]
+    error: Exception | None = None
+    builds: bool = False
+    data_sets: dict[str, Any] = field(default_factory=dict)
+    stage_one: dict[str, Tensor] = field(default_factory=dict)
+    plan: Plan | None = None
+    hook: Hook | None = None
+
+    @property
+    def classes(self) -> int:
+        """C, known once the training set has been built."""
+        return int(self.args.nb_classes)
+
+    @property
+    def two_branch(self) -> bool:
+        """Whether the model gives visual and image-text logits."""
+        return bool(getattr(self.args, "two_branch", False))
+
+
+def check_stage_one(run: Run) -> str:
+    """Reads the pre-training stage's checkpoint without running anything in it."""
+    name = _folder(run) / "checkpoint.pth"
+    path = run.checkout / name
+    if not path.is_file():
+        instead = getattr(run.args, "pretrained_clip", None)
+        raise ReportError(
+            f"Expected the checkpoint of the pre-training stage but there is no {name}: train that stage, put its "
+            "checkpoint there or give pretrain_cvlp_path"
+            + (f" (some models would silently start from {instead} instead)." if instead else ".")
+        )
+    saved = read_checkpoint(path)
+    run.stage_one = {key: value for key, value in saved.model.items() if key.startswith(TOWER)}
+    if not run.stage_one:
+        raise ReportError(f"{name}: expected parameters of an image tower (visual.*) but it has none.")
+    return f"{name}: {len(run.stage_one)} tensors of the image tower" + (
+        f", after {saved.epoch + 1} epochs" if saved.epoch is not None else ""
+    )
+
+
+def check_embeddings(run: Run) -> str:
+    """The embeddings against sentences and image tower, and the losses by which sentences are chosen."""
+    folder = _folder(run)
+    sentences = sum(run.data_sets["train"].end_idxs)
+    name = folder / "txt_embed.npy"
+    embeddings = _array(
+        run, name, f"the model would be trained with whatever is in memory in their place; {EMBEDDINGS}"
+    )
+    width = _tower_width(run)
+    if embeddings.ndim != 2 or len(embeddings) != sentences or width not in (None, embeddings.shape[1]):
+        raise ReportError(
+            f"{name}: expected embeddings of {sentences} sentences [{sentences}, {width or 'dim'}] but got "
+            f"{list(embeddings.shape)}: they belong to other texts or another model; {EMBEDDINGS}."
+        )
+    parts = (embeddings[start : start + 4096] for start in range(0, len(embeddings), 4096))  # they may be gigabytes
+    if not all(np.isfinite(part).all() and part.any(axis=1).all() for part in parts):
+        raise ReportError(f"{name}: expected embeddings that are finite and not 0 but some are not; {EMBEDDINGS}.")
+    split = _losses_split(run)
+    if split is None:
+        return f"{name}: {list(embeddings.shape)}"
+    losses_name = folder / f"{split}_txt_ce.npy"
+    losses = _array(run, losses_name, f"{LOSSES} (for {split})")
+    if losses.shape != (sentences,):
+        raise ReportError(
+            f"{losses_name}: expected a loss for each of {sentences} sentences but got {list(losses.shape)}; {LOSSES}."
+        )
+    return f"{name}: {list(embeddings.shape)}, chosen by {losses_name.name}"
+
+
+def refuse_unfilled(run: Run, model: nn.Module) -> None:
+    """Raises ReportError when parameters of the image tower are not in the checkpoint: the host would not say so."""
+    if not run.stage_one:
+        return
+    wanted = [key for key in model.state_dict() if key.startswith(TOWER) and not key.endswith("num_batches_tracked")]
+    missing = [key for key in wanted if key not in run.stage_one]
+    if missing:
+        raise ReportError(
+            f"Expected the pre-training stage's checkpoint to hold the model's image tower but {len(missing)} of "
+            f"{len(wanted)} parameters are not in it ({missing[0]}, ...) and would silently stay random: give the "
+            "checkpoint of the same tower."
+        )
+
+
+def _folder(run: Run) -> Path:
+    folder = getattr(run.args, "pretrain_cvlp_path", "")
+    if not folder and not str(run.args.model).startswith("LGR_"):
+        raise SkipError("this run takes nothing from a pre-training stage (no pretrain_cvlp_path)")
+    return Path(folder)
+
+
+def _array(run: Run, name: Path, advice: str) -> NDArray[np.floating]:
+    path = run.checkout / name
+    if not path.is_file():
+        raise ReportError(f"There is no {name}: {advice}.")
+    try:
+        array: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ReportError(f"{name}: expected an array but could not read it ({error}); {advice}.") from error
+    return array
+
+
+def _losses_split(run: Run) -> str | None:
+    """Which losses the host's models choose sentences by; None for a model of another name."""
+    model = str(run.args.model)
+    if not model.startswith("LGR_"):
+        return None
+    return "val" if model == "LGR_r50" or getattr(run.args, "test", False) else "train"
+
+
+def _tower_width(run: Run) -> int | None:
+    """Width of the image features, where the checkpoint tells."""
+    if "visual.attnpool.c_proj.weight" in run.stage_one:
+        return len(run.stage_one["visual.attnpool.c_proj.weight"])
+    if "visual.proj" in run.stage_one:
+        return run.stage_one["visual.proj"].shape[1]
+    return None
+
+
+def check_output(run: Run) -> str:
+    """What the run would find in its folder; takes a checkpoint there as a resume would, but safely."""
+    name, resume = str(run.args.output_dir), str(getattr(run.args, "resume", ""))
+    folder = run.checkout / name
+    _refuse_unwritable(folder)
+    if resume.startswith("https"):
+        raise SkipError(f"{resume} is not fetched")
+    if not resume or not (run.checkout / resume).is_file():
+        _refuse_leftovers(run, folder, resume)
+        return f"{name}: new"
+    checkpoint = read_checkpoint(run.checkout / resume)
+    _refuse_other_settings(run, checkpoint, resume)
+    _refuse_finished(run, checkpoint, resume)
+    _refuse_other_method(run, checkpoint, resume)
+    if run.hook is None:
+        raise SkipError(f"{resume}: the same settings; parameters and weights could not be compared yet")
+    put_in(run.parts["model"], checkpoint)
+    if checkpoint.reweight is not None:
+        run.hook.load({KEY: checkpoint.reweight})
+    return f"{resume}: resumes after {_epochs(checkpoint)} of {run.args.epochs} epochs, with the same settings"
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ReportError(f"Expected an output folder that can be written but {nearest} cannot.")
+
+
+def _refuse_leftovers(run: Run, folder: Path, resume: str) -> None:
+    if resume and (run.checkout / resume).resolve() != (folder / "checkpoint.pth").resolve():
+        raise ReportError(f"Expected the checkpoint to resume from but there is no {resume}: the run would start anew.")
+    left = [found for pattern in LEFT_BY_A_RUN for found in sorted(folder.glob(pattern))]
+    if left:
+        raise ReportError(
+            f"Expected a new folder, or a checkpoint.pth to resume from, but {run.args.output_dir} holds "
+            f"{left[0].relative_to(folder)} without one: the run would start anew and mix with it; {ELSEWHERE}."
+        )
+
+
+def _refuse_other_settings(run: Run, checkpoint: Checkpoint, resume: str) -> None:
+    here = {key: plain(value) for key, value in vars(run.args).items()}
+    saved = {key: plain(value) for key, value in checkpoint.args.items()}
+    differing = sorted(key for key in here.keys() & saved.keys() - NOT_SETTINGS if here[key] != saved[key])
+    if differing:
+        parts = "; ".join(f"{key}: saved {saved[key]!r}, here {here[key]!r}" for key in differing)
+        raise ReportError(
+            f"{resume} is of other settings ({parts}), and the run would go on from it: use those (--host-args for "
+            f"what the launch command says), or {ELSEWHERE}."
+        )
+
+
+def _refuse_finished(run: Run, checkpoint: Checkpoint, resume: str) -> None:
+    if checkpoint.epoch is not None and checkpoint.epoch + 1 >= int(run.args.epochs):
+        raise ReportError(f"{resume} has all {run.args.epochs} epochs: the run would train nothing; {ELSEWHERE}.")
+
+
+def _refuse_other_method(run: Run, checkpoint: Checkpoint, resume: str) -> None:
+    wanted, found = asked(run.args) is not None, checkpoint.reweight is not None
+    if checkpoint.epoch is None or wanted == found:
+        return
+    raise ReportError(
+        f"{resume} is of a run with{'' if found else 'out'} re-weighting, and this one, with{'' if wanted else 'out'}, "
+        f"would go on from it: {ELSEWHERE}."
+    )
+
+
+def _epochs(checkpoint: Checkpoint) -> str:
+    return "an unknown number" if checkpoint.epoch is None else str(checkpoint.epoch + 1)

@@ -1,1 +1,0 @@
-"""What `vlltr-plugin check` looks at in a VL-LTR checkout."""

@@ -1,0 +1,254 @@
+"""`evaluate` for VL-LTR: its own main.py builds model and data; the checkpoint's parameters are put in there."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.door import Send
+from vlltr_plugin.hosts.evaluation import (
+    EvaluateRequest,
+    Progress,
+    TrainedModel,
+    checkpoint_path,
+    evaluate_in_host,
+    evaluation_loader,
+    load_checkpoint,
+    send_split,
+)
+from vlltr_plugin.hosts.host import device_or_default
+from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL
+from vlltr_plugin.hosts.vl_ltr.class_names import class_names
+from vlltr_plugin.hosts.vl_ltr.host import CHECKPOINT, config_path
+from vlltr_plugin.runs.files import sha256
+from vlltr_plugin.training.draws import class_counts_of
+from vlltr_plugin.training.settings import KEY
+
+MATTER = "model data_set data_path desc_path input_size clip_ms sent_length context_length cls_token_length two_branch"
+"""The host's arguments that change what is evaluated."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file of the host holds.
+
+    Attributes:
+        model: the parameters and buffers.
+        epoch: the epoch after which it was saved, from 0; None if it does not say.
+        args: the host's arguments of that run; empty if it does not say.
+        reweight: the state of a re-weighting, not looked at; None without one.
+    """
+
+    model: dict[str, Tensor]
+    epoch: int | None
+    args: dict[str, Any]
+    reweight: Any = None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Loads a checkpoint without running anything in it."""
+    saved = load_checkpoint(path, "VL-LTR")
+    state = saved.get("model", saved) if isinstance(saved, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ReportError(f"{path}: expected `model`, the parameters, in the checkpoint but found none.")
+    args, epoch = saved.get("args"), saved.get("epoch")
+    return Checkpoint(
+        model=state,
+        epoch=epoch if isinstance(epoch, int) else None,
+        args=dict(vars(args)) if isinstance(args, argparse.Namespace) else {},
+        reweight=saved.get(KEY) if state is not saved else None,
+    )
+
+
+def put_in(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Loads a checkpoint's parameters; ReportError when they do not fit the model."""
+    try:
+        result = model.load_state_dict(checkpoint.model, strict=False)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ReportError(f"The checkpoint does not fit the config's model: {reason}") from error
+    misfits = ("missing", result.missing_keys), ("left over", result.unexpected_keys)
+    if wrong := [f"{len(keys)} {what} ({keys[0]}, ...)" for what, keys in misfits if keys]:
+        raise ReportError(
+            f"The checkpoint does not fit the config's model, parameters are {' and '.join(wrong)}: "
+            "give the config that it was trained with."
+        )
+
+
+def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
+    """Opens a checkpoint in a process of the host's."""
+    named = checkpoint_path(request.checkpoint, CHECKPOINT)
+    given = None if request.config is None else config_path(request.config, request.checkout)
+    config = given or config_trained_with(read_checkpoint(named).args, request.checkout)
+    path = named.resolve()
+    return evaluate_in_host(
+        request,
+        ["--config", str(config), "--device", device_or_default(request.device), *request.host_args],
+        (f"{__name__}:evaluate", {"checkpoint": str(path), "split": request.split}),
+        {
+            "checkpoint": {"file": str(named), "sha256": sha256(path)},
+            "config": {"file": str(request.config or config), "sha256": sha256(config)},
+        },
+        progress,
+        host="VL-LTR",
+        written=("cached",),
+        safe_pickle=True,
+    )
+
+
+def config_trained_with(args: dict[str, Any], checkout: Path) -> Path:
+    """The config that a checkpoint's arguments name, where it lies in the checkout: a config is code."""
+    named = args.get("config")
+    path = (checkout / named).resolve() if isinstance(named, str) and named else None
+    if path is None or not path.is_file() or not path.is_relative_to(checkout.resolve()):
+        said = f"{named}, which is not in {checkout.resolve()}" if path else "none"
+        raise ReportError(
+            f"Expected --config, as the checkpoint names {said}: give the config that it was trained with."
+        )
+    return path
+
+
+def evaluate(
+    parts: dict[str, Any], *, send: Send, checkpoint: str, split: str | None, batch_size: int | None, limit: int | None
+) -> None:
+    """In the host's process, with what main.py gives to `attach`: the model's logits of a split, then of val."""
+    args, model = parts["args"], parts["model"]
+    refuse_pretraining(args)
+    saved = read_checkpoint(Path(checkpoint))
+    put_in(model, saved)
+    model.eval()
+    split = split or _reported_split(args)
+    batch_size = batch_size or int(1.5 * args.batch_size)
+    labels, classes = list(parts["dataset"].targets), int(args.nb_classes)
+    draws, draws_from = draws_of_run(args, labels, classes, saved.reweight)
+    data_set, two_branch = str(getattr(args, "data_set", "")), bool(getattr(args, "two_branch", False))
+    send(
+        {
+            "split": split,
+            "splits": ["val", "test"],
+            "classes": classes,
+            "counts": np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes),
+            "draws": draws.numpy(),
+            "draws_from": draws_from,
+            "outputs": (VISUAL, IMAGE_TEXT) if two_branch else (),
+            "first_share": 0.7 if "INAT" in data_set else 0.2,
+            "names": class_names(Path.cwd(), classes, str(getattr(args, "desc_path", ""))),
+            "epoch": saved.epoch,
+            "data_set": data_set,
+            "settings": {
+                "model": str(args.model),
+                "two_branch": two_branch,
+                "device": str(args.device),
+                "batch_size": batch_size,
+            },
+            "differs": _differences(args, saved),
+        }
+    )
+    for name in dict.fromkeys((split, "val")):
+        _send_logits(send, name, args, model, batch_size, limit)
+
+
+@torch.no_grad()
+def _send_logits(
+    send: Send, split: str, args: argparse.Namespace, model: nn.Module, batch_size: int, limit: int | None
+) -> None:
+    dataset, device = build_split(split, args), torch.device(args.device)
+    if len(dataset) == 0:
+        raise ReportError(f"Expected images in the {split} split but there are none.")
+    workers = min(getattr(args, "num_workers", 0), os.cpu_count() or 1)
+    pin = device.type == "cuda"
+    loader = evaluation_loader(dataset, limit, batch_size=batch_size, num_workers=workers, pin_memory=pin)
+    two_branch = bool(getattr(args, "two_branch", False))
+    send_batch = send_split(send, split, len(loader.dataset))  # type: ignore[arg-type]
+    for images, labels in loader:
+        with torch.autocast(device.type, enabled=device.type == "cuda"):  # as the host evaluates
+            outputs = model(images.to(device, non_blocking=True))
+        if isinstance(outputs, Tensor) == two_branch:
+            raise ReportError(f"The model's outputs do not agree with two_branch={two_branch} in the config.")
+        send_batch([outputs] if isinstance(outputs, Tensor) else list(outputs), labels)
+    send({"split": split, "images": len(dataset)})
+
+
+def _reported_split(args: argparse.Namespace) -> str:
+    return "test" if getattr(args, "test", False) else "val"
+
+
+def build_split(split: str, args: argparse.Namespace) -> Any:
+    """A split of the data set, built by the host's code."""
+    return importlib.import_module("datasets").build_dataset(split=split, args=args)[0]
+
+
+def evaluate_failed(error: Exception, frames: list[FrameType], *, split: str | None, **_: Any) -> None:
+    """main.py has failed: where it was at the validation split, which only tau is chosen on, it goes on without."""
+    main = main_frame(frames)
+    failed = {frame.f_locals.get("split") for frame in frames if frame.f_code.co_name == "build_dataset"}
+    if main is None or failed != {"val"} or (split or _reported_split(main.f_locals["args"])) == "val":
+        raise error
+    build: Callable[..., Any] = main.f_globals["build_dataset"]
+    main.f_globals["build_dataset"] = lambda split, args: ([], 0) if split == "val" else build(split, args)
+    main.f_globals["main"](main.f_locals["args"])
+
+
+def main_frame(frames: list[FrameType]) -> FrameType | None:
+    """The call of the host's `main(args)`; None before it."""
+    found = [frame for frame in frames if frame.f_code.co_name == "main"]
+    return next((frame for frame in found if isinstance(frame.f_locals.get("args"), argparse.Namespace)), None)
+
+
+def refuse_pretraining(args: argparse.Namespace) -> None:
+    """Raises ReportError in the pre-training stage."""
+    if getattr(args, "pretrain_cvlp", False):
+        raise ReportError(
+            f"{args.config}: expected a config of the recognition stage but it is of the pre-training stage."
+        )
+
+
+def _differences(here: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, dict[str, str]]:
+    """Where the arguments that matter differ from those that the checkpoint was trained with; values by `repr`."""
+    return {
+        key: {"here": repr(getattr(here, key)), "training": repr(checkpoint.args[key])}
+        for key in MATTER.split()
+        if key in checkpoint.args and hasattr(here, key) and getattr(here, key) != checkpoint.args[key]
+    }
+
+
+def draws_of_run(
+    args: argparse.Namespace, targets: list[int], num_classes: int, reweight: Any = None
+) -> tuple[Tensor, str]:
+    """Expected draws m_i of each class in an epoch, and where they are known from.
+
+    A re-weighted run keeps them in its checkpoint. Any other run's follow from the arguments by which VL-LTR chooses
+    its sampler: with `weight_sample` an image is drawn by 1/n of its class, with `use_sqrt_freq` by 1/sqrt(n), unless
+    `repeated_aug` takes its place; else uniformly.
+    """
+    saved = _saved_draws(reweight, num_classes)
+    if saved is not None:
+        return saved, "those in the checkpoint"
+    counts = class_counts_of(targets, num_classes).double()
+    if getattr(args, "weight_sample", False) and not getattr(args, "repeated_aug", False):
+        if getattr(args, "use_sqrt_freq", False):
+            return counts.sqrt(), "an image drawn by 1/sqrt(n), as the config says"
+        return (counts > 0).double(), "an image drawn by 1/n, as the config says"
+    return counts, "images drawn uniformly, as the config says"
+
+
+def _saved_draws(reweight: Any, num_classes: int) -> Tensor | None:
+    try:
+        draws = next(iter(reweight["weightings"].values()))["draws"]
+    except (AttributeError, KeyError, StopIteration, TypeError, IndexError):
+        return None
+    if not isinstance(draws, Tensor) or draws.shape != (num_classes,) or not bool(draws.isfinite().all()):
+        return None
+    return None if bool((draws < 0).any()) or not bool((draws > 0).any()) else draws.double().cpu()
