@@ -21,7 +21,7 @@ from vlltr_plugin.runs.files import write_whole
 
 CAPTIONS = {
     "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline. On the bars of several "
-    "seeds, the 95 % interval of the mean (Student's t).",
+    "seeds, the 95 % interval of the mean (Student's t), cut at 0 and 100 %.",
     "accuracy.png": "Accuracy over the epochs. A single run has a marker at its best epoch; of several seeds, the line "
     "is the mean and the band its 95 % interval (Student's t).",
     "tradeoff.png": "Few- against many-shot accuracy of each method, mean over its seeds, as tau grows; the filled "
