@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel, checkpoint_path
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, RunFiles, Words
 from vlltr_plugin.runs.log import KEY, Line, Log, shows_reweighting
 from vlltr_plugin.runs.own_log import read_class_names
 
-LOG, ARGUMENTS = "summary.csv", "args.yaml"
+LOG, ARGUMENTS, CHECKPOINT = "summary.csv", "args.yaml", "model_best.pth.tar"
 
 OVERALL = Metric("overall", "eval_top1", "overall top-1")
 GROUP_METRICS = tuple(Metric(name, f"eval_{name}", f"{name}-shot") for name in ("many", "medium", "few"))
@@ -102,6 +104,24 @@ def _class_names(start: Path, num_classes: int) -> list[str] | None:
     return read_class_names(start if start.is_dir() else start.parent, num_classes)
 
 
+def find_checkpoint(request: EvaluateRequest) -> Path:
+    """The checkpoint that a request names: of a run's folder the best one.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ReportError: with a config, which train.py takes as an argument.
+    """
+    if request.config is not None:
+        raise ReportError("Expected no --config for timm: the checkpoint holds its arguments.")
+    return checkpoint_path(request.checkpoint, CHECKPOINT)
+
+
+def _open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
+    from vlltr_plugin.hosts.timm_train.evaluate import open_trained  # torch
+
+    return open_trained(request, progress)
+
+
 def _evaluated_line(numbers: dict[str, float | None]) -> Line:
     named = {"acc1": "eval_top1", "acc5": "eval_top5", "many": "eval_many", "median": "eval_medium", "low": "eval_few"}
     return {named[key]: value for key, value in numbers.items() if key in named and value is not None}
@@ -130,6 +150,8 @@ HOST = Host(
     ),
     convention=UPSTREAM,
     class_names=_class_names,
+    open_trained=_open_trained,
+    find_checkpoint=find_checkpoint,
     evaluated_line=_evaluated_line,
     reweight_seconds=f"train_{KEY}_seconds",
     words=WORDS,
