@@ -142,11 +142,8 @@ def entry(name: str, home: str, on_page: set[str]) -> list[str]:
 
 def page() -> str:
     """The whole page."""
-    homes = next(
-        ast.literal_eval(node.value)
-        for node in module("vlltr_plugin").body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOMES"
-    )
+    imports = (node for node in module("vlltr_plugin.public").body if isinstance(node, ast.ImportFrom))
+    homes = {alias.name: str(node.module) for node in imports for alias in node.names}
     lines, parts = [INTRO], {"`vlltr_plugin`": homes, **OTHERS}
     on_page = {name for names in parts.values() for name in names}
     for title, names in parts.items():

@@ -7,7 +7,7 @@ from frozen_tower_methods import Method
 from torch import Tensor
 
 from vlltr_plugin import Weighting
-from vlltr_plugin.core.targets import constituent_masses
+from vlltr_plugin.core.targets import unsmoothed
 
 MANY = 1e9
 """Images of a class, more than ever come."""
@@ -51,7 +51,7 @@ class Criteria:
         scales = self.scales[rows]
         gains = torch.log_softmax(logits - self.margins[rows], dim=2)
         if targets.is_floating_point():
-            weighted = constituent_masses(targets, self.smoothing)[:, None] * scales
+            weighted = unsmoothed(targets, self.smoothing)[:, None] / (1 - self.smoothing) * scales
             label_weights = weighted * (1 - self.smoothing) + self.smoothing * weighted.mean(dim=2, keepdim=True)
             return -(label_weights * gains).sum() / len(targets)
         own = gains.gather(2, targets[:, None, None].expand(-1, gains.shape[1], 1)).squeeze(2)

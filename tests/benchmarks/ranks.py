@@ -29,7 +29,7 @@ COLLECTIVES = ("all_reduce", "broadcast")
 def filled(classes, rank, features=None, device="cpu"):
     """Statistics as in the middle of an epoch, every page of them touched; ranks differ in their pivots."""
     weighting = ClassVolume([100] * classes, features=features).to(device)
-    moments = weighting._moments = weighting._new_moments()
+    moments = weighting._moments = weighting.empty_moments(weighting.device64)
     moments.mass.fill_(20.0)
     moments.mass_squared.fill_(20.0)
     moments.pivot.fill_(float(rank))

@@ -3,6 +3,7 @@
 import datetime
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from vlltr_plugin import (
     Uniform,
     Weighting,
 )
+from vlltr_plugin.core.batch import batch_of
 
 COUNTS = [60, 40, 20]
 
@@ -40,8 +42,8 @@ class OwnRadii(Weighting):
 def with_label_out_of_range():
     """As on a GPU, where no step looks at the labels."""
     weighting = ClassVolume(COUNTS)
-    sound = torch.ones(2, dtype=torch.bool)
-    weighting._add_sound_rows(torch.randn(2, 3), torch.tensor([[0], [9]]), None, sound, None)
+    batch = batch_of(torch.randn(2, 3), torch.tensor([0, 2]), 3)
+    weighting.observe_batch(replace(batch, targets=torch.tensor([0, 9]), cheap=False))
     return weighting
 
 

@@ -1,6 +1,7 @@
 """What counts as an element of a batch: pixels of dense logits, ignored labels, targets of several labels."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
+from vlltr_plugin.core.batch import batch_of
 
 CRITERIA = [ReweightedLoss, LogitAdjustedLoss]
 COUNTS = [9, 5, 2]
@@ -80,7 +82,7 @@ def test_rows_left_out_without_looking_are_rows_taken_out(assign):
         logits, labels = torch.randn(40, 3, generator=generator), torch.arange(40) % 3
         kept = torch.rand(40, generator=generator) < 0.7
         logits[~kept] = math.nan
-        blind.observe_kept(logits, labels, 0.0, kept)
+        blind.observe_batch(replace(batch_of(logits, labels, 3), kept=kept, cheap=False))
         looking.observe(logits[kept], labels[kept])
     for weighting in (blind, looking):
         weighting.end_epoch()
@@ -110,7 +112,8 @@ def test_a_weighting_of_a_user_s_own_observes_kept_rows_only():
     logits = torch.randn(2, 3, 2, requires_grad=True)
     criterion(logits, torch.tensor([[0, -1], [2, 1]]))
     assert criterion.weighting.seen == ((3, 3), [0, 2, 1])
-    criterion.weighting.observe_kept(logits[:, :, 0], torch.tensor([0, 2]), 0.0, torch.tensor([False, True]))
+    batch = batch_of(logits[:, :, 0], torch.tensor([0, 2]), 3)
+    criterion.weighting.observe_batch(replace(batch, kept=torch.tensor([False, True])))
     assert criterion.weighting.seen == ((1, 3), [2])
 
 
@@ -210,7 +213,7 @@ def test_the_radius_of_a_class_of_a_million_pixels_is_that_of_a_float64_loop(opt
         criterion.observe(logits, torch.zeros(2, side, side, dtype=torch.int64))
     pixels = logits.detach().double().movedim(1, -1).reshape(-1, classes)
     if options["variant"] == "bv":
-        columns = [k for k in weighting._columns.tolist() if k != 0]
+        columns = [k for k in weighting._variant.columns.tolist() if k != 0]
         pixels = pixels[:, :1] - pixels[:, columns]
     n = images * side * side
     sigma = pixels.std(dim=0, correction=0) * math.sqrt(n / (n - 1))

@@ -1,10 +1,12 @@
 """Rows whose logits a mask has replaced by huge numbers: left out of the statistics and counted, as with -inf."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
-from vlltr_plugin.core.batch import all_within_reach, are_sound
+from vlltr_plugin.core.batch import all_within_reach, are_sound, batch_of
 
 COUNTS = [120, 80, 40]
 MASKS = {
@@ -33,13 +35,13 @@ def test_weights_are_those_of_the_rows_that_no_mask_changed(mask, options, way):
     told, spared = (ReweightedLoss(ClassVolume(COUNTS, **options)) for _ in range(2))
     for seed in range(2):
         logits, labels, masked = batch(seed)
-        columns = told.weighting._columns
+        columns = told.weighting._variant.columns
         column = 0 if columns is None else int(columns[0])
         logits = logits.to(torch.bfloat16 if way == "bfloat16" else torch.float32)
         logits[masked, column] = torch.finfo(logits.dtype).min if mask == "float16" else MASKS[mask]
         targets = torch.nn.functional.one_hot(labels, 3).float() if way == "soft" else labels
         if way == "without looking":
-            told.weighting.observe_kept(logits, targets, 0.0, torch.ones(240, dtype=torch.bool))
+            told.weighting.observe_batch(replace(batch_of(logits, targets, 3), cheap=False))
         else:
             told.observe(logits, targets)
         spared.observe(logits[~masked], targets[~masked])

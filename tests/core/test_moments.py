@@ -1,6 +1,7 @@
 """Streaming statistics against loops over samples held in memory."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from hypothesis import strategies as st
 from oracles import log_radius_of, projection, weights_of
 
 from vlltr_plugin import ClassVolume
-from vlltr_plugin.core.moments import ClassCovariances, ClassMoments, mean_log_axis
+from vlltr_plugin.core.batch import batch_of
+from vlltr_plugin.core.moments import ClassCovariances, ClassDifferences, ClassMoments
+
+CPU = torch.device("cpu")
 
 
 def samples_of(seed, counts, ratio=3.0, scale=1.0):
@@ -124,8 +128,6 @@ def test_pv_gives_no_volume_to_a_class_with_too_few_samples_for_its_axes():
 
 
 def test_pv_is_refused_where_the_covariances_do_not_fit():
-    needed = ClassCovariances.bytes_needed(1000, 1000)
-    assert needed == 8 * 1000**3
     with pytest.raises(ValueError, match=r"8,000,000,000 bytes.*use variant='dv'"):
         ClassVolume([10] * 1000, variant="pv")
     ClassVolume([10] * 20, variant="pv", memory_limit=8 * 20**3)
@@ -213,12 +215,11 @@ def test_rows_that_are_not_finite_are_left_out_and_counted(bad):
 def test_faulty_rows_that_no_step_could_refuse_weigh_nothing_and_are_raised_at_the_end(fault):
     """On a GPU nothing is read back in a step; this is the half of `observe` that runs there."""
     weighting = ClassVolume([20] * 3)
-    labels, mixture = torch.tensor([[0], [1], [2]]), torch.ones(3, dtype=torch.bool)
-    if fault == "label":
-        labels[1] = 3
-    else:
-        mixture[1] = False
-    weighting._add_sound_rows(torch.randn(3, 3), labels, None, torch.ones(3, dtype=torch.bool), mixture)
+    labels, mixtures = torch.arange(3), torch.eye(3)
+    mixtures[1] = 1 / 3
+    batch = batch_of(torch.randn(3, 3), labels if fault == "label" else mixtures, 3)
+    faulty = replace(batch, targets=torch.tensor([0, 3, 2])) if fault == "label" else batch
+    weighting.observe_batch(replace(faulty, cheap=False))
     assert weighting._moments.mass.tolist() == [1, 0, 1]
     with pytest.raises(ValueError, match=r"1 lay outside" if fault == "label" else "1 are not"):
         weighting.end_epoch()
@@ -257,12 +258,15 @@ def test_logits_of_other_precision_are_accumulated_in_float32(dtype, rtol):
 @pytest.mark.parametrize("dim", [5, 130])
 @pytest.mark.parametrize("kind", ["dv", "bv", "pv"])
 def test_reading_the_statistics_leaves_them_as_they_are(dim, kind):
-    classes = dim if kind == "bv" else 3
-    cpu = torch.device("cpu")
-    moments = ClassCovariances(3, dim, cpu) if kind == "pv" else ClassMoments(classes, dim, cpu, kind == "bv")
+    made = {
+        "dv": lambda: ClassMoments(3, dim, CPU),
+        "bv": lambda: ClassDifferences(dim, CPU),
+        "pv": lambda: ClassCovariances(3, dim, CPU),
+    }
+    moments = made[kind]()
     generator = torch.Generator().manual_seed(0)
     moments.add(5 + torch.randn(600, dim, generator=generator), torch.arange(600) % 3)
-    read = (lambda: mean_log_axis(moments.axis_variances(), dim)) if kind == "pv" else moments.mean_log_sigma
+    read = moments.axis_variances if kind == "pv" else moments.mean_log_sigma
     before = {name: value.clone() for name, value in vars(moments).items() if isinstance(value, torch.Tensor)}
     first = read()
     assert bool(first[:3].isfinite().all())
@@ -309,7 +313,7 @@ def test_a_first_sample_far_outside_its_class_costs_no_digits(differences, sigma
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(size, dim, generator=generator)
     rows[0] = sigmas * rows[0].sign()
-    moments = ClassMoments(dim, dim, torch.device("cpu"), differences)
+    moments = ClassDifferences(dim, CPU) if differences else ClassMoments(dim, dim, CPU)
     for part in rows.split(400):
         moments.add(part, torch.zeros(len(part), dtype=torch.int64))
     wide = rows.double()
@@ -321,7 +325,7 @@ def test_a_first_sample_far_outside_its_class_costs_no_digits(differences, sigma
 @pytest.mark.parametrize("differences", [False, True])
 def test_centring_changes_pivots_and_no_radius(dim, differences):
     generator = torch.Generator().manual_seed(0)
-    moments = ClassMoments(dim, dim, torch.device("cpu"), differences)
+    moments = ClassDifferences(dim, CPU) if differences else ClassMoments(dim, dim, CPU)
     labels = torch.randint(0, 40, (1000,), generator=generator)
     moments.add(100 + 3 * torch.randn(1000, dim, generator=generator), labels)
     before, pivot = moments.mean_log_sigma(), moments.pivot.clone()

@@ -76,7 +76,7 @@ def test_training_there_gives_the_weights_losses_and_gradients_of_the_cpu(make, 
     weighting = criterion.weighting
     assert (weighting.weights.device, weighting.weights.dtype) == (DEVICE, torch.float32)
     assert {b.device for b in weighting.buffers() if b.dtype == torch.float64} == {CPU}
-    assert (weighting.home, twin.weighting.home) == (CPU, CPU)
+    assert (weighting.device64, twin.weighting.device64) == (CPU, CPU)
     assert getattr(weighting, "skipped", 0) == getattr(twin.weighting, "skipped", 0)
     assert torch.equal(weighting.log_radius64, twin.weighting.log_radius64)
     assert torch.equal(weighting.substituted, twin.weighting.substituted)

@@ -1,23 +1,26 @@
 """What a step leaves out where it may: the shortcuts change no number, and nothing that the caller holds."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
-from vlltr_plugin.core.moments import ClassCovariances, ClassMoments
+from vlltr_plugin.core.batch import batch_of
+from vlltr_plugin.core.moments import ClassCovariances, ClassDifferences, ClassMoments
 from vlltr_plugin.core.targets import two_largest
 
 CLASSES, BATCH = 6, 24
 CPU = torch.device("cpu")
 MOMENTS = {
     "dv": lambda: ClassMoments(CLASSES, CLASSES, CPU),
-    "bv": lambda: ClassMoments(CLASSES, CLASSES, CPU, differences=True),
+    "bv": lambda: ClassDifferences(CLASSES, CPU),
     "pv": lambda: ClassCovariances(CLASSES, CLASSES, CPU),
 }
 
 
-def batch_of(seed, dtype=torch.float32):
+def samples_of(seed, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
     rows = 10 + torch.randn(BATCH, CLASSES, generator=generator).to(dtype)
     labels = torch.randint(CLASSES - 1, (BATCH,), generator=generator)
@@ -33,7 +36,7 @@ def state_of(moments):
 def test_whole_samples_are_samples_of_mass_1(variant):
     told, untold = MOMENTS[variant](), MOMENTS[variant]()
     for seed in range(3):
-        rows, labels, _ = batch_of(seed)
+        rows, labels, _ = samples_of(seed)
         told.add(rows, labels, torch.ones(BATCH))
         untold.add(rows, labels)
     assert all(torch.equal(a, b) for a, b in zip(state_of(told), state_of(untold), strict=True))
@@ -46,21 +49,20 @@ def test_statistics_of_sound_rows_are_those_of_the_path_that_looks_at_nothing(va
     """The second is a GPU's; with fewer than 128 classes both are float64."""
     looking, blind = (ClassVolume([9] * CLASSES, variant=variant, assign=assign) for _ in range(2))
     for seed in range(3):
-        rows, labels, mixed = batch_of(seed)
+        rows, labels, mixed = samples_of(seed)
         targets = mixed if soft else labels
         looking.observe(rows, targets, smoothing=0.1)
-        label, masses, mixture = blind._samples(targets, 0.1)
-        blind._add_sound_rows(rows, label, masses, torch.ones(BATCH, dtype=torch.bool), mixture)
+        blind.observe_batch(replace(batch_of(rows, targets, CLASSES, 0.1), cheap=False))
     for a, b in zip(state_of(looking._moments), state_of(blind._moments), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
 
 
 def test_the_first_new_row_of_a_class_is_its_pivot_wherever_the_others_lie():
     moments = MOMENTS["dv"]()
-    rows, labels, _ = batch_of(0)
+    rows, labels, _ = samples_of(0)
     moments.pivot.fill_(-1.0)
     new = (torch.arange(BATCH) % 3 == 2) & (labels != 0)
-    moments._set_pivots(rows.double(), labels, new)
+    moments._find_pivots(rows.double(), labels, new.double())
     for label in range(CLASSES):
         members = (new & (labels == label)).nonzero().flatten()
         expected = rows[members[0]].double() if len(members) else torch.full((CLASSES,), -1.0, dtype=torch.float64)
@@ -73,7 +75,7 @@ def test_the_first_new_row_of_a_class_is_its_pivot_wherever_the_others_lie():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("classes", [CLASSES, 130])
 def test_a_step_writes_over_nothing_that_the_caller_holds(variant, assign, dtype, classes):
-    rows, labels, mixed = batch_of(0, dtype)
+    rows, labels, mixed = samples_of(0, dtype)
     rows, mixed = (F.pad(t, (0, classes - CLASSES), value=float(t.min())) for t in (rows, mixed))
     mixed = mixed / mixed.sum(dim=1, keepdim=True)
     smoothing = float(mixed.min()) * classes
@@ -89,13 +91,17 @@ def test_a_step_writes_over_nothing_that_the_caller_holds(variant, assign, dtype
 @pytest.mark.parametrize("base", ["softmax", "sigmoid", "focal"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_can_be_differentiated_twice_and_by_its_soft_targets(base, smoothing):
-    rows, labels, mixed = batch_of(1, torch.float64)
+    rows, labels, mixed = samples_of(1, torch.float64)
     rows, labels, mixed = rows[:4].requires_grad_(), labels[:4], mixed[:4].requires_grad_()
     weighting = InverseFrequency([2**i for i in range(CLASSES)])
     criterion = ReweightedLoss(weighting, base, smoothing * 0.5)  # away from the clamp at mass 0
-    assert torch.autograd.gradcheck(criterion._losses, (rows, mixed))
-    assert torch.autograd.gradgradcheck(lambda z: criterion._losses(z, mixed.detach()), rows)
-    assert torch.autograd.gradgradcheck(lambda z: criterion._losses(z, labels), rows)
+
+    def loss(logits, targets):
+        return criterion._losses(batch_of(logits, targets, CLASSES, criterion.smoothing))
+
+    assert torch.autograd.gradcheck(loss, (rows, mixed))
+    assert torch.autograd.gradgradcheck(lambda z: loss(z, mixed.detach()), rows)
+    assert torch.autograd.gradgradcheck(lambda z: loss(z, labels), rows)
 
 
 def test_sums_too_large_to_add_up_over_the_batch_are_no_faults():

@@ -15,8 +15,6 @@ from vlltr_plugin.demo import read_log, run, run_demo
 from vlltr_plugin.demo.standin_checkout import UNFINISHED, WatchedRun
 from vlltr_plugin.demo.verdict import standard_errors, verdict
 from vlltr_plugin.report.compare import Method, compare, load_run
-from vlltr_plugin.report.compare.comparison import compare
-from vlltr_plugin.report.compare.runs import Method, load_run
 
 RESULT = {"test_many": 90.0, "test_median": 80.0, "test_low": 50.0, "test_acc1": 75.0}
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from vlltr_plugin.report.frame import STUDENT_T, Frame, Row, Variance, half_width, subtract, summarise
+from vlltr_plugin.report.frame import STUDENT_T, Frame, Variance, half_width, subtract, summarise
 
 ONE, OTHER = [50.0, 53.0, 55.5], [40.0, 41.0]
 
@@ -38,15 +38,15 @@ def test_the_quantile_of_student_s_t_is_scipy_s(freedom):
     assert half_width([Variance(1.0, freedom)]) == pytest.approx(stats.t.ppf(0.975, freedom), rel=2e-3)
 
 
-def test_seeds_are_paired_by_number_and_the_last_of_equal_rows_counts():
-    frame = Frame([Row("a", 0, "test", "few", 9.0), Row("a", 0, "test", "few", 1.0), Row("a", 2, "test", "few", 5.0)])
+def test_seeds_are_paired_by_number_and_the_last_number_added_counts():
+    frame = Frame()
+    for seed, value in ((0, 9.0), (0, 1.0), (2, 5.0)):
+        frame.add("a", seed, "test", {"few": value})
     frame.add("b", 2, "test", {"few": 3.0, "many": None})
-    assert frame.by_seed("a", "test", "few") == {0: 1.0, 2: 5.0}
-    assert frame.paired("a", "b", "test", "few").mean == 2.0
-    assert frame.difference("a", "b", "test", "few").value == 0.0
+    assert (frame.summary("a", "test", "few").mean, frame.paired("a", "b", "test", "few").mean) == (3.0, 2.0)
     assert frame.summary("b", "test", "many") is None
-    assert set(Frame(frame)) == set(frame)
     assert frame.metrics(["test"]) == {"few"}
+    assert frame.stages("a", "few") == ["test"]
 
 
 @pytest.mark.parametrize("values", [(math.nan, 50.0), (50.0, math.inf), (-math.inf, math.inf), (math.nan, math.nan)])

@@ -16,7 +16,7 @@ from vlltr_plugin.install import load_recipes
 from vlltr_plugin.report.labels import add_groups
 
 if TYPE_CHECKING:
-    from vlltr_plugin.check.results import CheckResult, Checks
+    from vlltr_plugin.check.results import Checks
     from vlltr_plugin.hosts.host import CheckRequest
     from vlltr_plugin.install import Report
 
@@ -140,21 +140,15 @@ def _check(options: argparse.Namespace) -> int:
 
     device = device_or_default(options.device)
     request = CheckRequest(options.config, options.checkout, device, tuple(split_host_args(options.host_args)))
-    lines = host_of_checkout(options.checkout).check(request, _silent if options.json else _print)
+    lines = host_of_checkout(options.checkout).check(
+        request, lambda line: None if options.json else print(line, flush=True)
+    )
     if options.json:
-        print(json.dumps(_plain(request, lines), indent=2))
+        print(json.dumps(_as_json(request, lines), indent=2))
     return 0 if lines.fine else 1
 
 
-def _print(line: CheckResult) -> None:
-    print(line, flush=True)
-
-
-def _silent(line: CheckResult) -> None:
-    pass
-
-
-def _plain(request: CheckRequest, lines: Checks) -> dict[str, object]:
+def _as_json(request: CheckRequest, lines: Checks) -> dict[str, object]:
     from vlltr_plugin import __version__
 
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,18 +50,25 @@ class Batch:
         """Which of the N rows are not ignored, bool `[N]`; None if all are kept."""
         return None if self.kept is None or len(self.logits) < len(self.kept) else self.kept
 
-    def drawn(self, device: torch.device) -> Tensor:
-        """The samples of each class, mixtures by mass, `[C]` on `device`; labels out of range do not count."""
+    def to(self, device: torch.device) -> Batch:
+        """The batch without gradients on another device; one that comes to the CPU is checked there."""
+        if device == self.logits.device:
+            return self
+        logits, targets = self.logits.detach().to(device), self.targets.detach().to(device)
+        moved = batch_of(logits, targets, logits.shape[1], self.smoothing)
+        return replace(moved, kept=None if self.rows_kept is None else self.rows_kept.to(device), shape=self.shape)
+
+    def drawn(self) -> Tensor:
+        """The samples of each class, mixtures by mass, `[C]`; labels out of range do not count."""
         classes, kept = self.logits.shape[1], self.rows_kept
         if self.masses is not None:
-            return self.masses.detach().sum(dim=0).to(device).double() / (1.0 - self.smoothing)
+            return self.masses.detach().sum(dim=0).double() / (1.0 - self.smoothing)
         if self.cheap and kept is None:
             return torch.bincount(self.targets, minlength=classes)
-        labels = self.targets.to(device)
-        counted = (labels >= 0) & (labels < classes)
-        counted = counted if kept is None else counted & kept.to(device)
-        none = torch.zeros(classes, dtype=torch.float64, device=device)
-        return none.index_add_(0, labels.clamp(0, classes - 1), counted.double())
+        counted = (self.targets >= 0) & (self.targets < classes)
+        counted = counted if kept is None else counted & kept
+        none = torch.zeros(classes, dtype=torch.float64, device=self.targets.device)
+        return none.index_add_(0, self.targets.clamp(0, classes - 1), counted.double())
 
     def reduced(self, losses: Tensor, reduction: str) -> Tensor:
         """Losses `[N]` as `torch.nn.CrossEntropyLoss` reduces them; the mean over no element is 0."""

@@ -11,7 +11,7 @@ from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import substitute
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
 from vlltr_plugin.core.targets import NEGLIGIBLE_MASS, tolerance_of, two_largest
-from vlltr_plugin.core.torch_context import cheap_to_read, outside_inference_mode
+from vlltr_plugin.core.torch_context import outside_inference_mode
 from vlltr_plugin.core.variants import variant_of
 from vlltr_plugin.core.weighting import Weighting
 
@@ -142,27 +142,26 @@ class ClassVolume(Weighting):
         if batch.logits.is_meta and not self.weights.is_meta:
             raise ValueError("Expected logits to observe but got a tensor without data, on the meta device.")
         self.move_to(batch.logits.device)
-        logits, kept, mixture, masses = batch.logits.detach().to(self.device64), batch.rows_kept, None, None
-        if batch.masses is None:
-            labels = batch.targets.to(self.device64).unsqueeze(1)
-        else:
-            masses, labels = (heaviest.to(self.device64) for heaviest in two_largest(batch.masses.detach()))
+        batch = batch.to(self.device64)
+        labels, masses, mixture, kept = batch.targets[:, None], None, None, batch.rows_kept
+        if batch.masses is not None:
+            masses, labels = two_largest(batch.masses.detach())
             masses = masses / (1.0 - batch.smoothing)
             mixture = (masses.sum(dim=1) - 1).abs() <= tolerance_of(batch.targets.dtype) + NEGLIGIBLE_MASS
-            if cheap_to_read(mixture) and not bool(mixture.all()):
+            if batch.cheap and not bool(mixture.all()):
                 raise ValueError(_no_mixture(int((~mixture).sum()), batch.smoothing))
             if self.assign == "dominant":
                 labels, masses = labels[:, :1], None
             else:
                 masses = masses.masked_fill_(~(masses >= NEGLIGIBLE_MASS), 0.0)
-        rows = self._variant.features_of(logits, labels)
+        rows = self._variant.features_of(batch.logits.detach(), labels)
         if batch.cheap and kept is None and all_within_reach(rows):
             self._add(rows, labels, masses)
             return
         sound = are_sound(rows)
         valid = (labels >= 0) & (labels < self.num_classes)
         mixture = torch.ones_like(sound) if mixture is None else mixture
-        kept = torch.ones_like(sound) if kept is None else kept.to(self.device64)
+        kept = torch.ones_like(sound) if kept is None else kept
         at_fault = (~sound & kept, ~valid & kept[:, None], ~mixture & kept)
         self._faults += torch.stack([fault.sum() for fault in at_fault])
         counted = (sound & mixture & kept)[:, None] & valid
@@ -196,7 +195,7 @@ class ClassVolume(Weighting):
             log_radius = self._variant.debiased(log_radius, samples)
         under_represented = (samples < self.min_samples - MASS_TOLERANCE) | ~log_radius.isfinite()
         if bool(under_represented.all()):
-            warn_caller(f"{self._what_lacks(moments)}: the weights stay as they are.")
+            warn_caller(f"{self._why_no_radius(moments)}: the weights stay as they are.")
             return None
         self.substituted, self.samples = under_represented, samples
         return substitute(log_radius, under_represented)
@@ -233,7 +232,7 @@ class ClassVolume(Weighting):
         if unexpected:
             warn_caller(f"Got samples of classes with class_counts 0 ({listed(unexpected)}); their weight stays 1.")
 
-    def _what_lacks(self, moments: ClassMoments) -> str:
+    def _why_no_radius(self, moments: ClassMoments) -> str:
         """Why no class has a radius."""
         rows = round(float(moments.mass.sum())) + self.skipped
         left_out = f"{self.skipped} of {rows} rows were not finite, or masked"
@@ -245,8 +244,8 @@ class ClassVolume(Weighting):
                 )
             where = "in eval mode, under no_grad or torch.func, or all ignored"
             return f"No training batch was observed this epoch (criterion {where}?)"
-        if lacks := self._variant.what_lacks(moments, self.class_counts):
-            return lacks
+        if reason := self._variant.why_no_radius(moments, self.class_counts):
+            return reason
         reason = f"No class had {self.min_samples} samples that differ in every logit this epoch"
         return f"{reason} ({left_out})" if self.skipped else reason
 

@@ -256,11 +256,12 @@ class Criterion(nn.Module):
         """`observe` of a checked batch; without `statistics` the draws alone are counted."""
         weighting = self.weighting
         weighting.move_to(batch.logits.device)
+        batch = batch.to(weighting.device64)
         if statistics:
             weighting.observe_batch(batch)
         if self._checks.begins_epoch():
             self._draws.take()
-        self._draws.add(batch, weighting.device64)
+        self._draws.add(batch)
         self._checks.count(batch)
 
 

@@ -43,9 +43,9 @@ class DrawCounter:
         unshare(vars(self))
 
     @outside_inference_mode
-    def add(self, batch: Batch, device: torch.device) -> None:
-        """Counts a batch, on a device that holds float64."""
-        self.drawn = self.drawn.to(device) + batch.drawn(device)
+    def add(self, batch: Batch) -> None:
+        """Counts a batch on a device that holds float64."""
+        self.drawn = self.drawn.to(batch.logits.device) + batch.drawn()
 
     @outside_inference_mode
     def take(self) -> Tensor:

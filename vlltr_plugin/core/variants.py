@@ -1,7 +1,5 @@
 """The variants of class volume: which features of the logits have statistics, and how a log radius comes of them."""
 
-from abc import ABC, abstractmethod
-
 import torch
 from torch import Tensor
 
@@ -10,16 +8,19 @@ from vlltr_plugin.core.moments import ClassCovariances, ClassDifferences, ClassM
 from vlltr_plugin.core.normalization import log_sigma_bias, log_volume_bias
 
 
-class Variant(ABC):
-    """A variant for C classes; `samples` is what the largest class is expected to have, the same on all ranks."""
+class Variant:
+    """Variant dv for C classes: standard deviations of the logits, or of a random sample of them (`features`)."""
 
-    num_classes: int
-    columns: Tensor | None = None
-    """Classes whose logits are features, int64 `[F]`; None for all."""
+    fewest_features = 1
 
-    @abstractmethod
+    def __init__(self, num_classes: int, features: int | None = None, seed: int = 0) -> None:
+        self.num_classes = num_classes
+        self.columns = sampled_columns(num_classes, features, seed, self.fewest_features)
+
     def empty_moments(self, device: torch.device, samples: float) -> ClassMoments:
-        """Statistics of no sample."""
+        """Statistics of no sample; `samples` is what the largest class is expected to have, the same on all ranks."""
+        dim = self.num_classes if self.columns is None else len(self.columns)
+        return ClassMoments(self.num_classes, dim, device, samples)
 
     def features_of(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The logits that statistics need, `[B, D]`, of samples that count for the classes `labels`, `[B, K]`."""
@@ -29,9 +30,9 @@ class Variant(ABC):
         """Of what `features_of` gave, the features of the samples as those of their k-th class."""
         return rows
 
-    @abstractmethod
     def log_radius(self, moments: ClassMoments, images: Tensor) -> Tensor:
         """Log r of each class, float64 `[C]`, from moments and the number of its images; not finite where unknown."""
+        return moments.mean_log_sigma(images)
 
     def debiased(self, log_radius: Tensor, samples: Tensor) -> Tensor:
         """Adds what log sigma of few normal samples lacks on average."""
@@ -41,7 +42,7 @@ class Variant(ABC):
         """How far few normal samples put log r below the truth on average, `[C]`; None if that is not known."""
         return log_volume_bias(samples, 1)
 
-    def what_lacks(self, moments: ClassMoments, images: Tensor) -> str | None:
+    def why_no_radius(self, moments: ClassMoments, images: Tensor) -> str | None:
         """Why samples that differ in every logit give no radius; None if nothing is known."""
         return None
 
@@ -50,26 +51,7 @@ class Variant(ABC):
         self.columns = None if self.columns is None else self.columns.to(device)
 
 
-class DV(Variant):
-    """Standard deviations of the logits, of a random sample of them if `features` is given."""
-
-    fewest_features = 1
-
-    def __init__(self, num_classes: int, features: int | None, seed: int) -> None:
-        self.num_classes = num_classes
-        self.columns = sampled_columns(num_classes, features, seed, self.fewest_features)
-
-    def empty_moments(self, device: torch.device, samples: float) -> ClassMoments:
-        """As in `Variant`."""
-        dim = self.num_classes if self.columns is None else len(self.columns)
-        return ClassMoments(self.num_classes, dim, device, samples)
-
-    def log_radius(self, moments: ClassMoments, images: Tensor) -> Tensor:
-        """As in `Variant`."""
-        return moments.mean_log_sigma(images)
-
-
-class BV(DV):
+class BV(Variant):
     """Standard deviations of the differences f_i - f_j with the own logit (Eq. 8 and 9)."""
 
     fewest_features = 2
@@ -103,7 +85,8 @@ class PV(Variant):
     """Standard deviations along the first `axes` principal axes of the class (Eq. 7)."""
 
     def __init__(self, num_classes: int, axes: int | None, memory_limit: int) -> None:
-        self.num_classes, self.axes = num_classes, axes or num_classes
+        super().__init__(num_classes)
+        self.axes = axes or num_classes
         needed = num_classes**3 * torch.float64.itemsize
         if needed > memory_limit:
             raise ValueError(
@@ -124,7 +107,7 @@ class PV(Variant):
         """As in `Variant`; that of the first few axes depends on all of them, so it is not known."""
         return log_volume_bias(samples, self.num_classes) if self.axes == self.num_classes else None
 
-    def what_lacks(self, moments: ClassMoments, images: Tensor) -> str | None:
+    def why_no_radius(self, moments: ClassMoments, images: Tensor) -> str | None:
         """As in `Variant`."""
         spanned = int((_axis_variances(moments, images) > 0).sum(dim=1).max())
         if not 0 < spanned < self.axes:
@@ -156,7 +139,7 @@ def variant_of(
     if axes is not None and (name != "pv" or axes > num_classes):
         raise ValueError(f"Expected axes (1 to {num_classes}) with variant='pv' only but got {axes}.")
     if name != "pv":
-        return (BV if name == "bv" else DV)(num_classes, features, feature_seed)
+        return (BV if name == "bv" else Variant)(num_classes, features, feature_seed)
     if debias:
         raise ValueError("Expected debias with variant 'dv' or 'bv' only: pv's axes are biased differently.")
     if features is not None:

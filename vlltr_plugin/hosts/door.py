@@ -47,8 +47,8 @@ def open_host(
     """Runs main.py up to `attach`, which carries out a task with what main.py has built; gives the task's messages.
 
     The task is "module:function" and its keyword arguments. It is called as `function(*parts, send=..., **request)`
-    with what `attach` gives to `enter`. `script` is the host's name for its main.py. If main.py raises before that, `function_failed(error, frames, send=...,
-    **request)` is called, where the module has one.
+    with what `attach` gives to `enter`. If main.py raises before that, `function_failed(error, frames, send=...,
+    **request)` is called, where the module has one. `script` is the host's name for its main.py.
 
     Raises:
         ReportError: the task raised one, or main.py ended before it came to `attach`; also while messages are read.

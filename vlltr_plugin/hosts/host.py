@@ -146,6 +146,7 @@ class Host:
         groups: accuracies of many-, medium- and few-shot classes, then those of parts of them.
         metrics: all numbers that are compared, in the order of the tables.
         convention: the thresholds of its groups.
+        logs_groups: whether its log holds the accuracies of those groups; if not, an evaluation alone gives them.
         groups_setting: the setting that tells a run's own thresholds, where they are the user's; where a run does not
             tell, the groups in its log may be any, and those made by reports are of `convention`.
         reweight_seconds: key of the time that the end of an epoch took, in the lines that its reader gives.
@@ -176,6 +177,7 @@ class Host:
     reweight_seconds: str
     words: Words
     beside: str = ""
+    logs_groups: bool = True
     groups_setting: str = ""
     irrelevant: frozenset[str] = frozenset()
     unsaid: frozenset[str] = frozenset()

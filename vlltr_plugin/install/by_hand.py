@@ -50,9 +50,9 @@ def by_hand(data: bytes, patch: Patch) -> ByHand:
 
 
 def _misplaced(tree: ast.Module, used: dict[str, list[int]]) -> Iterator[str]:
-    """What cannot work: `attach` comes once, before the loop over epochs; `end_epoch` once in each turn of it.
+    """Calls that cannot work: `attach` belongs before the loop over epochs, `end_epoch` into it, once an epoch.
 
-    Only where both stand in one function: who calls another one, and how often, is not known.
+    Only calls in the same function are compared: how often another function runs is not known.
     """
     attaches = [line for name, lines in used.items() if name.endswith(".attach") for line in lines]
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):

@@ -50,13 +50,13 @@ def present(checkout: Path) -> dict[str, bytes]:
 
 
 def copies_in(checkout: Path) -> tuple[list[Change], list[str]]:
-    """What installing does to the folder."""
+    """The changes of the folder when installing, and notes on files that are kept."""
     wanted, found = supplied(), present(checkout)
     changes: list[Change] = []
     notes: list[str] = []
     for name in sorted(wanted.keys() | found.keys()):
         old, new = found.get(name), wanted.get(name)
-        if old is None or kind(old) is UNTOUCHED:
+        if old is None or kind(old) == UNTOUCHED:
             changes += [Change(checkout / FOLDER / name, old, new)] if old != new else []
         elif new is not None:
             notes.append(f"kept {FOLDER / name}: {kind(old)}, not replaced by this version's")
@@ -64,9 +64,9 @@ def copies_in(checkout: Path) -> tuple[list[Change], list[str]]:
 
 
 def copies_out(checkout: Path) -> tuple[list[Change], list[str]]:
-    """What uninstalling does to the folder."""
+    """The changes of the folder when uninstalling, and notes on files that are kept."""
     found = present(checkout)
-    kept = {name: kind(data) for name, data in found.items() if kind(data) is not UNTOUCHED}
+    kept = {name: kind(data) for name, data in found.items() if kind(data) != UNTOUCHED}
     changes = [Change(checkout / FOLDER / name, data, None) for name, data in found.items() if name not in kept]
     return changes, [f"kept {FOLDER / name}: {whose}" for name, whose in kept.items()]
 
@@ -76,8 +76,8 @@ def differences(checkout: Path) -> list[str]:
     wanted, found = supplied(), present(checkout)
     rows = [f"{FOLDER / name}: missing" for name in wanted if name not in found]
     for name, data in found.items():
-        if data == wanted.get(name) or (name not in wanted and kind(data) is FOREIGN):
+        if data == wanted.get(name) or (name not in wanted and kind(data) == FOREIGN):
             continue
-        whose = "copy of another version" if kind(data) is UNTOUCHED else kind(data)
+        whose = "copy of another version" if kind(data) == UNTOUCHED else kind(data)
         rows.append(f"{FOLDER / name}: {whose}")
     return rows

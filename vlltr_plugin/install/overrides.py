@@ -29,8 +29,7 @@ def script_of(root: Path, file: str, usual: str) -> str:
     """The script that uses a file's classes: the usual one or another of the checkout's, else the file itself."""
     module = file.removesuffix(".py").replace("/", ".")
     for script in (root / usual, *sorted(root.glob("*.py"))):
-        tree = _tree(script)
-        if tree and any(f"{found.path}.".startswith(f"{module}.") for found in imports(tree)):
+        if any(f"{found.path}.".startswith(f"{module}.") for found in imports(_tree(script))):
             return script.relative_to(root).as_posix()
     return file
 
@@ -43,8 +42,8 @@ def _made(root: Path, patch: Patch) -> list[tuple[int, str, str]]:
     script = _tree(root / patch.made_in)
     holder, _, method = patch.function.partition(".")
     found = {}
-    meanings = _meanings(script) if script else {}
-    for call in (node for node in ast.walk(script or ast.Module()) if isinstance(node, ast.Call)):
+    meanings = _meanings(script)
+    for call in (node for node in ast.walk(script) if isinstance(node, ast.Call)):
         origin = _origin(root, root / patch.made_in, meanings, dotted(call.func))
         if origin and (owner := _owner(root, origin, method)):
             at, in_class, function = owner
@@ -55,11 +54,12 @@ def _made(root: Path, patch: Patch) -> list[tuple[int, str, str]]:
     return list(found.values())
 
 
-def _tree(path: Path) -> ast.Module | None:
+def _tree(path: Path) -> ast.Module:
+    """A file's syntax; empty where it cannot be read."""
     try:
         return parse(path.read_bytes())
     except (OSError, SyntaxError):
-        return None
+        return parse(b"")
 
 
 def _meanings(tree: ast.Module) -> dict[str, str]:
@@ -81,10 +81,10 @@ def _owner(root: Path, origin: tuple[Path, str], method: str) -> tuple[Path, str
     pending = [origin]
     while pending:
         file, name = pending.pop(0)
-        tree = None if (file, name) in seen else _tree(file)
-        seen.add((file, name))
-        if tree is None:
+        if (file, name) in seen:
             continue
+        seen.add((file, name))
+        tree = _tree(file)
         classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
         for node in classes[name].body if name in classes else ():
             if isinstance(node, ast.FunctionDef) and node.name == method:

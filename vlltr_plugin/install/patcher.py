@@ -141,7 +141,9 @@ def _check_names(trains: Training, anchor: Anchor, patch: Patch) -> None:
     missing = sorted(needed - bound_before(trains.function, anchor.spot))
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
-        raise Refusal(f"its line uses {names}, not surely set in `{patch.function}` before line {anchor.line + 1}")
+        raise Refusal(
+            f"its line uses {names}, which may not be set in `{patch.function}` before line {anchor.line + 1}"
+        )
     if item.holds_names:
         for name, line in stores(*trains.function.body):
             since = trains.loop.lineno if name == patch.loop else anchor.line

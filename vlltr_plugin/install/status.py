@@ -59,7 +59,7 @@ def status(path: str | Path) -> Status:
     files = [_file_status(root, patch) for patch in recipe.patches]
     marked = [line for file in files for line in file.marked]
     found = present(root) if recipe.copies else {}
-    copies = [name for name, text in found.items() if kind(text) is not FOREIGN]
+    copies = [name for name, text in found.items() if kind(text) != FOREIGN]
     left = leftovers((root / file for file in recipe.files), root / FOLDER)
     problems = [f"{path} was left by an interrupted run: install or uninstall again" for path in left]
     refused = "; ".join(file.refused for file in files if file.refused and not file.kept)

@@ -1,4 +1,4 @@
-"""One frame of numbers: a row for each number of a run, and what the runs of a method give together.
+"""One frame of numbers: method, seed, stage, metric and value; and what the seeds of a method give together.
 
 `±` means one thing in every report: the 95 % interval of a mean over runs (seeds), by Student's t.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,16 +29,6 @@ Stage = str | int
 def at_tau(tau: float) -> Stage:
     """The stage of an evaluation whose logits were adjusted by tau; 0 is the model as it was trained."""
     return f"tau {float(tau)!r}"
-
-
-class Row(NamedTuple):
-    """A number of a run; `seed` counts the runs of its method from 0."""
-
-    method: str
-    seed: int
-    stage: Stage
-    metric: str
-    value: float
 
 
 class Variance(NamedTuple):
@@ -112,16 +102,10 @@ def subtract(one: Summary | None, other: Summary | None) -> Difference | None:
 
 
 class Frame:
-    """Numbers by method, seed, stage and metric; where a row comes twice, the last one counts."""
+    """Numbers by method, seed (runs count from 0), stage and metric; where one is added twice, the last one counts."""
 
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
+    def __init__(self) -> None:
         self._values: dict[tuple[str, Stage, str], dict[int, float]] = {}
-        for method, seed, stage, metric, value in rows:
-            self._values.setdefault((method, stage, metric), {})[seed] = value
-
-    def __iter__(self) -> Iterator[Row]:
-        for (method, stage, metric), values in self._values.items():
-            yield from (Row(method, seed, stage, metric, value) for seed, value in values.items())
 
     def add(self, method: str, seed: int, stage: Stage, numbers: Mapping[str, float | None]) -> None:
         """Adds numbers of one run at one stage, by metric; None is no number."""
@@ -129,22 +113,14 @@ class Frame:
             if value is not None:
                 self._values.setdefault((method, stage, metric), {})[seed] = value
 
-    def by_seed(self, method: str, stage: Stage, metric: str) -> dict[int, float]:
-        """The value of each seed that has it."""
-        return self._values.get((method, stage, metric), {})
-
     def summary(self, method: str, stage: Stage, metric: str) -> Summary | None:
         """Over the seeds; None where none has it."""
-        return summarise(list(self.by_seed(method, stage, metric).values()))
-
-    def difference(self, method: str, other: str, stage: Stage, metric: str) -> Difference | None:
-        """`method` minus `other`, their seeds independent."""
-        return subtract(self.summary(method, stage, metric), self.summary(other, stage, metric))
+        return summarise(list(self._values.get((method, stage, metric), {}).values()))
 
     def paired(self, method: str, other: str, stage: Stage, metric: str) -> Summary | None:
         """`method` minus `other`, seed by seed, over the seeds that both have."""
-        mine, others = (self.by_seed(name, stage, metric) for name in (method, other))
-        return summarise([value - others[seed] for seed, value in mine.items() if seed in others])
+        one, rival = (self._values.get((name, stage, metric), {}) for name in (method, other))
+        return summarise([value - rival[seed] for seed, value in one.items() if seed in rival])
 
     def stages(self, method: str, metric: str) -> list[Stage]:
         """The stages at which a method has a metric, in the order in which they came."""

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def run_name(folder: Path) -> str:
-    """A run's folder with the one around it, for the title of a picture: many are called `0` or `test`."""
+    """The last two folders of a run's path, for titles: many runs are called `0` or `test`."""
     parts = [part for part in folder.absolute().parts if part != "evaluation"]
     return printable("/".join(parts[-2:]))
 
 
 def printable(name: str) -> str:
-    r"""A name as any file and picture can hold it: bytes that are no UTF-8 as `\udcff`, as the terminal shows them."""
+    r"""The name with bytes that are not UTF-8 as `\udcff`, so that any file and picture can hold it."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def with_bounds(title: str, name: str, groups: Convention | None) -> str:
-    """The title of a group with its thresholds, where they are known; any other as it is."""
+    """The title; of a group of classes with its thresholds, where they are known."""
     return title if groups is None or name not in ("many", "medium", "few") else f"{title} ({groups.bounds(name)})"
 
 
@@ -34,14 +34,16 @@ def recorded_groups(host: Host, args: Mapping[str, Any], path: Path) -> Conventi
     """The thresholds of the groups in a run's log; None where they are the user's and not recorded.
 
     Raises:
-        ReportError: what was recorded tells no thresholds.
+        ReportError: the recorded thresholds are not valid.
     """
+    from vlltr_plugin.core.shot_groups import convention_of  # imports numpy, which --help does without
+
     if not host.groups_setting:
         return host.convention
     if host.groups_setting not in args:
         return None
     try:
-        return _convention_of(args[host.groups_setting])
+        return convention_of(args[host.groups_setting])
     except ValueError as error:
         raise ReportError(f"{path}: {host.groups_setting} in its settings: {error}") from error
 
@@ -58,13 +60,9 @@ def add_groups(command: argparse.ArgumentParser | argparse._ArgumentGroup, more:
 
 
 def _convention(text: str) -> Convention:
+    from vlltr_plugin.core.shot_groups import convention_of
+
     try:
-        return _convention_of(text)
+        return convention_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _convention_of(text: Any) -> Convention:
-    from vlltr_plugin.core.shot_groups import convention_of  # imports numpy, which --help does without
-
-    return convention_of(text)

@@ -1,4 +1,4 @@
-"""What all pictures share: matplotlib if it is there, one style, and saving.
+"""One style for all pictures, optional imports, and saving.
 
 ```python
 figure = new_figure(8, 4)
@@ -34,10 +34,10 @@ COLOURS = {"many": "#0072B2", "medium": "#E69F00", "few": "#CC79A7", "overall": 
 """Okabe and Ito's palette, safe for colour-blind readers; a group of classes has the same colour in every picture."""
 
 RUN_COLOURS = ("#444444", "#D55E00", "#009E73", "#56B4E9", "#8B5A2B", "#7B3294")
-"""Of runs, in their order; none is the colour of a group of classes."""
+"""Colours of runs, in their order; none is the colour of a group of classes."""
 
 GREY = "#555555"
-"""Of what is neither a run nor a group: references, borders."""
+"""For references and borders."""
 
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -66,7 +66,7 @@ STYLE: Mapping[str, Any] = {
 
 
 PACKAGES = {"sklearn": "scikit-learn"}
-"""What pip calls a module, where that is another name."""
+"""Names of packages that differ from the module's name."""
 
 
 class MissingExtraError(UserError, ModuleNotFoundError):
@@ -100,12 +100,12 @@ def require_matplotlib() -> Any:
 
 
 def styled() -> Any:
-    """A context with our style: whatever makes figures, axes, lines or text belongs inside; nothing global changes."""
+    """A context with our style, for code that makes figures, axes, lines or text; changes nothing global."""
     return require_matplotlib().rc_context(dict(STYLE))
 
 
 def new_figure(width: float = 8.0, height: float = 4.5) -> Figure:
-    """An empty figure, `width` x `height` inches, that no window or backend knows; see `styled` for what goes in."""
+    """An empty figure of `width` x `height` inches without a window; draw on it inside `styled`."""
     require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -34,6 +34,8 @@ def write_evaluation(tmp_path):
         }
         content = {
             "format": FORMAT,
+            "host": "vl-ltr",
+            "trade_off": {"groups": "upstream", "rules": {}},  # without its file
             "checkpoint": {"file": "x/checkpoint.pth", "sha256": "", "epoch": 9},
             "data_set": "IMNET_LT",
             "split": "test",

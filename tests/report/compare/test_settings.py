@@ -5,6 +5,7 @@ import json
 import pytest
 from report_lines import OURS, SETTINGS, log_line
 
+from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.compare import compare_settings, find_reference, load, reweight_of
 
@@ -25,6 +26,40 @@ def test_equal_settings_are_comparable_and_the_method_may_differ(runs, write_run
     verdict = compare_settings(made)
     assert (verdict.comparable, verdict.differing, verdict.unknown) == (True, (), ())
     assert [reweight_of(run) for run in made] == ["none", "class_volume (min_samples=30)"]
+
+
+@pytest.mark.parametrize(
+    ("reweight", "epochs", "said"),
+    [
+        (
+            {"type": "class_volume"},
+            8,
+            "from epoch 1 on, of 8. With start_epoch at half of the epochs, overall accuracy was 1.4",
+        ),
+        ({"type": "class_volume", "start_epoch": 0}, 30, "from epoch 1 on, of 30"),
+        (
+            {"type": "inverse"},
+            8,
+            "from epoch 0 on, of 8. With start_epoch at half of the epochs, overall accuracy was 1.9",
+        ),
+        ({"type": "inverse", "start_epoch": 1}, 8, "overall accuracy was 1.4"),
+        ({"type": "inverse", "start_epoch": 2}, 8, None),
+        ({"type": "inverse"}, 7, None),
+        ({"type": "inverse", "form": "logit_adjustment"}, 8, None),
+        ({"type": "effective_number"}, 8, None),
+        (None, 8, None),
+    ],
+)
+def test_an_early_start_of_weights_is_noted_with_what_it_cost_in_the_benchmark(
+    write_run, capfd, reweight, epochs, said
+):
+    lines = [log_line(epoch) | OURS for epoch in range(epochs)]
+    runs = [write_run("base", lines[:1], SETTINGS), write_run("run", lines, {**SETTINGS, "reweight": reweight})]
+    assert main(["compare", *map(str, runs)]) == 0
+    printed = capfd.readouterr().out
+    assert ("points higher in the benchmark" in printed) == (said is not None)
+    if said is not None:
+        assert said in printed
 
 
 @pytest.mark.parametrize(("lines", "counts_as", "warns"), [

@@ -113,7 +113,6 @@ def test_tau_of_seeds_of_which_one_has_no_validation_split_is_chosen_on_the_test
 
 def test_what_has_no_curve_is_named_and_the_rest_is_compared_as_ever(evaluated: Path, tmp_path: Path) -> None:
     for name, spoil in {
-        "older": lambda folder, content: content.pop("trade_off"),
         "gone": lambda folder, content: (folder / "tradeoff.npz").unlink(),
         "stale": lambda folder, content: shutil.copy(evaluated / "run2/tradeoff.npz", folder),
     }.items():

@@ -26,7 +26,7 @@ from vlltr_plugin.hosts.evaluation import (
     send_split,
 )
 from vlltr_plugin.hosts.timm_train.data import class_names_of, counts_and_draws
-from vlltr_plugin.hosts.timm_train.host import HOST, find_checkpoint
+from vlltr_plugin.hosts.timm_train.host import HOST, OF_THE_START, find_checkpoint
 from vlltr_plugin.runs.files import sha256
 
 ELSEWHERE = {
@@ -132,11 +132,12 @@ def evaluate(parts: dict[str, Any], *, send: Send, checkpoint: str, limit: int |
 
 def _differences(here: argparse.Namespace, there: argparse.Namespace) -> dict[str, dict[str, str]]:
     """Where the arguments differ from those of the training; values by `repr`."""
-    of_the_start = {*HOST.irrelevant, *ELSEWHERE, "config", "distributed", "world_size", "rank", "dist_url"}
     return {
         name: {"here": repr(getattr(here, name)), "training": repr(value)}
         for name, value in sorted(vars(there).items())
-        if name in vars(here) and name not in of_the_start and getattr(here, name) != value
+        if name in vars(here)
+        and name not in {*HOST.irrelevant, *ELSEWHERE, *OF_THE_START}
+        and getattr(here, name) != value
     }
 
 

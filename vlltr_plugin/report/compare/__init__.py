@@ -5,18 +5,17 @@ from vlltr_plugin.report.compare.command import (
     plain_console,
     print_comparison,
     print_files,
-    reference_names,
     run_compare,
 )
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.runs import Method, Run, load, load_all, load_run
+from vlltr_plugin.report.compare.loading import load, load_all, load_run
+from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.settings import compare_settings, reweight_of
 
 __all__ = [
     "Comparison",
     "Method",
-    "Run",
     "compare",
     "compare_settings",
     "find_reference",
@@ -26,7 +25,6 @@ __all__ = [
     "plain_console",
     "print_comparison",
     "print_files",
-    "reference_names",
     "reweight_of",
     "run_compare",
     "write_report",

@@ -14,7 +14,7 @@ from vlltr_plugin.hosts import HOSTS, get_host
 from vlltr_plugin.hosts.host import Reference
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.runs import load_all
+from vlltr_plugin.report.compare.loading import load_all
 from vlltr_plugin.report.compare.tables import notes_of, tables_of
 
 WIDE = 400  # columns where the output is no terminal: tables in files and pipes need no folding
@@ -49,19 +49,11 @@ def find_reference(name: str) -> Reference:
     Raises:
         ReportError: there are none.
     """
-    known = _references()
+    known = {key: one for host in HOSTS for key, one in get_host(host).references().items()}
     if name not in known:
-        raise ReportError(f"Expected a reference among {', '.join(reference_names())}, but got {name}")
+        names = dict.fromkeys(one.name for one in known.values())  # without aliases
+        raise ReportError(f"Expected a reference among {', '.join(names)}, but got {name}")
     return known[name]
-
-
-def reference_names() -> list[str]:
-    """The names of the published results, aliases left out."""
-    return list(dict.fromkeys(one.name for one in _references().values()))
-
-
-def _references() -> dict[str, Reference]:
-    return {key: one for host in HOSTS for key, one in get_host(host).references().items()}
 
 
 def plain_console() -> Console:
@@ -72,23 +64,22 @@ def plain_console() -> Console:
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Prints tables, verdict, notes and warnings."""
-    for sheet in tables_of(comparison):
-        console.print(sheet.rich())
+    for table in tables_of(comparison):
+        console.print(table.rich())
     style = {True: "green", False: "bold red", None: "yellow"}[comparison.verdict.comparable]
-    console.print(f"[{style}]{escape(str(comparison.verdict))}[/]", soft_wrap=True, highlight=False)
-    for note in notes_of(comparison):
-        console.print(escape(note), soft_wrap=True, highlight=False)
-    for warning in comparison.warnings:
-        console.print(f"[yellow]warning: {escape(warning)}[/]", soft_wrap=True, highlight=False)
+    lines = [f"[{style}]{escape(str(comparison.verdict))}[/]", *map(escape, notes_of(comparison))]
+    for line in [*lines, *(f"[yellow]warning: {escape(warning)}[/]" for warning in comparison.warnings)]:
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def print_files(paths: Sequence[Path], console: Console) -> None:
-    """Says where the report is, and what is missing for pictures."""
+    """Names the files of the report, and what is missing for pictures."""
     from vlltr_plugin.report.pictures import MissingExtraError, require_matplotlib
 
-    for path in paths:
-        console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)
+    lines = [f"wrote {escape(str(path))}" for path in paths]
     try:
         require_matplotlib()
     except MissingExtraError as error:
-        console.print(f"[yellow]No pictures: {escape(str(error))}[/]", soft_wrap=True, highlight=False)
+        lines.append(f"[yellow]No pictures: {escape(str(error))}[/]")
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)

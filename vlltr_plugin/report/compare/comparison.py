@@ -1,4 +1,4 @@
-"""A comparison: methods beside a baseline, with all that its outputs print."""
+"""A comparison: the numbers of methods and their differences to a baseline."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Host, Metric, Reference
-from vlltr_plugin.report.compare.evaluations import EVALUATED
-from vlltr_plugin.report.compare.runs import Method, Run
+from vlltr_plugin.report.compare.runs import EVALUATED, Method, Run
 from vlltr_plugin.report.compare.settings import Verdict, compare_settings
-from vlltr_plugin.report.compare.trade_offs import TradeOffs, trade_offs_of
 from vlltr_plugin.report.frame import Difference, Frame, Stage, Summary, at_tau, subtract
 from vlltr_plugin.report.labels import with_bounds
-from vlltr_plugin.report.tradeoff.curve import COLUMNS
+
+if TYPE_CHECKING:
+    from vlltr_plugin.report.compare.trade_offs import TradeOffs
 
 STAGES = ("best", "last", "test")
 """Best and last epoch, and the final test."""
 
 PUBLISHED, TIMES = "published", "times"
-"""Stages of published results, under their own names, and of what a run costs."""
+"""Stages of published results (methods of their own) and of the times of a run."""
 
 PASS = "pass_seconds"
 PER_EPOCH, REWEIGHTING = "per_epoch", "reweight_per_epoch"
@@ -32,7 +33,7 @@ COSTS = {
     PER_EPOCH: "training pass, median epoch",
     REWEIGHTING: "re-weighting, median epoch",
 }
-"""Times of a run, in words; re-weighting is what happens at the end of an epoch, from merging ranks to writing."""
+"""Times of a run and their titles; re-weighting is the end of an epoch, from merging the ranks to writing arrays."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Comparison:
 
     @property
     def baseline_name(self) -> str:
-        """What the differences are to."""
+        """Name of the method or published result that differences are to."""
         if self.baseline is not None:
             return self.baseline.name
         assert self.reference is not None
@@ -66,7 +67,7 @@ class Comparison:
 
     @property
     def runs(self) -> list[Run]:
-        """Those of all methods."""
+        """The runs of all methods."""
         return [run for method in self.methods for run in method.runs]
 
     @property
@@ -91,7 +92,7 @@ class Comparison:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was odd in the files."""
+        """Warnings from reading the files."""
         return tuple(warning for run in self.runs for warning in run.warnings)
 
     @cached_property
@@ -104,7 +105,7 @@ class Comparison:
         return self.frame.summary(name, stage, metric.name)
 
     def difference(self, name: str, stage: Stage, metric: Metric) -> Difference | None:
-        """What it is more than the baseline at the same stage; None for the baseline, or where one lacks it."""
+        """A number minus the baseline's at the same stage; None for the baseline, and where either is missing."""
         other, against = self.baseline_name, stage
         if self.reference is not None and (stage == PUBLISHED or (self.baseline is None and stage == "test")):
             other, against = self.reference.baseline, PUBLISHED
@@ -118,7 +119,7 @@ class Comparison:
         return [metric for metric in self.metrics if metric.name in there]
 
     def time(self, name: str, cost: str) -> tuple[Summary, float | None] | None:
-        """Seconds, and how much longer than the baseline's, in percent of that; of re-weighting its share of a pass."""
+        """Seconds, and percent more than the baseline's; for re-weighting, percent of the method's training pass."""
         own = self.frame.summary(name, TIMES, cost)
         if own is None:
             return None
@@ -147,7 +148,12 @@ def compare(methods: Sequence[Method], reference: Reference | None = None) -> Co
     verdict = compare_settings(methods, reference)
     metrics = metrics_of(methods[0].host)
     frame = _frame(methods, reference, metrics)
-    return Comparison(tuple(methods), reference, verdict, metrics, frame, trade_offs_of(methods, frame))
+    trade_offs = None
+    if len(methods) > 1 and any(run.evaluated for method in methods for run in method.runs):
+        from vlltr_plugin.report.compare.trade_offs import trade_offs_of  # not for logs
+
+        trade_offs = trade_offs_of(methods, frame)
+    return Comparison(tuple(methods), reference, verdict, metrics, frame, trade_offs)
 
 
 def metrics_of(host: Host) -> tuple[Metric, ...]:
@@ -173,7 +179,7 @@ def _frame(methods: Sequence[Method], reference: Reference | None, metrics: Sequ
             frame.add(method.name, seed, TIMES, costs_of(run))
             curve = run.evaluated.curve if run.evaluated else None
             for tau, row in zip(curve.taus, curve.rows, strict=True) if curve else ():
-                frame.add(method.name, seed, at_tau(tau), {name: row[name] for name in COLUMNS[1:]})
+                frame.add(method.name, seed, at_tau(tau), row)
     for name, numbers in reference.results.items() if reference is not None else ():
         frame.add(name, 0, PUBLISHED, numbers)
     return frame
@@ -196,8 +202,8 @@ def costs_of(run: Run) -> dict[str, float | None]:
 def empty_groups(methods: Sequence[Method]) -> tuple[Metric, ...]:
     """Groups that are 0.0 in every line of every log: most likely groups without test images.
 
-    None where all groups are: then the runs have learnt nothing yet. And none of another host than one that writes 0.0
-    for them, nor one of which an evaluation has a number: it has none for a group without images.
+    Only for hosts that write 0.0 for such groups; not if all groups are 0.0 (the runs have learned nothing yet), and no
+    group that an evaluation has a number for.
     """
     host = methods[0].host
     if not host.words.empty_groups:

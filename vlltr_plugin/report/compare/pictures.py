@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.report.compare.comparison import PASS, PUBLISHED, Comparison
-from vlltr_plugin.report.evaluate.pictures import draw_curves
 from vlltr_plugin.report.frame import Summary
 from vlltr_plugin.report.pictures import (
     COLOURS,
@@ -75,9 +74,9 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
         light_grid(axes)
     figure.supxlabel("epoch", fontsize=11)
     figure.supylabel(f"top-1 accuracy, {comparison.host.words.epochs_on} (%)", fontsize=11)
-    single = any(len(method.runs) == 1 for method in comparison.methods)
-    title = "Accuracy over the epochs" + ("; marker: best epoch" if single else "")
-    legend_above(figure, panels[0].get_legend_handles_labels()[0], title)
+    lines = panels[0].get_legend_handles_labels()[0]
+    marked = "; marker: best epoch" if any(line.get_marker() for line in lines) else ""
+    legend_above(figure, lines, f"Accuracy over the epochs{marked}")
     return figure
 
 
@@ -88,42 +87,44 @@ def draw_groups(comparison: Comparison) -> Figure | None:
     stage = "test" if tested else "last"
     columns = [(method.name, stage) for method in comparison.methods]
     columns += [(name, PUBLISHED) for name in comparison.published if tested]
-    found = [
-        (name, {metric.name: comparison.summary(name, at, metric) for metric in (*groups, overall)}, at)
-        for name, at in columns
-    ]
-    bars = [(name, values, at) for name, values, at in found if any(values.values())]
+    bars = [bar for bar in columns if any(comparison.summary(*bar, metric) for metric in (*groups, overall))]
     if not bars:
         return None
     metrics = [metric for metric in (*groups, overall) if metric not in comparison.empty]
     figure = new_figure(max(8.0, 0.5 * len(bars) * len(metrics) + 1.5), 4.6)
     axes = figure.subplots()
     width = BAR / len(bars)
+    highest = 0.0
     for place, metric in enumerate(metrics):
-        for number, (name, values, at) in enumerate(bars):
-            value = values[metric.name]
+        for number, (name, at) in enumerate(bars):
+            value = comparison.summary(name, at, metric)
             if value is not None:
-                x = place + (number + 0.5) * width - BAR / 2
                 more = None if at == PUBLISHED else comparison.difference(name, at, metric)
                 label = f"{value.mean:.1f}" if more is None else signed(more.value, 1)
+                x = place + (number + 0.5) * width - BAR / 2
                 _bar(axes, x, 0.92 * width, value, label, _bar_style(COLOURS[metric.name], number))
+                highest = max(highest, _highest([value]))
     axes.set_xticks(range(len(metrics)), [comparison.title_of(metric).replace(" (", "\n(") for metric in metrics])
     axes.set_title(f"Accuracy by group of classes; numbers with a sign: minus {comparison.baseline_name}")
     axes.tick_params(axis="x", length=0)
-    axes.set_ylim(0, _highest(value for _, values, _ in bars for value in values.values() if value) * 1.1 + 1)
+    axes.set_ylim(0, 1.1 * highest + 1)
     where = f"{comparison.split} split" if tested else f"{comparison.host.words.epochs_on}, last epoch"
     axes.set_ylabel(f"top-1 accuracy, {where} (%)")
     light_grid(axes)
     from matplotlib.patches import Patch
 
-    legend_above(figure, [Patch(label=name, **_bar_style(GREY, n)) for n, (name, _, _) in enumerate(bars)])
+    legend_above(figure, [Patch(label=name, **_bar_style(GREY, n)) for n, (name, _) in enumerate(bars)])
     return figure
 
 
 def draw_trade_offs(comparison: Comparison) -> Figure | None:
     """Few- against many-shot accuracy, a curve for each evaluated run."""
     curves = [] if comparison.trade_offs is None else [curve for curve in comparison.trade_offs.curves if curve[1]]
-    return draw_curves(curves, comparison.split, comparison.groups) if curves else None
+    if not curves:
+        return None
+    from vlltr_plugin.report.evaluate.pictures import draw_curves  # not for logs
+
+    return draw_curves(curves, comparison.split, comparison.groups)
 
 
 def draw_times(comparison: Comparison) -> Figure | None:

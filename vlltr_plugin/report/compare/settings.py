@@ -1,4 +1,4 @@
-"""Whether runs may be compared: what differs between their settings, and what forbids to set them side by side."""
+"""Whether runs are comparable: settings that differ, and data that must be the same."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said about comparability."""
+    """Whether runs are comparable."""
 
     differing: tuple[Setting, ...]
     unknown: tuple[str, ...]  # methods whose settings are not known
@@ -94,6 +94,20 @@ def reweight_of(method: Method) -> str:
     return " / ".join(sorted({_in_words(run.args.get(KEY)) for run in method.runs}))
 
 
+def early_start(reweight: Any, epochs: int) -> str:
+    """Advice where weights, not margins, apply from the first or second of several epochs on; else nothing."""
+    if not isinstance(reweight, dict) or reweight.get("type") not in ("class_volume", "inverse"):
+        return ""
+    first = 1 if reweight["type"] == "class_volume" else 0  # class volume has no radii before the first epoch has ended
+    start = max(first, reweight.get("start_epoch", first))
+    if start > 1 or epochs < 8 or reweight.get("form", "loss_weight") != "loss_weight":
+        return ""
+    return (
+        f"weights from epoch {start} on, of {epochs}. With start_epoch at half of the epochs, overall accuracy was "
+        f"{1.4 if start else 1.9} points higher in the benchmark of README (CIFAR-100-LT, frozen features)."
+    )
+
+
 def _in_words(value: Any) -> str:
     if not isinstance(value, dict):
         return "none" if value is None else str(value)
@@ -102,9 +116,9 @@ def _in_words(value: Any) -> str:
 
 
 def _values(method: Method, name: str, published: bool) -> set[str]:
-    """The values in the runs; `NOT_SET` for one without the setting that would have recorded it, were it set.
+    """The values in the runs; `NOT_SET` for a run that lacks the setting but would have recorded it.
 
-    So is a setting of published results that a run with settings lacks: it may be of other data.
+    A setting of the published results counts as not set in every run whose settings are known.
     """
     found = set()
     for run in method.runs:

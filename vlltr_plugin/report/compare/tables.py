@@ -8,13 +8,13 @@ from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.report.compare.comparison import COSTS, PUBLISHED, REWEIGHTING, STAGES, TIMES, Comparison
 from vlltr_plugin.report.compare.runs import Method, Run
-from vlltr_plugin.report.compare.settings import reweight_of
+from vlltr_plugin.report.compare.settings import early_start, reweight_of
 from vlltr_plugin.report.tables import MISSING, Table, plus_minus, signed
 from vlltr_plugin.runs.log import KEY
 
 _UNKNOWN_GROUPS = (
-    "The runs do not all tell the same thresholds of many-, medium- and few-shot classes: their groups may be of other "
-    'classes. RunRecorder(..., groups="50,10") records those of your loop; --groups 50,10 tells them here.'
+    "The thresholds of many-, medium- and few-shot classes are unknown or differ between runs, so the groups may hold "
+    'different classes. Record them with RunRecorder(..., groups="50,10"), or give them here with --groups 50,10.'
 )
 _SEEDS = (
     "With several seeds, ± is half of the 95 % interval of the mean (Student's t, n - 1 degrees of freedom: two seeds "
@@ -90,6 +90,9 @@ def notes_of(comparison: Comparison) -> list[str]:
         tested = sum(run.log.test is not None for run in method.runs)
         if 0 < tested < len(method.runs):
             notes.append(f"Only {tested} of {len(method.runs)} seeds of {method.name} have a final test.")
+    for method in comparison.methods:
+        advice = {early_start(run.args.get(KEY), len(run.log.epochs)): None for run in method.runs}
+        notes += [f"{method.name}: {sentence}" for sentence in advice if sentence]
     if reference is not None:
         title = comparison.host.title
         notes.append(f"Published, {reference.name} (class volume with its difference to {title}): {reference.source}")

@@ -16,10 +16,10 @@ from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOff, TradeOffError,
 from vlltr_plugin.report.tradeoff.place import Placement, Scores, placement
 
 ABOUT = (
-    "Trade-off curve: the baseline's accuracies when tau * log(prior) is taken off its logits after training, at no "
-    "cost. The last two columns are a run's accuracies minus the curve's at equal many-shot accuracy, with a 95 % "
-    "interval for other test images of the same classes. Where a method has several seeds, the scatter of its "
-    "trainings is in the interval; that of a single training is not."
+    "Trade-off curve: the baseline's accuracies after tau * log(prior) is subtracted from its trained logits. The last "
+    "two columns are a run's accuracies minus the curve's at equal many-shot accuracy, with a 95 % interval for other "
+    "test images of the same classes. With several seeds, the interval includes the scatter between trainings; with "
+    "one it does not."
 )
 
 Numbers = dict[str, float | None]
@@ -74,10 +74,8 @@ class TradeOffs:
         return {"rows": rows, "missing": list(self.missing)}
 
 
-def trade_offs_of(methods: Sequence[Method], frame: Frame) -> TradeOffs | None:
-    """Places evaluated runs on the first one's curve; None where there is one method only, or none is evaluated."""
-    if len(methods) < 2 or not any(run.evaluated for method in methods for run in method.runs):
-        return None
+def trade_offs_of(methods: Sequence[Method], frame: Frame) -> TradeOffs:
+    """Places evaluated runs on the first one's curve."""
     rows: list[Placed] = []
     steps, missing = [], []
     baseline: Scores | None = None

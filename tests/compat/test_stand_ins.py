@@ -1,0 +1,265 @@
+"""Stand-ins for what VL-LTR imports: OpenAI's names and ids in the tokenizer, mmcv, timm's old names, Pillow."""
+
+import importlib
+import importlib.util
+import pickle
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from vlltr_plugin.compat.stand_ins import (
+    Config,
+    accept_zero_bit_posterize,
+    load_tokenizer,
+    posterize_or_black,
+    supply_clip,
+    supply_mmcv,
+    supply_timm_registry,
+)
+
+augment = pytest.importorskip("timm.data.auto_augment", exc_type=ImportError)
+HOST_POLICY = "rand-m9-mstd0.5-inc1"
+Write = Callable[[dict[str, str]], None]
+FAULTS = {
+    "ftfy_is_missing": ("import ftfy_is_missing", ModuleNotFoundError),
+    "libGL.so.1": ("raise ImportError('libGL.so.1: cannot open shared object file')", ImportError),
+    "cannot import name 'packaging'": ("from json import packaging", ImportError),
+    "invalid syntax": ("1 1", SyntaxError),
+    "broken for good": ("raise RuntimeError('broken for good')", RuntimeError),
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Writes files of packages that come before all others."""
+
+    def write_all(files: dict[str, str]) -> None:
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        tops = {name.partition("/")[0].removesuffix(".py") for name in files}
+        for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+    before = set(sys.modules)
+    yield write_all
+    for name in set(sys.modules) - before:
+        module = sys.modules[name]
+        if str(tmp_path) in str(getattr(module, "__file__", "") or getattr(module, "__path__", "")):
+            del sys.modules[name]
+
+
+BROKEN = {
+    "clip": {
+        "clip/__init__.py": "from .clip import *",
+        "clip/clip.py": "from .simple_tokenizer import SimpleTokenizer",
+        "clip/simple_tokenizer.py": "CODE\nclass SimpleTokenizer: pass",
+    },
+    "mmcv": {"mmcv/__init__.py": "from .utils import *", "mmcv/utils.py": "CODE"},
+}
+STATEMENTS = {
+    "clip": ("from clip import clip", "from clip.simple_tokenizer import SimpleTokenizer", "import clip"),
+    "mmcv": ("from mmcv import Config", "import mmcv", "import mmcv.utils"),
+}
+
+
+@pytest.mark.parametrize("message", FAULTS)
+@pytest.mark.parametrize("package", BROKEN)
+def test_a_package_that_does_not_import_keeps_its_own_error(write: Write, package: str, message: str) -> None:
+    code, error = FAULTS[message]
+    write({name: text.replace("CODE", code) for name, text in BROKEN[package].items()})
+    supply_clip()
+    supply_mmcv()
+    for statement in STATEMENTS[package]:
+        with pytest.raises(error, match=message):
+            exec(statement)
+
+
+def test_a_folder_named_mmcv_is_completed(write: Write) -> None:
+    write({"mmcv/readme.txt": ""})
+    supply_mmcv()
+    assert importlib.import_module("mmcv").Config is Config
+
+
+@pytest.mark.parametrize("where", ["timm/__init__.py", "timm/models/__init__.py", "timm/data/__init__.py"])
+@pytest.mark.parametrize("message", FAULTS)
+def test_a_broken_timm(write: Write, monkeypatch: pytest.MonkeyPatch, message: str, where: str) -> None:
+    code, error = FAULTS[message]
+    files = dict.fromkeys(["timm/__init__.py", "timm/models/__init__.py", "timm/data/__init__.py"], "")
+    write({**files, where: code})
+    monkeypatch.setattr("vlltr_plugin.compat.stand_ins._pillow_posterizes_to_zero_bits", lambda: False)
+    supply_timm_registry()
+    accept_zero_bit_posterize()
+    with pytest.raises(error, match=message):
+        importlib.import_module(where.removesuffix("/__init__.py").replace("/", "."))
+
+
+@pytest.fixture
+def without_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("clip", "clip.simple_tokenizer"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    pytest.importorskip("open_clip", exc_type=ImportError)
+    return load_tokenizer()
+
+
+def test_start_and_end_tokens_carry_openai_names(tokenizer: Any) -> None:
+    assert tokenizer.encoder["<|startoftext|>"] == 49406
+    assert tokenizer.encoder["<|endoftext|>"] == 49407
+    assert len(tokenizer.encoder) == len(tokenizer.decoder) == 49408
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        # from OpenAI's tokenizer
+        ("a photo of a Cat.", [320, 1125, 539, 320, 2368, 269]),
+        ("  It's   3.14 &amp; caf\u00e9 ", [585, 568, 274, 269, 272, 275, 261, 15304]),
+        ("x <|endoftext|>", [343, 49407]),
+    ],
+)
+def test_ids_are_those_of_openai(tokenizer: Any, text: str, ids: list[int]) -> None:
+    assert tokenizer.encode(text) == ids
+
+
+@pytest.mark.usefixtures("without_clip")
+def test_a_missing_clip_is_supplied_twice_without_harm() -> None:
+    supply_clip()
+    first = importlib.import_module("clip.simple_tokenizer")
+    supply_clip()
+    assert importlib.import_module("clip.simple_tokenizer") is first
+    assert first.SimpleTokenizer is load_tokenizer
+
+
+REAL = "class SimpleTokenizer: real = True"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["there before", "on a path that is added later"])
+@pytest.mark.parametrize("code", [REAL, "import nothing_of_this_name"], ids=["real", "broken"])
+def test_a_real_clip_is_used(late: bool, code: str, write: Write, without_clip: None) -> None:
+    steps = [lambda: write({"clip/__init__.py": "own = True", "clip/simple_tokenizer.py": code}), supply_clip]
+    for step in reversed(steps) if late else steps:
+        step()
+    if code != REAL:
+        with pytest.raises(ModuleNotFoundError, match="nothing_of_this_name"):
+            importlib.import_module("clip.simple_tokenizer")
+        return
+    assert importlib.import_module("clip.simple_tokenizer").SimpleTokenizer.real
+    assert importlib.import_module("clip").own
+
+
+@pytest.mark.parametrize("file", ["clip/readme.txt", "clip/__init__.py", "clip.py"])
+def test_something_else_named_clip_gets_the_tokenizer_and_stays(file: str, write: Write, without_clip: None) -> None:
+    write({file: "own = True"})
+    supply_clip()
+    assert importlib.import_module("clip.simple_tokenizer").SimpleTokenizer is load_tokenizer
+    assert hasattr(importlib.import_module("clip"), "own") == file.endswith(".py")
+
+
+@pytest.mark.usefixtures("without_clip")
+def test_another_package_named_clip_stays_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = ModuleType("clip")
+    other.command_line = True  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "clip", other)
+    supply_clip()
+    from clip.simple_tokenizer import SimpleTokenizer
+
+    assert SimpleTokenizer is load_tokenizer
+    assert sys.modules["clip"] is other
+
+
+def test_a_missing_open_clip_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "open_clip.tokenizer", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install open_clip_torch"):
+        load_tokenizer()
+
+
+def pillow_refuses(*_: object) -> None:
+    raise ValueError("bits must be between or equal to 1 and 8")
+
+
+@pytest.fixture
+def original_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in augment.NAME_TO_OP if name.startswith("Posterize")]:
+        monkeypatch.setitem(augment.NAME_TO_OP, name, augment.posterize)
+
+
+def posterize_with_full_magnitude() -> Image.Image:
+    random.seed(0)
+    operation = augment.AugmentOp("PosterizeIncreasing", prob=1.0, magnitude=10, hparams={"magnitude_std": 0})
+    return operation(Image.new("RGB", (4, 4), (200, 120, 40)))
+
+
+@pytest.mark.usefixtures("original_operations")
+def test_zero_bits_give_a_black_image_instead_of_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_pillow = ImageOps.posterize
+
+    def as_pillow_13(image: Image.Image, bits: int) -> Image.Image:
+        return by_pillow(image, bits) if bits > 0 else pillow_refuses()  # type: ignore[return-value]
+
+    monkeypatch.setattr(ImageOps, "posterize", as_pillow_13)
+    with pytest.raises(ValueError, match="bits must be"):
+        posterize_with_full_magnitude()
+    accept_zero_bit_posterize()
+    accept_zero_bit_posterize()
+    image = posterize_with_full_magnitude()
+    assert image.mode == "RGB"
+    assert not np.asarray(image).any()
+
+
+@pytest.mark.usefixtures("original_operations")
+def test_nothing_changes_where_pillow_accepts_zero_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageOps, "posterize", lambda image, bits: image)
+    accept_zero_bit_posterize()
+    assert augment.NAME_TO_OP["PosterizeIncreasing"] is augment.posterize
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_other_bit_counts_are_timm_s(bits: int) -> None:
+    image = Image.effect_noise((8, 8), 80).convert("RGB")
+    assert posterize_or_black(image, bits).tobytes() == augment.posterize(image, bits).tobytes()
+
+
+@pytest.mark.usefixtures("original_operations")
+def test_the_host_s_policy_runs_for_many_images_and_pickles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlltr_plugin.compat.stand_ins._pillow_posterizes_to_zero_bits", lambda: False)
+    accept_zero_bit_posterize()
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  (timm draws from numpy's global state)
+    policy = augment.rand_augment_transform(HOST_POLICY, {"img_mean": (100, 100, 100)})
+    policy = pickle.loads(pickle.dumps(policy))  # as data loaders that spawn their workers do
+    image = Image.new("RGB", (4, 4), (200, 120, 40))
+    for _ in range(3000):  # without the shim about one in 650 fails
+        policy(image)
+
+
+def test_a_registry_that_timm_still_has_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "timm.models.registry", raising=False)
+    there = importlib.util.find_spec("timm.models.registry") is not None
+    supply_timm_registry()
+    assert ("timm.models.registry" in sys.modules) is not there
+
+
+def test_a_registry_that_timm_dropped_is_supplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm.models
+
+    find_spec = importlib.util.find_spec
+    monkeypatch.delitem(sys.modules, "timm.models.registry", raising=False)
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "timm.models.registry" else find_spec(name)
+    )
+    supply_timm_registry()
+    registry = sys.modules.pop("timm.models.registry")
+    assert registry.register_model is timm.models.register_model
