@@ -121,9 +121,9 @@ def evaluate(parts: dict[str, Any], *, send: Send, checkpoint: str, limit: int |
         }
     )
     send_batch = send_split(send, "val", len(inner.dataset))
-    kind, dtype = torch.device(args.device).type, getattr(torch, args.amp_dtype if args.amp else "float32")
+    dtype = getattr(torch, getattr(args, "amp_dtype", "float16"))
     model.eval()
-    with torch.inference_mode(), torch.autocast(kind, dtype, enabled=args.amp):
+    with torch.inference_mode(), torch.autocast(torch.device(args.device).type, dtype, enabled=args.amp):
         for inputs, labels in loader:
             output = model(inputs.to(args.device))
             send_batch([output[0] if isinstance(output, (tuple, list)) else output], labels)
