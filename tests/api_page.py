@@ -30,8 +30,10 @@ imported from there (`from vlltr_plugin import ClassVolume`), others from the mo
 and their options: `vlltr-plugin --help`. Keys of `reweight` in a host's config: [configs/README](../configs/README.md).
 """
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Shape|Example):$")
-HIDDEN = {"extra_repr", "train", "get_extra_state", "set_extra_state"}
-"""Methods that torch calls."""
+HIDDEN = {"extra_repr", "train", "get_extra_state", "set_extra_state"} | {
+    *("batch", "ended", "fold", "losses_of", "must_agree", "observe_batch", "observe_in_host", "run_by_host"),
+}
+"""Methods that torch or the package itself calls."""
 
 Definition = ast.ClassDef | ast.FunctionDef
 

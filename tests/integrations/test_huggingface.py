@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
+from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, RunRecorder
+from vlltr_plugin.cli import main
 
 transformers = pytest.importorskip("transformers", reason="pip install 'vlltr-plugin[integrations]'")
 pytest.importorskip("accelerate", reason="pip install 'vlltr-plugin[integrations]'")
@@ -16,7 +17,8 @@ COUNTS = [60, 30, 12]
 LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
 ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(1))
 ROWS = torch.randn(len(LABELS), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + LABELS[:, None])
-CRITERIA = {"re-weighted": ReweightedLoss, "adjusted": LogitAdjustedLoss}
+STEPS = 5  # a pass, in batches of 24
+LOSSES = [ReweightedLoss, LogitAdjustedLoss]
 
 
 class Model(torch.nn.Module):
@@ -46,7 +48,7 @@ class InOrder(transformers.Trainer):
         return torch.utils.data.SequentialSampler(self.train_dataset)
 
 
-def data(kind):
+def items(kind="hard"):
     labels = LABELS[ORDER]
     if kind == "ignored":
         labels = torch.where(torch.arange(len(labels)) % 5 < 2, -100, labels)
@@ -56,195 +58,87 @@ def data(kind):
     return [{"rows": row, "labels": label} for row, label in zip(ROWS[ORDER], labels, strict=True)]
 
 
-def train(folder, criterion, epochs, kind="hard", parts=1, resume=None, callback=None, batch=24, gpus=1, **options):
-    args = transformers.TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=epochs,
-        per_device_train_batch_size=batch // parts // gpus,
-        gradient_accumulation_steps=parts,
-        learning_rate=0.1,
-        lr_scheduler_type="constant",
-        optim="sgd",
-        max_grad_norm=0.0,
-        report_to=[],
-        use_cpu=True,
-        disable_tqdm=True,
-        **{"save_strategy": "epoch", **options},
-    )
+class Stream(torch.utils.data.IterableDataset):
+    def __init__(self, endless=False):
+        self.endless = endless
+
+    def __iter__(self):
+        yield from items()
+        while self.endless:
+            yield from items()
+
+
+def trainer_of(folder, *callbacks, data=None, kind=InOrder, gpus=1, **options):
+    arguments = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": 24,
+        "learning_rate": 0.1,
+        "lr_scheduler_type": "constant",
+        "optim": "sgd",
+        "max_grad_norm": 0.0,
+        "report_to": [],
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        **options,
+    }
+    args = transformers.TrainingArguments(**arguments)
     assert args.device.type == "cpu"  # asked first: it counts the GPUs
     args._n_gpu = gpus
-    callback = callback or ReweightCallback(criterion)
-    model = Model()
-    trainer = InOrder(model, args, train_dataset=data(kind), compute_loss_func=callback.loss, callbacks=[callback])
+    data, loss = data or items(), callbacks[0].loss
+    return kind(
+        Model(), args, train_dataset=data, eval_dataset=items(), compute_loss_func=loss, callbacks=list(callbacks)
+    )
+
+
+def train(folder, criterion, epochs=2, resume=None, **options):
+    of_callback = {name: options.pop(name) for name in ("resume_from", "steps_per_epoch") if name in options}
+    callback = options.pop("callback", None) or ReweightCallback(criterion, **of_callback)
+    trainer = trainer_of(folder, callback, num_train_epochs=epochs, **options)
     trainer.train(resume_from_checkpoint=resume)
-    return trainer, model
+    return trainer
+
+
+def volume(made=ReweightedLoss, **options):
+    return made(ClassVolume(COUNTS, **options))
+
+
+def radii_in(folder):
+    return torch.load(folder / STATE)["weighting.log_radius64"]
+
+
+def progress(folder):
+    """Epoch in progress and whether there are radii, of a saved state."""
+    criterion = volume()
+    criterion.load_state_dict(torch.load(folder / STATE))
+    return [criterion.weighting.epoch, criterion.weighting.has_radii]
+
+
+# Steps
 
 
 @pytest.mark.parametrize("kind", ["hard", "ignored", "mixed"])
-@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize("made", LOSSES)
 def test_an_accumulated_step_is_that_of_the_undivided_batch(tmp_path, made, kind, monkeypatch):
     """Also where one process has two GPUs (`DataParallel`), of which a CPU can have the Trainer's arithmetic."""
     monkeypatch.setattr(torch.nn, "DataParallel", WithoutGpus)
     options = {"ignore_index": -100} if kind == "ignored" else {}
     found = []
     for parts, gpus in ((1, 1), (4, 1), (1, 2), (4, 2)):
-        criterion = CRITERIA[made](InverseFrequency(COUNTS), **options)
-        found.append(train(tmp_path, criterion, 2, kind, parts, gpus=gpus, save_strategy="no")[1].layer)
-    plain = torch.nn.Linear(4, 3, dtype=torch.float64)
-    plain.load_state_dict(Model().layer.state_dict())
+        criterion = made(InverseFrequency(COUNTS), **options)
+        divided = {"per_device_train_batch_size": 24 // parts // gpus, "gradient_accumulation_steps": parts}
+        found.append(train(tmp_path, criterion, data=items(kind), gpus=gpus, **divided).model.layer)
+    plain = Model().layer
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
-    criterion = CRITERIA[made](InverseFrequency(COUNTS), **options)
-    for _ in range(2):
-        for start in range(0, len(LABELS), 24):
-            part = data(kind)[start : start + 24]
-            rows, labels = (torch.stack([item[name] for item in part]) for name in ("rows", "labels"))
-            optimizer.zero_grad()
-            criterion(plain(rows.double()), labels).backward()
-            optimizer.step()
+    criterion = made(InverseFrequency(COUNTS), **options)
+    for start in [*range(0, len(LABELS), 24)] * 2:
+        part = items(kind)[start : start + 24]
+        rows, labels = (torch.stack([item[name] for item in part]) for name in ("rows", "labels"))
+        optimizer.zero_grad()
+        criterion(plain(rows.double()), labels).backward()
+        optimizer.step()
     for layer in found:
         torch.testing.assert_close(layer.weight, plain.weight, rtol=1e-6, atol=1e-9)
-
-
-@pytest.mark.parametrize("made", CRITERIA)
-def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path, made):
-    whole, stopped, resumed = (CRITERIA[made](ClassVolume(COUNTS)) for _ in range(3))
-    _, expected = train(tmp_path / "whole", whole, 3)
-    train(tmp_path / "run", stopped, 2)
-    trainer, model = train(tmp_path / "run", resumed, 3, resume=True)
-    assert whole.weighting.epoch == resumed.weighting.epoch == 3
-    assert not torch.equal(whole.weighting.weights, torch.ones(3))
-    for name, value in whole.state_dict().items():
-        assert torch.equal(resumed.state_dict()[name], value), name
-    assert torch.equal(model.layer.weight, expected.layer.weight)
-    logged = [line for line in trainer.state.log_history if "train_reweight_alpha_max" in line]
-    assert [line["epoch"] for line in logged] == [1, 2, 3]
-    assert logged[-1]["train_reweight_alpha_max"] > 1
-
-
-def test_a_folder_of_another_run_is_resumed_by_its_name(tmp_path):
-    first, second = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
-    train(tmp_path / "first", first, 1)
-    checkpoint = next((tmp_path / "first").glob("checkpoint-*"))
-    callback = ReweightCallback(second, resume_from=checkpoint)
-    train(tmp_path / "second", second, 1, callback=callback, resume=str(checkpoint))
-    assert torch.equal(second.weighting.weights, first.weighting.weights)
-
-
-def test_a_checkpoint_without_a_state_is_said(tmp_path, capsys):
-    train(tmp_path, ReweightedLoss(ClassVolume(COUNTS)), 1)
-    next(tmp_path.glob(f"checkpoint-*/{STATE}")).unlink()
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
-    train(tmp_path, criterion, 2, resume=True)
-    assert "THE CLASS WEIGHTS START AT 1" in capsys.readouterr().out
-    assert criterion.weighting.epoch == 2
-
-
-def test_another_run_s_settings_are_refused(tmp_path):
-    train(tmp_path, ReweightedLoss(ClassVolume(COUNTS)), 1)
-    with pytest.raises(ValueError, match="type"):
-        train(tmp_path, ReweightedLoss(InverseFrequency(COUNTS)), 2, resume=True)
-
-
-def test_an_ignore_index_that_the_trainer_does_not_know_is_refused():
-    with pytest.raises(ValueError, match="-100"):
-        ReweightCallback(ReweightedLoss(ClassVolume(COUNTS), ignore_index=255))
-
-
-def test_evaluation_is_not_observed(tmp_path):
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
-    trainer, _ = train(tmp_path, criterion, 1, save_strategy="no")
-    trainer.evaluate(data("hard"))
-    assert criterion.weighting._moments is None
-
-
-@pytest.mark.parametrize("anew", [True, False])
-def test_a_model_made_anew_begins_with_weights_of_1_and_one_trained_on_does_not(tmp_path, anew, capsys):
-    criterion, fresh = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
-    callback = ReweightCallback(criterion)
-    trainer, _ = train(tmp_path / "first", criterion, 2, callback=callback, save_strategy="no")
-    weights = criterion.weighting.weights.clone()
-    assert not torch.equal(weights, torch.ones(3))
-    seen = []
-    trainer.compute_loss_func = lambda *args, **kwargs: seen.append(criterion.in_force()) or callback.loss(*args)
-    if anew:
-        trainer.model_init = lambda trial=None: Model()
-    trainer.train()
-    assert torch.equal(seen[0], torch.ones(3) if anew else weights)
-    assert ("another model than before" in capsys.readouterr().out) == anew
-    if anew:
-        _, again = train(tmp_path / "fresh", fresh, 2, save_strategy="no")
-        assert torch.equal(criterion.weighting.weights, fresh.weighting.weights)
-        assert torch.equal(trainer.model.layer.weight, again.layer.weight)
-
-
-def test_a_callback_that_has_trained_can_be_copied(tmp_path):
-    callback = ReweightCallback(ReweightedLoss(ClassVolume(COUNTS)))
-    train(tmp_path, callback.criterion, 1, callback=callback, save_strategy="no")
-    copied = pickle.loads(pickle.dumps(callback))
-    assert torch.equal(copied.criterion.weighting.weights, callback.criterion.weighting.weights)
-
-
-def train_two(folder, criteria, names, epochs, resume=None):
-    callbacks = [ReweightCallback(one, name=name) for one, name in zip(criteria, names, strict=True)]
-
-    def loss(outputs, labels, num_items_in_batch=None):
-        heads = [{"logits": outputs["logits"] ** power} for power in (1, 2)]
-        parts = zip(callbacks, heads, strict=True)
-        return sum(callback.loss(head, labels, num_items_in_batch) for callback, head in parts)
-
-    arguments = transformers.TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=epochs,
-        per_device_train_batch_size=24,
-        report_to=[],
-        use_cpu=True,
-        disable_tqdm=True,
-        save_strategy="epoch",
-    )
-    trainer = InOrder(Model(), arguments, train_dataset=data("hard"), compute_loss_func=loss, callbacks=callbacks)
-    trainer.train(resume_from_checkpoint=resume)
-    return trainer
-
-
-def test_each_of_two_criteria_is_resumed_with_its_own_state(tmp_path):
-    whole, stopped, resumed = ([ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2)] for _ in range(3))
-    train_two(tmp_path / "whole", whole, ["", "second"], 2)
-    assert not torch.allclose(whole[0].weighting.weights, whole[1].weighting.weights, rtol=0.05)
-    train_two(tmp_path / "run", stopped, ["", "second"], 2)
-    trainer = train_two(tmp_path / "run", resumed, ["", "second"], 2, resume=True)
-    for expected, found in zip(whole, resumed, strict=True):
-        assert torch.equal(found.weighting.weights, expected.weighting.weights)
-    names = set().union(*trainer.state.log_history)
-    assert {"train_reweight_alpha_max", "train_reweight_second_alpha_max"} <= names
-
-
-def test_two_callbacks_of_one_name_are_refused_before_training(tmp_path):
-    criteria = [ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2)]
-    with pytest.raises(ValueError, match="give each a name"):
-        train_two(tmp_path, criteria, ["", ""], 1)
-    assert criteria[0].weighting.epoch == 0
-    with pytest.raises(ValueError, match="a word"):
-        ReweightCallback(criteria[0], name="a/b")
-
-
-def test_a_checkpoint_of_the_last_step_of_an_epoch_has_what_the_epoch_measured(tmp_path):
-    whole, stopped, resumed = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(3))
-    _, expected = train(tmp_path / "whole", whole, 2, save_strategy="no")
-    train(tmp_path / "run", stopped, 1, save_strategy="steps", save_steps=5)  # an epoch has 5 steps
-    _, model = train(tmp_path / "run", resumed, 2, resume=True)
-    assert torch.equal(resumed.weighting.weights, whole.weighting.weights)
-    assert torch.equal(model.layer.weight, expected.layer.weight)
-
-
-@pytest.mark.parametrize("again", [True, False])
-def test_a_criterion_in_a_new_callback_begins_a_new_model_with_weights_of_1(tmp_path, again):
-    used, fresh = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
-    for fold in range(2 if again else 1):
-        _, model = train(tmp_path / str(fold), used, 2, save_strategy="no")  # a callback for each fold
-    _, expected = train(tmp_path / "fresh", fresh, 2, save_strategy="no")
-    assert torch.equal(model.layer.weight, expected.layer.weight)
-    assert torch.equal(used.weighting.weights, fresh.weighting.weights)
-    assert used.weighting.epoch == 2
 
 
 def test_a_batch_of_which_every_label_is_ignored_has_the_loss_0():
@@ -256,6 +150,112 @@ def test_a_batch_of_which_every_label_is_ignored_has_the_loss_0():
     assert not logits.grad.any()
 
 
+def test_criteria_and_names_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="-100"):
+        ReweightCallback(ReweightedLoss(ClassVolume(COUNTS), ignore_index=255))
+    with pytest.raises(ValueError, match="a word"):
+        ReweightCallback(volume(), name="a/b")
+
+
+@pytest.mark.parametrize(("smoothing", "fits"), [(0.0, False), (0.1, True)])
+def test_label_smoothing_of_the_arguments_is_refused_where_the_criterion_has_another(tmp_path, smoothing, fits):
+    callback = ReweightCallback(ReweightedLoss(InverseFrequency(COUNTS), smoothing=smoothing))
+    arguments = transformers.TrainingArguments(str(tmp_path), label_smoothing_factor=0.1, use_cpu=True, report_to=[])
+    begin = (arguments, transformers.TrainerState(), transformers.TrainerControl())
+    if fits:
+        callback.on_train_begin(*begin)
+    else:
+        with pytest.raises(ValueError, match=r"give the criterion smoothing=0\.1"):
+            callback.on_train_begin(*begin)
+
+
+# Evaluations
+
+
+def test_an_evaluation_between_the_parts_of_a_step_reports_the_plain_loss(tmp_path):
+    """A callback that evaluates in `on_substep_end`, where the step has not ended."""
+
+    class Evaluates(transformers.TrainerCallback):
+        def on_substep_end(self, *args, **kwargs):
+            plain.append(F.cross_entropy(trainer.model(ROWS)["logits"], LABELS).item())
+            found.append(trainer.evaluate()["eval_loss"])
+
+    plain, found = [], []
+    options = {"num_train_epochs": 2, "per_device_train_batch_size": 12, "gradient_accumulation_steps": 2}
+    trainer = trainer_of(tmp_path, ReweightCallback(volume()), Evaluates(), **options)
+    trainer.train()
+    assert len(found) > STEPS
+    assert found == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.mark.parametrize("made", LOSSES)
+@pytest.mark.parametrize("gradients", [False, True])
+def test_the_loss_of_an_evaluation_is_the_plain_one_and_is_not_observed(tmp_path, made, gradients):
+    class WithGradients(InOrder):
+        def prediction_step(self, model, inputs, *args, **kwargs):
+            with torch.enable_grad():
+                loss = self.compute_loss(model, self._prepare_inputs(inputs))
+            return loss.detach(), None, None
+
+    found = []
+    for options in ({}, {"eval_strategy": "steps", "eval_steps": 2}):
+        criterion = volume(made)
+        trainer = train(tmp_path, criterion, 3, kind=WithGradients if gradients else InOrder, **options)
+        found.append(criterion.weighting.weights.clone())
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], torch.ones(3))
+    with torch.no_grad():
+        plain = F.cross_entropy(trainer.model(ROWS)["logits"], LABELS)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(float(plain), rel=1e-5)
+    assert criterion.training
+
+
+# Resumed runs
+
+
+@pytest.mark.parametrize("saves", [{"save_strategy": "epoch"}, {"save_strategy": "steps", "save_steps": STEPS}])
+@pytest.mark.parametrize("made", LOSSES)
+def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path, made, saves):
+    """A checkpoint of the last step of an epoch has what the epoch measured."""
+    whole, resumed = volume(made), volume(made)
+    expected = train(tmp_path / "whole", whole, 3)
+    train(tmp_path / "run", volume(made), 2, **saves)
+    trainer = train(tmp_path / "run", resumed, 3, resume=True, **saves)
+    assert whole.weighting.epoch == resumed.weighting.epoch == 3
+    assert not torch.equal(whole.weighting.weights, torch.ones(3))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    assert torch.equal(trainer.model.layer.weight, expected.model.layer.weight)
+    logged = [line for line in trainer.state.log_history if "train_reweight_alpha_max" in line]
+    assert [line["epoch"] for line in logged] == [1, 2, 3]
+    assert logged[-1]["train_reweight_alpha_max"] > 1
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_another_run_s_checkpoint_gives_its_own_state(tmp_path, named):
+    """Also where the folder of this run holds one of the same number."""
+    options = {"epochs": 1, "save_strategy": "epoch"}
+    first, second, resumed = volume(), volume(), volume()
+    train(tmp_path / "a", first, **options)
+    train(tmp_path / "b", second, **options, learning_rate=0.5)
+    assert not torch.equal(first.weighting.weights, second.weighting.weights)
+    checkpoint = tmp_path / "a" / f"checkpoint-{STEPS}"
+    options |= {"resume_from": checkpoint} if named else {}
+    train(tmp_path / "b", resumed, resume=str(checkpoint), **options)
+    assert torch.equal(resumed.weighting.weights, first.weighting.weights)
+
+
+def test_a_checkpoint_without_a_state_is_said_and_one_of_other_settings_refused(tmp_path, capsys):
+    train(tmp_path, volume(), 1, save_strategy="epoch")
+    with pytest.raises(ValueError, match="type"):
+        train(tmp_path, ReweightedLoss(InverseFrequency(COUNTS)), 2, resume=True)
+    next(tmp_path.glob(f"checkpoint-*/{STATE}")).unlink()
+    criterion = volume()
+    train(tmp_path, criterion, 2, resume=True)
+    assert "THE CLASS WEIGHTS START AT 1" in capsys.readouterr().out
+    assert criterion.weighting.epoch == 2
+
+
 @pytest.mark.parametrize("saves", [True, False])
 def test_each_process_that_saves_writes_the_state(tmp_path, monkeypatch, saves):
     """With `save_on_each_node` it is the first of every node, with a folder of its own."""
@@ -263,47 +263,217 @@ def test_each_process_that_saves_writes_the_state(tmp_path, monkeypatch, saves):
     args = transformers.TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
     state = transformers.TrainerState(global_step=5, is_world_process_zero=not saves)
     (tmp_path / "checkpoint-5").mkdir()
-    callback = ReweightCallback(ReweightedLoss(ClassVolume(COUNTS)))
-    callback.on_save(args, state, transformers.TrainerControl())
+    ReweightCallback(volume()).on_save(args, state, transformers.TrainerControl())
     assert (tmp_path / "checkpoint-5" / STATE).is_file() == saves
+
+
+def test_a_callback_that_has_trained_can_be_copied(tmp_path):
+    callback = ReweightCallback(volume())
+    train(tmp_path, None, 1, callback=callback)
+    copied = pickle.loads(pickle.dumps(callback))
+    assert torch.equal(copied.criterion.weighting.weights, callback.criterion.weighting.weights)
+
+
+@pytest.mark.parametrize(("anew", "kept"), [(True, True), (True, False), (False, True)])
+def test_a_model_made_anew_begins_with_weights_of_1_and_one_trained_on_does_not(tmp_path, anew, kept, capsys):
+    """Whether or not something keeps the model of before."""
+    criterion, fresh, seen = volume(), volume(), []
+    callback = ReweightCallback(criterion)
+    trainer = train(tmp_path / "first", None, callback=callback)
+    kept = trainer.model if kept else None
+    weights = criterion.weighting.weights.clone()
+    assert not torch.equal(weights, torch.ones(3))
+    trainer.compute_loss_func = lambda *args, **kwargs: seen.append(criterion.in_force()) or callback.loss(*args)
+    if anew:
+        trainer.model_init = lambda trial=None: Model()
+    trainer.train()
+    assert torch.equal(seen[0], torch.ones(3) if anew else weights)
+    assert ("another model than before" in capsys.readouterr().out) == anew
+    if anew:
+        again = train(tmp_path / "fresh", fresh)
+        assert torch.equal(criterion.weighting.weights, fresh.weighting.weights)
+        assert torch.equal(trainer.model.layer.weight, again.model.layer.weight)
+
+
+def test_a_criterion_in_a_new_callback_begins_a_new_model_with_weights_of_1(tmp_path):
+    used, fresh = volume(), volume()
+    used(9 * torch.randn(20, 3, requires_grad=True), torch.arange(20) % 3)  # before training: dropped
+    for fold in range(2):
+        trainer = train(tmp_path / str(fold), used)  # a callback for each fold
+    expected = train(tmp_path / "fresh", fresh)
+    assert torch.equal(trainer.model.layer.weight, expected.model.layer.weight)
+    assert torch.equal(used.weighting.weights, fresh.weighting.weights)
+    assert used.weighting.epoch == 2
+
+
+@pytest.mark.parametrize("step", [2, 7])
+def test_a_start_that_broke_off_is_no_part_of_the_one_begun_anew(tmp_path, step):
+    """As `auto_find_batch_size` does when memory is short: the same model, callback and criterion."""
+    used, seen = volume(), []
+    callback = ReweightCallback(used)
+    trainer = trainer_of(tmp_path, callback, num_train_epochs=2)
+
+    def loss(*args, **kwargs):
+        seen.append(used.in_force())
+        if len(seen) == step:
+            raise RuntimeError("out of memory")
+        return callback.loss(*args, **kwargs)
+
+    trainer.compute_loss_func = loss
+    with pytest.raises(RuntimeError, match="memory"):
+        trainer.train()
+    seen.clear()
+    step = 0
+    trainer.train()
+    assert torch.equal(seen[0], torch.ones(3))
+    assert used.weighting.epoch == 2
+    assert used.drawn.tolist() == COUNTS
+
+
+# Two criteria
+
+
+def train_two(folder, criteria, names, resume=None):
+    callbacks = [ReweightCallback(one, name=name) for one, name in zip(criteria, names, strict=True)]
+    trainer = trainer_of(folder, *callbacks, num_train_epochs=2, save_strategy="epoch")
+
+    def loss(outputs, labels, num_items_in_batch=None):
+        heads = [{"logits": outputs["logits"] ** power} for power in (1, 2)]
+        parts = zip(callbacks, heads, strict=True)
+        return sum(callback.loss(head, labels, num_items_in_batch) for callback, head in parts)
+
+    trainer.compute_loss_func = loss
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+def test_each_of_two_criteria_is_resumed_with_its_own_state(tmp_path):
+    whole, resumed = ([volume(), volume()] for _ in range(2))
+    train_two(tmp_path, whole, ["", "second"])
+    assert not torch.allclose(whole[0].weighting.weights, whole[1].weighting.weights, rtol=0.05)
+    trainer = train_two(tmp_path, resumed, ["", "second"], resume=True)
+    for expected, found in zip(whole, resumed, strict=True):
+        assert torch.equal(found.weighting.weights, expected.weighting.weights)
+    names = set().union(*trainer.state.log_history)
+    assert {"train_reweight_alpha_max", "train_reweight_second_alpha_max"} <= names
+
+
+def test_two_callbacks_of_one_name_are_refused_before_training(tmp_path):
+    criteria = [volume(), volume()]
+    with pytest.raises(ValueError, match="give each a name"):
+        train_two(tmp_path, criteria, ["", ""])
+    assert criteria[0].weighting.epoch == 0
+
+
+# Epochs
 
 
 @pytest.mark.parametrize("step", [7, 9])
 def test_the_rest_of_an_epoch_that_was_resumed_inside_changes_no_radii(tmp_path, step, capsys):
-    """Five steps an epoch."""
-    first, resumed = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
-    train(tmp_path, first, 2, save_strategy="steps", save_steps=1)
-    folder, checkpoint = tmp_path / "on", tmp_path / f"checkpoint-{step}"
-    radii = torch.load(checkpoint / STATE)["weighting.log_radius64"]
+    train(tmp_path, volume(), save_strategy="steps", save_steps=1)
+    checkpoint = tmp_path / f"checkpoint-{step}"
+    resumed, radii = volume(), radii_in(checkpoint)
     assert bool(radii.any())
-    callback = ReweightCallback(resumed, resume_from=checkpoint)
-    train(folder, resumed, 2, resume=str(checkpoint), callback=callback)
+    train(tmp_path / "on", resumed, resume=str(checkpoint), resume_from=checkpoint, save_strategy="epoch")
     assert resumed.weighting.epoch == 2
     assert torch.equal(resumed.weighting.log_radius64, radii)
     assert "of epoch 1 only the rest was seen" in capsys.readouterr().out
-    train(folder, resumed, 3, resume=True, callback=ReweightCallback(resumed))
+    train(tmp_path / "on", resumed, 3, resume=True)
+    assert not torch.equal(resumed.weighting.log_radius64, radii)
+    train(tmp_path / "anew", resumed, resume=str(checkpoint), ignore_data_skip=True)  # the epoch begins anew
     assert not torch.equal(resumed.weighting.log_radius64, radii)
 
 
 def test_the_rest_of_the_first_epoch_is_measured_for_want_of_another(tmp_path):
-    train(tmp_path, ReweightedLoss(ClassVolume(COUNTS)), 1, save_strategy="steps", save_steps=2)
-    resumed = ReweightedLoss(ClassVolume(COUNTS))
+    train(tmp_path, volume(), 1, save_strategy="steps", save_steps=2)
+    resumed = volume()
     train(tmp_path, resumed, 1, resume=str(tmp_path / "checkpoint-2"))
     assert resumed.weighting.has_radii
 
 
-def test_an_epoch_that_begins_anew_after_a_stop_inside_it_is_measured(tmp_path):
-    first, resumed = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
-    train(tmp_path, first, 2, save_strategy="steps", save_steps=1)
-    checkpoint = tmp_path / "checkpoint-7"
-    callback = ReweightCallback(resumed, resume_from=checkpoint)
-    train(tmp_path / "on", resumed, 2, resume=str(checkpoint), callback=callback, ignore_data_skip=True)
-    assert not torch.equal(resumed.weighting.log_radius64, torch.load(checkpoint / STATE)["weighting.log_radius64"])
+def test_data_without_a_length_have_the_epochs_of_data_with_one(tmp_path):
+    known, unknown, stopped = volume(), volume(), volume()
+    train(tmp_path / "known", known, max_steps=14)
+    train(tmp_path, unknown, data=Stream(), max_steps=14, save_strategy="steps", save_steps=1)
+    assert known.weighting.epoch == unknown.weighting.epoch == 3
+    torch.testing.assert_close(unknown.weighting.weights, known.weighting.weights)
+    assert [progress(tmp_path / f"checkpoint-{step}") for step in (4, 5, 9, 10)] == [[0, 0], [1, 1], [1, 1], [2, 1]]
+    train(tmp_path / "stopped", stopped, data=Stream(), max_steps=STEPS)
+    assert stopped.weighting.epoch == 1
 
 
-def test_what_was_observed_before_training_is_dropped(tmp_path):
-    used, new = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
-    used(9 * torch.randn(20, len(COUNTS), requires_grad=True), torch.arange(20) % len(COUNTS))
-    train(tmp_path / "used", used, 1)
-    train(tmp_path / "new", new, 1)
-    assert torch.equal(used.weighting.log_radius64, new.weighting.log_radius64)
+@pytest.mark.parametrize("step", [3, 5, 7, 10])
+def test_a_run_on_data_without_a_length_goes_on_with_the_right_epoch(tmp_path, step):
+    """The Trainer passes over the data anew, after steps of the first pass only."""
+    train(tmp_path, volume(), data=Stream(), max_steps=14, save_strategy="steps", save_steps=1)
+    resumed, seen = volume(), []
+    callback = ReweightCallback(resumed)
+    trainer = trainer_of(tmp_path / "on", callback, data=Stream(), max_steps=14)
+    trainer.compute_loss_func = lambda *args, **kwargs: (
+        seen.append(resumed.weighting.log_radius64.clone()) or (callback.loss(*args, **kwargs))
+    )
+    trainer.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
+    assert resumed.weighting.epoch == 3
+    assert torch.equal(seen[0], radii_in(tmp_path / f"checkpoint-{step}"))
+    changed = [i for i in range(1, len(seen)) if not torch.equal(seen[i - 1], seen[i])]
+    assert changed[:1] == {3: [2], 5: [STEPS], 7: [STEPS], 10: []}[step]
+
+
+@pytest.mark.parametrize("data", [None, Stream(endless=True)], ids=["items", "endless"])
+def test_steps_per_epoch_ends_epochs_by_steps_also_after_a_resume(tmp_path, data):
+    options = {"data": data, "max_steps": 11, "steps_per_epoch": 3}
+    whole = volume()
+    train(tmp_path, whole, save_strategy="steps", save_steps=1, **options)
+    assert whole.weighting.epoch == 3
+    assert [progress(tmp_path / f"checkpoint-{step}")[0] for step in (2, 3, 5, 6, 9, 11)] == [0, 1, 1, 2, 3, 3]
+    for step in (3, 4):
+        resumed = volume()
+        train(tmp_path / "on", resumed, resume=str(tmp_path / f"checkpoint-{step}"), **options)
+        assert resumed.weighting.epoch == 3
+        if step % 3 == 0:
+            assert torch.equal(resumed.weighting.weights, whole.weighting.weights)
+        # Of the whole epoch after the rest of one.
+        assert not torch.equal(resumed.weighting.log_radius64, radii_in(tmp_path / f"checkpoint-{step}"))
+
+
+# The folder
+
+
+def accuracy(prediction):
+    return {"accuracy": float((prediction.predictions.argmax(1) == prediction.label_ids).mean())}
+
+
+def test_a_run_s_folder_can_be_inspected_compared_and_gone_on_with(tmp_path, capsys):
+    def run(name, epochs, resume=None):
+        callback = ReweightCallback(volume(), folder=tmp_path / name)
+        options = {"num_train_epochs": epochs, "eval_strategy": "epoch", "save_strategy": "epoch"}
+        trainer = trainer_of(tmp_path / f"{name} checkpoints", callback, **options)
+        trainer.compute_metrics = accuracy
+        trainer.train(resume_from_checkpoint=resume)
+        return callback.criterion, trainer
+
+    run("one", 2)
+    expected, trainer = run("two", 3)
+    found, _ = run("one", 3, resume=True)
+    assert torch.equal(found.weighting.weights, expected.weighting.weights)
+    assert main(["inspect", str(tmp_path / "one")]) == 0
+    assert main(["compare", f"a={tmp_path / 'one'}", f"b={tmp_path / 'two'}"]) == 0
+    last = [line["eval_accuracy"] for line in trainer.state.log_history if "eval_accuracy" in line][-1]
+    assert f"{100 * last:.2f}"[:4] in capsys.readouterr().out
+    with pytest.raises(ValueError, match="holds a run up to epoch 2"):
+        run("one", 1)
+    assert "resumed" not in capsys.readouterr().out
+
+
+def test_a_second_end_of_the_epochs_is_refused(tmp_path):
+    criterion = volume()
+    recorder = RunRecorder(tmp_path / "run", criterion)
+
+    class Records(transformers.TrainerCallback):
+        def on_epoch_end(self, args, state, control, **kwargs):
+            criterion.observe(torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3)
+            recorder.end_epoch()
+
+    trainer = trainer_of(tmp_path, ReweightCallback(criterion), Records(), num_train_epochs=3)
+    with pytest.raises(ValueError, match=r"folder=\.\.\."):
+        trainer.train()

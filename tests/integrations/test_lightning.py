@@ -1,69 +1,191 @@
-"""Lightning: a resumed run has the weights of one that never stopped."""
+"""Lightning: what is an epoch, what is training, and a resumed run has the weights of one that never stopped."""
+
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+import vlltr_plugin.compat  # noqa: F401
 from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
+from vlltr_plugin.cli import main
 
 lightning = pytest.importorskip("lightning.pytorch", reason="pip install 'vlltr-plugin[integrations]'")
 from vlltr_plugin.integrations.lightning import ReweightCallback  # noqa: E402
 
 COUNTS = [60, 30, 12]
 LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
+ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(1))
+ROWS = torch.randn(len(LABELS), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + LABELS[:, None])
+STEPS = 6  # a pass, in batches of 17
+LOSSES = [ReweightedLoss, LogitAdjustedLoss]
+
+
+class Stream(IterableDataset):
+    def __init__(self, endless=False):
+        self.endless = endless
+
+    def __iter__(self):
+        items = [(ROWS[i], LABELS[i]) for i in ORDER.tolist()]
+        yield from items
+        while self.endless:
+            yield from items
 
 
 class Model(lightning.LightningModule):
-    def __init__(self, criterion):
+    def __init__(self, criterion, gradients=False):
         super().__init__()
         self.layer = torch.nn.Linear(4, 3)
         torch.nn.init.constant_(self.layer.weight, 0.01)
         torch.nn.init.zeros_(self.layer.bias)
-        # Not as a submodule, with which the state would be the module's own.
-        self.loss = F.cross_entropy if criterion is None else lambda logits, labels: criterion(logits, labels)
+        self.loss = lambda logits, labels: criterion(logits, labels)  # no submodule, with which the state would be its
+        self.gradients, self.lr, self.plain, self.reported = gradients, 0.1, [], []
 
     def training_step(self, batch, index):
         return self.loss(self.layer(batch[0]), batch[1])
 
     def validation_step(self, batch, index):
-        self.log("val_loss", self.loss(self.layer(batch[0]), batch[1]))
+        with torch.set_grad_enabled(self.gradients):
+            logits = self.layer(batch[0])
+            loss = self.loss(logits, batch[1])
+        self.reported.append(float(loss))
+        self.plain.append(float(F.cross_entropy(logits, batch[1])))
+        self.log("val_loss", loss.detach())
+        self.log("val_acc", (logits.argmax(1) == batch[1]).float().mean())
+
+    test_step = validation_step
 
     def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
 
 
-def loader():
-    rows = torch.randn(len(LABELS), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + LABELS[:, None])
-    order = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(1))
-    return DataLoader(TensorDataset(rows[order], LABELS[order]), batch_size=17)
+def loader(data=None):
+    return DataLoader(data or TensorDataset(ROWS[ORDER], LABELS[ORDER]), batch_size=17)
 
 
-def fit(folder, criterion, epochs, ckpt=None, validates=False, **options):
-    callbacks = [lightning.callbacks.ModelCheckpoint(dirpath=folder, filename="{epoch}", save_top_k=-1)]
-    callbacks += [] if criterion is None else [ReweightCallback(criterion)]
-    trainer = lightning.Trainer(
+def trainer_of(folder, *callbacks, saves=False, **options):
+    saver = lightning.callbacks.ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+    return lightning.Trainer(
         default_root_dir=folder,
-        max_epochs=epochs,
         accelerator="cpu",
-        callbacks=callbacks,
+        callbacks=[*callbacks, *[saver] * saves],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        **options,
+        **{"max_epochs": 2, "enable_checkpointing": saves, "inference_mode": False, **options},
     )
-    model = Model(criterion)
-    trainer.fit(model, loader(), loader() if validates else None, ckpt_path=ckpt)
+
+
+def fit(folder, criterion, data=None, gradients=None, ckpt=None, of_callback=None, **options):
+    """`gradients` in the validation, None for no validation."""
+    trainer = trainer_of(folder, ReweightCallback(criterion, **(of_callback or {})), **options)
+    model = Model(criterion, bool(gradients))
+    trainer.fit(model, loader(data), None if gradients is None else loader(), ckpt_path=ckpt)
     return trainer, model
 
 
+def volume(made=ReweightedLoss, **options):
+    return made(ClassVolume(COUNTS, **options))
+
+
+def state_in(path):
+    return torch.load(path)["callbacks"]["ReweightCallback"]
+
+
+def radii_in(path):
+    return state_in(path)["weighting.log_radius64"]
+
+
+def progress(path):
+    """Epoch in progress and whether there are radii, of a saved state."""
+    criterion = volume()
+    criterion.load_state_dict(state_in(path))
+    return [criterion.weighting.epoch, criterion.weighting.has_radii]
+
+
+# Training
+
+
+@pytest.mark.parametrize("made", LOSSES)
+@pytest.mark.parametrize("gradients", [False, True])
+def test_validation_and_test_report_the_plain_loss_and_are_not_observed(tmp_path, made, gradients):
+    expected, criterion = volume(made), volume(made)
+    fit(tmp_path, expected)
+    trainer, model = fit(tmp_path, criterion, gradients=gradients, val_check_interval=2)
+    trainer.test(model, loader(), verbose=False)
+    assert torch.equal(criterion.weighting.weights, expected.weighting.weights)
+    assert len(model.reported) > 2 * STEPS
+    assert model.reported == pytest.approx(model.plain, rel=1e-5)
+    assert criterion.training
+
+
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_a_learning_rate_finder_is_no_part_of_the_epochs(tmp_path, when, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    expected, criterion = volume(), volume()
+    _, plain = fit(tmp_path, expected)
+    callback, model = ReweightCallback(criterion), Model(criterion)
+    if when == "before":
+        tuned = trainer_of(tmp_path, callback)
+        lightning.tuner.Tuner(tuned).lr_find(model, loader(), num_training=8, update_attr=False)
+        trainer_of(tmp_path, callback).fit(model, loader())
+    else:
+
+        class Finder(lightning.callbacks.LearningRateFinder):
+            def on_fit_start(self, *args):
+                pass
+
+            def on_train_epoch_start(self, trainer, module):
+                self.lr_find(trainer, module)
+
+        finder = Finder(num_training_steps=4, update_attr=False)
+        trainer_of(tmp_path, callback, finder).fit(model, loader())
+    assert criterion.drawn.tolist() == COUNTS
+    torch.testing.assert_close(criterion.weighting.weights, expected.weighting.weights)
+    torch.testing.assert_close(model.layer.weight, plain.layer.weight)
+
+
+@pytest.mark.parametrize("start_epoch", [0, 1])
 @pytest.mark.parametrize("validates", [False, True])
-@pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
-def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path, made, validates):
-    whole, stopped, resumed = (made(ClassVolume(COUNTS)) for _ in range(3))
-    _, expected = fit(tmp_path / "whole", whole, 3, validates=validates)
-    fit(tmp_path / "stopped", stopped, 2, validates=validates)
-    trainer, model = fit(tmp_path / "resumed", resumed, 3, tmp_path / "stopped" / "epoch=1.ckpt", validates)
+def test_another_fold_begins_with_weights_of_1(tmp_path, capsys, start_epoch, validates):
+    """Also after a checkpoint of the fold before was loaded for a validation."""
+    used, fresh = (volume(start_epoch=start_epoch) for _ in range(2))
+    callback = ReweightCallback(used)
+    for fold in ("first", "second"):
+        callback = callback if validates else ReweightCallback(used)
+        trainer, model = trainer_of(tmp_path / fold, callback, saves=True), Model(used)
+        trainer.fit(model, loader())
+        trained = model.layer.weight.detach().clone()
+        if validates:
+            trainer.validate(model, loader(), ckpt_path=tmp_path / fold / f"step={STEPS}.ckpt", verbose=False)
+        said = capsys.readouterr().out
+    assert f"measured before ({1 if validates else 2} epochs) is dropped: the weights start at 1, in epoch 0" in said
+    _, expected = fit(tmp_path / "fresh", fresh)
+    assert torch.equal(trained, expected.layer.weight)
+
+
+def test_what_a_stopped_fit_observed_is_no_part_of_the_next(tmp_path):
+    used, fresh = volume(), volume()
+    used(ROWS[:, :3].clone().requires_grad_(), LABELS)
+    for name, criterion in (("used", used), ("fresh", fresh)):
+        fit(tmp_path / name, criterion, max_epochs=1)
+    assert torch.equal(used.weighting.weights, fresh.weighting.weights)
+    assert used.drawn.tolist() == COUNTS
+
+
+# Resumed runs
+
+
+@pytest.mark.parametrize("data", [None, Stream()], ids=["items", "stream"])
+@pytest.mark.parametrize("made", LOSSES)
+@pytest.mark.parametrize("gradients", [None, False])
+def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path, made, data, gradients):
+    """A checkpoint of the last batch holds what the epoch measured."""
+    whole, resumed = volume(made), volume(made)
+    _, expected = fit(tmp_path, whole, data, gradients, saves=True, max_epochs=3)
+    assert [progress(tmp_path / f"step={step}.ckpt") for step in (5, 6, 11, 12)] == [[0, 0], [1, 1], [1, 1], [2, 1]]
+    trainer, model = fit(tmp_path / "on", resumed, data, gradients, tmp_path / "step=12.ckpt", max_epochs=3)
     assert whole.weighting.epoch == resumed.weighting.epoch == 3
     assert not torch.equal(whole.weighting.weights, torch.ones(3))
     for name, value in whole.state_dict().items():
@@ -72,117 +194,107 @@ def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path, made,
     assert trainer.callback_metrics["train_reweight_alpha_max"] > 1
 
 
-def test_validation_is_not_observed(tmp_path):
-    first, second = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
-    fit(tmp_path / "without", first, 2)
-    fit(tmp_path / "with", second, 2, validates=True)
-    assert torch.equal(first.weighting.weights, second.weighting.weights)
-
-
-def test_a_checkpoint_without_a_state_is_said(tmp_path, capsys):
-    fit(tmp_path / "plain", None, 2)
-    ckpt = tmp_path / "plain" / "epoch=1.ckpt"
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
-    callback = ReweightCallback(criterion)
-    model = Model(criterion)
-    trainer = lightning.Trainer(
-        max_epochs=3, accelerator="cpu", callbacks=[callback], logger=False, default_root_dir=tmp_path
-    )
-    trainer.fit(model, loader(), ckpt_path=ckpt)
+def test_a_checkpoint_without_a_state_is_said_and_one_of_other_settings_refused(tmp_path, capsys):
+    trainer = trainer_of(tmp_path, saves=True)
+    trainer.fit(Model(F.cross_entropy), loader())
+    criterion = volume()
+    fit(tmp_path / "on", criterion, ckpt=tmp_path / "step=12.ckpt", max_epochs=3)
     assert "no re-weighting state: the weights start at 1, in epoch 2" in capsys.readouterr().out
     assert criterion.weighting.epoch == 3
-
-
-def test_another_run_s_settings_are_refused(tmp_path):
-    fit(tmp_path / "dv", ReweightedLoss(ClassVolume(COUNTS)), 1)
+    fit(tmp_path / "dv", volume(), saves=True, max_epochs=1)
     with pytest.raises(ValueError, match="type"):
-        fit(tmp_path / "other", ReweightedLoss(InverseFrequency(COUNTS)), 2, tmp_path / "dv" / "epoch=0.ckpt")
-
-
-@pytest.mark.parametrize("start_epoch", [0, 1])
-def test_another_fold_begins_with_weights_of_1(tmp_path, capsys, start_epoch):
-    used, fresh = (ReweightedLoss(ClassVolume(COUNTS, start_epoch=start_epoch)) for _ in range(2))
-    fit(tmp_path / "first", used, 2)
-    capsys.readouterr()
-    _, model = fit(tmp_path / "second", used, 2)
-    assert "measured before (2 epochs) is dropped: the weights start at 1, in epoch 0" in capsys.readouterr().out
-    _, expected = fit(tmp_path / "fresh", fresh, 2)
-    assert torch.equal(model.layer.weight, expected.layer.weight)
-    assert torch.equal(used.weighting.weights, fresh.weighting.weights)
-
-
-def test_what_a_stopped_fit_observed_is_no_part_of_the_next(tmp_path):
-    used, fresh = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
-    for rows, labels in loader():
-        used(rows[:, :3].clone().requires_grad_(), labels)
-    for name, criterion in (("used", used), ("fresh", fresh)):
-        fit(tmp_path / name, criterion, 1)
-    assert torch.equal(used.weighting.weights, fresh.weighting.weights)
-    assert used.drawn.tolist() == COUNTS
+        fit(tmp_path / "other", ReweightedLoss(InverseFrequency(COUNTS)), ckpt=tmp_path / "dv" / "step=6.ckpt")
 
 
 def test_each_of_two_criteria_is_resumed_with_its_own_state(tmp_path):
-    def run(epochs, ckpt=None):
-        criteria = [ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2)]
+    def run(ckpt=None):
+        criteria = [volume(), volume()]
         model = Model(lambda logits, labels: criteria[0](logits, labels) + criteria[1](logits**2, labels))
-        callbacks = [ReweightCallback(criteria[0]), ReweightCallback(criteria[1], name="second")]
-        callbacks.append(lightning.callbacks.ModelCheckpoint(dirpath=tmp_path, filename="{epoch}", save_top_k=-1))
-        trainer = lightning.Trainer(
-            max_epochs=epochs, accelerator="cpu", callbacks=callbacks, logger=False, enable_progress_bar=False
-        )
+        callbacks = ReweightCallback(criteria[0]), ReweightCallback(criteria[1], name="second")
+        trainer = trainer_of(tmp_path, *callbacks, saves=True)
         trainer.fit(model, loader(), ckpt_path=ckpt)
         return criteria, trainer
 
-    expected, trainer = run(2)
+    expected, trainer = run()
     assert not torch.allclose(expected[0].weighting.weights, expected[1].weighting.weights, rtol=0.05)
     assert {"train_reweight_alpha_max", "train_reweight_second_alpha_max"} <= trainer.callback_metrics.keys()
-    found, _ = run(2, tmp_path / "epoch=1.ckpt")
+    found, _ = run(tmp_path / "step=6.ckpt")
     for one, other in zip(expected, found, strict=True):
         assert torch.equal(one.weighting.weights, other.weighting.weights)
 
 
-@pytest.mark.parametrize("tests", [False, True])
-def test_a_checkpoint_that_was_tested_is_no_start_of_another_fold(tmp_path, tests, capsys):
-    used, fresh = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
-    callback = ReweightCallback(used)
-    options = {"max_epochs": 2, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
-    for fold in ("first", "second"):
-        saves = lightning.callbacks.ModelCheckpoint(dirpath=tmp_path / fold, filename="{epoch}", save_top_k=-1)
-        trainer, model = lightning.Trainer(**options, callbacks=[callback, saves]), Model(used)
-        trainer.fit(model, loader())
-        trained = model.layer.weight.detach().clone()
-        if tests:
-            trainer.validate(model, loader(), ckpt_path=tmp_path / fold / "epoch=0.ckpt")
-    assert "measured before" in capsys.readouterr().out
-    _, expected = fit(tmp_path / "fresh", fresh, 2)
-    assert torch.equal(trained, expected.layer.weight)
-
-
-def save_every_step(folder, criterion, epochs):
-    """Checkpoints `step=1.ckpt`, ..."""
-    saver = lightning.callbacks.ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
-    callbacks = [ReweightCallback(criterion), saver]
-    trainer = lightning.Trainer(max_epochs=epochs, accelerator="cpu", callbacks=callbacks, logger=False)
-    trainer.fit(Model(criterion), loader())
-
-
-@pytest.mark.parametrize("step", [8, 11])
-def test_the_rest_of_an_epoch_that_was_resumed_inside_changes_no_radii(tmp_path, step, capsys):
-    """Six steps an epoch."""
-    first, resumed = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
-    save_every_step(tmp_path, first, 2)
-    fit(tmp_path / "on", resumed, 2, tmp_path / f"step={step}.ckpt")
-    saved = torch.load(tmp_path / f"step={step}.ckpt")["callbacks"]["ReweightCallback"]
-    assert resumed.weighting.epoch == 2
-    assert bool(saved["weighting.log_radius64"].any())
-    assert torch.equal(resumed.weighting.log_radius64, saved["weighting.log_radius64"])
-    assert "of epoch 1 only the rest was seen" in capsys.readouterr().out
-    fit(tmp_path / "further", resumed, 3, tmp_path / "on" / "epoch=1.ckpt")
-    assert not torch.equal(resumed.weighting.log_radius64, saved["weighting.log_radius64"])
+@pytest.mark.parametrize("data", [None, Stream()], ids=["items", "stream"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_epoch_resumed_inside_keeps_the_radii_unless_its_data_come_whole(tmp_path, data, broken, capsys):
+    """Lightning passes over a stream anew; the epoch after is measured in any case. Also after a fit that broke off."""
+    fit(tmp_path, volume(), data, saves=True)
+    path = tmp_path / "step=8.ckpt"
+    for epochs in (2, 3):
+        resumed = volume()
+        callback, model = ReweightCallback(resumed), Model(resumed)
+        if broken:
+            model.on_before_backward = lambda loss: 1 / 0
+            with pytest.raises(ZeroDivisionError):
+                trainer_of(tmp_path / "broken", callback).fit(model, loader(data))
+        trainer_of(tmp_path / "on", callback, max_epochs=epochs).fit(Model(resumed), loader(data), ckpt_path=path)
+        assert resumed.weighting.epoch == epochs
+        assert torch.equal(resumed.weighting.log_radius64, radii_in(path)) == (data is None and epochs == 2)
+        assert ("of epoch 1 only the rest was seen" in capsys.readouterr().out) == (data is None)
 
 
 def test_the_rest_of_the_first_epoch_is_measured_for_want_of_another(tmp_path):
-    first, resumed = (ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2))
-    save_every_step(tmp_path, first, 1)
-    fit(tmp_path / "on", resumed, 1, tmp_path / "step=2.ckpt")
+    fit(tmp_path, volume(), saves=True, max_epochs=1)
+    resumed = volume()
+    fit(tmp_path / "on", resumed, ckpt=tmp_path / "step=2.ckpt", max_epochs=1)
     assert resumed.weighting.has_radii
+
+
+def test_a_second_fit_goes_on_with_the_weights_also_above_epoch_255(tmp_path, capsys):
+    """A state keeps the epoch in digits of base 256."""
+    data = DataLoader(TensorDataset(ROWS, LABELS), batch_size=len(ROWS))
+    whole, stopped = volume(), volume()
+    trainer_of(tmp_path, ReweightCallback(whole), max_epochs=258).fit(Model(whole), data)
+    trainer, model = trainer_of(tmp_path, ReweightCallback(stopped), max_epochs=257), Model(stopped)
+    trainer.fit(model, data)
+    trainer.fit_loop.max_epochs = 258
+    trainer.fit(model, data)
+    assert torch.equal(stopped.weighting.weights, whole.weighting.weights)
+    assert "epoch" not in capsys.readouterr().out
+
+
+def test_steps_per_epoch_ends_epochs_of_endless_data(tmp_path):
+    whole, resumed = volume(), volume()
+    options = {"of_callback": {"steps_per_epoch": 4}, "max_steps": 10, "max_epochs": -1}
+    trainer, _ = fit(tmp_path, whole, Stream(endless=True), saves=True, **options)
+    assert whole.weighting.epoch == 2
+    assert [progress(tmp_path / f"step={step}.ckpt")[0] for step in (3, 4, 7, 8, 10)] == [0, 1, 1, 2, 2]
+    assert trainer.callback_metrics["train_reweight_alpha_max"] > 0
+    fit(tmp_path / "on", resumed, Stream(endless=True), ckpt=tmp_path / "step=4.ckpt", **options)
+    assert resumed.weighting.epoch == 2
+
+
+# The folder
+
+
+def test_a_run_s_folder_can_be_inspected_and_compared(tmp_path, capsys):
+    for name in ("one", "two"):
+        trainer, _ = fit(tmp_path, volume(), gradients=False, of_callback={"folder": tmp_path / name})
+    assert main(["inspect", str(tmp_path / "one")]) == 0
+    assert main(["compare", f"a={tmp_path / 'one'}", f"b={tmp_path / 'two'}"]) == 0
+    accuracy = 100 * float(trainer.callback_metrics["val_acc"])
+    assert math.isfinite(accuracy)
+    assert f"{accuracy:.2f}"[:4] in capsys.readouterr().out
+    with pytest.raises(ValueError, match="holds a run up to epoch 1"):
+        fit(tmp_path, volume(), of_callback={"folder": tmp_path / "one"})
+
+
+def test_a_second_end_of_the_epochs_is_refused(tmp_path):
+    criterion = volume()
+
+    class Ends(Model):
+        def on_train_epoch_end(self):
+            criterion.observe(torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3)
+            criterion.end_epoch()
+
+    with pytest.raises(ValueError, match=r"folder=\.\.\."):
+        trainer_of(tmp_path, ReweightCallback(criterion), max_epochs=3).fit(Ends(criterion), loader())

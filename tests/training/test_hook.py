@@ -1,13 +1,21 @@
-"""The epoch hook: schedule, statistics, arrays, state."""
+"""The epoch hook: schedule, statistics, arrays, state, ranks."""
 
 import copy
 import io
 import math
+import sys
+import types
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mini_host import COUNTS, MiniHost
+from process_groups import leave_group
+from torch.nn.parallel import DistributedDataParallel
 
 from vlltr_plugin import ClassVolume
 from vlltr_plugin.core.registry import WEIGHTINGS
@@ -45,43 +53,10 @@ def test_the_first_epoch_is_the_baselines_to_the_last_bit_and_later_ones_differ(
     assert found[1] != expected[1]
 
 
-def test_start_epoch_defers_the_weights(mini_host):
-    host = mini_host({**DV, "start_epoch": 2})
-    host.attach()
-    found = [host.epoch(e) for e in range(3)]
-    expected = baseline(mini_host, 3)
-    assert [a == b for a, b in zip(found, expected, strict=True)] == [True, True, False]
-
-
-def test_a_loop_without_begin_epoch_ends_the_epoch_that_it_names(mini_host):
-    host = mini_host({"type": "inverse", "start_epoch": 5, "branch": "each"})
-    host.attach()
-    host.hook.end_epoch(7)
-    assert [weighting.epoch for weighting in host.hook.weightings.values()] == [8, 8]
-    assert all(weighting.active for weighting in host.hook.weightings.values())
-
-
 def test_type_none_is_the_baseline_throughout(mini_host):
     host = mini_host({"type": "none"})
     host.attach()
     assert [host.epoch(e) for e in range(3)] == baseline(mini_host, 3)
-
-
-@pytest.mark.parametrize("branch", ["image_text", "visual", "sum"])
-def test_statistics_come_from_the_named_branch(mini_host, branch):
-    host = mini_host({**DV, "branch": branch}, mixed=False)
-    host.attach()
-    reference = ClassVolume(torch.bincount(torch.tensor(host.dataset.targets)))
-    seen = []
-    host.model.register_forward_hook(lambda module, inputs, output: seen.append([o.detach() for o in output]))
-    labels = []
-    host.criterion.register_forward_pre_hook(lambda module, inputs: labels.append(inputs[2]))
-    host.epoch(0)
-    for (visual, text), label in zip(seen, labels[::2], strict=True):
-        reference.observe({"image_text": text, "visual": visual, "sum": visual + text}[branch], label)
-    reference.end_epoch()
-    weighting = next(iter(host.hook.weightings.values()))
-    torch.testing.assert_close(weighting.log_radius, reference.log_radius)
 
 
 def test_each_branch_has_its_own_weights(mini_host, tmp_path):
@@ -93,15 +68,6 @@ def test_each_branch_has_its_own_weights(mini_host, tmp_path):
     assert host.stats["reweight_alpha_max"] != host.stats["reweight_visual_alpha_max"]
     arrays = np.load(tmp_path / "reweight" / "epoch_0001.npz")
     assert not np.array_equal(arrays["weights_image_text"], arrays["weights_visual"])
-
-
-def test_a_single_output_model_is_weighted_by_its_own_logits(mini_host):
-    host = mini_host(DV, two_branch=False)
-    host.attach()
-    found = [host.epoch(e) for e in range(2)]
-    expected = baseline(mini_host, 2, two_branch=False)
-    assert found[0] == expected[0]
-    assert found[1] != expected[1]
 
 
 def test_the_log_line_has_every_statistic_and_they_are_true(mini_host):
@@ -360,3 +326,49 @@ def test_rows_that_are_not_finite_are_counted_in_the_log(mini_host):
     for branch in outputs:
         host.criterion(None, branch, labels)
     assert host.hook.end_epoch(0)["reweight_skipped"] == 1
+
+
+def one_rank(rank, reweight, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    sys.modules["datasets"] = types.ModuleType("datasets")
+    sys.modules["datasets"].build_transform = lambda is_train, args: lambda image: image
+    host = MiniHost(reweight, mixed=False)
+    host.model = DistributedDataParallel(host.model)
+    host.args.output_dir = f"{folder}/run{rank}"
+    if rank:
+        host.dataset.data[:3] = math.nan
+    seen = []
+    if reweight.get("source") == "clean_pass":
+        host.model.module.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    host.attach()
+    host.hook.begin_epoch(0)
+    outputs = host.model(host.dataset.data[:16])
+    for branch in outputs:
+        host.criterion(None, branch, torch.tensor(host.dataset.targets[:16]))
+    seen.clear()
+    stats = host.hook.end_epoch(0)
+    weighting = next(iter(host.hook.weightings.values()))
+    torch.save({"stats": stats, "weights": weighting.weights, "seen": sum(seen)}, f"{folder}/{rank}.pt")
+    leave_group()
+
+
+def two_ranks(folder: Path, reweight) -> list:
+    mp.spawn(one_rank, args=(reweight, str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def test_counts_of_all_ranks_are_summed_and_the_first_rank_alone_writes(tmp_path):
+    first, second = two_ranks(tmp_path, {"type": "class_volume"})
+    assert first["stats"]["reweight_skipped"] == second["stats"]["reweight_skipped"] == 3
+    assert np.load(tmp_path / "run0" / "reweight" / "epoch_0000.npz")["drawn"].sum() == 32
+    assert not (tmp_path / "run1").exists()
+    assert torch.equal(first["weights"], second["weights"])
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_clean_pass_is_shared_out(tmp_path, every):
+    first, second = two_ranks(tmp_path, {"type": "class_volume", "source": "clean_pass", "every": every})
+    total = sum(COUNTS) if every == 1 else 0
+    assert [first["seen"], second["seen"]] == [total // 2, total // 2]
+    assert torch.equal(first["weights"], second["weights"])

@@ -195,7 +195,7 @@ def test_weights_that_the_user_loaded_stay_where_the_folder_has_no_state(tmp_pat
     assert torch.equal(loaded.weighting.weights, criterion.weighting.weights)
     assert loaded.weighting._moments is None
     largest = float(criterion.weighting.weights.max())
-    assert f"stays with what was loaded (largest {largest:.4g})" in capsys.readouterr().out
+    assert f"keeps the loaded weights (largest {largest:.4g})" in capsys.readouterr().out
 
 
 def test_a_log_without_its_states_is_named_with_what_to_do(tmp_path):

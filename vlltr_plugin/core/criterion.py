@@ -190,7 +190,7 @@ class Criterion(nn.Module):
         return self.weighting.statistics(in_force, self.drawn)
 
     def keep_radii(self) -> None:
-        """Lets the epoch in progress end without new radii, whatever was observed of it."""
+        """Lets the epoch in progress end without new radii: of one that was resumed inside, few samples are left."""
         self._keeps_radii = True
 
     def forget_epoch(self) -> None:

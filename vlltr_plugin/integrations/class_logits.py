@@ -7,23 +7,10 @@ from torch import Tensor
 
 
 def class_logits(outputs: Any, labels: Any, num_classes: int, model: Any = None) -> tuple[Tensor, Tensor]:
-    """The model's logits, with the classes where a criterion expects them, and its labels.
+    """Logits `[B, C]` or `[B, C, d1, ...]` and labels that fit them, from what `ReweightCallback.loss` gets.
 
-    Args:
-        outputs: the model's: with `logits`, or a tuple of which they are the first. `[B, C]`; `[B, T, C]`, one row a
-            token, as transformers has them (`[B, C, T]` is taken, too, unless T = C); images `[B, C, h, w]`.
-        labels: int64 `[B]`, `[B, T]` or `[B, H, W]`, or floating point of the logits' shape. Logits of images of
-            another size than their labels are interpolated to it, bilinear with align_corners=False, as the losses of
-            transformers' segmentation models do.
-        num_classes: C.
-        model: that gave the outputs; None where that is not known.
-
-    Returns:
-        Logits `[B, C]` or `[B, C, d1, ...]`, and labels that fit them.
-
-    Raises:
-        TypeError: for no logits or no labels.
-        ValueError: for a model that predicts the next token, whose own loss shifts the labels.
+    `[B, C, T]` is taken as well as `[B, T, C]`, unless T = C. Logits of images are interpolated to the size of the
+    labels as the losses of transformers' segmentation models do: bilinear, with align_corners=False.
     """
     logits = _logits_of(outputs)
     if not isinstance(labels, Tensor):

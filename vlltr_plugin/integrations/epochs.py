@@ -1,4 +1,4 @@
-"""What both callbacks share: they alone end the epochs of a criterion, and record them where there is a folder."""
+"""What both callbacks share: they end the epochs of a criterion, and record them where there is a folder."""
 
 import copy
 import re
@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, SupportsFloat
 
-from vlltr_plugin.core.criterion import Criterion
+from vlltr_plugin.core.arguments import check_whole
+from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.core.ranks import is_first_rank
 from vlltr_plugin.runs.own_log import LOG, METRICS, Line, append_line, numbers_of
@@ -21,15 +22,10 @@ ACCURACY = ("accuracy", "acc")
 
 
 def evaluation_metrics(found: Mapping[str, Any]) -> dict[str, SupportsFloat]:
-    """What `vlltr-plugin compare` shows, from the numbers of a trainer's evaluation.
+    """Numbers of a trainer's evaluation, by the names of `RunRecorder.end_epoch`; others are left out.
 
-    Args:
-        found: by name, as the trainer logs them. `eval_` or `val_` (`valid_`, `validation_`, `test_`; also `val/`)
-            stands before `loss`, `overall`, `many`, `medium` and `few`, in percent, or before `accuracy` or `acc`,
-            which is `overall` as a share of 1.
-
-    Returns:
-        Those numbers under the names of `RunRecorder.end_epoch`; others are left out.
+    `eval_` or `val_` (`valid_`, `validation_`, `test_`; also `val/`) stands before `loss`, `overall`, `many`, `medium`
+    and `few`, in percent, or before `accuracy` or `acc`, which is `overall` as a share of 1.
     """
     metrics: dict[str, SupportsFloat] = {}
     for name, value in found.items():
@@ -54,44 +50,39 @@ def evaluating(criterion: Criterion) -> Iterator[None]:
 
 
 class Epochs:
-    """Ends the epochs of a criterion that a trainer trains with.
-
-    Args:
-        criterion: whose epochs nothing else may end.
-        folder: of the run, where `RunRecorder` writes; None to write nothing.
-        metrics: takes the trainer's numbers of an evaluation to those of the run's log.
-        groups: as in `RunRecorder`.
-        class_names: as in `RunRecorder`.
-    """
+    """Ends the epochs of a criterion that a trainer trains with, and records them where there is a folder."""
 
     def __init__(
         self,
         criterion: Criterion,
+        name: str,
+        steps: int | None,
         folder: str | Path | None,
         metrics: Metrics,
-        groups: str | Sequence[int] | None = None,
-        class_names: Sequence[str] | None = None,
+        groups: str | Sequence[int] | None,
+        class_names: Sequence[str] | None,
     ) -> None:
-        self.criterion = criterion
+        check_criterion(criterion)
+        if not isinstance(name, str) or (name and not name.isidentifier()):
+            raise ValueError(f"Expected name to be a word (letters, digits, _) but got {name!r}.")
+        if steps is not None:
+            check_whole("steps_per_epoch", steps, least=1)
+        self.criterion, self.steps, self._metrics = criterion, steps, metrics
+        self._prefix = f"{LOGGED}{name}_" if name else LOGGED
         self.recorder = None
         if folder is not None:
             self.recorder = RunRecorder(folder, criterion, groups=groups, class_names=class_names)
-        self._metrics = metrics
+        self.statistics: Statistics = {}  # of the last epoch that ended
+        self.running = False  # from the beginning of a training until it ends well
+        self.in_epoch = False  # whether a step of the epoch in progress was taken
+        self.rest = False  # whether another process has trained, and observed, the beginning of the epoch in progress
         self._drawn = criterion.drawn  # every end of an epoch makes a new one
         self._evaluated: dict[str, SupportsFloat] = {}
         self._line: Line = {}
         self._ended_at = -1
 
     def begin(self, new: bool, again: bool) -> None:
-        """Begins a training, once the criterion's state is in place; every rank has to call it.
-
-        Args:
-            new: from the first epoch on.
-            again: anew after a training that this callback has begun and that broke off.
-
-        Raises:
-            ValueError: for a new run in a folder that holds one.
-        """
+        """Begins a training once the state is in place: `new`, and `again` after one of this callback's broke off."""
         self._drawn, self._evaluated, self._ended_at = self.criterion.drawn, {}, -1
         if self.recorder is None:
             return
@@ -107,34 +98,27 @@ class Epochs:
             )
         self.recorder.resume(0)
 
-    def end(self, step: int, epoch: int | None = None, rest: bool = False) -> Statistics:
-        """Ends an epoch; every rank has to call it.
-
-        Of the rest of an epoch, radii that are there already stay: those of a whole epoch are better than those of its
-        last batches, in which most classes have too few samples. Where there are none yet, the rest is measured.
-
-        Args:
-            step: the trainer's count of steps.
-            epoch: as in `Criterion.end_epoch`.
-            rest: whether the beginning of the epoch was trained by another process, which observed it.
-
-        Returns:
-            The epoch's numbers.
-        """
+    def end(self, step: int, epoch: int | None = None) -> None:
+        """Ends an epoch after a step of the trainer's; every rank has to call it."""
         self.refuse_another_end()
         weighting = self.criterion.weighting
         ended = weighting.epoch if epoch is None else epoch
-        if rest and weighting.uses_logits and weighting.has_radii:
+        # Radii of a whole epoch are better than those of its last batches, in which most classes have few samples.
+        if self.rest and weighting.uses_logits and weighting.has_radii:
             say(f"of epoch {ended} only the rest was seen, since the run went on inside it: the radii of before stay.")
             self.criterion.keep_radii()
         if self.recorder is None:
-            statistics = self.criterion.end_epoch(epoch)
+            self.statistics = self.criterion.end_epoch(epoch)
         else:
-            statistics = self.recorder.end_epoch(epoch, **self._evaluated)
+            self.statistics = self.recorder.end_epoch(epoch, **self._evaluated)
         self._drawn, self._ended_at = self.criterion.drawn, step
-        logged = {f"{LOGGED}{name}": value for name, value in statistics.items()}
-        self._line, self._evaluated = {"epoch": ended, **logged, **numbers_of(self._evaluated)}, {}
-        return statistics
+        numbers = {f"{LOGGED}{name}": value for name, value in self.statistics.items()}
+        self._line, self._evaluated = {"epoch": ended, **numbers, **numbers_of(self._evaluated)}, {}
+        self.in_epoch = self.rest = False
+
+    def logged(self) -> Statistics:
+        """The numbers of the last epoch by their names in the trainer's log."""
+        return {f"{self._prefix}{name}": value for name, value in self.statistics.items()}
 
     def refuse_another_end(self) -> None:
         """Raises ValueError where another than this has ended an epoch of the criterion."""
@@ -146,13 +130,8 @@ class Epochs:
             )
 
     def evaluated(self, step: int, found: Mapping[str, Any]) -> None:
-        """Takes an evaluation's numbers: for the epoch that has just ended, or for the one in progress.
-
-        Args:
-            step: the trainer's count of steps.
-            found: the numbers, by name.
-        """
-        if self.recorder is None:
+        """Takes an evaluation's numbers by name: for the epoch that has just ended, or for the one in progress."""
+        if self.recorder is None or not self.running:
             return
         metrics = self._metrics(found)
         if step != self._ended_at:
@@ -164,17 +143,3 @@ class Epochs:
                 append_line(self.recorder.folder / LOG, self._line)  # in the place of the epoch's line of before
             except OSError as error:
                 say(f"could not write the evaluation of epoch {self._line['epoch']}: {error}.")
-
-
-def log_prefix(name: object) -> str:
-    """What the epoch's numbers of a callback begin with in the trainer's log.
-
-    Args:
-        name: the callback's; empty where a trainer has one.
-
-    Raises:
-        ValueError: for what can stand in no file's name or log key.
-    """
-    if not isinstance(name, str) or (name and not name.isidentifier()):
-        raise ValueError(f"Expected name to be a word (letters, digits, _) but got {name!r}.")
-    return f"{LOGGED}{name}_" if name else LOGGED

@@ -14,11 +14,10 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length
 
-from vlltr_plugin.core.arguments import check_whole
-from vlltr_plugin.core.criterion import Criterion, check_criterion
+from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.integrations.class_logits import class_logits
-from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluating, evaluation_metrics, log_prefix
+from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluating, evaluation_metrics
 from vlltr_plugin.runs.files import whole_file
 from vlltr_plugin.training.messages import say
 
@@ -35,32 +34,31 @@ _MODELS: "weakref.WeakKeyDictionary[Criterion, weakref.ref[Any]]" = weakref.Weak
 class ReweightCallback(TrainerCallback):
     """Gives the Trainer a criterion: the loss of a step, the end of an epoch, the state in each checkpoint.
 
-    The epoch's numbers are `statistics`, and lines `train_reweight_*` of the Trainer's log history. A checkpoint saved
-    inside an epoch (`save_strategy="steps"`) resumes with the weights in force; what was observed of that epoch is
-    lost, and its rest changes no radii but those that are still missing. One of an epoch's last step gets the state of
-    the ended epoch. Only training steps are observed; the loss of an evaluation is that of the criterion in eval mode,
-    without weights: comparable over the epochs and with a baseline.
+    The epoch's numbers are in `statistics` and in the Trainer's log history, as `train_reweight_*`. A checkpoint saved
+    inside an epoch (`save_strategy="steps"`) restores the weights in force; what was observed of that epoch is lost,
+    and its rest adds radii only where there are none yet. A checkpoint of an epoch's last step has the state of the
+    ended epoch. Only training steps are observed; the loss of an evaluation is that of the criterion in eval mode:
+    without weights, comparable over the epochs and with a baseline.
 
     Args:
-        criterion: gets the model's `logits` and the `labels`. Give it `ignore_index=-100` where labels hold that.
-        resume_from: the checkpoint folder to take the state from, where it is not the one that `train` goes on from.
-        name: of one of several callbacks of a Trainer, each with a criterion of its own: its state is in
-            `reweight_NAME.pt`, its lines are `train_reweight_NAME_*`.
-        steps_per_epoch: ends an epoch after that many of the Trainer's (optimizer) steps. By default it is a pass over
-            the training data, which endless data never ends.
-        folder: of the run, for `vlltr-plugin inspect` and `compare`: what `RunRecorder` writes goes there. None to
-            write nothing.
-        metrics: which numbers go into the log of that folder: a function of what the Trainer's evaluation gives to
-            numbers by name, as `RunRecorder.end_epoch` takes them.
+        criterion: gets the model's `logits` and the `labels`. Give it `ignore_index=-100` if labels contain that.
+        resume_from: the checkpoint folder to take the state from, if it is not the one that `train` resumes from.
+        name: for one of several callbacks, each with its own criterion: its state is in `reweight_NAME.pt`, it logs
+            `train_reweight_NAME_*`.
+        steps_per_epoch: ends an epoch after that many of the Trainer's (optimizer) steps. By default an epoch is a
+            pass over the training data, which endless data never ends.
+        folder: of the run, where `RunRecorder` writes for `vlltr-plugin inspect` and `compare`; None to write nothing.
+        metrics: maps what the Trainer's evaluation gives to the metrics of that folder's log, see
+            `RunRecorder.end_epoch`.
         groups: thresholds of the groups of classes, recorded in that folder; see `RunRecorder`.
         class_names: names of the classes, recorded in that folder.
 
     Raises:
-        TypeError: for a criterion that is none of the plug-in's.
-        ValueError: for an `ignore_index` other than None and -100: the Trainer counts by the latter; for a reduction
-            other than the mean; for a name that is no word. When training begins: for two callbacks of one name, for a
-            `label_smoothing_factor` other than the criterion's `smoothing`, and for a new run in a `folder` that holds
-            one. In training: where something else ends epochs of the criterion.
+        TypeError: if `criterion` is not a criterion of the plug-in.
+        ValueError: if its `ignore_index` is not None or -100, which the Trainer counts by, if its reduction is not the
+            mean, or if the name is not a word; when training begins, if two callbacks have one name, if the
+            `label_smoothing_factor` is not the criterion's `smoothing`, or if a new run's `folder` holds a run; in
+            training, if something else ends an epoch of the criterion.
 
     Example:
         >>> reweight = ReweightCallback(ReweightedLoss(ClassVolume(counts)))
@@ -78,8 +76,7 @@ class ReweightCallback(TrainerCallback):
         groups: str | Sequence[int] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self._log_prefix = log_prefix(name)
-        check_criterion(criterion)
+        self._epochs = Epochs(criterion, name, steps_per_epoch, folder, metrics, groups, class_names)
         if criterion.ignore_index not in (None, IGNORED):
             raise ValueError(
                 f"Expected ignore_index=-100, which the Trainer counts by, but got {criterion.ignore_index}: map the "
@@ -87,36 +84,32 @@ class ReweightCallback(TrainerCallback):
             )
         if criterion.reduction != "mean":
             raise ValueError(f"Expected a criterion with reduction='mean' but got {criterion.reduction!r}.")
-        if steps_per_epoch is not None:
-            check_whole("steps_per_epoch", steps_per_epoch, least=1)
         self.criterion, self._resume_from, self._name = criterion, resume_from, name
         self._file = f"reweight_{name}.pt" if name else STATE
-        self.statistics: Statistics = {}
-        self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics, groups, class_names)
         self._has_length = True
-        self._running = self._in_epoch = self._rest = False
+
+    @property
+    def statistics(self) -> Statistics:
+        """The numbers of the last epoch that ended."""
+        return self._epochs.statistics
 
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        """For the Trainer's `compute_loss_func`.
+        """For the Trainer's `compute_loss_func`: a scalar; in an evaluation the unweighted loss.
 
-        The Trainer adds up the losses of the parts of an accumulated batch and divides by nothing: each part is
-        divided by the number of items in the whole batch, so that the step is that of the undivided one. In an
-        evaluation it is the unweighted loss.
+        The Trainer sums the losses of the parts of an accumulated batch without dividing: each part is divided by the
+        number of items in the whole batch, so that the step is that of the undivided batch.
 
         Args:
             outputs: the model's, with `logits` or as a tuple of which they are the first: `[B, C]`, of tokens
                 `[B, T, C]`, of images `[B, C, h, w]`, which are interpolated to the size of the labels as
                 transformers' own losses do.
             labels: int64 `[B]`, `[B, T]` or `[B, H, W]`, or floating point of the logits' shape.
-            num_items_in_batch: entries of the labels in all parts of the batch, told once for each GPU that
+            num_items_in_batch: entries of the labels in all parts of the batch, once for each GPU that
                 `torch.nn.DataParallel` runs on; None for the mean over this part.
 
-        Returns:
-            A scalar.
-
         Raises:
-            TypeError: for outputs without logits, or no labels.
-            ValueError: for a model that predicts the next token, whose own loss shifts the labels.
+            TypeError: if there are no logits or no labels.
+            ValueError: if the model predicts the next token: its own loss shifts the labels.
         """
         model = self._model()
         logits, labels = class_logits(outputs, labels, self.criterion.weighting.num_classes, model)
@@ -140,16 +133,17 @@ class ReweightCallback(TrainerCallback):
         """
         self._refuse_another_of_its_name(state)
         _refuse_smoothing_left_out(args, self.criterion.smoothing)
-        model, before, loader = kwargs.get("model"), self._model(), kwargs.get("train_dataloader")
+        model, loader = kwargs.get("model"), kwargs.get("train_dataloader")
+        another_model = model is not None and self.criterion in _MODELS and self._model() is not model
         if model is not None:
             _MODELS[self.criterion] = weakref.ref(model)
         self._has_length = loader is None or has_length(loader)
-        again, self._running = self._running, True
-        self._in_epoch = self._rest = False
+        again, self._epochs.running = self._epochs.running, True
+        self._epochs.in_epoch = self._epochs.rest = False
         self.criterion.forget_epoch()
         if state.global_step:
             self._go_on(args, state)
-        elif again or (before is not None and before is not model):  # of `model_init`, in a search say
+        elif again or another_model:  # of `model_init`, in a search say
             if self.criterion.weighting.uses_logits and self.criterion.weighting.has_radii:
                 another = "training begins anew" if again else "another model than before"
                 say(f"{another}: what was measured is dropped, the class weights start at 1.")
@@ -161,12 +155,12 @@ class ReweightCallback(TrainerCallback):
     ) -> None:
         """Notes that an epoch is in progress, which nothing else may have ended."""
         self._epochs.refuse_another_end()
-        self._in_epoch = True
+        self._epochs.in_epoch = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ends the epoch with its last step, so that a checkpoint of that step holds what the epoch measured."""
-        if self._steps is not None:
-            ends = state.global_step % self._steps == 0
+        if self._epochs.steps is not None:
+            ends = state.global_step % self._epochs.steps == 0
         elif self._has_length:
             ends = float(state.epoch or 0).is_integer()
         else:
@@ -178,15 +172,14 @@ class ReweightCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Ends an epoch that was stopped inside, or whose last batches made no whole step; called on every rank."""
-        if self._steps is None:
-            if self._in_epoch:
+        if self._epochs.steps is None:
+            if self._epochs.in_epoch:
                 self._end_epoch(state)
-            self._rest = False  # of a pass that was skipped as a whole there is no rest
+            self._epochs.rest = False  # of a pass that was skipped as a whole there is no rest
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Notes the numbers of an evaluation for the log of the run's folder."""
-        if self._running:
-            self._epochs.evaluated(state.global_step, kwargs.get("metrics") or {})
+        self._epochs.evaluated(state.global_step, kwargs.get("metrics") or {})
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes the criterion's state beside the Trainer's own: once, or with `save_on_each_node` on each node."""
@@ -199,7 +192,7 @@ class ReweightCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """What comes from here on is no part of the run."""
-        self._running = False
+        self._epochs.running = False
 
     def _model(self) -> Any:
         """The model that the criterion was trained with last; None where there is none (any more)."""
@@ -224,21 +217,18 @@ class ReweightCallback(TrainerCallback):
                 f"expected the re-weighting's state in {path} but there is none: THE CLASS WEIGHTS START AT 1. Give "
                 "ReweightCallback resume_from=CHECKPOINT_FOLDER where it is in another folder."
             )
-        if self._steps is not None:
-            epoch, inside = divmod(state.global_step, self._steps)
-            self._rest = inside > 0
+        if self._epochs.steps is not None:
+            epoch, inside = divmod(state.global_step, self._epochs.steps)
+            self._epochs.rest = inside > 0
         else:
             inside = (state.epoch or 0) % 1 > 0 or not self._has_length
-            self._rest = inside and not args.ignore_data_skip
+            self._epochs.rest = inside and not args.ignore_data_skip
         if weighting.epoch != epoch:  # stopped inside an epoch, or before it ended
             weighting.begin_epoch(epoch)
 
     def _end_epoch(self, state: TrainerState) -> None:
-        """Folds the epoch's statistics into new weights."""
-        self.statistics = self._epochs.end(state.global_step, rest=self._rest)
-        self._rest = self._in_epoch = False
-        numbers = {f"{self._log_prefix}{name}": value for name, value in self.statistics.items()}
-        state.log_history.append({**numbers, "epoch": float(state.epoch or 0), "step": state.global_step})
+        self._epochs.end(state.global_step)
+        state.log_history.append({**self._epochs.logged(), "epoch": float(state.epoch or 0), "step": state.global_step})
 
     def _refuse_another_of_its_name(self, state: TrainerState) -> None:
         """Two would write one file; the state, which is made anew for each training, knows which callbacks it has."""

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlltr_plugin.core.arguments import check_whole
-from vlltr_plugin.core.criterion import Criterion, check_criterion
+from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.core.saved_state import epoch_of
-from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluation_metrics, log_prefix
+from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluation_metrics
 from vlltr_plugin.training.messages import say
 
 if TYPE_CHECKING:
@@ -22,31 +21,28 @@ else:
 
 
 class ReweightCallback(Callback):
-    """Ends an epoch of `criterion` where Lightning ends one; its numbers are logged as `train_reweight_*`.
+    """Ends the epochs of a criterion where Lightning ends them; logs their numbers as `train_reweight_*`.
 
-    Weights and radii travel in Lightning's checkpoints: `trainer.fit(model, ckpt_path=...)` goes on with them, to the
-    last bit. A checkpoint saved inside an epoch resumes with the weights in force; what was observed of that epoch is
-    lost, and its rest changes no radii but those that are still missing. Only training batches are observed. In
-    validation and tests the criterion is in eval mode: its loss has no weights there, so that it is comparable over the
-    epochs and with a baseline.
+    The criterion's state is in Lightning's checkpoints: `trainer.fit(model, ckpt_path=...)` restores weights and radii
+    to the last bit. A checkpoint saved inside an epoch restores the weights in force; what was observed of that epoch
+    is lost, and its rest adds radii only where there are none yet. Only training batches are observed. In validation
+    and tests the criterion is in eval mode: the loss without weights, comparable over the epochs and with a baseline.
 
     Args:
         criterion: what `training_step` calls; it need not be a part of the module.
-        name: of one of several callbacks of a Trainer, each with a criterion of its own: it logs
-            `train_reweight_NAME_*`. Lightning refuses two of one name.
-        steps_per_epoch: ends an epoch after that many steps (`trainer.global_step`). By default it is a pass over the
-            training data, which endless data never ends.
-        folder: of the run, for `vlltr-plugin inspect` and `compare`: what `RunRecorder` writes goes there. None to
-            write nothing.
-        metrics: which numbers go into the log of that folder: a function of what the validation logs to numbers by
-            name, as `RunRecorder.end_epoch` takes them.
+        name: for one of several callbacks, each with its own criterion: it logs `train_reweight_NAME_*`. Lightning
+            refuses two of one name.
+        steps_per_epoch: ends an epoch after that many steps (`trainer.global_step`). By default an epoch is a pass
+            over the training data, which endless data never ends.
+        folder: of the run, where `RunRecorder` writes for `vlltr-plugin inspect` and `compare`; None to write nothing.
+        metrics: maps what the validation logs to the metrics of that folder's log, see `RunRecorder.end_epoch`.
         groups: thresholds of the groups of classes, recorded in that folder; see `RunRecorder`.
         class_names: names of the classes, recorded in that folder.
 
     Raises:
-        TypeError: for a criterion that is none of the plug-in's.
-        ValueError: for a name that is no word. When training begins: for a new run in a `folder` that holds one. In
-            training: where something else ends epochs of the criterion.
+        TypeError: if `criterion` is not a criterion of the plug-in.
+        ValueError: if the name is not a word; when training begins, if a new run's `folder` holds a run; in training,
+            if something else ends an epoch of the criterion.
 
     Example:
         >>> criterion = ReweightedLoss(ClassVolume(counts))
@@ -63,15 +59,15 @@ class ReweightCallback(Callback):
         groups: str | Sequence[int] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self._log_prefix = log_prefix(name)
-        check_criterion(criterion)
-        if steps_per_epoch is not None:
-            check_whole("steps_per_epoch", steps_per_epoch, least=1)
+        self._epochs = Epochs(criterion, name, steps_per_epoch, folder, metrics, groups, class_names)
         self.criterion, self._name = criterion, name
-        self._steps, self._epochs = steps_per_epoch, Epochs(criterion, folder, metrics, groups, class_names)
-        self.statistics: Statistics = {}
-        self._loaded = self._running = self._in_epoch = self._rest = False
+        self._loaded = False
         self._mode: bool | None = None
+
+    @property
+    def statistics(self) -> Statistics:
+        """The numbers of the last epoch that ended."""
+        return self._epochs.statistics
 
     @property
     def state_key(self) -> str:
@@ -81,10 +77,10 @@ class ReweightCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says when a run goes on from a checkpoint without the epoch's state; a new run begins with weights of 1."""
         weighting, new = self.criterion.weighting, trainer.global_step == 0
-        epoch = trainer.current_epoch if self._steps is None else trainer.global_step // self._steps
+        epoch = trainer.current_epoch if self._epochs.steps is None else trainer.global_step // self._epochs.steps
         reached = epoch_of(weighting.progress.tolist())  # the tensor is what a loader of the module's state has written
         loaded, self._loaded = self._loaded and not new, False
-        again, self._running = self._running, True
+        again, self._epochs.running = self._epochs.running, True
         self.criterion.forget_epoch()
         if loaded and reached != epoch:
             say(f"the checkpoint was saved in epoch {reached} of the criterion: its weights are in force in {epoch}.")
@@ -95,39 +91,41 @@ class ReweightCallback(Callback):
                 why = "the checkpoint holds no re-weighting state" if epoch else dropped
                 say(f"{why}: the weights start at 1, in epoch {epoch}.")
             self.criterion.start_over(epoch)
-        self._in_epoch = False
-        self._rest = self._steps is not None and trainer.global_step % self._steps > 0
+        self._epochs.in_epoch = False
+        self._epochs.rest = self._epochs.steps is not None and trainer.global_step % self._epochs.steps > 0
         self._epochs.begin(new, again)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begins an epoch with its first batch, whatever came between: a learning-rate finder, say."""
         self._epochs.refuse_another_end()
-        if not self._in_epoch:
+        if not self._epochs.in_epoch:
             self.criterion.forget_epoch()
-            self._rest = self._rest or (self._steps is None and batch_idx > 0 and _goes_on_inside(trainer))
-            self._in_epoch = True
+            self._epochs.rest = self._epochs.rest or (
+                self._epochs.steps is None and batch_idx > 0 and _goes_on_inside(trainer)
+            )
+            self._epochs.in_epoch = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Ends the epoch with its last batch, so that every later checkpoint holds what the epoch measured."""
-        if self._steps is None:
+        if self._epochs.steps is None:
             if trainer.is_last_batch:
                 self._end_epoch(trainer)
-        elif trainer.global_step // self._steps > self.criterion.weighting.epoch:
-            self._end_epoch(trainer, trainer.global_step // self._steps - 1)
+        elif trainer.global_step // self._epochs.steps > self.criterion.weighting.epoch:
+            self._end_epoch(trainer, trainer.global_step // self._epochs.steps - 1)
             self._log(pl_module, on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the epoch's numbers; ends an epoch that was stopped inside. Called on every rank."""
-        if self._steps is None:
-            if self._in_epoch:
+        if self._epochs.steps is None:
+            if self._epochs.in_epoch:
                 self._end_epoch(trainer)
             self._log(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What comes from here on is no part of the run."""
-        self._running = False
+        self._epochs.running = False
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts the criterion in eval mode."""
@@ -137,7 +135,7 @@ class ReweightCallback(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts the criterion back in its mode; notes what the validation has logged for the run's folder."""
         self._leave_evaluation()
-        if self._running and not trainer.sanity_checking:
+        if not trainer.sanity_checking:
             self._epochs.evaluated(trainer.global_step, trainer.callback_metrics)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -162,13 +160,10 @@ class ReweightCallback(Callback):
         self._loaded = True
 
     def _end_epoch(self, trainer: Trainer, epoch: int | None = None) -> None:
-        """Folds the epoch's statistics into new weights."""
-        epoch = trainer.current_epoch if epoch is None else epoch
-        self.statistics = self._epochs.end(trainer.global_step, epoch, self._rest)
-        self._in_epoch = self._rest = False
+        self._epochs.end(trainer.global_step, trainer.current_epoch if epoch is None else epoch)
 
     def _log(self, pl_module: LightningModule, **when: bool) -> None:
-        numbers = {f"{self._log_prefix}{name}": float(value) for name, value in self.statistics.items()}
+        numbers = {name: float(value) for name, value in self._epochs.logged().items()}
         pl_module.log_dict(numbers, sync_dist=True, **when)  # else Lightning warns where there are ranks
 
     def _leave_evaluation(self) -> None:

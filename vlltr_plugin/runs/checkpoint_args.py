@@ -14,12 +14,7 @@ from vlltr_plugin.errors import ReportError
 
 
 def read_checkpoint_args(path: Path) -> dict[str, Any] | None:
-    """Reads `args` from a checkpoint; its tensors stay on disk.
-
-    Raises:
-        ReportError: it holds objects other than tensors, plain values and `argparse.Namespace`: it was not loaded.
-        ValueError: it is damaged, for example because the run was killed while it was written.
-    """
+    """Reads `args` from a checkpoint; ReportError where it could run code, ValueError where it is damaged."""
     try:
         checkpoint = load_safely(path)
     except pickle.UnpicklingError as error:

@@ -34,51 +34,40 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Weights:
-    """What one kind of logits gave in an epoch; arrays `[C]`.
-
-    Attributes:
-        in_force: alpha while the epoch ran.
-        log_radius: log r as measured in the epoch.
-        substituted: classes that took the mean log radius of the others.
-        next_weights: alpha of the epoch after it; None where the file does not say.
-        samples: independent samples behind each radius, all 0 where none was measured; None where it does not say.
-        bias: how far few samples put log r below the truth on average; None where it does not say.
-    """
+    """What one kind of logits gave in an epoch; arrays `[C]`, None where the file does not have them."""
 
     in_force: Floats
+    """Alpha while the epoch ran."""
     log_radius: Floats
+    """Log r as measured in the epoch."""
     substituted: NDArray[np.bool_]
+    """Classes that took the mean log radius of the others."""
     next_weights: Floats | None = None
+    """Alpha of the epoch after it."""
     samples: Floats | None = None
+    """Independent samples behind each radius, all 0 where none was measured."""
     bias: Floats | None = None
+    """How far few samples put log r below the truth on average."""
 
 
 @dataclass(frozen=True)
 class EpochArrays:
-    """The arrays of one epoch; `[C]` each.
-
-    Attributes:
-        epoch: number of the epoch, from 0.
-        counts: training images n.
-        draws: expected draws m of an epoch.
-        by_logits: weights and radii by the name of the logits that feed them, as in the file: the first are those
-            that the log speaks of.
-        drawn: samples that came; None where the file does not say.
-    """
+    """The arrays of one epoch; `[C]` each."""
 
     epoch: int
+    """From 0."""
     counts: NDArray[np.int64]
+    """Training images n."""
     draws: Floats
+    """Expected draws m of an epoch."""
     by_logits: dict[str, Weights]
+    """By the name of the logits that feed the weights, as in the file: the first are those in the log."""
     drawn: Floats | None = None
+    """Samples that came; None where the file does not have them."""
 
 
 def write_arrays(output_dir: Path, epoch: int, arrays: Mapping[str, Tensor], comment: str = "") -> Path:
-    """Writes `reweight/epoch_0007.npz`, whole or not at all, with a comment of the archive.
-
-    Raises:
-        OSError: when it cannot be written; nothing partial is left behind.
-    """
+    """Writes `reweight/epoch_0007.npz` with a comment of the archive; after an OSError nothing partial is left."""
     path = output_dir / FOLDER / f"epoch_{epoch:04d}.npz"
     buffer = io.BytesIO()
     plain = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
@@ -90,11 +79,7 @@ def write_arrays(output_dir: Path, epoch: int, arrays: Mapping[str, Tensor], com
 
 
 def epoch_files(run: Path) -> dict[int, Path]:
-    """The files of a run's epochs, in order.
-
-    Raises:
-        ReportError: when there is no folder, or no such file in it.
-    """
+    """The files of a run's epochs, in order; ReportError where there are none."""
     if not run.is_dir():
         raise ReportError(f"Expected the folder of a run but {run} is {'a file' if run.exists() else 'not there'}.")
     files = numbered_files(run)
@@ -117,11 +102,7 @@ def numbered_files(run: Path) -> dict[int, Path]:
 
 
 def read_epoch(epoch: int, path: Path) -> EpochArrays:
-    """Reads one file; never unpickles.
-
-    Raises:
-        ReportError: when it is broken, or holds something else.
-    """
+    """Reads one file, without unpickling; ReportError where it is broken or holds something else."""
     arrays = _load(path)
     missing = [name for name in ("counts", "draws") if name not in arrays]
     names = [key.removeprefix(WEIGHTS) for key in arrays if key.startswith(WEIGHTS)]

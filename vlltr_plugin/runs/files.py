@@ -14,15 +14,8 @@ from typing import Any
 ZERO = "\0"
 _DECODER = json.JSONDecoder()
 _WORDS = ("true", "false", "null", "NaN", "-Infinity", "Infinity")
-_BEGINNINGS = {word[:length] for word in _WORDS for length in range(len(word))} | {
-    ".",
-    "e",
-    "E",
-    "e-",
-    "E-",
-    "e+",
-    "E+",
-}
+_EXPONENTS = {".", "e", "E", "e-", "E-", "e+", "E+"}
+_BEGINNINGS = {word[:length] for word in _WORDS for length in range(len(word))} | _EXPONENTS
 """What may be left over where a JSON object is cut inside a number or a word."""
 
 _NEXT_STARTS = (re.compile(r'\{"(?:train_|test_|val_|epoch")|#'), re.compile(r"[{#]"))
@@ -30,11 +23,7 @@ _NEXT_STARTS = (re.compile(r'\{"(?:train_|test_|val_|epoch")|#'), re.compile(r"[
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes or replaces a file in one step; makes its folder.
-
-    Raises:
-        OSError: when it cannot be written; an older file of that name is as it was, and nothing partial is left.
-    """
+    """Writes or replaces a file in one step and makes its folder; after an OSError nothing has changed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, path.with_name(f".{path.name}.tmp")) as unfinished:
         unfinished.write_bytes(data)
@@ -42,12 +31,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path, unfinished: Path) -> Iterator[Path]:
-    """For content that streams to a file: it takes its name once it is complete and on the disk.
-
-    Raises:
-        OSError: when it cannot be written; as for any error in the block, an older file is as it was, and nothing
-            partial is left.
-    """
+    """For content that streams to a file, which takes its name once it is on the disk; after an error none is left."""
     try:
         yield unfinished
         with unfinished.open("rb+") as file:
@@ -60,7 +44,7 @@ def whole_file(path: Path, unfinished: Path) -> Iterator[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
+    """Digest of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
@@ -69,14 +53,9 @@ def sha256(path: Path) -> str:
 
 
 def whole_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
-    """Decode the JSON objects of a line, leaving out those that were cut short.
-
-    Raises:
-        ValueError: part of the line is neither an object, nor the beginning of one, nor a comment.
-    """
+    """The JSON objects of a line, and whether one was cut short; ValueError for what is neither nor a comment."""
     found: list[dict[str, Any]] = []
-    cut = False
-    start = 0
+    cut, start = False, 0
     while True:
         while start < len(text) and (text[start].isspace() or text[start] == ZERO):
             cut = cut or text[start] == ZERO
@@ -84,7 +63,8 @@ def whole_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
         if start == len(text) or text[start] == "#":
             return found, cut
         if text[start] != "{":
-            raise ValueError(f"expected a JSON object, but got {_excerpt(text[start:])}")
+            rest = text[start:]
+            raise ValueError(f"expected a JSON object, but got {rest if len(rest) <= 40 else f'{rest[:37]}...'!r}")
         try:
             value, start = _DECODER.raw_decode(text, start)
             found.append(value)
@@ -114,7 +94,3 @@ def is_cut(fragment: str) -> bool:
     except json.JSONDecodeError as error:
         return error.msg.startswith("Unterminated string") or fragment[error.pos :].strip() in _BEGINNINGS
     return False
-
-
-def _excerpt(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:37]}...")

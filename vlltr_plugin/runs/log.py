@@ -16,26 +16,21 @@ Line = dict[str, float]
 
 @dataclass(frozen=True)
 class Log:
-    """What a log says.
-
-    Attributes:
-        path: the file.
-        epochs: epoch, from 0, to its line, in ascending order; where epochs repeat, the later line.
-        test: the result on the test split after the last epoch, if there is one.
-        warnings: what was left out or looks odd, one line each, with the file's name.
-        abandoned: epochs after the last one, which the run had reached before it was resumed at an earlier one; None
-            where the log does not tell, since each start has a log of its own.
-        class_accuracy: top-1 accuracy of each class in that test, percent; empty where the log does not tell.
-        reweighted: whether the run was re-weighted; None where the log does not tell.
-    """
+    """What a log says."""
 
     path: Path
     epochs: dict[int, Line]
+    """Epoch, from 0, to its line, in ascending order; where epochs repeat, the later line."""
     test: Line | None
+    """The result on the test split after the last epoch, if there is one."""
     warnings: tuple[str, ...]
+    """What was left out or looks odd, one line each, with the file's name."""
     abandoned: tuple[int, ...] | None = ()
+    """Epochs discarded because the run resumed from an earlier one; None where each start has a log of its own."""
     class_accuracy: tuple[float, ...] = ()
+    """Top-1 accuracy of each class in that test, percent; empty where it is not known."""
     reweighted: bool | None = None
+    """Whether the run was re-weighted; None where it is not known."""
 
 
 def shows_reweighting(epochs: Mapping[int, Line]) -> bool | None:
@@ -45,20 +40,14 @@ def shows_reweighting(epochs: Mapping[int, Line]) -> bool | None:
 
 @dataclass(frozen=True)
 class StdoutLog:
-    """What a run printed of its settings and times.
-
-    Attributes:
-        path: the file.
-        args: arguments of the last start that went through an epoch, or of the last of all where none did; values that
-            are no plain literals are left out.
-        epoch_seconds: epoch to seconds of its training pass (without validation); where a start went back to an earlier
-            epoch, nothing of what came after that one before.
-        training_seconds: the host's own time of the whole training; None unless one start went through all epochs.
-        starts: how often the run was started.
-    """
+    """What a run printed of its settings and times."""
 
     path: Path
     args: dict[str, Any]
+    """Arguments of the last start that ended an epoch, or of the last start; without values that are no literals."""
     epoch_seconds: dict[int, float]
+    """Epoch to seconds of its training pass, without validation and without discarded epochs."""
     training_seconds: float | None
+    """The host's own time of the whole training; None unless one start went through all epochs."""
     starts: int
+    """How often the run was started."""

@@ -1,4 +1,4 @@
-"""The `log.txt` of a loop of the user's own: a JSON line an epoch, under the keys that `compare` reads."""
+"""What `RunRecorder` writes beside the arrays: `log.txt`, a JSON line an epoch, settings and class names."""
 
 from __future__ import annotations
 
@@ -29,25 +29,15 @@ Line = dict[str, float | int]
 
 
 def numbers_of(metrics: Mapping[str, Any]) -> Line:
-    """A user's metrics as plain numbers.
-
-    Raises:
-        ValueError: for what is no number, and names of the plug-in's own.
-    """
-    line: Line = {}
-    for name, value in metrics.items():
+    """A user's metrics as plain numbers; ValueError for other values and for names of the plug-in's."""
+    for name in metrics:
         if name == "epoch" or name.startswith(LOGGED):
             raise ValueError(f"Expected a metric under a name of its own but {name!r} is the plug-in's: rename it.")
-        line[name] = _number(name, value)
-    return line
+    return {name: _number(name, value) for name, value in metrics.items()}
 
 
 def append_line(path: Path, line: Mapping[str, float | int]) -> None:
-    """Adds an object in a line of its own, also where a killed run left half a line; makes the folder.
-
-    Raises:
-        OSError: when it cannot be written.
-    """
+    """Adds an object in a line of its own, also where a killed run left half a line; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torn = False
     if path.is_file() and path.stat().st_size:
@@ -59,15 +49,10 @@ def append_line(path: Path, line: Mapping[str, float | int]) -> None:
 
 
 def cut_log(path: Path, first: int) -> None:
-    """Removes an epoch and later ones from the end of a log; needs no room on the disk.
-
-    Raises:
-        ValueError: for a log of another kind.
-        OSError: when it cannot be written.
-    """
+    """Removes an epoch and later ones from the end of a log; needs no room on the disk."""
     cut, start = None, 0
     for text in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
-        epochs = [epoch_of(line) for line in whole_objects(text.decode())[0] if "epoch" in line]
+        epochs = _epochs_in(text)
         if any(epoch < first for epoch in epochs):
             cut = None
         elif epochs and cut is None:
@@ -77,23 +62,51 @@ def cut_log(path: Path, first: int) -> None:
         os.truncate(path, cut)
 
 
-def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Writes the settings whole, unless they stand there already; what JSON has no form for, as text.
+def last_epoch(path: Path) -> int:
+    """The epoch of the last whole line, -1 where there is none; ValueError for a log of another kind."""
+    last = -1
+    for number, text in enumerate(path.read_bytes().splitlines() if path.is_file() else [], start=1):
+        try:
+            last = [last, *_epochs_in(text)][-1]
+        except ValueError as error:
+            raise ValueError(f"Expected JSON lines in {path} but of line {number}: {error}.") from error
+    return last
 
-    Raises:
-        OSError: when they cannot be written.
-    """
+
+def epoch_of(line: Mapping[str, Any]) -> int:
+    """The epoch of a line; ValueError where it has none."""
+    epoch = line.get("epoch")
+    if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
+        raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
+    return epoch
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Writes the settings whole, unless they stand there already."""
     path, data = folder / SETTINGS, settings_as_json(settings)
     if not path.is_file() or path.read_bytes() != data:
         write_whole(path, data)
 
 
-def write_class_names(folder: Path, names: Sequence[str]) -> None:
-    """Writes the names whole.
+def settings_as_json(settings: Mapping[str, Any]) -> bytes:
+    """The settings as they are written, as text where JSON has no form; ValueError for names that are no text."""
+    try:
+        return json.dumps(settings, indent=2, default=str).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"Expected settings that can be written as JSON but {error}.") from error
 
-    Raises:
-        OSError: when they cannot be written.
-    """
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """The settings of the run in a folder; None without them, and where they are damaged."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
+def write_class_names(folder: Path, names: Sequence[str]) -> None:
+    """Writes the names whole."""
     write_whole(folder / CLASS_NAMES, json.dumps(list(names), indent=0, ensure_ascii=False).encode())
 
 
@@ -107,59 +120,8 @@ def read_class_names(folder: Path, num_classes: int) -> list[str] | None:
     return names if fits else None
 
 
-def settings_as_json(settings: Mapping[str, Any]) -> bytes:
-    """The settings as they are written.
-
-    Raises:
-        ValueError: for what cannot be written, such as names within one that are no text.
-    """
-    try:
-        return json.dumps(settings, indent=2, default=str).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"Expected settings that can be written as JSON but {error}.") from error
-
-
-def read_settings(folder: Path) -> dict[str, Any] | None:
-    """The settings of the run in a folder; None without them, and where they are damaged.
-
-    Raises:
-        OSError: when they cannot be read.
-    """
-    try:
-        settings = json.loads((folder / SETTINGS).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return settings if isinstance(settings, dict) else None
-
-
-def last_epoch(path: Path) -> int:
-    """The epoch of the last whole line; -1 where there is none.
-
-    Raises:
-        ValueError: for a log of another kind.
-        OSError: when it cannot be read.
-    """
-    last = -1
-    if path.is_file():
-        for number, text in enumerate(path.read_bytes().splitlines(), start=1):
-            try:
-                found, _ = whole_objects(text.decode())
-                last = next((epoch_of(line) for line in reversed(found) if "epoch" in line), last)
-            except ValueError as error:
-                raise ValueError(f"Expected JSON lines in {path} but of line {number}: {error}.") from error
-    return last
-
-
-def epoch_of(line: Mapping[str, Any]) -> int:
-    """The epoch that a line tells.
-
-    Raises:
-        ValueError: it tells none.
-    """
-    epoch = line.get("epoch")
-    if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
-        raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
-    return epoch
+def _epochs_in(text: bytes) -> list[int]:
+    return [epoch_of(line) for line in whole_objects(text.decode())[0] if "epoch" in line]
 
 
 def _number(name: str, value: Any) -> float | int:

@@ -27,31 +27,24 @@ _TEXT = re.compile(r"vlltr-plugin run (\d+):((?: [0-9a-f]*@\d+)+)")
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """One start of a run, and the starts that it goes on from.
-
-    Attributes:
-        number: larger than those of all starts that were known when this one began, so the largest is the newest.
-        starts: id and first epoch of each start in the line, in ascending order of the epochs; the last one is this.
-    """
+    """One start of a run, and the starts that it goes on from."""
 
     number: int
+    """Larger than those of all starts that were known when this one began, so the largest is the newest."""
     starts: tuple[tuple[str, int], ...]
-
-    @property
-    def id(self) -> str:
-        """The id of this start."""
-        return self.starts[-1][0]
+    """Id and first epoch of each start in the line, in ascending order of the epochs; the last one is this."""
 
     def has(self, epoch: int, written_by: RunIdentity) -> bool:
         """Whether the file of an epoch that a start has written is a part of this run."""
-        return next((start for start, first in reversed(self.starts) if first <= epoch), None) == written_by.id
+        own = next((start for start, first in reversed(self.starts) if first <= epoch), None)
+        return own == written_by.starts[-1][0]
 
     def __str__(self) -> str:
         return f"vlltr-plugin run {self.number}:" + "".join(f" {start}@{first}" for start, first in self.starts)
 
 
 UNNAMED = RunIdentity(0, (("", 0),))
-"""Of files and states without an identity, which earlier versions have written."""
+"""Of files and states without an identity."""
 
 
 def new_start(first: int, before: RunIdentity | None, known: Iterable[RunIdentity]) -> RunIdentity:
@@ -87,19 +80,13 @@ def newest(known: Iterable[RunIdentity | None]) -> set[RunIdentity]:
 
 
 class EpochWriter:
-    """Writes epochs into the folder of a run, and reads which epochs there are the run's.
-
-    Attributes:
-        run: the start that writes; until its first epoch has ended, the run that it goes on from, if any.
-        abandoned: the files of other starts from this epoch on are of epochs that this start takes the place of; None
-            before it begins.
-    """
+    """Writes epochs into the folder of a run, and reads which epochs there are the run's."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.run: RunIdentity | None = None
-        self.abandoned: int | None = None
-        self._first: int | None = None  # epoch of this start; that of the first `begin` where it is not told
+        self.run: RunIdentity | None = None  # until the first epoch has ended, the run that this start goes on from
+        self.abandoned: int | None = None  # files of other starts from this epoch on are replaced by this start's
+        self._first: int | None = None  # epoch of this start; that of the first `begin` where it is not given
         self._last: int | None = None  # epoch that ended in this start
         self._known = set(_identities(folder).values())
 
@@ -118,11 +105,7 @@ class EpochWriter:
         self.run, self._first, self._last = run, first, None
 
     def begin(self, epoch: int) -> None:
-        """Before anything is written of an epoch that ended.
-
-        Raises:
-            FileExistsError: another process has written into the folder since this one has looked at it.
-        """
+        """Before an epoch that ended is written; FileExistsError where another process writes into the folder."""
         if self._last is None or epoch <= self._last:
             first = epoch if self._first is None or self._last is not None else self._first
             self.run, self._first = new_start(first, self.run, filter(None, self._known)), first

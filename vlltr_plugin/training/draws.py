@@ -10,16 +10,12 @@ UNIFORM_BY_NAME = ("RASampler",)
 
 
 def class_counts_of(targets: list[int] | Tensor, num_classes: int) -> Tensor:
-    """Training images of each class, int64 `[C]`.
-
-    Raises:
-        ValueError: when a target is no whole number in `0..C-1`.
-    """
+    """Training images of each class, int64 `[C]`; ValueError where a target is no whole number in 0..C-1."""
     return torch.bincount(_labels(targets, num_classes), minlength=num_classes)
 
 
 def _labels(targets: list[int] | Tensor, num_classes: int) -> Tensor:
-    """The data set's targets, int64 `[N]`, if they are labels."""
+    """The data set's targets, int64 `[N]`; ValueError where they are no labels."""
     labels = _numbers(targets)
     if labels.ndim != 1:
         raise ValueError(f"Expected the data set's targets to be one label an image but got {list(labels.shape)}.")
@@ -38,16 +34,12 @@ def _labels(targets: list[int] | Tensor, num_classes: int) -> Tensor:
 
 
 def _numbers(values: object) -> Tensor:
-    """A tensor as it is; other numbers in full, whatever torch's default dtype and device."""
+    """A tensor as it is; other numbers as float64 on the CPU, whatever torch's defaults."""
     return values if isinstance(values, Tensor) else torch.as_tensor(values, dtype=torch.float64, device="cpu")
 
 
 def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_classes: int) -> Tensor:
-    """Expected draws m_i of each class in an epoch, up to a common factor.
-
-    Raises:
-        ValueError: for targets that are no labels, weights that do not fit them, and samplers of unknown kind.
-    """
+    """Expected draws m_i of each class in an epoch, up to a common factor; ValueError where they are not known."""
     labels = _labels(targets, num_classes)
     weights = getattr(sampler, "weights", None)
     if weights is None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -25,59 +25,44 @@ RUN = "run"
 """Key of a state in a checkpoint: the identity of the run that saved it, see `runs.run_identity`."""
 
 WEIGHTS_TOLERANCE = 1e-4
-"""Relative: how far saved weights may be off those of their radii when another machine computed them."""
+"""Relative difference allowed between saved weights and those of their radii, computed on another machine."""
 
 
-class Hook(Protocol):
-    """What the inserted lines of a host call."""
+class NoHook:
+    """What the inserted lines of a host call, in a run that is not re-weighted: every call does nothing.
 
-    @property
-    def weightings(self) -> Mapping[str, Weighting]:
-        """By the name of the logits that feed them, the primary one first; empty when nothing is re-weighted."""
+    Args:
+        trains: whether anything is trained. If not (`--eval`), a state in a checkpoint is no reason for a message.
+    """
+
+    weightings: Mapping[str, Weighting] = MappingProxyType({})
+    """By the name of the logits that feed them, the primary one first."""
+
+    def __init__(self, trains: bool = True) -> None:
+        self._trains = trains
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the state out of a checkpoint of the host."""
+        """Takes the state out of a checkpoint of the host; here it is only said that there is one."""
+        if self._trains and KEY in checkpoint:
+            say("this checkpoint holds a re-weighting state, but the config has no `reweight`: weights stay 1.")
 
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for this epoch in force."""
 
     def end_epoch(self, epoch: int) -> Statistics:
         """Ends an epoch of training; returns what the host logs."""
+        return {}
 
     def checkpoint(self) -> dict[str, Any]:
         """The entry for the host's checkpoint."""
-
-
-class NoHook:
-    """The hook of a run that is not re-weighted: every call does nothing.
-
-    Args:
-        trains: whether anything is trained. If not (`--eval`), a state in a checkpoint is no reason to speak.
-    """
-
-    weightings: Mapping[str, Weighting] = MappingProxyType({})
-
-    def __init__(self, trains: bool = True) -> None:
-        self._trains = trains
-
-    def load(self, checkpoint: dict[str, Any]) -> None:
-        """Says so when a re-weighted run goes on without re-weighting; changes nothing."""
-        if self._trains and KEY in checkpoint:
-            say("this checkpoint holds a re-weighting state, but the config has no `reweight`: weights stay 1.")
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Does nothing."""
-
-    def end_epoch(self, epoch: int) -> Statistics:
-        """No statistics."""
-        return {}
-
-    def checkpoint(self) -> dict[str, Any]:
-        """No entry."""
         return {}
 
 
-class EpochHook:
+Hook = NoHook
+"""The type of every hook."""
+
+
+class EpochHook(NoHook):
     """Ends epochs: folds statistics into weights, gives the host's log line, writes the arrays, keeps the state.
 
     Args:
@@ -94,6 +79,7 @@ class EpochHook:
         output_dir: Path | None = None,
         clean_pass: Callable[[], None] | None = None,
     ) -> None:
+        super().__init__()
         self._settings, self._clean_pass = settings, clean_pass
         self._session = Session(criterion.criteria, None, without="its arrays")
         self._goes_on_from: RunIdentity | None = None
@@ -108,12 +94,7 @@ class EpochHook:
             self._session.files.go_on_from(self._goes_on_from)
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the state out of a checkpoint of the host.
-
-        Raises:
-            ValueError: when the state is damaged or was made with other settings, naming them; nothing is
-                changed then.
-        """
+        """Takes the state out of a checkpoint; ValueError where it does not fit, and then nothing is changed."""
         state = checkpoint.get(KEY)
         if state is None:
             say("this checkpoint holds no re-weighting state: weights start at 1.")
@@ -143,16 +124,7 @@ class EpochHook:
                 weighting.begin_epoch(epoch)
 
     def end_epoch(self, epoch: int) -> Statistics:
-        """Ends an epoch of training; every rank has to call it.
-
-        Args:
-            epoch: the host's number of the epoch that ends, from 0.
-
-        Returns:
-            What the host logs as `train_reweight_*`: `alpha_*`, `expected_alpha` and `drawn_alpha` of the weights that
-            were in force in this epoch; `log_radius_mean`, `substituted` and `skipped` of the statistics that it gave,
-            from which the weights of the next come; `seconds` is the time this call took.
-        """
+        """Ends an epoch of training on every rank; `Criterion.end_epoch` says what the numbers are."""
         start = time.perf_counter()
         with warnings_said():
             self._measure(epoch)
@@ -185,7 +157,7 @@ class EpochHook:
 
 
 def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:
-    """Raises ValueError when checked weights are not those that the radii saved with them lead to."""
+    """Raises ValueError where saved weights do not follow from the radii saved with them."""
     twin = copy.deepcopy(weighting)
     twin.load_state_dict(state)
     twin.begin_epoch(twin.epoch)  # as the run that saved it did

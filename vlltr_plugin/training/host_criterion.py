@@ -35,20 +35,6 @@ class Watch(Protocol):
         """The last output of a name."""
 
 
-class OneOutput:
-    """The watch of a model with one output."""
-
-    names: tuple[str, ...] = (SINGLE,)
-
-    def branch_of(self, logits: Tensor) -> str:
-        """The one name."""
-        return SINGLE
-
-    def output(self, name: str) -> Tensor:
-        """Not kept: nothing adds up a single output."""
-        raise NotImplementedError
-
-
 class HostCriterion(nn.Module):
     """Takes the place of the host's base criterion.
 
@@ -75,23 +61,19 @@ class HostCriterion(nn.Module):
         super().__init__()
         self.base = base
         self.criteria: Mapping[str, Criterion] = nn.ModuleDict(criteria)  # type: ignore[assignment]
-        self._watch, self._observes, self._adjusts = watch or OneOutput(), observes, adjusts
+        self._watch, self._observes, self._adjusts = watch, observes, adjusts
         for criterion in criteria.values():
             criterion.run_by_host("" if isinstance(criterion.weighting, Uniform) else ADVICE)
 
     def forward(self, outputs: Tensor, targets: Tensor, *more: Any, **named: Any) -> Tensor:
-        """The loss of one branch: logits `[B, C]`, targets int64 `[B]` or float `[B, C]`, to a scalar.
-
-        Raises:
-            ValueError: for further arguments, whose part in the loss is unknown, and for batches that do not fit.
-        """
+        """The loss of one branch: logits `[B, C]`, targets int64 `[B]` or float `[B, C]`, to a scalar."""
         if more or named:
+            further = " and ".join([f"{len(more)} argument(s)"] * bool(more) + [f"`{name}`" for name in named])
             raise ValueError(
-                f"Expected base_criterion(logits, targets) but the host gives it {_further(len(more), named)} more: "
-                "what that does to the loss cannot be re-weighted. Take `reweight` out of the config, or the argument "
-                "out of the call."
+                f"Expected base_criterion(logits, targets) but the host gives it {further} more: what that does to the "
+                "loss cannot be re-weighted. Take `reweight` out of the config, or the argument out of the call."
             )
-        branch = self._watch.branch_of(outputs)
+        branch = SINGLE if self._watch is None else self._watch.branch_of(outputs)
         batch = self._observe(branch, outputs, targets) if observing(self) else None
         criterion = self.criteria[branch if branch in self.criteria else next(iter(self.criteria))]
         loss: Tensor
@@ -112,11 +94,7 @@ class HostCriterion(nn.Module):
         with warnings_said():
             if branch in self.criteria:
                 batch = self.criteria[branch].observe_in_host(outputs, targets, self._observes)
-            if SUM in self.criteria and branch == self._watch.names[-1]:
+            if self._watch is not None and SUM in self.criteria and branch == self._watch.names[-1]:
                 first, *others = (widened(self._watch.output(name).detach()) for name in self._watch.names)
                 self.criteria[SUM].observe_in_host(sum(others, first), targets, self._observes)
         return batch
-
-
-def _further(unnamed: int, named: Mapping[str, Any]) -> str:
-    return " and ".join([f"{unnamed} argument(s)"] * bool(unnamed) + [f"`{name}`" for name in named])

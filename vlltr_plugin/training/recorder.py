@@ -1,4 +1,4 @@
-"""Any training loop as a run: its folder holds what `vlltr-plugin inspect` and `compare` read, and how to go on."""
+"""RunRecorder records the epochs of any training loop, for `vlltr-plugin inspect` and `compare` and for a resume."""
 
 import contextlib
 import json
@@ -45,30 +45,30 @@ NOT_SET = "not set"
 class RunRecorder:
     """Records a run in a folder: each epoch `reweight/epoch_0007.npz` (arrays and state) and a line of `log.txt`.
 
-    `reweight_settings.json` tells those of the criterion and yours, which `compare` sets side by side.
+    `reweight_settings.json` holds the settings of the criterion and yours, which `compare` shows side by side.
 
-    Each file names the run that wrote it, so that no file of another run, or of epochs that this one went back from, is
-    resumed from or shown. The first rank writes, the arrays whole or not at all; a kill between the two loses the line
-    only. Save the model's own checkpoint after `end_epoch`: the state for the epoch that it goes on with is there then.
+    Each file names the run that wrote it: files of another run, and of epochs that a resume discarded, are neither
+    resumed from nor shown. The first rank writes. The arrays are written whole or not at all; a process that is killed
+    before it has written the log's line loses that line only. Save the model's own checkpoint after `end_epoch`: then
+    the state for the next epoch is in the folder.
 
     Args:
-        folder: where to; is made when it is needed.
-        criterion: whose epochs these are; None for a baseline with a loss of another kind, of which the metrics are
-            logged only.
-        settings: of yours, by name: learning rate, batch size, ...
-        groups: thresholds of many-, medium- and few-shot classes behind the metrics of these names, in training images
-            of a class: `"50,10"` (many-shot from 50 on, few-shot up to 10), `"upstream"` (100 and 20) or `"others"`
-            (101 and 19). `inspect`, `compare` and `evaluate --logits` of this run then use them.
+        folder: of the run; it is created by the first write.
+        criterion: whose epochs are recorded; None for a baseline with another loss, whose metrics alone are logged.
+        settings: yours, by name: learning rate, batch size, ...
+        groups: thresholds of the many-, medium- and few-shot classes of the metrics, in training images of a class:
+            `"50,10"` (many-shot from 50 on, few-shot up to 10), `"upstream"` (100 and 20) or `"others"` (101 and 19).
+            `inspect`, `compare` and `evaluate --logits` of this run then use them.
         class_names: names of the C classes, for `inspect` and `evaluate --logits`.
 
     Raises:
-        TypeError: for a criterion that is none of the plug-in's; for a baseline with a loss of another kind give None.
-        ValueError: for a setting under a name of the plug-in's or that JSON has no form for, for groups or class names
-            that do not fit, and without a criterion in a folder whose `log.txt` is not one of a run.
+        TypeError: if `criterion` is not a criterion of the plug-in.
+        ValueError: if a setting has a name of the plug-in's or cannot be written as JSON, if groups or class names do
+            not fit, or, without a criterion, if the folder's `log.txt` is not that of a run.
 
     Example:
         >>> recorder = RunRecorder("runs/dv", criterion, settings={"lr": 0.1, "batch size": 128})
-        >>> start = recorder.resume()  # resume(checkpoint["epoch"] + 1) where the model goes on from a checkpoint
+        >>> start = recorder.resume()  # resume(checkpoint["epoch"] + 1) if the model resumes from a checkpoint
         >>> for epoch in range(start, 30):
         ...     train_one_epoch(model, criterion)
         ...     statistics = recorder.end_epoch(epoch, overall=91.2, many=96.3, medium=90.1, few=71.0)
@@ -83,7 +83,7 @@ class RunRecorder:
         groups: str | Sequence[int] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        # What `torch.compile` has wrapped, itself: settings and names of the state are those of any other run.
+        # Unwrapped after `torch.compile`: settings and names of the state are those of any other run.
         criterion = getattr(criterion, "_orig_mod", criterion)
         if criterion is not None:
             check_criterion(criterion)
@@ -104,20 +104,20 @@ class RunRecorder:
         self._look_at_log()
 
     def resume(self, next_epoch: int | None = None) -> int:
-        """Puts the weights for an epoch in force as they were, to the last bit; every rank has to call it.
+        """Restores the weights of an epoch, to the last bit; every rank has to call it.
 
         Args:
-            next_epoch: the epoch to go on with, from 0: the one after that of the model's checkpoint. By default the
-                one after the last in the folder; 0 in a new folder. As soon as this epoch ends, before it is written,
-                those of the folder from it on are removed, files and lines of the log.
+            next_epoch: the epoch to train next, from 0: the one after that of the model's checkpoint. By default the
+                one after the last in the folder; 0 in a new folder. When this epoch has ended, it and later ones are
+                removed from the folder, files and lines of the log, before it is written.
 
         Returns:
-            The epoch to go on with. Where there is no state for it, a warning says that the weights start at 1.
+            The epoch to train next. If there is no state for it, a warning says that the weights start at 1.
 
         Raises:
-            ValueError: for a state that is damaged or, by its file's name, that of another epoch, for a run that was
-                made with other settings of the criterion, naming them (0 takes its place all the same), for a folder
-                with epochs of two runs, and for a `next_epoch` that is no whole number from 0 on.
+            ValueError: if the state is damaged or its file was renamed, if the run was made with other settings of the
+                criterion (they are named; 0 replaces it anyway), if the folder holds epochs of two runs, or if
+                `next_epoch` is not a whole number from 0 on.
         """
         if next_epoch is not None:
             check_whole("next_epoch", next_epoch, least=0)
@@ -132,16 +132,16 @@ class RunRecorder:
 
         Args:
             epoch: number of the epoch that ends, from 0; by default the one after the last that ended.
-            metrics: numbers of yours for the log (accuracies in percent), of which the first rank's are written.
-                `compare` shows `overall`, `many`, `medium`, `few` and `loss`, and wants `overall` at least.
+            metrics: your numbers for the log (accuracies in percent); those of the first rank are written. `compare`
+                shows `overall`, `many`, `medium`, `few` and `loss`, and needs `overall` at least.
 
         Returns:
-            The criterion's statistics.
+            The criterion's statistics, see `Criterion.end_epoch`.
 
         Raises:
-            ValueError: before anything is done, for metrics that are no numbers or have a name of the plug-in's, for
-                an epoch that ended before, for another epoch than the one that `resume` has put the weights in force
-                for, and in a folder that holds another run, unless `resume` was called.
+            ValueError: before anything is done, if a metric is not a number or has a name of the plug-in's, if the
+                epoch ended before or is not the one that `resume` restored the weights for, or if the folder holds
+                another run and `resume` was not called.
         """
         line = numbers_of(metrics)
         if epoch is not None:
@@ -175,9 +175,9 @@ class RunRecorder:
     def _refuse_another_epoch(self, ended: int, expected: int) -> None:
         if ended < expected:
             raise ValueError(
-                f"Expected epoch {expected} to end, or a later one, but got {ended}, which would take the place of "
-                f"what was recorded: call resume({ended}) to go back to it, or give another phase of training a "
-                "recorder and a folder of its own."
+                f"Expected epoch {expected} to end, or a later one, but got {ended}, which would replace what was "
+                f"recorded: call resume({ended}) to go back to it, or give another phase of training a recorder and a "
+                "folder of its own."
             )
         if self.criterion is not None and self._resumed and ended != expected:
             raise ValueError(
@@ -187,7 +187,7 @@ class RunRecorder:
             )
 
     def _write(self, files: EpochWriter, epoch: int, arrays: dict[str, Tensor], line: Line) -> None:
-        # What the run has left goes first: a full disk or a kill then leaves no file of it to be resumed from.
+        # Discarded epochs go first: after a full disk or a kill there is no file of theirs to be resumed from.
         if files.abandoned is not None:
             files.remove_abandoned()
             if (self.folder / SETTINGS).is_file():
@@ -209,8 +209,8 @@ class RunRecorder:
         runs = self._files.look()
         if len(runs) > 1 and next_epoch != 0:
             raise ValueError(
-                f"Expected the epochs of one run in {self.folder / FOLDER} but there are those of {len(runs)}, and no "
-                "telling which came last: keep the files of one, call resume(0) to train anew in their place, or give "
+                f"Expected the epochs of one run in {self.folder / FOLDER} but found those of {len(runs)}, and cannot "
+                "tell which came last: keep the files of one, call resume(0) to replace them by a new run, or give "
                 "another folder."
             )
         run = next(iter(runs), None) if len(runs) == 1 else None
@@ -230,12 +230,12 @@ class RunRecorder:
         known, mine = loss_settings(recorded), loss_settings(now)
         if other := _differing(known, {name: value for name, value in mine.items() if name in known}):
             raise ValueError(
-                f"Expected the settings of the run in {self.folder} but {other}: go on with those, call resume(0) to "
-                "train anew in its place, or give another folder."
+                f"Expected the settings of the run in {self.folder} but {other}: use those, call resume(0) to "
+                "replace it by a new run, or give another folder."
             )
         was, are = ({name: value for name, value in of.items() if name not in self._own} for of in (recorded, now))
         if other := _differing(was, are):
-            say(f"goes on with other settings in {self.folder}: {other}.")
+            say(f"resumes the run in {self.folder} with other settings: {other}.")
 
     def _go_on(self, criterion: Criterion, start: int, state: dict[str, Tensor] | None) -> None:
         """Puts the weights for an epoch in force, and says which."""
@@ -251,13 +251,13 @@ class RunRecorder:
             say(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
         elif start and start == weighting.epoch and weighting.uses_logits and weighting.has_radii:  # the user loaded it
             criterion.forget_epoch()
-            say(f"no state for epoch {start} in {self.folder}: stays with what was loaded ({_largest(criterion)}).")
+            say(f"no state for epoch {start} in {self.folder}: keeps the loaded weights ({_largest(criterion)}).")
         elif start:
             criterion.start_over(start)
             if weighting.uses_logits:
                 self._warn_of_missing_state(start)
         else:
-            criterion.forget_epoch()  # of a run that was stopped; radii from before training are the user's to have
+            criterion.forget_epoch()  # of a run that was stopped; radii measured before training stay
             weighting.begin_epoch(0)
             measured = weighting.uses_logits and weighting.active
             weights = f", with weights measured before ({_largest(criterion)})" if measured else ""
@@ -273,7 +273,7 @@ class RunRecorder:
         )
 
     def _look_at_log(self) -> None:
-        """Refuses a log that a run cannot go into; beside a criterion's arrays it costs `compare` only."""
+        """Refuses a log of another kind; with a criterion it only says so, since `compare` alone reads it."""
         if not is_first_rank():
             return
         try:
@@ -290,7 +290,7 @@ class RunRecorder:
             return -1
 
     def _refuse_another_run(self) -> None:
-        """Only the first rank looks: a later one would find what that one has just written."""
+        """Only the first rank looks: a later one would find what the first has just written."""
         if self.criterion is not None:
             _as_first_rank_sees(self._look_for_another_run)
         elif is_first_rank():  # nothing else of a baseline needs the other ranks
@@ -310,13 +310,13 @@ class RunRecorder:
         run = f"a run up to epoch {last}" if states else f"the log of a run up to epoch {last}, without its states"
         go_on = "call recorder.resume() before training to go on with it, or " if states else "call "
         raise ValueError(
-            f"Expected a new folder but {self.folder} holds {run}: {go_on}recorder.resume(0) to train anew in its "
-            "place, or give another folder."
+            f"Expected a new folder but {self.folder} holds {run}: {go_on}recorder.resume(0) to replace it by a new "
+            "run, or give another folder."
         )
 
 
 def _as_first_rank_sees(look: Callable[[], T]) -> T:
-    """What the first rank finds in its folder, on every rank: also what is wrong there, as a ValueError."""
+    """The first rank's result on every rank, also what is wrong in its folder, as a ValueError."""
     found: list[Any] = [None, ""]
     if is_first_rank():
         try:
@@ -346,11 +346,11 @@ def _largest(criterion: Criterion) -> str:
 
 
 def _differing(recorded: dict[str, Any], now: dict[str, Any]) -> str:
-    """Which settings differ, in words; empty where none does."""
+    """A sentence on the settings that differ; empty if none does."""
     names = [name for name in recorded | now if _as_text(recorded, name) != _as_text(now, name)]
     return ", ".join(f"{name} was {recorded.get(name, NOT_SET)} and is {now.get(name, NOT_SET)}" for name in names)
 
 
 def _as_text(settings: dict[str, Any], name: str) -> str:
-    """Equal for equal settings, also for nan and for objects that have no text but their place in memory."""
+    """A setting as text, equal for equal ones: also for nan, and for objects whose text is their memory address."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", json.dumps(settings[name], sort_keys=True)) if name in settings else ""

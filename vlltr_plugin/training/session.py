@@ -18,13 +18,7 @@ from vlltr_plugin.training.messages import say
 
 
 class Session:
-    """Ends epochs and writes their files.
-
-    Args:
-        criteria: by the name of the logits that feed them.
-        files: of the run's folder; None to write nothing.
-        without: what training goes on without where the folder cannot be written, for the message.
-    """
+    """Ends the epochs of criteria, by the name of the logits that feed them, and writes their files, if any."""
 
     def __init__(self, criteria: Mapping[str, Criterion], files: EpochWriter | None, without: str) -> None:
         self.criteria, self.files = criteria, files
@@ -33,21 +27,15 @@ class Session:
     def end_epoch(
         self, epoch: int, shared: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Statistics], dict[str, Tensor]]:
-        """Ends an epoch on every rank: the numbers of each criterion, and the arrays of the epoch's file.
-
-        Args:
-            epoch: number of the epoch that ends, from 0.
-            shared: what else must agree between ranks.
-
-        Raises:
-            ValueError: on every rank, when ranks differ or one of them fails.
-        """
-        cards = {name: criterion.must_agree(epoch) for name, criterion in self.criteria.items()}
+        """Ends an epoch: numbers of each criterion and arrays for the file; ValueError where ranks differ or fail."""
+        if not self.criteria:
+            return {}, {}
         in_force = {name: criterion.in_force() for name, criterion in self.criteria.items()}
-        several = len(cards) > 1
-        card = {f"{name}: {key}" if several else key: value for name in cards for key, value in cards[name].items()}
-        for criterion in list(self.criteria.values())[:1]:
-            refuse_differing_ranks({**(shared or {}), **card}, criterion.weighting.weights.device)
+        card = dict(shared or {})
+        for name, criterion in self.criteria.items():
+            own = criterion.must_agree(epoch)
+            card |= {f"{name}: {key}": own[key] for key in own} if len(self.criteria) > 1 else own
+        refuse_differing_ranks(card, next(iter(self.criteria.values())).weighting.weights.device)
         statistics = {name: criterion.fold(epoch) for name, criterion in self.criteria.items()}
         arrays: dict[str, Tensor] = {}
         for name, criterion in self.criteria.items():
@@ -95,11 +83,7 @@ def state_arrays(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in an epoch's file; never unpickles.
-
-    Raises:
-        ValueError: when the file is broken or holds no state.
-    """
+    """The state dict in an epoch's file, without unpickling; ValueError where there is none."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = [name for name in archive.files if name.startswith(STATE)]

@@ -25,35 +25,28 @@ OWN = ("branch", "source", "every", "form")
 """The keys that are not the weighting's."""
 
 ELSEWHERE = ("type", "num_classes", "class_counts")
-"""Settings of a weighting that are told under other names."""
+"""Settings of a weighting that a description holds under other names."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `reweight=dict(...)` in a config says.
-
-    Attributes:
-        type: name of the weighting in the registry.
-        branch: whose logits feed the statistics: the name of one of the model's outputs, their `"sum"`, or `"each"`
-            (own statistics and weights for each); `"single"` for a model with one output.
-        source: `"stream"`: the training pass; `"clean_pass"`: one extra forward over the training images at
-            the end of an epoch, unmixed, with the evaluation transform.
-        every: epochs from one clean pass to the next.
-        form: `"loss_weight"`: the weights multiply the losses (`ReweightedLoss`); `"logit_adjustment"`: their
-            logarithm is taken off the logits that go into the loss (`LogitAdjustedLoss` at tau 1), from the first epoch
-            on. What the host evaluates are its logits as they are, in either form.
-        options: arguments of the weighting.
-    """
+    """What `reweight=dict(...)` in a config says."""
 
     type: str
+    """Name of the weighting in the registry."""
     branch: str
+    """Logits that feed the statistics: an output's name, the outputs' `"sum"`, `"each"` by itself, or `"single"`."""
     source: str = "stream"
+    """The training pass, or `"clean_pass"`: a pass over the training images as in an evaluation, at the epoch's end."""
     every: int = 1
+    """Epochs from one clean pass to the next."""
     form: str = LOSS_WEIGHT
+    """Weights multiply the losses (`ReweightedLoss`); or log alpha is taken off the logits (`LogitAdjustedLoss`)."""
     options: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the weighting."""
 
     def state(self) -> dict[str, Any]:
-        """What has to agree on resume, beside the weighting's own settings."""
+        """What must agree on resume, apart from the weighting's own settings."""
         return {name: getattr(self, name) for name in OWN}
 
     @property
@@ -63,16 +56,14 @@ class Settings:
 
 
 def asked(args: Any) -> Any:
-    """The `reweight` key as plain values; None where it is missing, None or False: nothing is to be re-weighted."""
+    """The `reweight` key as plain values; None where it is missing, None or False, so that nothing is re-weighted."""
     reweight = plain(getattr(args, KEY, None))
     return None if reweight is False else reweight
 
 
 def misspelling(args: Any) -> str | None:
-    """A sentence about a dict under a name like `reweight` (`reweigth`, `re_weight`), where nothing is asked for.
-
-    Only dicts: a host may have a flag `reweighting` or a file `weights` of its own.
-    """
+    """A sentence about a dict under a name like `reweight` (`reweigth`, `re_weight`), in a config without that key."""
+    # Only dicts: a host may have a flag `reweighting` or a file `weights` of its own.
     names = {_letters(name): name for name, value in vars(args).items() if isinstance(value, Mapping)}
     near = difflib.get_close_matches(KEY, names, n=1, cutoff=0.75)
     if not near:
@@ -85,12 +76,7 @@ def _letters(name: str) -> str:
 
 
 def parse(reweight: Any, branches: tuple[str, ...] = ()) -> Settings:
-    """Reads the `reweight` key.
-
-    Raises:
-        ValueError: for an unknown key or value, naming the nearest that exists, and for a branch
-            that the model lacks.
-    """
+    """Reads the `reweight` key; ValueError for an unknown key or value, naming the nearest that exists."""
     if not isinstance(reweight, dict) or "type" not in reweight:
         raise ValueError(
             f'Expected reweight=dict(type="class_volume", ...) in the config but got {reweight!r}: '
@@ -124,10 +110,8 @@ def parse(reweight: Any, branches: tuple[str, ...] = ()) -> Settings:
 
 
 def plain(value: Any) -> Any:
-    """Copies nested dicts, lists and tuples of a config (of a library's own kind, say) as plain ones.
-
-    The host stores its arguments in every checkpoint, and only plain values load safely there.
-    """
+    """Copies nested dicts, lists and tuples of a config, of a library's own kind, as plain ones."""
+    # The host stores its arguments in every checkpoint, and only plain values load safely there.
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -148,7 +132,7 @@ def _branch(branch: str | None, branches: tuple[str, ...]) -> str:
 
 
 def describe_criterion(criterion: Criterion | None) -> dict[str, Any]:
-    """Its settings: those of the weighting under `reweight`, where they are not the default; plain values."""
+    """Settings of a criterion; those of its weighting under `reweight`, where they are not the default."""
     if criterion is None:
         return {KEY: "not the plug-in's"}
     weighting = criterion.weighting
@@ -160,9 +144,9 @@ def describe_criterion(criterion: Criterion | None) -> dict[str, Any]:
     return {
         "nb_classes": weighting.num_classes,
         "training images": round(float(weighting.class_counts.sum())),
-        "class counts": _told_apart([round(n) for n in weighting.class_counts.tolist()]),
+        "class counts": _summary([round(n) for n in weighting.class_counts.tolist()]),
         "draws": "as class_counts" if as_counts else "given",
-        **({} if as_counts else {"draws of the classes": _told_apart([f"{share:.4g}" for share in drawn.tolist()])}),
+        **({} if as_counts else {"draws of the classes": _summary([f"{share:.4g}" for share in drawn.tolist()])}),
         "loss": _loss(criterion),
         "smoothing": criterion.smoothing,
         KEY: reweight,
@@ -170,7 +154,7 @@ def describe_criterion(criterion: Criterion | None) -> dict[str, Any]:
 
 
 def loss_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Of told settings, those of the criterion that its weighting's saved state does not tell; {} where not told."""
+    """Of described settings, those of the criterion that are not in its weighting's saved state; {} without any."""
     if KEY not in settings:
         return {}
     reweight = settings[KEY]
@@ -181,8 +165,8 @@ def loss_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return of_loss | {KEY: "the plug-in's", "form": form["form"], "tau": form["tau"]}
 
 
-def _told_apart(numbers: Sequence[int | str]) -> str:
-    """Numbers of all classes in a few characters: the smallest, the largest, and a digest of all in their order."""
+def _summary(numbers: Sequence[int | str]) -> str:
+    """Numbers of all classes in a few characters: the smallest, the largest, and a digest of all in order."""
     digest = hashlib.sha256(json.dumps(numbers).encode()).hexdigest()[:8]
     return f"{min(numbers, key=float)} to {max(numbers, key=float)} (digest {digest})"
 
@@ -196,7 +180,7 @@ def _not_default(weighting: Weighting) -> dict[str, Any]:
 
 
 def _defaults(kind: type[Weighting]) -> dict[str, Any]:
-    """Of the arguments of a class and of those that it passes its own on to."""
+    """Defaults of the arguments of a class and of its bases."""
     makers = [cls.__init__ for cls in reversed(kind.__mro__) if issubclass(cls, Weighting) and "__init__" in vars(cls)]
     parameters = [p for maker in makers for p in inspect.signature(maker).parameters.values()]
     return {p.name: p.default for p in parameters if p.default is not p.empty}
