@@ -81,15 +81,12 @@ def test_a_real_run(data: Path, tmp_path: Path) -> None:
 
     two = train("two", "--mixup", "0.8", *DV, ranks=2)
     assert rows(two)[0] == rows(train("two off", "--mixup", "0.8", ranks=2))[0]
-    drawn = np.load(two / "reweight/epoch_0000.npz")["drawn"]
-    assert drawn.sum() == pytest.approx(
-        2 * 32 * (len(list(data.glob("train/*/*"))) // 64)
-    )  # whole batches of two ranks
+    drawn, batches = np.load(two / "reweight/epoch_0000.npz")["drawn"], len(list(data.glob("train/*/*"))) // 64
+    assert drawn.sum() == pytest.approx(2 * 32 * batches)  # those of both ranks
 
-    checkpoint = weighted / "checkpoint-1.pth.tar"
-    (root / "train.py").write_text(
-        f"exec({LAUNCH.read_text().split('sys.argv =')[0]!r})\n{(root / 'train.py').read_text()}"
-    )
+    checkpoint, installed = weighted / "checkpoint-1.pth.tar", (root / "train.py").read_text()
+    preparation = LAUNCH.read_text().split("sys.argv =")[0]
+    (root / "train.py").write_text(f"exec({preparation!r})\n{installed}")
     out = tmp_path / "evaluation"
     assert main(["evaluate", str(checkpoint), "--checkout", str(root), "--device", "cpu", "--out", str(out)]) == 0
     found = json.loads((out / "evaluation.json").read_text())
