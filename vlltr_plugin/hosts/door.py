@@ -176,9 +176,12 @@ def run_main() -> None:
     os.dup2(2, 1)  # what the host prints goes with its errors
     _task.append(task)
     restrict(Path.cwd(), order["safe_pickle"])
-    stack = lambda: [frame for frame, _ in traceback.walk_stack(None)]  # noqa: E731
-    register_optimizer_step_pre_hook(lambda *_: task.failed(ReportError(STEPPED.format(script)), stack()))
     lines, checkout, script = order["lines"], order["checkout"], order["script"]
+
+    def stop(*_: Any) -> NoReturn:
+        task.failed(ReportError(STEPPED.format(script)), [frame for frame, _ in traceback.walk_stack(None)])
+
+    register_optimizer_step_pre_hook(stop)
     sys.path[:0] = [lines, checkout]
     sys.argv = [script, *sys.argv[2:]]
     main = next(path for path in (Path(lines, script), Path(checkout, script)) if path.is_file())
