@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vlltr_plugin.cli import main
-from vlltr_plugin.demo import read_log, run, run_demo
+from vlltr_plugin.demo import make_standin, read_log, run, run_demo
 from vlltr_plugin.demo.standin_checkout import UNFINISHED, WatchedRun
 from vlltr_plugin.demo.verdict import standard_errors, verdict
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.compare import Method, compare, load_run
+from vlltr_plugin.report.pictures import MissingExtraError
 
 RESULT = {"test_many": 90.0, "test_median": 80.0, "test_low": 50.0, "test_acc1": 75.0}
 
@@ -217,6 +219,18 @@ def test_the_verdict_says_what_the_numbers_say(tmp_path, few, second, words):
     assert f"it has {second:.0f} % on validation, inverse frequency 61 %, the baseline 61 %" in told[2]
     assert "0.50 to 3.00 at once" in told[2]
     assert "train 2 epochs or more" in verdict(compare(runs), [*logs[:2], logs[2][:1]], weights)[2]
+
+
+@pytest.mark.parametrize("error", [MissingExtraError("Expected torchmetrics"), ReportError("Expected torchmetrics")])
+def test_a_baseline_that_cannot_be_evaluated_does_not_end_the_demo(monkeypatch, tmp_path, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(run, "run_evaluation", fails)
+    console = quiet_console()
+    found = run._adjusted_after_training(make_standin(tmp_path), SimpleNamespace(output_dir=tmp_path), "cpu", console)
+    assert found is None
+    assert "not adjusted after training: Expected torchmetrics" in console.file.getvalue()
 
 
 def test_the_command_keeps_its_folder_unless_told_another(monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from vlltr_plugin.errors import UserError
 from vlltr_plugin.hosts import host_of_checkout
 from vlltr_plugin.hosts.evaluation import EvaluateRequest
 from vlltr_plugin.report.compare import (
@@ -36,6 +37,12 @@ from .standin_checkout import ADJUSTED, BASELINE, CLASS_VOLUME, CONTROL, LogLine
 from .verdict import standard_errors, verdict
 
 DEFAULT_EPOCHS = 30
+METHODS = {
+    "baseline": BASELINE,
+    "inverse frequency": CONTROL,
+    "class volume": CLASS_VOLUME,
+    "class volume, adjusted": ADJUSTED,
+}
 RESUME_EPOCHS = 6  # of one more, short run that is killed half-way
 
 
@@ -93,7 +100,7 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     columns = (
-        TextColumn("{task.description:<17}"),
+        TextColumn("{task.description:<22}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("epochs"),
@@ -101,27 +108,22 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
         TextColumn("{task.fields[loss]}"),
     )
     with Progress(*columns, console=console) as progress:
-        baseline = WatchedRun(checkout, BASELINE, epochs, device, progress, "baseline", "digits_baseline")
-        inverse = WatchedRun(checkout, CONTROL, epochs, device, progress, "inverse frequency", "digits_inverse")
-        class_volume = WatchedRun(checkout, CLASS_VOLUME, epochs, device, progress, "class volume", "digits_dv")
-        adjusted = WatchedRun(checkout, ADJUSTED, epochs, device, progress, "adjusted", "digits_dv_adjusted")
+        runs = {
+            title: WatchedRun(checkout, config, epochs, device, progress, title, Path(config).stem)
+            for title, config in METHODS.items()
+        }
         # A run of its own: the host saves no state of the random generators, so a resumed run draws other images.
         resumed = WatchedRun(checkout, CLASS_VOLUME, RESUME_EPOCHS, device, progress, "resume test", "digits_resumed")
-        for run in (baseline, inverse, class_volume, adjusted):
+        for run in runs.values():
             run.train()
         resumed.train(stop_after=RESUME_EPOCHS // 2)
         lines_before = len(resumed.log())
         resumed.train()
     resumed_at = resumed.log()[lines_before].get("epoch", RESUME_EPOCHS)
     console.print(f"The resume test was killed on purpose and started again: it went on at epoch {resumed_at}.")
+    baseline, inverse, class_volume, _ = runs.values()
     console.print(_weights_line(class_volume.log()))
-    watched = {
-        "baseline": baseline,
-        "inverse frequency": inverse,
-        "class volume": class_volume,
-        "class volume, adjusted": adjusted,
-    }
-    comparison = compare([Method(name, (load_run(run.output_dir),)) for name, run in watched.items()])
+    comparison = compare([Method(title, (load_run(run.output_dir),)) for title, run in runs.items()])
     print_comparison(comparison, console)
     errors = ", ".join(f"{title} {error:.1f}" for title, error in standard_errors(comparison).items())
     console.print(
@@ -131,19 +133,22 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
         highlight=False,
     )
     console.print("\n[bold]What to make of it[/]")
-    after = _adjusted_after_training(checkout, baseline, device)
+    after = _adjusted_after_training(checkout, baseline, device, console)
     logs = [run.log() for run in (baseline, inverse, class_volume)]
     for line in verdict(comparison, logs, inspect_run(class_volume.output_dir)[0], after):
         console.print(escape(line), soft_wrap=console.width > 200, highlight=False)
     return comparison
 
 
-def _adjusted_after_training(checkout: Path, run: WatchedRun, device: str) -> dict[str, float | None] | None:
-    """A run's trade-off curve at the tau that is chosen on validation; None without the libraries of `evaluate`."""
+def _adjusted_after_training(
+    checkout: Path, run: WatchedRun, device: str, console: Console
+) -> dict[str, float | None] | None:
+    """A run's trade-off curve at the tau that is chosen on validation; None, and why, where it cannot be evaluated."""
     request = EvaluateRequest(run.output_dir, checkout=checkout, device=device)
     try:
         content = run_evaluation(host_of_checkout(checkout), request, Sweep()).content["trade_off"]
-    except MissingExtraError:
+    except UserError as error:
+        console.print(f"[yellow]The baseline was not adjusted after training: {escape(str(error))}[/]", soft_wrap=True)
         return None
     rows: list[dict[str, float | None]] = content["rows"]
     return next(row for row in rows if row["tau"] == content["choice"]["tau"])
