@@ -2,7 +2,7 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -120,9 +120,9 @@ class Criterion(nn.Module):
         """
         self.observe_batch(self.batch(logits, targets))
 
-    def run_by_host(self, advice: str) -> None:
-        """Lets a host's hook end the epochs; `advice` on draws that were not declared, empty where none is needed."""
-        self._checks.in_host, self._checks.advice = True, advice
+    def run_by_host(self, say: Callable[[str], None], advice: str) -> None:
+        """Lets a host's hook end the epochs: warnings go to `say`; without `advice`, draws are not compared."""
+        self._checks.say, self._checks.advice = say, advice
 
     def observe_in_host(self, logits: Tensor, targets: Tensor, statistics: bool = True) -> Batch:
         """As `observe`, of a training pass whose loss a host computes; without `statistics` the draws alone."""

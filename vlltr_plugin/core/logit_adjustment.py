@@ -50,6 +50,9 @@ class LogitAdjustedLoss(Criterion):
         ...     statistics = criterion.end_epoch()
     """
 
+    base_name = "softmax"
+    """What the base loss is called."""
+
     def __init__(
         self,
         weighting: Weighting,

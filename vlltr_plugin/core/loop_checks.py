@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -95,8 +96,8 @@ class LoopChecks:
 
     advice = ADVICE
     """What to do if the draws differ from those declared; empty if no weight depends on them."""
-    in_host = False
-    """Whether a host's hook ends the epochs, which then cannot be forgotten."""
+    say: Callable[[str], None] | None = None
+    """Prints a warning in a host, whose hook ends the epochs; None in a loop of the user's own: `warnings.warn`."""
 
     _last: weakref.ref[Tensor] | None = None
     _last_pass: tuple[int | None, int]
@@ -163,7 +164,7 @@ class LoopChecks:
         if self._samples <= self._allowed:
             return
         weighting, longest = self._weighting[0], self._epochs.longest
-        if not self.in_host and (weighting.uses_logits or weighting.epoch < weighting.start_epoch):
+        if self.say is None and (weighting.uses_logits or weighting.epoch < weighting.start_epoch):
             ended = f"the longest epoch before had {longest:.0f}" if longest else "no epoch has ended"
             self._warn(
                 "forgotten",
@@ -244,4 +245,4 @@ class LoopChecks:
     def _warn(self, kind: str, message: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            warn_caller(message)
+            (warn_caller if self.say is None else self.say)(message)
