@@ -105,7 +105,9 @@ class Epochs:
         ended = weighting.epoch if epoch is None else epoch
         # Radii of a whole epoch are better than those of its last batches, in which most classes have few samples.
         if self.rest and weighting.uses_logits and weighting.has_radii:
-            say(f"of epoch {ended} only the rest was seen, since the run went on inside it: the radii of before stay.")
+            say(
+                f"only the rest of epoch {ended} was observed, since the run resumed inside it: the radii stay the same."
+            )
             self.criterion.keep_radii()
         if self.recorder is None:
             self.statistics = self.criterion.end_epoch(epoch)
