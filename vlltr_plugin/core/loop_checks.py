@@ -97,7 +97,7 @@ class LoopChecks:
     advice = ADVICE
     """What to do if the draws differ from those declared; empty if no weight depends on them."""
     say: Callable[[str], None] | None = None
-    """Prints messages in a host, whose hook ends the epochs; None for warnings, in a loop of the user's own."""
+    """Prints a warning in a host, whose hook ends the epochs; None in a loop of the user's own: `warnings.warn`."""
 
     _last: weakref.ref[Tensor] | None = None
     _last_pass: tuple[int | None, int]

@@ -105,9 +105,7 @@ class Epochs:
         ended = weighting.epoch if epoch is None else epoch
         # Radii of a whole epoch are better than those of its last batches, in which most classes have few samples.
         if self.rest and weighting.uses_logits and weighting.has_radii:
-            say(
-                f"only the rest of epoch {ended} was observed, since the run resumed inside it: the radii stay the same."
-            )
+            say(f"only the rest of epoch {ended} was observed, since the run resumed inside it: the radii stay.")
             self.criterion.keep_radii()
         if self.recorder is None:
             self.statistics = self.criterion.end_epoch(epoch)

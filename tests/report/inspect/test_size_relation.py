@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from run_arrays import Write, write  # noqa: F401  (fixture)
+from scipy.stats import rankdata
 
 from vlltr_plugin import ClassVolume, InverseFrequency, InverseSqrtFrequency, ReweightedLoss, RunRecorder
 from vlltr_plugin.core.frequency import EffectiveNumber, Uniform
@@ -89,7 +90,7 @@ def test_the_correction_along_all_axes_is_that_of_simulated_volumes() -> None:
 
 
 def test_radii_along_the_first_axes_cannot_tell(tmp_path: Path) -> None:
-    assert "cannot tell: along the first principal axes" in said(trained(tmp_path, lambda n: 2.0, variant="pv", axes=2))
+    assert "Unknown: along the first principal axes" in said(trained(tmp_path, lambda n: 2.0, variant="pv", axes=2))
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 6, 7])
@@ -108,8 +109,9 @@ def test_three_or_four_classes_in_perfect_order_are_no_evidence(write: Write, cl
     log_radius = slope * np.log(counts)
     arrays = {"counts": counts, "draws": counts, "drawn": counts, "weights_single": 1.0 + 0 * counts}
     arrays |= {"log_radius_single": log_radius, "substituted_single": np.zeros(classes, bool)}
+    arrays |= {"samples_single": counts, "bias_single": 0.0 * counts}
     (found,) = inspect_run(write({name: np.asarray(array, float) for name, array in arrays.items()}))
-    assert "cannot tell" in said(found)
+    assert "Unknown: only" in said(found)
     assert not any(claim in said(found) for claim in CLAIMS)
 
 
@@ -130,3 +132,28 @@ def test_nothing_is_said_of_volumes_that_nothing_measured(tmp_path: Path, make, 
     (found,) = inspect_run(tmp_path / "run")
     names = [path.name for path in write_pictures(found, None, tmp_path / "out")]
     assert names == ["class_size.png", "epochs.png"]
+
+
+@pytest.mark.parametrize(("slope", "answer"), [(-30.0, "harder? Yes"), (30.0, "easier"), (0.0, "beyond chance")])
+def test_radius_against_accuracy_is_said_at_equal_class_size(tmp_path: Path, slope: float, answer: str) -> None:
+    """Accuracies follow class size, and radius once size is held fixed."""
+    rng = np.random.default_rng(0)
+    extra = dict(zip(COUNTS.tolist(), 0.3 * rng.standard_normal(C), strict=True))
+    accuracy = 40 + 5 * np.log(COUNTS) + slope * np.array([extra[n] for n in COUNTS.tolist()])
+    accuracy += (1 if slope else 30) * rng.standard_normal(C)
+    table = "".join(f"{n},{a}\n" for n, a in zip(COUNTS, accuracy, strict=True))
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/per_class.csv").write_text(f"training_images,top1_single\n{table}")
+    found = trained(tmp_path, lambda n: math.exp(extra[n]), debias=True)
+    radius, size, right = (rankdata(values) for values in (found.radii, COUNTS, accuracy))
+    rest = [values - np.polyval(np.polyfit(size, values, 1), size) for values in (radius, right)]
+    assert found.accuracy is not None
+    assert found.accuracy.at_equal_size == pytest.approx(np.corrcoef(*rest)[0, 1])
+    assert any(answer in sentence for sentence in findings(found, None))
+
+
+@pytest.mark.parametrize("text", ["", "class\n1\n", "training_images,top1_a\n5,x\n", "training_images,top1_a\n7,1\n"])
+def test_an_evaluation_of_other_classes_or_a_damaged_one_is_passed_over(tmp_path: Path, text: str) -> None:
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/per_class.csv").write_text(text)
+    assert trained(tmp_path, lambda n: 2.0).accuracy is None

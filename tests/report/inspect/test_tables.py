@@ -18,53 +18,9 @@ from run_arrays import Write, epoch_arrays, one
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.tables import run_inspect
 from vlltr_plugin.runs.epoch_files import write_arrays
-
-NAMES = [f"thing {index}" for index in range(12)]
-
-
-def checkout_with(folder: Path, name: str, text: str, of: str = "some") -> Path:
-    (folder / "data" / of).mkdir(parents=True)
-    (folder / "data" / of / name).write_text(text)
-    (folder / "main.py").touch()
-    run = folder / "checkpoints" / "run"
-    run.mkdir(parents=True)
-    return run
-
-
-@pytest.mark.parametrize(
-    ("file", "text"),
-    [
-        ("labels.txt", "".join(f"n{900 + i} {99 - i} thing_{i}\n" for i in reversed(range(12)))),
-        ("labels.txt", "".join(f"/t/thing_{i} {i}\n" for i in reversed(range(12)))),
-        ("categories.json", json.dumps([{"id": i, "name": f"thing {i}"} for i in range(12)])),
-    ],
-    ids=["imagenet", "places", "inat"],
-)
-def test_names_are_found_around_the_run_in_every_format(tmp_path: Path, file: str, text: str) -> None:
-    run = checkout_with(tmp_path / "checkout", file, text)
-    assert class_names(run, 12) == NAMES
-    assert class_names(tmp_path / "checkout", 12) == NAMES
-    assert class_names(run, 13) is None
-
-
-def test_names_that_disagree_broken_files_and_other_checkouts_give_none(tmp_path: Path) -> None:
-    run = checkout_with(tmp_path / "checkout", "categories.json", json.dumps([{"name": n} for n in NAMES]))
-    assert class_names(run, 12) == NAMES
-    (tmp_path / "checkout/data/other").mkdir()
-    other = tmp_path / "checkout/data/other/labels.txt"
-    other.write_text("not\nin any \x00 format\n")
-    assert class_names(run, 12) == NAMES
-    other.write_text("".join(f"/x/else_{i} {i}\n" for i in range(12)))
-    assert class_names(run, 12) is None
-    assert class_names(run, 12, folder="../../data/some") == NAMES
-    other.unlink()
-    assert class_names(run, 12) == NAMES
-    (tmp_path / "checkout/main.py").unlink()
-    assert class_names(run, 12) is None
 
 
 def test_the_command_prints_names_and_draws_pictures_only_when_asked(
@@ -72,7 +28,10 @@ def test_the_command_prints_names_and_draws_pictures_only_when_asked(
 ) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setenv("COLUMNS", "80")
-    run = checkout_with(tmp_path / "c", "categories.json", json.dumps([{"name": f"[b]{n}"} for n in NAMES]))
+    (tmp_path / "data/some").mkdir(parents=True)
+    (tmp_path / "data/some/categories.json").write_text(json.dumps([{"name": f"[b]thing {n}"} for n in range(12)]))
+    (tmp_path / "main.py").touch()
+    run = tmp_path / "run"
     rng = np.random.default_rng(0)
     for epoch in range(2):
         write_arrays(run, epoch, {key: torch.from_numpy(np.asarray(a)) for key, a in epoch_arrays(rng).items()})
@@ -226,7 +185,12 @@ def test_a_run_of_inaturalists_size_takes_little_memory(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for number in range(2):
         log_radius = -0.05 * np.log(counts) + 0.1 * rng.standard_normal(8142)
-        arrays = {"weights": np.exp(log_radius) / counts, "log_radius": log_radius, "substituted": counts < 3}
+        arrays = {
+            "weights": np.exp(log_radius) / counts,
+            "log_radius": log_radius,
+            "substituted": counts < 3,
+            "samples": counts,
+        }
         np.savez(
             tmp_path / f"{number}.npz",
             counts=counts,
@@ -243,7 +207,7 @@ def test_a_run_of_inaturalists_size_takes_little_memory(tmp_path: Path) -> None:
         "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
     )
     command = [sys.executable, "-c", code, "inspect", str(folder.parent), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert int(done.stdout.splitlines()[-1]) < 2**20  # KiB
 
 

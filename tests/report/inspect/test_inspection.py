@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from vlltr_plugin import ClassVolume
 from vlltr_plugin.report.inspect.inspection import Inspection
-from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
+from vlltr_plugin.report.inspect.size_relation import rank_correlation
 from vlltr_plugin.report.inspect.tables import findings
 from vlltr_plugin.training.session import arrays_of
 
@@ -46,8 +46,8 @@ def test_correlation_and_spreads_leave_out_what_they_should(run: Path) -> None:
     found = one(run)
     own = (COUNTS >= 3).nonzero()[0]
     present = COUNTS > 0
-    assert found.radius_correlation == pytest.approx(spearmanr(found.radii[own], COUNTS[own]).statistic)
-    assert found.radius_correlation < -0.9
+    assert found.size.measured == pytest.approx(spearmanr(found.radii[own], COUNTS[own]).statistic)
+    assert found.size.measured < -0.9
     assert found.weight_correlation == pytest.approx(spearmanr(found.weights[present], COUNTS[present]).statistic)
     of_draws = (found.weights * DRAWS)[present]
     assert found.weight_times_draws.whole == pytest.approx(of_draws.max() / of_draws.min())
@@ -70,10 +70,9 @@ def test_series_hold_every_epochs_quantiles(run: Path) -> None:
     found = one(run)
     series = found.series
     assert series.epochs == [0, 1, 2, 3]
-    assert series.radii_moved
     for number in range(4):
         at = one(run, number)
-        assert series.correlation[number] == at.radius_correlation
+        assert series.corrected[number] == at.size.corrected
         few = at.weights[(COUNTS > 0) & (COUNTS <= 20)]
         assert series.weights["few"][number] == pytest.approx(np.quantile(few, [0.1, 0.5, 0.9]))
         own = at.radii[(COUNTS >= 3) & (COUNTS <= 20)]
@@ -114,11 +113,11 @@ def test_weights_from_counts_alone_are_called_so(write: Write) -> None:
     by_draws = write(*[{**constant, "weights_image_text": inverse}] * 2, name="draws")
     assert "just 1/m" in said(one(by_draws))[1]
     assert not any("How much of the weights is the volume" in sentence for sentence in said(one(by_draws)))
-    assert "cannot tell" in said(one(by_draws))[0]
+    assert "Unknown" in said(one(by_draws))[0]
     inverse = np.where(COUNTS > 0, 3 / np.maximum(COUNTS, 1), 1).astype(np.float32)
     by_images = write(*[{**constant, "weights_image_text": inverse}] * 2, name="images")
     assert "Yes: alpha * n is the same" in said(one(by_images))[1]
-    fixed = {**constant, "log_radius_image_text": np.log(np.maximum(COUNTS, 1)) / 2}
+    fixed = {**constant, "samples_image_text": np.zeros(12)}
     assert "never change" in said(one(write(fixed, fixed, name="fixed")))[0]
     ones = epoch_arrays(rng, weights_image_text=np.ones(12, dtype=np.float32))
     assert "All weights are 1" in said(one(write(ones, name="ones")))[1]
@@ -174,7 +173,7 @@ def test_radii_against_the_counts_are_said_in_words_not_as_a_negative_share(writ
     assert found.parts.share < 0
     assert found.parts.spread_of_log < found.parts.spread_without
     assert "The radii work against the class counts" in said(found)[2]
-    assert f"would be {found.parts.spread_without:.3f} in place of {found.parts.spread_of_log:.3f}" in said(found)[2]
+    assert f"would be {found.parts.spread_without:.3f} instead of {found.parts.spread_of_log:.3f}" in said(found)[2]
     assert "-" not in said(found)[2].replace("large 1/n", "")
 
 
@@ -190,7 +189,3 @@ def test_where_nothing_was_measured_no_class_has_a_radius_of_its_own(write: Writ
     found = "\n".join(said(one(write({"counts": counts.double(), "draws": counts.double(), **arrays}))))
     assert "No class has a radius of its own in this epoch" in found
     assert "Every class" not in found
-
-
-def test_the_chance_level_of_five_pairs_is_of_19_times_in_20() -> None:
-    assert chance_level(5) == pytest.approx(0.9)  # beyond it lie 2 of 120 orders; beyond 0.8, 10 of 120

@@ -161,14 +161,6 @@ def test_one_branch_gives_one_rule(outputs: tuple[torch.Tensor, ...]) -> None:
     assert alone["confusion"]["rule"] == "single"
 
 
-def test_batches_make_no_difference(outputs: tuple[torch.Tensor, ...]) -> None:
-    small, large = (collect(outputs, batch).predictions() for batch in (1, 1000))
-    for rule, predictions in small.items():
-        for name in ("top1", "in_top5"):
-            assert np.array_equal(getattr(predictions, name), getattr(large[rule], name))
-        assert predictions.confidence == pytest.approx(large[rule].confidence)
-
-
 def test_the_sum_is_ranked_in_the_precision_of_the_logits_as_the_host_ranks_it() -> None:
     one, other = torch.tensor([[2048.0, 2047.0]]).half(), torch.tensor([[0.75, 1.0]]).half()
     for order in ([0, 1], [1, 0]):  # 2048.75 and 2048 are the same in float16, so the order decides

@@ -177,6 +177,11 @@ def test_a_class_that_is_never_drawn_gains_as_much_as_the_rarest_that_is() -> No
 
 def test_batches_make_no_difference(outputs) -> None:
     assert curve(outputs, batch=1).rows == curve(outputs, batch=1000).rows
+    small, large = (collect(outputs, batch=batch).predictions() for batch in (1, 1000))
+    for rule, predictions in small.items():
+        for name in ("top1", "in_top5"):
+            assert np.array_equal(getattr(predictions, name), getattr(large[rule], name))
+        assert predictions.confidence == pytest.approx(large[rule].confidence)
 
 
 def test_a_group_without_images_has_no_number(outputs) -> None:
