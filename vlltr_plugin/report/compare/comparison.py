@@ -133,12 +133,6 @@ class Comparison:
             return own, None
         return own, 100.0 * own.mean / whole.mean - (0.0 if cost == REWEIGHTING else 100.0)
 
-    def curve(self, method: Method, name: str) -> dict[int, Summary]:
-        """A number of a method over the epochs, by its name."""
-        epochs = [stage for stage in self.frame.stages(method.name, name) if isinstance(stage, int)]
-        found = {epoch: self.frame.summary(method.name, epoch, name) for epoch in sorted(epochs)}
-        return {epoch: summary for epoch, summary in found.items() if summary is not None}
-
 
 def compare(methods: Sequence[Method], reference: Reference | None = None) -> Comparison:
     """Compares methods with the first of them.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.host import Reference
+from vlltr_plugin.hosts.host import Reference, Words
 from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.runs.log import KEY
 
@@ -35,8 +35,7 @@ class Verdict:
     differing: tuple[Setting, ...]
     unknown: tuple[str, ...]  # methods whose settings are not known
     checked: int  # number of settings that were compared
-    settings_from: str = ""
-    only_known: str = ""  # what else may differ, where runs record a part of their settings only
+    words: Words
 
     @property
     def comparable(self) -> bool | None:
@@ -50,9 +49,9 @@ class Verdict:
         if self.unknown:
             return (
                 f"Cannot tell whether these are comparable: the settings of {', '.join(self.unknown)} are unknown "
-                f"(no {self.settings_from})."
+                f"(no {self.words.settings_from})."
             )
-        return f"Comparable: the same in all {self.checked} settings that matter{self.only_known}."
+        return f"Comparable: the same in all {self.checked} settings that matter{self.words.only_known}."
 
 
 def compare_settings(methods: Sequence[Method], reference: Reference | None = None) -> Verdict:
@@ -83,7 +82,7 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
         if len(set().union(*row)) > 1
     ]
     unknown = [method.name for method in methods if None in {run.args_source for run in method.runs}]
-    return Verdict(tuple(differing), tuple(unknown), len(names), host.words.settings_from, host.words.only_known)
+    return Verdict(tuple(differing), tuple(unknown), len(names), host.words)
 
 
 def reweight_of(method: Method) -> str:
