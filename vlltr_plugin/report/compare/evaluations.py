@@ -1,4 +1,4 @@
-"""Reads an `evaluation.json` of `vlltr-plugin evaluate` as a run; evaluate/evaluation.py documents its keys."""
+"""Reads an `evaluation.json` of `vlltr-plugin evaluate` as a run; README.md in report/ documents its keys."""
 
 from __future__ import annotations
 
