@@ -9,7 +9,7 @@ from vlltr_plugin import RunRecorder
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.host import HOST, OVERALL
 from vlltr_plugin.report.compare import compare, find_reference, load, load_all, write_report
-from vlltr_plugin.report.compare.comparison import COSTS, PASS, costs_of
+from vlltr_plugin.report.compare.comparison import COSTS, PASS_SECONDS, costs_of
 from vlltr_plugin.report.compare.tables import validation_table
 
 BY_NAME = {metric.name: metric for metric in HOST.metrics}
@@ -45,7 +45,7 @@ def test_a_resumed_run_is_what_it_is_now_and_not_what_was_abandoned(write_run):
     (run,) = comparison.methods[1].runs
     assert (run.best_epoch, run.last_epoch) == (4, 6)
     assert [comparison.summary("a", stage, OVERALL).mean for stage in ("best", "last")] == [54.0, 46.0]
-    assert [list(comparison.frame.over_epochs("a", name)) for name in ("overall", PASS)] == [[*range(7)]] * 2
+    assert [list(comparison.frame.over_epochs("a", name)) for name in ("overall", PASS_SECONDS)] == [[*range(7)]] * 2
     assert (costs_of(run)["passes"], costs_of(run)["training"]) == (5 * 10 + 2 * 7, None)
 
 

@@ -26,7 +26,7 @@ STAGES = ("best", "last", "test")
 PUBLISHED, TIMES = "published", "times"
 """Stages of published results (methods of their own) and of the times of a run."""
 
-SECONDS = PASS, END = "pass_seconds", "reweight_seconds"
+SECONDS = PASS_SECONDS, REWEIGHT_SECONDS = "pass_seconds", "reweight_seconds"
 """Of each epoch: its training pass, and the re-weighting at its end."""
 
 PER_EPOCH, REWEIGHTING = "per_epoch", "reweight_per_epoch"
@@ -116,7 +116,7 @@ class Comparison:
             return None
         return subtract(self.summary(name, stage, metric), self.summary(other, against, metric))
 
-    def known(self, stages: Collection[Stage]) -> list[Metric]:
+    def metrics_at(self, stages: Collection[Stage]) -> list[Metric]:
         """The metrics that any of the methods has at any of the stages."""
         there = self.frame.metrics(stages)
         return [metric for metric in self.metrics if metric.name in there]
@@ -167,12 +167,12 @@ def _frame(methods: Sequence[Method], reference: Reference | None, metrics: Sequ
     frame = Frame()
     for method in methods:
         for seed, run in enumerate(method.runs):
-            keys = {metric.name: metric.key for metric in metrics} | {END: run.host.reweight_seconds}
+            keys = {metric.name: metric.key for metric in metrics} | {REWEIGHT_SECONDS: run.host.reweight_seconds}
             lines: dict[Stage, Line | None] = {stage: run.line(stage) for stage in STAGES}
             for stage, line in (lines | dict(run.log.epochs)).items():
                 frame.add(method.name, seed, stage, {name: line.get(key) for name, key in keys.items()} if line else {})
             for epoch, seconds in run.stdout.epoch_seconds.items() if run.stdout else ():
-                frame.add(method.name, seed, epoch, {PASS: seconds})
+                frame.add(method.name, seed, epoch, {PASS_SECONDS: seconds})
             frame.add(method.name, seed, TIMES, costs_of(run))
             curve = run.evaluated.curve if run.evaluated else None
             for tau, row in zip(curve.taus, curve.rows, strict=True) if curve else ():
