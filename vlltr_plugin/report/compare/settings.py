@@ -166,11 +166,10 @@ def _refuse_different_data(methods: Sequence[Method], reference: Reference | Non
 
 
 def _refuse_other_data(run: Run, words: Mapping[str, str], beside: str, settings: Mapping[str, Any]) -> None:
-    for name in words:
-        if name in run.args and name in settings and _as_text(name, run.args) != _as_text(name, settings):
-            raise ReportError(
-                f"{run.path} is of {words[name]} {run.args[name]}, but {beside} of {settings[name]}: not comparable"
-            )
+    for name in [name for name in words if name in run.args and name in settings]:
+        mine, others = run.args[name], settings[name]
+        if mine != others and _as_text(name, run.args) != _as_text(name, settings):
+            raise ReportError(f"{run.path} is of {words[name]} {mine}, but {beside} of {others}: not comparable")
 
 
 def _refuse_other_sizes(one: Run, other: Run) -> None:
