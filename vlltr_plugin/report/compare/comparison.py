@@ -100,8 +100,19 @@ class Comparison:
 
     @cached_property
     def empty(self) -> tuple[Metric, ...]:
-        """Groups of classes that most likely have no test images; their numbers are not shown."""
-        return empty_groups(self.methods)
+        """Groups that are 0.0 in every line of every log: most likely groups without test images; they are not shown.
+
+        Only for hosts that write 0.0 for such groups; not if all groups are 0.0 (the runs have learned nothing yet),
+        and no group that an evaluation has a number for.
+        """
+        if not self.host.words.empty_groups:
+            return ()
+        lines = [line for run in self.runs for line in run.log.epochs.values()]
+        lines += [run.log.test for run in self.runs if run.log.test and not run.evaluated]
+        known = {key for run in self.runs if run.log.test and run.evaluated for key in run.log.test}
+        zero = [metric for metric in self.host.groups if {line.get(metric.key) for line in lines} == {0.0}]
+        empty = tuple(metric for metric in zero if metric.key not in known)
+        return empty if len(empty) < len(self.host.groups) else ()
 
     def summary(self, name: str, stage: Stage, metric: Metric) -> Summary | None:
         """A number of a method, or of a published result; None where it is not known."""
@@ -194,21 +205,3 @@ def costs_of(run: Run) -> dict[str, float | None]:
         PER_EPOCH: statistics.median(passes) if passes else None,
         REWEIGHTING: statistics.median(reweight) if reweight else None,
     }
-
-
-def empty_groups(methods: Sequence[Method]) -> tuple[Metric, ...]:
-    """Groups that are 0.0 in every line of every log: most likely groups without test images.
-
-    Only for hosts that write 0.0 for such groups; not if all groups are 0.0 (the runs have learned nothing yet), and no
-    group that an evaluation has a number for.
-    """
-    host = methods[0].host
-    if not host.words.empty_groups:
-        return ()
-    runs = [run for method in methods for run in method.runs]
-    lines = [line for run in runs for line in run.log.epochs.values()]
-    lines += [run.log.test for run in runs if run.log.test and not run.evaluated]
-    known = {key for run in runs if run.log.test and run.evaluated for key in run.log.test}
-    zero = [metric for metric in host.groups if {line.get(metric.key) for line in lines} == {0.0}]
-    empty = tuple(metric for metric in zero if metric.key not in known)
-    return empty if len(empty) < len(host.groups) else ()
