@@ -17,3 +17,11 @@ declare_missing_ops()
 def mini_host() -> type[MiniHost]:
     """The miniature host."""
     return MiniHost
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes of hosts (`vlltr_plugin.hosts.door`) are forks of this one: they start in no time."""
+    from forked_host import use_fork
+
+    use_fork(monkeypatch)

@@ -1,13 +1,15 @@
 """A host's process as a fork of the tests' own, which has imported torch and timm: it starts in no time.
 
-Put it in the place of `subprocess.Popen` in `vlltr_plugin.hosts.door`: `use_fork(monkeypatch)`.
+`use_fork(monkeypatch)` puts it in the place of `subprocess.Popen` in `vlltr_plugin.hosts.door`.
 """
 
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import vlltr_plugin.compat  # noqa: F401  # isort: skip  (before timm)
@@ -67,4 +69,4 @@ class ForkedProcess:
 
 
 def use_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door.subprocess, "Popen", ForkedProcess)
+    monkeypatch.setattr(door, "subprocess", SimpleNamespace(Popen=ForkedProcess, PIPE=subprocess.PIPE))

@@ -41,6 +41,7 @@ WORDS = {
     "hosts/": r"main\.py|loss_type",
     "hosts/vl_ltr/": r"VL-LTR|vl[-_]ltr|image[-_ ]text|two[-_]branch|\bLGR|test_(?:acc|low|median|many)|cvlp|train\.log"
     r"|desc_path|n_parameters|DistillationLoss|evaluate_LT|weight_sample|mmcv|INAT|softCE",
+    "hosts/timm_train/": r"train_loss_fn|train\.py|summary\.csv|args\.yaml|jsd|RepeatAugSampler|ScheduledBatch|naflex",
     "hosts/lift/": r"\bLIFT|\blift\b|\bPEL\b|yacs|cls_num_list|num_epochs|trainer\.py|ClassAwareSampler",
 }
 """Words of hosts, by where they belong."""
@@ -56,7 +57,7 @@ ALLOWED = {
     ("hosts/__init__.py", "vl_ltr"): "the registry",
     ("hosts/__init__.py", "lift"): "the registry",
     ("report/evaluate/logits_file.py", "two_branch"): "key of evaluation.json, fixed",
-    ("hosts/lift/evaluation_run.py", "two_branch"): "as above",
+    ("hosts/evaluation.py", "two_branch"): "as above",
     ("hosts/own_loop.py", "test_acc"): "key of report.json, fixed",
     ("hosts/own_loop.py", "test_many"): "as above",
     ("hosts/own_loop.py", "test_median"): "as above",
@@ -138,7 +139,7 @@ def allowed(folder: str) -> set[str]:
 
 def test_a_host_knows_no_other_host() -> None:
     homes = {path.parent.name for path in PACKAGE.glob("hosts/*/host.py")}
-    assert homes >= {"vl_ltr", "lift"}
+    assert homes >= {"vl_ltr", "lift", "timm_train"}
     for path, text in files():
         for home in homes:
             if path.startswith(f"hosts/{home}/"):
@@ -147,7 +148,7 @@ def test_a_host_knows_no_other_host() -> None:
 
 
 def test_only_the_demo_and_the_top_name_a_host_to_import() -> None:
-    host = re.compile(r"vlltr_plugin\.hosts\.(vl_ltr|lift)")
+    host = re.compile(r"vlltr_plugin\.hosts\.(vl_ltr|lift|timm_train)")
     naming = {path for path, text in files() if any(map(host.match, imported(text)))}
     assert {folder_of(path) for path in naming} == {"hosts", "demo", "public"}
 

@@ -1,12 +1,14 @@
 import os
 import pickle
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from vlltr_plugin.check.sandbox import sandbox
+from vlltr_plugin.check.sandbox import remove_empty_folders, restrict, safe_environment, side_folder
 
 
 class Hostile:
@@ -15,59 +17,111 @@ class Hostile:
 
 
 @pytest.fixture
-def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "cached").mkdir()
-    (tmp_path / "cached/old.pkl").write_bytes(b"old")
-    (tmp_path / "data").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "checkout"
+    for name in ("cached/old.pkl", "data/image", "runs/a/log.txt"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(b"old")
+    return folder
 
 
-def test_the_hosts_cache_is_read_as_usual(inside: Path) -> None:
+def contents(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.lstat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def run(checkout: Path, act: Callable[[Path], None]) -> None:
+    """Calls `act(side)` in a restricted process that runs in the side folder; the checkout stays as it is."""
+    before = contents(checkout)
+    with side_folder(checkout, written=["cached"]) as side:
+        child = os.fork()
+        if child == 0:
+            try:
+                os.chdir(side)
+                restrict(side, safe_pickle=True)
+                act(side)
+                remove_empty_folders()
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+    assert not side.exists()
+    assert contents(checkout) == before
+
+
+def test_a_cache_of_tensors_is_read_as_usual(checkout: Path) -> None:
     tokens = [torch.arange(6).view(2, 3), torch.ones(1, 3, dtype=torch.int32), torch.zeros(0, 3)]
-    Path("cached/tokens.pkl").write_bytes(pickle.dumps(tokens))
-    with sandbox(inside) as side, (side / "cached/tokens.pkl").open("rb") as file:
-        found = pickle.load(file)
-    assert all(torch.equal(one, other) for one, other in zip(found, tokens, strict=True))
-    assert [tensor.dtype for tensor in found] == [tensor.dtype for tensor in tokens]
+    (checkout / "cached/tokens.pkl").write_bytes(pickle.dumps(tokens))
+
+    def act(side: Path) -> None:
+        with open("cached/tokens.pkl", "rb") as file:
+            found = pickle.load(file)
+        assert all(torch.equal(one, other) for one, other in zip(found, tokens, strict=True))
+        assert [tensor.dtype for tensor in found] == [tensor.dtype for tensor in tokens]
+
+    run(checkout, act)
 
 
-def test_hostile_pickles_are_not_run(inside: Path) -> None:
-    Path("bait.pkl").write_bytes(pickle.dumps([Hostile()]))
-    torch.save([Hostile()], "bait.pth")
-    with sandbox(inside):
-        with Path("bait.pkl").open("rb") as file, pytest.raises(pickle.UnpicklingError, match=r"bait\.pkl.*mkdir"):
+def test_hostile_pickles_are_not_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bait = pickle.dumps([Hostile()])
+    (checkout / "bait.pkl").write_bytes(bait)
+    torch.save([Hostile()], checkout / "bait.pth")
+    for name, value in safe_environment().items():
+        monkeypatch.setenv(name, value)
+
+    def act(side: Path) -> None:
+        with open("bait.pkl", "rb") as file, pytest.raises(pickle.UnpicklingError, match=r"bait\.pkl.*mkdir"):
             pickle.load(file)
         with pytest.raises(pickle.UnpicklingError, match="mkdir"):
-            pickle.loads(pickle.dumps(Hostile()))
+            pickle.loads(bait)
         with pytest.raises(pickle.UnpicklingError):
             torch.load("bait.pth", weights_only=False)
-    assert not Path("executed").exists()
-    pickle.loads(pickle.dumps(Hostile()))  # as before afterwards
-    assert Path("executed").exists()
+        assert not Path("executed").exists()
+
+    run(checkout, act)
+    monkeypatch.chdir(checkout)
+    pickle.loads(bait)
+    assert Path("executed").exists()  # the bait would have worked
 
 
-def test_what_is_cached_lands_beside_the_checkout(inside: Path) -> None:
-    with sandbox(inside) as side:
-        assert (side / "cached/old.pkl").read_bytes() == b"old"
-        (side / "cached/new.pkl").write_bytes(b"new")
-        assert (side / "data").is_dir()
-    assert not side.exists()
-    assert os.listdir(inside / "cached") == ["old.pkl"]
+def test_what_the_host_makes_lands_beside_the_checkout(checkout: Path) -> None:
+    def act(side: Path) -> None:
+        assert Path("cached/old.pkl").read_bytes() == Path("data/image").read_bytes() == b"old"
+        Path("cached/new.pkl").write_bytes(b"new")
+        for folder in ("runs/a", "runs/a/b/c", side / "runs/d", "new/e"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        os.makedirs("runs/f/g")
+        os.mkdir("data/image")
+        Path("runs/a/b/c/new").write_text("")
+        assert Path("runs/a/log.txt").read_bytes() == b"old"
+        assert Path("data/image").is_file()
+
+    run(checkout, act)
 
 
-def test_a_checkout_without_a_cache_gets_none(inside: Path) -> None:
-    (inside / "cached/old.pkl").unlink()
-    (inside / "cached").rmdir()
-    with sandbox(inside) as side:
-        (side / "cached/new.pkl").write_bytes(b"new")
-    assert not (inside / "cached").exists()
+def test_a_checkout_without_a_cache_gets_none(checkout: Path) -> None:
+    (checkout / "cached/old.pkl").unlink()
+    (checkout / "cached").rmdir()
+    run(checkout, lambda side: Path("cached/new.pkl").write_bytes(b"new") and None)
 
 
-def test_variables_come_back(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_folders_elsewhere_the_empty_ones_are_removed(checkout: Path, tmp_path: Path) -> None:
+    def act(side: Path) -> None:
+        os.makedirs(tmp_path / "empty/run")
+        os.makedirs(tmp_path / "full/run")
+        (tmp_path / "full/download").write_text("")
+
+    run(checkout, act)
+    assert sorted(path.name for path in tmp_path.rglob("*") if checkout not in path.parents) == [
+        "checkout", "download", "full",
+    ]  # fmt: skip
+
+
+def test_no_process_group_is_joined_and_loading_is_safe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "0")
+    monkeypatch.setenv("OTHER", "kept")
     before = dict(os.environ)
-    with sandbox(inside):
-        assert "RANK" not in os.environ
+    found = safe_environment()
+    assert (found.get("RANK"), found["TORCH_FORCE_WEIGHTS_ONLY_LOAD"], found["OTHER"]) == (None, "1", "kept")
     assert dict(os.environ) == before

@@ -11,7 +11,11 @@ import runpy
 import sys
 from typing import Any
 
+import torch
+
 import vlltr_plugin.compat  # noqa: F401  (before torchvision, timm and the host)
+from vlltr_plugin.compat.runtime import trust_argparse_namespace
+from vlltr_plugin.hosts.vl_ltr.evaluate import build_split
 
 EMBED_DIM = 64
 RESNET = {"vision_layers": (1, 1, 1, 1), "vision_width": 8}
@@ -36,6 +40,38 @@ def _build_with(model: Any, numbers: dict[str, Any]) -> None:
         build(self, **{**kwargs, **tower, **numbers, "embed_dim": EMBED_DIM, "image_resolution": 32})
 
     model.__init__ = build_small
+
+
+def save_towers(parts: dict[str, Any], *, send: Any, path: str) -> None:
+    """A task for `open_host`: gives a stage-one checkpoint the model's image tower."""
+    trust_argparse_namespace()
+    saved = torch.load(path, weights_only=True)
+    state = parts["model"].state_dict()
+    saved["model"] = {key: value for key, value in state.items() if key.startswith(("visual", "logit_scale"))}
+    torch.save(saved, path)
+
+
+@torch.no_grad()
+def teach(parts: dict[str, Any], *, send: Any, path: str) -> None:
+    """A task for `open_host`: changes a checkpoint so that its predictions vary and are often right."""
+    trust_argparse_namespace()
+    saved = torch.load(path, weights_only=True)
+    model, state, args = parts["model"], saved["model"], parts["args"]
+    model.load_state_dict(state)
+    model.eval()
+    images, labels = zip(*build_split("test" if args.test else "val", args), strict=True)
+    features = model.encode_image(torch.stack(images))
+    torch.manual_seed(0)
+    labels, centre = torch.tensor(labels), features.mean(dim=0)
+    present, features = labels.unique(), features - centre
+    state["visual.attnpool.c_proj.bias"] -= centre
+    state["text_embeddings"][:] = 1.0
+    for label in present:
+        state["text_embeddings"][label] = features[labels == label].mean(dim=0)
+    state["text_block.visual_fc.0.weight"] *= 100 / features.std()
+    state["text_block.visual_fc.2.weight"].normal_(std=0.1)
+    state["text_block.visual_fc.2.bias"][present] += 20.0
+    torch.save(saved, path)
 
 
 if __name__ == "__main__":

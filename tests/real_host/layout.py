@@ -75,6 +75,13 @@ def insert_compat_import(checkout: Path) -> None:
     main.write_bytes(b"import vlltr_plugin.compat\n" + main.read_bytes())
 
 
+def insert_small_towers(checkout: Path) -> None:
+    """Make the checkout's main.py build small models, as `launch.py` does."""
+    main, here = checkout / "main.py", str(Path(__file__).parent)
+    lines = f"import sys\nsys.path.append({here!r})\nimport launch\nlaunch.shrink_towers()\n"
+    main.write_text(lines + main.read_text())
+
+
 def write_data(root: Path, seed: int = 0) -> Path:
     """Write images, lists, texts and stage-one results of the three data sets below `root`.
 

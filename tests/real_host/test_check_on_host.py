@@ -3,10 +3,8 @@
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,15 +12,12 @@ import pytest
 import torch
 from checking import Found, check, only, skipped
 
-from vlltr_plugin.compat.runtime import trust_argparse_namespace
-from vlltr_plugin.hosts.vl_ltr.checkout_modules import checkout_modules
-from vlltr_plugin.hosts.vl_ltr.checks import checkup
-from vlltr_plugin.hosts.vl_ltr.trained_model import build_model, host_args
+from vlltr_plugin.hosts.door import open_host
 from vlltr_plugin.install import install
 
-from .launch import shrink_towers
+from .layout import insert_small_towers
 
-pytestmark = pytest.mark.filterwarnings("ignore:Overwriting")  # a process of its own registers each model once
+pytestmark = pytest.mark.usefixtures("forked")
 
 FOLDER = "configs/class_volume/"
 R50 = f"{FOLDER}imagenet_lt_r50_dv.py"
@@ -38,33 +33,17 @@ LIST = "data/imagenet/ImageNet_LT_train.txt"
 TOKENS = "cached/IMNET_LT_text_tokens.pkl"
 
 
-@contextmanager
-def small_modules(checkout: Path, current: Path | None = None) -> Iterator[dict[str, ModuleType]]:
-    with checkout_modules(checkout, current) as modules:
-        shrink_towers()
-        yield modules
-
-
-@pytest.fixture(autouse=True)
-def small_towers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkup, "checkout_modules", small_modules)
-
-
 @pytest.fixture(scope="module")
 def installed(copy_checkout: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with data, installed plug-in, and stage-one checkpoints with whole towers; not to be written to."""
     checkout = copy_checkout(tmp_path_factory.mktemp("check_host") / "VL-LTR")
+    insert_small_towers(checkout)
     install(checkout)
     for config, folder in STAGE_ONE.items():
-        with small_modules(checkout) as modules:
-            args = host_args(modules, checkout / config, "cpu", HOST_ARGS.split())
-            train, args.nb_classes = modules["datasets"].build_dataset(split="train", args=args)
-            state = build_model(args, train).state_dict()
         path = own(checkout, f"checkpoints/{folder}/checkpoint.pth")
-        trust_argparse_namespace()
-        saved = torch.load(path, weights_only=True)
-        saved["model"] = {key: value for key, value in state.items() if key.startswith(("visual", "logit_scale"))}
-        torch.save(saved, path)
+        arguments = ["--config", str(checkout / config), "--device", "cpu", *HOST_ARGS.split()]
+        with open_host(checkout, arguments, ("launch:save_towers", {"path": str(path)})) as messages:
+            assert list(messages) == []
     return checkout
 
 

@@ -1,28 +1,22 @@
 """`vlltr-plugin evaluate` in a real checkout gives the numbers that the host's own evaluation logs."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from vlltr_plugin.hosts.vl_ltr.checkout_modules import checkout_modules
-from vlltr_plugin.hosts.vl_ltr.trained_model import build, host_args, read_checkpoint
+from vlltr_plugin.cli import main
+from vlltr_plugin.hosts.door import open_host
 
-from .launch import shrink_towers
-from .layout import HELD_OUT_COUNT, TRAIN_COUNTS
-from .runner import PROJECT, HostRun, run_host, write_config
+from .layout import HELD_OUT_COUNT, TRAIN_COUNTS, insert_small_towers
+from .runner import HostRun, run_host, write_config
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("torchmetrics")
 
-pytestmark = pytest.mark.filterwarnings("ignore:Overwriting")  # a process of its own registers each model once
+pytestmark = pytest.mark.usefixtures("forked")
 
-COMMAND = Path(__file__).with_name("launch_command.py")
 R50 = {
     "imagenet_lt": "configs/imagelt/finetune/finetune_r50.py",  # test=True
     "inat18": "configs/inat/finetune/inat_finetune_r50.py",
@@ -32,47 +26,33 @@ HOST_ARGS = "--input-size 32 --sent-length 2 --num_workers 0"
 FLOAT32 = 1e-6  # relative: timm's accuracy, which the host averages, is a float32 percentage
 
 
+@pytest.fixture
+def small_checkout(compat_checkout: Path) -> Path:
+    insert_small_towers(compat_checkout)
+    return compat_checkout
+
+
 def evaluate(checkout: Path, run: HostRun, config: str, *more: str) -> dict[str, Any]:
-    command = [sys.executable, str(COMMAND), "evaluate", str(run.folder / "checkpoint.pth"), "--config", config]
-    command += ["--device", "cpu", "--host-args", HOST_ARGS, *more]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    where = ["--checkout", str(checkout), "--config", config, "--device", "cpu", "--host-args", HOST_ARGS]
+    assert main(["evaluate", str(run.folder / "checkpoint.pth"), *where, *more]) == 0
     return json.loads((run.folder / "evaluation" / "evaluation.json").read_text())
 
 
 def teach(checkout: Path, config: str, path: Path) -> None:
-    """Give the checkpoint of a model that has learned next to nothing predictions that vary and are often right."""
-    torch.manual_seed(0)
-    with checkout_modules(checkout) as modules:
-        shrink_towers()
-        args = host_args(modules, checkout / config, "cpu", HOST_ARGS.split())
-        host = build(modules, args, "test" if args.test else "val", read_checkpoint(path))
-        images, labels = zip(*host.dataset, strict=True)
-        with torch.no_grad():
-            features = host.model.encode_image(torch.stack(images))
-    labels, centre = torch.tensor(labels), features.mean(dim=0)
-    present, features = labels.unique(), features - centre
-    saved = torch.load(path, weights_only=False)
-    state = saved["model"]
-    state["visual.attnpool.c_proj.bias"] -= centre
-    state["text_embeddings"][:] = 1.0
-    for label in present:
-        state["text_embeddings"][label] = features[labels == label].mean(dim=0)
-    state["text_block.visual_fc.0.weight"] *= 100 / features.std()
-    state["text_block.visual_fc.2.weight"].normal_(std=0.1)
-    state["text_block.visual_fc.2.bias"][present] += 20.0
-    torch.save(saved, path)
+    """See launch.py."""
+    arguments = ["--config", str(checkout / config), "--device", "cpu", *HOST_ARGS.split()]
+    with open_host(checkout, arguments, ("launch:teach", {"path": str(path)})) as messages:
+        assert list(messages) == []
 
 
 @pytest.mark.parametrize("name", R50)
-def test_numbers_equal_the_hosts_own_log(compat_checkout: Path, name: str) -> None:
-    config = write_config(compat_checkout, name, R50[name], epochs=1)
-    run = run_host(compat_checkout, config)
-    teach(compat_checkout, config, run.folder / "checkpoint.pth")
-    line = run_host(compat_checkout, config, "--eval").log[-1]
+def test_numbers_equal_the_hosts_own_log(small_checkout: Path, name: str) -> None:
+    config = write_config(small_checkout, name, R50[name], epochs=1)
+    run = run_host(small_checkout, config)
+    teach(small_checkout, config, run.folder / "checkpoint.pth")
+    line = run_host(small_checkout, config, "--eval").log[-1]
 
-    found = evaluate(compat_checkout, run, config)
+    found = evaluate(small_checkout, run, config)
     split = "test" if name == "imagenet_lt" else "val"
     assert found["split"] == split
     assert found["images"] == found["split_images"] == HELD_OUT_COUNT * len(TRAIN_COUNTS)
@@ -90,11 +70,11 @@ def test_numbers_equal_the_hosts_own_log(compat_checkout: Path, name: str) -> No
     assert len(set(rules.values())) > 2, rules  # else the test could not tell the rules apart
 
 
-def test_names_come_from_the_checkout_and_differences_are_told(compat_checkout: Path) -> None:
-    config = write_config(compat_checkout, "places", PLACES_VIT16, epochs=1)
-    run = run_host(compat_checkout, config)
-    other = write_config(compat_checkout, "other", PLACES_VIT16, epochs=1, clip_ms=False)
-    found = evaluate(compat_checkout, run, other, "--limit", "8", "--batch-size", "3")
+def test_names_come_from_the_checkout_and_differences_are_told(small_checkout: Path) -> None:
+    config = write_config(small_checkout, "places", PLACES_VIT16, epochs=1)
+    run = run_host(small_checkout, config)
+    other = write_config(small_checkout, "other", PLACES_VIT16, epochs=1, clip_ms=False)
+    found = evaluate(small_checkout, run, other, "--limit", "8", "--batch-size", "3")
     assert found["differs_from_training"] == {"clip_ms": {"here": "False", "training": "True"}}
     assert found["images"] == 8
     assert found["rules"]["sum"]["worst_class"]["name"].startswith("place ")

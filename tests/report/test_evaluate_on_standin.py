@@ -16,13 +16,15 @@ import torch
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME, make_standin, run_main
+from vlltr_plugin.hosts.evaluation import EvaluateRequest
+from vlltr_plugin.hosts.vl_ltr.evaluate import open_trained
 from vlltr_plugin.install import install
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("torchmetrics")
 pytest.importorskip("sklearn")
 
-pytestmark = pytest.mark.filterwarnings("ignore:Overwriting")  # a process of its own registers each model once
+pytestmark = pytest.mark.usefixtures("forked")
 
 FLOAT32 = 1e-6  # relative: the host's accuracies are float32 means
 ONE_BRANCH = "configs/digits/finetune/one_branch.py"
@@ -170,18 +172,19 @@ def test_the_prior_is_the_expected_draws_of_the_run_or_the_counts(checkout: Path
 
 
 def logits_of(checkout: Path, config: str) -> list[np.ndarray]:
-    """Of the test split, each branch's, by the stand-in's own model."""
-    from vlltr_plugin.hosts.vl_ltr.checkout_modules import checkout_modules
-    from vlltr_plugin.hosts.vl_ltr.trained_model import build, host_args, read_checkpoint
+    """Of the test split, each branch's."""
+    batches: list[list[np.ndarray]] = []
 
-    with checkout_modules(checkout) as modules:
-        args = host_args(modules, checkout / config, "cpu", [])
-        saved = read_checkpoint(checkout / "checkpoints" / Path(config).stem / "checkpoint.pth")
-        run = build(modules, args, "test", saved)
-        with torch.no_grad():
-            outputs = run.model(torch.stack([image for image, _ in run.dataset]))
-    branches = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-    return [branch.double().numpy() for branch in branches]
+    class Kept:
+        def add(self, outputs, labels) -> None:
+            branches = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+            batches.append([branch.double().numpy() for branch in branches])
+
+    folder = checkout / "checkpoints" / Path(config).stem
+    request = EvaluateRequest(folder, checkout / config, checkout, split="test", device="cpu")
+    with open_trained(request, lambda done, total: None) as model:
+        model.predict(Kept(), "test")
+    return [np.concatenate(column) for column in zip(*batches, strict=True)]
 
 
 def test_options_reach_the_evaluation(checkout: Path, tmp_path: Path) -> None:
@@ -194,14 +197,6 @@ def test_options_reach_the_evaluation(checkout: Path, tmp_path: Path) -> None:
     labels = np.load(checkout / "data/digits/test.npz")["labels"]
     evenly = labels[[position * 360 // 9 for position in range(9)]].astype("<i8")
     assert found["labels_sha256"] == hashlib.sha256(evenly.tobytes()).hexdigest()
-
-
-def test_python_is_as_before_afterwards(checkout: Path) -> None:
-    before = os.getcwd(), list(sys.path), {name for name in ("main", "utils", "models") if name in sys.modules}
-    assert call(checkout, CLASS_VOLUME, "--limit", "5") == 0
-    assert call(checkout, "no_such_config.py", run="digits_dv") == 2
-    after = os.getcwd(), list(sys.path), {name for name in ("main", "utils", "models") if name in sys.modules}
-    assert before == after
 
 
 def test_an_uninstalled_checkout_is_evaluated_too(checkout: Path) -> None:
@@ -327,7 +322,7 @@ def test_a_folder_that_is_no_checkout_is_one_line(
 def test_failing_host_code_is_one_line(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = checkout / "datasets.py"
     path.write_text(path.read_text() + "\nraise SyntaxWarning('two\\nlines')\n")
-    assert "while importing its modules: SyntaxWarning: two lines" in refused(checkout, capsys, CLASS_VOLUME)
+    assert "The host's code failed: SyntaxWarning: two lines" in refused(checkout, capsys, CLASS_VOLUME)
 
 
 def test_a_config_of_the_pretraining_stage_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:

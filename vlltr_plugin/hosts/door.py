@@ -30,7 +30,7 @@ Send = Callable[[Message], None]
 """Sends a message of plain values and arrays to the command."""
 
 CHILD = "from vlltr_plugin.hosts.door import run_main; run_main()"
-STEPPED = "main.py began to train without calling the plug-in's `attach`: `vlltr-plugin status` says what is wrong."
+STEPPED = "{} began to train without calling the plug-in's `attach`: `vlltr-plugin status` says what is wrong."
 
 
 @contextmanager
@@ -42,12 +42,13 @@ def open_host(
     written: tuple[str, ...] = (),
     safe_pickle: bool = False,
     environment: Mapping[str, str] | None = None,
+    script: str = "main.py",
 ) -> Iterator[Iterator[Message]]:
     """Runs main.py up to `attach`, which carries out a task with what main.py has built; gives the task's messages.
 
     The task is "module:function" and its keyword arguments. It is called as `function(*parts, send=..., **request)`
     with what `attach` gives to `enter`. If main.py raises before that, `function_failed(error, frames, send=...,
-    **request)` is called, where the module has one.
+    **request)` is called, where the module has one. `script` is the host's name for its main.py.
 
     Raises:
         ReportError: the task raised one, or main.py ended before it came to `attach`; also while messages are read.
@@ -60,7 +61,7 @@ def open_host(
         tempfile.TemporaryFile() as printed,
     ):
         _write_lines(checkout, Path(lines))
-        order = {"task": task, "checkout": str(checkout), "lines": lines, "safe_pickle": safe_pickle}
+        order = {"task": task, "checkout": str(checkout), "lines": lines, "safe_pickle": safe_pickle, "script": script}
         process = subprocess.Popen(
             [sys.executable, "-c", CHILD, json.dumps(order), *arguments],
             cwd=side,
@@ -69,7 +70,7 @@ def open_host(
             stderr=printed,
         )
         try:
-            yield _messages(process, printed)
+            yield _messages(process, printed, script)
         finally:
             process.kill()
             process.communicate()
@@ -89,7 +90,7 @@ def _write_lines(checkout: Path, folder: Path) -> None:
             (folder / change.path.name).write_bytes(change.new)
 
 
-def _messages(process: subprocess.Popen[bytes], printed: IO[bytes]) -> Iterator[Message]:
+def _messages(process: subprocess.Popen[bytes], printed: IO[bytes], script: str) -> Iterator[Message]:
     assert process.stdout is not None
     for line in process.stdout:
         message = json.loads(line)
@@ -106,7 +107,7 @@ def _messages(process: subprocess.Popen[bytes], printed: IO[bytes]) -> Iterator[
     last = printed.read().decode(errors="replace").strip().rpartition("\n")[2][:300] or "it said nothing"
     if process.wait() == 2:  # argparse
         raise ReportError(f"The host's own parser refused its arguments ({last}).")
-    raise ReportError(f"Expected main.py to build what it trains and to train it but it did not: {last}")
+    raise ReportError(f"Expected {script} to build what it trains and to train it but it did not: {last}")
 
 
 class _Task:
@@ -175,12 +176,15 @@ def run_main() -> None:
     os.dup2(2, 1)  # what the host prints goes with its errors
     _task.append(task)
     restrict(Path.cwd(), order["safe_pickle"])
-    stack = lambda: [frame for frame, _ in traceback.walk_stack(None)]  # noqa: E731
-    register_optimizer_step_pre_hook(lambda *_: task.failed(ReportError(STEPPED), stack()))
-    lines, checkout = order["lines"], order["checkout"]
+    lines, checkout, script = order["lines"], order["checkout"], order["script"]
+
+    def stop(*_: Any) -> NoReturn:
+        task.failed(ReportError(STEPPED.format(script)), [frame for frame, _ in traceback.walk_stack(None)])
+
+    register_optimizer_step_pre_hook(stop)
     sys.path[:0] = [lines, checkout]
-    sys.argv = ["main.py", *sys.argv[2:]]
-    main = next(path for path in (Path(lines, "main.py"), Path(checkout, "main.py")) if path.is_file())
+    sys.argv = [script, *sys.argv[2:]]
+    main = next(path for path in (Path(lines, script), Path(checkout, script)) if path.is_file())
     try:
         runpy.run_path(str(main), run_name="__main__")
     except Exception as error:  # the host's code may raise anything

@@ -29,26 +29,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """What `vlltr-plugin evaluate` asks of a host.
+    """What `vlltr-plugin evaluate` asks of a host."""
 
-    Attributes:
-        checkpoint: the file, or the run's folder.
-        config: the host's config that it was trained with; None takes the one that the checkpoint names.
-        checkout: the host's folder.
-        split: `"val"` or `"test"`; None takes the one that the config makes the host report.
-        device: None takes CUDA where there is some.
-        batch_size: None takes the host's for evaluation.
-        limit: evaluate this many images, evenly spaced over the split.
-        host_args: further arguments of the host's command line.
-    """
-
-    checkpoint: Path
-    config: Path | None = None
+    checkpoint: Path  # the file, or the run's folder
+    config: Path | None = None  # None takes the one that the checkpoint names
     checkout: Path = Path()
-    split: str | None = None
-    device: str | None = None
-    batch_size: int | None = None
-    limit: int | None = None
+    split: str | None = None  # "val" or "test"; None takes the one that the config makes the host report
+    device: str | None = None  # None takes CUDA where there is some
+    batch_size: int | None = None  # None takes the host's
+    limit: int | None = None  # evaluate this many images, evenly spaced over the split
     host_args: tuple[str, ...] = ()
 
 
@@ -61,46 +50,28 @@ class Collector(Protocol):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A checkpoint's model with its data, open while the host's process runs.
+    """A checkpoint's model with its data, open while the host's process runs."""
 
-    Attributes:
-        split: the split to evaluate.
-        classes: C.
-        train_counts: training images of each class, `[C]`.
-        draws: expected draws of each class in an epoch of its training, `[C]`, up to a common factor; None if they are
-            not known.
-        draws_from: where they are known from, in words.
-        names: the classes' names, if known.
-        facts: what evaluation.json says of checkpoint, config, data set and settings.
-        predict: feeds a split to a collector; returns the number of images in the split. First `split`, then another.
-        outputs: names of the model's two outputs; empty if it has one.
-        first_share: part of the first of two outputs in the mixture of their softmaxes.
-        host_log: from labels and predicted classes, `[N]` each, the numbers of the host's own result by the keys of its
-            log; None where those of `evaluate_predictions` are.
-    """
-
-    split: str
-    classes: int
-    train_counts: NDArray[np.int64]
-    draws: NDArray[np.float64] | None
-    draws_from: str
-    names: list[str] | None
-    facts: dict[str, Any]
-    predict: Callable[[Collector, str], int]
-    outputs: tuple[str, ...] = ()
-    first_share: float = 0.0
+    split: str  # to evaluate
+    classes: int  # C
+    train_counts: NDArray[np.int64]  # training images of each class, [C]
+    draws: NDArray[np.float64] | None  # expected draws of each class in training, [C], up to a factor; None if unknown
+    draws_from: str  # where the draws are known from, in words
+    names: list[str] | None  # of the classes
+    facts: dict[str, Any]  # what evaluation.json says of checkpoint, config, data set and settings
+    predict: Callable[[Collector, str], int]  # feeds a split, `split` first; gives the number of images in it
+    outputs: tuple[str, ...] = ()  # names of the model's two outputs; empty if it has one
+    first_share: float = 0.0  # of the first of two outputs in the mixture of their softmaxes
     host_log: Callable[[NDArray[np.int64], NDArray[np.int64]], dict[str, float | None]] | None = None
+    """From labels and predicted classes, [N] each, the host's own result by the keys of its log; None where
+    `evaluate_predictions` has it."""
 
 
 OpenTrained = Callable[[EvaluateRequest, Progress], AbstractContextManager[TrainedModel]]
 
 
 def checkpoint_path(path: Path, name: str) -> Path:
-    """The checkpoint that a path names: the file itself, or the one in a run's folder.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
+    """The checkpoint that a path names: the file itself, or the one in a run's folder."""
     file = path / name if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"Expected a run's folder with {name}, or a checkpoint, but there is no file {file}.")
@@ -108,12 +79,7 @@ def checkpoint_path(path: Path, name: str) -> Path:
 
 
 def load_checkpoint(path: Path, host: str) -> Any:
-    """Loads a checkpoint without running anything in it.
-
-    Raises:
-        ReportError: it holds other objects than a host's checkpoint, or is broken.
-        OSError: it cannot be read.
-    """
+    """Loads a checkpoint without running anything in it; ReportError if it holds other objects, or is broken."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice on odd pickles; the error below says what matters
@@ -138,18 +104,16 @@ def evaluate_in_host(
     host_log: Callable[..., dict[str, float | None]] | None = None,
     **door: Any,
 ) -> Iterator[TrainedModel]:
-    """Opens a model in the host's process, whose task sends `model_message`, then splits by `send_split`.
-
-    Raises:
-        ReportError: for unusable input, or when the host's code fails.
-    """
+    """Opens a model in the host's process: its task sends what is asked of it here, then splits by `send_split`."""
     from vlltr_plugin.hosts.door import open_host
 
     name, asked = task
     asked = asked | {"batch_size": request.batch_size, "limit": request.limit}
     with open_host(request.checkout.resolve(), arguments, (name, asked), **door) as messages:
         model = next(messages)
-        settings = model["settings"] | {"host_args": list(request.host_args)}
+        outputs = tuple(model["outputs"])
+        keys = {"model": model["model"], "two_branch": len(outputs) == 2, "device": model["device"]}
+        settings = keys | {"batch_size": model["batch_size"], "host_args": list(request.host_args)}
         yield TrainedModel(
             split=model["split"],
             classes=model["classes"],
@@ -165,7 +129,7 @@ def evaluate_in_host(
                 "differs_from_training": model["differs"],
             },
             predict=partial(_predict, messages, model["splits"], host, progress),
-            outputs=tuple(model["outputs"]),
+            outputs=outputs,
             first_share=model["first_share"],
             host_log=None if host_log is None else partial(host_log, model),
         )

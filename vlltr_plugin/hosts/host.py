@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,67 +19,41 @@ if TYPE_CHECKING:
 
 
 CheckpointArgs = tuple[dict[str, Any] | None, Path | None, list[str]]
+"""The settings in a checkpoint, if there is one; its path; warnings where it is damaged."""
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run of a host left.
-
-    Attributes:
-        log: its results.
-        args: the host's arguments, by name; empty if unknown. What tells data sets apart is called `data_set`,
-            `nb_classes` and `data_path` for every host.
-        args_source: the file that all of them come from; None if they are not all known.
-        stdout: its printed times, if they were kept.
-        warnings: what was left out or could not be read.
-        args_whole: whether an argument that is not there is not set in that run.
-    """
+    """What a run of a host left."""
 
     log: Log
-    args: dict[str, Any]
-    args_source: Path | None
-    stdout: StdoutLog | None
-    warnings: tuple[str, ...]
-    args_whole: bool = False
+    args: dict[str, Any]  # settings by the host's names; `data_set`, `nb_classes`, `data_path` for every host
+    args_source: Path | None  # the file that all settings come from; None if they are not all known
+    stdout: StdoutLog | None  # printed times, if they were kept
+    warnings: tuple[str, ...]  # what was left out or could not be read
+    args_whole: bool = False  # whether a setting that is not there was not set
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of a line.
+    """One number of a result."""
 
-    Attributes:
-        name: its name in our reports.
-        key: its key in the lines that the host's reader gives.
-        title: its name in words.
-        percent: whether it is in percent; else it is a loss.
-    """
-
-    name: str
-    key: str
+    name: str  # in our reports
+    key: str  # in the lines that the host's reader gives
     title: str
-    percent: bool = True
+    percent: bool = True  # else it is a loss
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Published results of a host on one data set with one backbone, without and with class volume.
+    """Published results of a host on one data set with one backbone, without and with class volume."""
 
-    Attributes:
-        name: such as `imagenet_lt/r50`.
-        baseline: which of the results is the one without.
-        settings: `data_set` as the host names it, `model` (part of the host's model name), `epochs`.
-        data: sizes of the data set, by the names of a run's settings: `nb_classes`, `training images`.
-        results: for each of the two methods the test accuracy in percent (`overall`, `many`, `medium`, `few`), and
-            `training_seconds`.
-        source: where the numbers come from.
-    """
-
-    name: str
-    baseline: str
-    settings: dict[str, Any]
-    results: dict[str, dict[str, float]]
-    source: str
-    data: Mapping[str, int] = field(default_factory=dict)
+    name: str  # such as `imagenet_lt/r50`
+    baseline: str  # which of the results is the one without
+    settings: dict[str, Any]  # `data_set` as the host names it, `model` (part of the host's model name), `epochs`
+    results: dict[str, dict[str, float]]  # by method: test accuracy in percent by metric, and `training_seconds`
+    source: str  # where the numbers come from
+    data: Mapping[str, int] = field(default_factory=dict)  # `nb_classes` and `training images`
 
     @property
     def data_set(self) -> str:
@@ -88,42 +63,23 @@ class Reference:
 
 @dataclass(frozen=True)
 class Words:
-    """What reports say of a host's runs.
+    """What reports say of a host's runs."""
 
-    Attributes:
-        notes: what a reader of its numbers has to know.
-        notes_with: the same by the name of a metric: said where a run has that metric.
-        epochs_on: what the results of its epochs are on.
-        times: where its times come from.
-        no_times: what to do where there are none.
-        empty_groups: of `{groups}` that are 0.0 in every line, where the host writes that for groups without images;
-            nothing where 0.0 is an accuracy like any other.
-        only_known: which settings may differ unseen, where a run records a part of them only.
-        settings_from: where the settings of a run are read: "no ..." where they are unknown.
-    """
-
-    notes: tuple[str, ...]
-    epochs_on: str
-    times: str
-    no_times: str
-    settings_from: str
-    empty_groups: str = ""
-    only_known: str = ""
-    notes_with: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...]  # what a reader of its numbers has to know
+    epochs_on: str  # what the results of its epochs are on
+    times: str  # where its times come from
+    no_times: str  # what to do where there are none
+    settings_from: str  # where a run's settings are read: "no ..." where they are unknown
+    empty_groups: str = ""  # of `{groups}` that are 0.0 in every line, where that means no images
+    only_known: str = ""  # which settings may differ unseen, where a run records a part of them only
+    notes_with: Mapping[str, str] = field(default_factory=dict)  # notes for runs that have a metric, by its name
 
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What `vlltr-plugin check` is asked.
+    """What `vlltr-plugin check` is asked."""
 
-    Attributes:
-        config: the host's config, None where none was given.
-        checkout: the host's folder.
-        device: where the run will be.
-        host_args: arguments of the host's command line.
-    """
-
-    config: Path | None
+    config: Path | None  # the host's config
     checkout: Path
     device: str
     host_args: tuple[str, ...]
@@ -131,70 +87,44 @@ class CheckRequest:
 
 @dataclass(frozen=True)
 class Host:
-    """A code base that the plug-in goes into.
+    """A code base that the plug-in goes into."""
 
-    Attributes:
-        name: as users write it, and as in its recipe in `patches/`.
-        title: in words.
-        wrote: whether a log, of which it gets the first bytes, is this host's.
-        beside: name of a file beside its logs that tells whose they are; empty where there is none.
-        find_log: the log of a run's folder; None if there is none.
-        read_log: reads a log alone; raises ReportError where it cannot be used.
-        read_run: reads a log and what lies beside it; raises ReportError where it cannot be used.
-        check: looks at what a run needs, telling each line as it comes.
-        overall: accuracy over all images.
-        groups: accuracies of many-, medium- and few-shot classes, then those of parts of them.
-        metrics: all numbers that are compared, in the order of the tables.
-        convention: the thresholds of its groups.
-        groups_setting: the setting that tells a run's own thresholds, where they are the user's; where a run does not
-            tell, the groups in its log may be any, and those made by reports are of `convention`.
-        reweight_seconds: key of the time that the end of an epoch took, in the lines that its reader gives.
-        words: for reports.
-        irrelevant: its arguments that say where or how often a run was made.
-        unsaid: its arguments that a run may have without telling them.
-        first: its arguments listed first where they differ.
-        parameters: key of the number of trained parameters in a line.
-        references: the published results that may stand beside its runs, by name.
-        evaluated_line: the numbers of `host_log` in an evaluation as a line of its log.
-        args_of_checkpoint: the arguments in a checkpoint, if there is one; its path; warnings where it is damaged.
-        open_trained: opens a checkpoint with its model and data for an evaluation; None where that is not known.
-        find_checkpoint: the checkpoint that a request names; raises FileNotFoundError without it or the config.
-        class_names: names of C classes, looked for around a path; None if there are none.
-    """
-
-    name: str
+    name: str  # as users write it, and as in its recipe in `patches/`
     title: str
-    wrote: Callable[[bytes], bool]
-    find_log: Callable[[Path], Path | None]
-    read_log: Callable[[Path], Log]
-    read_run: Callable[[Path], RunFiles]
-    check: Callable[[CheckRequest, Callable[[CheckResult], None]], Checks]
-    overall: Metric
-    groups: tuple[Metric, ...]
-    metrics: tuple[Metric, ...]
-    convention: Convention
-    reweight_seconds: str
+    wrote: Callable[[bytes], bool]  # whether a log is this host's, by its first bytes
+    find_log: Callable[[Path], Path | None]  # the log of a run's folder
+    read_log: Callable[[Path], Log]  # a log alone; ReportError if it cannot be used
+    read_run: Callable[[Path], RunFiles]  # a log and what lies beside it
+    check: Callable[[CheckRequest, Callable[[CheckResult], None]], Checks]  # gives each result as it comes
+    overall: Metric  # accuracy over all images
+    groups: tuple[Metric, ...]  # many-, medium- and few-shot classes, then parts of them
+    metrics: tuple[Metric, ...]  # all that are compared, in the order of the tables
+    convention: Convention  # the thresholds of its groups
+    reweight_seconds: str  # key of the time that the end of an epoch took
     words: Words
-    beside: str = ""
-    groups_setting: str = ""
-    irrelevant: frozenset[str] = frozenset()
-    unsaid: frozenset[str] = frozenset()
-    first: tuple[str, ...] = ()
-    parameters: str | None = None
-    references: Callable[[], Mapping[str, Reference]] = field(default=dict)
-    open_trained: OpenTrained | None = None
+    beside: str = ""  # a file beside its logs that tells whose they are
+    logs_groups: bool = True  # whether its log holds the accuracies of its groups; else an evaluation alone does
+    groups_setting: str = ""  # the setting that tells a run's own thresholds, where they are the user's
+    irrelevant: frozenset[str] = frozenset()  # settings that say where or how often a run was made
+    optional: frozenset[str] = frozenset()  # settings that a run may have without recording them
+    first: tuple[str, ...] = ()  # settings listed first where they differ
+    parameters: str | None = None  # key of the number of trained parameters
+    references: Callable[[], Mapping[str, Reference]] = field(default=dict)  # published results, by name
+    open_trained: OpenTrained | None = None  # opens a checkpoint with its model and data
     find_checkpoint: Callable[[EvaluateRequest], Path] = lambda request: request.checkpoint
-    class_names: Callable[[Path, int], list[str] | None] = lambda start, num_classes: None
-    evaluated_line: Callable[[dict[str, float | None]], Line] = lambda numbers: {}
+    class_names: Callable[[Path, int], list[str] | None] = lambda start, num_classes: None  # looked for around a path
+    evaluated_line: Callable[[dict[str, float | None]], Line] = lambda numbers: {}  # `host_log` as a line of its log
     args_of_checkpoint: Callable[[Path | None], CheckpointArgs] = lambda path: (None, None, [])
 
 
-def split_host_args(text: str) -> list[str]:
-    """The arguments in `--host-args`.
+def later(name: str) -> Callable[..., Any]:
+    """The function that "module:function" names, imported when it is called: reading a log needs no torch."""
+    module, _, function = name.partition(":")
+    return lambda *arguments: getattr(import_module(module), function)(*arguments)
 
-    Raises:
-        ReportError: for a quote that does not end.
-    """
+
+def split_host_args(text: str) -> list[str]:
+    """The arguments in `--host-args`; ReportError for a quote that does not end."""
     try:
         return shlex.split(text)
     except ValueError as error:

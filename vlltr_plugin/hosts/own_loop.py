@@ -28,12 +28,7 @@ def find_log(folder: Path) -> Path | None:
 
 
 def read_run(path: Path) -> RunFiles:
-    """Reads a log, and the settings beside it.
-
-    Raises:
-        ReportError: it is no log of a recorded run, or no epoch holds `overall`.
-        OSError: it cannot be read.
-    """
+    """Reads a log, and the settings beside it; ReportError if it is no log of a recorded run, or has no `overall`."""
     log, source, settings = read_log(path), path.with_name(SETTINGS), read_settings(path.parent)
     damaged = () if settings is not None else (f"{source}: no JSON object of settings: left out",)
     known = source if settings else None
@@ -134,5 +129,5 @@ HOST = Host(
     words=WORDS,
     irrelevant=frozenset({"seed"}),
     first=(SHOT_GROUPS, *TOLD),
-    unsaid=frozenset(TOLD),  # a loss of the loop's own has some of them, too
+    optional=frozenset(TOLD),  # a loss of the loop's own has some of them, too
 )

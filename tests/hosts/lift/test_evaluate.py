@@ -23,6 +23,8 @@ from vlltr_plugin.install import install, uninstall
 pytest.importorskip("matplotlib")
 pytest.importorskip("torchmetrics")
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 ARGS = "reweight.type class_volume loss_type CE"
 
 

@@ -309,7 +309,7 @@ def test_a_later_log_of_no_training_is_not_the_runs(later: str, tmp_path: Path) 
 
 def test_the_host_of_a_log_is_found_out(tmp_path: Path) -> None:
     assert host_of_log(write(tmp_path / "a" / "log.txt", HEAD)).name == "lift"
-    assert host_of_log(write(tmp_path / "b" / "log.txt", '{"epoch": 0, "test_acc1": 1.0}\n')).name == "vl-ltr"
+    assert host_of_log(write(tmp_path / "b" / "log.txt", '{"test_acc1": 1.0, "epoch": 0}\n')).name == "vl-ltr"
     assert host_of_log(write(tmp_path / "c" / "log.txt", "nobody's\n")).name == "vl-ltr"
     assert find_log(tmp_path / "b") == tmp_path / "b" / "log.txt"
     assert find_log(tmp_path) is None
@@ -372,7 +372,7 @@ def test_a_folder_used_twice_shows_the_last_run_whatever_the_times_of_its_files(
 
 def test_runs_of_two_hosts_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "a" / "log.txt", HEAD + EPOCHS + TAIL + result(40.0))
-    write(tmp_path / "b" / "log.txt", '{"epoch": 0, "test_acc1": 1.0}\n')
+    write(tmp_path / "b" / "log.txt", '{"test_acc1": 1.0, "epoch": 0}\n')
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
     assert "is a run of VL-LTR, but" in capsys.readouterr().err
 

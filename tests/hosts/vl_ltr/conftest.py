@@ -3,7 +3,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked_host import use_fork
 
 from vlltr_plugin.demo import CLASS_VOLUME, make_standin, run_main
 from vlltr_plugin.install import install
@@ -35,9 +34,3 @@ def copied(tmp_path: Path) -> Callable[[Path], Path]:
 @pytest.fixture
 def checkout(installed: Path, copied: Callable[[Path], Path]) -> Path:
     return copied(installed)
-
-
-@pytest.fixture
-def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Host processes are forks."""
-    use_fork(monkeypatch)

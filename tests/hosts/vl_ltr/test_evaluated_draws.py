@@ -5,7 +5,7 @@ import argparse
 import pytest
 import torch
 
-from vlltr_plugin.hosts.vl_ltr.evaluated_draws import draws_of_run
+from vlltr_plugin.hosts.vl_ltr.evaluate import draws_of_run
 from vlltr_plugin.training.draws import expected_draws
 
 TARGETS = [0] * 16 + [1] * 4 + [3]

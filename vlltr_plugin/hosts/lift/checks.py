@@ -29,6 +29,8 @@ from vlltr_plugin.training.settings import KEY
 
 def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
     """Checks what a run of LIFT needs."""
+    if request.config is not None:
+        raise ReportError("Expected no CONFIG for LIFT: give main.py's arguments as --host-args.")
     checks, checkout = Checks(say), request.checkout.resolve()
     asked = any(argument.startswith(f"{KEY}.") for argument in request.host_args)
     checks.run("plug-in", partial(check_installed, checkout, asked))

@@ -7,7 +7,7 @@ from typing import Any
 from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.lift.plan import Plan, number_of_classes, plan
 from vlltr_plugin.hosts.lift.settings import attached, given
-from vlltr_plugin.hosts.lift.trainer import PlainPass
+from vlltr_plugin.hosts.lift.trainer import clean_pass
 from vlltr_plugin.training.hook import EpochHook, Hook, NoHook, Statistics
 from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
@@ -49,25 +49,20 @@ def apply(planned: Plan, trainer: Any) -> "LiftHook":
     """Puts the re-weighted criterion in the place of the trainer's; measures the radii if that is asked for."""
     weighting = planned.weighting
     classes, at_once = number_of_classes(trainer), planned.adjusts_at_once
-    measure = partial(PlainPass(trainer, classes).run, weighting.observe)
-    clean_pass = measure if planned.settings.common.source == "clean_pass" else None
-    criterion = HostCriterion(trainer.criterion, {SINGLE: planned.loss}, observes=not clean_pass, adjusts=at_once)
+    measure = partial(clean_pass, trainer, classes, weighting.observe)
+    source = measure if planned.settings.common.source == "clean_pass" else None
+    criterion = HostCriterion(trainer.criterion, {SINGLE: planned.loss}, observes=source is None, adjusts=at_once)
     trainer.criterion = criterion
     if planned.settings.measure_first:
         measure()
         with warnings_said():
             weighting.end_epoch(-1)  # the epoch before the first
-    hook = EpochHook(planned.settings.common, criterion, Path(trainer.cfg.output_dir), clean_pass)
+    hook = EpochHook(planned.settings.common, criterion, Path(trainer.cfg.output_dir), source)
     return LiftHook(trainer, hook)
 
 
 class LiftHook(NoHook):
-    """Ends epochs: new weights, one printed line, TensorBoard where the trainer has it, arrays in the output folder.
-
-    Args:
-        trainer: the host's.
-        hook: does what every host needs.
-    """
+    """Ends epochs: new weights, one printed line, TensorBoard where the trainer has it, arrays in the output folder."""
 
     def __init__(self, trainer: Any, hook: EpochHook) -> None:
         super().__init__()
@@ -76,16 +71,10 @@ class LiftHook(NoHook):
         self._said = False
 
     def end_epoch(self, epoch: int) -> Statistics:
-        """Ends an epoch of training.
-
-        Args:
-            epoch: the host's number of the epoch that ends, from 0.
-
-        Returns:
-            What `EpochHook.end_epoch` returns.
+        """Ends an epoch, numbered from 0, and returns what `EpochHook.end_epoch` returns.
 
         Raises:
-            ValueError: when the loop has not called the re-weighted criterion: it trained something else.
+            ValueError: if the loop did not call the re-weighted criterion in this epoch.
         """
         statistics = self._hook.end_epoch(epoch)
         self._warn_of_several_calls()
@@ -104,7 +93,7 @@ class LiftHook(NoHook):
         return statistics
 
     def _warn_of_several_calls(self) -> None:
-        """Once, where each image came more than once: the calls may be for different outputs of the model."""
+        """Warns once if each image came more than once: the calls may be for different outputs of the model."""
         came, images = float(self._criterion.criteria[SINGLE].drawn.sum()), len(self._trainer.train_loader.sampler)
         if self._said or not self._criterion.streams or came < SEVERAL * images:
             return

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
-from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel, checkpoint_path
-from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, Words
-from vlltr_plugin.hosts.lift.log import find_log, read_log, read_run, wrote
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, checkpoint_path
+from vlltr_plugin.hosts.host import Host, Metric, Words, later
+from vlltr_plugin.hosts.lift.log import find_log, read_run, wrote
 from vlltr_plugin.runs.log import Line
 
 CHECKPOINT = "checkpoint.pth.tar"
@@ -45,24 +42,10 @@ def _evaluated_line(numbers: dict[str, float | None]) -> Line:
     return {metric.key: line[metric.key] for metric in HOST.metrics if metric.key in line}
 
 
-def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
-    from vlltr_plugin.hosts.lift.checks import run_checks  # torch
-
-    if request.config is not None:
-        raise ReportError("Expected no CONFIG for LIFT: give main.py's arguments as --host-args.")
-    return run_checks(request, say)
-
-
 def _find_checkpoint(request: EvaluateRequest) -> Path:
     if request.config is not None:
         raise ReportError("Expected no --config for LIFT: give main.py's arguments as --host-args.")
     return checkpoint_path(request.checkpoint, CHECKPOINT)
-
-
-def _open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
-    from vlltr_plugin.hosts.lift.evaluate import open_trained  # torch
-
-    return open_trained(request, progress)
 
 
 HOST = Host(
@@ -70,9 +53,9 @@ HOST = Host(
     title="LIFT",
     wrote=wrote,
     find_log=find_log,
-    read_log=read_log,
+    read_log=lambda path: read_run(path).log,
     read_run=read_run,
-    check=_check,
+    check=later("vlltr_plugin.hosts.lift.checks:run_checks"),
     overall=OVERALL,
     groups=GROUP_METRICS,
     metrics=(
@@ -88,6 +71,6 @@ HOST = Host(
     words=WORDS,
     irrelevant=frozenset(("output_dir", "root", "print_freq", "seed", "gpu", "num_workers")),
     first=("data_set", "backbone", "num_epochs", "batch_size", "lr", "loss_type"),
-    open_trained=_open_trained,
+    open_trained=later("vlltr_plugin.hosts.lift.evaluate:open_trained"),
     find_checkpoint=_find_checkpoint,
 )

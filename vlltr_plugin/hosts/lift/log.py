@@ -46,38 +46,21 @@ _RESULTS = (
 
 @dataclass
 class Reading:
-    """A run while its lines are read.
+    """A run while its lines are read. Epochs count from 0; -1 is before all."""
 
-    Attributes:
-        line: where it begins in the text, from 1.
-        config: lines of the printed config.
-        losses: printed losses of each epoch, from 0.
-        ours: the plug-in's numbers of each epoch.
-        attached: whether the plug-in printed a line.
-        clock: batches and seconds from the start to the last printed batch of each epoch, by the running mean.
-        batches: batches of an epoch.
-        results: results of each epoch after which one was printed; -1 before all. Each begins with its accuracy:
-            derivatives print numbers of other kinds and the best epoch's again in the same words, before and behind it.
-        class_accuracy: of the last result.
-        seconds: the host's time of the training, printed when it is over.
-        warnings: lines that were left out.
-        commas: numbers of the lines that were left out for a decimal comma.
-        on_test_set: whether the results to come are on the test set; `test_train True` gives some of the training set.
-    """
-
-    line: int = 1
-    config: list[str] = field(default_factory=list)
+    line: int = 1  # where it begins in the text, from 1
+    config: list[str] = field(default_factory=list)  # lines of the printed config
     losses: dict[int, list[float]] = field(default_factory=dict)
-    ours: dict[int, Line] = field(default_factory=dict)
-    attached: bool = False
-    clock: dict[int, tuple[int, float]] = field(default_factory=dict)
-    batches: int = 0
-    results: dict[int, Line] = field(default_factory=dict)
-    class_accuracy: tuple[float, ...] = ()
-    seconds: float | None = None
-    warnings: list[str] = field(default_factory=list)
-    commas: list[int] = field(default_factory=list)
-    on_test_set: bool = True
+    ours: dict[int, Line] = field(default_factory=dict)  # the plug-in's numbers
+    attached: bool = False  # whether the plug-in printed a line
+    clock: dict[int, tuple[int, float]] = field(default_factory=dict)  # batches and seconds up to an epoch's last batch
+    batches: int = 0  # of an epoch
+    results: dict[int, Line] = field(default_factory=dict)  # by the epoch after which they were printed
+    class_accuracy: tuple[float, ...] = ()  # of the last result
+    seconds: float | None = None  # of the training, printed when it is over
+    warnings: list[str] = field(default_factory=list)  # lines that were left out
+    commas: list[int] = field(default_factory=list)  # numbers of the lines that were left out for a decimal comma
+    on_test_set: bool = True  # `test_train True` gives results on the training set as well
     _in_config: bool = False
     _classes: str | None = None  # the accuracies of the classes so far, over several lines
 
@@ -130,7 +113,7 @@ class Reading:
         elif text.startswith("* ") and self.on_test_set:
             found = {key: float(match[1]) for key, pattern in _RESULTS if (match := pattern.search(text))}
             epoch = max(self.losses, default=-1)
-            if "overall" in found:
+            if "overall" in found:  # derivatives print other numbers, and the best epoch's, before and behind it
                 self.results[epoch] = found
             elif epoch in self.results:
                 self.results[epoch] = found | self.results[epoch]
@@ -156,23 +139,25 @@ class Reading:
 
 
 def wrote(head: bytes) -> bool:
-    """Whether the first bytes of a log are LIFT's."""
+    """True if the first bytes of a log are LIFT's."""
     text = head.decode("utf-8", "replace")
     return CONFIG in text or any(map(BATCH_BEGINS.match, text.split("\n")))
 
 
 def find_log(folder: Path) -> Path | None:
     """The last log of a folder in which LIFT trained, else the last that it wrote; None if there is none."""
-    own = [log for log in reversed(_logs(folder)) if _begins_as_lifts(log)]
+    own = _logs(folder)[::-1]
     return next(filter(_trained, own), own[0] if own else None)
 
 
 def _logs(folder: Path) -> list[Path]:
-    """All logs of a folder, in the order in which they were begun."""
-    return sorted([*folder.glob("log.txt"), *folder.glob("log.txt-*"), *folder.glob("log-*.txt")], key=_started)
+    """LIFT's logs in a folder, by the time in their names; the first has none."""
+    logs = [*folder.glob("log.txt"), *folder.glob("log.txt-*"), *folder.glob("log-*.txt")]
+    logs.sort(key=lambda log: log.name.removeprefix("log").removesuffix(".txt").removeprefix(".txt"))
+    return [log for log in logs if _head_is_lifts(log)]
 
 
-def _begins_as_lifts(log: Path) -> bool:
+def _head_is_lifts(log: Path) -> bool:
     with log.open("rb") as file:
         return wrote(file.read(4096))
 
@@ -182,18 +167,8 @@ def _trained(log: Path) -> bool:
         return any(BATCH_BEGINS.match(line) for line in file)
 
 
-def _started(log: Path) -> str:
-    """The time in a log's name; none for the first of a folder."""
-    return log.name.removeprefix("log").removesuffix(".txt").removeprefix(".txt")
-
-
 def read_run(path: Path) -> RunFiles:
-    """Reads a log: results, config and times.
-
-    Raises:
-        ReportError: it is empty, or holds neither an epoch nor a result on the test set.
-        OSError: it cannot be read.
-    """
+    """Reads a log: results, config and times; ReportError if it holds neither an epoch nor a result on the test set."""
     runs = _read_runs(path)
     run = _that_counts(runs)
     warnings = [*_other_runs(path, runs, run), *run.warnings]
@@ -203,11 +178,6 @@ def read_run(path: Path) -> RunFiles:
             "decimal point but got a decimal comma. Write points in their place, or run the host with LC_ALL=C"
         )
     return _finish(run, runs, path, warnings)
-
-
-def read_log(path: Path) -> Log:
-    """The results alone."""
-    return read_run(path).log
 
 
 def _read_runs(path: Path) -> list[Reading]:
@@ -246,10 +216,11 @@ def _other_runs(path: Path, runs: list[Reading], run: Reading) -> list[str]:
 
 
 def _other_logs(path: Path, before: bool = False) -> list[Path]:
-    """The other logs of LIFT in the folder of one; `before`: those of earlier starts."""
+    """The other logs in the folder of one; `before`: those of earlier starts."""
     logs = _logs(path.parent)
-    return [log for log in logs[: logs.index(path) if before and path in logs else None]
-            if path in logs and log != path and _begins_as_lifts(log)]  # fmt: skip
+    if path not in logs:
+        return []
+    return [log for log in logs[: logs.index(path) if before else None] if log != path]
 
 
 def _finish(run: Reading, runs: list[Reading], path: Path, warnings: list[str]) -> RunFiles:

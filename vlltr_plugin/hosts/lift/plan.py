@@ -13,7 +13,7 @@ from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.hosts.lift.settings import LiftSettings, given, read
-from vlltr_plugin.hosts.lift.trainer import PlainPass, draws_of, logits_of
+from vlltr_plugin.hosts.lift.trainer import draws_of, first_output, logits_of
 from vlltr_plugin.training.draws import class_counts_of
 from vlltr_plugin.training.host_criterion import TOLERANCE, HostCriterion
 from vlltr_plugin.training.settings import KEY, LOGIT_ADJUSTMENT
@@ -23,20 +23,14 @@ from vlltr_plugin.training.settings import KEY, LOGIT_ADJUSTMENT
 class Plan:
     """A re-weighting that fits a trainer.
 
-    Attributes:
-        settings: what the config says.
-        weighting: the weighting.
-        loss: what takes the place of the host's criterion.
-        adjusts_at_once: whether it does so from the first step on, as margins in the place of CE do; else the host's
-            own criterion runs until the weights, or radii in the margins of LA, apply.
-        epochs: of the run.
+    Until the weights, or radii in the margins of LA, apply the host's own criterion runs, unless `adjusts_at_once`.
     """
 
     settings: LiftSettings
     weighting: Weighting
-    loss: Criterion
-    adjusts_at_once: bool
-    epochs: int
+    loss: Criterion  # takes the place of the host's criterion
+    adjusts_at_once: bool  # from the first step on, as margins in the place of CE do
+    epochs: int  # of the run
 
     @property
     def first_epoch(self) -> int:
@@ -65,11 +59,7 @@ class Plan:
 
 
 def plan(trainer: Any) -> Plan | None:
-    """Checks everything that can be known before training.
-
-    Raises:
-        ValueError: naming what to change, when this run cannot be re-weighted.
-    """
+    """Checks everything that can be known before training; ValueError says what to change. None without a type."""
     asked = given(trainer.cfg)
     if "type" not in asked:
         return None
@@ -109,16 +99,12 @@ def number_of_classes(trainer: Any) -> int:
 
 
 def check_output(trainer: Any, num_classes: int) -> None:
-    """Calls the model with two images and looks for the logits in what it returns.
+    """Raises ValueError unless the model, called with two images, returns one tensor that can be the logits.
 
-    Only for radii that are measured from the model's output. Those that stream are of what the loop gives to the
-    criterion, whatever the model returns besides.
-
-    Raises:
-        ValueError: when the model cannot be called, returns no logits, or several tensors that may be the logits.
+    Only for radii that are measured from the model's output; those that stream are of what the criterion gets.
     """
     try:
-        output = PlainPass(trainer, num_classes).first_output()
+        output = first_output(trainer)
     except Exception as error:
         raise ValueError(
             f"Expected a model that can be called with images alone, for {KEY}.source clean_pass and "
@@ -128,14 +114,10 @@ def check_output(trainer: Any, num_classes: int) -> None:
 
 
 def check_criterion(trainer: Any, expected: Criterion, present: Tensor) -> None:
-    """Runs the host's criterion on made-up logits and compares it with what it should be while all radii are equal.
-
-    Raises:
-        ValueError: when it fails on them, or gives something else.
-    """
+    """Raises ValueError unless the host's criterion is the expected one with equal radii, tried on made-up logits."""
     loss_type, name, classes = trainer.cfg.loss_type, type(trainer.criterion).__name__, len(present)
     labels = present.nonzero().flatten()
-    labels = labels[torch.linspace(0, len(labels) - 1, min(len(labels), LOOKED_AT), dtype=torch.float64).long()]
+    labels = labels[torch.linspace(0, len(labels) - 1, min(len(labels), TRIED), dtype=torch.float64).long()]
     logits = 4.0 * torch.sin(torch.arange(float(len(labels) * classes))).view(-1, classes)
     logits[:, ~present] = -1e4
     try:
@@ -153,7 +135,7 @@ def check_criterion(trainer: Any, expected: Criterion, present: Tensor) -> None:
         )
 
 
-LOOKED_AT = 256
-"""Classes of which the host's criterion is tried, spread over all: some weigh the rare ones alone."""
+TRIED = 256
+"""Classes that the host's criterion is tried on, spread over all: some criteria weight only the rare ones."""
 
 EQUATIONS = {"CE": "softmax cross entropy", "LA": "softmax cross entropy of logits + log n_i"}

@@ -22,18 +22,11 @@ log(n_i / r_i). To weight that loss as well would count n_i twice."""
 
 @dataclass(frozen=True)
 class LiftSettings:
-    """What the node says.
+    """What the node says."""
 
-    Attributes:
-        common: what every host has.
-        tau: strength of the margins.
-        measure_first: whether the radii are measured before the first epoch, in one pass over the training set without
-            augmentation, so that they apply from the start.
-    """
-
-    common: Settings
-    tau: float
-    measure_first: bool
+    common: Settings  # what every host has
+    tau: float  # strength of the margins
+    measure_first: bool  # measure the radii before the first epoch, in one pass without augmentation
 
 
 def config_node() -> Any:
@@ -57,12 +50,7 @@ def given(cfg: Any) -> dict[str, Any]:
 
 
 def read(asked: dict[str, Any], loss_type: str) -> LiftSettings:
-    """Checks the keys.
-
-    Raises:
-        ValueError: for a loss_type that cannot be re-weighted, unknown keys and values, and keys that do not go
-            together.
-    """
+    """Checks the keys; ValueError for a loss_type that cannot be re-weighted, and for wrong keys and values."""
     if loss_type not in FORMS:
         raise ValueError(
             f"Expected loss_type CE (class weights) or LA (class margins) with reweight.type but got {loss_type!r}, "
@@ -117,7 +105,7 @@ def expect_attach(node: Any) -> None:
 
 
 def attached() -> None:
-    """Ends the waiting: `attach` was called, or another config takes the place of the one before."""
+    """Stops looking: `attach` was called, or another config takes the place of the one before."""
     while _handles:
         _handles.pop().remove()
 

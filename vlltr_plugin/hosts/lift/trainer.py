@@ -8,18 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
+from vlltr_plugin.hosts.clean_pass import clean_outputs
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
-from vlltr_plugin.training.preserve import preserve_rng_and_mode
 
 
 def logits_of(output: Any, num_classes: int) -> Tensor:
-    """The logits in what a model returns.
-
-    Raises:
-        ValueError: when it holds none, or several that are not the same tensor.
-    """
+    """The logits in what a model returns; ValueError if it holds none, or several that are not the same tensor."""
     found = {id(tensor): tensor for tensor in _tensors(output) if _may_be_logits(tensor, num_classes)}
     if len(found) != 1:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in _tensors(output)) or "no tensor"
@@ -53,11 +48,7 @@ BALANCED = "ClassAwareSampler"
 
 
 def draws_of(loader: Any, labels: Any, num_classes: int) -> Tensor:
-    """Expected draws m_i of each class in an epoch, up to a common factor.
-
-    Raises:
-        ValueError: for a sampler whose draws are not known.
-    """
+    """Expected draws m_i of each class in an epoch, up to a common factor; ValueError if the sampler's are unknown."""
     sampler = loader.sampler
     if type(loader.batch_sampler) is not torch.utils.data.BatchSampler:
         raise ValueError(
@@ -83,38 +74,30 @@ UNAUGMENTED = ("train_init_loader", "init_loader")
 """Loaders of the training images by which LIFT and LIFT+ initialise the classifier: resized and cropped only."""
 
 
-class PlainPass:
-    """Leaves the training as it was: no random number of it is used, each module goes back to the mode it was in."""
+def clean_pass(trainer: Any, num_classes: int, observe: Callable[[Tensor, Tensor], None]) -> None:
+    """Calls `observe(logits, labels)` for each batch of the training images, as they are."""
+    loader = trainer.train_loader
+    for output, labels in _clean_outputs(trainer, loader.batch_size, loader.num_workers):
+        observe(logits_of(output, num_classes), labels)
 
-    def __init__(self, trainer: Any, num_classes: int) -> None:
-        loaders = [getattr(trainer, name) for name in UNAUGMENTED if hasattr(trainer, name)]
-        self._dataset = (loaders or [trainer.train_loader])[0].dataset
-        self._trainer, self._num_classes = trainer, num_classes
 
-    def run(self, observe: Callable[[Tensor, Tensor], None]) -> None:
-        """Calls `observe(logits, labels)` for each batch."""
-        loader = self._trainer.train_loader
-        with torch.no_grad():
-            for output, labels in self._outputs(loader.batch_size, loader.num_workers):
-                observe(logits_of(output, self._num_classes), labels.to(self._trainer.device))
+def first_output(trainer: Any) -> Any:
+    """What the model returns for two images."""
+    with contextlib.closing(_clean_outputs(trainer, 2, 0)) as outputs:
+        return next(outputs)[0]
 
-    def first_output(self) -> Any:
-        """What the model returns for two images."""
-        with contextlib.closing(self._outputs(2, 0)) as outputs:
-            return next(outputs)[0]
 
-    def _outputs(self, batch_size: int, num_workers: int) -> Generator[tuple[Any, Tensor], None, None]:
-        trainer = self._trainer
-        precision = getattr(trainer.cfg, "prec_train", getattr(trainer.cfg, "prec", None))  # LIFT+, LIFT
-        amp = precision == "amp" and trainer.device.type == "cuda"
-        generator = torch.Generator().manual_seed(0)
-        loader = DataLoader(self._dataset, batch_size, num_workers=num_workers, generator=generator)
-        with preserve_rng_and_mode(trainer.model):
-            forward = forward_of(trainer)
-            for images, labels, *_ in loader:
-                with torch.autocast(trainer.device.type, enabled=amp):
-                    output = forward(images.to(trainer.device))
-                yield output, labels
+def _clean_outputs(trainer: Any, batch_size: int, num_workers: int) -> Generator[tuple[Any, Tensor], None, None]:
+    loaders = [getattr(trainer, name) for name in UNAUGMENTED if hasattr(trainer, name)]
+    return clean_outputs(
+        trainer.model,
+        (loaders or [trainer.train_loader])[0].dataset,
+        lambda: forward_of(trainer),
+        trainer.device,
+        amp=getattr(trainer.cfg, "prec_train", getattr(trainer.cfg, "prec", None)) == "amp",  # LIFT+, LIFT
+        batch_size=batch_size,
+        num_workers=num_workers,
+    )
 
 
 def forward_of(trainer: Any) -> Callable[[Tensor], Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.timm_train.data import class_names_of
 from vlltr_plugin.hosts.timm_train.plan import plan
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
@@ -27,6 +28,7 @@ def attach_to(
     args: argparse.Namespace, train_loss_fn: nn.Module, model: nn.Module, loader_train: Any, loader_eval: Any
 ) -> tuple[nn.Module, TimmHook | PlainHook]:
     """What `timm_train.attach` does."""
+    enter({"args": args, "model": model, "loader_train": loader_train, "loader_eval": loader_eval})
     with warnings_said():
         planned = plan(args, train_loss_fn, loader_train)
     if planned is None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, RunFiles, Words
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel, checkpoint_path
+from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, RunFiles, Words
+from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
 from vlltr_plugin.runs.log import KEY, Line, Log, shows_reweighting
 from vlltr_plugin.runs.own_log import read_class_names
 
-LOG, ARGUMENTS = "summary.csv", "args.yaml"
+LOG, ARGUMENTS, CHECKPOINT = "summary.csv", "args.yaml", "model_best.pth.tar"
+
+OF_THE_START = frozenset((f"{KEY}_state", "config", "distributed", "world_size", "rank", "prefetcher"))
+"""What train.py adds to its arguments while it runs."""
 
 OVERALL = Metric("overall", "eval_top1", "overall top-1")
 GROUP_METRICS = tuple(Metric(name, f"eval_{name}", f"{name}-shot") for name in ("many", "medium", "few"))
@@ -91,6 +97,11 @@ def read_arguments(path: Path) -> dict[str, Any]:
         raise ValueError(str(error)) from error
     if not isinstance(args, dict):
         raise ValueError("expected arguments by name")
+    return _named(args)
+
+
+def _named(args: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of train.py under the names that all hosts have."""
     kind, options = args.pop(KEY, None), args.pop(f"{KEY}_opt", None)
     where = args.get("data_dir") or args.get("data")
     args |= {"data_path": where, "data_set": args.get("dataset") or Path(where or "").name}
@@ -98,8 +109,35 @@ def read_arguments(path: Path) -> dict[str, Any]:
     return args if kind is None else args | {KEY: {"type": kind, **(options or {})}}
 
 
+def _args_of_checkpoint(path: Path | None) -> CheckpointArgs:
+    try:
+        args = read_checkpoint_args(path) if path is not None and path.is_file() else None
+    except ValueError as error:
+        return None, path, [str(error)]
+    known = None if args is None else {name: value for name, value in args.items() if name not in OF_THE_START}
+    return None if known is None else _named(known), path, []
+
+
 def _class_names(start: Path, num_classes: int) -> list[str] | None:
     return read_class_names(start if start.is_dir() else start.parent, num_classes)
+
+
+def find_checkpoint(request: EvaluateRequest) -> Path:
+    """The checkpoint that a request names: of a run's folder the best one.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ReportError: with a config, which train.py takes as an argument.
+    """
+    if request.config is not None:
+        raise ReportError("Expected no --config for timm: the checkpoint holds its arguments.")
+    return checkpoint_path(request.checkpoint, CHECKPOINT)
+
+
+def _open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
+    from vlltr_plugin.hosts.timm_train.evaluate import open_trained  # torch
+
+    return open_trained(request, progress)
 
 
 def _evaluated_line(numbers: dict[str, float | None]) -> Line:
@@ -108,7 +146,7 @@ def _evaluated_line(numbers: dict[str, float | None]) -> Line:
 
 
 def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
-    raise ReportError("Expected a checkout of VL-LTR or LIFT but got timm's.")
+    raise ReportError("Expected another host than timm: train.py --reweight ... makes all checks itself, at its start.")
 
 
 HOST = Host(
@@ -129,7 +167,11 @@ HOST = Host(
         Metric("train_loss", "train_loss", "training loss", percent=False),
     ),
     convention=UPSTREAM,
+    logs_groups=False,
+    args_of_checkpoint=_args_of_checkpoint,
     class_names=_class_names,
+    open_trained=_open_trained,
+    find_checkpoint=find_checkpoint,
     evaluated_line=_evaluated_line,
     reweight_seconds=f"train_{KEY}_seconds",
     words=WORDS,

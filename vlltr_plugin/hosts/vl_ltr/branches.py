@@ -29,11 +29,7 @@ class OutputWatch:
         model.__getstate__ = MethodType(_state_without_watch, model)  # type: ignore[method-assign]
 
     def branch_of(self, logits: Tensor) -> str:
-        """Name of the branch whose output `logits` is.
-
-        Raises:
-            ValueError: when it is no output of the last forward.
-        """
+        """Name of the branch whose output `logits` is; ValueError if it is no output of the last forward."""
         for name, output in zip(self.names, self._outputs, strict=False):  # none yet before a forward
             if output() is logits:
                 return name

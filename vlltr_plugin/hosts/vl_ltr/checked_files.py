@@ -24,7 +24,7 @@ TOWER = ("visual.", "logit_scale")
 """Parameters that the host takes from the checkpoint."""
 
 NOT_SETTINGS = HOST.irrelevant | {KEY, "world_size"}
-"""Arguments in which a resumed run may differ; the re-weighting is compared by its state, ranks are not known here."""
+"""Arguments in which a resumed run may differ; the re-weighting is compared by its state."""
 
 LEFT_BY_A_RUN = ("log.txt", "checkpoint_*.pth", "reweight/epoch_*.npz")
 ELSEWHERE = "give the config a new file name, or --output-dir"
@@ -32,29 +32,17 @@ ELSEWHERE = "give the config a new file name, or --output-dir"
 
 @dataclass
 class Run:
-    """What main.py has built, and what the checks hand on to each other.
-
-    Attributes:
-        checkout: the host's folder.
-        args: the host's arguments, config included.
-        parts: what main.py gave to `attach`; empty if it failed before.
-        error: why it failed.
-        builds: whether all of it fits together, as far as is known.
-        data_sets: by split, as far as they could be built.
-        stage_one: parameters from the pre-training stage; empty where there are none to take.
-        plan: what `attach` will do; None where nothing is re-weighted, or that could not be found out.
-        hook: what `attach` will give.
-    """
+    """What main.py has built, and what the checks hand on to each other."""
 
     checkout: Path
-    args: argparse.Namespace
-    parts: dict[str, Any]
-    error: Exception | None = None
-    builds: bool = False
-    data_sets: dict[str, Any] = field(default_factory=dict)
-    stage_one: dict[str, Tensor] = field(default_factory=dict)
-    plan: Plan | None = None
-    hook: Hook | None = None
+    args: argparse.Namespace  # the host's arguments, config included
+    parts: dict[str, Any]  # what main.py gave to `attach`; empty if it failed before
+    error: Exception | None = None  # why it failed
+    builds: bool = False  # whether all of it fits together, as far as is known
+    data_sets: dict[str, Any] = field(default_factory=dict)  # by split, as far as they could be built
+    stage_one: dict[str, Tensor] = field(default_factory=dict)  # parameters from the pre-training stage
+    plan: Plan | None = None  # what `attach` will do; None where nothing is re-weighted, or that is not known
+    hook: Hook | None = None  # what `attach` will give
 
     @property
     def classes(self) -> int:
@@ -68,7 +56,7 @@ class Run:
 
 
 def check_stage_one(run: Run) -> str:
-    """Reads the pre-training stage's checkpoint without running anything in it."""
+    """Reads the pre-training stage's checkpoint, safely."""
     name = _folder(run) / "checkpoint.pth"
     path = run.checkout / name
     if not path.is_file():
@@ -88,13 +76,10 @@ def check_stage_one(run: Run) -> str:
 
 
 def check_embeddings(run: Run) -> str:
-    """The embeddings against sentences and image tower, and the losses by which sentences are chosen."""
-    folder = _folder(run)
-    sentences = sum(run.data_sets["train"].end_idxs)
-    name = folder / "txt_embed.npy"
-    embeddings = _array(
-        run, name, f"the model would be trained with whatever is in memory in their place; {EMBEDDINGS}"
-    )
+    """Compares the embeddings with sentences and image tower; reads the losses by which sentences are chosen."""
+    name, sentences = _folder(run) / "txt_embed.npy", sum(run.data_sets["train"].end_idxs)
+    instead = "the model would be trained with whatever is in memory in their place"
+    embeddings = _array(run, name, f"{instead}; {EMBEDDINGS}")
     width = _tower_width(run)
     if embeddings.ndim != 2 or len(embeddings) != sentences or width not in (None, embeddings.shape[1]):
         raise ReportError(
@@ -107,7 +92,7 @@ def check_embeddings(run: Run) -> str:
     split = _losses_split(run)
     if split is None:
         return f"{name}: {list(embeddings.shape)}"
-    losses_name = folder / f"{split}_txt_ce.npy"
+    losses_name = name.with_name(f"{split}_txt_ce.npy")
     losses = _array(run, losses_name, f"{LOSSES} (for {split})")
     if losses.shape != (sentences,):
         raise ReportError(
@@ -117,7 +102,7 @@ def check_embeddings(run: Run) -> str:
 
 
 def refuse_unfilled(run: Run, model: nn.Module) -> None:
-    """Raises ReportError when parameters of the image tower are not in the checkpoint: the host would not say so."""
+    """Raises ReportError if parameters of the image tower are not in the checkpoint: the host would not say so."""
     if not run.stage_one:
         return
     wanted = [key for key in model.state_dict() if key.startswith(TOWER) and not key.endswith("num_batches_tracked")]
@@ -166,7 +151,7 @@ def _tower_width(run: Run) -> int | None:
 
 
 def check_output(run: Run) -> str:
-    """What the run would find in its folder; takes a checkpoint there as a resume would, but safely."""
+    """Checks what the run would find in its output folder; resumes from a checkpoint there, safely."""
     name, resume = str(run.args.output_dir), str(getattr(run.args, "resume", ""))
     folder = run.checkout / name
     _refuse_unwritable(folder)
@@ -196,8 +181,7 @@ def _refuse_unwritable(folder: Path) -> None:
 def _refuse_leftovers(run: Run, folder: Path, resume: str) -> None:
     if resume and (run.checkout / resume).resolve() != (folder / "checkpoint.pth").resolve():
         raise ReportError(f"Expected the checkpoint to resume from but there is no {resume}: the run would start anew.")
-    left = [found for pattern in LEFT_BY_A_RUN for found in sorted(folder.glob(pattern))]
-    if left:
+    if left := [found for pattern in LEFT_BY_A_RUN for found in sorted(folder.glob(pattern))]:
         raise ReportError(
             f"Expected a new folder, or a checkpoint.pth to resume from, but {run.args.output_dir} holds "
             f"{left[0].relative_to(folder)} without one: the run would start anew and mix with it; {ELSEWHERE}."
@@ -205,10 +189,8 @@ def _refuse_leftovers(run: Run, folder: Path, resume: str) -> None:
 
 
 def _refuse_other_settings(run: Run, checkpoint: Checkpoint, resume: str) -> None:
-    here = {key: plain(value) for key, value in vars(run.args).items()}
-    saved = {key: plain(value) for key, value in checkpoint.args.items()}
-    differing = sorted(key for key in here.keys() & saved.keys() - NOT_SETTINGS if here[key] != saved[key])
-    if differing:
+    here, saved = ({key: plain(value) for key, value in args.items()} for args in (vars(run.args), checkpoint.args))
+    if differing := sorted(key for key in here.keys() & saved.keys() - NOT_SETTINGS if here[key] != saved[key]):
         parts = "; ".join(f"{key}: saved {saved[key]!r}, here {here[key]!r}" for key in differing)
         raise ReportError(
             f"{resume} is of other settings ({parts}), and the run would go on from it: use those (--host-args for "

@@ -42,19 +42,12 @@ MATTER = "model data_set data_path desc_path input_size clip_ms sent_length cont
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file of the host holds.
+    """What a file of the host holds."""
 
-    Attributes:
-        model: the parameters and buffers.
-        epoch: the epoch after which it was saved, from 0; None if it does not say.
-        args: the host's arguments of that run; empty if it does not say.
-        reweight: the state of a re-weighting, not looked at; None without one.
-    """
-
-    model: dict[str, Tensor]
-    epoch: int | None
-    args: dict[str, Any]
-    reweight: Any = None
+    model: dict[str, Tensor]  # the parameters and buffers
+    epoch: int | None  # after which it was saved, from 0
+    args: dict[str, Any]  # the host's arguments of that run; empty if it does not say
+    reweight: Any = None  # the state of a re-weighting, unchecked
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -73,7 +66,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def put_in(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Loads a checkpoint's parameters; ReportError when they do not fit the model."""
+    """Loads a checkpoint's parameters; ReportError if they do not fit the model."""
     try:
         result = model.load_state_dict(checkpoint.model, strict=False)
     except RuntimeError as error:
@@ -147,12 +140,9 @@ def evaluate(
             "names": class_names(Path.cwd(), classes, str(getattr(args, "desc_path", ""))),
             "epoch": saved.epoch,
             "data_set": data_set,
-            "settings": {
-                "model": str(args.model),
-                "two_branch": two_branch,
-                "device": str(args.device),
-                "batch_size": batch_size,
-            },
+            "model": str(args.model),
+            "device": str(args.device),
+            "batch_size": batch_size,
             "differs": _differences(args, saved),
         }
     )

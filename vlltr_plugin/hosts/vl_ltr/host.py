@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
-from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import UPSTREAM
-from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel, checkpoint_path
-from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, Reference, RunFiles, Words
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, checkpoint_path
+from vlltr_plugin.hosts.host import CheckpointArgs, Host, Metric, Reference, RunFiles, Words, later
 from vlltr_plugin.hosts.vl_ltr.class_names import class_names
 from vlltr_plugin.hosts.vl_ltr.log import read_log
 from vlltr_plugin.hosts.vl_ltr.stdout_log import find_stdout_log
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
-from vlltr_plugin.runs.log import Line
 
 _FILE = Path(__file__).with_name("published.json")
 _BASELINE = "published VL-LTR"
@@ -103,20 +99,6 @@ def args_of_checkpoint(path: Path | None) -> CheckpointArgs:
         return None, path, [str(error)]
 
 
-def _find_log(folder: Path) -> Path | None:
-    return folder / LOG if (folder / LOG).is_file() else None
-
-
-def _evaluated_line(numbers: dict[str, float | None]) -> Line:
-    return {f"test_{key}": value for key, value in numbers.items() if value is not None}
-
-
-def _open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
-    from vlltr_plugin.hosts.vl_ltr.evaluate import open_trained  # torch
-
-    return open_trained(request, progress)
-
-
 def _find_checkpoint(request: EvaluateRequest) -> Path:
     checkpoint = checkpoint_path(request.checkpoint, CHECKPOINT)
     if request.config is not None:
@@ -132,20 +114,14 @@ def config_path(config: Path, checkout: Path) -> Path:
     raise FileNotFoundError(f"Expected a config but there is no file {config}.")
 
 
-def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
-    from vlltr_plugin.hosts.vl_ltr.checks import run_checks  # torch
-
-    return run_checks(request, say)
-
-
 HOST = Host(
     name="vl-ltr",
     title="VL-LTR",
     wrote=lambda head: head.lstrip().startswith((b"{", b"#")),
-    find_log=_find_log,
+    find_log=lambda folder: folder / LOG if (folder / LOG).is_file() else None,
     read_log=read_log,
     read_run=read_run,
-    check=_check,
+    check=later("vlltr_plugin.hosts.vl_ltr.checks:run_checks"),
     overall=OVERALL,
     groups=GROUP_METRICS,
     metrics=METRICS,
@@ -163,8 +139,8 @@ HOST = Host(
     parameters="n_parameters",
     references=references,
     class_names=class_names,
-    open_trained=_open_trained,
+    open_trained=later("vlltr_plugin.hosts.vl_ltr.evaluate:open_trained"),
     find_checkpoint=_find_checkpoint,
-    evaluated_line=_evaluated_line,
+    evaluated_line=lambda numbers: {f"test_{key}": value for key, value in numbers.items() if value is not None},
     args_of_checkpoint=args_of_checkpoint,
 )

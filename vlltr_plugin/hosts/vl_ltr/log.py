@@ -37,12 +37,7 @@ class _Reading:
 
 
 def read_log(path: Path) -> Log:
-    """Reads a log.
-
-    Raises:
-        ReportError: it is empty, no text, holds no result, or has a line that upstream does not write.
-        OSError: it cannot be read.
-    """
+    """Reads a log; ReportError if it is empty, no text, holds no result, or has a line that upstream does not write."""
     reading = _Reading()
     for number, text in _text_lines(path):
         where = f"{path}, line {number}"

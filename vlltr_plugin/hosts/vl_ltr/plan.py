@@ -45,11 +45,7 @@ def _more(signature: inspect.Signature, given: int) -> str:
 
 
 def smoothing_of(base: Callable[[Tensor, Tensor], Tensor], mixup: Any | None) -> float:
-    """The label smoothing that the host trains with: the mixup function's, or the base criterion's own.
-
-    Raises:
-        ValueError: when the mixup function does not tell.
-    """
+    """The label smoothing that the host trains with: the mixup function's, or the base criterion's own."""
     if mixup is None:
         return float(getattr(base, "smoothing", getattr(base, "label_smoothing", 0.0)))
     if not hasattr(mixup, "label_smoothing"):
@@ -60,11 +56,7 @@ def smoothing_of(base: Callable[[Tensor, Tensor], Tensor], mixup: Any | None) ->
 def check_base_criterion(
     base: Callable[[Tensor, Tensor], Tensor], num_classes: int, smoothing: float, soft: bool
 ) -> None:
-    """Runs the base criterion on made-up logits and compares it with what will be weighted in its place.
-
-    Raises:
-        ValueError: when it takes other arguments, fails on such targets, or is not the mean softmax cross entropy.
-    """
+    """Raises ValueError unless the base criterion is the mean softmax cross entropy, tried on made-up logits."""
     name = type(base).__name__
     if other := misfit(base, "logits", "targets"):
         raise ValueError(
@@ -97,25 +89,15 @@ def check_base_criterion(
 
 @dataclass(frozen=True)
 class Plan:
-    """A re-weighting that fits a run.
-
-    Attributes:
-        settings: what the config says.
-        weightings: by the name of the logits that feed them, the primary one first.
-        base: the host's base criterion.
-        smoothing: label smoothing that the host trains with.
-        two_branch: whether the model gives visual and image-text logits.
-        clean_pass: for `source="clean_pass"`.
-        epochs: of the run; None where the host does not say.
-    """
+    """A re-weighting that fits a run."""
 
     settings: Settings
-    weightings: Mapping[str, Weighting]
-    base: nn.Module
-    smoothing: float
-    two_branch: bool
-    clean_pass: CleanPass | None
-    epochs: int | None
+    weightings: Mapping[str, Weighting]  # by the name of the logits that feed them, the primary one first
+    base: nn.Module  # the host's base criterion
+    smoothing: float  # label smoothing that the host trains with
+    two_branch: bool  # whether the model gives visual and image-text logits
+    clean_pass: CleanPass | None  # for `source="clean_pass"`
+    epochs: int | None  # None where the host does not say
 
     @property
     def primary(self) -> Weighting:
@@ -123,7 +105,7 @@ class Plan:
         return next(iter(self.weightings.values()))
 
     def source(self) -> str:
-        """Whose logits feed the statistics, in words; empty where none do."""
+        """Which logits feed the statistics, in words; empty if none do."""
         if not self.primary.uses_logits:
             return ""
         which = "each branch's own" if self.settings.branch == "each" else f"the {self.settings.branch}"
@@ -160,9 +142,8 @@ class Plan:
         first = max(primary.start_epoch, self.settings.every if primary.uses_logits else 0)
         if first < epochs:
             return ""
-        what = (
-            "plain logit adjustment, by the draws or counts alone" if self.settings.adjusts else "the baseline, exactly"
-        )
+        plain = "plain logit adjustment, by the draws or counts alone"
+        what = plain if self.settings.adjusts else "the baseline, exactly"
         return (
             f"the weights apply from epoch {first} on, counted from 0, but there are {epochs} epochs: they never "
             f"apply, and the run is {what}. Lower `start_epoch` (or `every`), or train more epochs."
@@ -170,11 +151,7 @@ class Plan:
 
 
 def plan(args: Any, *, model: nn.Module, criterion: nn.Module, dataset: Any, sampler: Any, mixup: Any | None) -> Plan:
-    """Checks a run that asks for re-weighting; arguments as for `attach`.
-
-    Raises:
-        ValueError: naming what to change, when the run cannot be re-weighted.
-    """
+    """Checks a run that asks for re-weighting; ValueError says what to change. Arguments as for `attach`."""
     if getattr(args, "pretrain_cvlp", False):
         raise ValueError(
             "Expected the recognition stage (pretrain_cvlp=False) but this is the pre-training stage, whose targets "

@@ -124,7 +124,7 @@ def _values(method: Method, name: str, published: bool) -> set[str]:
     for run in method.runs:
         if name in run.args:
             found.add(_as_text(name, run.args))
-        elif (run.args_whole and name not in run.host.unsaid) or (published and run.args_source is not None):
+        elif (run.args_whole and name not in run.host.optional) or (published and run.args_source is not None):
             found.add(NOT_SET)
     return found
 

@@ -57,7 +57,7 @@ def groups_table(evaluation: Evaluation) -> Table:
     for convention in map(convention_of, names):
         for name, size in evaluation["groups"][convention.name].items():
             cells = {rule: fixed(rules[rule]["groups"][convention.name][name]["micro"]) for rule in rules}
-            if convention is UPSTREAM and _logs(evaluation):
+            if convention is UPSTREAM and _logs(evaluation) and get_host(evaluation["host"]).logs_groups:
                 cells[shots_rule(rules)] += HOST_MARK
             rows.append((_group_title(name, convention), str(size["classes"]), str(size["images"]), *cells.values()))
         sections.append(len(rows))

@@ -1,4 +1,4 @@
-"""Normalisation, the schedule over epochs, state, and the other weightings."""
+"""Normalisation, the schedule over epochs, radii of an earlier weighting, and the other weightings."""
 
 import math
 import operator
@@ -119,21 +119,6 @@ def test_deferred_frequency_weighting_starts_at_its_epoch():
         actives.append(weighting.active)
         weighting.end_epoch()
     assert actives == [False, False, True, True]
-
-
-@pytest.mark.parametrize("targets", ["hard", "soft"])
-def test_weights_of_1_give_the_plain_cross_entropy(targets):
-    logits, labels = torch.randn(20, 7), torch.randint(7, (20,))
-    t = labels if targets == "hard" else F.one_hot(labels, 7) * 0.9 + 0.1 / 7
-    loss = ReweightedLoss(Uniform([5] * 7), smoothing=0.1)(logits, t)
-    torch.testing.assert_close(loss, F.cross_entropy(logits, labels, label_smoothing=0.1))
-
-
-def test_the_loss_is_the_plain_mean_not_the_weighted_one():
-    logits, labels = torch.randn(6, 3), torch.tensor([0, 0, 0, 0, 1, 2])
-    weighting = InverseFrequency([100, 10, 1])
-    each = weighting.weights[labels] * F.cross_entropy(logits, labels, reduction="none")
-    torch.testing.assert_close(ReweightedLoss(weighting)(logits, labels), each.sum() / 6)
 
 
 def test_eval_mode_and_no_grad_observe_nothing():
@@ -264,3 +249,34 @@ def test_users_weightings_join_the_registry(monkeypatch):
     assert isinstance(build_weighting("ones", [2, 1], start_epoch=4), Ones)
     with pytest.raises(ValueError, match="exists: Ones"):
         register_weighting("ones")(Ones)
+
+
+@pytest.mark.parametrize("classes", [None, [4, 0, 2]])
+@pytest.mark.parametrize("substituted", [False, True])
+def test_known_classes_keep_their_radii_and_the_others_take_their_mean(classes, substituted):
+    old = observed(ClassVolume([50, 40, 30]))
+    old.substituted = torch.tensor([False, False, substituted])
+    counts = [90, 70, 50, 30, 10]
+    new = ClassVolume(counts, start_epoch=0)
+    new.carry_over(old, classes)
+    places = classes or [0, 1, 2]
+    known = {place: float(old.log_radius64[i]) for i, place in enumerate(places) if not old.substituted[i]}
+    mean = sum(known.values()) / len(known)
+    radius = [math.exp(known.get(i, mean)) for i in range(5)]
+    alpha = [r / n * sum(counts) / sum(radius) for r, n in zip(radius, counts, strict=True)]
+    torch.testing.assert_close(new.weights.double(), torch.tensor(alpha).double(), rtol=1e-5, atol=0)
+    assert new.substituted.tolist() == [i not in known for i in range(5)]
+
+
+@pytest.mark.parametrize("classes", [[0, 1], [0, 1, 1], [0, 1, 5], [-1, 0, 1]], ids=str)
+def test_classes_that_do_not_fit_are_refused(classes):
+    new = ClassVolume([9] * 5)
+    with pytest.raises(ValueError, match=r"Expected one class of 0\.\.4 for each of 3"):
+        new.carry_over(observed(ClassVolume([50, 40, 30])), classes)
+    assert not new.has_radii
+
+
+@pytest.mark.parametrize("make", [ClassVolume, InverseFrequency])
+def test_a_weighting_without_measured_radii_is_refused(make):
+    with pytest.raises(ValueError, match="Expected radii to carry over"):
+        ClassVolume([9] * 5).carry_over(make([50, 40, 30]))

@@ -1,7 +1,13 @@
-"""The loss that a training step gets, once weights apply, against a float64 loop over elements and constituents."""
+"""The loss of a criterion against a float64 loop over elements and constituents, and copies of a criterion."""
+
+import copy
+import io
+import pickle
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import torch
+import torch.multiprocessing as mp
 import torch.nn.functional as F
 from oracles import element_loss, elements, mean_loss, observed
 
@@ -148,3 +154,76 @@ def test_in_eval_mode_the_loss_is_the_base_loss_whatever_the_weights(form, smoot
         assert weighted.mean().item() != pytest.approx(expected, rel=1e-3)
         assert criterion.eval()(logits, targets).item() == pytest.approx(expected, rel=1e-10)
         assert torch.equal(criterion.losses(logits, targets), weighted)
+
+
+COPIED_COUNTS = [30, 20, 10]
+KINDS = {
+    "dv": lambda: ClassVolume(COPIED_COUNTS),
+    "pv": lambda: ClassVolume(COPIED_COUNTS, variant="pv"),
+    "sampled bv": lambda: ClassVolume(COPIED_COUNTS, variant="bv", features=2),
+    "inverse": lambda: InverseFrequency(COPIED_COUNTS, start_epoch=1),
+}
+
+
+def copied_batch(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(60, 3, generator=generator, requires_grad=True), torch.arange(60) % 3
+
+
+def sent(criterion):
+    """As `torch.multiprocessing` sends it to a process that it spawns."""
+    return pickle.loads(bytes(ForkingPickler.dumps(criterion)))
+
+
+def saved(criterion):
+    file = io.BytesIO()
+    torch.save(criterion, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.fixture
+def _shared_as_files():
+    strategy = mp.get_sharing_strategy()
+    mp.set_sharing_strategy("file_system")
+    yield
+    mp.set_sharing_strategy(strategy)
+
+
+@pytest.mark.usefixtures("_shared_as_files")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", [sent, saved, copy.deepcopy])
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_copy_and_its_original_count_and_measure_each_for_itself(kind, way, epochs):
+    both, one, other = (ReweightedLoss(KINDS[kind]()) for _ in range(3))
+    for criterion in (both, one, other):
+        for epoch in range(epochs):
+            criterion(*copied_batch(epoch))
+            criterion.end_epoch()
+        criterion(*copied_batch(7))  # of the epoch in which the copy is made
+    twin = way(both)
+    for criterion, alone, seed in ((both, one, 8), (twin, other, 9)):
+        criterion(*copied_batch(seed))
+        alone(*copied_batch(seed))
+    for criterion, alone in ((both, one), (twin, other)):
+        before = [c.weighting.weights.clone() for c in (both, twin)]
+        criterion.end_epoch()
+        alone.end_epoch()
+        rest = 1 if criterion is both else 0
+        assert torch.equal((both, twin)[rest].weighting.weights, before[rest])
+        assert torch.equal(criterion.weighting.weights, alone.weighting.weights)
+        assert torch.equal(criterion.drawn, alone.drawn)
+        assert (criterion.weighting.epoch, criterion.weighting.has_radii) == (epochs + 1, True)
+
+
+def test_a_replica_of_data_parallel_refuses_to_observe_and_names_the_way():
+    criterion = ReweightedLoss(ClassVolume(COPIED_COUNTS))
+    replica = criterion._replicate_for_data_parallel()
+    with pytest.raises(RuntimeError, match=r"DataParallel.*criterion\(model\(images\), targets\)"):
+        replica(*copied_batch(0))
+    with torch.no_grad():
+        torch.testing.assert_close(replica(*copied_batch(0)), criterion(*copied_batch(0)))
+    frequencies = ReweightedLoss(InverseFrequency(COPIED_COUNTS))
+    torch.testing.assert_close(
+        frequencies._replicate_for_data_parallel()(*copied_batch(0)), frequencies(*copied_batch(0))
+    )

@@ -1,0 +1,97 @@
+"""A real checkout of timm, which VLLTR_TIMM names, with images of CIFAR-10 from VLLTR_DATA (without it: noise)."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlltr_plugin.cli import main
+from vlltr_plugin.hosts.timm_train.host import read_log
+from vlltr_plugin.install import install, uninstall
+
+FOLDER = Path(os.environ.get("VLLTR_TIMM", "no folder"))
+LAUNCH = Path(__file__).with_name("real_launch.py")
+COMMON = ["--model", "resnet10t", "--num-classes", "10", "--img-size", "32", "--device", "cpu", "-j", "1", "-b", "32"]
+COMMON += ["--lr", "0.05", "--warmup-epochs", "0", "--epochs", "2"]
+DV = ["--reweight", "class_volume", "--reweight-opt", "min_samples=10"]
+pytestmark = pytest.mark.skipif(not (FOLDER / "train.py").is_file(), reason="VLLTR_TIMM names no checkout of timm")
+
+
+def images(split: str) -> tuple[np.ndarray, list[int]]:
+    """Up to 120 images of a class for training, 10 of each for validation."""
+    per_class = [max(2, 120 // 2**label) for label in range(10)] if split == "train" else [10] * 10
+    if "VLLTR_DATA" in os.environ:
+        sys.path.insert(0, os.environ["VLLTR_DATA"])
+        x, y = importlib.import_module("cifar_lt").load("cifar10_lt_mini", split)
+        kept = np.concatenate([np.flatnonzero(y == label)[:n] for label, n in enumerate(per_class)])
+        return x[kept], y[kept].tolist()
+    labels = np.repeat(np.arange(10), per_class)
+    return np.random.default_rng(0).integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8), labels.tolist()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for folder, split in (("train", "train"), ("validation", "test")):
+        for number, (image, label) in enumerate(zip(*images(split), strict=True)):
+            path = root / folder / f"class{label}" / f"{number:05d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    return root
+
+
+def test_a_real_run(data: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(FOLDER, tmp_path / "timm", ignore=shutil.ignore_patterns(".git", "output", "__pycache__"))
+
+    def train(name: str, *options: str, ranks: int = 1) -> Path:
+        start = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)] if ranks > 1 else []
+        where = ["--data-dir", str(data), "--output", str(tmp_path), "--experiment", name]
+        command = [sys.executable, "-W", "ignore", *start, str(LAUNCH), "train.py", *COMMON, *where, *options]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=400)
+        assert done.returncode == 0, done.stderr[-3000:]
+        losses = re.findall(r"Train: .*?Loss: (\S+ \(\S+\))", done.stderr)
+        print(name, *losses, *re.findall(r"(?m)^\[vlltr-plugin\].*$", done.stdout), sep="\n  ")
+        return tmp_path / name
+
+    def rows(folder: Path) -> list[dict[str, float]]:
+        epochs = read_log(folder / "summary.csv").epochs.values()
+        return [{key: value for key, value in line.items() if "reweight" not in key} for line in epochs]
+
+    plain = rows(train("plain"))
+    text = (root / "train.py").read_bytes()
+    install(root)
+    assert rows(train("off")) == plain
+    weighted = train("weighted", *DV)
+    assert rows(weighted)[0] == plain[0]
+    assert rows(weighted)[1]["train_loss"] != plain[1]["train_loss"]
+
+    resumed = train("resumed", *DV, "--resume", str(weighted / "checkpoint-0.pth.tar"))
+    one, other = (np.load(folder / "reweight/epoch_0001.npz")["weights_single"] for folder in (weighted, resumed))
+    assert np.array_equal(one, other)
+
+    two = train("two", "--mixup", "0.8", *DV, ranks=2)
+    assert rows(two)[0] == rows(train("two off", "--mixup", "0.8", ranks=2))[0]
+    drawn, batches = np.load(two / "reweight/epoch_0000.npz")["drawn"], len(list(data.glob("train/*/*"))) // 64
+    assert drawn.sum() == pytest.approx(2 * 32 * batches)  # those of both ranks
+
+    checkpoint, installed = weighted / "checkpoint-1.pth.tar", (root / "train.py").read_text()
+    preparation = LAUNCH.read_text().split("sys.argv =")[0]
+    (root / "train.py").write_text(f"exec({preparation!r})\n{installed}")
+    out = tmp_path / "evaluation"
+    assert main(["evaluate", str(checkpoint), "--checkout", str(root), "--device", "cpu", "--out", str(out)]) == 0
+    found = json.loads((out / "evaluation.json").read_text())
+    assert found["host_log"]["acc1"] == pytest.approx(rows(weighted)[1]["eval_top1"])
+    assert found["differs_from_training"] == {}
+    (root / "train.py").write_text(installed)
+    uninstall(root)
+    assert (root / "train.py").read_bytes() == text

@@ -1,0 +1,80 @@
+"""What `compare`, `inspect` and `evaluate` make of runs of train.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hosts.timm_train.conftest import Train
+
+from vlltr_plugin.cli import main
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts import host_of_run
+from vlltr_plugin.hosts.timm_train.host import read_log, read_run
+
+DV = "--reweight class_volume --reweight-opt min_samples=5"
+
+
+def test_compare_and_inspect_read_a_run(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, weighted = train("", "plain").folder, train(DV, "weighted").folder
+    assert host_of_run(weighted).name == "timm"
+    assert main(["compare", str(plain), str(weighted)]) == 0
+    said = capsys.readouterr().out
+    assert "class_volume (min_samples=5)" in said
+    assert "Comparable: the same in all" in said
+    assert main(["inspect", str(weighted)]) == 0
+    assert "thing 3 (3)" in capsys.readouterr().out
+    args = read_run(weighted / "summary.csv").args
+    assert args["reweight"] == {"type": "class_volume", "min_samples": 5}
+    assert (args["nb_classes"], args["data_set"]) == (4, "points")
+
+
+HEAD = "epoch,train_loss,eval_top1\n"
+SUMMARIES = {
+    "under another heading": (f"{HEAD}0,2,50\nepoch,train_loss,train_reweight_x,eval_top1\n1,1,,60\n", [50, 60], ()),
+    "gone back": (f"{HEAD}0,2,50\n1,2,60\n2,2,70\n{HEAD}1,2,65\n", [50, 65], (2,)),
+    "half a line": (f"{HEAD}0,2.0,50\n1,1.9\n", [50], ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "top1", "abandoned"), SUMMARIES.values(), ids=SUMMARIES)
+def test_summaries_of_several_starts(text: str, top1: list[float], abandoned: tuple[int, ...], tmp_path: Path) -> None:
+    (tmp_path / "summary.csv").write_text(text)
+    log = read_log(tmp_path / "summary.csv")
+    assert [line["eval_top1"] for line in log.epochs.values()] == top1
+    assert log.abandoned == abandoned
+    assert len(log.warnings) == text.endswith("1,1.9\n")
+    assert log.reweighted is False
+
+
+def test_a_summary_without_validation_is_refused_and_missing_arguments_are_said(tmp_path: Path) -> None:
+    (tmp_path / "summary.csv").write_text("epoch,train_loss,lr\n0,2,0.1\n")
+    with pytest.raises(ReportError, match="eval_top1"):
+        read_log(tmp_path / "summary.csv")
+    (tmp_path / "summary.csv").write_text(f"{HEAD}0,2,50\n")
+    for text in (None, "- a list\n", "a: b: c\n"):
+        if text is not None:
+            (tmp_path / "args.yaml").write_text(text)
+        found = read_run(tmp_path / "summary.csv")
+        assert "the arguments were not read" in found.warnings[0]
+        assert found.args == {}
+
+
+def test_evaluate_gives_the_groups_that_the_log_lacks(
+    train: Train, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(DV)
+    arguments = ["evaluate", str(run.folder / "checkpoint-2.pth.tar"), "--checkout", str(checkout)]
+    assert main([*arguments, "--out", str(run.folder / "evaluation")]) == 0
+    found = json.loads((run.folder / "evaluation" / "evaluation.json").read_text())
+    assert found["host_log"]["acc1"] == pytest.approx(float(run.rows[2]["eval_top1"]))
+    assert found["checkpoint"]["epoch"] == 2
+    assert found["differs_from_training"] == {}
+    assert "what timm's train.py logs" in capsys.readouterr().out
+    assert main([*arguments, "--host-args", "--num-classes 5"]) == 2
+    assert "does not fit the model that train.py builds" in capsys.readouterr().err
+    assert main([*arguments, "--split", "test"]) == 2
+    assert "give --val-split in --host-args" in capsys.readouterr().err
+    assert main(["evaluate", str(run.folder), "--checkout", str(checkout)]) == 2
+    assert "model_best.pth.tar" in capsys.readouterr().err
