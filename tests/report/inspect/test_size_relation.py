@@ -16,10 +16,8 @@ from scipy.stats import rankdata
 from vlltr_plugin import ClassVolume, InverseFrequency, InverseSqrtFrequency, ReweightedLoss, RunRecorder
 from vlltr_plugin.core.frequency import EffectiveNumber, Uniform
 from vlltr_plugin.core.normalization import log_volume_bias
-from vlltr_plugin.report.inspect.inspection import Inspection, inspect_run
-from vlltr_plugin.report.inspect.pictures import write_pictures
+from vlltr_plugin.report.inspect import Inspection, findings, inspect_run, write_pictures
 from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
-from vlltr_plugin.report.inspect.tables import findings
 
 C = 30
 COUNTS = np.round(500 * 100 ** (-np.arange(C) / (C - 1))).astype(int)  # 500 to 5
