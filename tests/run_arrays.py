@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from vlltr_plugin.core.normalization import log_sigma_bias
 from vlltr_plugin.report.inspect.inspection import Inspection, inspect_run
 from vlltr_plugin.runs.epoch_files import write_arrays
 
 COUNTS = np.array([300, 120, 100, 99, 50, 21, 20, 9, 4, 2, 1, 0])
 DRAWS = np.sqrt(COUNTS) * COUNTS.sum() / np.sqrt(COUNTS).sum()
+SAMPLES = np.minimum(COUNTS, DRAWS)
 Write = Callable[..., Path]
 
 
@@ -31,6 +33,8 @@ def epoch_arrays(rng: np.random.Generator, slope: float = -0.2, **more: Any) -> 
         "next_weights_image_text": weights.astype(np.float32),
         "log_radius_image_text": log_radius,
         "substituted_image_text": substituted,
+        "samples_image_text": SAMPLES,
+        "bias_image_text": log_sigma_bias(torch.from_numpy(np.maximum(SAMPLES, 2))).numpy(),
         **more,
     }
 

@@ -168,6 +168,27 @@ def test_expected_weight_is_1_under_other_samplers_and_mixup(digits, tmp_path, o
         assert found["dv-letter", 0]["expected_alpha"] > 1.1
 
 
+def test_post_hoc_adjustment_moves_the_test_and_nothing_else(batches):
+    plain, adjusted = (Training(batches, METHODS[name], RECIPE, [0]) for name in ("ce", "logit-adjustment"))
+    for training in (plain, adjusted):
+        training.train()
+    for one, two in zip(plain.model.parameters(), adjusted.model.parameters(), strict=True):
+        assert torch.equal(one, two)
+    for training in (plain, adjusted):
+        with torch.no_grad():
+            logits = torch.cat([training.model.eval()(images)[0] for images in batches.test(1)])
+            training.model.head.weight /= logits.std()  # else no class is near enough to another to change places
+            training.model.head.bias /= logits.std()
+        training._test()
+    logits = plain.test_logits()[0].double().numpy()
+    own, moved = (training.adjusted(training.test_logits())[0].argmax(1).numpy() for training in (plain, adjusted))
+    np.testing.assert_array_equal(own, logits.argmax(axis=1))
+    np.testing.assert_array_equal(moved, (logits - np.log(batches.class_counts.numpy())).argmax(axis=1))
+    assert (own != moved).any()
+    wrong = 100 * (moved != batches.test_labels.numpy()).mean()
+    assert adjusted.curve[0][-1] == (1, pytest.approx(wrong))
+
+
 def test_influence_divides_the_weighted_losses_from_the_start_epoch_on(batches):
     balanced, plain = (Training(batches, METHODS[name], RECIPE, [0]) for name in ("ib", "ce"))
     for epoch in range(3):

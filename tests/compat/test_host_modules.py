@@ -96,14 +96,6 @@ def test_modules_of_another_shape_are_left_alone(host: Path) -> None:
     assert mixup.one_hot == mixup.mixup() == "cuda"
 
 
-def test_nothing_happens_on_a_machine_with_cuda(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    (host / "mixup.py").write_text(MIXUP)
-    default_to_cpu()
-    assert hooks() == []
-    assert importlib.import_module("mixup").one_hot.__defaults__ == ("cuda",)
-
-
 def test_only_the_exact_word_is_replaced() -> None:
     def function(device: str = "cuda", other: object = (1, "cuda:0")) -> tuple[object, ...]:
         return device, other, "cuda" + str(1), "not cuda"

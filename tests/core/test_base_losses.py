@@ -175,3 +175,5 @@ def test_a_base_loss_of_the_wrong_shape_is_refused():
     for targets in (torch.tensor([0, 1]), torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])):
         with pytest.raises(ValueError, match=r"shape \[2, 3\], but got \[2\]"):
             ReweightedLoss(Uniform([3, 3, 3]), base=Short())(torch.randn(2, 3), targets)
+    with pytest.raises(ValueError, match="reduction='none'"):
+        ReweightedLoss(Uniform([3, 3, 3]), base=F.cross_entropy)(torch.randn(2, 3), torch.tensor([0, 1]))

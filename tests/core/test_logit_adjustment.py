@@ -1,4 +1,4 @@
-"""`LogitAdjustment`: logits minus tau log prior, at every shape and dtype, saved with the model."""
+"""Logit adjustment: class weights as margins in the loss, and tau log prior off the logits of a trained model."""
 
 import copy
 import math
@@ -6,12 +6,208 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from oracles import mean_loss, observed, weights_of
 from torch import nn
 
-from vlltr_plugin import LogitAdjustment
+from vlltr_plugin import (
+    ClassVolume,
+    EffectiveNumber,
+    InverseFrequency,
+    InverseSqrtFrequency,
+    LogitAdjustedLoss,
+    LogitAdjustment,
+    ReweightedLoss,
+    Uniform,
+    Weighting,
+)
 from vlltr_plugin.report.tradeoff import trade_off
 
-COUNTS = [400, 0, 30, 3]
+COUNTS = [900, 200, 40, 9, 3]
+DRAWS = [50.0, 30.0, 20.0, 10.0, 7.0]
+ONES = [1.0] * 5
+EVERY = [Uniform, InverseFrequency, InverseSqrtFrequency, EffectiveNumber, ClassVolume]
+
+
+def batch_of(seed=0, size=20):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(size, 5, generator=generator, dtype=torch.float64)
+    return logits, torch.randint(5, (size,), generator=generator)
+
+
+def lowered(logits, log_alpha, tau=1.0):
+    """z - tau log alpha, in numpy."""
+    return torch.from_numpy(logits.detach().double().numpy() - tau * np.asarray(log_alpha))
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.5, 1.0, 3])
+@pytest.mark.parametrize("weighting", [InverseFrequency, ClassVolume])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_with_equal_radii_it_is_logit_adjustment(weighting, tau, smoothing):
+    """Menon et al. Eq. 10: z + tau log of the class prior; a volume has no radii in its first epoch."""
+    logits, labels = batch_of()
+    criterion = LogitAdjustedLoss(weighting(COUNTS, DRAWS, counts="dataset"), tau, smoothing)
+    prior = [math.log(n / sum(COUNTS)) for n in COUNTS]
+    expected = mean_loss("softmax", lowered(logits, prior, -tau), labels, ONES, smoothing)
+    assert criterion(logits, labels).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_at_tau_1_with_equal_radii_it_is_balanced_softmax():
+    """Ren et al. Eq. 3: n_y exp(z_y) / sum_j n_j exp(z_j)."""
+    logits, labels = batch_of()
+    total = 0.0
+    for z, y in zip(logits.tolist(), labels.tolist(), strict=True):
+        total -= math.log(COUNTS[y] * math.exp(z[y]) / sum(n * math.exp(x) for n, x in zip(COUNTS, z, strict=True)))
+    found = LogitAdjustedLoss(InverseFrequency(COUNTS, DRAWS, counts="dataset"))(logits, labels)
+    assert found.item() == pytest.approx(total / len(labels), rel=1e-12)
+
+
+@pytest.mark.parametrize("weighting", EVERY)
+def test_tau_0_is_plain_cross_entropy(weighting):
+    logits, labels = batch_of()
+    found = LogitAdjustedLoss(weighting(COUNTS), tau=0.0)(logits, labels)
+    torch.testing.assert_close(found, F.cross_entropy(logits, labels), rtol=1e-12, atol=0)
+
+
+def test_no_weighting_is_plain_cross_entropy_at_any_tau():
+    logits, labels = batch_of()
+    found = LogitAdjustedLoss(Uniform(COUNTS, DRAWS), tau=2.0)(logits, labels)
+    torch.testing.assert_close(found, F.cross_entropy(logits, labels), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("weighting", EVERY)
+@pytest.mark.parametrize("counts", ["sampler", "dataset"])
+def test_normalisation_and_with_it_the_mean_of_alpha_do_not_matter(weighting, counts):
+    logits, labels = batch_of()
+    found = []
+    for normalize in ("expected", "dataset", "mean"):
+        made = weighting(COUNTS, draws=DRAWS, counts=counts, normalize=normalize)
+        criterion = LogitAdjustedLoss(observed(made))
+        found.append(criterion(logits, labels).item())
+    assert found == pytest.approx([found[0]] * 3, rel=1e-12)
+
+
+@pytest.mark.parametrize("counts", ["sampler", "dataset"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_radii_enter_with_start_epoch_and_until_then_count_as_equal(counts, smoothing, mixed):
+    weighting = ClassVolume(COUNTS, DRAWS, counts=counts, start_epoch=2)
+    criterion = LogitAdjustedLoss(weighting, 0.7, smoothing)
+    logits, targets = batch_of()
+    if mixed:
+        hard = F.one_hot(targets, 5).double()
+        targets = (1 - smoothing) * (0.6 * hard + 0.4 * hard.flip(0)) + smoothing / 5
+    for epoch in range(4):
+        radii = weighting.log_radius64.tolist() if epoch >= 2 else [0.0] * 5
+        alpha = weights_of(radii, COUNTS, DRAWS, divide_by="draws" if counts == "sampler" else "dataset")
+        expected = mean_loss("softmax", lowered(logits, np.log(alpha), 0.7), targets, ONES, smoothing)
+        assert criterion.losses(logits, targets).mean().item() == pytest.approx(expected, rel=1e-12)
+        observed(weighting, seed=epoch)
+    assert max(weighting.log_radius64.tolist()) - min(weighting.log_radius64.tolist()) > 0.5
+
+
+@pytest.mark.parametrize("weighting", [EffectiveNumber, InverseSqrtFrequency])
+def test_radii_known_from_the_start_wait_for_start_epoch_too(weighting):
+    logits, labels = batch_of()
+    late, now, inverse = (
+        LogitAdjustedLoss(made)
+        for made in (weighting(COUNTS, start_epoch=1), weighting(COUNTS), InverseFrequency(COUNTS))
+    )
+    assert late(logits, labels) == inverse(logits, labels) != now(logits, labels)
+    late.end_epoch()
+    assert late(logits, labels) == now(logits, labels)
+
+
+def test_statistics_are_those_of_the_unadjusted_logits():
+    adjusted, plain = LogitAdjustedLoss(ClassVolume(COUNTS), tau=2.0), ReweightedLoss(ClassVolume(COUNTS))
+    for epoch in range(2):
+        for step in range(3):
+            logits, labels = batch_of(seed=3 * epoch + step, size=60)
+            for criterion in (adjusted, plain):
+                criterion(logits.clone().requires_grad_(), labels)
+        for criterion in (adjusted, plain):
+            criterion.end_epoch()
+        assert torch.equal(adjusted.weighting.log_radius64, plain.weighting.log_radius64)
+    assert not torch.equal(adjusted.weighting.log_radius64, torch.zeros(5).double())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_gradient_is_softmax_of_the_lowered_logits_minus_the_target(smoothing):
+    logits, labels = batch_of()
+    logits.requires_grad_()
+    criterion = LogitAdjustedLoss(observed(ClassVolume(COUNTS)), smoothing=smoothing)
+    criterion(logits, labels).backward()
+    target = (1 - smoothing) * F.one_hot(labels, 5) + smoothing / 5
+    expected = (lowered(logits, criterion.weighting.margins.numpy()).softmax(dim=1) - target) / len(labels)
+    torch.testing.assert_close(logits.grad, expected)
+    assert [name for name, _ in criterion.named_parameters()] == []
+    assert not criterion.weighting.margins.requires_grad
+
+
+@pytest.mark.parametrize("empty", ["no samples", "no draws"])
+@pytest.mark.parametrize("normalize", ["expected", "dataset", "mean"])
+@pytest.mark.filterwarnings("ignore:.*no samples")
+def test_a_class_without_samples_counts_as_the_rarest(empty, normalize):
+    counts = [900, 200, 0, 9, 3] if empty == "no samples" else COUNTS
+    draws = counts if empty == "no samples" else [50, 30, 0, 10, 7]
+    criterion = LogitAdjustedLoss(InverseFrequency(counts, draws, normalize=normalize), smoothing=0.1)
+    as_if = [draws[4] if m == 0 else m for m in draws]
+    logits, labels = batch_of()
+    expected = mean_loss("softmax", lowered(logits, np.log(as_if), -1.0), labels, ONES, 0.1)
+    assert criterion(logits, labels).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_weighting_of_a_user_s_own_gives_its_alpha():
+    class Cubic(Weighting):
+        def radii(self):
+            return None
+
+        def weights_for(self, log_radius):
+            return torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0])
+
+    logits, labels = batch_of()
+    expected = mean_loss("softmax", lowered(logits, np.log([1, 2, 4, 8, 16])), labels, ONES)
+    assert LogitAdjustedLoss(Cubic(COUNTS))(logits, labels).item() == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize("tau", [-0.1, math.nan, math.inf, -math.inf, "1", None, True, [1.0]], ids=repr)
+def test_a_tau_that_is_no_number_of_at_least_0_is_refused(tau):
+    with pytest.raises(ValueError, match="tau"):
+        LogitAdjustedLoss(Uniform(COUNTS), tau=tau)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["criterion", "weighting"])
+@pytest.mark.parametrize("saved", [ReweightedLoss, LogitAdjustedLoss])
+def test_a_state_of_either_form_goes_on_with_its_radii(saved, whole):
+    first = saved(observed(ClassVolume(COUNTS)))
+    second = LogitAdjustedLoss(ClassVolume(COUNTS))
+    logits, labels = batch_of()
+    before = second.losses(logits, labels)
+    if whole:
+        second.load_state_dict(first.state_dict())
+    else:
+        second.weighting.load_state_dict(first.weighting.state_dict())
+    expected = LogitAdjustedLoss(first.weighting).losses(logits, labels)
+    assert torch.equal(second.losses(logits, labels), expected)
+    assert not torch.equal(before, expected)
+    back = ReweightedLoss(ClassVolume(COUNTS))
+    back.load_state_dict(second.state_dict())
+    assert torch.equal(back.weighting.weights, first.weighting.weights)
+
+
+def test_copies_and_casts_keep_the_margins():
+    criterion = LogitAdjustedLoss(observed(ClassVolume(COUNTS)))
+    logits, labels = batch_of()
+    expected = criterion.losses(logits, labels)
+    assert torch.equal(copy.deepcopy(criterion).losses(logits, labels), expected)
+    assert torch.equal(criterion.half().losses(logits, labels), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = criterion(logits.bfloat16(), labels)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, criterion(logits.bfloat16().float(), labels))
+
+
+PRIOR_COUNTS = [400, 0, 30, 3]
 TAU = 0.75
 
 
@@ -28,13 +224,13 @@ def by_hand(logits: torch.Tensor, counts: list[float], tau: float) -> list[list[
 @pytest.mark.parametrize("shape", [(4,), (7, 4), (0, 4), (3, 4, 5), (2, 4, 3, 2)])
 def test_the_logits_lose_tau_times_the_log_prior(shape, dtype):
     logits = (5 * torch.randn(shape, generator=torch.Generator().manual_seed(0))).to(dtype)
-    found = LogitAdjustment(COUNTS, TAU)(logits)
+    found = LogitAdjustment(PRIOR_COUNTS, TAU)(logits)
     assert (found.dtype, found.shape) == (logits.dtype, logits.shape)
     rows = [
         logits[None] if logits.ndim == 1 else logits.movedim(1, -1),
         found[None] if found.ndim == 1 else found.movedim(1, -1),
     ]
-    expected = torch.tensor(by_hand(rows[0].reshape(-1, 4), COUNTS, TAU), dtype=torch.float64).reshape(-1, 4)
+    expected = torch.tensor(by_hand(rows[0].reshape(-1, 4), PRIOR_COUNTS, TAU), dtype=torch.float64).reshape(-1, 4)
     near = max(torch.finfo(dtype).eps, 1e-7)  # the log prior is float32
     torch.testing.assert_close(rows[1].reshape(-1, 4).double(), expected, rtol=near, atol=5 * near)
 
@@ -43,9 +239,9 @@ def test_its_accuracy_is_that_of_evaluate_at_the_same_tau():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(300, 4, generator=generator) + torch.tensor([4.0, 2.0, 2.0, 0.0])
     labels = torch.randint(4, (300,), generator=generator)
-    curve = trade_off(logits, labels, COUNTS, taus=[0.0, TAU])
+    curve = trade_off(logits, labels, PRIOR_COUNTS, taus=[0.0, TAU])
     for tau, row in zip(curve.taus, curve.rows, strict=True):
-        right = (LogitAdjustment(COUNTS, tau)(logits).argmax(1) == labels).sum().item()
+        right = (LogitAdjustment(PRIOR_COUNTS, tau)(logits).argmax(1) == labels).sum().item()
         assert 100 * right / 300 == pytest.approx(row["top1"])
     assert curve.rows[0]["top1"] != curve.rows[1]["top1"]
 
@@ -53,7 +249,7 @@ def test_its_accuracy_is_that_of_evaluate_at_the_same_tau():
 @pytest.mark.parametrize("way", ["state dict", "whole", "copy", "half"])
 def test_tau_and_prior_are_saved_and_loaded_with_the_model(way, tmp_path):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 4), LogitAdjustment(COUNTS, TAU)).eval()
+    model = nn.Sequential(nn.Linear(5, 4), LogitAdjustment(PRIOR_COUNTS, TAU)).eval()
     x = torch.randn(6, 5)
     if way == "state dict":
         torch.save(model.state_dict(), tmp_path / "model.pt")
@@ -72,7 +268,7 @@ def test_tau_and_prior_are_saved_and_loaded_with_the_model(way, tmp_path):
 
 
 def test_it_exports_and_compiles_in_one_graph():
-    adjustment, logits = LogitAdjustment(COUNTS, TAU), torch.randn(5, 4)
+    adjustment, logits = LogitAdjustment(PRIOR_COUNTS, TAU), torch.randn(5, 4)
     compiled = torch.compile(adjustment, fullgraph=True, backend="eager")
     assert torch.equal(compiled(logits), adjustment(logits))
     assert torch.equal(torch.export.export(adjustment, (logits,)).module()(logits), adjustment(logits))
@@ -80,13 +276,13 @@ def test_it_exports_and_compiles_in_one_graph():
 
 def test_the_unit_of_the_counts_and_torchs_defaults_do_not_matter():
     logits = torch.randn(5, 4)
-    expected = LogitAdjustment(COUNTS, TAU)(logits)
-    torch.testing.assert_close(LogitAdjustment(np.array(COUNTS) * 1e-9, TAU)(logits), expected)
+    expected = LogitAdjustment(PRIOR_COUNTS, TAU)(logits)
+    torch.testing.assert_close(LogitAdjustment(np.array(PRIOR_COUNTS) * 1e-9, TAU)(logits), expected)
     with torch.inference_mode():
-        made = LogitAdjustment(torch.tensor(COUNTS), np.float32(TAU))
+        made = LogitAdjustment(torch.tensor(PRIOR_COUNTS), np.float32(TAU))
     assert torch.equal(made(logits.requires_grad_()), expected)
     made.load_state_dict(made.state_dict())  # refused for tensors that were made in inference mode
-    assert torch.equal(LogitAdjustment(COUNTS, 0.0)(logits), logits)
+    assert torch.equal(LogitAdjustment(PRIOR_COUNTS, 0.0)(logits), logits)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +292,9 @@ def test_the_unit_of_the_counts_and_torchs_defaults_do_not_matter():
         ([4, -1], 1.0, "finite and not negative"),
         ([4, math.inf], 1.0, "finite and not negative"),
         ({0: 4}, 1.0, "of a dict or Counter give"),
-        (COUNTS, math.nan, "tau to be a finite number but got nan"),
-        (COUNTS, True, "tau to be a number"),
-        (COUNTS, "1", "tau to be a number"),
+        (PRIOR_COUNTS, math.nan, "tau to be a finite number but got nan"),
+        (PRIOR_COUNTS, True, "tau to be a number"),
+        (PRIOR_COUNTS, "1", "tau to be a number"),
     ],
 )
 def test_what_does_not_fit_is_refused(counts, tau, said):
@@ -109,4 +305,4 @@ def test_what_does_not_fit_is_refused(counts, tau, said):
 @pytest.mark.parametrize("logits", [torch.zeros(4, 3), torch.zeros(2, 5, 4), torch.zeros(()), torch.zeros(2, 4).long()])
 def test_logits_of_other_classes_are_refused(logits):
     with pytest.raises(ValueError, match=r"floating point logits of shape \[B, 4\]"):
-        LogitAdjustment(COUNTS)(logits)
+        LogitAdjustment(PRIOR_COUNTS)(logits)

@@ -39,8 +39,9 @@ def test_demo_trains_all_four_resumes_and_prints_the_comparison(tmp_path):
     assert [run.name for run in comparison.methods] == names
     assert comparison.verdict.comparable
     told = printed.split("What to make of it")[1].splitlines()
-    assert [line[:2] for line in told[1:4]] == ["1.", "2.", "3."]
-    assert "first weighted one" in told[3]
+    assert [line[:2] for line in told[1:5]] == ["1.", "2.", "3.", "4."]
+    assert "chosen on validation" in told[2]
+    assert "first weighted one" in told[4]
     report = tmp_path / "demo" / "report"
     for name in ("groups.png", "accuracy.png", "time.png", "report.md", "class_size.png", "epochs.png"):
         assert f"wrote {report / name}" in printed
@@ -204,9 +205,14 @@ def test_the_verdict_says_what_the_numbers_say(tmp_path, few, second, words):
         runs.append(Method(name, (load_run(path),)))
     weights = SimpleNamespace(parts=SimpleNamespace(share=-0.034))
     told = verdict(compare(runs), logs[:3], weights)
-    assert len(told) == 3
+    assert [line[:3] for line in told] == ["1. ", "2. ", "3. "]
     for line, word in zip(told, words, strict=True):
         assert word in line
+    after = {"tau": 0.75, "top1": 92.5, "many": 95.25, "medium": 90.0, "few": 80.125}
+    with_after = verdict(compare(runs), logs[:3], weights, after)
+    assert [line[3:] for line in with_after[:1] + with_after[2:]] == [line[3:] for line in told]
+    assert "(tau 0.75, chosen on validation) give 80.12 %, 95.25 %, 92.50 %" in with_after[1]
+    assert f"margins gives {few[3]:.2f} %, 90.00 %, 75.00 %" in with_after[1]
     assert "explain -3 % of the spread of log alpha (below 0" in told[1]
     assert f"it has {second:.0f} % on validation, inverse frequency 61 %, the baseline 61 %" in told[2]
     assert "0.50 to 3.00 at once" in told[2]

@@ -102,18 +102,30 @@ def moved(root: Path, to: int) -> None:
     (root / "main.py").write_text("".join(lines))
 
 
-@pytest.mark.parametrize("to", [0, 1, 2, 3])
-def test_any_place_further_up_fits_and_stays_where_no_setting_is_between(
-    to: int, make_top: Callable[[str], Path]
+PLAIN, BLOCK = (
+    "import os\nimport json\n\nimport torch\n",
+    "import os\nif os.name:\n    pass\nimport torch\n\nimport sys\n",
+)
+MOVED = [
+    *((PLAIN, to, "", to) for to in range(4)),  # any place further up fits and stays where no setting is between
+    (f"import os\n{SETTING}import torch\n", 0, "settings for torch", 2),
+    *((BLOCK, to, "not where this version would put it", 3) for to in (4, 6, 7)),  # below, or inside a statement
+]
+
+
+@pytest.mark.parametrize(("top", "to", "said", "after"), MOVED)
+def test_a_line_that_was_moved_stays_is_noted_or_is_a_problem(
+    top: str, to: int, said: str, after: int, make_top: Callable[[str], Path]
 ) -> None:
-    root = make_top("import os\nimport json\n\nimport torch\n")
+    root = make_top(top)
     install(root)
     moved(root, to)
-    text = (root / "main.py").read_text()
-    assert status(root).fits
-    assert not status(root).notes
-    assert install(root).changes == ()
-    assert (root / "main.py").read_text() == text
+    found = status(root)
+    assert found.fits is (top is not BLOCK)
+    assert any(said in row for row in (*found.notes, *found.problems)) is bool(said)
+    install(root)
+    assert where(root) == [after]
+    assert (status(root).fits, status(root).notes) == (True, ())
 
 
 def test_settings_added_above_the_line_later_fit(make_top: Callable[[str], Path]) -> None:
@@ -123,29 +135,6 @@ def test_settings_added_above_the_line_later_fit(make_top: Callable[[str], Path]
     main.write_text(f"import os\n{SETTING}{main.read_text()}")
     assert status(root).fits
     assert install(root).changes == ()
-
-
-def test_the_old_place_above_settings_fits_but_is_noted_and_install_mends_it(make_top: Callable[[str], Path]) -> None:
-    top = f"import os\n{SETTING}import torch\n"
-    root = make_top(top)
-    install(root)
-    moved(root, 0)
-    found = status(root)
-    assert found.fits
-    assert any("settings for torch" in note for note in found.notes)
-    install(root)
-    assert where(root) == [2]
-    assert not status(root).notes
-
-
-@pytest.mark.parametrize("to", [4, 6, 7])
-def test_below_that_import_or_inside_a_statement_it_does_not_fit(to: int, make_top: Callable[[str], Path]) -> None:
-    root = make_top("import os\nif os.name:\n    pass\nimport torch\n\nimport sys\n")
-    install(root)
-    moved(root, to)
-    assert any("not where this version would put it" in problem for problem in status(root).problems)
-    install(root)
-    assert where(root) == [3]
 
 
 def test_inside_a_block_it_does_not_fit(make_top: Callable[[str], Path]) -> None:

@@ -99,7 +99,7 @@ FITTING: dict[str, list[tuple[str, str]]] = {
     "statistics with a second name": [("train_stats = teach", "args.stats = train_stats = teach")],
     "comment first in the dict": [("({\n", "({  # state\n                # all of it\n")],
     "names that end alike": [(DEF_MAIN, f"\n\ndef domain(args):\n    criterion = 1\n{DEF_MAIN}")],
-    "loop variable elsewhere": [(AFTER_RESUME, "    log = [epoch for epoch in ()]\n")],
+    "loop variable in a comprehension": [(IN_LOOP, f"        args.all = [epoch for epoch in ()]\n{IN_LOOP}")],
     "criterion in a nested function": [(AFTER_RESUME, f"{AFTER_RESUME}    def other():\n        criterion = 2\n")],
     "names reused after the loop": [("    return log\n", "    model = criterion = None\n    return log\n")],
     "marker in a string": [

@@ -5,6 +5,7 @@ import io
 import math
 import sys
 import types
+import warnings
 import weakref
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import torch.nn.functional as F
 from mini_host import COUNTS, MiniHost
 from process_groups import leave_group
 from torch.nn.parallel import DistributedDataParallel
@@ -262,6 +264,18 @@ def test_evaluation_with_the_criterion_feeds_no_statistics(mini_host, how):
         host.criterion(None, outputs[1], torch.tensor(host.dataset.targets[:16]))
     assert host.hook.weightings["image_text"]._moments is None
     assert host.hook.end_epoch(0)["reweight_drawn_alpha"] is None
+
+
+def test_a_step_does_not_repeat_the_host_s_own_warnings(mini_host):
+    host = mini_host(DV)
+    host.attach()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")  # once for each place
+        for _ in range(3):
+            warnings.warn("the host's", stacklevel=1)
+            for output in host.model(host.dataset.data[:16]):
+                host.criterion(None, output, F.one_hot(torch.arange(16) % 5, 5) * 0.9 + 0.1 / 5)
+    assert [str(warning.message) for warning in caught] == ["the host's"]
 
 
 def test_the_outputs_of_a_step_are_not_kept_alive(mini_host):

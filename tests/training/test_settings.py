@@ -266,12 +266,3 @@ def test_a_reference_of_data_of_another_size_is_refused(tmp_path, capsys):
         status = main(["compare", str(tmp_path / name), "--reference", "imagenet_lt/r50"])
         assert status == (0 if name == "same" else 2)
         assert ("but the reference imagenet_lt/r50 of" in capsys.readouterr().err) == (name != "same")
-
-
-def test_runs_are_named_by_the_shortest_path_that_tells_them_apart(tmp_path):
-    for name in ("ce, plain/0", "dv/0", "dv/1", "x/dv/2"):
-        run(tmp_path / name, 1)
-    methods = load_all([str(tmp_path / name) for name in ("ce, plain/0", "dv/0", "dv/1", "x/dv/2", "dv/0")])
-    assert [method.name for method in methods] == ["ce, plain/0", "dv/0", "1", "2", "dv/0 (2)"]
-    (seeds,) = load_all([f"ce={tmp_path / 'ce, plain/0'},{tmp_path / 'dv/0'},{tmp_path / 'dv/1'}"])
-    assert [one.path.parent.name for one in seeds.runs] == ["ce, plain", "dv", "dv"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,14 +20,11 @@ TEST_BATCH = 1000
 """Images of a test batch on a GPU, which small ones leave idle."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One step for S replicas."""
+class Batch(NamedTuple):
+    """One step for S replicas: normalised images `[B, S*3, H, W]`; labels `[S, B]`, or with mixup `[S, B, C]`."""
 
     images: Tensor
-    """Normalised, `[B, S*3, H, W]`."""
     targets: Tensor
-    """Labels, int64 `[S, B]`, or with mixup float32 `[S, B, C]`."""
 
 
 class Batches:
@@ -51,8 +48,6 @@ class Batches:
         self._labels = torch.from_numpy(data.y_train).to(device)
         self._test = torch.from_numpy(data.x_test).to(device)
         self.test_labels = torch.from_numpy(data.y_test).to(device)
-        self._held_out = None if data.x_val is None else torch.from_numpy(data.x_val).to(device)
-        self.validation_labels = None if data.y_val is None else torch.from_numpy(data.y_val).to(device)
         self._mean = torch.tensor(data.x_train.mean(axis=(0, 1, 2)), dtype=torch.float32, device=device)
         self._std = torch.tensor(data.x_train.std(axis=(0, 1, 2)), dtype=torch.float32, device=device)
         self._draw_weights = self.class_counts.double().rsqrt()[torch.from_numpy(data.y_train)]
@@ -79,15 +74,8 @@ class Batches:
 
     def test(self, replicas: int) -> Iterator[Tensor]:
         """The test images for every replica, `[B, S*3, H, W]`."""
-        return self._unchanged(self._test, replicas)
-
-    def validation(self, replicas: int) -> Iterator[Tensor]:
-        """Likewise the training images that were held out."""
-        return iter(()) if self._held_out is None else self._unchanged(self._held_out, replicas)
-
-    def _unchanged(self, images: Tensor, replicas: int) -> Iterator[Tensor]:
         size = max(self.batch_size, TEST_BATCH) if self.device.type == "cuda" else self.batch_size
-        for part in images.split(size):
+        for part in self._test.split(size):
             yield _stacked(self._normalized(part)[None].expand(replicas, *part.shape))
 
     def _plan(self, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

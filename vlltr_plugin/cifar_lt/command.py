@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vlltr_plugin.cifar_lt.batches import Batches
-from vlltr_plugin.cifar_lt.data import DataError, LongTailed, from_npz, from_torchvision, hold_out, labels_of_file
+from vlltr_plugin.cifar_lt.data import DataError, LongTailed, from_npz, from_torchvision, labels_of_file
 from vlltr_plugin.cifar_lt.methods import FEATURES, METHODS
 from vlltr_plugin.cifar_lt.plot import draw
 from vlltr_plugin.cifar_lt.results import read
@@ -23,6 +24,8 @@ from vlltr_plugin.report.pictures import require_matplotlib
 
 DATASET, IMBALANCE = "cifar10", 100
 """Trained on without `--dataset`, `--imbalance` and `--npz`."""
+
+_say = partial(print, flush=True)
 
 PRESETS: dict[str, Schedule] = {"full": Schedule(), "short": Schedule(epochs=30, evaluate_every=6)}
 
@@ -70,8 +73,6 @@ def _train(options: argparse.Namespace) -> None:
     torch.backends.cudnn.allow_tf32 = False  # results of all devices are float32's, unless --amp says otherwise
     schedule = schedule_of(options)
     data, labels = _images(options)
-    if options.hold_out is not None:
-        data, labels["held_out"] = hold_out(data, options.hold_out), options.hold_out
     for name in options.method:
         if METHODS[name].has_no_volume(data.num_classes):
             raise ValueError(
@@ -125,7 +126,3 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("Expected a GPU for --device cuda but torch finds none: give --device cpu or auto.")
     return device
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -37,23 +37,12 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class LongTailed:
-    """A long-tailed training set and its balanced test set.
-
-    Attributes:
-        x_train: RGB images, uint8 `[N, H, W, 3]`.
-        y_train: labels, int64 `[N]`.
-        x_test: uint8 `[M, H, W, 3]`.
-        y_test: int64 `[M]`.
-        x_val: training images that were held out, see `hold_out`; else none.
-        y_val: their labels.
-    """
+    """A long-tailed training set and its balanced test set: RGB images, uint8 `[N, H, W, 3]`, and int64 labels."""
 
     x_train: NDArray[np.uint8]
     y_train: NDArray[np.int64]
     x_test: NDArray[np.uint8]
     y_test: NDArray[np.int64]
-    x_val: NDArray[np.uint8] | None = None
-    y_val: NDArray[np.int64] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -83,10 +72,7 @@ def _floor(largest: int, imbalance: float, i: int, last: int) -> int:
 def from_torchvision(dataset: str, imbalance: float, folder: Path) -> LongTailed:
     """CIFAR from torchvision's classes, cut to the profile; downloaded into `folder` where it is not there yet.
 
-    Which images fill a class is one fixed draw, nested: a more imbalanced set is a subset of a less imbalanced one.
-
-    Raises:
-        DataError: for an imbalance below 1, or when the images are not there and cannot be downloaded.
+    The images of a class are one fixed draw, nested: a more imbalanced set is a subset of a less imbalanced one.
     """
     profile(1, imbalance, DATASETS[dataset])  # refuses the factor before anything is read or downloaded
     from vlltr_plugin.compat.runtime import declare_missing_ops
@@ -110,11 +96,7 @@ def from_torchvision(dataset: str, imbalance: float, folder: Path) -> LongTailed
 
 
 def from_npz(path: Path) -> LongTailed:
-    """The arrays `x_train`, `y_train`, `x_test`, `y_test` of a file, as they are; nothing in it is unpickled.
-
-    Raises:
-        DataError: for a file that is missing, is no such archive, or holds arrays of another kind or shape.
-    """
+    """The arrays `x_train`, `y_train`, `x_test`, `y_test` of a file, as they are; nothing in it is unpickled."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[name] for name in ARRAYS]
@@ -135,33 +117,11 @@ def from_npz(path: Path) -> LongTailed:
             )
     if data.x_train.shape[1:] != data.x_test.shape[1:]:
         raise DataError("Expected training and test images of one size but they differ.")
-    if (data.class_counts == 0).any():
-        raise DataError(f"Expected training images of every class but class {data.class_counts.argmin()} has none.")
-    tested = np.bincount(data.y_test, minlength=data.num_classes)
-    if (tested == 0).any():
-        raise DataError(f"Expected test images of every class but class {tested.argmin()} has none.")
+    for y, split in ((data.y_train, "training"), (data.y_test, "test")):
+        number = np.bincount(y, minlength=data.num_classes)
+        if (number == 0).any():
+            raise DataError(f"Expected {split} images of every class but class {number.argmin()} has none.")
     return LongTailed(data.x_train, data.y_train.astype(np.int64), data.x_test, data.y_test.astype(np.int64))
-
-
-def hold_out(data: LongTailed, share: float) -> LongTailed:
-    """Keeps a share of every class's training images out of training, one at least: one fixed draw.
-
-    Raises:
-        DataError: where fewer than two images of a class would be left, too few for a volume.
-    """
-    if not 0 < share < 1:
-        raise DataError(f"Expected --hold-out to be between 0 and 1 but got {share:g}.")
-    rng, held = np.random.default_rng(0), np.zeros(len(data.y_train), dtype=bool)
-    for label, number in enumerate(data.class_counts.tolist()):
-        taken = max(1, round(share * number))
-        if number - taken < 2:
-            raise DataError(
-                f"Expected 2 training images of every class beside those of --hold-out {share:g} but class {label} has "
-                f"{number} in all."
-            )
-        held[rng.permutation(np.flatnonzero(data.y_train == label))[:taken]] = True
-    x, y = data.x_train, data.y_train
-    return replace(data, x_train=x[~held], y_train=y[~held], x_val=x[held], y_val=y[held])
 
 
 def digest(data: LongTailed) -> str:
@@ -195,10 +155,7 @@ def imbalance_of(counts: Sequence[int], told: float | None = None) -> float:
 
 
 def labels_of_file(path: Path, data: LongTailed, dataset: str | None, imbalance: float | None) -> dict[str, Any]:
-    """`dataset` and `imbalance` of an .npz file for the results: the file says them, not the user.
-
-    The name is CIFAR's only where the test set is CIFAR's. Raises DataError where the user says something else.
-    """
+    """`dataset` and `imbalance` of an .npz file for the results; the name is CIFAR's where the test set is CIFAR's."""
     if dataset is not None and DATASETS[dataset] != data.num_classes:
         raise DataError(
             f"Expected --dataset {dataset} to have the {data.num_classes} classes of {path}, but it has "

@@ -25,7 +25,7 @@ def _base(name: str, class_counts: Tensor) -> Any:
     """A base loss by name, for the criterion."""
     if name in ("softmax", "sigmoid"):
         return name
-    from vlltr_plugin.cifar_lt.losses import BalancedSoftmaxLoss, LADELoss, LDAMLoss
+    from vlltr_plugin.cifar_lt.network import BalancedSoftmaxLoss, LADELoss, LDAMLoss
     from vlltr_plugin.core.base_losses import FocalLosses
 
     if name == "focal":
@@ -36,18 +36,12 @@ def _base(name: str, class_counts: Tensor) -> Any:
 
 @dataclass(frozen=True)
 class Method:
-    """How one row of the tables is trained.
+    """How one row of the tables is trained: a base loss, a weighting of the core's registry with its options, and when.
 
-    Attributes:
-        explained: in a line, for the help.
-        base: name of the base loss, see `_base`.
-        weighting: name in the core's registry.
-        options: of the weighting.
-        deferred: the weights apply from the recipe's `start_epoch` on, not from the first epoch.
-        adjust: tau: subtract tau log n_j of the training counts from the test logits.
-        margins: the weights are taken as margins of the training logits, see `LogitAdjustedLoss`; before the weights
-            of a deferred method apply these are the margins of equal radii.
-        influence: once the weights apply, divide each sample's loss by its influence on the last layer.
+    `explained` is for the help. The weights of a `deferred` method apply from the schedule's `start_epoch` on.
+    `adjust` is tau: tau log n_j is subtracted from the test logits. With `margins` the weights are margins of the
+    training logits, see `LogitAdjustedLoss`: those of equal radii until the weights of a deferred method apply. With
+    `influence` each sample's loss is divided by its influence on the last layer once the weights apply.
     """
 
     explained: str
@@ -67,11 +61,6 @@ class Method:
         if not self.deferred and self.weighting != "none":
             return None
         return next(name for name, method in METHODS.items() if method.base == self.base and method.weighting == "none")
-
-    @property
-    def can_be_adjusted(self) -> bool:
-        """Whether its logits have the log prior of the classes in them, which adjustment after training takes off."""
-        return self.base == "softmax" and not self.margins and not self.adjust
 
     def applies_from(self, start_epoch: int) -> int:
         """The first epoch, from 0, in which the weights can differ from 1, under a recipe's `start_epoch`."""

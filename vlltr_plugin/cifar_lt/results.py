@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
-from vlltr_plugin.cifar_lt.training import Training
+from vlltr_plugin.cifar_lt.training import SIGMOID_BASES, Schedule, Training
 from vlltr_plugin.core.class_volume import ClassVolume
-from vlltr_plugin.report.tradeoff.interval import Variance, half_width
+from vlltr_plugin.core.shot_groups import OTHERS
+from vlltr_plugin.report.accuracy import class_accuracies, group_masks, reliability
 from vlltr_plugin.runs.files import is_cut
 
-SETTING = ("epochs", "start_epoch", "sampler", "mixup", "batch_size", "amp")
-"""The recipe of a run, see `Schedule.labels`."""
+SETTING = tuple(Schedule().labels())
+"""The recipe of a run."""
 
 RUN = ("dataset", "imbalance", *SETTING, "method", "seed")
 """What every line says of its run."""
@@ -27,27 +29,41 @@ DATA = "data"
 """Digest of the images and labels, see `data.digest`."""
 
 
+TAUS = tuple(step / 4 for step in range(13))
+"""Strengths of post-hoc logit adjustment (Menon et al., ICLR 2021, Eq. 9) whose errors are stored."""
+
+
 class ResultsError(ValueError):
     """The results file is not one."""
 
 
-def result(training: Training, replica: int) -> dict[str, Any]:
-    """A finished run's line: errors in percent, the weights and log radii of the last epoch, its share of seconds."""
-    curve = training.curve[replica]
+def results_of(training: Training) -> list[dict[str, Any]]:
+    """The lines of a finished training, one for each of its seeds."""
+    logits = training.test_logits()
+    shifted = training.adjusted(logits).cpu()
+    return [_result(training, replica, *both) for replica, both in enumerate(zip(logits.cpu(), shifted, strict=True))]
+
+
+def _result(training: Training, replica: int, logits: Tensor, shifted: Tensor) -> dict[str, Any]:
+    """Errors in percent, measures of the test logits, the weights and log radii of the last epoch, seconds."""
+    curve, batches = training.curve[replica], training.batches
+    labels, counts = batches.test_labels.cpu(), batches.class_counts.cpu()
     weighting, weights = training.criteria[replica].weighting, training.weights[replica].double()
     line: dict[str, Any] = {
         "seed": training.seeds[replica],
         "last_error": curve[-1][1],
         "best_error": min(error for _, error in curve),
-        **training.measured[replica],
+        **class_errors(shifted, labels, counts),
+        "adjusted_errors": adjusted_errors(logits, labels, counts),
+        **({} if training.method.base in SIGMOID_BASES else calibration(shifted, labels)),
         "curve": [[epoch, error] for epoch, error in curve],
         "weights": [float(f"{alpha:.6g}") for alpha in weights.tolist()],
-        "class_counts": training.batches.class_counts.tolist(),
+        "class_counts": counts.tolist(),
         "expected_alpha": float((weights * weighting.draws.cpu()).sum() / weighting.draws.sum()),
         "log_radius": None,
         "seconds": round(training.seconds / len(training.seeds), 1),
         "together": len(training.seeds),
-        "device": _device(training.batches.device),
+        "device": _device(batches.device),
         "threads": torch.get_num_threads(),
         "compile": training.schedule.compile,
         "torch": torch.__version__,
@@ -56,6 +72,41 @@ def result(training: Training, replica: int) -> dict[str, Any]:
         line["log_radius"] = [round(float(radius), 5) for radius in weighting.log_radius]
         line["substituted"] = int(weighting.substituted.sum())
     return line
+
+
+def class_errors(logits: Tensor, labels: Tensor, class_counts: Tensor) -> dict[str, Any]:
+    """Error of each class, and the mean over the classes of each group, in percent."""
+    found = 100 - class_accuracies(labels.numpy(), logits.argmax(dim=1).numpy(), len(class_counts))
+    masks = group_masks(class_counts.numpy(), OTHERS)
+    return {
+        "group_errors": {name: round(float(found[own].mean()), 4) for name, own in masks.items() if own.any()},
+        "class_errors": [round(float(error), 2) for error in found],
+    }
+
+
+def calibration(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Negative log-likelihood in nats, and expected calibration error in percent."""
+    log_probabilities = functional.log_softmax(logits.double(), dim=1)
+    confidence, predicted = log_probabilities.max(dim=1)
+    bins = reliability(confidence.exp().numpy(), (predicted == labels).numpy())
+    error = sum(entry["images"] * abs(entry["accuracy"] - entry["confidence"]) for entry in bins) / len(labels)
+    return {
+        "nll": round(float(functional.nll_loss(log_probabilities, labels)), 5),
+        "ece": round(100 * error, 4),
+    }
+
+
+def adjusted_errors(logits: Tensor, labels: Tensor, class_counts: Tensor) -> list[list[float]]:
+    """`[tau, error, error]` in percent for each of `TAUS`: of test images with an even index, and with an odd one.
+
+    So tau can be chosen on one half, and the error be read on the other.
+    """
+    log_counts = class_counts.double().log()
+    rows = []
+    for tau in TAUS:
+        wrong = ((logits.double() - tau * log_counts).argmax(dim=1) != labels).double().numpy() * 100
+        rows.append([tau, *(round(float(np.mean(wrong[half::2])), 4) for half in (0, 1))])
+    return rows
 
 
 def append(path: Path, *lines: dict[str, Any]) -> None:
@@ -98,19 +149,6 @@ def identity(line: dict[str, Any]) -> tuple[Any, ...]:
 def once_each(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The runs without repetitions; of a run repeated, the newest line in the place of the first."""
     return list({identity(run): run for run in runs}.values())
-
-
-def per_seed(runs: Sequence[dict[str, Any]], method: str, measure: str = "last_error") -> dict[int, float]:
-    """A measure of a method for each seed; of a run repeated, the newest."""
-    return {run["seed"]: run[measure] for run in runs if run["method"] == method}
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half-width of its 95 % interval over the seeds (Student's t); nan for one value."""
-    number = len(values)
-    if number < 2:
-        return math.fsum(values), math.nan
-    return statistics.fmean(values), half_width([Variance(statistics.variance(values) / number, number - 1)])
 
 
 def _device(device: torch.device) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.methods import METHODS, Method, never_weighted
-from vlltr_plugin.cifar_lt.results import DATA, append, identity, read, result
+from vlltr_plugin.cifar_lt.results import DATA, append, identity, read, results_of
 from vlltr_plugin.cifar_lt.training import Schedule, Training
 from vlltr_plugin.runs.files import write_whole
 
@@ -89,7 +89,7 @@ class Sweep:
         elif self.share_warmup and method.warm_up and self.schedule.warm_up:
             training.load(self._warm_up(method, seeds), weightings=False)
         self._train(training, name, state, self.schedule.epochs)
-        found = [{**self.labels, "method": name, **result(training, replica)} for replica in range(len(seeds))]
+        found = [{**self.labels, "method": name, **line} for line in results_of(training)]
         append(self.results, *(line for line in found if line["seed"] in missing))
         state.unlink()
 

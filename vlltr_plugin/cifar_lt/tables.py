@@ -1,22 +1,25 @@
-"""The paper's tables from a results file, the published numbers beside ours."""
+"""The tables of a results file, with the published numbers beside ours."""
 
 from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vlltr_plugin.cifar_lt.data import is_published_set
 from vlltr_plugin.cifar_lt.methods import METHODS, never_weighted
-from vlltr_plugin.cifar_lt.results import DATA, SETTING, identity, interval, once_each, per_seed
+from vlltr_plugin.cifar_lt.results import DATA, SETTING, identity, once_each
 from vlltr_plugin.cifar_lt.training import Schedule
 from vlltr_plugin.core.shot_groups import GROUPS
-from vlltr_plugin.report.tables import Table
+from vlltr_plugin.report.accuracy import harmonic_mean
+from vlltr_plugin.report.frame import INTERVAL, Frame, Summary
+from vlltr_plugin.report.tables import MISSING, Table, fixed, plus_minus, signed
 
 Runs = Sequence[dict[str, Any]]
 
@@ -38,29 +41,65 @@ PUBLISHED_ROW = {
 }
 """The paper's row for a method; it does not say whether its EN is deferred, and Table 2 is without NE."""
 
-INTERVAL = "± 95 % interval over the seeds"
-"""What ± means, said in every title; see `results.interval`."""
-
 RIVALS = ("ce", "en-drw", "inverse-drw", "dv", "inverse-la")
-"""Whom every method is compared with, seed by seed."""
+"""The methods that every method is compared with, seed by seed."""
+
+AT_TAU_1, AT_CHOSEN_TAU = "ce, adjusted after training: tau 1", "ce, adjusted after training: tau chosen"
+ADJUSTED_NOTE = (
+    "Adjusted after training: the test logits of ce minus tau log n (Menon et al., ICLR 2021). Where it is chosen, tau "
+    "has the lowest error on one half of the test images and the error is that on the other half, for both halves."
+)
+
+
+def frame_of(runs: Runs) -> Frame:
+    """Errors in percent, ratios and measures of the last epoch by method and seed; the `error` of the best epoch."""
+    frame = Frame()
+    for run in runs:
+        key = run["method"], run["seed"]
+        numbers = {"error": run["last_error"], **run["group_errors"], "weights": _ratio(run["weights"])}
+        numbers |= {name: run.get(name) for name in ("ece", "nll")}
+        if run["log_radius"]:
+            numbers["radii"] = _ratio([math.exp(radius) for radius in run["log_radius"]])
+        if "class_errors" in run:
+            accuracies = 100 - np.array(run["class_errors"])
+            numbers |= {"worst": float(accuracies.min()), "harmonic": harmonic_mean(accuracies)}
+        frame.add(*key, "last", numbers)
+        frame.add(*key, "best", {"error": run["best_error"]})
+        if run["method"] == "ce" and "adjusted_errors" in run:
+            for name, error in _adjusted(np.array(run["adjusted_errors"])).items():
+                frame.add(name, run["seed"], "last", {"error": error})
+    return frame
+
+
+def _adjusted(rows: Any) -> dict[str, float]:
+    """Errors after adjustment, from rows of tau and its errors on the two halves of the test images."""
+    best = rows[:, 1:].argmin(axis=0)  # the smallest tau of equals
+    chosen = (rows[best[1], 1] + rows[best[0], 2]) / 2
+    return {AT_TAU_1: float(rows[rows[:, 0] == 1, 1:].mean()), AT_CHOSEN_TAU: float(chosen)}
+
+
+def _ratio(values: Sequence[float]) -> float:
+    return max(values) / min(values)
 
 
 def tables(runs: Runs) -> list[Table]:
-    """All tables of a results file: for each data set and recipe an overview, then one for each imbalance factor.
+    """All tables of a results file: for each data set and recipe an overview, then those of each imbalance factor.
 
     Runs on other images never share a table. A repeated run counts once, by its newest line.
     """
-    sheets = []
-    for group in _grouped(once_each(runs), ("dataset", *SETTING)):
-        parts = sorted(_grouped(group, ("imbalance", DATA)), key=lambda part: -float(part[0]["imbalance"]))
+    found = []
+    for group in grouped(once_each(runs), ("dataset", *SETTING)):
+        parts = sorted(grouped(group, ("imbalance", DATA)), key=lambda part: -float(part[0]["imbalance"]))
         several = len({part[0]["imbalance"] for part in parts}) < len(parts)
         if len(parts) > 1:
-            sheets.append(_overview(parts, several))
+            found.append(_overview(parts, several))
         for part in parts:
             title = f"{_title(part[0])}, IF {part[0]['imbalance']}{_unusual(part[0])}"
             title += f", {_images(part[0])}" if several else ""
-            sheets += [_errors(part, title), _paired(part, title)]
-    return sheets
+            found += [_errors(part, title), _paired(part, title)]
+            if any("ece" in run for run in part):
+                found.append(_measures(part, title))
+    return found
 
 
 def notes(runs: Runs) -> list[str]:
@@ -92,70 +131,84 @@ def published_error(method: str, dataset: str, imbalance: float) -> float | None
 
 def _overview(by_imbalance: list[Runs], several: bool) -> Table:
     """The form of Table 1: a column for each imbalance factor, and for each set of images where one has several."""
-    first = by_imbalance[0][0]
+    frames = [frame_of(part) for part in by_imbalance]
     rows = []
-    for method in _methods([run for part in by_imbalance for run in part]):
+    for method in methods_of([run for part in by_imbalance for run in part]):
         cells = []
-        for part in by_imbalance:
-            errors = list(per_seed(list(part), method).values())
-            told = _told(method, part[0])
-            cells.append(
-                _with_interval(errors) + (f" [{told:.1f}, {_signed(_mean(errors) - told)}]" if errors and told else "")
-            )
+        for frame, part in zip(frames, by_imbalance, strict=True):
+            error, told = frame.summary(method, "last", "error"), _published(method, part[0])
+            beside = f" [{told:.1f}, {signed(error.mean - told, 1)}]" if error and told else ""
+            cells.append(_with_interval(error) + beside)
         rows.append((method, *cells))
     columns = [f"IF {part[0]['imbalance']}" + (f"\n{_images(part[0])}" if several else "") for part in by_imbalance]
-    header = ("method", *columns)
-    title = f"{_title(first)}{_unusual(first)}: last-epoch error, % ({INTERVAL}) [published, difference]"
-    return Table(title, header, tuple(rows))
+    first = by_imbalance[0][0]
+    title = f"{_title(first)}{_unusual(first)}: last-epoch error, % [published, difference]; {INTERVAL}"
+    return _table(title, ("method", *columns), rows)
 
 
 def _errors(runs: Runs, title: str) -> Table:
     """Errors of every method on one data set, and the spread of what drives it."""
-    first = runs[0]
-    groups = [group for group in GROUPS if group in first["group_errors"]]
-    rows = []
-    for method in _methods(runs):
-        own = [run for run in runs if run["method"] == method]
-        last, best = per_seed(own, method), per_seed(own, method, "best_error")
-        told = _told(method, first)
-        grouped = [_mean([run["group_errors"][group] for run in own]) for group in groups]
+    frame, rows = frame_of(runs), []
+    groups = [group for group in GROUPS if group in runs[0]["group_errors"]]
+    for method in methods_of(runs):
+        last, best = (frame.summary(method, stage, "error") for stage in ("last", "best"))
+        told = _published(method, runs[0])
         rows.append(
             (
                 method,
-                str(len(last)),
-                _with_interval(list(last.values())),
-                _with_interval(list(best.values())),
-                *(f"{error:.1f}" for error in grouped),
-                f"{told:.1f}" if told else "",
-                _signed(_mean(list(best.values())) - told) if told else "",
-                _ratio([[math.exp(r) for r in run["log_radius"]] for run in own if run["log_radius"]]),
-                _ratio([run["weights"] for run in own]),
+                str(last.n if last else 0),
+                _with_interval(last),
+                _with_interval(best),
+                *(_mean(frame, method, group, ".1f") for group in groups),
+                fixed(told, 1),
+                signed(best.mean - told, 1) if best and told else MISSING,
+                _mean(frame, method, "radii", ".3g"),
+                _mean(frame, method, "weights", ".3g"),
             )
         )
     header = (
         "method", "seeds", "last epoch", "best epoch", *groups, "published", "best minus\npublished",
         "largest /\nsmallest radius", "largest /\nsmallest weight",
     )  # fmt: skip
-    return Table(f"{title}: test error, % ({INTERVAL})", header, tuple(rows))
+    return _table(f"{title}: test error, %; {INTERVAL}", header, rows)
 
 
 def _paired(runs: Runs, title: str) -> Table:
     """Last-epoch error minus that of the rivals, seed by seed."""
-    present = [rival for rival in RIVALS if rival in _methods(runs)]
-    rows = []
-    for method in _methods(runs):
-        cells = []
-        for rival in present:
-            first, second = per_seed(runs, method), per_seed(runs, rival)
-            pairs = [first[seed] - second[seed] for seed in first if seed in second and rival != method]
-            cells.append(_signed_interval(pairs))
-        rows.append((method, *cells))
-    header = ("method", *(f"minus {rival}" for rival in present))
-    title = f"{title}: paired differences of the last-epoch error, points ({INTERVAL}; * leaves out 0)"
-    return Table(title, header, tuple(rows))
+    frame = frame_of(runs)
+    rivals = [rival for rival in RIVALS if rival in methods_of(runs)]
+    rows = [
+        (
+            method,
+            *(
+                MISSING if method == rival else _difference(frame.paired(method, rival, "last", "error"))
+                for rival in rivals
+            ),
+        )
+        for method in methods_of(runs)
+    ]
+    title = f"{title}: paired differences of the last-epoch error, points; {INTERVAL}, * excludes 0"
+    return _table(title, ("method", *(f"minus {rival}" for rival in rivals)), rows)
 
 
-def _told(method: str, run: dict[str, Any]) -> float | None:
+def _measures(runs: Runs, title: str) -> Table:
+    """Accuracy of the worst class, the classes' harmonic mean, and calibration."""
+    frame, header = frame_of(runs), ("method", "worst class", "harmonic mean", "calibration error", "NLL (nats)")
+    shown = (("worst", ".1f"), ("harmonic", ".1f"), ("ece", ".1f"), ("nll", ".3f"))
+    rows = [
+        (method, *(_mean(frame, method, metric, digits) for metric, digits in shown))
+        for method in methods_of(runs)
+        if frame.summary(method, "last", "worst")
+    ]
+    return Table(f"{title}: accuracy of classes and calibration error, %, mean over the seeds", header, tuple(rows))
+
+
+def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    adjusted = any(row[0] == AT_TAU_1 for row in rows)
+    return Table(title, header, tuple(rows), ADJUSTED_NOTE if adjusted else "")
+
+
+def _published(method: str, run: dict[str, Any]) -> float | None:
     """The published error; None on other images, drawn or mixed otherwise, or where no weight ever was."""
     if run["sampler"] != "uniform" or run["mixup"] or not is_published_set(run):
         return None
@@ -164,12 +217,17 @@ def _told(method: str, run: dict[str, Any]) -> float | None:
     return published_error(method, run["dataset"], run["imbalance"])
 
 
-def _methods(runs: Runs) -> list[str]:
+def methods_of(runs: Runs) -> list[str]:
+    """In the order of `METHODS`, ce adjusted after training behind ce, others last."""
     present = {run["method"] for run in runs}
-    return [name for name in METHODS if name in present] + sorted(present - set(METHODS))
+    if any(run["method"] == "ce" and "adjusted_errors" in run for run in runs):
+        present |= {AT_TAU_1, AT_CHOSEN_TAU}
+    known = ["ce", AT_TAU_1, AT_CHOSEN_TAU, *list(METHODS)[1:]]
+    return [name for name in known if name in present] + sorted(present - set(known))
 
 
-def _grouped(runs: Runs, keys: tuple[str, ...]) -> list[Runs]:
+def grouped(runs: Runs, keys: tuple[str, ...]) -> list[Runs]:
+    """The runs by the values of some keys."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in runs:
         groups.setdefault(tuple(run.get(key) for key in keys), []).append(run)
@@ -196,30 +254,18 @@ def _images(run: dict[str, Any]) -> str:
     return f"images {run[DATA][:8]}" if DATA in run else "images not recorded"
 
 
-def _mean(values: list[float]) -> float:
-    return statistics.fmean(values) if values else math.nan
+def _with_interval(summary: Summary | None) -> str:
+    return MISSING if summary is None else fixed(summary.mean, 1) + plus_minus(summary.half, 1)
 
 
-def _with_interval(values: list[float]) -> str:
-    if not values:
-        return ""
-    mean, width = interval(values)
-    return f"{mean:.1f}" + ("" if math.isnan(width) else f" ± {width:.1f}")
+def _difference(summary: Summary | None) -> str:
+    if summary is None:
+        return MISSING
+    if summary.half is None:
+        return f"{signed(summary.mean, 1)} (1 seed)"
+    return signed(summary.mean, 1) + plus_minus(summary.half, 1) + " *" * (abs(summary.mean) > summary.half)
 
 
-def _signed_interval(pairs: list[float]) -> str:
-    if not pairs:
-        return ""
-    mean, width = interval(pairs)
-    if math.isnan(width):
-        return f"{_signed(mean)} (1 seed)"
-    return f"{_signed(mean)} ± {width:.1f}{' *' if abs(mean) > width else ''}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}"
-
-
-def _ratio(vectors: list[list[float]]) -> str:
-    """Mean over the runs of the largest entry over the smallest."""
-    return f"{_mean([max(vector) / min(vector) for vector in vectors]):.3g}" if vectors else ""
+def _mean(frame: Frame, method: str, metric: str, digits: str) -> str:
+    summary = frame.summary(method, "last", metric)
+    return MISSING if summary is None else format(summary.mean, digits)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,10 +11,8 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.cifar_lt.batches import Batch, Batches
-from vlltr_plugin.cifar_lt.losses import influence_factors
-from vlltr_plugin.cifar_lt.measures import adjusted, measures
 from vlltr_plugin.cifar_lt.methods import Method
-from vlltr_plugin.cifar_lt.resnet import ResNet32
+from vlltr_plugin.cifar_lt.network import ResNet32, influence_factors
 
 DROPS = (0.8, 0.9)
 """Fractions of the training after which the learning rate falls: epochs 160 and 180 of 200."""
@@ -30,15 +27,8 @@ SIGMOID_BASES = ("sigmoid", "focal")
 class Schedule:
     """SGD with Nesterov momentum; the learning rate falls to a hundredth at 80 % and again at 90 % of the epochs.
 
-    Attributes:
-        epochs: of a run.
-        start_epoch: first epoch of deferred weights, from 0; by default where the learning rate first falls.
-        sampler: `"uniform"` or `"sqrt"`, see `Batches`.
-        mixup: parameter of mixup's Beta distribution; 0 for none.
-        batch_size: B.
-        evaluate_every: epochs from one test to the next; from `start_epoch` on, every epoch is tested.
-        amp: bfloat16 autocast of the network.
-        compile: torch.compile of the network (CUDA graphs on a GPU).
+    `start_epoch` is the first epoch of deferred weights, from 0; by default where the learning rate first falls. From
+    there on every epoch is tested, before it each `evaluate_every`-th. `amp` is bfloat16 autocast of the network.
     """
 
     epochs: int = 200
@@ -90,12 +80,8 @@ class Schedule:
 class Training:
     """S replicas of a method, one for each seed, that share a program but no number.
 
-    Attributes:
-        epoch: the next to train, from 0.
-        curve: for each replica `(epoch, test error in percent)` of the epochs tested.
-        measured: for each replica what `measures` finds at the end of the training, else empty.
-        weights: alpha in force in the last epoch trained, float32 `[S, C]`.
-        seconds: spent in `train`, for all replicas together.
+    `epoch` is the next to train, from 0; `curve` has `(epoch, test error in percent)` of the epochs tested, for each
+    replica; `weights` are those of the last epoch trained, float32 `[S, C]`; `seconds` those of all replicas together.
     """
 
     def __init__(self, batches: Batches, method: Method, schedule: Schedule, seeds: list[int]) -> None:
@@ -121,7 +107,6 @@ class Training:
         self._network = torch.compile(self.model, mode=mode, dynamic=False) if schedule.compile else self.model
         self.epoch = 0
         self.curve: list[list[tuple[int, float]]] = [[] for _ in seeds]
-        self.measured: list[dict[str, Any]] = [{} for _ in seeds]
         self.weights = torch.ones(len(seeds), batches.num_classes, dtype=torch.float32)
         self.seconds = 0.0
 
@@ -155,7 +140,6 @@ class Training:
             "weightings": [criterion.weighting.state_dict() for criterion in self.criteria],
             "epoch": self.epoch,
             "curve": self.curve,
-            "measured": self.measured,
             "weights": self.weights,
             "seconds": self.seconds,
         }
@@ -165,7 +149,7 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.seconds = state["epoch"], state["seconds"]
-        self.measured, self.weights = state.get("measured", self.measured), state["weights"]
+        self.weights = state["weights"]
         self.curve = [list(map(tuple, curve)) for curve in state["curve"]]
         for criterion, saved in zip(self.criteria, state["weightings"], strict=True):
             if weightings:
@@ -175,7 +159,7 @@ class Training:
 
     @property
     def _observes(self) -> bool:
-        """Whether this epoch's logits can matter: those before are not asked for."""
+        """Whether the statistics of this epoch's logits are needed."""
         return self.epoch >= self.schedule.start_epoch - 1
 
     def _outputs(self, images: Tensor, network: Any) -> tuple[Tensor, Tensor]:
@@ -202,25 +186,18 @@ class Training:
         return torch.stack(means).sum()
 
     @torch.no_grad()
-    def _test(self) -> None:
+    def test_logits(self) -> Tensor:
+        """Logits of the test images, float32 `[S, M, C]`, before any adjustment."""
         self.model.eval()
-        labels, counts = self.batches.test_labels, self.batches.class_counts
-        logits = self._logits(self.batches.test(len(self.seeds)))
-        shifted = logits - self.method.adjust * counts.double().log().float().to(logits.device)
-        wrong = (shifted.argmax(dim=2) != labels).double().mean(dim=1) * 100
+        batches = self.batches.test(len(self.seeds))
+        return torch.cat([self._outputs(images, self.model)[0] for images in batches], dim=1)
+
+    def adjusted(self, logits: Tensor) -> Tensor:
+        """Logits with the method's own adjustment after training."""
+        return logits - self.method.adjust * self.batches.class_counts.double().log().float().to(logits.device)
+
+    def _test(self) -> None:
+        predicted = self.adjusted(self.test_logits()).argmax(dim=2)
+        wrong = (predicted != self.batches.test_labels).double().mean(dim=1) * 100
         for curve, error in zip(self.curve, wrong.tolist(), strict=True):
             curve.append((self.epoch, round(error, 4)))
-        if self.epoch < self.schedule.epochs - 1:
-            return
-        self.measured = [measures(of_one, labels, counts) for of_one in shifted]
-        if not self.method.can_be_adjusted:
-            return
-        held, held_labels = self._logits(self.batches.validation(len(self.seeds))), self.batches.validation_labels
-        for number, found in enumerate(self.measured):
-            validation = None if held_labels is None else (held[number], held_labels)
-            found["adjusted"] = adjusted((logits[number], labels), validation, counts, self.batches.draws)
-
-    def _logits(self, images: Iterator[Tensor]) -> Tensor:
-        """Logits of images as they are, float32 `[S, M, C]`."""
-        found = [self._outputs(part, self.model)[0] for part in images]
-        return torch.cat(found, dim=1) if found else torch.zeros(len(self.seeds), 0, self.batches.num_classes)

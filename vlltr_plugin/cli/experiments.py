@@ -63,12 +63,6 @@ def _add_cifar_lt(commands: Subcommands) -> None:
         metavar="FILE",
         help="x_train, y_train, x_test, y_test, used as they are; classes and imbalance are the file's",
     )
-    data.add_argument(
-        "--hold-out",
-        type=float,
-        metavar="SHARE",
-        help="of each class's training images, not trained on: tau of logit adjustment after training is chosen there",
-    )
     what = command.add_argument_group("training")
     what.add_argument(
         "--method",

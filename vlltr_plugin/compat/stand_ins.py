@@ -3,6 +3,7 @@
 A module that exists and does not import is left alone: its own error names the cause, which a stand-in would hide.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -21,17 +22,6 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"  # OpenAI's names; open_clip h
 _AUGMENT = "timm.data.auto_augment"
 
 
-def exists(name: str) -> bool:
-    """True if Python finds a module such as "clip.simple_tokenizer", whether or not it imports without an error."""
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        return not (error.name is not None and f"{name}.".startswith(f"{error.name}."))
-    except Exception:  # whatever the module's code raises
-        return True
-    return True
-
-
 def supply_mmcv() -> None:
     """Offers `mmcv.Config` and `mmcv.load` where mmcv 1.x is missing.
 
@@ -39,12 +29,11 @@ def supply_mmcv() -> None:
     mmcv 2.x, which moved both names to another package.
     """
     names = {"Config": Config, "load": load}
-    if not _has_stand_in("mmcv") and not exists("mmcv"):
-        sys.meta_path.append(_StandIns({"mmcv": names}))
-    mmcv = sys.modules.get("mmcv")
+    mmcv = _imported("mmcv")
     for name, value in names.items():
         if mmcv is not None and not hasattr(mmcv, name):
             setattr(mmcv, name, value)
+    _offer({"mmcv": names})
 
 
 def supply_clip() -> None:
@@ -54,15 +43,25 @@ def supply_clip() -> None:
     another one, and stays in place.
     """
     name = "clip.simple_tokenizer"
-    if _has_stand_in(name) or exists(name):
-        return
-    stand_ins = _StandIns({"clip": {}, name: {"SimpleTokenizer": load_tokenizer}})
-    other = sys.modules.get("clip") if exists("clip") else None
-    sys.meta_path.append(stand_ins)
+    other = _imported("clip")
+    _offer({"clip": {}, name: {"SimpleTokenizer": load_tokenizer}})
     if other is not None and not hasattr(other, "__path__"):  # no package: Python would not look inside it
         tokenizer = sys.modules[name] = ModuleType(name)
-        stand_ins.exec_module(tokenizer)
+        vars(tokenizer)["SimpleTokenizer"] = load_tokenizer
         vars(other)["simple_tokenizer"] = tokenizer
+
+
+def _imported(name: str) -> ModuleType | None:
+    """A module; None where it is missing, or does not import: the host's own import then shows why."""
+    with contextlib.suppress(Exception):
+        importlib.import_module(name)
+    return sys.modules.get(name)
+
+
+def _offer(modules: dict[str, dict[str, Any]]) -> None:
+    """Offers modules with these names wherever nothing else has them, once."""
+    if not any(isinstance(finder, _StandIns) and finder.modules.keys() == modules.keys() for finder in sys.meta_path):
+        sys.meta_path.append(_StandIns(modules))
 
 
 class _StandIns(MetaPathFinder, Loader):
@@ -78,10 +77,6 @@ class _StandIns(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         module.__doc__ = "Stand-in by vlltr_plugin.compat."
         vars(module).update(self.modules[module.__name__])
-
-
-def _has_stand_in(name: str) -> bool:
-    return any(name in finder.modules for finder in sys.meta_path if isinstance(finder, _StandIns))
 
 
 def load_tokenizer(*args: Any, **kwargs: Any) -> Any:
@@ -130,9 +125,9 @@ def accept_zero_bit_posterize() -> None:
     "ValueError: bits must be between or equal to 1 and 8": with the host's `rand-m9-mstd0.5-inc1` about one image in
     650 asks for it. Only timm's own operation is replaced, not Pillow's function.
     """
-    if _pillow_posterizes_to_zero_bits() or not exists(_AUGMENT) or _AUGMENT not in sys.modules:
+    augment = None if _pillow_posterizes_to_zero_bits() else _imported(_AUGMENT)
+    if augment is None:
         return
-    augment = sys.modules[_AUGMENT]
     for name, operation in augment.NAME_TO_OP.items():
         if operation is augment.posterize:
             augment.NAME_TO_OP[name] = posterize_or_black

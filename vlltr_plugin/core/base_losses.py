@@ -1,4 +1,4 @@
-"""Base losses: what one sample costs under each label, and so under any weighting of the labels."""
+"""Base losses: the loss of each sample under each label."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from vlltr_plugin.core.arguments import check_choice
 from vlltr_plugin.core.torch_context import in_vmap
 
 NO_LABEL = -(2**31)
-"""What nobody's label is: torch would take -100 for one to ignore, in silence."""
+"""Passed as ignore_index so that no real label is ignored (torch's default is -100)."""
 
 PerSampleLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 class BaseLoss(ABC):
-    """What a criterion asks of a base loss l(x, k): the loss of samples x, one for each, under hard labels k.
+    """Interface of a base loss l(x, k): the loss of each sample x under a hard label k.
 
-    Class weights, mixtures of labels and label smoothing are linear in l(x, k), so two questions are enough. The
-    usual ways to answer them are `LabelLosses` (l of all labels at once) and `SampleLosses` (any callable).
+    Class weights, mixtures of labels and label smoothing are linear in l(x, k), so two methods are enough. Subclass
+    `LabelLosses` to compute l for all labels at once; a callable of logits and labels needs no class.
     """
 
     @abstractmethod
@@ -51,7 +51,7 @@ class BaseLoss(ABC):
 
 
 class LabelLosses(BaseLoss):
-    """A base loss that gives the losses of all labels at once: a subclass says how, in `__call__`.
+    """A base loss that computes the losses of all labels at once; subclasses implement `__call__`.
 
     Example:
         >>> import torch
@@ -70,13 +70,13 @@ class LabelLosses(BaseLoss):
         """Logits `[B, C]` to losses `[B, C]`: entry (b, k) is the loss of sample b if its label were k."""
 
     def gains(self, logits: Tensor) -> Tensor:
-        """Minus the losses, `[B, C]`; softmax has these without another matrix."""
+        """Minus the losses, `[B, C]`; softmax computes these directly."""
         return -self(logits)
 
     def of_labels(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         """As in `BaseLoss`."""
         gains = self._gains(logits)
-        # First, so that backward comes to it last and adds its gradient into nll_loss's.
+        # Computed first, so that backward adds its gradient to that of nll_loss.
         uniform = gains.sum(dim=1) if smoothing else None
         losses = F.nll_loss(gains, labels, reduction="none", ignore_index=NO_LABEL)
         if uniform is None:
@@ -152,15 +152,11 @@ class FocalLosses(LabelLosses):
 
 
 class SampleLosses(BaseLoss):
-    """A callable of logits `[B, C]` and int64 labels `[B]` as a base loss; smoothing is its own affair.
+    """A callable of logits `[B, C]` and int64 labels `[B]` as a base loss; it applies label smoothing itself.
 
-    A batch of mixtures is asked for as often as its most mixed sample has labels, each time as a whole: with the
-    heaviest label of every sample, with the second, and so on. How often is read from the targets, so a GPU is waited
-    for; `torch.compile` cannot read it, there two labels are the most and more raise RuntimeError; inside
-    `torch.func.vmap` it is all C of them.
-
-    Args:
-        loss: gives one loss for each sample, `[B]`.
+    For mixtures it is called with the heaviest label of every sample, with the second, and so on. The number of calls
+    is read from the targets, which waits for a GPU. It is at most two under `torch.compile` (more raise RuntimeError),
+    which cannot read it, and C inside `torch.func.vmap`.
     """
 
     def __init__(self, loss: PerSampleLoss) -> None:
@@ -179,7 +175,7 @@ class SampleLosses(BaseLoss):
     def of_mixtures(self, logits: Tensor, weights: Tensor, smoothing: float) -> Tensor:
         """As in `BaseLoss`, for any number of labels in a sample."""
         heaviest = weights.topk(_most_labels(weights), dim=1)
-        # Where a sample has fewer labels, its heaviest stands in: the loss of another, times 0, might be 0 * inf.
+        # A sample with fewer labels repeats its heaviest: the loss of another label, times 0, might be 0 * inf.
         labels = torch.where(heaviest.values > 0, heaviest.indices, heaviest.indices[:, :1])
         columns = zip(labels.unbind(1), heaviest.values.unbind(1), strict=True)
         return torch.stack([weight * self.of_labels(logits, label, smoothing) for label, weight in columns]).sum(dim=0)
@@ -207,12 +203,7 @@ BASE_LOSSES: dict[str, Callable[[], BaseLoss]] = {
 
 
 def base_loss(base: str | BaseLoss | PerSampleLoss) -> BaseLoss:
-    """The base loss of that name, or of that callable; a `BaseLoss` is returned as it is.
-
-    Raises:
-        ValueError: for an unknown name.
-        TypeError: for what cannot be called.
-    """
+    """The base loss of a name (ValueError if unknown) or of a callable (else TypeError); a `BaseLoss` as it is."""
     if isinstance(base, BaseLoss):
         return base
     if isinstance(base, str):
@@ -227,7 +218,7 @@ def base_loss(base: str | BaseLoss | PerSampleLoss) -> BaseLoss:
 
 
 def base_loss_name(base: BaseLoss) -> str:
-    """What a base loss is called: as in `BASE_LOSSES`, or as its function or class."""
+    """Name of a base loss: from `BASE_LOSSES`, or of its function or class."""
     if isinstance(base, SampleLosses):
         return getattr(base.loss, "__name__", type(base.loss).__name__)
     if isinstance(base, FocalLosses):

@@ -47,7 +47,7 @@ class ClassVolume(Weighting):
         counts: see `Weighting`.
         axes: for pv, the number of principal axes that count (all by default). Logits made of fewer features than
             classes span no more dimensions than features: without a smaller `axes` no class has a volume then.
-        debias: add what log sigma of few normal samples lacks on average (dv and bv).
+        debias: correct the bias of log sigma of few normal samples (dv and bv).
         assign: what a mixed sample counts for: `"dominant"`, for the heavier of its two labels, as one whole
             sample (ranks the classes more like unmixed images do: `tests/benchmarks/assign.py`), or `"mass"`, for
             both labels by mass.

@@ -2,7 +2,7 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -23,17 +23,17 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 class Criterion(nn.Module):
-    """A loss that the class weights change, reduced over the elements of a batch; a subclass says how (`_losses`).
+    """Base class of the losses that depend on class weights, reduced over the elements of a batch.
 
     Elements are the samples `[B]`, or of dense logits `[B, C, d1, ...]` each of `[B, d1, ...]`, as
     `torch.nn.CrossEntropyLoss` has them.
 
     Args:
         weighting: where the class weights come from, for example `ClassVolume`.
-        smoothing: label smoothing eps in [0, 1). Applied to int64 targets; already contained in floating point
-            ones, where it must be told to be undone.
-        ignore_index: label of elements to leave out of loss, statistics and the mean's denominator; it has no meaning
-            for floating point targets. Where all are left out the loss is 0 (torch's is nan), as for an empty batch.
+        smoothing: label smoothing eps in [0, 1), applied to int64 targets. Floating point targets must already contain
+            it; it is undone there.
+        ignore_index: label of elements to leave out of loss, statistics and the mean's denominator; not used for
+            floating point targets. If all are left out the loss is 0 (torch's is nan), as for an empty batch.
         reduction: `"mean"` over the elements, `"sum"`, or `"none"`, which gives the loss of each element.
 
     Attributes:
@@ -41,7 +41,7 @@ class Criterion(nn.Module):
             float64 `[C]`.
 
     Raises:
-        TypeError: for a weighting that is none: counts, say, or a name.
+        TypeError: if `weighting` is not a Weighting (for example raw counts).
         ValueError: for a smoothing outside [0, 1), an ignore_index that is no whole number, or an unknown reduction.
     """
 
@@ -113,16 +113,16 @@ class Criterion(nn.Module):
         return loss
 
     def observe(self, logits: Tensor, targets: Tensor) -> None:
-        """The streaming half alone, in any mode.
+        """Feeds a batch to the statistics without computing a loss, in any mode.
 
         Every call counts. A closure that an optimizer calls several times in a step (L-BFGS) would count its batch as
         often through `forward`: take `criterion.losses(logits, targets).mean()` there, and `observe` once a step.
         """
         self.observe_batch(self.batch(logits, targets))
 
-    def run_by_host(self, advice: str) -> None:
-        """Lets a host's hook end the epochs; `advice` on draws that were not declared, empty where none is needed."""
-        self._checks.in_host, self._checks.advice = True, advice
+    def run_by_host(self, say: Callable[[str], None], advice: str) -> None:
+        """Lets a host's hook end the epochs: warnings go to `say`; without `advice`, draws are not compared."""
+        self._checks.say, self._checks.advice = say, advice
 
     def observe_in_host(self, logits: Tensor, targets: Tensor, statistics: bool = True) -> Batch:
         """As `observe`, of a training pass whose loss a host computes; without `statistics` the draws alone."""
@@ -194,7 +194,7 @@ class Criterion(nn.Module):
         self._keeps_radii = True
 
     def forget_epoch(self) -> None:
-        """Drops what was observed since the last epoch ended: of a run that was stopped, say."""
+        """Drops what was observed since the last epoch ended, for example by a run that was stopped."""
         self.weighting.forget_epoch()
         self._forget_counts()
 
@@ -266,13 +266,13 @@ class Criterion(nn.Module):
 
 
 def _forget_counts_of_another_run(criterion: Criterion, incompatible_keys: Any) -> None:
-    """After a load that nothing refused."""
+    """Called after a state was loaded."""
     if criterion._loads_weighting:
         criterion._forget_counts()
 
 
 def check_criterion(criterion: object) -> None:
-    """Raises TypeError when `criterion` is no Criterion."""
+    """Raises TypeError unless `criterion` is a Criterion."""
     criterion = getattr(criterion, "_orig_mod", criterion)
     if not isinstance(criterion, Criterion):
         raise TypeError(
@@ -326,7 +326,7 @@ class ReweightedLoss(Criterion):
 
     @property
     def base_name(self) -> str:
-        """What the base loss is called."""
+        """Name of the base loss."""
         return base_loss_name(self._base)
 
     def extra_repr(self) -> str:

@@ -20,14 +20,13 @@ class LogitAdjustedLoss(Criterion):
     """Mean over the batch of the softmax cross entropy of z - tau log alpha, alpha ~ r / m (or r / n).
 
     With equal radii and `counts="dataset"` that is the logit-adjusted loss (Menon et al., ICLR 2021, Eq. 10) at tau,
-    and at tau = 1 balanced softmax (Ren et al., NeurIPS 2020, Eq. 3). So it is until radii apply, in the first epoch
-    and before `start_epoch`: all radii count as equal then, whatever the weighting (`Uniform` gives plain cross
-    entropy throughout). A constant factor of alpha changes nothing: `normalize` and E(alpha) = 1 do not matter here.
-    A class without samples takes the largest log alpha of the others: any constant would depend on the scale.
+    and at tau = 1 balanced softmax (Ren et al., NeurIPS 2020, Eq. 3). Until radii apply (in the first epoch and before
+    `start_epoch`) all radii count as equal, whatever the weighting (`Uniform` always gives plain cross entropy). A
+    constant factor of alpha changes nothing, so `normalize` does not matter here. A class without samples takes the
+    largest log alpha of the others: any constant would depend on the scale.
 
-    Statistics are those of the logits as they come, unadjusted; at test time they are used so, too, and in eval mode
-    the loss is plain cross entropy. The state is the
-    weighting's alone: what `ReweightedLoss` saved loads here, and the other way round.
+    Statistics are taken of the unadjusted logits, which are also used at test time; in eval mode the loss is plain
+    cross entropy. The state is that of the weighting: what `ReweightedLoss` saved loads here, and the other way round.
 
     Args:
         weighting: where alpha comes from, for example `ClassVolume`.
@@ -50,6 +49,9 @@ class LogitAdjustedLoss(Criterion):
         ...         criterion(logits, torch.arange(30) % 3).backward()
         ...     statistics = criterion.end_epoch()
     """
+
+    base_name = "softmax"
+    """What the base loss is called."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,17 +22,23 @@ class ObservedPasses:
     """The passes of an epoch: their samples, and those of passes whose loss had no backward pass so far."""
 
     def __init__(self) -> None:
-        self.samples = self.untrained = 0
-        self._waiting = self._together = self._most_together = 0
+        self.samples = self._added = self._together = self._most_together = 0
+        self._waiting: dict[int, int] = {}
 
     def add(self, loss: Tensor, samples: int) -> None:
         """Adds a pass and its loss."""
+        number = self._added
+        self._added += 1
         self.samples += samples
-        self.untrained += samples
-        self._waiting += 1
+        self._waiting[number] = samples
         self._together = 0
         if loss.requires_grad:
-            loss.register_hook(_Backward(self, samples))
+            loss.register_hook(lambda gradient: self._trained(number))
+
+    @property
+    def untrained(self) -> int:
+        """Samples of the passes that wait for a backward pass."""
+        return sum(self._waiting.values())
 
     @property
     def last_one_waits(self) -> bool:
@@ -40,27 +47,13 @@ class ObservedPasses:
 
     def left_out(self) -> bool:
         """Whether more passes wait than could belong to a sum of losses like those that were trained on together."""
-        return self._waiting >= self._most_together > 0
+        return len(self._waiting) >= self._most_together > 0
 
-    def trained(self, samples: int) -> None:
-        """A backward pass has reached the loss of a pass."""
-        self.untrained -= samples
-        self._waiting -= 1
-        self._together += 1
-        self._most_together = max(self._most_together, self._together)
-
-
-class _Backward:
-    """The hook of one loss; further backward passes through it change nothing."""
-
-    def __init__(self, passes: ObservedPasses, samples: int) -> None:
-        self._passes, self._samples = passes, samples
-        self._waits = True
-
-    def __call__(self, gradient: Tensor) -> None:
-        if self._waits:
-            self._waits = False
-            self._passes.trained(self._samples)
+    def _trained(self, number: int) -> None:
+        """A backward pass has reached the loss of a pass; further ones change nothing."""
+        if self._waiting.pop(number, None) is not None:
+            self._together += 1
+            self._most_together = max(self._most_together, self._together)
 
 
 def nearest_parameters(logits: Tensor) -> frozenset[int]:
@@ -102,9 +95,9 @@ class LoopChecks:
     """Compares the batches of one criterion with its weighting; warns once of each thing, and never waits for a GPU."""
 
     advice = ADVICE
-    """What to do about other draws than declared; empty where nothing hangs on them."""
-    in_host = False
-    """Whether a host's hook ends the epochs, which then cannot be forgotten."""
+    """What to do if the draws differ from those declared; empty if no weight depends on them."""
+    say: Callable[[str], None] | None = None
+    """Prints a warning in a host, whose hook ends the epochs; None in a loop of the user's own: `warnings.warn`."""
 
     _last: weakref.ref[Tensor] | None = None
     _last_pass: tuple[int | None, int]
@@ -166,7 +159,7 @@ class LoopChecks:
             return
         self._samples += len(batch.targets)
         weighting, longest = self._weighting[0], self._epochs.longest
-        changes = not self.in_host and (weighting.uses_logits or weighting.epoch < weighting.start_epoch)
+        changes = self.say is None and (weighting.uses_logits or weighting.epoch < weighting.start_epoch)
         if changes and self._samples * world_size() > self._longest_possible():
             ended = f"the longest epoch before had {longest:.0f}" if longest else "no epoch has ended"
             self._warn(
@@ -210,7 +203,7 @@ class LoopChecks:
         return vars(self) | {"_last": None, "_last_targets": None}
 
     def _longest_possible(self) -> float:
-        """Samples that an epoch of an honest loop may have."""
+        """Samples after which `end_epoch` must have been forgotten."""
         if self._epochs.longest:
             return NEXT_END * self._epochs.longest
         declared = self._epochs.declared
@@ -248,4 +241,4 @@ class LoopChecks:
     def _warn(self, kind: str, message: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            warn_caller(message)
+            (warn_caller if self.say is None else self.say)(message)

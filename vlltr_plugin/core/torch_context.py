@@ -1,4 +1,4 @@
-"""What torch is doing when a function is called (training, recomputing, compiling), and on which device."""
+"""What torch is doing during a call (training, recomputing, compiling, inference mode), and on which device."""
 
 import functools
 import sys

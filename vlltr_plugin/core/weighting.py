@@ -41,8 +41,8 @@ DRAWS_TOLERANCE = 1e-5
 class Weighting(nn.Module):
     """A radius for every class, and from it the class weights that a loss uses.
 
-    A subclass says which radii (`radii`); this class turns them into weights (Eq. 6 and 10 to 16 of Zheng
-    and Ng), at the end of an epoch only. Weights are all 1 until the first radii and until `start_epoch`.
+    Subclasses implement `radii`; this class turns them into weights (Eq. 6 and 10 to 16 of Zheng and Ng), at the end of
+    an epoch only. Weights are all 1 until the first radii and until `start_epoch`.
 
     Args:
         class_counts: n_i, training samples of each class, whole numbers, `[C]`. A class without
@@ -50,7 +50,7 @@ class Weighting(nn.Module):
         draws: m_i, expected draws of each class in one epoch under the sampler in use, `[C]`; only the
             ratios matter (kept scaled to one epoch, sum_i m_i = sum_i n_i). Default: `class_counts`, what a uniform
             sampler gives.
-        counts: `"sampler"`: alpha ~ r_i / m_i; `"dataset"`: alpha ~ r_i / n_i, the letter of Eq. 6.
+        counts: `"sampler"`: alpha ~ r_i / m_i; `"dataset"`: alpha ~ r_i / n_i, as Eq. 6 is written.
         normalize: `"expected"`, `"dataset"` or `"mean"`, see `core.normalization.class_weights`.
         start_epoch: first epoch (counted from 0) in which the weights apply ("deferred re-weighting").
 
@@ -58,7 +58,7 @@ class Weighting(nn.Module):
         weights: alpha in force now, float32 `[C]`.
         margins: log alpha as `LogitAdjustedLoss` takes it, float64 `[C]`; see `update_margins`.
         epoch: the epoch in progress, counted from 0.
-        draws_given: the sum of `draws` as they were given, 0 without: how long an epoch may be.
+        draws_given: the sum of `draws` as they were given, 0 by default; an epoch may be that long.
 
     Raises:
         ValueError: for counts that are no tensor, array or sequence of numbers, or negative, fractional, not finite or
@@ -75,7 +75,7 @@ class Weighting(nn.Module):
     """Whether the radii come from observed logits."""
 
     samples: Tensor | None = None
-    """Independent samples behind the radii last measured, `[C]`; None before, and where a weighting does not tell."""
+    """Independent samples behind the radii last measured, `[C]`; None before, or if they are not counted."""
 
     weights: Tensor
     margins: Tensor
@@ -158,7 +158,7 @@ class Weighting(nn.Module):
 
     @property
     def active(self) -> bool:
-        """Whether weights other than 1 are in force; known without looking at them."""
+        """Whether weights other than 1 are in force; does not read them."""
         return self.has_radii and self.epoch >= self.start_epoch
 
     def radii(self) -> Tensor | None:
@@ -166,7 +166,7 @@ class Weighting(nn.Module):
         raise NotImplementedError
 
     def small_sample_bias(self) -> Tensor | None:
-        """How far few samples put log r below the truth on average, normal logits, `[C]`; None where not known."""
+        """How much few samples lower log r on average for normal logits, `[C]`; None if that is not known."""
         return None
 
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:

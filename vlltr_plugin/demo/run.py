@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from vlltr_plugin.hosts import host_of_checkout
+from vlltr_plugin.hosts.evaluation import EvaluateRequest
 from vlltr_plugin.report.compare import (
     Comparison,
     Method,
@@ -23,6 +25,8 @@ from vlltr_plugin.report.compare import (
     print_files,
     write_report,
 )
+from vlltr_plugin.report.evaluate.checkpoint import run_evaluation
+from vlltr_plugin.report.evaluate.evaluation import Sweep
 from vlltr_plugin.report.inspect.inspection import inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.pictures import MissingExtraError, require
@@ -127,10 +131,22 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
         highlight=False,
     )
     console.print("\n[bold]What to make of it[/]")
+    after = _adjusted_after_training(checkout, baseline, device)
     logs = [run.log() for run in (baseline, inverse, class_volume)]
-    for line in verdict(comparison, logs, inspect_run(class_volume.output_dir)[0]):
+    for line in verdict(comparison, logs, inspect_run(class_volume.output_dir)[0], after):
         console.print(escape(line), soft_wrap=console.width > 200, highlight=False)
     return comparison
+
+
+def _adjusted_after_training(checkout: Path, run: WatchedRun, device: str) -> dict[str, float | None] | None:
+    """A run's trade-off curve at the tau that is chosen on validation; None without the libraries of `evaluate`."""
+    request = EvaluateRequest(run.output_dir, checkout=checkout, device=device)
+    try:
+        content = run_evaluation(host_of_checkout(checkout), request, Sweep()).content["trade_off"]
+    except MissingExtraError:
+        return None
+    rows: list[dict[str, float | None]] = content["rows"]
+    return next(row for row in rows if row["tau"] == content["choice"]["tau"])
 
 
 def _weights_line(log: list[LogLine]) -> str:

@@ -1,9 +1,9 @@
-"""What the demo's runs say in three lines, and how far their differences may be chance: the test split is small."""
+"""What the demo's runs say in a few lines, and how far their differences may be chance: the test split is small."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM
 from vlltr_plugin.hosts.host import Metric
@@ -18,12 +18,20 @@ MANY, FEW = GROUP_METRICS[0], GROUP_METRICS[2]
 METRICS = (OVERALL, *GROUP_METRICS[: len(GROUPS)])
 
 
-def verdict(comparison: Comparison, logs: Sequence[list[LogLine]], weights: Inspection) -> list[str]:
-    """What re-weighting did; how much of it is the volume; how class volume started.
+def verdict(
+    comparison: Comparison,
+    logs: Sequence[list[LogLine]],
+    weights: Inspection,
+    after: Mapping[str, float | None] | None = None,
+) -> list[str]:
+    """What re-weighting did; the baseline adjusted after training; how much is the volume; how class volume started.
 
-    `comparison` has baseline, inverse frequency, class volume and its adjusted form; `logs` are of the first three.
+    `comparison` has baseline, inverse frequency, class volume and its adjusted form; `logs` are of the first three;
+    `after` is the row of the baseline's trade-off curve at the tau chosen on validation images, if it was evaluated.
     """
-    return [_effect(comparison), _volume(comparison, weights), _start(*logs)]
+    lines = [_effect(comparison), *([] if after is None else [_after_training(comparison, after)])]
+    lines += [_volume(comparison, weights), _start(*logs)]
+    return [f"{number}. {line}" for number, line in enumerate(lines, 1)]
 
 
 def _effect(comparison: Comparison) -> str:
@@ -31,9 +39,20 @@ def _effect(comparison: Comparison) -> str:
         return ", ".join(f"{_test(comparison, number, metric):.0f} %" for number in range(4))
 
     return (
-        "1. Re-weighting moves accuracy between frequent and rare classes. Recognised by baseline, inverse frequency, "
+        "Re-weighting moves accuracy between frequent and rare classes. Recognised by baseline, inverse frequency, "
         f"class volume, and class volume as margins: {told(FEW)} of the rare digits (few-shot); {told(MANY)} of the "
         f"frequent ones (many-shot); {told(OVERALL)} of all."
+    )
+
+
+def _after_training(comparison: Comparison, after: Mapping[str, float | None]) -> str:
+    plain = [after[name] or 0.0 for name in (FEW.name, MANY.name, "top1")]
+    margins = [_test(comparison, 3, metric) for metric in (FEW, MANY, OVERALL)]
+    plainly, others = (", ".join(f"{value:.2f} %" for value in values) for values in (plain, margins))
+    return (
+        "Adjusting the baseline after training needs no other run: its logits minus tau times the log of each class's "
+        f"draws (tau {after['tau']:g}, chosen on validation) give {plainly} (few-shot, many-shot, all). Class volume "
+        f"as margins gives {others}."
     )
 
 
@@ -45,7 +64,7 @@ def _volume(comparison: Comparison, weights: Inspection) -> str:
     share = weights.parts.share
     closer = " (below 0: they bring the weights closer together)" if round(100 * share) < 0 else ""
     return (
-        f"2. The volume's own part is class volume minus inverse frequency: {differences[OVERALL]:+.1f} points over "
+        f"The volume's own part is class volume minus inverse frequency: {differences[OVERALL]:+.1f} points over "
         f"all, {differences[FEW]:+.1f} few-shot, {'more' if beyond else 'no more'} than two standard errors of the "
         f"choice of test images ({2 * errors[OVERALL.title]:.1f} and {2 * errors[FEW.title]:.1f}). The radii explain "
         f"{100 * share:.0f} % of the spread of log alpha{closer}, the class counts the rest."
@@ -57,14 +76,12 @@ def _start(baseline: list[LogLine], inverse: list[LogLine], class_volume: list[L
     others = [{line["epoch"]: line["test_acc1"] for line in log if "epoch" in line} for log in (baseline, inverse)]
     first = next((epoch for epoch in sorted(lines) if lines[epoch]["train_reweight_alpha_max"] > 1), None)
     if first is None:
-        return (
-            "3. Its weights apply from the second epoch on, once the first has been measured: train 2 epochs or more."
-        )
+        return "Its weights apply from the second epoch on, once the first has been measured: train 2 epochs or more."
     line, last = lines[first], max(lines)
     plain, counted = (other.get(first, math.nan) for other in others)
     low = line["test_acc1"] < plain
     return (
-        f"3. Class volume {'starts low here' if low else 'can start low, though not here'}: after epoch {first}, its "
+        f"Class volume {'starts low here' if low else 'can start low, though not here'}: after epoch {first}, its "
         f"first weighted one, it has {line['test_acc1']:.0f} % on validation, inverse frequency {counted:.0f} %, the "
         f"baseline {plain:.0f} %. Weights are 1 until the radii have been measured, then go to "
         f"{line['train_reweight_alpha_min']:.2f} to {line['train_reweight_alpha_max']:.2f} at once, and a network that "

@@ -11,12 +11,6 @@ from vlltr_plugin.report.pictures import require
 BINS = 15
 BELOW_1 = 1 - 1e-9  # torchmetrics would give a confidence of exactly 1 a bin of its own
 UPSTREAM_SHOTS = {"10-shot": 10, "5-shot": 5}
-EVALUATED = {
-    "macro": ("macro_top1", "mean over classes"),
-    "harmonic": ("harmonic_top1", "harmonic mean"),
-    "ece": ("ece", "calibration error"),
-}
-"""What an evaluation says beside top-1 and the groups: name of the metric to its key in evaluation.json, and title."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

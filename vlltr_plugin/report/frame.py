@@ -113,6 +113,10 @@ class Frame:
             if value is not None:
                 self._values.setdefault((method, stage, metric), {})[seed] = value
 
+    def value(self, method: str, seed: int, stage: Stage, metric: str) -> float | None:
+        """The number of one run; None where it is not known."""
+        return self._values.get((method, stage, metric), {}).get(seed)
+
     def summary(self, method: str, stage: Stage, metric: str) -> Summary | None:
         """Over the seeds; None where none has it."""
         return summarise(list(self._values.get((method, stage, metric), {}).values()))

@@ -42,10 +42,10 @@ class Weights:
     """Log r as measured in the epoch."""
     substituted: NDArray[np.bool_]
     """Classes that took the mean log radius of the others."""
+    samples: Floats
+    """Independent samples behind each radius, all 0 where none was measured."""
     next_weights: Floats | None = None
     """Alpha of the epoch after it."""
-    samples: Floats | None = None
-    """Independent samples behind each radius, all 0 where none was measured."""
     bias: Floats | None = None
     """How far few samples put log r below the truth on average."""
 
@@ -107,7 +107,8 @@ def read_epoch(epoch: int, path: Path) -> EpochArrays:
     missing = [name for name in ("counts", "draws") if name not in arrays]
     names = [key.removeprefix(WEIGHTS) for key in arrays if key.startswith(WEIGHTS)]
     for name in names:
-        missing += [key for key in (f"log_radius_{name}", f"substituted_{name}") if key not in arrays]
+        needed = [f"{key}_{name}" for key in ("log_radius", "substituted", "samples")]
+        missing += [key for key in needed if key not in arrays]
     if missing or not names:
         raise ReportError(
             f"{path}: expected the arrays of an epoch but {', '.join(missing) or 'weights_*'} is missing."
@@ -132,7 +133,7 @@ def read_epoch(epoch: int, path: Path) -> EpochArrays:
 def _weights(arrays: dict[str, NDArray[Any]], name: str) -> Weights:
     return Weights(
         next_weights=_optional(arrays, f"next_weights_{name}"),
-        samples=_optional(arrays, f"samples_{name}"),
+        samples=arrays[f"samples_{name}"].astype(np.float64),
         bias=_optional(arrays, f"bias_{name}"),
         in_force=arrays[WEIGHTS + name].astype(np.float64),
         log_radius=arrays[f"log_radius_{name}"].astype(np.float64),

@@ -27,8 +27,8 @@ def _labels(targets: list[int] | Tensor, num_classes: int) -> Tensor:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise ValueError(
-            f"Expected the data set's targets in 0..{num_classes - 1} (args.nb_classes={num_classes}) "
-            f"but found {low if low < 0 else high}."
+            f"Expected the data set's targets in 0..{num_classes - 1} ({num_classes} classes) but found "
+            f"{low if low < 0 else high}."
         )
     return labels
 

@@ -9,7 +9,7 @@ from vlltr_plugin.core.batch import Batch, widened
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.torch_context import observing
-from vlltr_plugin.training.messages import warnings_said
+from vlltr_plugin.training.messages import say
 from vlltr_plugin.training.settings import SINGLE, SUM
 
 TOLERANCE = 1e-4
@@ -62,8 +62,8 @@ class HostCriterion(nn.Module):
         self.base = base
         self.criteria: Mapping[str, Criterion] = nn.ModuleDict(criteria)  # type: ignore[assignment]
         self._watch, self._observes, self._adjusts = watch, observes, adjusts
-        for criterion in criteria.values():
-            criterion.run_by_host("" if isinstance(criterion.weighting, Uniform) else ADVICE)
+        for number, criterion in enumerate(criteria.values()):  # the draws of all are those of the first
+            criterion.run_by_host(_warn, "" if number or isinstance(criterion.weighting, Uniform) else ADVICE)
 
     def forward(self, outputs: Tensor, targets: Tensor, *more: Any, **named: Any) -> Tensor:
         """The loss of one branch: logits `[B, C]`, targets int64 `[B]` or float `[B, C]`, to a scalar."""
@@ -91,10 +91,13 @@ class HostCriterion(nn.Module):
     def _observe(self, branch: str, outputs: Tensor, targets: Tensor) -> Batch | None:
         """Feeds the criteria of these outputs; the checked batch of the branch's own one, if it has one."""
         batch = None
-        with warnings_said():
-            if branch in self.criteria:
-                batch = self.criteria[branch].observe_in_host(outputs, targets, self._observes)
-            if self._watch is not None and SUM in self.criteria and branch == self._watch.names[-1]:
-                first, *others = (widened(self._watch.output(name).detach()) for name in self._watch.names)
-                self.criteria[SUM].observe_in_host(sum(others, first), targets, self._observes)
+        if branch in self.criteria:
+            batch = self.criteria[branch].observe_in_host(outputs, targets, self._observes)
+        if self._watch is not None and SUM in self.criteria and branch == self._watch.names[-1]:
+            first, *others = (widened(self._watch.output(name).detach()) for name in self._watch.names)
+            self.criteria[SUM].observe_in_host(sum(others, first), targets, self._observes)
         return batch
+
+
+def _warn(message: str) -> None:
+    say(f"warning: {message} This is said once.")

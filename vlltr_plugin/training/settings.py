@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from vlltr_plugin.core.arguments import check_choice, check_whole
-from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
+from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.registry import WEIGHTINGS, nearest, option_names
@@ -91,14 +91,7 @@ def parse(reweight: Any, branches: tuple[str, ...] = ()) -> Settings:
     for key in given:
         if key not in known:
             raise ValueError(f"Expected known keys in reweight but got {key!r}{nearest(key, known)}")
-    settings = Settings(
-        type=name,
-        branch=_branch(own.get("branch"), branches),
-        source=own.get("source", "stream"),
-        every=own.get("every", 1),
-        form=own.get("form", LOSS_WEIGHT),
-        options=given,
-    )
+    settings = Settings(name, _branch(own.pop("branch", None), branches), options=given, **own)
     check_choice("reweight's source", settings.source, SOURCES)
     check_choice("reweight's form", settings.form, FORMS)
     check_whole("reweight's every", settings.every, least=1)
@@ -147,7 +140,7 @@ def describe_criterion(criterion: Criterion | None) -> dict[str, Any]:
         "class counts": _summary([round(n) for n in weighting.class_counts.tolist()]),
         "draws": "as class_counts" if as_counts else "given",
         **({} if as_counts else {"draws of the classes": _summary([f"{share:.4g}" for share in drawn.tolist()])}),
-        "loss": _loss(criterion),
+        "loss": getattr(criterion, "base_name", type(criterion).__name__),
         "smoothing": criterion.smoothing,
         KEY: reweight,
     }
@@ -184,9 +177,3 @@ def _defaults(kind: type[Weighting]) -> dict[str, Any]:
     makers = [cls.__init__ for cls in reversed(kind.__mro__) if issubclass(cls, Weighting) and "__init__" in vars(cls)]
     parameters = [p for maker in makers for p in inspect.signature(maker).parameters.values()]
     return {p.name: p.default for p in parameters if p.default is not p.empty}
-
-
-def _loss(criterion: Criterion) -> str:
-    if isinstance(criterion, LogitAdjustedLoss):
-        return "softmax"
-    return criterion.base_name if isinstance(criterion, ReweightedLoss) else type(criterion).__name__

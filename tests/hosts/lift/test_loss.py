@@ -93,7 +93,7 @@ def test_measuring_first_leaves_generators_modes_and_parameters_as_they_were(tra
     before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002
     parameters = [value.clone() for value in made.model.parameters()]
     attach(made)
-    assert made.criterion.losses["single"].weighting.epoch == 0
+    assert made.criterion.criteria["single"].weighting.epoch == 0
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
     assert random.getstate() == before[2]
@@ -121,7 +121,7 @@ def test_a_trainer_that_is_given_prompts_is_measured_with_them(trainer: Any) -> 
     del made.train_init_loader
     attach(made)
     alpha = np.exp(log_r) / np.array(made.cfg.counts, float)
-    weights = made.criterion.losses["single"].weighting.weights.numpy()
+    weights = made.criterion.criteria["single"].weighting.weights.numpy()
     assert np.allclose(weights / weights.sum(), alpha / alpha.sum(), rtol=1e-4)
 
 

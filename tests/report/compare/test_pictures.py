@@ -3,7 +3,7 @@
 import matplotlib
 import matplotlib.colors
 import pytest
-from report_lines import SETTINGS, log_line
+from report_lines import SETTINGS, compared, log_line
 
 from vlltr_plugin.report.compare import compare, find_reference, load
 from vlltr_plugin.report.compare import pictures as compare_pictures
@@ -54,6 +54,29 @@ def test_bars_have_the_values_and_the_differences(comparison):
     labels = [text.get_text() for text in axes.texts]
     assert labels[8:12] == [f"{base['test_low']:.1f}", f"{45.0 - base['test_low']:+.1f}", "47.8", "55.2"]
     assert len({(bar.get_hatch(), bar.get_facecolor()) for bar in axes.patches[8:12]}) == 4
+
+
+def test_intervals_end_at_0_and_100_percent_below_their_label(write_run):
+    for name in ("a0", "a1", "b0", "b1"):
+        seed = int(name[1])
+        folder = write_run(name, [log_line(0, low=5.0 + 60 * seed, many=99.0 - 20 * seed)]).parent
+    with styled():
+        figure = compare_pictures.draw_groups(compared(*(f"{n}={folder}/{n}0,{folder}/{n}1" for n in "ab")))
+    (axes,) = figure.axes
+    ends = [line[:, 1] for bars in axes.collections for line in bars.get_segments()]
+    assert {(low, high) for low, high in ends} >= {(0.0, 100.0)}
+    assert all(0.0 <= low <= high <= 100.0 for low, high in ends)
+    assert max(text.xy[1] for text in axes.texts) == 100.0
+
+
+def test_a_single_run_has_a_marker_at_its_best_epoch(write_run):
+    lines = [log_line(epoch, acc1=value) for epoch, value in enumerate([50.0, 60.0, 55.0])]
+    with styled():
+        figure = compare_pictures.draw_accuracy(compared(write_run("a", lines), f"b={write_run('b')},{write_run('c')}"))
+    single, several = figure.axes[0].lines
+    assert (single.get_marker(), single.get_markevery()) == ("o", [1])
+    assert several.get_marker() == ""
+    assert figure.legends[0].get_title().get_text().endswith("marker: best epoch")
 
 
 def test_time_picture_has_the_passes(comparison):

@@ -66,7 +66,7 @@ def test_each_run_is_placed_as_trained_and_at_its_chosen_tau(evaluated: Path, tm
     ]
     assert [row["chosen"] for row in rows] == [
         None,
-        "chosen on the test set itself, so a little too good",
+        "chosen on the test set itself, so slightly optimistic",
         None,
         "chosen on the validation split",
     ]
@@ -107,7 +107,7 @@ def test_tau_of_seeds_of_which_one_has_no_validation_split_is_chosen_on_the_test
             for row, other in zip(runs[0].rows, runs[1].rows, strict=False)
         }
         row = content["trade_off"]["rows"][-1]
-        assert row["chosen"] == "chosen on the test set itself, so a little too good"
+        assert row["chosen"] == "chosen on the test set itself, so slightly optimistic"
         assert row["tau"] == max(top1, key=lambda tau: (top1[tau], -tau))
 
 

@@ -15,6 +15,7 @@ from vlltr_plugin.report.compare.runs import EVALUATED, Method, Run
 from vlltr_plugin.report.compare.settings import Verdict, compare_settings
 from vlltr_plugin.report.frame import Difference, Frame, Stage, Summary, at_tau, subtract
 from vlltr_plugin.report.labels import with_bounds
+from vlltr_plugin.runs.log import Line
 
 if TYPE_CHECKING:
     from vlltr_plugin.report.compare.trade_offs import TradeOffs
@@ -25,7 +26,9 @@ STAGES = ("best", "last", "test")
 PUBLISHED, TIMES = "published", "times"
 """Stages of published results (methods of their own) and of the times of a run."""
 
-PASS = "pass_seconds"
+SECONDS = PASS, END = "pass_seconds", "reweight_seconds"
+"""Of each epoch: its training pass, and the re-weighting at its end."""
+
 PER_EPOCH, REWEIGHTING = "per_epoch", "reweight_per_epoch"
 COSTS = {
     "training": "training time of the run",
@@ -170,10 +173,10 @@ def _frame(methods: Sequence[Method], reference: Reference | None, metrics: Sequ
     frame = Frame()
     for method in methods:
         for seed, run in enumerate(method.runs):
-            lines: dict[Stage, dict[str, float] | None] = {stage: run.line(stage) for stage in STAGES}
+            keys = {metric.name: metric.key for metric in metrics} | {END: run.host.reweight_seconds}
+            lines: dict[Stage, Line | None] = {stage: run.line(stage) for stage in STAGES}
             for stage, line in (lines | dict(run.log.epochs)).items():
-                numbers = {metric.name: line[metric.key] for metric in metrics if metric.key in line} if line else {}
-                frame.add(method.name, seed, stage, numbers)
+                frame.add(method.name, seed, stage, {name: line.get(key) for name, key in keys.items()} if line else {})
             for epoch, seconds in run.stdout.epoch_seconds.items() if run.stdout else ():
                 frame.add(method.name, seed, epoch, {PASS: seconds})
             frame.add(method.name, seed, TIMES, costs_of(run))

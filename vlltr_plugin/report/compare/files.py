@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vlltr_plugin import __version__
-from vlltr_plugin.report.compare.comparison import COSTS, STAGES, Comparison, costs_of
+from vlltr_plugin.report.compare.comparison import COSTS, PUBLISHED, SECONDS, STAGES, Comparison, costs_of
 from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.report.compare.settings import reweight_of
 from vlltr_plugin.report.compare.tables import notes_of, tables_of
+from vlltr_plugin.report.frame import Stage
 from vlltr_plugin.report.labels import printable
 from vlltr_plugin.report.tables import Table
 from vlltr_plugin.runs.files import write_whole
 
 CAPTIONS = {
     "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline. On the bars of several "
-    "seeds, the 95 % interval of the mean (Student's t).",
+    "seeds, the 95 % interval of the mean (Student's t), cut at 0 and 100 %.",
     "accuracy.png": "Accuracy over the epochs. A single run has a marker at its best epoch; of several seeds, the line "
     "is the mean and the band its 95 % interval (Student's t).",
     "tradeoff.png": "Few- against many-shot accuracy of each method, mean over its seeds, as tau grows; the filled "
@@ -90,27 +91,23 @@ def json_text(comparison: Comparison) -> str:
 
 def csv_text(comparison: Comparison) -> str:
     """A row for each epoch and each final test, unrounded; published results last."""
-    names, times = [metric.name for metric in comparison.metrics], ["pass_seconds", "reweight_seconds"]
-    header = ("run", "path", "split", "epoch", "is_best", "is_last", *names, *times)
+    columns = [*(metric.name for metric in comparison.metrics), *SECONDS]
     split = comparison.host.words.epochs_on.split()[0]
     rows: list[tuple[Any, ...]] = []
 
-    def add(start: Sequence[Any], numbers: Mapping[str, float], keys: Sequence[str], seconds: Sequence[Any]) -> None:
-        rows.append((*start, *(numbers.get(key, "") for key in keys), *seconds))
+    def add(name: str, seed: int, stage: Stage, *start: Any) -> None:
+        rows.append((name, *start, *(comparison.frame.value(name, seed, stage, column) for column in columns)))
 
-    keys = [metric.key for metric in comparison.metrics]
     for method in comparison.methods:
-        for run in method.runs:
-            passes = run.stdout.epoch_seconds if run.stdout else {}
-            for epoch, line in run.log.epochs.items():
-                marks = [int(epoch == run.best_epoch), int(epoch == run.last_epoch)]
-                seconds = [passes.get(epoch, ""), line.get(run.host.reweight_seconds, "")]
-                add([method.name, run.path, split, epoch, *marks], line, keys, seconds)
+        for seed, run in enumerate(method.runs):
+            for epoch in run.log.epochs:
+                marks = int(epoch == run.best_epoch), int(epoch == run.last_epoch)
+                add(method.name, seed, epoch, run.path, split, epoch, *marks)
             if run.log.test is not None:
-                add([method.name, run.path, comparison.split, "", "", ""], run.log.test, keys, ["", ""])
-    for name, results in comparison.reference.results.items() if comparison.reference else ():
-        add([name, "", "test", "", "", ""], results, names, ["", ""])
-    return Table("", header, tuple(rows)).csv()
+                add(method.name, seed, "test", run.path, comparison.split, "", "", "")
+    for name in comparison.published:
+        add(name, 0, PUBLISHED, "", "test", "", "", "")
+    return Table("", ("run", "path", "split", "epoch", "is_best", "is_last", *columns), tuple(rows)).csv()
 
 
 def _method(comparison: Comparison, method: Method) -> dict[str, Any]:

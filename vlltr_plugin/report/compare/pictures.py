@@ -5,7 +5,7 @@ Colours are of the groups of classes and line styles of the runs; with several s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,8 +102,8 @@ def draw_groups(comparison: Comparison) -> Figure | None:
                 more = None if at == PUBLISHED else comparison.difference(name, at, metric)
                 label = f"{value.mean:.1f}" if more is None else signed(more.value, 1)
                 x = place + (number + 0.5) * width - BAR / 2
-                _bar(axes, x, 0.92 * width, value, label, _bar_style(COLOURS[metric.name], number))
-                highest = max(highest, _highest([value]))
+                top = _bar(axes, x, 0.92 * width, value, label, _bar_style(COLOURS[metric.name], number))
+                highest = max(highest, top if isfinite(top) else 0.0)
     axes.set_xticks(range(len(metrics)), [comparison.title_of(metric).replace(" (", "\n(") for metric in metrics])
     axes.set_title(f"Accuracy by group of classes; numbers with a sign: minus {comparison.baseline_name}")
     axes.tick_params(axis="x", length=0)
@@ -136,7 +136,8 @@ def draw_times(comparison: Comparison) -> Figure | None:
     axes = figure.subplots()
     for number, (method, seconds) in enumerate(zip(comparison.methods, times, strict=True)):
         _line(axes, seconds, method.name, run_style(number))
-    axes.set_ylim(0, 1.08 * _highest(value for seconds in times for value in seconds.values()) or None)
+    ends = [min(one.mean + (one.half or 0.0), 1.5 * one.mean) for seconds in times for one in seconds.values()]
+    axes.set_ylim(0, 1.08 * max(filter(isfinite, ends), default=0.0) or None)
     axes.set(title="Training pass of each epoch", xlabel="epoch", ylabel="seconds")
     whole_epochs(axes)
     light_grid(axes)
@@ -162,22 +163,15 @@ def _line(axes: Axes, values: Mapping[int, Summary], name: str, style: dict[str,
         band(axes, epochs, low, high, style["color"])
 
 
-def _end(summary: Summary) -> float:
-    """The upper end of the interval, but not far beyond the mean: that of two seeds may be wider than all numbers."""
-    return min(summary.mean + (summary.half or 0.0), 1.5 * summary.mean)
-
-
-def _highest(summaries: Iterable[Summary]) -> float:
-    """The upper end of the highest bar or band; 0 where none is finite."""
-    return max((end for one in summaries if isfinite(end := _end(one))), default=0.0)
-
-
-def _bar(axes: Axes, x: float, width: float, value: Summary, label: str, style: Mapping[str, Any]) -> None:
+def _bar(axes: Axes, x: float, width: float, value: Summary, label: str, style: Mapping[str, Any]) -> float:
+    """A bar with its interval, cut at 0 and 100 %, and a label above; returns the upper end."""
     axes.bar(x, value.mean, width, linewidth=1.2, **style)
+    low, high = (max(0.0, min(value.half or 0.0, room)) for room in (value.mean, 100.0 - value.mean))
     if value.half is not None:
-        axes.errorbar(x, value.mean, value.half, color=GREY, capsize=3, linewidth=1.2)
-    place = (x, _end(value))
-    axes.annotate(label, place, xytext=(0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=9.5)
+        axes.errorbar(x, value.mean, [[low], [high]], color=GREY, capsize=3, linewidth=1.2)
+    top = value.mean + high
+    axes.annotate(label, (x, top), xytext=(0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=9.5)
+    return top
 
 
 def _bar_style(colour: str, number: int) -> dict[str, Any]:

@@ -72,20 +72,22 @@ def notes_of(comparison: Comparison) -> list[str]:
     shown = {metric.name for metric in comparison.known(STAGES)}
     timed = comparison.frame.metrics([TIMES]) - {REWEIGHTING}
     notes = [] if comparison.trade_offs is None else comparison.trade_offs.sentences
-    notes += [
-        f"Differences are to {comparison.baseline_name}, in percentage points for accuracies.",
-        *(note for metric, note in words.notes_with.items() if metric in shown),
-        *words.notes,
-        "The training loss of a re-weighted run is weighted, so it says nothing beside another run's.",
-        words.times if timed else words.no_times,
-    ]
+    notes.append(f"Differences are to {comparison.baseline_name}, in percentage points for accuracies.")
+    notes += [note for metric, note in words.notes_with.items() if metric in shown]
+    if any(run.evaluated is None for run in comparison.runs):
+        notes += [*words.notes, words.times if timed else words.no_times]
+    if "train_loss" in shown:
+        notes.append("The training loss of a re-weighted run is weighted, so it says nothing beside another run's.")
     if comparison.groups is None and shown & set(GROUPS):
         notes.append(_UNKNOWN_GROUPS)
     if any(len(method.runs) > 1 for method in comparison.methods):
         notes.append(_SEEDS)
     if comparison.empty:
         notes.append(words.empty_groups.format(groups=", ".join(metric.title for metric in comparison.empty)))
-    notes += [_evaluated(run) for run in comparison.runs if run.evaluated]
+    evaluated = dict.fromkeys(_evaluated(run) for run in comparison.runs if run.evaluated)
+    if evaluated:
+        about = "Mean over classes, harmonic mean and calibration error are of the overall prediction."
+        notes.append(f"Evaluations: {'; '.join(evaluated)}. {about}")
     for method in comparison.methods:
         tested = sum(run.log.test is not None for run in method.runs)
         if 0 < tested < len(method.runs):
@@ -102,10 +104,7 @@ def notes_of(comparison: Comparison) -> list[str]:
 def _evaluated(run: Run) -> str:
     assert run.evaluated is not None
     of_epoch = "" if run.evaluated.epoch is None else f" of epoch {run.evaluated.epoch}"
-    return (
-        f"{run.path} is an evaluation{of_epoch} on {run.evaluated.images} images of {run.evaluated.split}; "
-        "mean over classes, harmonic mean and calibration error are of the overall prediction."
-    )
+    return f"{run.path}{of_epoch} on {run.evaluated.images} images of {run.evaluated.split}"
 
 
 def _numbers(comparison: Comparison, title: str, header: list[str], columns: list[tuple[str, str]]) -> Table:

@@ -15,11 +15,9 @@ from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedMode
 from vlltr_plugin.hosts.host import Host, split_host_args
 from vlltr_plugin.report.accuracy import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import Evaluation, Prior, Sweep, make_evaluation
-from vlltr_plugin.report.evaluate.files import folder_for, show_and_write
+from vlltr_plugin.report.evaluate.files import FOLDER, folder_for, show_and_write
 from vlltr_plugin.report.tradeoff.curve import DEFAULT_TAUS, FAR_TAUS, log_prior
 from vlltr_plugin.report.tradeoff.predictions import PredictionCollector
-
-FOLDER = "evaluation"
 
 
 def run_evaluate(options: argparse.Namespace, console: Console | None = None) -> list[Path]:

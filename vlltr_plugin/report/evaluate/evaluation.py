@@ -1,34 +1,4 @@
-"""The numbers of an evaluation: every accuracy from the same predictions.
-
-`evaluation.json` holds, all accuracies and calibration errors in percent and unrounded:
-
-- `format` (`FORMAT`), `plugin_version`, `host` (its name), `checkpoint` (`file`, `sha256`, `epoch`), `config`
-  (`file`, `sha256`), `data_set`, `split`, `labels_sha256` (of the labels as int64, in order: equal in two evaluations
-  of the same images), `images` (evaluated), `split_images` (in the split), `limit`, `classes`, `not_finite` (images
-  with a logit that is not finite), `settings`, `differs_from_training`: what the host's args were here and in the
-  checkpoint where they differ.
-- `groups`: for each convention (`upstream`, `others`, and `MANY,FEW` of `--groups`; see core/shot_groups.py) and
-  group `classes` and `images`; `upstream` also has `10-shot` and `5-shot`. Only classes with training images belong to
-  a group; `untrained` has the others.
-- `rules`: for each rule (`single`; or `mixture`, `sum` and each of two outputs under its name) `top1`, `top5` over the
-  images (micro), `macro_top1` the mean over the classes, `harmonic_top1` their harmonic mean (0 if one class is at 0),
-  `classes_at_0`, `worst_class` (`class`, `name`, `top1`), `cross_entropy` (mean over the images), `ece`, `reliability`
-  (bins; confidence and accuracy from 0 to 1), `groups`: for each convention and group `micro` and `macro`, null where
-  it is empty.
-- `host_log`: the same numbers under the keys of the host's log (`acc1`, `many`, ...), each from the rule it uses;
-  for a host with numbers of its own these (`overall`, `macro`, `harmonic`, `many`, `medium`, `few`).
-- `trade_off`: the numbers at each tau of post-hoc logit adjustment, and with tau 0 of the predictions as they are:
-  `prior` (`draws` or `counts`), `prior_source` in words, `without_prior` (number of classes whose prior is 0, which are
-  adjusted as the rarest other one), `groups` (`upstream`, `others` or `MANY,FEW`), `taus`, `rows` (those of
-  tradeoff.csv; with two outputs `top1` is of the mixture and the groups are of the sum of logits, as in the host's
-  log), `rules` (all numbers of each rule, see `tradeoff.Point`), `choice` (see `Choice`), `sha256` (of the tradeoff.npz
-  that belongs to it).
-- `run_settings`: with `evaluate --logits` beside a recorded run, the settings of that run.
-- `logits` (`file`, `sha256`) and `notes` (possible mistakes in the file): with `evaluate --logits` only; `checkpoint`
-  and `config` then hold nulls.
-- `confusion`: `rule`, `classes` (the 20 with the lowest accuracy), `names`, `counts` (rows: these classes; columns: the
-  same classes as predictions, then all others), `most_taken_for` (`class`, `name`, `images`; null without an error).
-"""
+"""The numbers of an evaluation: every accuracy from the same predictions; README.md of `report` has all keys."""
 
 from __future__ import annotations
 
@@ -130,8 +100,8 @@ class Choice:
         if not self.same_images:
             return "chosen on the validation split"
         if self.split == "test":
-            return "chosen on the test set itself, so a little too good"
-        return f"chosen on the {self.split} images reported here, so a little too good"
+            return "chosen on the test set itself, so slightly optimistic"
+        return f"chosen on the {self.split} images reported here, so slightly optimistic"
 
     @property
     def edge(self) -> str:

@@ -62,7 +62,7 @@ def groups_table(evaluation: Evaluation) -> Table:
             rows.append((_group_title(name, convention), str(size["classes"]), str(size["images"]), *cells.values()))
         sections.append(len(rows))
     return Table(
-        "Top-1 of the groups (training images of a class)",
+        "Top-1 by training images of a class",
         ("group", "classes", "images", *map(_title, rules)),
         tuple(rows),
         caption="; ".join(f"{convention_of(name).numbers}: {words.get(name, 'as given')}" for name in names),
@@ -100,7 +100,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         )
     if evaluation["not_finite"]:
         found.append(
-            f"{evaluation['not_finite']} images have logits that are not finite: their predictions mean nothing."
+            f"{evaluation['not_finite']} images have logits that are not finite: their predictions are meaningless."
         )
     found += evaluation.get("notes", [])
     return found + [

@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlltr_plugin.core.shot_groups import GROUPS, Convention
+from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.report.inspect.inspection import Inspection, label
 from vlltr_plugin.report.inspect.size_relation import EQUAL
-from vlltr_plugin.report.pictures import COLOURS, light_grid, new_figure, save, styled
+from vlltr_plugin.report.pictures import (
+    COLOURS,
+    GREY,
+    band,
+    group_marks,
+    light_grid,
+    new_figure,
+    save,
+    styled,
+    whole_epochs,
+)
 from vlltr_plugin.runs.epoch_files import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 EXTREMES = 10
 LONGEST_NAME = 32
@@ -57,9 +66,9 @@ def _class_size(inspection: Inspection) -> Figure:
     for axes in panels:
         axes.set(xscale="log", yscale="log", xlabel="training images of the class")
         _plain_ticks(axes)
-    marks = _group_marks(left, inspection, [group for group in GROUPS if (inspection.group == group).any()])
+    marks = group_marks(left, inspection.group, inspection.groups)
     if inspection.measured and inspection.substituted.any():
-        marks += left.plot([], [], "o", mfc="none", mec="#555555", label="substituted")
+        marks += left.plot([], [], "o", mfc="none", mec=GREY, label="substituted")
     if inspection.measured:
         marks += right.get_legend_handles_labels()[0]
     figure.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1.2, handletextpad=0.4)
@@ -67,22 +76,13 @@ def _class_size(inspection: Inspection) -> Figure:
 
 
 def _equal_volumes(axes: Axes, inspection: Inspection) -> None:
-    """What classes of equal volumes would show on average: fewer samples give smaller radii."""
+    """The radii that classes of equal volumes would have on average: fewer samples give smaller radii."""
     if inspection.equal_volumes is None:
         return
     counts = inspection.counts[inspection.own]
     order = np.argsort(counts, kind="stable")
-    label = "radii that equal volumes would show"
-    axes.plot(counts[order], np.exp(inspection.equal_volumes[order]), "--", color="#555555", lw=1.4, label=label)
-
-
-def _legend(groups: Convention) -> dict[str, str]:
-    return {group: f"{group}-shot ({groups.bounds(group)} images)" for group in GROUPS}
-
-
-def _group_marks(axes: Axes, inspection: Inspection, groups: list[str]) -> list[Line2D]:
-    words = _legend(inspection.groups)
-    return [axes.plot([], [], "o", color=COLOURS[group], ms=7, label=words[group])[0] for group in groups]
+    label = "radii if all volumes were equal"
+    axes.plot(counts[order], np.exp(inspection.equal_volumes[order]), "--", color=GREY, lw=1.4, label=label)
 
 
 def _scatter(axes: Axes, inspection: Inspection, values: Floats) -> None:
@@ -96,7 +96,7 @@ def _scatter(axes: Axes, inspection: Inspection, values: Floats) -> None:
 
 
 def _references(axes: Axes, inspection: Inspection) -> None:
-    """What weights from the counts alone would be, with the same mean over the draws."""
+    """Weights from the counts alone, with the same mean over the draws."""
     present = inspection.group != ""
     counts, order = inspection.counts[present], np.argsort(inspection.counts[present], kind="stable")
     draws = inspection.draws[present]
@@ -105,7 +105,7 @@ def _references(axes: Axes, inspection: Inspection) -> None:
         lines["1/m (m: draws)"] = 1 / np.maximum(draws, np.finfo(float).tiny)
     for (text, shape), style in zip(lines.items(), ("--", ":"), strict=False):
         weights = shape * draws.sum() / (shape * draws).sum()
-        axes.plot(counts[order], weights[order], style, color="#555555", lw=1.4, label=text, zorder=0.5)
+        axes.plot(counts[order], weights[order], style, color=GREY, lw=1.4, label=text, zorder=0.5)
 
 
 def _running_median(axes: Axes, inspection: Inspection) -> None:
@@ -128,12 +128,10 @@ def _epochs(inspection: Inspection) -> Figure:
     )
     weights, *others = panels[:, 0]
     series = inspection.series
-    for group in GROUPS:
-        if (inspection.group == group).any():
-            label = _legend(inspection.groups)[group]
-            _band(weights, series.epochs, series.weights[group], group, label)
-            if measured:
-                _band(others[0], series.epochs, series.radii[group], group, label)
+    for group in (name for name in GROUPS if name in inspection.group):
+        _quantiles(weights, series.epochs, series.weights[group], COLOURS[group])
+        if measured:
+            _quantiles(others[0], series.epochs, series.radii[group], COLOURS[group])
     weights.set(title="Weights in force: median of the group's classes, 10 % to 90 % shaded", ylabel="weight alpha")
     if measured:
         others[0].set(title="Radii as measured (substituted classes left out)", ylabel="radius r")
@@ -142,9 +140,12 @@ def _epochs(inspection: Inspection) -> Figure:
         axes.set_yscale("log")
         _plain_ticks(axes)
     panels[-1, 0].set_xlabel("epoch")
-    panels[-1, 0].xaxis.get_major_locator().set_params(integer=True)
-    handles, texts = weights.get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=3)
+    whole_epochs(panels[-1, 0])
+    handles = [
+        *group_marks(weights, inspection.group, inspection.groups, marker="-"),
+        *panels[-1, 0].get_legend_handles_labels()[0],
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -152,10 +153,9 @@ def _correlations(axes: Axes, inspection: Inspection) -> None:
     """Rank correlation of corrected radius and class size, and how far chance would go with equal volumes."""
     series, level = inspection.series, inspection.size.level
     if np.isfinite(level):
-        axes.axhspan(-level, level, color="#dddddd", lw=0, zorder=0, label="chance with equal volumes (19 of 20 times)")
-        axes.legend(loc="lower right")
+        axes.axhspan(-level, level, color="#dddddd", lw=0, zorder=0, label="95 % range if all volumes were equal")
     axes.plot(series.epochs, series.corrected, color=COLOURS["overall"], marker=_marker(series.epochs))
-    axes.axhline(0, color="#555555", lw=1)
+    axes.axhline(0, color=GREY, lw=1)
     axes.set(
         title="Rank correlation of class size and corrected radius (below 0: rare classes are larger)",
         ylabel="Spearman's rho",
@@ -163,10 +163,10 @@ def _correlations(axes: Axes, inspection: Inspection) -> None:
     )
 
 
-def _band(axes: Axes, epochs: list[int], rows: list[Floats], group: str, label: str) -> None:
+def _quantiles(axes: Axes, epochs: list[int], rows: list[Floats], colour: str) -> None:
     low, median, high = np.array(rows).T
-    axes.fill_between(epochs, low, high, color=COLOURS[group], alpha=0.2, lw=0)
-    axes.plot(epochs, median, color=COLOURS[group], label=label, marker=_marker(epochs))
+    band(axes, epochs, low, high, colour)
+    axes.plot(epochs, median, color=colour, marker=_marker(epochs))
 
 
 def _marker(epochs: list[int]) -> str:
@@ -190,7 +190,7 @@ def _extremes(inspection: Inspection, names: list[str] | None) -> Figure:
             va="center",
             fontsize=9,
         )
-    axes.axhline(0.5 - len(largest), color="#555555", lw=1)
+    axes.axhline(0.5 - len(largest), color=GREY, lw=1)
     shown = [label(names, index) for index in indices]
     shown = [text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…" for text in shown]
     axes.set_yticks([-place for place in range(len(indices))], shown)
@@ -201,8 +201,8 @@ def _extremes(inspection: Inspection, names: list[str] | None) -> Figure:
     )
     _plain_ticks(axes, "x")
     light_grid(axes, "x")
-    present = [group for group in GROUPS if (inspection.group[indices] == group).any()]
-    figure.legend(handles=_group_marks(axes, inspection, present), loc="outside lower center", ncols=3)
+    marks = group_marks(axes, inspection.group[indices], inspection.groups)
+    figure.legend(handles=marks, loc="outside lower center", ncols=3)
     return figure
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from vlltr_plugin.core.normalization import log_sigma_bias
-from vlltr_plugin.runs.epoch_files import EpochArrays, Floats, Weights
+from vlltr_plugin.runs.epoch_files import EpochArrays, Floats
 
 EQUAL = 1e-6
 """Relative: log radii that differ by less are equal; weights are stored as float32."""
@@ -33,23 +33,15 @@ SIMULATED_CLASSES = 400_000
 
 @dataclass(frozen=True)
 class Radii:
-    """The log radii that are the classes' own, and what their number of samples does to them; arrays `[K]`.
+    """The log radii that are the classes' own, and the bias from their few samples; arrays `[K]`."""
 
-    Attributes:
-        own: which classes they are, bool `[C]`.
-        counts: training images of these classes.
-        log_radius: log r as measured.
-        samples: independent samples behind each.
-        missing: what to add to `log_radius` so that it is right on average; None where that is not known.
-        correction: the whole of the small-sample correction, of which `missing` is nothing under `debias`.
-    """
-
-    own: NDArray[np.bool_]
-    counts: NDArray[np.int64]
-    log_radius: Floats
-    samples: Floats
-    missing: Floats | None
-    correction: Floats
+    measured: bool  # whether radii come from samples
+    own: NDArray[np.bool_]  # which classes these are, `[C]`
+    counts: NDArray[np.int64]  # training images of these classes
+    log_radius: Floats  # as measured
+    samples: Floats  # independent samples behind each
+    missing: Floats | None  # to add to `log_radius` to make it right on average; None if not known
+    correction: Floats  # the whole small-sample correction; under `debias`, `missing` is 0
 
     def corrected(self, times: float = 1.0) -> Floats:
         """Log radii with that multiple of the correction, `[K]`; as measured where it is not known."""
@@ -60,70 +52,46 @@ class Radii:
 
 @dataclass(frozen=True)
 class SizeRelation:
-    """What the radii of an epoch say of class size.
+    """What the radii of an epoch say of class size."""
 
-    Attributes:
-        classes: number of classes with a radius of their own.
-        measured: rank correlation of radius and class size as measured; NaN where the radii are all equal.
-        corrected: the same of radii corrected for few samples; NaN where that correction is not known.
-        level: what |corrected| stays below, 19 times in 20, where all volumes are equal, with this run's samples.
-        sign: 1 or -1 where `corrected` is beyond it whatever the correction within reason, else 0.
-    """
-
-    classes: int
-    measured: float
-    corrected: float
-    level: float
-    sign: int
+    classes: int  # with a radius of their own
+    measured: float  # rank correlation of radius and class size as measured; NaN if the radii are all equal
+    corrected: float  # of radii corrected for few samples; NaN if that correction is not known
+    level: float  # 95 % quantile of |corrected| under equal volumes, with this run's samples
+    sign: int  # 1 or -1 if `corrected` is beyond it whatever the correction within reason, else 0
 
     @property
     def few_classes(self) -> bool:
-        """Whether even a perfect order comes by chance more than once in 20."""
+        """True if even a perfect order comes by chance more than once in 20."""
         return math.isnan(self.level) or self.level >= 1
 
     @property
     def beyond(self) -> bool:
-        """Whether the correlation is beyond the level with the plain correction."""
+        """True if the correlation is beyond the level with the plain correction."""
         return abs(self.corrected) > self.level + ROUNDING
-
-
-def is_measured(weights: Weights) -> bool | None:
-    """Whether the radii come of samples; None where the file does not say."""
-    return None if weights.samples is None else bool((weights.samples > 0).any())
 
 
 def own_radii(arrays: EpochArrays, name: str) -> Radii:
     """The radii of an epoch that are the classes' own."""
     weights = arrays.by_logits[name]
-    own = (arrays.counts > 0) & ~weights.substituted & (is_measured(weights) is not False)
-    samples = weights.samples
-    if samples is None:  # no more samples than images, nor than were drawn
-        samples = arrays.counts.astype(np.float64)
-        samples = samples if arrays.drawn is None else np.minimum(samples, arrays.drawn)
-    samples = np.maximum(samples[own], 2.0)
+    measured = bool((weights.samples > 0).any())
+    own = (arrays.counts > 0) & ~weights.substituted & measured
+    samples = np.maximum(weights.samples[own], 2.0)
     correction: Floats = log_sigma_bias(torch.from_numpy(samples)).numpy()
-    if weights.bias is not None:
-        missing: Floats | None = weights.bias[own]
-    else:
-        missing = correction if weights.samples is None else None
+    missing = None if weights.bias is None else weights.bias[own]
     if missing is not None and missing.any():
         correction = missing  # of a volume along principal axes, larger than that of single logits
-    return Radii(own, arrays.counts[own], weights.log_radius[own], samples, missing, correction)
-
-
-def measured_correlation(radii: Radii) -> float:
-    """Rank correlation of radius and class size as measured; NaN where the radii are all equal, or fewer than 3."""
-    return _correlation(radii.log_radius, radii)
+    return Radii(measured, own, arrays.counts[own], weights.log_radius[own], samples, missing, correction)
 
 
 def corrected_correlation(radii: Radii) -> float:
-    """The same of corrected radii; NaN where the correction is not known."""
+    """Rank correlation of corrected radius and class size; NaN if the correction is not known."""
     return math.nan if radii.missing is None else _correlation(radii.corrected(), radii)
 
 
 def size_relation(radii: Radii) -> SizeRelation:
     """What the radii say of class size; see `SizeRelation`."""
-    measured, corrected = measured_correlation(radii), corrected_correlation(radii)
+    measured, corrected = _correlation(radii.log_radius, radii), corrected_correlation(radii)
     if math.isnan(corrected):
         return SizeRelation(len(radii.counts), measured, corrected, math.nan, 0)
     level = max(chance_level(len(radii.counts)), equal_volumes_level(radii.counts, radii.samples))
@@ -133,32 +101,27 @@ def size_relation(radii: Radii) -> SizeRelation:
 
 
 def equal_volumes_level(counts: NDArray[np.int64], samples: Floats) -> float:
-    """What |rank correlation| of corrected radius and class size stays below, 19 times in 20, under equal volumes.
+    """95 % quantile of |rank correlation| of corrected radius and class size under equal volumes, by simulation.
 
     Radii of classes with few samples scatter more, and lie at one end of the class sizes, so that this is above the
-    level of unrelated pairs. Simulated: log sigma of n normal samples is half the logarithm of a chi-square with n - 1
-    degrees of freedom over n - 1.
+    level of unrelated pairs. log sigma of n normal samples is half the logarithm of a chi-square with n - 1 degrees of
+    freedom over n - 1.
     """
     if len(counts) < 3 or np.ptp(counts) == 0:
         return math.nan
     rng = np.random.default_rng(0)
     size = ranks(counts) - (len(counts) + 1) / 2
     found = []
+    expected = np.log(samples - 1) / 2 - log_sigma_bias(torch.from_numpy(samples)).numpy()
     for _ in range(max(200, min(DRAWS, SIMULATED_CLASSES // len(counts)))):
         log_radius = np.log(rng.chisquare(samples - 1, (INDEPENDENT_LOGITS, len(counts)))).mean(axis=0) / 2
-        centred = log_radius - _expected_log_chi(samples)
-        order = np.argsort(np.argsort(centred)) - (len(counts) - 1) / 2
+        order = np.argsort(np.argsort(log_radius - expected)) - (len(counts) - 1) / 2
         found.append(order @ size / math.sqrt((order @ order) * (size @ size)))
     return float(np.quantile(np.abs(found), 0.95, method="higher"))
 
 
-def _expected_log_chi(samples: Floats) -> Floats:
-    """Of half the logarithm of a chi-square with n - 1 degrees of freedom."""
-    expected: Floats = np.log(samples - 1) / 2 - log_sigma_bias(torch.from_numpy(samples)).numpy()
-    return expected
-
-
 def _correlation(log_radius: Floats, radii: Radii) -> float:
+    """With class size; NaN if the radii are all equal, or fewer than 3."""
     measured = radii.log_radius
     if len(measured) == 0 or np.ptp(measured) <= EQUAL * max(1.0, np.abs(measured).max()):
         return math.nan
@@ -166,7 +129,35 @@ def _correlation(log_radius: Floats, radii: Radii) -> float:
 
 
 ENUMERATED = 7
-"""Up to so many pairs all orders are looked at (5,040)."""
+"""Up to so many pairs all orders are enumerated (5,040)."""
+
+
+@dataclass(frozen=True)
+class AccuracyRelation:
+    """Rank correlation of corrected radius and accuracy over the classes that have both."""
+
+    classes: int
+    plain: float
+    at_equal_size: float  # partial correlation, class size held fixed
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the relation at equal class size is beyond chance, else 0."""
+        level = chance_level(self.classes) + ROUNDING
+        return int(self.at_equal_size > level) - int(self.at_equal_size < -level)
+
+
+def accuracy_relation(radii: Radii, accuracy: Floats) -> AccuracyRelation | None:
+    """From each class's accuracy, `[C]`, NaN if not known; None with fewer than 4 classes, or if one is constant."""
+    known = ~np.isnan(accuracy[radii.own])
+    radius, size, of_class = radii.corrected()[known], radii.counts[known], accuracy[radii.own][known]
+    plain, with_size, of_size = (
+        rank_correlation(*pair) for pair in ((radius, of_class), (radius, size), (of_class, size))
+    )
+    rest = (1 - with_size**2) * (1 - of_size**2)
+    if known.sum() < 4 or math.isnan(plain) or not rest > ROUNDING:
+        return None
+    return AccuracyRelation(int(known.sum()), plain, (plain - with_size * of_size) / math.sqrt(rest))
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
@@ -178,7 +169,7 @@ def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def chance_level(n: int) -> float:
-    """What |rho| of `n` unrelated pairs stays at or below at least 19 times in 20; NaN below 3.
+    """95 % quantile of |rho| of `n` unrelated pairs; NaN below 3.
 
     Exact for up to `ENUMERATED` pairs: 1 for 3 and 4, where a perfect order comes by chance 1 time in 3 and 1 in 12.
     A normal approximation beyond.

@@ -6,84 +6,80 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.hosts import host_of_run
 from vlltr_plugin.report.inspect.inspection import GroupSummary, Inspection, Names, Spread, inspect_run, label, ranges
 from vlltr_plugin.report.inspect.pictures import write_pictures
-from vlltr_plugin.report.inspect.size_relation import EQUAL
+from vlltr_plugin.report.inspect.size_relation import EQUAL, AccuracyRelation
 from vlltr_plugin.report.labels import run_name
 from vlltr_plugin.report.pictures import require_matplotlib
+from vlltr_plugin.report.tables import Table
 from vlltr_plugin.runs.epoch_files import epoch_files
 
 EXTREMES = 5
 LISTED = 10
 AGAINST = -0.005
-"""Share of the variance of log alpha below which the radii work against the counts; nearer to 0 it is nothing."""
+"""Share of the variance of log alpha below which the radii work against the counts; nearer to 0 it is no effect."""
 
 
 def print_inspection(inspection: Inspection, names: Names, console: Console) -> None:
     """Prints the groups, the classes with extreme radii, and the findings."""
-    console.print(groups_table(inspection))
-    if inspection.measured and (not inspection.all_weights_one or inspection.series.radii_moved):
-        console.print(extremes_table(inspection, names))
+    console.print(groups_table(inspection).rich())
+    if inspection.measured:
+        console.print(extremes_table(inspection, names).rich())
     for sentence in findings(inspection, names):
         console.print(f"- {escape(sentence)}", soft_wrap=True, highlight=False)
 
 
 def groups_table(inspection: Inspection) -> Table:
     """One row a group: weights in force, radii measured, shares of the loss."""
-    epochs = inspection.series.epochs
-    of_logits = f", volumes from the {inspection.logits} logits" if inspection.measured else ", no volume measured"
-    title = f"Epoch {inspection.epoch} of {epochs[0]} to {epochs[-1]}{of_logits}"
-    radius = "weight, radius: median of the group; subst.: took the others' mean radius\n"
-    caption = (
-        f"{radius if inspection.measured else ''}% of weight: share of the expected weights, at weights of 1 -> with "
-        "these"
+    epochs, measured = inspection.series.epochs, inspection.measured
+    of_logits = f", volumes from the {inspection.logits} logits" if measured else ", no volume measured"
+    radius = "weight, radius: median of the group; subst.: given the mean radius of the others\n" if measured else ""
+    columns = ("radius", "subst.") if measured else ()
+    return Table(
+        f"Epoch {inspection.epoch} of {epochs[0]} to {epochs[-1]}{of_logits}",
+        ("group", "classes", "images", "weight (range)", *columns, "% of weight"),
+        tuple(
+            (f"{summary.name} {inspection.groups.bounds(summary.name)}", *_cells(summary, measured))
+            for summary in inspection.summaries
+        ),
+        caption=f"{radius}% of weight: share of the expected weights, at weights of 1 -> with these",
     )
-    table = Table(title=title, caption=caption)
-    table.add_column("group")
-    measured = ("radius", "subst.") if inspection.measured else ()
-    for heading in ("classes", "images", "weight (range)", *measured, "% of weight"):
-        table.add_column(heading, justify="right")
-    for summary in inspection.summaries:
-        table.add_row(f"{summary.name} {inspection.groups.bounds(summary.name)}", *_cells(summary, inspection.measured))
-    return table
 
 
 def extremes_table(inspection: Inspection, names: Names) -> Table:
     """The classes with the largest and smallest radius of their own."""
-    table = Table(title="Largest and smallest radius")
-    table.add_column("class")
-    for heading in ("group", "images", "radius", "weight"):
-        table.add_column(heading, justify="right")
     largest, smallest = inspection.extremes(EXTREMES)
-    for indices in (largest, smallest[::-1]):
-        for index in indices:
-            table.add_row(
-                escape(label(names, index)),
-                str(inspection.group[index]),
-                str(inspection.counts[index]),
-                f"{inspection.radii[index]:.3g}",
-                f"{inspection.weights[index]:.3g}",
-            )
-        table.add_section()
-    return table
+    rows = [
+        (
+            label(names, index),
+            str(inspection.group[index]),
+            str(inspection.counts[index]),
+            f"{inspection.radii[index]:.3g}",
+            f"{inspection.weights[index]:.3g}",
+        )
+        for index in (*largest, *smallest[::-1])
+    ]
+    header = ("class", "group", "images", "radius", "weight")
+    return Table("Largest and smallest radius", header, tuple(rows), sections=(len(largest),))
 
 
 def findings(inspection: Inspection, names: Names) -> list[str]:
-    """What the arrays say, each in a sentence or two."""
+    """What the numbers show, each in a sentence or two."""
     found = [_radius_and_size(inspection), _weight_and_size(inspection), _substituted(inspection, names)]
     if inspection.measured and not inspection.all_weights_one and not _by_counts_alone(inspection):
         found.insert(2, _equal_radii(inspection, names))
+    if inspection.accuracy is not None:
+        found.append(_radius_and_accuracy(inspection.accuracy))
     empty = int((inspection.counts == 0).sum())
     if empty:
-        found.append(f"{empty} classes have no training images: weight 1, in none of these numbers.")
+        found.append(f"{empty} classes have no training images: their weight is 1, and no number here includes them.")
     if inspection.stale:
         found.append(
-            f"Epochs left out: {ranges(inspection.stale)}. Their arrays are of before the run's last start: it "
-            "was resumed at an earlier epoch, or another run had the folder before it."
+            f"Epochs left out: {ranges(inspection.stale)}. Their arrays are older than the run's last start: it was "
+            "resumed at an earlier epoch, or another run used the folder before."
         )
     return found
 
@@ -91,32 +87,32 @@ def findings(inspection: Inspection, names: Names) -> list[str]:
 def _radius_and_size(inspection: Inspection) -> str:
     question, size = "Do rare classes have a larger volume?", inspection.size
     if not inspection.measured:
-        never = "never change" if len(inspection.series.epochs) > 1 else "come of no logits"
+        never = "never change" if len(inspection.series.epochs) > 1 else "are not computed from logits"
         return f"{question} Not measured here: these weights follow from the class counts and {never}."
     if math.isnan(size.measured):
-        return f"{question} These radii cannot tell: they are all equal, or fewer than 3 classes have their own."
+        return f"{question} Unknown: the radii are all equal, or fewer than 3 classes have a radius of their own."
     if math.isnan(size.corrected):
         return (
-            f"{question} These radii cannot tell: along the first principal axes the radius of a class hangs on how "
-            "few samples it has, by an amount that is not known. Variant dv or bv, or pv with all axes, can tell."
+            f"{question} Unknown: along the first principal axes the bias of a radius from few samples is not known. "
+            "Variants dv and bv, and pv with all axes, have a known correction."
         )
     if size.few_classes:
         return (
-            f"{question} These radii cannot tell: {size.classes} classes have one of their own, so few that even a "
-            "perfect order (rank correlation 1) comes by chance more than once in 20."
+            f"{question} Unknown: only {size.classes} classes have a radius of their own, so few that even a perfect "
+            "order (rank correlation 1) occurs by chance more than once in 20."
         )
     if size.sign < 0:
         answer = "Rarer classes tend to have larger radii, as the paper says"
     elif size.sign > 0:
         answer = "Rarer classes tend to have smaller radii, against the paper"
     elif size.beyond:
-        answer = "None that is sure, since half or twice the correction for few samples would undo it"
+        answer = "No clear relation: it vanishes with half or twice the correction for few samples"
     else:
         answer = "No relation beyond chance"
     return (
         f"{question} {answer}: rank correlation of radius and class size {size.corrected:+.2f} over {size.classes} "
-        f"classes, radii corrected for their few samples ({size.measured:+.2f} as measured). Were all volumes equal, "
-        f"chance alone would stay within ±{size.level:.2f}, 19 times in 20.{_few_over_many(inspection)}"
+        f"classes, radii corrected for few samples ({size.measured:+.2f} as measured). If all volumes were equal, 95 % "
+        f"of such correlations would lie within ±{size.level:.2f}.{_few_over_many(inspection)}"
     )
 
 
@@ -127,6 +123,15 @@ def _few_over_many(inspection: Inspection) -> str:
     return (
         f" Median radius, few-shot over many-shot: {few.corrected_radius / many.corrected_radius:.3g} corrected, "
         f"{few.radius / many.radius:.3g} as measured."
+    )
+
+
+def _radius_and_accuracy(relation: AccuracyRelation) -> str:
+    answer = {-1: "Yes", 0: "No relation beyond chance", 1: "No, they are easier"}[relation.sign]
+    return (
+        f"Are classes with a larger radius harder? {answer}: rank correlation of radius and accuracy "
+        f"{relation.at_equal_size:+.2f} at equal class size ({relation.plain:+.2f} in all), over {relation.classes} "
+        "classes; accuracies from evaluation/per_class.csv."
     )
 
 
@@ -144,23 +149,23 @@ def _weight_and_size(inspection: Inspection) -> str:
             f"(alpha * n varies by a factor of {images.whole:.3g}, the sampler's n / m{nothing})."
         )
     explained = (
-        "In brackets: from the smallest to the largest of all classes, else between their 10 % and 90 % quantiles. "
+        "Factors are between the 10 % and 90 % quantiles of the classes; in brackets, between smallest and largest. "
         f"Rank correlation of weight and class size {inspection.weight_correlation:+.2f}."
     )
     if not inspection.measured:
         return (
-            f"{question} No: it follows another function of the class counts (or of the sampler's draws), and no "
-            f"volume is in it. alpha * n varies by a factor of {_factors(images)}. {explained}"
+            f"{question} No: it is another function of the class counts (or of the sampler's draws), without volumes. "
+            f"alpha * n varies by a factor of {_factors(images)}. {explained}"
         )
     radii = f"The radii vary by a factor of {_factors(parts.radii)}"
     if parts.by_draws and parts.sampler.whole > 1 + EQUAL:
         answer = (
-            f"No, for two reasons that are to be kept apart. {radii}; the sampler's n / m, m its expected draws, by "
+            f"No, for two separate reasons. {radii}; the sampler's n / m, m its expected draws, by "
             f"{_factors(parts.sampler)}, which has nothing to do with volumes. Together, alpha * n varies by "
-            f"{_factors(images)}, alpha * m by what the radii do."
+            f"{_factors(images)}; alpha * m varies as the radii do."
         )
     else:
-        answer = f"No, and what alpha * n varies by are the radii alone. {radii}."
+        answer = f"No: alpha * n varies only with the radii. {radii}."
     return f"{question} {answer} {explained}"
 
 
@@ -179,13 +184,13 @@ def _equal_radii(inspection: Inspection, names: Names) -> str:
     by = np.abs(np.log(change))
     most = int(np.nanargmax(by))
     spread = (
-        f"With equal radii the standard deviation of log alpha would be {parts.spread_without:.3f} in place of "
+        f"With equal radii the standard deviation of log alpha would be {parts.spread_without:.3f} instead of "
         f"{parts.spread_of_log:.3f}"
     )
     if parts.share < AGAINST:
         share = (
             "The radii work against the class counts: as measured, classes with a large 1/n have small radii (few "
-            f"samples alone make a radius small), so that the weights of the classes become more alike. {spread}"
+            f"samples alone make a radius small), so that the weights become more equal. {spread}"
         )
     else:
         share = (
@@ -193,9 +198,9 @@ def _equal_radii(inspection: Inspection, names: Names) -> str:
             f"the rest. {spread}"
         )
     return (
-        f"How much of the weights is the volume? {share}, and the weights 1/{'m' if parts.by_draws else 'n'}: half of "
-        f"them within {100 * np.expm1(np.nanmedian(by)):.1f} % of what they are, the most changed "
-        f"{label(names, most)} ({parts.with_equal_radii[most]:.3g} in place of {inspection.weights[most]:.3g})."
+        f"How much of the weights is the volume? {share}, and the weights would be 1/{'m' if parts.by_draws else 'n'}: "
+        f"half of them within {100 * np.expm1(np.nanmedian(by)):.1f} % of the present ones; largest change: "
+        f"{label(names, most)} ({parts.with_equal_radii[most]:.3g} instead of {inspection.weights[most]:.3g})."
     )
 
 
@@ -205,7 +210,7 @@ def _substituted(inspection: Inspection, names: Names) -> str:
     if not inspection.measured or all_equal:
         return (
             "No class has a radius of its own in this epoch: none was measured (too few samples of every class, or "
-            "weights that take no radii)."
+            "weights that use no radii)."
         )
     if not indices:
         return "Every class with images has a radius of its own."
@@ -235,7 +240,7 @@ def run_inspect(
     console: Console | None = None,
     groups: Convention | None = None,
 ) -> list[Path]:
-    """Prints tables and findings, and writes the pictures where a folder is named.
+    """Prints tables and findings; writes the pictures if a folder is given.
 
     Raises:
         ReportError: for unusable input; nothing is written then.
@@ -243,14 +248,14 @@ def run_inspect(
         OSError: a file cannot be read, or not written: the tables are printed all the same then.
     """
     console = console or Console()
-    epoch_files(run)  # a run that is not there is said first
+    epoch_files(run)  # an error for a missing run comes first
     if out is not None:
         require_matplotlib()
     inspections = inspect_run(run, epoch, groups)
     names = host_of_run(run).class_names(checkout or run, len(inspections[0].counts))
     pictures: list[Path] = []
     try:
-        if out is not None:  # first: who reads the tables may stop reading
+        if out is not None:  # first: the tables may go to a pipe that is closed early
             for inspection in inspections:
                 suffix = f"_{inspection.logits}" if len(inspections) > 1 else ""
                 pictures += write_pictures(inspection, names, out, suffix, run_name(run.resolve()))
@@ -260,5 +265,5 @@ def run_inspect(
     for path in pictures:
         console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)
     if out is None:
-        console.print("--out DIR draws this.")
+        console.print("Pictures: --out DIR.")
     return pictures

@@ -1,8 +1,8 @@
 """The trade-off between many- and few-shot accuracy that post-hoc logit adjustment opens, for any model's logits.
 
-Taking tau times the log prior off a *trained* model's logits moves accuracy from many- to few-shot classes at no cost
-(Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, Eq. 9). So a re-weighted run is worth something
-where it lies above the curve of its own baseline: at equal many-shot accuracy, not at equal tau.
+Subtracting tau times the log prior from the logits of a *trained* model moves accuracy from many- to few-shot classes
+at no cost (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, Eq. 9). So a re-weighted run is an
+improvement only if it lies above the curve of its own baseline: at equal many-shot accuracy, not at equal tau.
 
 ```python
 from vlltr_plugin.report.tradeoff import place, trade_off

@@ -84,7 +84,7 @@ class TradeOff:
 
     Attributes:
         taus: ascending, T of them.
-        prior: whose logarithm was taken off: `"draws"` or `"counts"`.
+        prior: whose logarithm was subtracted: `"draws"` or `"counts"`.
         groups: thresholds of many, medium and few.
         labels: int64 `[N]`.
         counts: training images of each class, int64 `[C]`.

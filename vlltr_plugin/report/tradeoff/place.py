@@ -255,7 +255,7 @@ def _beyond(point: tuple[float, float], curve: Curve) -> str:
     apart = point[1] - curve.few[end]
     return (
         f"its many-shot accuracy of {point[0]:.1f} % is {'above' if more else 'below'} all of the curve's "
-        f"({low:.1f} to {high:.1f} %), and nothing is extrapolated. Beside that end of the curve (tau "
+        f"({low:.1f} to {high:.1f} %), and nothing is extrapolated. Relative to that end of the curve (tau "
         f"{curve.taus[end]:.2g}) it has {point[0] - curve.many[end]:+.1f} points of many-shot and {apart:+.1f} of "
         "few-shot accuracy."
     )

@@ -93,7 +93,7 @@ class PredictionCollector:
         found = {rule: self._unadjusted(*of, labels) for rule, of in self._rules(each).items()}
         if self._prior is not None:
             wide = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in each]
-            for rule, more in self._adjusted(wide, labels).items():
+            for rule, more in self._adjusted(wide, labels, self._prior).items():
                 found[rule] |= more
         for rule, numbers in found.items():
             self._parts.setdefault(rule, []).append(numbers)
@@ -140,15 +140,12 @@ class PredictionCollector:
         first, second = outputs
         return first.softmax(1) * self.first_share + second.softmax(1) * (1 - self.first_share)
 
-    def _adjusted(self, outputs: list[Tensor], labels: Tensor) -> dict[str, dict[str, NDArray[Any]]]:
+    def _adjusted(self, outputs: list[Tensor], labels: Tensor, prior: Floats) -> dict[str, dict[str, NDArray[Any]]]:
         """By rule: predicted class and its probability at each tau, `[T, B]`, and where each image is right."""
         import torch
 
-        assert self._prior is not None
-        log_prior = torch.from_numpy(self._prior).to(outputs[0])
-        found: dict[str, dict[str, NDArray[Any]]] = {}
-        for rule, right in self._right_between(outputs, labels, log_prior).items():
-            found[rule] = {"right": right}
+        log_prior = torch.from_numpy(prior).to(outputs[0])
+        found: dict[str, dict[str, NDArray[Any]]] = self._right_between(outputs, labels, prior)
         at_each = list(self._at_each_tau(outputs, log_prior))
         for rule in at_each[0] if at_each else ():
             top1, confidence = (torch.stack(column).cpu() for column in zip(*(at[rule] for at in at_each), strict=True))
@@ -169,21 +166,20 @@ class PredictionCollector:
                 confidence, top1 = self._mixture(adjusted).max(dim=1)
                 yield {"mixture": (top1, confidence), "sum": _most_probable(adjusted[0].add_(adjusted[1]))}
 
-    def _right_between(self, outputs: list[Tensor], labels: Tensor, log_prior: Tensor) -> dict[str, Floats]:
+    def _right_between(self, outputs: list[Tensor], labels: Tensor, prior: Floats) -> dict[str, dict[str, Floats]]:
         import torch
 
-        on_cpu, prior = labels.cpu().numpy(), self._prior
-        assert prior is not None
+        on_cpu = labels.cpu().numpy()
         if len(outputs) == 1:
-            return {"single": right_between(outputs[0].cpu().numpy(), on_cpu, prior)}
-        rows = []
+            return {"single": {"right": right_between(outputs[0].cpu().numpy(), on_cpu, prior)}}
+        log_prior, rows = torch.from_numpy(prior).to(outputs[0]), []
         for tau in MIXTURE_TAUS:
             mixture = self._mixture([logits - tau * log_prior for logits in outputs]).log_()
             own = mixture.gather(1, labels[:, None])[:, 0]
             rows.append((own - mixture.scatter_(1, labels[:, None], -torch.inf).amax(dim=1)).cpu().double().numpy())
         return {
-            "mixture": between_margins(np.stack(rows), np.array(MIXTURE_TAUS)),
-            "sum": right_between((outputs[0] + outputs[1]).cpu().numpy(), on_cpu, 2 * prior),
+            "mixture": {"right": between_margins(np.stack(rows), np.array(MIXTURE_TAUS))},
+            "sum": {"right": right_between((outputs[0] + outputs[1]).cpu().numpy(), on_cpu, 2 * prior)},
         }
 
     def _check(self, outputs: list[Tensor], labels: Tensor) -> None:

@@ -46,7 +46,7 @@ def trade_off(
     taus: Sequence[float] = DEFAULT_TAUS,
     groups: Convention = UPSTREAM,
 ) -> TradeOff:
-    """Accuracies of a model when `tau * log(prior)` is taken off its logits, for each tau.
+    """Accuracies of a model when `tau * log(prior)` is subtracted from its logits, for each tau.
 
     Args:
         logits: of the model on N images, finite, `[N, C]`; an array or a tensor.
@@ -55,7 +55,7 @@ def trade_off(
             counts overall.
         draws: m_i, expected draws of each class in training, `[C]`, where the sampler was not uniform; the prior then.
             Default: `counts` are the prior. A class with prior 0 is adjusted as the rarest one that has more.
-        taus: at which the numbers are told; the default goes on until top-1 falls. The curve is known at all.
+        taus: at which the numbers are given; the default goes on until top-1 falls. `place` knows the curve at all.
         groups: thresholds of many, medium and few; `report.groups.OTHERS` are those of most papers.
 
     Returns:

@@ -1,0 +1,329 @@
+"""What counts as an element of a batch, what is refused, and how the losses of a batch become one number."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
+from vlltr_plugin.core.batch import all_within_reach, are_sound, batch_of
+
+CRITERIA = [ReweightedLoss, LogitAdjustedLoss]
+COUNTS = [9, 5, 2]
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (0,)], ids=str)
+def test_where_all_is_ignored_the_loss_is_0_and_teaches_nothing(made, shape):
+    criterion = made(ClassVolume(COUNTS), ignore_index=-100)
+    logits = torch.randn(shape[0], 3, *shape[1:], requires_grad=True)
+    labels = torch.full(shape, -100)
+    loss = criterion(logits, labels)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+    assert torch.equal(criterion.losses(logits, labels), torch.zeros(shape))
+    assert criterion.weighting._moments is None or criterion.weighting._moments.mass.sum() == 0
+    with pytest.warns(UserWarning, match="all ignored"):
+        criterion.end_epoch()
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize("variant", ["dv", "bv", "pv"])
+def test_ignored_elements_leave_the_statistics_whatever_their_logits(made, variant):
+    told, spared = (made(ClassVolume(COUNTS, variant=variant), ignore_index=9) for _ in range(2))
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        logits, labels = torch.randn(40, 3, generator=generator), torch.arange(40) % 3
+        ignored = torch.rand(40, generator=generator) < 0.3
+        logits[ignored] = math.nan
+        loss = told(logits.clone().requires_grad_(), labels.masked_fill(ignored, 9))
+        torch.testing.assert_close(loss, spared(logits[~ignored].requires_grad_(), labels[~ignored]))
+    for criterion in (told, spared):
+        criterion.end_epoch()
+    assert told.weighting.skipped == 0
+    assert torch.equal(told.weighting.weights, spared.weighting.weights)
+
+
+@pytest.mark.parametrize("assign", ["dominant", "mass"])
+def test_rows_left_out_without_looking_are_rows_taken_out(assign):
+    """The first is a GPU's way."""
+    blind, looking = (ClassVolume(COUNTS, assign=assign) for _ in range(2))
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        logits, labels = torch.randn(40, 3, generator=generator), torch.arange(40) % 3
+        kept = torch.rand(40, generator=generator) < 0.7
+        logits[~kept] = math.nan
+        blind.observe_batch(replace(batch_of(logits, labels, 3), kept=kept, cheap=False))
+        looking.observe(logits[kept], labels[kept])
+    for weighting in (blind, looking):
+        weighting.end_epoch()
+    assert blind.skipped == 0
+    torch.testing.assert_close(blind.weights, looking.weights, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+def test_on_a_device_that_must_not_be_waited_for_ignored_elements_are_masked(made):
+    """On `meta` every look at the data raises."""
+    for shape in ((6,), (2, 3)):
+        criterion = made(ClassVolume(COUNTS), ignore_index=9)
+        logits = torch.randn(shape[0], 3, *shape[1:], device="meta", requires_grad=True)
+        labels = torch.zeros(shape, dtype=torch.int64, device="meta")
+        criterion(logits, labels).backward()
+        assert criterion.losses(logits, labels).shape == shape
+
+
+def test_a_weighting_of_a_user_s_own_observes_kept_rows_only():
+    class Seen(Uniform):
+        uses_logits = True
+
+        def observe(self, logits, targets, smoothing=0.0):
+            self.seen = logits.shape, targets.tolist()
+
+    criterion = ReweightedLoss(Seen(COUNTS), ignore_index=-1)
+    logits = torch.randn(2, 3, 2, requires_grad=True)
+    criterion(logits, torch.tensor([[0, -1], [2, 1]]))
+    assert criterion.weighting.seen == ((3, 3), [0, 2, 1])
+    batch = batch_of(logits[:, :, 0], torch.tensor([0, 2]), 3)
+    criterion.weighting.observe_batch(replace(batch, kept=torch.tensor([False, True])))
+    assert criterion.weighting.seen == ((1, 3), [2])
+
+
+MULTI_LABEL = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize("weighting", [Uniform, ClassVolume])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool, torch.float32, torch.float16])
+@pytest.mark.parametrize("how", ["training", "eval", "losses", "observe"])
+def test_multi_label_targets_are_refused_by_that_name(made, weighting, dtype, how):
+    criterion = made(weighting(COUNTS)).train(how != "eval")
+    call = {"losses": criterion.losses, "observe": criterion.observe}.get(how, criterion)
+    with pytest.raises((ValueError, TypeError), match="ulti-label"):
+        call(torch.randn(4, 3, requires_grad=True), MULTI_LABEL.to(dtype))
+
+
+ONE_HOT = F.one_hot(torch.tensor([0, 1, 2, 1]), 3)
+LABELS = torch.tensor([0, 1, 2, 1])
+LOGITS = torch.zeros(4, 3)
+OF_ANOTHER_KIND = {
+    "one-hot int64": (LOGITS, ONE_HOT, r"targets\.argmax\(dim=1\)"),
+    "one-hot int32": (LOGITS, ONE_HOT.int(), r"targets\.argmax\(dim=1\)"),
+    "one-hot bool": (LOGITS, ONE_HOT.bool(), r"targets\.argmax\(dim=1\)"),
+    "dense one-hot": (torch.zeros(4, 3, 2), ONE_HOT[:, :, None].expand(4, 3, 2), r"targets\.argmax\(dim=1\)"),
+    "float labels": (LOGITS, LABELS.float(), r"targets\.long\(\)"),
+    "int32 labels": (LOGITS, LABELS.int(), r"targets\.long\(\)"),
+    "labels [B, 1]": (LOGITS, LABELS[:, None], r"targets\.squeeze\(1\)"),
+    "float labels [B, 1]": (LOGITS, LABELS[:, None].float(), r"targets\.squeeze\(1\).*targets\.long\(\)"),
+    "masks [B, 1, d]": (torch.zeros(4, 3, 2), LABELS[:, None, None].expand(4, 1, 2), r"targets\.squeeze\(1\)"),
+    "a zero row": (LOGITS, ONE_HOT * (LABELS > 0)[:, None].float(), "1 rows are all 0.*ignore_index"),
+    "an output object": (SimpleNamespace(logits=LOGITS), LABELS, r"its \.logits"),
+    "an output dict": ({"loss": None, "out": LOGITS}, LABELS, r"logits\['out'\]"),
+    "an output tuple": ((None, LOGITS), LABELS, r"logits\[1\]"),
+    "a batch as targets": (LOGITS, {"pixels": LOGITS, "labels": LABELS}, r"targets\['labels'\]"),
+    "lists": (LOGITS, LABELS.tolist(), r"torch\.as_tensor\(targets\)"),
+    "one sample": (LOGITS[0], LABELS[0], r"logits\[None\]"),
+    "targets first": (LABELS, LOGITS, "logits come first"),
+}
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize("case", OF_ANOTHER_KIND)
+def test_the_error_says_how_to_give_logits_and_targets_of_another_kind(made, case):
+    logits, targets, remedy = OF_ANOTHER_KIND[case]
+    with pytest.raises((ValueError, TypeError), match=f"Expected .* but .*{remedy}") as caught:
+        made(InverseFrequency(COUNTS))(logits, targets)
+    assert "ulti-label" not in str(caught.value)
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize(
+    ("logits", "targets"),
+    [
+        (torch.randn(4, 3, 2), torch.zeros(4, dtype=torch.int64)),
+        (torch.randn(4, 3, 2), torch.zeros(4, 3, dtype=torch.int64)),
+        (torch.randn(4, 3, 2), torch.zeros(4, 2, 1, dtype=torch.int64)),
+        (torch.randn(4, 3, 2), torch.full((4, 3), 1 / 3)),
+        (torch.randn(4, 2, 3), torch.zeros(4, 3, dtype=torch.int64)),
+        (torch.randn(3), torch.tensor(0)),
+        (torch.randn(4, 3, 2), torch.full((4, 2), -100)),
+        (torch.randn(4, 3, 2), torch.full((4, 2), 3)),
+    ],
+    ids=lambda tensor: str(list(tensor.shape)),
+)
+def test_dense_batches_that_do_not_fit_are_refused(made, logits, targets):
+    criterion = made(InverseFrequency(COUNTS))
+    with pytest.raises(ValueError, match="Expected"):
+        criterion(logits, targets)
+
+
+@pytest.mark.parametrize("ignore_index", [1.0, "255", True, [255]], ids=str)
+def test_an_ignore_index_that_is_no_whole_number_is_refused(ignore_index):
+    with pytest.raises(ValueError, match="ignore_index"):
+        ReweightedLoss(Uniform(COUNTS), ignore_index=ignore_index)
+
+
+def test_a_label_out_of_range_is_refused_beside_an_ignored_one():
+    criterion = ReweightedLoss(Uniform(COUNTS), ignore_index=255)
+    with pytest.raises(ValueError, match="but got 254"):
+        criterion(torch.randn(3, 3), torch.tensor([255, 254, 0]))
+
+
+@pytest.mark.parametrize("options", [{"variant": "dv"}, {"variant": "bv", "features": 4}], ids=["dv", "bv"])
+def test_the_radius_of_a_class_of_a_million_pixels_is_that_of_a_float64_loop(options):
+    classes, side, images = 129, 128, 64
+    weighting = ClassVolume([images * side * side] + [2] * (classes - 1), **options)
+    criterion = ReweightedLoss(weighting)
+    logits = torch.randn(2, classes, side, side, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    for _ in range(images // 2):
+        criterion.observe(logits, torch.zeros(2, side, side, dtype=torch.int64))
+    pixels = logits.detach().double().movedim(1, -1).reshape(-1, classes)
+    if options["variant"] == "bv":
+        columns = [k for k in weighting._variant.columns.tolist() if k != 0]
+        pixels = pixels[:, :1] - pixels[:, columns]
+    n = images * side * side
+    sigma = pixels.std(dim=0, correction=0) * math.sqrt(n / (n - 1))
+    criterion.end_epoch()
+    assert float(weighting.log_radius64[0]) == pytest.approx(float(sigma.log().mean()), abs=1e-6)
+
+
+IGNORED = {"ignore_index": -9}
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(6,), (4, 5)], ids=str)
+@pytest.mark.parametrize("how", ["constructor", "call", "attribute"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_without_weights_every_reduction_is_torch_s(made, reduction, shape, how, smoothing):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(shape[0], 3, *shape[1:], generator=generator)
+    labels = torch.randint(3, shape, generator=generator)
+    mixed = F.pad(logits[:, 1:].softmax(dim=1), (0, 0) * (len(shape) - 1) + (1, 0))
+    for targets in (labels, labels.flatten().index_fill(0, torch.tensor([1]), -9).view(shape), mixed):
+        told = {"reduction": reduction} if how == "constructor" else {}
+        soft = targets is mixed
+        criterion = made(Uniform(COUNTS), smoothing=0.0 if soft else smoothing, **IGNORED, **told)
+        if how == "attribute":  # as fastai sets it
+            criterion.reduction = reduction
+        loss = criterion(logits, targets, reduction=reduction) if how == "call" else criterion(logits, targets)
+        more = {} if soft else {**IGNORED, "label_smoothing": smoothing}
+        expected = F.cross_entropy(logits, targets, reduction=reduction, **more)
+        torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+def test_reductions_with_weights_agree_and_all_observe(made):
+    logits, labels = torch.randn(30, 3, generator=torch.Generator().manual_seed(1)), torch.arange(30) % 3
+    criterion = made(ClassVolume([10, 10, 10], start_epoch=0))
+    for reduction in ("none", "sum", "mean"):
+        each = criterion(logits.clone().requires_grad_(), labels, reduction="none").detach()
+        loss = criterion(logits.clone().requires_grad_(), labels, reduction=reduction).detach()
+        expected = {"none": each, "sum": each.sum(), "mean": each.sum() / 30}[reduction]
+        torch.testing.assert_close(loss, expected)
+        assert criterion.weighting._moments.mass.tolist() == [20, 20, 20]
+        criterion.end_epoch()
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+def test_an_unknown_reduction_is_refused(made):
+    with pytest.raises(ValueError, match="Expected reduction"):
+        made(Uniform(COUNTS), reduction="batchmean")
+    criterion = made(ClassVolume(COUNTS))
+    with pytest.raises(ValueError, match="Expected reduction"):
+        criterion(torch.randn(2, 3, requires_grad=True), torch.tensor([0, 1]), reduction="average")
+    assert criterion.weighting._moments is None
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize("weighting", [InverseFrequency, ClassVolume, lambda n: ClassVolume(n, variant="pv")])
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("options", [{}, {"ignore_index": -9}, {"smoothing": 0.1}], ids=str)
+@pytest.mark.parametrize("more", [(), (4,)], ids=str)
+@pytest.mark.parametrize("training", [False, True])
+def test_an_empty_batch_costs_0_and_teaches_nothing(made, weighting, soft, options, more, training):
+    model = torch.nn.Linear(2, 3)
+    logits = model(torch.zeros(0, 2)).view(0, 3, *(1 for _ in more)).expand(0, 3, *more)
+    targets = torch.zeros(0, 3, *more) if soft else torch.zeros(0, *more, dtype=torch.int64)
+    criterion = made(weighting(COUNTS), **options).train(training)
+    loss = criterion(logits, targets)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(torch.equal(parameter.grad, torch.zeros_like(parameter)) for parameter in model.parameters())
+    assert criterion(logits, targets, reduction="none").shape == (0, *more)
+
+
+MASKED_COUNTS = [120, 80, 40]
+MASKS = {
+    "-1e9": -1e9,
+    "-1e8": -1e8,
+    "float16": torch.finfo(torch.float16).min,  # in bfloat16 its own
+    "bfloat16": torch.finfo(torch.bfloat16).min,
+    "float32": torch.finfo(torch.float32).min,
+    "-inf": -torch.inf,
+}
+MASKED_VARIANTS = [{"variant": "dv"}, {"variant": "bv"}, {"variant": "pv"}, {"variant": "dv", "features": 2}]
+
+
+def masked_batch(seed, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor(MASKED_COUNTS))
+    spread = torch.tensor([[1.0], [3.0], [0.5]])[labels]
+    logits = scale * spread * torch.randn(240, 3, generator=generator)
+    return logits, labels, torch.rand(240, generator=generator) < 0.2
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("options", MASKED_VARIANTS, ids=str)
+@pytest.mark.parametrize("way", ["observe", "without looking", "bfloat16", "soft"])
+def test_weights_are_those_of_the_rows_that_no_mask_changed(mask, options, way):
+    told, spared = (ReweightedLoss(ClassVolume(MASKED_COUNTS, **options)) for _ in range(2))
+    for seed in range(2):
+        logits, labels, masked = masked_batch(seed)
+        columns = told.weighting._variant.columns
+        column = 0 if columns is None else int(columns[0])
+        logits = logits.to(torch.bfloat16 if way == "bfloat16" else torch.float32)
+        logits[masked, column] = torch.finfo(logits.dtype).min if mask == "float16" else MASKS[mask]
+        targets = torch.nn.functional.one_hot(labels, 3).float() if way == "soft" else labels
+        if way == "without looking":
+            told.weighting.observe_batch(replace(batch_of(logits, targets, 3), cheap=False))
+        else:
+            told.observe(logits, targets)
+        spared.observe(logits[~masked], targets[~masked])
+    skipped = sum(int(masked_batch(seed)[2].sum()) for seed in range(2))
+    for criterion in (told, spared):
+        criterion.weighting.end_epoch()
+    assert (told.weighting.skipped, spared.weighting.skipped) == (skipped, 0)
+    torch.testing.assert_close(told.weighting.weights, spared.weighting.weights, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_where_every_row_is_masked_the_remedy_is_named(mask):
+    criterion = ReweightedLoss(ClassVolume(MASKED_COUNTS))
+    logits, labels, _ = masked_batch(0)
+    masked = logits.clone()
+    masked[:, 2] = MASKS[mask]
+    criterion(masked.requires_grad_(), labels)
+    with pytest.warns(UserWarning, match=r"240 of 240 rows were not finite, or masked.*criterion\.observe"):
+        criterion.end_epoch()
+    assert torch.equal(criterion.weighting.weights, torch.ones(3))
+    criterion.observe(logits, labels)
+    criterion.losses(masked, labels).mean().backward()
+    criterion.end_epoch()
+    assert criterion.weighting.has_radii
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 100.0, 3e3, 2e4, 1e6, 1e12, 1e36])
+@pytest.mark.parametrize("classes", [1, 2, 3, 100])
+@pytest.mark.parametrize("offset", [0.0, 10.0, -10.0])
+@pytest.mark.parametrize("half", [False, True])
+def test_logits_of_any_scale_are_sound(scale, classes, offset, half):
+    logits = scale * (torch.randn(500, classes, generator=torch.Generator().manual_seed(0)) + offset)
+    logits = logits.half().float() if half and scale < 1e4 else logits
+    finite = logits.isfinite().all(dim=1)
+    assert torch.equal(are_sound(logits), finite)
+    assert scale > 3e3 or finite.all()
+    assert all_within_reach(logits) or scale > 1e3

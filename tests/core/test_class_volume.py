@@ -1,0 +1,455 @@
+"""Class volume: radii and weights against float64 loops over samples held in memory; what is left out and said."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from oracles import log_radius_of, projection, weights_of
+
+from vlltr_plugin import ClassVolume, ReweightedLoss
+from vlltr_plugin.core.batch import batch_of
+from vlltr_plugin.core.moments import ClassMoments
+from vlltr_plugin.core.normalization import log_sigma_bias
+
+
+def samples_of(seed, counts, ratio=3.0, scale=1.0):
+    """Float32 logits of every class: own mean (ratio times sigma away from 0) and own sigma in each feature."""
+    rng = np.random.default_rng(seed)
+    classes = len(counts)
+    rows, labels = [], []
+    for label, n in enumerate(counts):
+        sigma = scale * rng.uniform(0.5, 2.0, classes)
+        mean = ratio * sigma * rng.choice([-1.0, 1.0], classes)
+        rows.append((mean + sigma * rng.standard_normal((n, classes))).astype(np.float32))
+        labels += [label] * n
+    return np.concatenate(rows), np.array(labels)
+
+
+def stream(weighting, rows, labels, order=None, cuts=()):
+    order = np.arange(len(labels)) if order is None else order
+    for part in np.split(order, sorted(cuts)):
+        weighting.observe(torch.from_numpy(rows[part]), torch.from_numpy(labels[part]))
+    weighting.end_epoch()
+    return weighting.weights.double().numpy()
+
+
+counts_of_classes = st.lists(st.integers(2, 60), min_size=2, max_size=8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31), counts=counts_of_classes, ratio=st.floats(0, 100))
+def test_weights_equal_a_float64_loop(seed, counts, ratio):
+    rows, labels = samples_of(seed, counts, ratio)
+    radii = [log_radius_of(rows[labels == i], np.ones(n)) for i, n in enumerate(counts)]
+    weights = stream(ClassVolume(counts), rows, labels, cuts=[len(labels) // 2])
+    np.testing.assert_allclose(weights, weights_of(radii, counts), rtol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [3.0, 100.0])
+def test_weights_equal_a_float64_loop_for_1280_samples(ratio):
+    counts = [1280, 320, 20, 2]
+    rows, labels = samples_of(5, counts, ratio)
+    radii = [log_radius_of(rows[labels == i], np.ones(n)) for i, n in enumerate(counts)]
+    order = np.random.default_rng(0).permutation(len(labels))
+    weights = stream(ClassVolume(counts), rows, labels, order, range(100, len(labels), 100))
+    np.testing.assert_allclose(weights, weights_of(radii, counts), rtol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), counts=counts_of_classes, ratio=st.floats(0, 100))
+@example(seed=155, counts=[2, 2, 5, 2, 2, 2], ratio=11.0)
+def test_bv_equals_the_explicit_projection(seed, counts, ratio):
+    rows, labels = samples_of(seed, counts, ratio)
+    radii = []
+    for i, n in enumerate(counts):
+        projected = rows[labels == i].astype(np.float64) @ projection(len(counts), i).T
+        radii.append(log_radius_of(projected, np.ones(n)))
+    weights = stream(ClassVolume(counts, variant="bv"), rows, labels)
+    np.testing.assert_allclose(weights, weights_of(radii, counts), rtol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 6), st.none() | st.integers(1, 6), st.floats(0, 100))
+def test_pv_equals_an_eigendecomposition(seed, classes, axes, ratio):
+    counts = [20 + 5 * i for i in range(classes)]
+    axes = axes and min(axes, classes)
+    rows, labels = samples_of(seed, counts, ratio)
+    radii = []
+    for i in range(classes):
+        covariance = np.cov(rows[labels == i].astype(np.float64), rowvar=False)
+        variances = np.sort(np.linalg.eigvalsh(covariance))[::-1][: axes or classes]
+        radii.append(0.5 * np.log(variances).mean())
+    weighting = ClassVolume(counts, variant="pv", axes=axes)
+    weights = stream(weighting, rows, labels, cuts=[7, 30])
+    np.testing.assert_allclose(weights, weights_of(radii, counts), rtol=1e-5)
+
+
+def test_bv_of_two_samples_keeps_its_digits_in_float32_sums():
+    """Differences of raw logits would round at 1e-5 of sigma here; at C = 400 some class would lose its volume."""
+    counts = [2] * 130
+    rows, labels = samples_of(0, counts, 100.0)
+    radii = [log_radius_of(np.delete(r[:, [i]] - r, i, axis=1), np.ones(2)) for i, r in by_class(rows, labels)]
+    weights = stream(ClassVolume(counts, variant="bv"), rows, labels)
+    np.testing.assert_allclose(weights, weights_of(radii, counts), rtol=1e-5)
+
+
+def by_class(rows, labels):
+    return [(i, rows[labels == i].astype(np.float64)) for i in range(labels.max() + 1)]
+
+
+def test_pv_gives_no_volume_to_a_class_with_too_few_samples_for_its_axes():
+    counts = [40, 40, 3, 40]
+    rows, labels = samples_of(0, counts)
+    weighting = ClassVolume(counts, variant="pv")
+    stream(weighting, rows, labels)
+    assert weighting.substituted.tolist() == [False, False, True, False]
+
+
+def test_pv_is_refused_where_the_covariances_do_not_fit():
+    with pytest.raises(ValueError, match=r"8,000,000,000 bytes.*use variant='dv'"):
+        ClassVolume([10] * 1000, variant="pv")
+    ClassVolume([10] * 20, variant="pv", memory_limit=8 * 20**3)
+    with pytest.raises(ValueError, match="memory_limit"):
+        ClassVolume([10] * 20, variant="pv", memory_limit=8 * 20**3 - 1)
+
+
+def test_state_does_not_grow_with_the_samples():
+    classes = 150
+    weighting = ClassVolume([100] * classes)
+    sizes = []
+    for _ in range(3):
+        weighting.observe(torch.randn(64, classes), torch.randint(classes, (64,)))
+        sizes.append(sum(t.nbytes for t in vars(weighting._moments).values() if isinstance(t, torch.Tensor)))
+    assert sizes[0] == sizes[2] <= 3.1 * classes * classes * 4
+
+
+@pytest.mark.parametrize("ratio", [(3.0, 1e-6), (100.0, 5e-6)])
+@pytest.mark.parametrize("classes", [2, 3, 130])
+@pytest.mark.parametrize("variant", ["dv", "bv"])
+def test_order_and_split_do_not_matter_for_1280_samples(ratio, classes, variant):
+    counts = [1280] * min(classes, 4) + [2] * (classes - 4)
+    for seed in range(3):
+        rows, labels = samples_of(seed, counts, ratio[0])
+        order = np.random.default_rng(seed).permutation(len(labels))
+        one = stream(ClassVolume(counts, variant=variant), rows, labels)
+        other = stream(ClassVolume(counts, variant=variant), rows, labels, order, range(128, len(labels), 128))
+        np.testing.assert_allclose(other, one, rtol=ratio[1])
+
+
+def test_tiny_sigmas_of_8142_logits_do_not_underflow():
+    classes, generator = 8142, torch.Generator().manual_seed(0)
+    weighting = ClassVolume([100] * classes)
+    rows = 5.0 + 1e-3 * torch.randn(16, classes, generator=generator)
+    rows[8:] *= 4.0
+    weighting.observe(rows, torch.tensor([0] * 8 + [1] * 8))
+    weighting.end_epoch()
+    expected = [log_radius_of(rows[:8].numpy(), np.ones(8)), log_radius_of(rows[8:].numpy(), np.ones(8))]
+    np.testing.assert_allclose(weighting.log_radius[:2].numpy(), expected, rtol=1e-5)
+    assert math.exp(expected[0]) < 2e-3
+    assert bool(weighting.weights.isfinite().all())
+
+
+def test_classes_with_one_none_or_identical_samples_take_the_mean_log_radius():
+    counts = [30, 30, 5, 5, 1]
+    rows, labels = samples_of(1, [30, 30, 0, 0, 1])
+    same = np.repeat(rows[:1], 5, axis=0)
+    weighting = ClassVolume(counts)
+    stream(weighting, np.concatenate([rows, same]), np.concatenate([labels, [3] * 5]))
+    assert weighting.substituted.tolist() == [False, False, True, True, True]
+    mean = weighting.log_radius[:2].mean()
+    torch.testing.assert_close(weighting.log_radius[2:], mean.expand(3))
+
+
+def test_small_classes_are_judged_by_images_even_when_drawn_often():
+    rows, labels = samples_of(2, [50, 50, 50])
+    weighting = ClassVolume([50, 50, 1], draws=[50, 50, 50])
+    stream(weighting, rows, labels)
+    assert weighting.substituted.tolist() == [False, False, True]
+
+
+def test_more_draws_than_images_count_as_those_images():
+    rows, labels = samples_of(3, [40, 40, 40])
+    counts, draws = [400, 40, 4], [60, 40, 20]
+    radii = [log_radius_of(rows[labels == i], np.ones(40)) for i in range(3)]
+    radii[2] += math.log(39 / (40 - 40 / 4)) / 2
+    weights = stream(ClassVolume(counts, draws), rows, labels)
+    np.testing.assert_allclose(weights, weights_of(radii, counts, draws, mass=[40] * 3), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_rows_that_are_not_finite_are_left_out_and_counted(bad):
+    rows, labels = samples_of(4, [20, 20, 20])
+    clean = ClassVolume([20] * 3)
+    stream(clean, rows, labels)
+    spoiled = np.concatenate([np.full((2, 3), bad, np.float32), rows])
+    spoiled[1, 1:] = 0.0
+    weighting = ClassVolume([20] * 3)
+    stream(weighting, spoiled, np.concatenate([[0, 1], labels]))
+    assert weighting.skipped == 2
+    torch.testing.assert_close(weighting.weights, clean.weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("fault", ["label", "mixture"])
+def test_faulty_rows_that_no_step_could_refuse_weigh_nothing_and_are_raised_at_the_end(fault):
+    """On a GPU nothing is read back in a step; this is the half of `observe` that runs there."""
+    weighting = ClassVolume([20] * 3)
+    labels, mixtures = torch.arange(3), torch.eye(3)
+    mixtures[1] = 1 / 3
+    batch = batch_of(torch.randn(3, 3), labels if fault == "label" else mixtures, 3)
+    faulty = replace(batch, targets=torch.tensor([0, 3, 2])) if fault == "label" else batch
+    weighting.observe_batch(replace(faulty, cheap=False))
+    assert weighting._moments.mass.tolist() == [1, 0, 1]
+    with pytest.raises(ValueError, match=r"1 lay outside" if fault == "label" else "1 are not"):
+        weighting.end_epoch()
+
+
+def test_faults_are_counted_for_each_epoch_anew():
+    weighting = ClassVolume([20] * 3)
+    for expected in (1, 0):
+        rows, labels = samples_of(4, [20] * 3)
+        rows[0, 0] = math.nan if expected else 0.0
+        stream(weighting, rows, labels)
+        assert weighting.skipped == expected
+
+
+def test_masses_that_rounding_leaves_just_short_of_a_sample_still_count():
+    weighting = ClassVolume([2, 2], assign="mass")
+    third = torch.tensor([[1 / 3, 2 / 3], [1 / 3, 2 / 3], [1 / 3, 2 / 3]], dtype=torch.float16)
+    for _ in range(2):
+        weighting.observe(torch.randn(3, 2), third)
+    weighting.end_epoch()
+    assert float(third.float().sum(0)[0]) * 2 < 2
+    assert weighting.substituted.tolist() == [False, False]
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-5), (torch.float16, 2e-2), (torch.bfloat16, 1e-1)])
+def test_logits_of_other_precision_are_accumulated_in_float32(dtype, rtol):
+    rows, labels = samples_of(6, [50, 50, 50])
+    exact = stream(ClassVolume([50] * 3), rows, labels)
+    weighting = ClassVolume([50] * 3)
+    weighting.observe(torch.from_numpy(rows).to(dtype), torch.from_numpy(labels))
+    weighting.end_epoch()
+    assert weighting.weights.dtype == torch.float32
+    np.testing.assert_allclose(weighting.weights.numpy(), exact, rtol=rtol)
+
+
+@pytest.mark.parametrize("classes", [5, 130])
+@pytest.mark.parametrize("variant", ["dv", "bv"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_float64_logits_keep_their_digits_until_the_pivot_is_off(classes, variant, soft):
+    rng = np.random.default_rng(0)
+    rows = 1e6 + 0.05 * rng.standard_normal((400, classes))
+    labels = np.arange(400) % 2
+    counts = [200, 200] + [0] * (classes - 2)
+    with pytest.warns(UserWarning, match="no samples"):
+        weighting = ClassVolume(counts, variant=variant)
+    targets = torch.from_numpy(labels)
+    targets = torch.nn.functional.one_hot(targets, classes).double() if soft else targets
+    for part in np.split(np.arange(400), [1, 7, 150]):
+        weighting.observe(torch.from_numpy(rows[part]), targets[part])
+    weighting.end_epoch()
+    for label in range(2):
+        own = rows[labels == label]
+        own = own @ projection(classes, label).T if variant == "bv" else own
+        assert float(weighting.log_radius64[label]) == pytest.approx(log_radius_of(own, np.ones(200)), abs=1e-6)
+
+
+def test_float64_rows_beyond_float32_are_left_out_also_where_they_sum_to_nothing():
+    weighting = ClassVolume([20] * 3)
+    rows = torch.randn(60, 3, dtype=torch.float64)
+    rows[0] = torch.tensor([1e200, -1e200, 0.0])
+    weighting.observe(rows, torch.arange(60) % 3)
+    weighting.end_epoch()
+    assert weighting.skipped == 1
+    assert bool(weighting.weights.isfinite().all())
+
+
+def test_a_short_axis_is_measured_beside_one_ten_thousand_times_longer():
+    """Float32 sums, or float32 covariances, would drown it."""
+    counts, generator = [300, 300], torch.Generator().manual_seed(0)
+    rows = torch.randn(600, 2, generator=generator, dtype=torch.float64)
+    labels = torch.arange(600) % 2
+    rows[:, 1] *= torch.where(labels == 0, 1e-4, 1.0)
+    turn = torch.tensor([[0.6, 0.8], [-0.8, 0.6]], dtype=torch.float64)
+    weighting = ClassVolume(counts, variant="pv")
+    for part in torch.arange(600).split(50):
+        weighting.observe((rows @ turn)[part], labels[part])
+    weighting.end_epoch()
+    for label in range(2):
+        own = rows[labels == label]
+        expected = 0.5 * torch.linalg.svdvals(own - own.mean(0)).square().div(299).log().mean()
+        assert float(weighting.log_radius64[label]) == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("mass", [[300, 300], [3, 2]])
+def test_pv_of_logits_of_low_rank_says_how_many_axes_there_are(mass):
+    generator = torch.Generator().manual_seed(0)
+    classes, features = 10, 4
+    labels = torch.cat([torch.full((n,), i) for i, n in enumerate(mass)])
+    rows = torch.randn(len(labels), features, generator=generator) @ torch.randn(features, classes, generator=generator)
+    spanned = min(features, max(mass) - 1)
+    weighting = ClassVolume([300] * classes, variant="pv")
+    weighting.observe(rows, labels)
+    with pytest.warns(UserWarning, match=rf"{spanned} at most.*give axes={spanned} or fewer.*weights stay"):
+        weighting.end_epoch()
+    assert not weighting.has_radii
+    fewer = ClassVolume([300] * classes, variant="pv", axes=spanned)
+    fewer.observe(rows, labels)
+    fewer.end_epoch()
+    assert fewer.has_radii
+
+
+@pytest.mark.parametrize("variant", ["dv", "bv", "pv"])
+@pytest.mark.parametrize(
+    ("sound", "said"), [(0, "18 of 18 rows were not finite"), (1, r"\(17 of 18 rows were not finite")]
+)
+def test_an_epoch_that_leaves_rows_out_says_how_many(variant, sound, said):
+    weighting = ClassVolume([6] * 3, variant=variant)
+    rows, labels = torch.randn(18, 3), torch.arange(18) % 3
+    rows[sound:, 1] = -math.inf
+    for part in torch.arange(18).split(5):
+        weighting.observe(rows[part], labels[part])
+    with pytest.warns(UserWarning, match=rf"{said}.*: the weights stay") as caught:
+        weighting.end_epoch()
+    assert "eval mode" not in str(caught[0].message)
+    assert weighting.skipped == 18 - sound
+    with pytest.warns(UserWarning, match="eval mode"):
+        weighting.end_epoch()
+
+
+def chi_square_bias(n):
+    return (math.log((n - 1) / 2) - float(torch.digamma(torch.tensor((n - 1) / 2, dtype=torch.float64)))) / 2
+
+
+@pytest.mark.parametrize("variant", ["dv", "bv"])
+@pytest.mark.parametrize("mass", [3, 9, 10])
+def test_debias_without_repeated_draws_uses_the_samples_observed(variant, mass):
+    rows = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.cat([torch.zeros(400 - mass), torch.ones(mass)]).long()
+    plain, debiased = (ClassVolume([400, 10, 9], variant=variant, debias=debias) for debias in (False, True))
+    for weighting in (plain, debiased):
+        weighting.observe(rows, labels)
+        weighting.end_epoch()
+    added = (debiased.log_radius64 - plain.log_radius64)[:2].tolist()
+    assert added == pytest.approx([chi_square_bias(400 - mass), chi_square_bias(mass)], abs=1e-9)
+
+
+@pytest.mark.parametrize("debias", [False, True])
+@pytest.mark.parametrize("options", [{}, {"variant": "bv"}, {"features": 3}, {"variant": "pv", "axes": 2}])
+@pytest.mark.parametrize("passes", [2, 3, 7])
+def test_an_epoch_seen_several_times_gives_the_radii_of_one_seen_once(passes, options, debias):
+    if debias and options.get("variant") == "pv":
+        pytest.skip("pv has no debias")
+    counts = [8, 5, 3]
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
+    rows = torch.randn(16, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    once, often = (ClassVolume(counts, debias=debias, **options) for _ in range(2))
+    once.observe(rows, labels)
+    for _ in range(passes):
+        often.observe(rows, labels)
+    for weighting in (once, often):
+        weighting.end_epoch()
+    torch.testing.assert_close(often.log_radius64, once.log_radius64, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("images", [2, 5, 10])
+@pytest.mark.parametrize("repeats", [0, 1, 2])
+def test_debias_gives_the_true_radius_also_where_some_images_come_twice(images, repeats):
+    """On the mean over many classes of standard normal logits; the radius is 1."""
+    classes, features = 2000, 100
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(classes, images, features, generator=generator)
+    rows = torch.cat([rows, rows[:, :repeats]], dim=1)
+    moments = ClassMoments(classes, features, torch.device("cpu"))
+    moments.add(rows.flatten(0, 1), torch.arange(classes).repeat_interleave(images + repeats))
+    n = torch.full((classes,), float(images), dtype=torch.float64)
+    found = moments.mean_log_sigma(n) + log_sigma_bias(n)
+    assert float(found.mean()) == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize(("samples", "factor"), [(2, 0.53), (5, 0.87)])
+def test_debias_adds_what_log_sigma_of_few_normal_samples_lacks(samples, factor):
+    rows = torch.randn(100 * samples, 100, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(100).repeat(samples)
+    sigma = {}
+    for debias in (False, True):
+        weighting = ClassVolume([samples] * 100, debias=debias)
+        weighting.observe(rows, labels)
+        weighting.end_epoch()
+        sigma[debias] = float(weighting.log_radius.mean().exp())
+    assert sigma[False] == pytest.approx(factor, abs=0.015)
+    assert sigma[True] == pytest.approx(1.0, abs=0.025)
+
+
+ROWS = torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 2.0], [3.0, 0.0], [0.0, 1.0], [1.0, 3.0]])
+LABELS = torch.tensor([0, 0, 0, 0, 1, 1])
+
+
+def leaf(rows):
+    return rows.clone().requires_grad_()
+
+
+def once(criterion):
+    criterion(leaf(ROWS), LABELS).backward()
+
+
+def sharpness_aware(criterion):
+    for part in (slice(0, 3), slice(3, 6)):
+        for _ in range(2):
+            criterion(leaf(ROWS[part]), LABELS[part]).backward()
+
+
+def accumulated(criterion):
+    sum(criterion(leaf(ROWS[k : k + 2]), LABELS[k : k + 2]) for k in (0, 2, 4)).backward()
+
+
+def all_parts_for_each_part(criterion):
+    for _ in range(3):
+        accumulated(criterion)
+
+
+def dropped_out_twice(criterion):
+    (criterion(leaf(ROWS), LABELS) + criterion(leaf(ROWS), LABELS)).backward()
+
+
+def views_in_one_batch(criterion):
+    criterion(leaf(ROWS.repeat(4, 1)), LABELS.repeat(4)).backward()
+
+
+def observed_by_hand(criterion):
+    for _ in range(5):
+        criterion.observe(ROWS, LABELS)
+
+
+def one_hot(criterion):
+    for _ in range(2):
+        criterion(leaf(ROWS), F.one_hot(LABELS, 2).float()).backward()
+
+
+LOOPS = (
+    once,
+    sharpness_aware,
+    accumulated,
+    all_parts_for_each_part,
+    dropped_out_twice,
+    views_in_one_batch,
+    observed_by_hand,
+    one_hot,
+)
+
+
+@pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.__name__)
+@pytest.mark.parametrize("assign", ["dominant", "mass"])
+def test_the_weights_are_those_of_an_epoch_seen_once(loop, assign):
+    criterion = ReweightedLoss(ClassVolume([4, 2], assign=assign))
+    loop(criterion)
+    criterion.end_epoch()
+    sigma = [ROWS[label == LABELS].double().std(dim=0).log().mean().exp() for label in range(2)]
+    raw = [float(sigma[0]) / 4, float(sigma[1]) / 2]
+    beta = 6 / (4 * raw[0] + 2 * raw[1])
+    assert criterion.weighting.weights.tolist() == pytest.approx([beta * raw[0], beta * raw[1]], rel=1e-6)

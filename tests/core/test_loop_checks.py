@@ -1,0 +1,524 @@
+"""What a criterion says of a loop, and that honest loops are silent; the numbers of an epoch."""
+
+import contextlib
+import copy
+import datetime
+import json
+import math
+import os
+import pickle
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+from process_groups import leave_group
+from torch import nn
+
+from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
+
+COUNTS = [60, 30, 12]
+TOTAL = sum(COUNTS)
+CRITERIA = {"re-weighted": ReweightedLoss, "adjusted": LogitAdjustedLoss}
+WEIGHTINGS = {"dv": ClassVolume, "inverse": InverseFrequency, "none": Uniform}
+
+
+def batches(seed, counts=COUNTS, size=20):
+    """An epoch over all samples, shuffled."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    labels = labels[torch.randperm(len(labels), generator=generator)]
+    rows = torch.randn(len(labels), len(counts), generator=generator) * (1.0 + labels[:, None])
+    yield from zip(rows.split(size), labels.split(size), strict=True)
+
+
+def train(criterion, epoch=0, kind="hard", counts=COUNTS):
+    for rows, labels in batches(epoch, counts):
+        targets = labels
+        if kind == "mixed":
+            hard = F.one_hot(labels, len(counts)).float()
+            targets = 0.9 * (0.7 * hard + 0.3 * hard.flip(0)) + 0.1 / len(counts)
+        criterion(rows.clone().requires_grad_(), targets).backward()
+
+
+@pytest.mark.parametrize("kind", ["hard", "mixed"])
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_statistics_are_those_of_naive_loops_over_what_was_drawn(criterion, weighting, kind):
+    criterion = CRITERIA[criterion](WEIGHTINGS[weighting](COUNTS), smoothing=0.1 if kind == "mixed" else 0.0)
+    for epoch in range(2):
+        alpha = criterion.in_force().double().tolist()
+        train(criterion, epoch, kind)
+        statistics = criterion.end_epoch()
+        drawn = [0.0] * len(COUNTS)
+        for _, labels in batches(epoch):
+            for own, other in zip(labels.tolist(), labels.flip(0).tolist(), strict=True):
+                drawn[own] += 0.7 if kind == "mixed" else 1.0
+                drawn[other] += 0.3 if kind == "mixed" else 0.0
+        mean = sum(n * a for n, a in zip(COUNTS, alpha, strict=True)) / TOTAL
+        variance = sum(n * (a - mean) ** 2 for n, a in zip(COUNTS, alpha, strict=True)) / TOTAL
+        expected = {
+            "alpha_min": min(alpha),
+            "alpha_median": sorted(alpha)[1],
+            "alpha_max": max(alpha),
+            "substituted": 0,
+            "skipped": 0,
+            "expected_alpha": mean,
+            "drawn_alpha": sum(d * a for d, a in zip(drawn, alpha, strict=True)) / TOTAL,
+            "drawn_alpha_se": math.sqrt(variance / TOTAL),
+        }
+        if weighting == "dv":
+            expected["log_radius_mean"] = sum(criterion.weighting.log_radius64.tolist()) / len(COUNTS)
+        assert statistics.pop("seconds") >= 0
+        assert statistics == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("trains", [True, False])
+def test_statistics_are_plain_finite_numbers_also_of_an_epoch_without_batches(weighting, trains):
+    criterion = ReweightedLoss(WEIGHTINGS[weighting](COUNTS))
+    if trains:
+        train(criterion)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing was observed
+        statistics = criterion.end_epoch()
+    assert all(type(value) in (int, float) and math.isfinite(value) for value in statistics.values())
+    json.dumps(statistics, allow_nan=False)
+    assert ("drawn_alpha" in statistics) == trains
+
+
+def test_a_weighting_alone_gives_what_it_knows():
+    weighting = ClassVolume(COUNTS)
+    for rows, labels in batches(0):
+        weighting.observe(rows, labels)
+    statistics = weighting.end_epoch()
+    assert statistics["alpha_max"] == 1.0
+    assert "log_radius_mean" in statistics
+    assert "drawn_alpha" not in statistics
+
+
+@pytest.mark.parametrize("ender", ["criterion", "weighting"])
+def test_an_epoch_draws_its_own_samples_only(ender):
+    criterion = ReweightedLoss(InverseFrequency(COUNTS))
+    train(criterion)
+    (criterion if ender == "criterion" else criterion.weighting).end_epoch()
+    for _ in range(5):
+        criterion(torch.randn(8, 3, requires_grad=True), torch.zeros(8, dtype=torch.int64))
+    statistics = criterion.end_epoch()
+    assert statistics["drawn_alpha"] == pytest.approx(float(criterion.weighting.weights[0]))
+
+
+def test_evaluation_and_ignored_elements_are_no_draws():
+    criterion = ReweightedLoss(InverseFrequency(COUNTS), ignore_index=-100)
+    labels = torch.tensor([0, 0, -100, -100])
+    criterion(torch.randn(4, 3, requires_grad=True), labels)
+    with torch.no_grad():
+        criterion(torch.randn(4, 3), torch.tensor([2, 2, 2, 2]))
+    criterion.eval()(torch.randn(4, 3, requires_grad=True), torch.tensor([2, 2, 2, 2]))
+    assert criterion.end_epoch()["drawn_alpha"] == pytest.approx(float(criterion.weighting.weights[0]))
+
+
+# A forgotten end_epoch
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_forgotten_end_epoch_is_said_once_after_twenty_five_passes(criterion):
+    criterion = CRITERIA[criterion](ClassVolume([600, 300, 120]))
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor([600, 300, 120]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(25):
+            criterion(torch.randn(1020, 3, requires_grad=True), labels)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(4):
+            criterion(torch.randn(1020, 3, requires_grad=True), labels)
+    assert [("end_epoch()" in str(warning.message)) for warning in caught] == [True]
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("ender", ["criterion", "weighting"])
+def test_ended_epochs_are_not_warned_of(ender):
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for epoch in range(8):
+            train(criterion, epoch)
+            (criterion if ender == "criterion" else criterion.weighting).end_epoch()
+
+
+@pytest.mark.parametrize("weighting", ["inverse", "none"])
+def test_weights_that_never_change_need_no_end_epoch(weighting):
+    criterion = ReweightedLoss(WEIGHTINGS[weighting](COUNTS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for epoch in range(8):
+            train(criterion, epoch)
+
+
+def test_deferred_weights_that_never_come_are_warned_of():
+    criterion = ReweightedLoss(InverseFrequency([600, 300, 120], start_epoch=2))
+    with pytest.warns(UserWarning, match=r"end_epoch\(\)"):
+        criterion(torch.randn(26 * 1020, 3, requires_grad=True), torch.zeros(26 * 1020, dtype=torch.int64))
+
+
+# Counts and draws of other data
+
+
+def test_another_data_set_s_counts_are_said_once():
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    train(criterion, counts=COUNTS[::-1])
+    with pytest.warns(UserWarning, match=r"class 2 was drawn 60 times, expected 12.*draws="):
+        criterion.end_epoch()
+    train(criterion, epoch=1, counts=COUNTS[::-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        criterion.end_epoch()
+
+
+def balanced(criterion):
+    """An epoch of a sampler that balances the classes."""
+    for _ in range(5):
+        labels = torch.randperm(21) % 3
+        criterion(torch.randn(21, 3, requires_grad=True), labels)
+    return criterion.end_epoch()
+
+
+def test_a_weighted_sampler_wants_its_draws():
+    with pytest.warns(UserWarning, match="draws="):
+        balanced(ReweightedLoss(ClassVolume(COUNTS)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        balanced(ReweightedLoss(ClassVolume(COUNTS, draws=[1, 1, 1])))
+
+
+@pytest.mark.parametrize("counts", [[1280, *[5] * 99], [500] * 10, [400, 20, 5], [30, 1]])
+def test_uniform_draws_with_replacement_are_never_judged(counts):
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        criterion = ReweightedLoss(InverseFrequency(counts))
+        drawn = labels[torch.randint(len(labels), (len(labels),), generator=generator)]
+        criterion(torch.zeros(len(drawn), len(counts), requires_grad=True), drawn)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            criterion.end_epoch()
+
+
+def test_counts_before_the_data_are_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"once the training set is there, from torch\.bincount"):
+        ClassVolume(torch.zeros(3, dtype=torch.int64))
+
+
+def test_labels_of_more_classes_are_refused_with_what_to_do():
+    with pytest.raises(ValueError, match="class_counts of this data set"):
+        ReweightedLoss(ClassVolume(COUNTS))(torch.randn(2, 3), torch.tensor([0, 7]))
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+def test_the_same_logits_twice_are_said_once(made):
+    """Mixup as two calls: with statistics of each image in full for both labels."""
+    criterion = CRITERIA[made](ClassVolume(COUNTS))
+    rows = torch.randn(20, 3, requires_grad=True)
+    for said in (False, True):
+        logits = 2 * rows
+        criterion(logits, torch.arange(20) % 3)
+        twice = pytest.warns(UserWarning, match=r"came twice in a row.*one call, float \[B, C\]")
+        with quiet() if said else twice:
+            criterion(logits, torch.arange(20).flip(0) % 3)
+
+
+@contextlib.contextmanager
+def quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.mark.parametrize("kind", ["hard", "mixed"])
+def test_other_passes_are_not_taken_for_the_same_logits(kind):
+    criterion = ReweightedLoss(ClassVolume(COUNTS), smoothing=0.1 if kind == "mixed" else 0.0)
+    rows = torch.randn(20, 3, requires_grad=True)
+    with quiet():
+        train(criterion, kind=kind)
+        for _ in range(3):  # logits that are gone leave their place in memory to the next
+            criterion(2 * rows, torch.arange(20) % 3)
+        logits, labels = 2 * rows, torch.arange(20) % 3
+        criterion(logits, labels)
+        criterion.losses(logits, labels)
+        with torch.no_grad():
+            criterion(logits, labels)
+        criterion.eval()(logits, labels)
+        copied = copy.deepcopy(criterion.train())
+        copied(logits, labels)
+        pickle.loads(pickle.dumps(criterion))(logits, labels)
+        parameter = torch.nn.Parameter(rows.detach().clone())
+        optimizer = torch.optim.SGD([parameter], lr=0.1)
+        for epoch in range(4):
+            criterion(parameter, labels).backward()
+            if epoch < 2:
+                optimizer.step()
+            else:
+                criterion.end_epoch()
+
+
+def test_one_tensor_that_every_pass_fills_anew_is_not_the_same_logits():
+    """As replayed CUDA graphs give it."""
+    kept = torch.zeros(20, 3)
+
+    class Replayed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, rows):
+            kept.data.copy_(rows)
+            return kept
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient
+
+    criterion, rows = ReweightedLoss(ClassVolume(COUNTS)), torch.randn(20, 3, requires_grad=True)
+    with quiet():
+        for _ in range(3):
+            kept.detach_()
+            logits = Replayed.apply(rows)
+            assert logits is kept
+            criterion(logits, torch.arange(20) % 3).backward()
+
+
+@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("start_epoch", [0, 2])
+def test_a_criterion_that_starts_over_is_a_new_one(made, weighting, start_epoch):
+    used, fresh = (CRITERIA[made](WEIGHTINGS[weighting](COUNTS, start_epoch=start_epoch)) for _ in range(2))
+    for epoch in range(3):
+        train(used, epoch)
+        used.end_epoch()
+    train(used, 3)
+    used.start_over()
+    for epoch in range(2):
+        assert torch.equal(used.in_force(), fresh.in_force())
+        found = []
+        for criterion in (used, fresh):
+            rows, labels = torch.randn(30, 3, generator=torch.Generator().manual_seed(epoch)), torch.arange(30) % 3
+            found.append(criterion(rows.requires_grad_(), labels).detach())
+            train(criterion, epoch)
+            found.append(criterion.end_epoch())
+        assert torch.equal(found[0], found[2])
+        assert {**found[1], "seconds": 0} == {**found[3], "seconds": 0}
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(used.state_dict()[name], value), name
+
+
+# Several ranks
+
+
+def one_rank(rank, world, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    found = []
+    for epoch in range(2):
+        for rows, labels in batches(epoch):
+            criterion(rows[rank::world].clone().requires_grad_(), labels[rank::world])
+        found.append(criterion.end_epoch())
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    leave_group()
+
+
+def test_two_ranks_tell_the_numbers_of_one_process():
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(one_rank, args=(2, folder), nprocs=2)
+        first, second = (torch.load(Path(folder) / f"{rank}.pt") for rank in range(2))
+    alone = ReweightedLoss(ClassVolume(COUNTS))
+    for epoch, (one, other) in enumerate(zip(first, second, strict=True)):
+        train(alone, epoch)
+        expected = alone.end_epoch()
+        for found in (one, other, expected):
+            found.pop("seconds")
+        assert one == other
+        assert one == pytest.approx(expected, rel=1e-5)
+
+
+def on_one_rank_only(rank, world, folder):
+    store = dist.FileStore(f"{folder}/meet", world)
+    store.set(f"there {rank}", "")
+    store.wait([f"there {other}" for other in range(world)], datetime.timedelta(seconds=120))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=datetime.timedelta(seconds=8))
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    if rank == 0:
+        with pytest.raises(RuntimeError, match="call it on every rank"):
+            criterion.end_epoch()
+        (Path(folder) / "said").touch()
+    else:
+        for _ in range(100):
+            if (Path(folder) / "said").exists():
+                break
+            time.sleep(0.2)
+    os._exit(0)  # what is left of a broken process group may abort
+
+
+def test_end_epoch_on_one_rank_only_says_so_after_the_timeout():
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(on_one_rank_only, args=(2, folder), nprocs=2)
+        assert (Path(folder) / "said").exists()
+
+
+TENSOR_COUNTS = torch.tensor([12, 6, 3])
+LABELS = torch.repeat_interleave(torch.arange(3), TENSOR_COUNTS)
+
+
+def said(loop, seed=0, **options):
+    """First words of the warnings of a loop."""
+    torch.manual_seed(seed)
+    criterion = ReweightedLoss(ClassVolume(TENSOR_COUNTS, **options))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loop(criterion)
+    return [str(warning.message) for warning in caught if "Expected" in str(warning.message)]
+
+
+def random_batches(labels):
+    for part in labels.split(7):
+        yield torch.randn(len(part), 3, requires_grad=True), part
+
+
+def epochs(labels_of, number=30):
+    def loop(criterion):
+        for _ in range(number):
+            for rows, part in random_batches(labels_of()):
+                criterion(rows, part).backward()
+            criterion.end_epoch()
+
+    return loop
+
+
+def weighted(power, times=1):
+    weights = TENSOR_COUNTS.double().pow(power)[LABELS]
+    return lambda: LABELS[torch.multinomial(weights, times * len(LABELS), replacement=True)]
+
+
+HONEST = {
+    "uniform with replacement": (weighted(0), None),
+    "square root": (weighted(-0.5), TENSOR_COUNTS.sqrt()),
+    "balanced": (weighted(-1), [1, 1, 1]),
+    "four times as many draws": (weighted(-0.5, 4), TENSOR_COUNTS.sqrt()),
+    "ten views": (lambda: LABELS.repeat(10)[torch.randperm(210)], None),
+    "repeated augmentation": (lambda: LABELS[torch.randperm(21)].repeat_interleave(3)[:21], None),
+    "a small labelled set": (lambda: LABELS[torch.randint(21, (30 * 21,))], None),
+}
+
+
+@pytest.mark.parametrize("kind", HONEST)
+def test_honest_loops_are_silent(kind):
+    labels_of, draws = HONEST[kind]
+    assert not [words for seed in range(2) for words in said(epochs(labels_of, 8), seed, draws=draws)]
+
+
+def test_a_first_epoch_with_other_passes_before_it_is_said_once():
+    lengths = iter([29, 21, 21, 21])
+    (words,) = said(epochs(lambda: LABELS.repeat(2)[torch.randperm(42)][: next(lengths)], 4))
+    assert "forget_epoch()" in words
+    assert "learning-rate finder" in words
+
+
+def test_validation_with_gradients_is_said_once():
+    def loop(criterion):
+        for _ in range(4):
+            for rows, part in random_batches(LABELS):
+                criterion(rows, part).backward()
+            for rows, part in random_batches(LABELS[::3]):
+                criterion(rows, part)
+            criterion.end_epoch()
+
+    (words,) = said(loop)
+    assert "validation with gradients" in words
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_several_heads_are_said_once_and_several_passes_of_one_are_not(heads):
+    def loop(criterion):
+        layers = [nn.Linear(4, 3) for _ in range(heads)] * (3 - heads)
+        for _ in range(3):
+            x = torch.randn(21, 4)
+            (criterion(layers[0](x), LABELS) + 0.4 * criterion(layers[1](x), LABELS)).backward()
+            criterion.end_epoch()
+
+    assert len(said(loop)) == heads - 1
+
+
+def test_a_loop_that_stops_ending_epochs_is_told():
+    def loop(criterion):
+        epochs(lambda: LABELS, 3)(criterion)
+        for _ in range(11):
+            for rows, part in random_batches(LABELS):
+                criterion(rows, part).backward()
+
+    (words,) = said(loop)
+    assert "end_epoch()" in words
+
+
+@pytest.mark.parametrize(
+    ("images", "samples", "draws", "told"),
+    [
+        (40, 65_536, None, False),  # an epoch of FixMatch
+        (40, 120_000, None, True),
+        (1000, 25_000, None, False),
+        (1000, 30_000, None, True),
+        (1000, 65_536, [32_768, 32_768], False),
+        (100, 2_000_000, [100_000, 100_000], False),
+        (100, 2_010_000, [100_000, 100_000], True),
+    ],
+)
+def test_a_first_end_is_missed_after_many_passes_and_later_where_few_images_are_labelled(images, samples, draws, told):
+    criterion = ReweightedLoss(ClassVolume([images // 2] * 2, draws=draws))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for part in (torch.arange(samples) % 2).split(10_000):
+            criterion(torch.randn(len(part), 2, requires_grad=True), part).backward()
+    assert ["end_epoch()" in str(warning.message) for warning in caught] == [True] * told
+
+
+@pytest.mark.parametrize(("ranks", "told"), [(1, False), (2, True)])
+def test_a_missed_end_is_judged_by_the_samples_of_all_ranks(monkeypatch, ranks, told):
+    monkeypatch.setattr("vlltr_plugin.core.loop_checks.world_size", lambda: ranks)
+    criterion = ReweightedLoss(ClassVolume([600, 300, 120]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        criterion(torch.randn(14_000, 3, requires_grad=True), torch.zeros(14_000, dtype=torch.int64))
+    assert ["end_epoch()" in str(warning.message) for warning in caught] == [True] * told
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.85, False), (0.95, True)])
+def test_other_counts_are_said_once_as_many_samples_came_as_an_epoch_has(share, told):
+    """Data sorted by class, and a debugging run, begin with classes in other shares."""
+    criterion = ReweightedLoss(ClassVolume([600, 300, 120]))
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor([0, 500, 520]))[: int(1020 * share)]
+    criterion(torch.randn(len(labels), 3, requires_grad=True), labels).backward()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        criterion.end_epoch()
+    assert ["class_counts (or draws)" in str(warning.message) for warning in caught] == [True] * told
+
+
+def test_ignored_elements_are_no_draws_where_they_stay_in_the_batch(monkeypatch):
+    """As on a GPU."""
+    monkeypatch.setattr("vlltr_plugin.core.batch.cheap_to_read", lambda tensor: False)
+    criterion = ReweightedLoss(ClassVolume(TENSOR_COUNTS), ignore_index=-100)
+    criterion(torch.randn(42, 3, requires_grad=True), torch.cat([LABELS, torch.full((21,), -100)])).backward()
+    criterion.end_epoch()
+    assert criterion.drawn.tolist() == TENSOR_COUNTS.tolist()
+
+
+def test_starting_over_drops_what_was_drawn_and_which_classes_were_substituted():
+    criterion = ReweightedLoss(ClassVolume([12, 6, 1]))
+    epochs(lambda: LABELS[:19], 1)(criterion)
+    criterion(torch.randn(5, 3, requires_grad=True), torch.zeros(5, dtype=torch.int64))
+    criterion.start_over()
+    assert not criterion.weighting.substituted.any()
+    epochs(lambda: LABELS[:19], 1)(criterion)
+    assert criterion.drawn.tolist() == [12, 6, 1]

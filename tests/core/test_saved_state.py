@@ -1,0 +1,488 @@
+"""The state of a weighting: what it restores and refuses, and that averages, casts and other formats keep it."""
+
+import contextlib
+import copy
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from oracles import observed
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, get_swa_avg_fn, update_bn
+
+from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, InverseSqrtFrequency, ReweightedLoss, Uniform
+from vlltr_plugin.core.normalization import expected_alpha
+
+
+def test_state_dict_round_trip_restores_the_weights_bit_for_bit_and_is_safe_to_load():
+    criterion = ReweightedLoss(observed(ClassVolume([50, 40, 30]), epochs=2))
+    file = io.BytesIO()
+    torch.save(criterion.state_dict(), file)
+    file.seek(0)
+    other = ReweightedLoss(ClassVolume([50, 40, 30]))
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(other.weighting.weights, criterion.weighting.weights)
+    assert torch.equal(other.weighting.log_radius, criterion.weighting.log_radius)
+    assert (other.weighting.epoch, other.weighting.active) == (2, True)
+    assert torch.equal(observed(other.weighting, 7).weights, observed(criterion.weighting, 7).weights)
+
+
+def test_state_holds_no_moments():
+    weighting = ClassVolume([50] * 100)
+    weighting.observe(torch.randn(64, 100), torch.randint(100, (64,)))
+    sizes = {name: v.numel() for name, v in weighting.state_dict().items()}
+    assert sizes.pop("_extra_state") < 10 * 100  # the settings, class counts among them
+    assert max(sizes.values()) == 100
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (lambda: ClassVolume([50, 40, 30], variant="bv"), "variant: saved 'dv', here 'bv'"),
+        (lambda: ClassVolume([50, 40, 30], assign="mass"), "assign: saved 'dominant', here 'mass'"),
+        (lambda: ClassVolume([50, 40, 31]), "class_counts"),
+        (lambda: ClassVolume([50, 40]), "num_classes: saved 3, here 2"),
+        (lambda: InverseFrequency([50, 40, 30]), "type: saved 'ClassVolume', here 'InverseFrequency'"),
+    ],
+)
+def test_state_of_other_settings_is_refused_and_nothing_changes(other, named):
+    state = observed(ClassVolume([50, 40, 30])).state_dict()
+    weighting = other()
+    before = weighting.weights.clone()
+    with pytest.raises(ValueError, match=named):
+        weighting.load_state_dict(state)
+    assert torch.equal(weighting.weights, before)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda s: s.pop("_extra_state"), "settings are missing"),
+        (lambda s: s.update(_extra_state={"settings": 3}), "settings are missing"),
+        (lambda s: s.update(_extra_state=torch.zeros(9)), "cannot be read"),
+        (lambda s: s["_extra_state"].mul_(0.997), "cannot be read"),
+        (lambda s: s["_extra_state"].fill_(math.nan), "cannot be read"),
+        (lambda s: s.pop("progress"), "progress is .* missing"),
+        (lambda s: s["progress"].neg_(), "epoch"),
+        (lambda s: s["progress"].fill_(math.inf), "progress is finite"),
+        (lambda s: s["weights"].fill_(math.nan), "weights is finite"),
+        (lambda s: s["weights"].fill_(-3.0), "positive"),
+        (lambda s: s.update(weights=torch.ones(2)), "weights"),
+        (lambda s: s.update(weights=torch.ones(3, dtype=torch.int64)), "weights is floating point"),
+        (lambda s: s.pop("log_radius64"), "log_radius64"),
+        (lambda s: [s.pop(name) for name in list(s) if name != "weights"], "settings are missing"),
+        (lambda s: s["draws"].add_(torch.tensor([5.0, 0, 0])), "sampler"),
+    ],
+)
+def test_a_damaged_state_is_refused_and_nothing_changes(damage, named):
+    state = copy.deepcopy(dict(observed(ClassVolume([50, 40, 30])).state_dict()))
+    damage(state)
+    weighting = ClassVolume([50, 40, 30])
+    with pytest.raises(ValueError, match=named):
+        weighting.load_state_dict(state)
+    assert torch.equal(weighting.weights, torch.ones(3))
+    assert not weighting.active
+
+
+def test_a_state_made_under_other_draws_is_refused_but_rounding_is_not():
+    state = observed(ClassVolume([50, 40, 30], draws=[5, 4, 3])).state_dict()
+    ClassVolume([50, 40, 30], draws=[5 * (1 + 1e-8), 4, 3]).load_state_dict(state)
+    for other in ([4, 4, 4], [5 * (1 + 1e-4), 4, 3]):
+        with pytest.raises(ValueError, match="sampler"):
+            ClassVolume([50, 40, 30], draws=other).load_state_dict(state)
+
+
+def test_radii_that_follow_from_the_counts_are_refused_where_a_state_has_others_but_rounding_is_not():
+    state = InverseSqrtFrequency([50, 40, 30]).state_dict()
+    for off, refused in ((1e-8, False), (1e-4, True)):
+        other = state | {"log_radius64": state["log_radius64"] + torch.tensor([off, 0, 0]).double()}
+        with pytest.raises(ValueError, match="radii") if refused else contextlib.nullcontext():
+            InverseSqrtFrequency([50, 40, 30]).load_state_dict(other)
+
+
+def test_loading_a_state_forgets_what_was_observed_before():
+    state = observed(ClassVolume([50, 40, 30])).state_dict()
+    clean, spoiled = ClassVolume([50, 40, 30]), ClassVolume([50, 40, 30])
+    spoiled.observe(1e4 * torch.randn(60, 3), torch.arange(60) % 3)
+    for weighting in (clean, spoiled):
+        weighting.load_state_dict(state)
+        observed(weighting, 5)
+    assert torch.equal(clean.weights, spoiled.weights)
+
+
+def test_deepcopy_and_casts_keep_weights_and_statistics():
+    weighting = ClassVolume([50, 40, 30])
+    weighting.observe(torch.randn(60, 3), torch.arange(60) % 3)
+    twin = copy.deepcopy(weighting)
+    ReweightedLoss(twin).half()
+    for w in (weighting, twin):
+        w.end_epoch()
+    assert torch.equal(weighting.weights, twin.weights)
+    assert twin.weights.dtype == torch.float32
+
+
+@pytest.mark.parametrize("make", [ClassVolume, InverseFrequency])
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_baseline_without_a_state_loads_where_missing_keys_may_be(make, assign):
+    def model():
+        return torch.nn.ModuleDict({"layer": torch.nn.Linear(3, 3), "criterion": ReweightedLoss(make([50, 40, 30]))})
+
+    ours, fresh = model(), model()
+    baseline = {k: v for k, v in model().state_dict().items() if not k.startswith("criterion")}
+    wanted = {k for k in ours.state_dict() if k.startswith("criterion")}
+    found = ours.load_state_dict(baseline, strict=False, assign=assign)
+    assert (set(found.missing_keys), found.unexpected_keys) == (wanted, [])
+    assert torch.equal(ours["layer"].weight, baseline["layer.weight"])
+    weighting = ours["criterion"].weighting
+    assert torch.equal(weighting.weights, fresh["criterion"].weighting.weights)
+    if make is ClassVolume:
+        assert (weighting.weights.tolist(), weighting.epoch, weighting.active) == ([1, 1, 1], 0, False)
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\).*"criterion.weighting.weights"'):
+        ours.load_state_dict(baseline)
+
+
+@pytest.mark.parametrize("gone", ["weights", "log_radius64", "draws", "progress", "_extra_state"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_half_a_state_is_refused_also_where_missing_keys_may_be(gone, strict):
+    state = ReweightedLoss(observed(ClassVolume([50, 40, 30]))).state_dict()
+    del state[f"weighting.{gone}"]
+    criterion = ReweightedLoss(ClassVolume([50, 40, 30]))
+    with pytest.raises(ValueError, match="missing"):
+        criterion.load_state_dict(state, strict=strict)
+    assert criterion.weighting.weights.tolist() == [1, 1, 1]
+
+
+def test_keys_that_are_no_part_of_a_state_are_reported_as_torch_does():
+    state = ReweightedLoss(observed(ClassVolume([50, 40, 30]))).state_dict() | {"weighting.own": torch.ones(1)}
+    found = ReweightedLoss(ClassVolume([50, 40, 30])).load_state_dict(state, strict=False)
+    assert (found.missing_keys, found.unexpected_keys) == ([], ["weighting.own"])
+
+
+def test_a_state_saved_under_data_parallel_loads_there():
+    model = torch.nn.DataParallel(ReweightedLoss(observed(ClassVolume([50, 40, 30]))))
+    other = torch.nn.DataParallel(ReweightedLoss(ClassVolume([50, 40, 30])))
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.module.weighting.weights, model.module.weighting.weights)
+    assert other.module.weighting.active
+
+
+COUNTS = [97, 40, 3]
+DECAY = 0.9
+
+
+class Model(nn.Module):
+    """A classifier that computes its own loss, as under Lightning, HF or Accelerate."""
+
+    def __init__(self, make=ClassVolume, **options) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.criterion = ReweightedLoss(make(COUNTS, draws=[9.0, 6.0, 2.0], **options))
+
+    def forward(self, inputs, targets=None):
+        logits = self.layer(inputs)
+        return logits if targets is None else self.criterion(logits, targets)
+
+
+def train(model, after_step=lambda model: None, epochs=3, steps=5):
+    """Trains; returns the weights in force at each step, and the states at the ends of the epochs."""
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.SGD(model.layer.parameters(), 0.1)
+    weights, states = [], []
+    for _ in range(epochs):
+        for _ in range(steps):
+            loss = model(torch.randn(30, 4, generator=generator), torch.arange(30) % 3)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            after_step(model)
+            weights.append(model.criterion.weighting.weights.double().clone())
+        model.criterion.end_epoch()
+        states.append(copy.deepcopy(model.state_dict()))
+    return weights, states
+
+
+def resumed(state, make=ClassVolume, **options):
+    model = Model(make, **options)
+    model.load_state_dict(state)
+    return model.criterion.weighting
+
+
+def moving_average(weights, first):
+    """The definition, in float64."""
+    average = first
+    for now in weights:
+        average = DECAY * average + (1 - DECAY) * now
+    return average
+
+
+def timm_ema(name):
+    def start(model):
+        import timm.utils
+
+        ema = getattr(timm.utils, name)(model, decay=DECAY)
+        module = ema.ema if name == "ModelEma" else ema.module
+        return ema.update, module
+
+    return start
+
+
+def hand_written(model, only_floating):
+    twin = copy.deepcopy(model)
+
+    def update(model):
+        with torch.no_grad():
+            for key, value in twin.state_dict().items():
+                now = model.state_dict()[key]
+                if only_floating and not value.dtype.is_floating_point:
+                    value.copy_(now)
+                else:
+                    value.copy_(value * DECAY + (1 - DECAY) * now)
+
+    return update, twin
+
+
+def averaged_model(**options):
+    def start(model):
+        averaged = AveragedModel(model, **options)
+        return averaged.update_parameters, averaged.module
+
+    return start
+
+
+EMAS = {
+    "timm ModelEma": timm_ema("ModelEma"),
+    "timm ModelEmaV2": timm_ema("ModelEmaV2"),
+    "timm ModelEmaV3": timm_ema("ModelEmaV3"),
+    "by hand": lambda model: hand_written(model, only_floating=False),
+    "by hand, floating point only": lambda model: hand_written(model, only_floating=True),
+    "AveragedModel, buffers too": averaged_model(avg_fn=get_ema_avg_fn(DECAY), use_buffers=True),
+    "AveragedModel, many at once": averaged_model(multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*ModelEma:DeprecationWarning")
+@pytest.mark.parametrize("name", EMAS)
+def test_a_moving_average_of_the_model_resumes_with_its_settings_and_the_averaged_weights(name):
+    model = Model(start_epoch=0)
+    update, average = EMAS[name](model)
+    weights, _ = train(model, update)
+    found = resumed(average.state_dict(), start_epoch=0)
+    expected = moving_average(weights, torch.ones(3).double())
+    torch.testing.assert_close(found.weights.double(), expected, rtol=1e-5, atol=0)
+    assert float(expected.max()) > 1.5
+    assert expected_alpha(found.weights, found.draws) == pytest.approx(1, abs=1e-5)
+    assert found.active
+    with pytest.raises(ValueError, match="start_epoch: saved 0, here 2"):
+        resumed(average.state_dict(), start_epoch=2)
+
+
+def test_radii_of_an_average_with_states_that_had_none_are_those_of_the_others():
+    model = Model(start_epoch=0)
+    update, average = hand_written(model, only_floating=False)
+    _, states = train(model, update, epochs=2)
+    found = resumed(average.state_dict(), start_epoch=0)
+    only = resumed(states[0], start_epoch=0)
+    torch.testing.assert_close(found.log_radius, only.log_radius)  # the second epoch's came after the last update
+    found.begin_epoch(1)
+    torch.testing.assert_close(found.weights, only.weights)
+
+
+@pytest.mark.parametrize("use_buffers", [False, True])
+@pytest.mark.parametrize("average", [None, get_swa_avg_fn()], ids=["default", "swa"])
+def test_stochastic_weight_averaging_and_update_bn_go_through(use_buffers, average):
+    model = Model(start_epoch=0)
+    averaged = AveragedModel(model, avg_fn=average, use_buffers=use_buffers)
+    weights, states = train(model, averaged.update_parameters)
+    update_bn([torch.randn(8, 4)], averaged)
+    found = resumed(averaged.module.state_dict(), start_epoch=0)
+    expected = torch.stack(weights).mean(0) if use_buffers else weights[-1]
+    torch.testing.assert_close(found.weights.double(), expected, rtol=1e-5, atol=0)
+    assert found.epoch == (1 if use_buffers else 2)
+    through = {k.removeprefix("module."): v for k, v in averaged.state_dict().items() if k != "n_averaged"}
+    assert torch.equal(resumed(through, start_epoch=0).weights, found.weights)
+    assert states[-1].keys() == through.keys()
+
+
+SOUPS = {
+    "sum": lambda states: {k: sum(s[k] for s in states) / len(states) for k in states[0]},
+    "mean of a stack": lambda states: {k: torch.stack([s[k] for s in states]).mean(0) for k in states[0]},
+    "running": lambda states: {k: sum(s[k] / len(states) for s in states) for k in states[0]},
+    "uneven": lambda states: {
+        k: sum(share * s[k] for share, s in zip((0.15, 0.35, 0.5), states, strict=True)) for k in states[0]
+    },
+}
+
+
+@pytest.mark.parametrize("make", [ClassVolume, EffectiveNumber, InverseSqrtFrequency, Uniform])
+@pytest.mark.parametrize("name", SOUPS)
+def test_a_soup_of_checkpoints_resumes_with_its_settings_and_the_averaged_weights(name, make):
+    _, states = train(Model(make))
+    found = resumed(SOUPS[name](states), make)
+    key = "criterion.weighting.weights"
+    torch.testing.assert_close(found.weights, SOUPS[name](states)[key], rtol=1e-6, atol=0)
+    assert found.epoch == 2
+    found.begin_epoch(3)
+    assert expected_alpha(found.weights, found.draws) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_soup_of_runs_with_different_settings_is_refused():
+    states = [train(Model(start_epoch=start))[1][-1] for start in (1, 2)]
+    with pytest.raises(ValueError, match="different settings"):
+        resumed(SOUPS["sum"](states))
+
+
+def through_numpy(state):
+    file = io.BytesIO()
+    np.savez(file, **{k: v.numpy() for k, v in state.items()})
+    file.seek(0)
+    return {k: torch.from_numpy(v) for k, v in np.load(file).items()}
+
+
+def through_torch(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def through_safetensors(state):
+    safetensors = pytest.importorskip("safetensors.torch")
+    return safetensors.load(safetensors.save(state))
+
+
+EXACT = {
+    "numpy": through_numpy,
+    "torch": through_torch,
+    "safetensors": through_safetensors,
+    "clones": lambda state: {k: v.clone().cpu() for k, v in state.items()},
+    "flat and back": lambda state: {k: v.flatten().contiguous().view(v.shape) for k, v in state.items()},
+    "double": lambda state: {k: v.double() for k, v in state.items()},
+    "deepcopy": copy.deepcopy,
+}
+CASTS = {"half": torch.Tensor.half, "bfloat16": torch.Tensor.bfloat16, "float": torch.Tensor.float}
+
+
+@pytest.mark.parametrize("make", [ClassVolume, EffectiveNumber])
+@pytest.mark.parametrize("name", EXACT)
+def test_another_format_keeps_the_run_bit_for_bit(name, make):
+    model = Model(make)
+    train(model)
+    found = resumed(EXACT[name](model.state_dict()), make)
+    whole = model.criterion.weighting
+    for name in ("weights", "log_radius64", "substituted", "draws"):
+        assert torch.equal(getattr(found, name), getattr(whole, name)), name
+        assert getattr(found, name).dtype == getattr(whole, name).dtype
+    assert (found.epoch, found.active) == (3, make is not Uniform)
+
+
+@pytest.mark.parametrize("make", [ClassVolume, EffectiveNumber, InverseSqrtFrequency])
+@pytest.mark.parametrize("name", CASTS)
+def test_a_cast_of_the_state_keeps_settings_epoch_and_the_weights_to_its_rounding(name, make):
+    model = Model(make)
+    train(model)
+    state = {key: CASTS[name](value) for key, value in model.state_dict().items()}
+    found, whole = resumed(state, make), model.criterion.weighting
+    eps = torch.finfo(next(iter(state.values())).dtype).eps
+    torch.testing.assert_close(found.weights, whole.weights, rtol=eps, atol=0)
+    assert found.weights.dtype == torch.float32
+    assert (found.epoch, found.active) == (3, True)
+    assert torch.equal(found.draws, whole.draws)
+
+
+@pytest.mark.parametrize("name", CASTS)
+@pytest.mark.parametrize("epoch", [255, 257, 301, 2049, 65_535, 65_537, 1_000_003])
+def test_a_cast_of_the_state_keeps_every_epoch(name, epoch):
+    whole = ReweightedLoss(ClassVolume(COUNTS, start_epoch=epoch))
+    observed(whole.weighting)
+    whole.weighting.begin_epoch(epoch)
+    found = ReweightedLoss(ClassVolume(COUNTS, start_epoch=epoch))
+    found.load_state_dict({key: CASTS[name](value) for key, value in whole.state_dict().items()})
+    assert (found.weighting.epoch, found.weighting.active) == (epoch, True)
+
+
+@pytest.mark.parametrize(("epochs", "mean"), [((1, 2, 2), 2), ((254, 257, 258), 256), ((300, 301, 301), 301)])
+def test_an_average_resumes_in_the_rounded_mean_of_the_epochs_and_so_do_buffers_averaged_in_place(epochs, mean):
+    criterion = ReweightedLoss(InverseSqrtFrequency(COUNTS))
+    states = []
+    for epoch in epochs:
+        criterion.weighting.begin_epoch(epoch)
+        states.append(copy.deepcopy(criterion.state_dict()))
+    average = {key: torch.stack([state[key] for state in states]).mean(0) for key in states[0]}
+    resumed, written = (ReweightedLoss(InverseSqrtFrequency(COUNTS)) for _ in range(2))
+    resumed.load_state_dict(average)
+    assert resumed.weighting.epoch == mean
+    written.weighting.progress.copy_(average["weighting.progress"])
+    written.end_epoch()
+    assert written.weighting.epoch == mean + 1
+
+
+@pytest.mark.parametrize("make", [ClassVolume, EffectiveNumber, Uniform])
+def test_every_entry_is_a_floating_point_tensor_on_the_weights_device_that_shares_no_memory(make):
+    state = Model(make).state_dict()
+    assert all(isinstance(v, torch.Tensor) and v.is_floating_point() and v.is_contiguous() for v in state.values())
+    assert len({v.untyped_storage().data_ptr() for v in state.values()}) == len(state)
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_loaded_state_stays_apart_from_the_one_it_came_from(assign):
+    model = Model()
+    _, states = train(model)
+    before = copy.deepcopy(states[-1])
+    other = Model()
+    other.load_state_dict(states[-1], assign=assign)
+    assert torch.equal(other.criterion.weighting.weights, model.criterion.weighting.weights)
+    other.criterion.weighting.begin_epoch(0)
+    with pytest.warns(UserWarning, match="No training batch"):
+        other.criterion.end_epoch(4)
+    assert all(torch.equal(states[-1][k], v) for k, v in before.items() if "criterion" in k)
+
+
+def test_a_state_in_the_plain_form_of_host_checkpoints_and_of_earlier_versions_loads():
+    model = Model()
+    train(model)
+    whole = model.criterion.weighting
+    plain = through_torch(whole.plain_state())
+    assert list(plain) == ["weights", "log_radius64", "substituted", "draws", "_extra_state"]
+    assert plain["_extra_state"] == {"epoch": 3, "has_radii": True, "settings": whole.settings()}
+    state = {k: v for k, v in model.state_dict().items() if "weighting" not in k}
+    state |= {f"criterion.weighting.{k}": v for k, v in plain.items()}
+    found = resumed(state)
+    assert (found.epoch, found.active) == (3, True)
+    for name in ("weights", "log_radius64", "substituted", "draws"):
+        assert torch.equal(getattr(found, name), getattr(whole, name)), name
+    state["criterion.weighting._extra_state"]["settings"]["variant"] = "bv"
+    with pytest.raises(ValueError, match="variant: saved 'bv', here 'dv'"):
+        resumed(state)
+
+
+def test_buffers_written_in_place_as_ddp_and_averages_do_carry_the_epoch_and_that_there_are_radii():
+    first, second = Model(start_epoch=4), Model(start_epoch=4)
+    train(first)
+    for own, sent in zip(second.buffers(), first.buffers(), strict=True):
+        own.copy_(sent)
+    generator = torch.Generator().manual_seed(1)
+    rows, labels = torch.randn(60, 3, generator=generator), torch.arange(60) % 3
+    for model in (first, second):
+        model.criterion.observe(rows, labels)
+        model.criterion.end_epoch()
+    assert (second.criterion.weighting.epoch, second.criterion.weighting.active) == (4, True)
+    assert torch.equal(second.criterion.weighting.weights, first.criterion.weighting.weights)
+    assert float(first.criterion.weighting.weights.max()) > 1.5
+
+
+@pytest.mark.parametrize("make", [ClassVolume, EffectiveNumber])
+@pytest.mark.parametrize("counts", [[100_000, 40_000, 300], [10**6, 10**6, 10**5]])
+def test_a_state_cast_to_half_loads_also_where_classes_have_more_images_than_half_holds(make, counts):
+    criterion, other = (ReweightedLoss(make(counts)) for _ in range(2))
+    observed(criterion.weighting)
+    criterion.weighting.end_epoch()
+    state = {key: value.half() for key, value in criterion.state_dict().items()}
+    assert state["weighting.draws"].isinf().any()
+    other.load_state_dict(state)
+    torch.testing.assert_close(other.weighting.weights, criterion.weighting.weights, rtol=1e-3, atol=0)
+    assert torch.equal(other.weighting.draws, criterion.weighting.draws)
+    few = ReweightedLoss(make(counts, draws=[counts[0], 2, 1]))
+    with pytest.raises(ValueError, match="expected draws"):
+        few.load_state_dict(state)

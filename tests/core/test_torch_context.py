@@ -1,0 +1,339 @@
+"""Recomputation, torch.func, inference mode, and tensors without data."""
+
+import copy
+import warnings
+from contextlib import nullcontext
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import observed
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
+from vlltr_plugin.core.frequency import FrequencyWeighting
+from vlltr_plugin.core.torch_context import recomputing
+
+COUNTS = [40, 20, 9, 2]
+
+
+class OwnFunction(torch.autograd.Function):
+    """Unpacks what it saved in Python, inside backward."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad * x.cos()
+
+
+class OwnCheckpoint(torch.autograd.Function):
+    """Reentrant checkpointing as others write it: the second pass, in backward, is the first with gradients."""
+
+    @staticmethod
+    def forward(ctx, body, x, targets):
+        ctx.body, ctx.targets = body, targets
+        ctx.save_for_backward(x)
+        return body(x, targets)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            loss = ctx.body(x, ctx.targets)
+        torch.autograd.backward(loss, grad)
+        return None, x.grad, None
+
+
+def again(body, x, targets, reentrant=False):
+    return checkpoint(body, x, targets, use_reentrant=reentrant)
+
+
+WAYS = {
+    "non-reentrant": again,
+    "reentrant": lambda body, x, y: again(body, x, y, reentrant=True),
+    "non-reentrant twice": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b), x, y),
+    "non-reentrant in reentrant": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b), x, y, True),
+    "reentrant in non-reentrant": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b, True), x, y),
+    "reentrant twice": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b, True), x, y, True),
+    "unpacked by an autograd function": lambda body, x, y: again(
+        lambda a, b: body(OwnFunction.apply(a), b) + 0 * OwnFunction.apply(a).sum(), x.asin(), y
+    ),
+    "another's": OwnCheckpoint.apply,
+}
+
+
+class Model(nn.Module):
+    """The criterion inside the model, where all of it is run again."""
+
+    def __init__(self, made, variant):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(5, 8), nn.Linear(8, 4)
+        self.criterion = made(ClassVolume(COUNTS, variant=variant))
+
+    def body(self, x, targets):
+        return self.criterion(self.last(self.first(x).tanh()), targets) + 0.0
+
+
+def weights_after_two_epochs(way, made, variant):
+    model = Model(made, variant)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(2):
+        for _ in range(3):
+            x = (0.9 * torch.rand(40, 5, generator=generator)).requires_grad_()
+            way(model.body, x, torch.randint(4, (40,), generator=generator)).backward()
+        model.criterion.end_epoch()
+    return model.criterion.weighting.weights
+
+
+@pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("variant", ["dv", "pv"])
+def test_the_weights_are_those_of_the_run_that_kept_everything(way, made, variant):
+    expected = weights_after_two_epochs(lambda body, x, targets: body(x, targets), made, variant)
+    found = weights_after_two_epochs(WAYS[way], made, variant)
+    assert not torch.equal(expected, torch.ones(4))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+
+
+def test_nothing_is_recomputed_outside_backward():
+    assert not recomputing()
+    x = torch.ones(2, requires_grad=True)
+    x.sum().backward()
+    assert not recomputing()
+
+
+def test_where_torch_does_not_tell_a_pass_counts(monkeypatch):
+    monkeypatch.delattr(torch._C, "_current_graph_task_id")
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    criterion(torch.randn(4, 4, requires_grad=True), torch.arange(4)).backward()
+    assert criterion.weighting._moments.mass.sum() == 4
+
+
+def test_a_closure_called_again_counts_through_forward_and_not_through_losses():
+    """What `observe` documents for L-BFGS."""
+    model, generator = nn.Linear(5, 4), torch.Generator().manual_seed(0)
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    x, targets = torch.randn(40, 5, generator=generator), torch.arange(40) % 4
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = criterion.losses(model(x), targets).mean()
+        loss.backward()
+        return loss
+
+    criterion.observe(model(x), targets)
+    optimizer.step(closure)
+    assert criterion.weighting._moments.mass.tolist() == [10] * 4
+
+
+KINDS = {
+    "softmax": ReweightedLoss,
+    "focal": lambda *a, **k: ReweightedLoss(*a, base="focal", **k),
+    "callable": lambda *a, **k: ReweightedLoss(*a, base=lambda z, y: F.cross_entropy(z, y, reduction="none"), **k),
+    "margins": LogitAdjustedLoss,
+}
+
+
+def func_batch(soft, smoothing):
+    logits, labels = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 3
+    mixed = 0.7 * F.one_hot(labels, 3) + 0.3 * F.one_hot((labels + 1) % 3, 3)
+    return logits, mixed * (1 - smoothing) + smoothing / 3 if soft else labels
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("weighting", [InverseFrequency, ClassVolume])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("options", [{}, {"ignore_index": 1}, {"smoothing": 0.1}], ids=str)
+def test_gradients_are_autograd_s_and_nothing_is_observed(kind, soft, weighting, training, options):
+    criterion = KINDS[kind](weighting([90, 30, 5]), **options).train(training)
+    logits, targets = func_batch(soft, options.get("smoothing", 0.0))
+    leaf = logits.clone().requires_grad_()
+    losses = criterion.losses if training else criterion  # in eval mode the loss has no weights
+    losses(leaf, targets, **({} if training else {"reduction": "sum"})).sum().backward()
+    of_sum = torch.func.grad(lambda z: criterion(z, targets, reduction="sum"))(logits)
+    torch.testing.assert_close(of_sum, leaf.grad)
+    each = torch.func.vmap(torch.func.grad(lambda z, t: criterion(z[None], t[None])))(logits, targets)
+    torch.testing.assert_close(each, leaf.grad)
+    assert criterion._draws.drawn.sum() == 0
+    assert getattr(criterion.weighting, "_moments", None) is None
+
+
+def test_an_epoch_inside_torch_func_is_told_to_be_unobserved():
+    criterion = ReweightedLoss(ClassVolume([90, 30, 5]))
+    logits, labels = func_batch(False, 0.0)
+    torch.func.grad(lambda z: criterion(z, labels))(logits)
+    with pytest.warns(UserWarning, match=r"torch\.func"):
+        criterion.end_epoch()
+    criterion.observe(logits, labels)
+    criterion.end_epoch()
+    assert criterion.weighting.has_radii
+
+
+def test_a_batch_that_does_not_fit_is_refused_inside_grad_too():
+    criterion = ReweightedLoss(InverseFrequency([90, 30, 5]), smoothing=0.1)
+    logits, mixed = func_batch(True, 0.0)
+    for targets in (mixed, torch.full((9,), 3)):
+        with pytest.raises(ValueError, match="Expected"):
+            torch.func.grad(lambda z, targets=targets: criterion(z, targets))(logits)
+
+
+def step(criterion, targets):
+    logits = torch.randn(6, 3, device="meta", requires_grad=True)
+    criterion(logits, targets).backward()
+    return logits.grad
+
+
+@pytest.mark.parametrize(("variant", "features"), [("dv", None), ("bv", None), ("pv", None), ("dv", 2), ("bv", 2)])
+@pytest.mark.parametrize("assign", ["dominant", "mass"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_step_of_class_volume_reads_nothing_back(variant, features, assign, soft):
+    criterion = ReweightedLoss(ClassVolume([5, 4, 3], variant=variant, features=features, assign=assign), smoothing=0.1)
+    criterion.to("meta")
+    targets = torch.rand(6, 3, device="meta") if soft else torch.zeros(6, dtype=torch.int64, device="meta")
+    assert step(criterion, targets).device.type == "meta"
+    assert criterion.weighting._moments.second.device.type == "meta"
+
+
+def test_weights_are_moved_once_and_not_in_every_step(monkeypatch):
+    criterion = ReweightedLoss(InverseFrequency([5, 4, 3])).to("meta")
+    targets = torch.zeros(6, dtype=torch.int64, device="meta")
+    monkeypatch.setattr(criterion.weighting, "_apply", lambda *args: pytest.fail("moved again"))
+    step(criterion, targets)
+
+
+@pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
+@pytest.mark.parametrize("weighting", [ClassVolume, InverseFrequency])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("soft", [False, True])
+def test_logits_on_meta_leave_the_weighting_s_numbers_where_they_are(made, weighting, training, soft):
+    told, spared = (made(weighting([30, 20, 10]), smoothing=0.1) for _ in range(2))
+    targets = torch.rand(6, 3, device="meta") if soft else torch.zeros(6, dtype=torch.int64, device="meta")
+    logits = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        for criterion in (told, spared):
+            criterion(logits.clone().requires_grad_(), torch.arange(30) % 3)
+        assert step(told.train(training), targets).shape == (6, 3)
+        told.train()
+        for criterion in (told, spared):
+            criterion.end_epoch()
+    assert torch.equal(told.weighting.weights, spared.weighting.weights)
+    assert torch.equal(told.drawn, spared.drawn)
+
+
+def test_logits_on_meta_are_refused_as_something_to_observe():
+    with pytest.raises(ValueError, match="without data"):
+        ClassVolume([5, 4, 3]).observe(torch.randn(6, 3, device="meta"), torch.zeros(6, dtype=torch.int64))
+
+
+MAKERS = {
+    "dv": ClassVolume,
+    "bv": lambda n, **options: ClassVolume(n, variant="bv", **options),
+    "pv": lambda n, **options: ClassVolume(n, variant="pv", **options),
+    "wide": lambda n, **options: ClassVolume(n + [1] * 200, **options),  # float32 sums
+    "effective number": EffectiveNumber,
+}
+PARTS = ("construct", "observe", "end_epoch", "begin_epoch", "load", "move")
+
+
+class Life:
+    """Two epochs of a criterion, the named parts of them inside inference mode, and a step of training."""
+
+    def __init__(self, make, inside, soft):
+        self.make, self.inside, self.soft = make, inside, soft
+
+    def part(self, name):
+        return torch.inference_mode() if name in self.inside else nullcontext()
+
+    def run(self):
+        generator = torch.Generator().manual_seed(0)
+        with self.part("construct"):
+            criterion = ReweightedLoss(self.make([50, 40, 30]), smoothing=0.1)
+        classes = criterion.weighting.num_classes
+        losses = []
+        for epoch in range(3):
+            for step in range(3):
+                rows = torch.randn(48, classes, generator=generator)
+                labels = torch.arange(48) % 3
+                targets = F.one_hot(labels, classes) * 0.9 + 0.1 / classes if self.soft else labels
+                if step == 1:
+                    with self.part("observe"):
+                        criterion.observe(rows * 1.0, targets * 1)
+                logits = rows.requires_grad_()
+                loss = criterion(logits, targets)
+                loss.backward()
+                losses += [loss.detach(), logits.grad]
+            with self.part("move"):
+                criterion.to("cpu").double().float()
+            with self.part("end_epoch"):
+                criterion.end_epoch()
+            with self.part("load"):
+                state = criterion.state_dict()
+                criterion.load_state_dict(state)
+                criterion.load_state_dict(copy.deepcopy(state), assign=True)
+            with self.part("begin_epoch"):
+                criterion.weighting.begin_epoch(epoch + 1)
+        return criterion, losses
+
+
+@pytest.mark.parametrize("inside", [*((name,) for name in PARTS), PARTS], ids="+".join)
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("make", MAKERS)
+def test_any_part_inside_inference_mode_gives_the_same_run_as_outside(make, soft, inside):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected, expected_losses = Life(MAKERS[make], (), soft).run()
+        criterion, losses = Life(MAKERS[make], inside, soft).run()
+    assert all(torch.equal(a, b) for a, b in zip(losses, expected_losses, strict=True))
+    assert torch.equal(criterion.weighting.weights, expected.weighting.weights)
+    assert not any(buffer.is_inference() for buffer in criterion.buffers())
+
+
+def test_logits_of_an_inference_pass_feed_the_statistics_of_a_run_that_trains():
+    layer = torch.nn.Linear(5, 3)
+    rows, labels = torch.randn(90, 5), torch.arange(90) % 3
+    inside, outside = ClassVolume([50, 40, 30]), ClassVolume([50, 40, 30])
+    with torch.inference_mode():
+        logits = layer(rows)
+        inside.observe(logits, labels)
+    inside.observe(logits, labels)
+    for _ in range(2):
+        outside.observe(logits, labels)
+    for weighting in (inside, outside):
+        weighting.end_epoch()
+    assert torch.equal(inside.weights, outside.weights)
+
+
+def test_evaluation_in_inference_mode_leaves_training_as_it_was():
+    criterion = ReweightedLoss(observed(ClassVolume([50, 40, 30])))
+    before = copy.deepcopy(criterion.state_dict())
+    with torch.inference_mode():
+        criterion(torch.randn(6, 3), torch.arange(6) % 3)
+        criterion.eval()
+        criterion(torch.randn(6, 3), torch.arange(6) % 3)
+    assert all(torch.equal(value, before[name]) for name, value in criterion.state_dict().items())
+    criterion.train()
+    criterion(torch.randn(6, 3, requires_grad=True), torch.arange(6) % 3).backward()
+    criterion.end_epoch()
+
+
+def test_a_users_weighting_may_be_made_in_inference_mode():
+    class Own(FrequencyWeighting):
+        def log_shape(self, counts):
+            return counts.log() / 3
+
+    with torch.inference_mode():
+        inside = LogitAdjustedLoss(Own([50, 40, 30], start_epoch=1))
+    logits = torch.randn(6, 3, requires_grad=True)
+    inside(logits, torch.arange(6) % 3).backward()
+    inside.end_epoch()
+    inside(logits, torch.arange(6) % 3).backward()
+    assert torch.equal(inside.weighting.weights, Own([50, 40, 30]).weights)

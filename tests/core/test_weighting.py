@@ -1,0 +1,282 @@
+"""Normalisation, the schedule over epochs, radii of an earlier weighting, and the other weightings."""
+
+import math
+import operator
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import observed, weights_of
+
+from vlltr_plugin import (
+    ClassVolume,
+    EffectiveNumber,
+    InverseFrequency,
+    InverseSqrtFrequency,
+    ReweightedLoss,
+    Uniform,
+    Weighting,
+    build_weighting,
+    register_weighting,
+)
+from vlltr_plugin.core.normalization import class_weights, expected_alpha
+from vlltr_plugin.core.registry import WEIGHTINGS
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), normalize=st.sampled_from(["expected", "dataset", "mean"]), by_draws=st.booleans())
+def test_normalisation_equals_the_loop_and_its_mean_is_1(data, normalize, by_draws):
+    counts = data.draw(st.lists(st.integers(0, 10_000), min_size=1, max_size=12).filter(any))
+    draws = [n and data.draw(st.floats(0.5, 1e4)) for n in counts]
+    log_radius = data.draw(st.lists(st.floats(-30, 30), min_size=len(counts), max_size=len(counts)))
+    n, m = torch.tensor(counts).double(), torch.tensor(draws).double()
+    divisor = m if by_draws else n
+    found = class_weights(torch.tensor(log_radius), divisor, n, m, normalize)
+    expected = weights_of(
+        log_radius, counts, draws, "draws" if by_draws else "counts", normalize, min_samples=0, mass=draws
+    )
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+    share = {"expected": m, "dataset": n, "mean": (n > 0).double()}[normalize]
+    assert float((share * found.float()).sum() / share.sum()) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_expected_alpha_of_class_volume_is_1_under_the_draws(seed):
+    counts = torch.tensor([5000, 900, 70, 6, 0, 2])
+    with pytest.warns(UserWarning, match=r"1 of 6 classes have no samples \(4\)"):
+        weighting = ClassVolume(counts, draws=counts.sqrt() * 3.7)
+    with pytest.warns(UserWarning, match="Got samples of classes with class_counts 0"):
+        observed(weighting, seed)
+    assert expected_alpha(weighting.weights, weighting.draws) == pytest.approx(1, abs=1e-6)
+    assert weighting.weights[4] == 1
+    assert len(weighting.weights.unique()) == 6
+
+
+def test_the_letter_of_eq_16_is_larger_under_a_square_root_sampler():
+    """The three readings of DESIGN 2.1, with equal radii: they agree for a uniform sampler only."""
+    counts = torch.tensor([1280.0, 100.0, 5.0])
+    for draws, agree in ((counts, True), (counts.sqrt(), False)):
+        readings = [
+            InverseFrequency(counts, draws, counts="sampler"),
+            InverseFrequency(counts, draws, counts="dataset"),
+            InverseFrequency(counts, draws, counts="dataset", normalize="dataset"),
+        ]
+        alphas = [expected_alpha(w.weights, w.draws) for w in readings]
+        assert alphas[0] == pytest.approx(1, abs=1e-6)
+        assert alphas[1] == pytest.approx(1, abs=1e-6)
+        assert (alphas[2] == pytest.approx(1, abs=1e-6)) is agree
+        assert torch.allclose(readings[0].weights, readings[2].weights) is agree
+
+
+def test_weights_stay_1_until_statistics_and_start_epoch():
+    weighting = ClassVolume([50, 40, 30], start_epoch=3)
+    for epoch in range(5):
+        assert weighting.active is (epoch >= 3)
+        assert bool((weighting.weights == 1).all()) is (epoch < 3)
+        observed(weighting)
+    early = ClassVolume([50, 40, 30], start_epoch=0)
+    assert not early.active
+    observed(early)
+    assert early.active
+
+
+def test_end_epoch_takes_the_hosts_epoch():
+    weighting = ClassVolume([50, 40, 30], start_epoch=10)
+    weighting.observe(torch.randn(60, 3), torch.arange(60) % 3)
+    weighting.end_epoch(9)
+    assert weighting.active
+    assert weighting.epoch == 10
+
+
+def test_an_epoch_without_statistics_leaves_the_weights():
+    weighting = observed(ClassVolume([50, 40, 30]))
+    before = weighting.weights.clone()
+    with pytest.warns(UserWarning, match="the weights stay as they are"):
+        weighting.end_epoch()
+    torch.testing.assert_close(weighting.weights, before, rtol=0, atol=0)
+
+
+def test_frequency_weightings_have_their_textbook_shapes():
+    n = torch.tensor([1000.0, 100.0, 10.0])
+    for weighting, raw in (
+        (Uniform(n), torch.ones(3)),
+        (InverseFrequency(n), 1 / n),
+        (InverseSqrtFrequency(n), n.rsqrt()),
+        (EffectiveNumber(n, 0.99), (1 - 0.99) / (1 - 0.99**n)),
+    ):
+        expected = raw * n.sum() / (n * raw).sum()
+        torch.testing.assert_close(weighting.weights, expected, rtol=1e-5, atol=0)
+        assert weighting.active is not isinstance(weighting, Uniform)
+
+
+def test_deferred_frequency_weighting_starts_at_its_epoch():
+    weighting = EffectiveNumber([100, 10], 0.999, start_epoch=2)
+    actives = []
+    for _ in range(4):
+        actives.append(weighting.active)
+        weighting.end_epoch()
+    assert actives == [False, False, True, True]
+
+
+def test_eval_mode_and_no_grad_observe_nothing():
+    criterion = ReweightedLoss(ClassVolume([9, 9, 9]))
+    batch = torch.randn(9, 3), torch.arange(9) % 3
+    with torch.no_grad():
+        criterion(*batch)
+    criterion.eval()
+    criterion(*batch)
+    assert criterion.weighting._moments is None
+    criterion.train()
+    criterion(*batch)
+    assert criterion.weighting._moments.mass.tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("soft", [False, True])
+def test_autocast_computes_the_loss_in_float32(dtype, soft):
+    weighting = observed(ClassVolume([50, 40, 30]))
+    layer, rows, labels = torch.nn.Linear(8, 3), torch.randn(32, 8), torch.arange(32) % 3
+    targets = F.one_hot(labels, 3) * 0.9 + 0.1 / 3 if soft else labels
+    criterion = ReweightedLoss(weighting, smoothing=0.1)
+    with torch.autocast("cpu", dtype=dtype):
+        logits = layer(rows)
+        loss = criterion(logits, targets)
+    assert logits.dtype == dtype
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, criterion(logits.float(), targets), rtol=1e-6, atol=0)
+    loss.backward()
+    assert layer.weight.grad.isfinite().all()
+
+
+def test_effective_numbers_count_what_the_radii_are_divided_by():
+    counts, draws = torch.tensor([1000.0, 10.0]), torch.tensor([910.0, 100.0])
+    raw = (1 - 0.99) / (1 - 0.99**draws)
+    expected = raw * draws.sum() / (draws * raw).sum()
+    torch.testing.assert_close(EffectiveNumber(counts, 0.99, draws).weights, expected, rtol=1e-5, atol=0)
+
+
+def test_a_class_that_is_never_drawn_keeps_weight_1_and_stays_out():
+    weighting = InverseFrequency([50, 20, 30], draws=[50, 0, 30], counts="dataset")
+    assert weighting.weights[1] == 1
+    assert expected_alpha(weighting.weights, weighting.draws) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_weights_follow_the_logits_to_their_device():
+    weighting = ClassVolume(torch.tensor([50, 40, 30]))
+    ReweightedLoss(weighting)(torch.randn(60, 3, device="cuda", requires_grad=True), torch.arange(60).cuda() % 3)
+    weighting.end_epoch()
+    assert weighting.weights.device.type == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ClassVolume([3, -1]), "not negative"),
+        (lambda: ClassVolume([0, 0]), "every count"),
+        (lambda: ClassVolume([1.5, 2]), "whole numbers"),
+        (lambda: ClassVolume([3, math.nan]), "finite"),
+        (lambda: ClassVolume([[3, 1]]), "shape"),
+        (lambda: ClassVolume([3, 1], draws=[1]), "draws for 2 classes but got 1"),
+        (lambda: ClassVolume([3, 1], variant="xv"), "'dv', 'bv', 'pv' but got 'xv'"),
+        (lambda: ClassVolume([3, 1], axes=2), "variant='pv' only"),
+        (lambda: ClassVolume([3, 1], min_samples=1), "min_samples"),
+        (lambda: ClassVolume([3, 1], min_samples=30.9), "min_samples"),
+        (lambda: ClassVolume([3, 1], start_epoch="3"), "start_epoch"),
+        (lambda: ClassVolume([3, 1], debias="no"), "debias"),
+        (lambda: ClassVolume([3, 1], variant="pv", axes=1.5), "axes"),
+        (lambda: ClassVolume([3, 1], draws=[3, 1e-40]), "draws of 0 or at least"),
+        (lambda: ClassVolume([3, 1], normalize="sum"), "normalize"),
+        (lambda: EffectiveNumber([3, 1], 1.0), "beta"),
+        (lambda: ReweightedLoss(Uniform([3, 1]), smoothing=1.0), "smoothing"),
+        (lambda: ReweightedLoss(Uniform([3, 1]), base="hinge"), "'softmax', 'sigmoid', 'focal'"),
+        (lambda: build_weighting("class_volum", [3, 1]), "did you mean 'class_volume'"),
+        (lambda: build_weighting("class_volume", [3, 1], min_sample=3), "did you mean 'min_samples'"),
+        (lambda: build_weighting("effective_number", [3, 1], normalise="mean"), "did you mean 'normalize'"),
+    ],
+)
+def test_bad_settings_name_what_was_expected(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("logits", "targets", "error", "message"),
+    [
+        (torch.randn(4, 3), torch.tensor([0, 1, 2, 3]), ValueError, r"labels in 0\.\.2 but got 3"),
+        (torch.randn(4, 3), torch.tensor([0, 1, 2, -1]), ValueError, "got -1"),
+        (torch.randn(4, 3), torch.zeros(4, dtype=torch.int32), TypeError, r"targets\.long"),
+        (torch.randn(4, 3), torch.zeros(3, dtype=torch.int64), ValueError, "4 labels"),
+        (torch.randn(4, 3), torch.zeros(4, 1), ValueError, "soft targets of the logits' shape"),
+        (torch.randn(4, 2), torch.zeros(4, dtype=torch.int64), ValueError, r"\[B, 3\].*got \[4, 2\]"),
+    ],
+)
+def test_bad_batches_are_refused_before_anything_is_counted(logits, targets, error, message):
+    criterion = ReweightedLoss(ClassVolume([5, 5, 5]))
+    with pytest.raises(error, match=message):
+        criterion(logits.requires_grad_(), targets)
+    assert criterion.weighting._moments is None
+
+
+@pytest.mark.parametrize("name", ["__call__", "observe", "losses", "check", "weighting.observe"])
+@pytest.mark.parametrize(
+    ("logits", "targets", "message"),
+    [
+        (torch.randn(2, 3), [0, 1], "targets to be a tensor but got list"),
+        (torch.randn(2, 3), np.array([0, 1]), "targets to be a tensor but got ndarray"),
+        (torch.randn(2, 3), None, "targets to be a tensor but got NoneType"),
+        (np.ones((2, 3)), torch.tensor([0, 1]), r"logits to be a tensor but got ndarray.*torch\.as_tensor\(logits\)"),
+    ],
+    ids=["list", "array", "none", "logits"],
+)
+def test_what_is_no_tensor_is_refused_by_name(name, logits, targets, message):
+    criterion = ReweightedLoss(ClassVolume([5, 5, 5]))
+    with pytest.raises(TypeError, match=message):
+        operator.attrgetter(name)(criterion)(logits, targets)
+
+
+def test_users_weightings_join_the_registry(monkeypatch):
+    monkeypatch.setattr("vlltr_plugin.core.registry.WEIGHTINGS", dict(WEIGHTINGS))
+
+    @register_weighting("ones")
+    class Ones(Weighting):
+        def radii(self):
+            return None
+
+    assert isinstance(build_weighting("ones", [2, 1], start_epoch=4), Ones)
+    with pytest.raises(ValueError, match="exists: Ones"):
+        register_weighting("ones")(Ones)
+
+
+@pytest.mark.parametrize("classes", [None, [4, 0, 2]])
+@pytest.mark.parametrize("substituted", [False, True])
+def test_known_classes_keep_their_radii_and_the_others_take_their_mean(classes, substituted):
+    old = observed(ClassVolume([50, 40, 30]))
+    old.substituted = torch.tensor([False, False, substituted])
+    counts = [90, 70, 50, 30, 10]
+    new = ClassVolume(counts, start_epoch=0)
+    new.carry_over(old, classes)
+    places = classes or [0, 1, 2]
+    known = {place: float(old.log_radius64[i]) for i, place in enumerate(places) if not old.substituted[i]}
+    mean = sum(known.values()) / len(known)
+    radius = [math.exp(known.get(i, mean)) for i in range(5)]
+    alpha = [r / n * sum(counts) / sum(radius) for r, n in zip(radius, counts, strict=True)]
+    torch.testing.assert_close(new.weights.double(), torch.tensor(alpha).double(), rtol=1e-5, atol=0)
+    assert new.substituted.tolist() == [i not in known for i in range(5)]
+
+
+@pytest.mark.parametrize("classes", [[0, 1], [0, 1, 1], [0, 1, 5], [-1, 0, 1]], ids=str)
+def test_classes_that_do_not_fit_are_refused(classes):
+    new = ClassVolume([9] * 5)
+    with pytest.raises(ValueError, match=r"Expected one class of 0\.\.4 for each of 3"):
+        new.carry_over(observed(ClassVolume([50, 40, 30])), classes)
+    assert not new.has_radii
+
+
+@pytest.mark.parametrize("make", [ClassVolume, InverseFrequency])
+def test_a_weighting_without_measured_radii_is_refused(make):
+    with pytest.raises(ValueError, match="Expected radii to carry over"):
+        ClassVolume([9] * 5).carry_over(make([50, 40, 30]))

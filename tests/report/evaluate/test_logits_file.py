@@ -1,0 +1,283 @@
+"""`vlltr-plugin evaluate --logits`: any model's logits, without a checkout, a config or a checkpoint."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from vlltr_plugin.cli import build_parser, main
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.report.evaluate.logits_file import read_arrays, run_evaluate_logits
+from vlltr_plugin.report.tradeoff import trade_off
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("torchmetrics")
+
+COUNTS = np.array([120, 60, 30, 10])
+LABELS = np.repeat(np.arange(4), 25)
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def logits(labels: np.ndarray = LABELS, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=(len(labels), 4)) + np.log(COUNTS)
+    noise[np.arange(len(labels)), labels] += 1.5
+    return noise.astype(np.float32)
+
+
+ARRAYS = {"logits": logits(), "labels": LABELS, "counts": COUNTS}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "lift.npz"
+    np.savez(path, **ARRAYS)
+    return path
+
+
+def call(file: Path, *more: str) -> int:
+    return main(["evaluate", "--logits", str(file), *more])
+
+
+def read(folder: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    with (folder / "tradeoff.csv").open() as table:
+        return json.loads((folder / "evaluation.json").read_text()), list(csv.DictReader(table))
+
+
+def refused(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) -> str:
+    """The one line of an error; nothing was written."""
+    before = set(folder.rglob("*"))
+    assert main(["evaluate", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert set(folder.rglob("*")) == before
+    return line
+
+
+def test_all_files_are_beside_it_and_hold_the_numbers_of_the_function(file: Path, capsys) -> None:
+    assert call(file) == 0
+    folder = file.with_suffix("")
+    pictures = {"tradeoff.png", "reliability.png", "confusion.png"}
+    names = {"evaluation.json", "per_class.csv", "tradeoff.csv", "tradeoff.npz"} | pictures
+    assert {path.name for path in folder.iterdir()} == names
+    assert all((folder / name).read_bytes().startswith(PNG) for name in pictures)
+    expected = trade_off(ARRAYS["logits"], LABELS, COUNTS)
+    evaluation, rows = read(folder)
+    assert [{name: float(cell) for name, cell in row.items()} for row in rows] == expected.rows
+    told = evaluation["trade_off"]
+    assert (told["prior"], told["groups"], told["rows"]) == ("counts", "upstream", expected.rows)
+    assert evaluation["rules"]["single"]["top1"] == expected.rows[0]["top1"]
+    assert "Trade-off: logits - tau * log(counts)" in (printed := capsys.readouterr().out)
+    assert "chosen on the test set itself" in printed
+
+
+class Closed(io.StringIO):
+    """What nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        raise RuntimeError
+
+
+def test_the_files_are_written_even_if_nobody_reads_the_tables_to_the_end(file: Path) -> None:
+    options = build_parser().parse_args(["evaluate", "--logits", str(file)])
+    with pytest.raises(RuntimeError):
+        run_evaluate_logits(options, Console(file=Closed()))
+    assert (file.with_suffix("") / "evaluation.json").exists()
+
+
+def test_a_file_whose_name_is_no_utf_8_is_evaluated_with_pictures(file: Path, capfd) -> None:
+    odd = file.rename(file.with_name(os.fsdecode(b"logits\xff.npz")))
+    assert call(odd) == 0
+    assert "logits\\udcff" in capfd.readouterr().out
+    assert (odd.with_suffix("") / "tradeoff.png").exists()
+
+
+def test_the_tables_come_even_if_the_files_cannot_be_written(file: Path, capsys) -> None:
+    folder = file.with_suffix("") / "evaluation.json"
+    folder.mkdir(parents=True)  # where a file should be
+    assert call(file) == 2
+    assert "100 images, in percent" in capsys.readouterr().out
+
+
+def test_the_draws_in_the_file_are_the_prior_unless_the_counts_are_wanted(file: Path) -> None:
+    draws = np.array([5.0, 9.0, 2.0, 7.0])
+    np.savez(file, **ARRAYS, draws=draws)
+    for more, prior in (([], draws), (["--prior", "draws"], draws), (["--prior", "counts"], None)):
+        assert call(file, "--tau", "1", *more) == 0
+        told = read(file.with_suffix(""))[0]["trade_off"]
+        assert told["rows"] == trade_off(ARRAYS["logits"], LABELS, COUNTS, prior, taus=[0, 1]).rows
+        assert told["prior"] == ("counts" if prior is None else "draws")
+
+
+def test_tau_groups_split_and_out_are_as_asked(file: Path, tmp_path: Path) -> None:
+    np.savez(file, **ARRAYS | {"counts": np.array([120, 100, 20, 10])})
+    out = tmp_path / "elsewhere"
+    assert call(file, "--tau", "1.5", "-0.5", "--groups", "others", "--split", "val", "--out", str(out)) == 0
+    evaluation, rows = read(out)
+    assert [row["tau"] for row in rows] == ["-0.5", "0.0", "1.5"]
+    hits = ARRAYS["logits"].argmax(axis=1) == LABELS
+    assert float(rows[1]["medium"]) == pytest.approx(100 * hits[(LABELS == 1) | (LABELS == 2)].mean())
+    assert evaluation["split"] == "val"
+
+
+def test_tau_is_chosen_on_validation_logits_where_there_are_any(file: Path, capsys) -> None:
+    labels = np.repeat(np.arange(4), [100, 3, 2, 1])  # where adjusting does not pay
+    np.savez(file, **ARRAYS, val_logits=logits(labels, 1), val_labels=labels)
+    assert call(file) == 0
+    choice = read(file.with_suffix(""))[0]["trade_off"]["choice"]
+    expected = trade_off(logits(labels, 1), labels, COUNTS)
+    assert (choice["split"], choice["same_images"]) == ("val", False)
+    assert choice["top1"] == [row["top1"] for row in expected.rows]
+    assert choice["tau"] == expected.best().tau < trade_off(ARRAYS["logits"], LABELS, COUNTS).best().tau
+    assert f"Best top-1 at tau {choice['tau']:g}, chosen on the validation split." in capsys.readouterr().out
+    assert call(file, "--choose-tau", "here") == 0
+    choice = read(file.with_suffix(""))[0]["trade_off"]["choice"]
+    assert choice["same_images"]
+    assert choice["tau"] > 0
+    assert f"LogitAdjustment(counts, tau={choice['tau']:g})" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_logits_are_never_replaced_by_the_curve_of_the_same_name(tmp_path: Path, capsys) -> None:
+    np.savez(tmp_path / "tradeoff.npz", **ARRAYS)
+    before = (tmp_path / "tradeoff.npz").read_bytes()
+    line = refused(capsys, tmp_path, "--logits", str(tmp_path / "tradeoff.npz"), "--out", str(tmp_path))
+    assert "another folder" in line
+    assert (tmp_path / "tradeoff.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("missing", ["logits", "labels", "counts"])
+def test_a_missing_array_is_named(file: Path, capsys, missing: str) -> None:
+    np.savez(file, **{name: array for name, array in ARRAYS.items() if name != missing})
+    assert f"but {missing} is missing" in refused(capsys, file.parent, "--logits", str(file))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"logits": np.full((100, 4), np.nan)}, "finite logits but those of image 0"),
+        ({"logits": np.zeros((100, 5))}, "counts of shape"),
+        ({"labels": LABELS[:50]}, "labels of shape"),
+        ({"labels": LABELS + 4}, "labels in 0..3"),
+        ({"draws": np.zeros(4)}, "not all 0"),
+        ({"val_logits": np.full((9, 4), np.nan), "val_labels": np.zeros(9)}, "finite logits"),
+        ({"val_logits": np.zeros((9, 4))}, "val_logits and val_labels, or neither"),
+        ({"val_labels": np.zeros(9)}, "got val_labels alone"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_one_line(file: Path, capsys, changes, message: str) -> None:
+    np.savez(file, **ARRAYS | changes)
+    error = refused(capsys, file.parent, "--logits", str(file))
+    assert message in error
+    assert str(file) in error
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 but no more"])
+def test_a_file_that_is_no_npz_is_one_line(file: Path, capsys, content: bytes) -> None:
+    file.write_bytes(content)
+    assert "expected an .npz" in refused(capsys, file.parent, "--logits", str(file))
+
+
+def test_a_packed_file_with_a_wrong_byte_is_one_line(file: Path, capsys) -> None:
+    np.savez_compressed(file, **ARRAYS)
+    whole = file.read_bytes()
+    for place in range(0, 400, 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with contextlib.suppress(ReportError, OSError):  # nothing else; some bytes do not matter
+            read_arrays(file)
+    file.write_bytes(whole[:100] + b"\xff" * 50 + whole[150:])
+    assert "expected an .npz" in refused(capsys, file.parent, "--logits", str(file))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--logits", "{file}", "--prior", "draws"], "draws for --prior draws"),
+        (["--logits", "{file}", "--choose-tau", "val"], "val_logits and val_labels"),
+        (["--logits", "{file}", "--tau", "nan"], "finite numbers"),
+        (["--logits", "{file}", "--config", "x.py"], "--logits alone but got config"),
+        (["--logits", "{file}", "--limit", "5"], "--logits alone but got limit"),
+        (["{file}", "--logits", "{file}"], "--logits alone but got checkpoint"),
+        (["--logits", "nothing.npz"], "nothing.npz"),
+        (["--logits", "{file}", "--out", "{file}"], "is a file"),
+        (["{file}"], "give it as --logits"),
+        ([], "or --logits FILE"),
+    ],
+)
+def test_wrong_arguments_are_one_line(file: Path, capsys, arguments: list[str], message: str) -> None:
+    given = [argument.format(file=file) for argument in arguments]
+    assert message in refused(capsys, file.parent, *given)
+
+
+LARGE = """
+import sys
+import numpy as np
+classes, images = 8142, 24426
+generator = np.random.default_rng(0)
+logits = np.empty((images, classes), dtype=np.float32)
+for start in range(0, images, 1000):
+    logits[start : start + 1000] = generator.standard_normal(logits[start : start + 1000].shape, dtype=np.float32)
+np.savez(sys.argv[1], logits=logits, labels=np.arange(images) % classes, counts=1 + 1000 // (1 + np.arange(classes)))
+"""
+
+
+@pytest.mark.slow
+def test_8142_classes_and_24426_images_fit_into_2_gigabytes(tmp_path: Path) -> None:
+    file = tmp_path / "large.npz"
+    subprocess.run([sys.executable, "-c", LARGE, str(file)], check=True)
+    code = "import resource, sys; from vlltr_plugin.cli import main; assert main(sys.argv[1:]) == 0; "
+    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "evaluate", "--logits", str(file)], check=True, capture_output=True, text=True
+    )
+    assert int(done.stdout.split()[-1]) < 2 * 10**6  # KiB
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_probabilities_are_taken_as_their_logarithm_and_that_is_said(file: Path, capsys, dtype) -> None:
+    wide = ARRAYS["logits"].astype(np.float64)
+    odds = np.exp(wide - wide.max(axis=1, keepdims=True))
+    assert call(file) == 0
+    expected = read(file.with_suffix(""))[0]
+    assert "are probabilities (" not in capsys.readouterr().out
+    np.savez(file, **ARRAYS | {"logits": (odds / odds.sum(axis=1, keepdims=True)).astype(dtype)})
+    assert call(file) == 0
+    found = read(file.with_suffix(""))[0]
+    assert "logits are probabilities (" in capsys.readouterr().out
+    assert found["rules"]["single"]["ece"] == pytest.approx(expected["rules"]["single"]["ece"], abs=0.3)
+    assert [row["top1"] for row in found["trade_off"]["rows"]] == pytest.approx(
+        [row["top1"] for row in expected["trade_off"]["rows"]], abs=1
+    )
+
+
+def test_counts_of_the_test_images_are_pointed_out(file: Path, capsys) -> None:
+    np.savez(file, **ARRAYS | {"counts": np.bincount(LABELS)})
+    assert call(file) == 0
+    assert "counts equal the number of test images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["npy", "csv", "object"])
+def test_another_kind_of_file_is_told_what_is_wanted(file: Path, capsys, kind: str) -> None:
+    if kind == "object":
+        np.savez(file, **ARRAYS | {"labels": LABELS.astype(object)})
+    elif kind == "csv":
+        file.write_text("0.1,0.2\n")
+    else:
+        with file.open("wb") as stream:
+            np.save(stream, ARRAYS["logits"])
+    line = refused(capsys, file.parent, "--logits", str(file))
+    assert "numpy.savez(FILE, logits=..., labels=..., counts=...)" in line
+    assert ("object array" in line) == (kind == "object")
+
+
+def test_a_best_tau_at_the_edge_of_the_sweep_is_said_to_be(file: Path, capsys) -> None:
+    assert call(file, "--tau", "0", "0.25") == 0
+    assert "the largest tau swept, the edge of the sweep" in capsys.readouterr().out
+    assert call(file) == 0
+    assert "the edge of the sweep" not in capsys.readouterr().out

@@ -1,0 +1,159 @@
+"""What inspect says of radius and class size, where the truth is known."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from run_arrays import Write, write  # noqa: F401  (fixture)
+from scipy.stats import rankdata
+
+from vlltr_plugin import ClassVolume, InverseFrequency, InverseSqrtFrequency, ReweightedLoss, RunRecorder
+from vlltr_plugin.core.frequency import EffectiveNumber, Uniform
+from vlltr_plugin.core.normalization import log_volume_bias
+from vlltr_plugin.report.inspect.inspection import Inspection, inspect_run
+from vlltr_plugin.report.inspect.pictures import write_pictures
+from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
+from vlltr_plugin.report.inspect.tables import findings
+
+C = 30
+COUNTS = np.round(500 * 100 ** (-np.arange(C) / (C - 1))).astype(int)  # 500 to 5
+
+NORMAL = lambda rng, n: rng.standard_normal((n, C))  # noqa: E731
+CORRELATED = lambda rng, n: rng.standard_normal((n, 3)) @ np.random.default_rng(9).standard_normal((3, C))  # noqa: E731
+UNIFORM = lambda rng, n: rng.uniform(-1, 1, (n, C))  # noqa: E731
+LAPLACE = lambda rng, n: rng.laplace(size=(n, C))  # noqa: E731
+
+
+def trained(folder: Path, radius: Callable[[int], float], seed: int = 0, logits=NORMAL, **options) -> Inspection:
+    """One recorded epoch of logits whose standard deviations are known, n of them of a class of n images."""
+    rng = np.random.default_rng(seed)
+    criterion = ReweightedLoss(ClassVolume(COUNTS, **options))
+    rows = np.concatenate([radius(n) * logits(rng, n) for n in COUNTS])
+    criterion(torch.from_numpy(rows).float(), torch.repeat_interleave(torch.arange(C), torch.tensor(COUNTS)))
+    RunRecorder(folder, criterion).end_epoch(overall=1.0)
+    return inspect_run(folder)[0]
+
+
+def said(found: Inspection) -> str:
+    return findings(found, None)[0]
+
+
+CLAIMS = ("larger radii, as the paper says", "smaller radii, against the paper")
+
+
+@pytest.mark.parametrize(
+    ("logits", "options"),
+    [
+        (NORMAL, {}),
+        (NORMAL, {"debias": True}),
+        (NORMAL, {"min_samples": 10}),
+        (NORMAL, {"variant": "bv"}),
+        (NORMAL, {"features": 8}),
+        (CORRELATED, {}),
+        (UNIFORM, {}),
+        (LAPLACE, {}),
+    ],
+)
+def test_equal_volumes_give_no_claim(tmp_path: Path, logits, options) -> None:
+    claims = 0
+    for seed in range(20):
+        found = trained(tmp_path / str(seed), lambda n: 2.0, seed, logits, **options)
+        claims += any(claim in said(found) for claim in CLAIMS)
+        few, many = found.summaries[2].corrected_radius, found.summaries[0].corrected_radius
+        if logits is NORMAL:
+            assert few / many == pytest.approx(1, abs=0.2)
+            assert f"few-shot over many-shot: {few / many:.3g} corrected" in said(found)
+    assert claims <= 2
+
+
+@pytest.mark.parametrize("options", [{}, {"debias": True}, {"min_samples": 10}])
+@pytest.mark.parametrize(("power", "claim"), [(-0.1, CLAIMS[0]), (0.1, CLAIMS[1])])
+def test_a_true_trend_is_said(tmp_path: Path, power: float, claim: str, options) -> None:
+    for seed in range(3):
+        assert claim in said(trained(tmp_path / str(seed), lambda n: n**power, seed, **options))
+
+
+def test_the_correction_along_all_axes_is_that_of_simulated_volumes() -> None:
+    rng = np.random.default_rng(0)
+    for n, dim in ((4, 1), (6, 3), (12, 3)):
+        rows = rng.standard_normal((4000, n, dim))
+        centred = rows - rows.mean(axis=1, keepdims=True)
+        log_det = np.linalg.slogdet(np.einsum("bni,bnj->bij", centred, centred) / (n - 1))[1]
+        bias = float(log_volume_bias(torch.tensor([float(n)]), dim))
+        assert bias == pytest.approx(-(log_det / (2 * dim)).mean(), abs=0.02)
+
+
+def test_radii_along_the_first_axes_cannot_tell(tmp_path: Path) -> None:
+    assert "Unknown: along the first principal axes" in said(trained(tmp_path, lambda n: 2.0, variant="pv", axes=2))
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 7])
+def test_the_chance_level_of_few_pairs_is_that_of_all_orders(n: int) -> None:
+    rhos = sorted(abs(rank_correlation(range(n), order)) for order in itertools.permutations(range(n)))
+    level = next(rho for rho in rhos if sum(other <= rho + 1e-12 for other in rhos) >= 0.95 * len(rhos))
+    assert chance_level(n) == pytest.approx(level)
+    assert (level == 1) == (n <= 4)
+    assert math.isnan(chance_level(2))
+
+
+@pytest.mark.parametrize("classes", [3, 4])
+@pytest.mark.parametrize("slope", [-1.0, 1.0])
+def test_three_or_four_classes_in_perfect_order_are_no_evidence(write: Write, classes: int, slope: float) -> None:  # noqa: F811
+    counts = np.array([900, 300, 100, 33])[:classes]
+    log_radius = slope * np.log(counts)
+    arrays = {"counts": counts, "draws": counts, "drawn": counts, "weights_single": 1.0 + 0 * counts}
+    arrays |= {"log_radius_single": log_radius, "substituted_single": np.zeros(classes, bool)}
+    arrays |= {"samples_single": counts, "bias_single": 0.0 * counts}
+    (found,) = inspect_run(write({name: np.asarray(array, float) for name, array in arrays.items()}))
+    assert "Unknown: only" in said(found)
+    assert not any(claim in said(found) for claim in CLAIMS)
+
+
+@pytest.mark.parametrize("make", [InverseFrequency, InverseSqrtFrequency, EffectiveNumber, Uniform])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_nothing_is_said_of_volumes_that_nothing_measured(tmp_path: Path, make, epochs: int, capsys) -> None:
+    from vlltr_plugin.cli import main
+
+    recorder = RunRecorder(tmp_path / "run", ReweightedLoss(make(COUNTS)))
+    for _ in range(epochs):
+        recorder.end_epoch(overall=1.0)
+    assert main(["inspect", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "Not measured here" in printed
+    for word in ("as the paper says", "against the paper", "the radii", "The radii", "Largest and smallest radius"):
+        assert word not in printed
+    pytest.importorskip("matplotlib")
+    (found,) = inspect_run(tmp_path / "run")
+    names = [path.name for path in write_pictures(found, None, tmp_path / "out")]
+    assert names == ["class_size.png", "epochs.png"]
+
+
+@pytest.mark.parametrize(("slope", "answer"), [(-30.0, "harder? Yes"), (30.0, "easier"), (0.0, "beyond chance")])
+def test_radius_against_accuracy_is_said_at_equal_class_size(tmp_path: Path, slope: float, answer: str) -> None:
+    """Accuracies follow class size, and radius once size is held fixed."""
+    rng = np.random.default_rng(0)
+    extra = dict(zip(COUNTS.tolist(), 0.3 * rng.standard_normal(C), strict=True))
+    accuracy = 40 + 5 * np.log(COUNTS) + slope * np.array([extra[n] for n in COUNTS.tolist()])
+    accuracy += (1 if slope else 30) * rng.standard_normal(C)
+    table = "".join(f"{n},{a}\n" for n, a in zip(COUNTS, accuracy, strict=True))
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/per_class.csv").write_text(f"training_images,top1_single\n{table}")
+    found = trained(tmp_path, lambda n: math.exp(extra[n]), debias=True)
+    radius, size, right = (rankdata(values) for values in (found.radii, COUNTS, accuracy))
+    rest = [values - np.polyval(np.polyfit(size, values, 1), size) for values in (radius, right)]
+    assert found.accuracy is not None
+    assert found.accuracy.at_equal_size == pytest.approx(np.corrcoef(*rest)[0, 1])
+    assert any(answer in sentence for sentence in findings(found, None))
+
+
+@pytest.mark.parametrize("text", ["", "class\n1\n", "training_images,top1_a\n5,x\n", "training_images,top1_a\n7,1\n"])
+def test_an_evaluation_of_other_classes_or_a_damaged_one_is_passed_over(tmp_path: Path, text: str) -> None:
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/per_class.csv").write_text(text)
+    assert trained(tmp_path, lambda n: 2.0).accuracy is None
