@@ -160,6 +160,15 @@ def test_the_loss_of_a_step_is_that_of_a_loop_in_float64(mixed: bool, binary: bo
     assert criterion(logits, targets).item() == pytest.approx(expected / (3 if binary else 1), rel=1e-6)
 
 
+def test_the_adjusted_loss_of_a_step_is_that_of_a_loop_in_float64() -> None:
+    args = arguments(reweight="inverse", reweight_opt={"form": "logit_adjustment"}, smoothing=0.2)
+    criterion, _ = attach(args, nn.CrossEntropyLoss(label_smoothing=0.2), nn.Identity(), loader(), None)
+    logits = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
+    lowered = logits - torch.tensor([1 / 8, 1 / 4, 1 / 4]).log()
+    expected = mean_loss("softmax", lowered, torch.tensor(Labelled.targets), [1.0] * 3, 0.2)
+    assert criterion(logits, torch.tensor(Labelled.targets)).item() == pytest.approx(expected, rel=1e-6)
+
+
 class RepeatAugSampler(SequentialSampler):
     """As timm's, by its name."""
 
