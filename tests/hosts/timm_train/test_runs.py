@@ -127,12 +127,49 @@ def arguments(**given: Any) -> argparse.Namespace:
     return argparse.Namespace(**{"num_classes": 3, **defaults, **losses, **given})
 
 
-class Labelled(torch.utils.data.TensorDataset):
+class Points(torch.utils.data.Dataset[int]):
+    def __len__(self) -> int:
+        return 16
+
+
+class Labelled(Points):
     targets = [0] * 8 + [1] * 4 + [2] * 4
 
 
 def loader(**given: Any) -> DataLoader[Any]:
-    return DataLoader(Labelled(torch.zeros(16, 1)), **given)
+    return DataLoader(Labelled(), **given)
+
+
+class ReaderHfds:
+    """As timm's, by its name: a column of a table."""
+
+    label_key, dataset, class_to_idx = "label", {"label": ["a"] * 8 + ["b"] * 4 + ["c"] * 4}, {"a": 0, "b": 2, "c": 1}
+
+    def __init__(self, remap_class: bool) -> None:
+        self.remap_class = remap_class
+        self.dataset = self.dataset if remap_class else {"label": Labelled.targets}
+
+
+class INaturalist(Points):
+    """As torchvision's, by its name."""
+
+    target_type, index = ["full"], [(label, "name.jpg") for label in Labelled.targets]
+
+
+DATA = {
+    "hfds": (Points(), {"reader": ReaderHfds(False)}),
+    "hfds with a class map": (Points(), {"reader": ReaderHfds(True)}),
+    "inaturalist": (INaturalist(), {}),
+    "scheduled": (type("ScheduledTransformDataset", (Points,), {"dataset": Labelled()})(), {}),
+}
+
+
+@pytest.mark.parametrize(("dataset", "more"), DATA.values(), ids=DATA)
+def test_where_data_sets_keep_their_labels(dataset: Any, more: dict[str, Any]) -> None:
+    vars(dataset).update(more)
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1)
+    criterion: Any = attach(arguments(), loss, nn.Identity(), DataLoader(dataset), None)[0]
+    assert criterion.criteria["single"].weighting.class_counts.tolist() == [8, 4, 4]
 
 
 class Binary(nn.Module):
