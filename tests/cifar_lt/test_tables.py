@@ -137,7 +137,7 @@ def test_ce_adjusted_after_training_has_rows_of_its_own():
     runs = [run("ce", 0, 35.0, adjusted_errors=rows), run("dv", 0, 20.0, adjusted_errors=rows)]
     errors, paired = tables(runs)
     names = [row[0] for row in errors.rows]
-    assert names == ["ce", "ce, adjusted after training: tau 1", "ce, adjusted after training: tau chosen", "dv"]
+    assert names == ["ce", "ce adjusted, tau 1", "ce adjusted, tau chosen", "dv"]
     assert [cells(errors, name)["last epoch"] for name in names] == ["35.0", "21.0", "22.0", "20.0"]
     assert cells(errors, names[2])["best epoch"] == cells(errors, names[2])["many"] == "-"
     assert cells(paired, names[2])["minus dv"] == "+2.0 (1 seed)"

@@ -12,7 +12,6 @@ from vlltr_plugin.cifar_lt.tables import Runs, frame_of, grouped, methods_of
 from vlltr_plugin.report.frame import Frame
 from vlltr_plugin.report.labels import printable
 from vlltr_plugin.report.pictures import (
-    legend_above,
     light_grid,
     new_figure,
     require_matplotlib,
@@ -45,7 +44,7 @@ def draw(runs: Runs, path: Path) -> Path:
     factors = sorted({run["imbalance"] for run in runs})
     names = methods_of(runs)
     with styled():
-        figure = new_figure(1.5 + 5.0 * len(datasets), 4.8)
+        figure = new_figure(2.0 + 5.0 * len(datasets), 4.8)
         panels = np.atleast_1d(figure.subplots(1, len(datasets)))
         for axes, part in zip(panels, datasets, strict=True):
             frames = {own[0]["imbalance"]: frame_of(own) for own in grouped(part, ("imbalance",))}
@@ -60,7 +59,7 @@ def draw(runs: Runs, path: Path) -> Path:
             light_grid(axes)
         panels[0].set_ylabel("test error after the last epoch, %\n(bars: 95 % interval over seeds)")
         handles = [panels[0].plot([], [], label=name, **run_style(number))[0] for number, name in enumerate(names)]
-        legend_above(figure, handles)
+        figure.legend(handles=handles, loc="outside right upper")
         return save(figure, path)
 
 

@@ -44,9 +44,9 @@ PUBLISHED_ROW = {
 RIVALS = ("ce", "en-drw", "inverse-drw", "dv", "inverse-la")
 """The methods that every method is compared with, seed by seed."""
 
-AT_TAU_1, AT_CHOSEN_TAU = "ce, adjusted after training: tau 1", "ce, adjusted after training: tau chosen"
+AT_TAU_1, AT_CHOSEN_TAU = "ce adjusted, tau 1", "ce adjusted, tau chosen"
 ADJUSTED_NOTE = (
-    "Adjusted after training: the test logits of ce minus tau log n (Menon et al., ICLR 2021). Where it is chosen, tau "
+    "ce adjusted, after training: its test logits minus tau log n (Menon et al., ICLR 2021). Where it is chosen, tau "
     "has the lowest error on one half of the test images and the error is that on the other half, for both halves."
 )
 
