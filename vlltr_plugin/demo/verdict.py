@@ -9,7 +9,7 @@ from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, OVERALL
 from vlltr_plugin.report.compare import Comparison, compare
-from vlltr_plugin.report.inspect.inspection import Inspection
+from vlltr_plugin.report.inspect import Inspection
 
 from .digits import CLASSES, TEST, long_tailed_counts
 from .standin_checkout import LogLine
