@@ -409,8 +409,8 @@ class Weighting(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Weighting":
         """Follows to another device; the numbers keep their precision when a model is cast to half."""
         device = fn(torch.zeros((), dtype=torch.float32, device=self.weights.device)).device
-        home = float64_device(device)
-        super()._apply(lambda tensor: tensor.to(home if tensor.dtype == torch.float64 else device), recurse)  # type: ignore[no-untyped-call]
+        device64 = float64_device(device)
+        super()._apply(lambda tensor: tensor.to(device64 if tensor.dtype == torch.float64 else device), recurse)  # type: ignore[no-untyped-call]
         return self
 
 

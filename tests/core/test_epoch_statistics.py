@@ -1,0 +1,147 @@
+"""The numbers of an epoch against naive loops, on one rank and on two."""
+
+import datetime
+import json
+import math
+import os
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from epochs import COUNTS, CRITERIA, TOTAL, WEIGHTINGS, batches, train
+from process_groups import leave_group
+
+from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
+
+
+@pytest.mark.parametrize("kind", ["hard", "mixed"])
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_statistics_are_those_of_naive_loops_over_what_was_drawn(criterion, weighting, kind):
+    criterion = CRITERIA[criterion](WEIGHTINGS[weighting](COUNTS), smoothing=0.1 if kind == "mixed" else 0.0)
+    for epoch in range(2):
+        alpha = criterion.in_force().double().tolist()
+        train(criterion, epoch, kind)
+        statistics = criterion.end_epoch()
+        drawn = [0.0] * len(COUNTS)
+        for _, labels in batches(epoch):
+            for own, other in zip(labels.tolist(), labels.flip(0).tolist(), strict=True):
+                drawn[own] += 0.7 if kind == "mixed" else 1.0
+                drawn[other] += 0.3 if kind == "mixed" else 0.0
+        mean = sum(n * a for n, a in zip(COUNTS, alpha, strict=True)) / TOTAL
+        variance = sum(n * (a - mean) ** 2 for n, a in zip(COUNTS, alpha, strict=True)) / TOTAL
+        expected = {
+            "alpha_min": min(alpha),
+            "alpha_median": sorted(alpha)[1],
+            "alpha_max": max(alpha),
+            "substituted": 0,
+            "skipped": 0,
+            "expected_alpha": mean,
+            "drawn_alpha": sum(d * a for d, a in zip(drawn, alpha, strict=True)) / TOTAL,
+            "drawn_alpha_se": math.sqrt(variance / TOTAL),
+        }
+        if weighting == "dv":
+            expected["log_radius_mean"] = sum(criterion.weighting.log_radius64.tolist()) / len(COUNTS)
+        assert statistics.pop("seconds") >= 0
+        assert statistics == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("trains", [True, False])
+def test_statistics_are_plain_finite_numbers_also_of_an_epoch_without_batches(weighting, trains):
+    criterion = ReweightedLoss(WEIGHTINGS[weighting](COUNTS))
+    if trains:
+        train(criterion)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing was observed
+        statistics = criterion.end_epoch()
+    assert all(type(value) in (int, float) and math.isfinite(value) for value in statistics.values())
+    json.dumps(statistics, allow_nan=False)
+    assert ("drawn_alpha" in statistics) == trains
+
+
+def test_a_weighting_alone_gives_what_it_knows():
+    weighting = ClassVolume(COUNTS)
+    for rows, labels in batches(0):
+        weighting.observe(rows, labels)
+    statistics = weighting.end_epoch()
+    assert statistics["alpha_max"] == 1.0
+    assert "log_radius_mean" in statistics
+    assert "drawn_alpha" not in statistics
+
+
+@pytest.mark.parametrize("ender", ["criterion", "weighting"])
+def test_an_epoch_draws_its_own_samples_only(ender):
+    criterion = ReweightedLoss(InverseFrequency(COUNTS))
+    train(criterion)
+    (criterion if ender == "criterion" else criterion.weighting).end_epoch()
+    for _ in range(5):
+        criterion(torch.randn(8, 3, requires_grad=True), torch.zeros(8, dtype=torch.int64))
+    statistics = criterion.end_epoch()
+    assert statistics["drawn_alpha"] == pytest.approx(float(criterion.weighting.weights[0]))
+
+
+def test_evaluation_and_ignored_elements_are_no_draws():
+    criterion = ReweightedLoss(InverseFrequency(COUNTS), ignore_index=-100)
+    labels = torch.tensor([0, 0, -100, -100])
+    criterion(torch.randn(4, 3, requires_grad=True), labels)
+    with torch.no_grad():
+        criterion(torch.randn(4, 3), torch.tensor([2, 2, 2, 2]))
+    criterion.eval()(torch.randn(4, 3, requires_grad=True), torch.tensor([2, 2, 2, 2]))
+    assert criterion.end_epoch()["drawn_alpha"] == pytest.approx(float(criterion.weighting.weights[0]))
+
+
+def one_rank(rank, world, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    found = []
+    for epoch in range(2):
+        for rows, labels in batches(epoch):
+            criterion(rows[rank::world].clone().requires_grad_(), labels[rank::world])
+        found.append(criterion.end_epoch())
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    leave_group()
+
+
+def test_two_ranks_tell_the_numbers_of_one_process():
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(one_rank, args=(2, folder), nprocs=2)
+        first, second = (torch.load(Path(folder) / f"{rank}.pt") for rank in range(2))
+    alone = ReweightedLoss(ClassVolume(COUNTS))
+    for epoch, (one, other) in enumerate(zip(first, second, strict=True)):
+        train(alone, epoch)
+        expected = alone.end_epoch()
+        for found in (one, other, expected):
+            found.pop("seconds")
+        assert one == other
+        assert one == pytest.approx(expected, rel=1e-5)
+
+
+def on_one_rank_only(rank, world, folder):
+    store = dist.FileStore(f"{folder}/meet", world)
+    store.set(f"there {rank}", "")
+    store.wait([f"there {other}" for other in range(world)], datetime.timedelta(seconds=120))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=datetime.timedelta(seconds=8))
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    if rank == 0:
+        with pytest.raises(RuntimeError, match="call it on every rank"):
+            criterion.end_epoch()
+        (Path(folder) / "said").touch()
+    else:
+        for _ in range(100):
+            if (Path(folder) / "said").exists():
+                break
+            time.sleep(0.2)
+    os._exit(0)  # what is left of a broken process group may abort
+
+
+def test_end_epoch_on_one_rank_only_says_so_after_the_timeout():
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(on_one_rank_only, args=(2, folder), nprocs=2)
+        assert (Path(folder) / "said").exists()
