@@ -22,8 +22,7 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from vlltr_plugin.errors import ReportError
-from vlltr_plugin.install import InstallError, install
+from vlltr_plugin.errors import InstallError, ReportError
 
 Message = dict[str, Any]
 Send = Callable[[Message], None]
@@ -81,6 +80,8 @@ def _write_lines(checkout: Path, folder: Path) -> None:
 
     So a checkout without the plug-in can be checked too. Files in its folders only carry the settings through.
     """
+    from vlltr_plugin.install import install  # what a training program does not need
+
     try:
         report = install(checkout, dry_run=True)
     except InstallError as error:

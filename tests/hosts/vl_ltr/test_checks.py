@@ -124,7 +124,7 @@ def test_an_image_that_cannot_be_read(checkout: Path) -> None:
 def test_a_wrong_class_count(checkout: Path) -> None:
     path = checkout / DATA / "sentence_counts.npy"
     np.save(path, np.load(path)[:9])
-    assert "targets in 0..8 (args.nb_classes=9) but found 9" in only(check(checkout, CLASS_VOLUME, code=1), "classes")
+    assert "targets in 0..8 (9 classes) but found 9" in only(check(checkout, CLASS_VOLUME, code=1), "classes")
 
 
 def test_labels_out_of_range_in_another_split(checkout: Path) -> None:
