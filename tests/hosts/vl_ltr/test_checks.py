@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from checking import check, only, skipped
 
-from vlltr_plugin.cli import main
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME
 from vlltr_plugin.demo.standin_checkout import CONTROL
 from vlltr_plugin.install import uninstall
@@ -87,13 +86,6 @@ def test_a_baseline_is_fine_installed_or_not(checkout: Path) -> None:
 def test_a_key_that_asks_for_nothing_is_a_baseline(checkout: Path, value: object) -> None:
     found = check(checkout, reweight(checkout, f"reweight={value}"), code=0)
     assert found["reweight"] == ("skip", "the config asks for no `reweight`: nothing is re-weighted")
-
-
-def test_lines_are_printed_one_by_one(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", CLASS_VOLUME, "--checkout", str(checkout), "--device=cpu"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line[6:16].strip() for line in lines] == ALL
-    assert {line[:4].strip() for line in lines} == {"ok", "skip"}
 
 
 def test_a_process_group_is_not_joined(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
