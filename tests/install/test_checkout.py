@@ -105,5 +105,10 @@ def test_the_host_can_be_named_and_a_wrong_name_is_refused(make_lift: Make, make
         install(make_checkout(), host="lift")
     with pytest.raises(AnchorError, match=r"^main\.py"):
         install(make_lift(), host="vl-ltr")
+    broken = make_checkout(name="broken")
+    for name in ("main.py", "train.py"):
+        (broken / name).write_text("x = 1\n")
+    with pytest.raises(AnchorError, match=r"^main\.py"):  # not timm's train.py, a name that others have too
+        install(broken)
     with pytest.raises(InstallError, match="auto or one of lift, timm, vl-ltr"):
         install(make_lift(name="other"), host="another")

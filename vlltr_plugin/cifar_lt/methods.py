@@ -68,7 +68,7 @@ class Method:
         return max(start, 1) if self.weighting == "class_volume" else start  # volumes are known after an epoch
 
     def has_no_volume(self, num_classes: int) -> bool:
-        """Whether it takes more principal axes than the logits span: no class has a volume then, and all weights are 1."""
+        """Whether it takes more principal axes than the logits span: then no class has a volume, all weights are 1."""
         axes = self.options.get("axes") or num_classes
         return self.options.get("variant") == "pv" and axes > FEATURES
 

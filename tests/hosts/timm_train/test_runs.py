@@ -127,12 +127,49 @@ def arguments(**given: Any) -> argparse.Namespace:
     return argparse.Namespace(**{"num_classes": 3, **defaults, **losses, **given})
 
 
-class Labelled(torch.utils.data.TensorDataset):
+class Points(torch.utils.data.Dataset[int]):
+    def __len__(self) -> int:
+        return 16
+
+
+class Labelled(Points):
     targets = [0] * 8 + [1] * 4 + [2] * 4
 
 
 def loader(**given: Any) -> DataLoader[Any]:
-    return DataLoader(Labelled(torch.zeros(16, 1)), **given)
+    return DataLoader(Labelled(), **given)
+
+
+class ReaderHfds:
+    """As timm's, by its name: a column of a table."""
+
+    label_key, dataset, class_to_idx = "label", {"label": ["a"] * 8 + ["b"] * 4 + ["c"] * 4}, {"a": 0, "b": 2, "c": 1}
+
+    def __init__(self, remap_class: bool) -> None:
+        self.remap_class = remap_class
+        self.dataset = self.dataset if remap_class else {"label": Labelled.targets}
+
+
+class INaturalist(Points):
+    """As torchvision's, by its name."""
+
+    target_type, index = ["full"], [(label, "name.jpg") for label in Labelled.targets]
+
+
+DATA = {
+    "hfds": (Points(), {"reader": ReaderHfds(False)}),
+    "hfds with a class map": (Points(), {"reader": ReaderHfds(True)}),
+    "inaturalist": (INaturalist(), {}),
+    "scheduled": (type("ScheduledTransformDataset", (Points,), {"dataset": Labelled()})(), {}),
+}
+
+
+@pytest.mark.parametrize(("dataset", "more"), DATA.values(), ids=DATA)
+def test_where_data_sets_keep_their_labels(dataset: Any, more: dict[str, Any]) -> None:
+    vars(dataset).update(more)
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1)
+    criterion: Any = attach(arguments(), loss, nn.Identity(), DataLoader(dataset), None)[0]
+    assert criterion.criteria["single"].weighting.class_counts.tolist() == [8, 4, 4]
 
 
 class Binary(nn.Module):
@@ -158,6 +195,15 @@ def test_the_loss_of_a_step_is_that_of_a_loop_in_float64(mixed: bool, binary: bo
     expected = mean_loss("sigmoid" if binary else "softmax", logits, targets, alpha.tolist(), 0.1)
     assert float(alpha.max() / alpha.min()) > 1.2
     assert criterion(logits, targets).item() == pytest.approx(expected / (3 if binary else 1), rel=1e-6)
+
+
+def test_the_adjusted_loss_of_a_step_is_that_of_a_loop_in_float64() -> None:
+    args = arguments(reweight="inverse", reweight_opt={"form": "logit_adjustment"}, smoothing=0.2)
+    criterion, _ = attach(args, nn.CrossEntropyLoss(label_smoothing=0.2), nn.Identity(), loader(), None)
+    logits = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
+    lowered = logits - torch.tensor([1 / 8, 1 / 4, 1 / 4]).log()
+    expected = mean_loss("softmax", lowered, torch.tensor(Labelled.targets), [1.0] * 3, 0.2)
+    assert criterion(logits, torch.tensor(Labelled.targets)).item() == pytest.approx(expected, rel=1e-6)
 
 
 class RepeatAugSampler(SequentialSampler):

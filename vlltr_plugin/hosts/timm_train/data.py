@@ -23,7 +23,13 @@ def labels_of(dataset: Any) -> Any:
     """
     if type(dataset).__name__ == "ScheduledTransformDataset":  # of `--train-img-sizes`
         return labels_of(dataset.dataset)
-    for source in (dataset, getattr(dataset, "reader", None)):
+    reader: Any = getattr(dataset, "reader", None)
+    if type(reader).__name__ == "ReaderHfds":
+        labels = list(reader.dataset[reader.label_key])
+        return [reader.class_to_idx[label] for label in labels] if reader.remap_class else labels
+    if type(dataset).__name__ == "INaturalist" and dataset.target_type == ["full"]:
+        return [category for category, _ in dataset.index]
+    for source in (dataset, reader):
         for name in ("targets", "labels"):
             if (found := getattr(source, name, None)) is not None:
                 return found
@@ -31,8 +37,8 @@ def labels_of(dataset: Any) -> Any:
             return [sample[1] for sample in samples]
     raise ValueError(
         f"Expected a training set that tells the label of each image before training but {type(dataset).__name__} "
-        f"({type(getattr(dataset, 'reader', dataset)).__name__}) does not: the classes cannot be counted. Use folders, "
-        "tar files or --dataset torch/..., or give the data set an attribute `targets`."
+        f"({type(reader or dataset).__name__}) does not: the classes cannot be counted. Use folders, tar files or "
+        "--dataset torch/... or hfds/..., or give the data set an attribute `targets`."
     )
 
 

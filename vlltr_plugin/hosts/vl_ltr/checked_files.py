@@ -1,4 +1,4 @@
-"""What `check` says of a run's files: those of the pre-training stage, and its output folder."""
+"""Checks of a run's files: those of the pre-training stage, and its output folder."""
 
 import argparse
 import os

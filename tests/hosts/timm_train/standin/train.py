@@ -16,25 +16,14 @@ config_parser = parser = argparse.ArgumentParser(add_help=False)
 parser.add_argument("--config", default="")
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--labels", default="reader")
-parser.add_argument("--model", default="linear")
 for name in ("jsd-loss", "bce-loss", "bce-sum", "no-prefetcher", "naflex-loader", "amp"):
     parser.add_argument(f"--{name}", action="store_true")
-for name, default in {"epochs": 3, "num-classes": 4, "grad-accum-steps": 1, "aug-splits": 0, "seed": 0}.items():
-    parser.add_argument(f"--{name}", type=int, default=default)
-for name, default in {"mixup": 0.0, "cutmix": 0.0, "smoothing": 0.1, "lr": 0.5}.items():
-    parser.add_argument(f"--{name}", type=float, default=default)
 for name in ("cutmix-minmax", "bce-target-thresh", "bce-pos-weight"):
-    parser.add_argument(f"--{name}", type=float, default=None)
-for name, default in {
-    "resume": "",
-    "output": "o",
-    "data-dir": "points",
-    "dataset": "",
-    "model": "m",
-    "device": "cpu",
-}.items():
-    parser.add_argument(f"--{name}", default=default)
+    parser.add_argument(f"--{name}", type=float)
+numbers = {"epochs": 3, "num-classes": 4, "grad-accum-steps": 1, "aug-splits": 0, "seed": 0, "lr": 0.5}
+texts = {"resume": "", "output": "o", "data-dir": "points", "dataset": "", "model": "linear", "labels": "reader"}
+for name, default in {**numbers, "smoothing": 0.1, "mixup": 0.0, "cutmix": 0.0, **texts, "device": "cpu"}.items():
+    parser.add_argument(f"--{name}", type=type(default), default=default)
 
 
 def _parse_args():
