@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vlltr_plugin.core.normalization import log_sigma_bias
-from vlltr_plugin.report.inspect.inspection import Inspection, inspect_run
+from vlltr_plugin.report.inspect import Inspection, inspect_run
 from vlltr_plugin.runs.epoch_files import write_arrays
 
 COUNTS = np.array([300, 120, 100, 99, 50, 21, 20, 9, 4, 2, 1, 0])

@@ -19,8 +19,8 @@ SOURCES = ("vlltr_plugin", "patches", "configs", "setup.py", "pyproject.toml", "
 MODERN_SETUPTOOLS = 77
 """pyproject.toml asks for it; `license_expression` is unknown to older ones."""
 
-OF_HOSTS_AND_COMMANDS = ("torchvision", "timm", "open_clip", "ftfy", "regex", "tqdm", "rich", "tomli")
-"""Dependencies that the core does not need."""
+OF_HOSTS_AND_COMMANDS = ("torchvision", "timm", "open_clip", "ftfy", "regex", "tqdm", "rich", "tomli", "tomllib")
+"""Packages that the core does not need."""
 
 STRAY = ("patches/notes.txt", "vlltr_plugin/core/leftover.npz", "vlltr_plugin/runs/old.py.orig", "tests/conftest.py")
 """Put into the source tree before the build; no wheel may hold them."""

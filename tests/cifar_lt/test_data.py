@@ -21,22 +21,18 @@ from vlltr_plugin.cifar_lt.data import test_set as which_test_set
 DATA = Path(os.environ.get("VLLTR_DATA", "nowhere"))
 
 
-@pytest.mark.parametrize(
-    ("imbalance", "counts"),
-    [
-        (10, [5000, 3871, 2997, 2320, 1796, 1391, 1077, 834, 645, 500]),
-        (50, [5000, 3237, 2096, 1357, 878, 568, 368, 238, 154, 100]),
-        (100, [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]),
-        (200, [5000, 2775, 1540, 854, 474, 263, 146, 81, 45, 25]),
-    ],
-)
-def test_the_profile_of_cifar10_is_the_literatures(imbalance, counts):
-    assert profile(5000, imbalance, 10) == counts
+CIFAR10 = {
+    10: [5000, 3871, 2997, 2320, 1796, 1391, 1077, 834, 645, 500],
+    50: [5000, 3237, 2096, 1357, 878, 568, 368, 238, 154, 100],
+    100: [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50],
+    200: [5000, 2775, 1540, 854, 474, 263, 146, 81, 45, 25],
+}
+CIFAR100 = {10: 19573, 20: 15907, 50: 12608, 100: 10847, 200: 9502}
 
 
-@pytest.mark.parametrize(("imbalance", "total"), [(10, 19573), (20, 15907), (50, 12608), (100, 10847), (200, 9502)])
-def test_the_profile_of_cifar100_has_the_literatures_total(imbalance, total):
-    assert sum(profile(500, imbalance, 100)) == total
+def test_profiles_are_the_literatures():
+    assert {factor: profile(5000, factor, 10) for factor in CIFAR10} == CIFAR10
+    assert {factor: sum(profile(500, factor, 100)) for factor in CIFAR100} == CIFAR100
 
 
 @pytest.mark.parametrize("imbalance", [0.5, 0, -3, float("nan"), float("inf")])
@@ -128,30 +124,21 @@ def test_an_npz_of_another_kind_is_refused(tmp_path, change, words):
         from_npz(path)
 
 
-def test_an_npz_with_a_wrong_byte_is_refused(digits_npz, tmp_path):
-    whole = digits_npz.read_bytes()
-    path = tmp_path / "data.npz"
-    for place in (6, 8):  # flags and the way of packing, in the archive's list of files
-        at = whole.index(b"PK\x01\x02") + 2 + place
-        path.write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
+def test_a_file_that_is_no_npz_or_is_broken_is_refused(digits_npz, tmp_path):
+    whole, path = digits_npz.read_bytes(), tmp_path / "data.npz"
+    flags, packing = (whole.index(b"PK\x01\x02") + 2 + place for place in (6, 8))  # in the archive's list of files
+    broken = [whole[:at] + b"\xff" + whole[at + 1 :] for at in (flags, packing)]
+    for content in (None, b"", b"no archive", b"PK\x03\x04 broken", *broken):
+        if content is not None:
+            path.write_bytes(content)
         with pytest.raises(DataError, match=r"Expected an \.npz file"):
             from_npz(path)
 
 
-def test_a_file_that_is_no_npz_is_refused(tmp_path):
-    path = tmp_path / "data.npz"
-    for content in (b"", b"no archive", b"PK\x03\x04 broken"):
-        path.write_bytes(content)
-        with pytest.raises(DataError, match=r"Expected an \.npz file"):
-            from_npz(path)
-    with pytest.raises(DataError, match=r"Expected an \.npz file"):
-        from_npz(tmp_path / "missing.npz")
-
-
-@pytest.mark.parametrize(("largest", "classes"), [(5000, 10), (500, 100)])
 @pytest.mark.parametrize("factor", [10, 20, 50, 100, 200])
-def test_a_profile_has_the_factor_that_made_it_also_where_it_is_rounded(largest, classes, factor):
-    assert imbalance_of(profile(largest, factor, classes)) == factor
+def test_a_profile_has_the_factor_that_made_it_also_where_it_is_rounded(factor):
+    for largest, classes in ((5000, 10), (500, 100)):
+        assert imbalance_of(profile(largest, factor, classes)) == factor
 
 
 def test_other_counts_have_their_largest_over_their_smallest():

@@ -1,26 +1,25 @@
+"""Lines of a results file: how they are read, and their measures against loops over the images."""
+
 import json
-from pathlib import Path
+import math
 
 import pytest
+import torch
 from cifar_runs import run
 
-from vlltr_plugin.cifar_lt.data import profile
-from vlltr_plugin.cifar_lt.plot import draw
-from vlltr_plugin.cifar_lt.results import ResultsError, append, read
-from vlltr_plugin.cifar_lt.tables import PUBLISHED_ROW, notes, published, published_error, tables
+from vlltr_plugin.cifar_lt.results import (
+    TAUS,
+    ResultsError,
+    adjusted_errors,
+    append,
+    calibration,
+    class_errors,
+    read,
+)
 
-
-def cells(sheet, row):
-    return dict(zip(sheet.header, next(cells for cells in sheet.rows if cells[0] == row), strict=True))
-
-
-def test_lines_come_back_and_a_torn_one_is_left_out(tmp_path):
-    path = tmp_path / "results.jsonl"
-    append(path, run("ce", 0, 30.0))
-    with path.open("a") as file:
-        file.write(json.dumps(run("ce", 1, 31.0))[:-40])
-    append(path, run("ce", 2, 32.0))
-    assert [line["seed"] for line in read(path)] == [0, 2]
+COUNTS = torch.tensor([500, 60, 5])
+LOGITS = torch.randn(40, 3, generator=torch.Generator().manual_seed(1)) * 3
+LABELS = torch.arange(40) % 3
 
 
 @pytest.mark.parametrize("left", range(1, 40))
@@ -52,132 +51,39 @@ def test_a_file_of_something_else_is_refused(tmp_path, line):
         read(path)
 
 
-def test_a_repeated_run_is_in_no_mean_twice_and_named():
-    runs = [run("ce", 0, 10.0), run("ce", 1, 30.0), run("ce", 0, 40.0, group_errors={"many": 90.0, "medium": 90.0})]
-    found = cells(tables(runs)[0], "ce")
-    assert (found["seeds"], found["last epoch"], found["many"]) == ("2", "35.0 ±63.5", "55.0")
-    assert "ce seed 0 (2 lines)" in notes(runs)[0]
-    assert not any("Repeated" in note for note in notes(runs[:2]))
+def probabilities(image: int, tau: float) -> list[float]:
+    """Softmax of an image's logits after adjustment, in Python floats."""
+    shifted = [float(LOGITS[image, j]) - tau * math.log(int(COUNTS[j])) for j in range(3)]
+    exponents = [math.exp(value - max(shifted)) for value in shifted]
+    return [value / sum(exponents) for value in exponents]
 
 
-def test_other_images_of_one_name_have_tables_of_their_own():
-    runs = [run("ce", 0, 10.0, data="a" * 16), run("ce", 0, 30.0, data="b" * 16), run("ce", 0, 50.0)]
-    overview, *sheets = tables(runs)
-    assert overview.header[1:] == tuple(f"IF 100\nimages {which}" for which in ("aaaaaaaa", "bbbbbbbb", "not recorded"))
-    assert [sheet.rows[0][2] for sheet in sheets[::2]] == ["10.0", "30.0", "50.0"]
-    assert len({sheet.title for sheet in sheets}) == 6
-    with pytest.raises(ValueError, match="same images"):
-        draw(runs, None)
+@pytest.mark.parametrize("tau", [0.0, 1.0])
+def test_nll_and_ece_are_those_of_a_loop(tau):
+    found = calibration(LOGITS - tau * COUNTS.log(), LABELS)
+    every = [probabilities(image, tau) for image in range(40)]
+    assert found["nll"] == pytest.approx(
+        -sum(math.log(p[y]) for p, y in zip(every, LABELS.tolist(), strict=True)) / 40, abs=1e-5
+    )
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for p, label in zip(every, LABELS.tolist(), strict=True):
+        bins.setdefault(int(max(p) * 15), []).append((max(p), p.index(max(p)) == label))
+    gaps = [abs(sum(c for c, _ in b) - sum(hit for _, hit in b)) for b in bins.values()]
+    assert found["ece"] == pytest.approx(100 * sum(gaps) / 40, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("changes", "shown"),
-    [
-        ({}, True),
-        ({"class_counts": profile(5000, 100, 10)}, True),
-        ({"class_counts": profile(500, 100, 10)}, False),
-        ({"class_counts": [5000] * 5 + [50] * 5}, False),
-        ({"dataset": "noise.npz"}, False),
-    ],
-)
-def test_published_errors_stand_beside_the_papers_images_only(changes, shown):
-    assert cells(tables([run("ce", 0, 30.0, **changes)])[0], "ce")["published"] == ("26.5" if shown else "-")
+def test_adjusted_errors_are_those_of_each_half():
+    rows = adjusted_errors(LOGITS, LABELS, COUNTS)
+    assert [row[0] for row in rows] == list(TAUS)
+    for tau, even, odd in rows:
+        wrong = [(p := probabilities(i, tau)).index(max(p)) != int(LABELS[i]) for i in range(40)]
+        assert even == pytest.approx(100 * sum(wrong[::2]) / 20)
+        assert odd == pytest.approx(100 * sum(wrong[1::2]) / 20)
 
 
-def test_results_of_before_the_digest_are_still_shown():
-    for name in ("cifar10", "cifar10_sqrt", "cifar100"):
-        assert tables(read(Path(__file__).parents[1] / "benchmarks" / "results" / f"{name}.jsonl"))
-
-
-def test_published_numbers_are_the_papers():
-    assert published_error("ce", "cifar10", 200) == 39.9
-    assert published_error("dv", "cifar10", 100) == 20.8
-    assert published_error("dv-s30", "cifar100", 100) == 52.6
-    assert published_error("pv10-mean", "cifar100", 10) == 38.5
-    assert published_error("dv-s30", "cifar10", 100) is None
-    assert published_error("inverse-drw", "cifar10", 100) is None
-    assert set(PUBLISHED_ROW.values()) == set(published()) - {"source"}
-
-
-def test_the_table_of_errors_shows_means_intervals_and_the_published_value():
-    sheet = tables([run("dv", 0, 22.0), run("dv", 1, 24.0), run("ce", 0, 30.0)])[0]
-    found = cells(sheet, "dv")
-    assert sheet.title == "CIFAR-10-LT, 200 epochs, IF 100: test error, %; ± 95 % interval over seeds (Student's t)"
-    assert (found["seeds"], found["last epoch"], found["best epoch"]) == ("2", "23.0 ±12.7", "22.0 ±12.7")
-    assert (found["many"], found["medium"]) == ("13.0", "43.0")
-    assert (found["published"], found["best minus\npublished"]) == ("20.8", "+1.2")
-    assert (found["largest /\nsmallest radius"], found["largest /\nsmallest weight"]) == ("2.72", "4")
-    assert cells(sheet, "ce")["last epoch"] == "30.0"
-    assert cells(sheet, "ce")["largest /\nsmallest radius"] == "-"
-
-
-def test_the_table_of_differences_is_paired_over_the_seeds():
-    runs = [run(name, seed, 30.0 + seed + shift) for name, shift in (("ce", 0.0), ("dv", -5.0)) for seed in (0, 7, 8)]
-    runs += [run("inverse-drw", seed, error) for seed, error in ((0, 26.0), (7, 31.0))]
-    sheet = tables(runs)[1]
-    assert cells(sheet, "dv")["minus ce"] == "-5.0 ±0.0 *"
-    assert cells(sheet, "dv")["minus inverse-drw"] == "+0.0 ±12.7"
-    assert cells(sheet, "dv")["minus dv"] == "-"
-
-
-def test_several_imbalance_factors_make_an_overview_like_table_1():
-    runs = [run("ce", 0, 38.0, imbalance=200), run("ce", 0, 27.5), run("dv", 0, 21.0)]
-    overview, *rest = tables(runs)
-    assert overview.header == ("method", "IF 200", "IF 100")
-    assert cells(overview, "ce") == {"method": "ce", "IF 200": "38.0 [39.9, -1.9]", "IF 100": "27.5 [26.5, +1.0]"}
-    assert cells(overview, "dv")["IF 200"] == "-"
-    assert len(rest) == 4
-
-
-def test_recipes_are_never_mixed_in_a_table():
-    titles = [sheet.title for sheet in tables([run("ce", 0, 30.0), run("ce", 0, 50.0, epochs=30, sampler="sqrt")])]
-    assert any(title.startswith("CIFAR-10-LT, 30 epochs, sqrt sampler, IF 100") for title in titles)
-    assert len(titles) == 4
-
-
-@pytest.mark.parametrize("other", [{"sampler": "sqrt"}, {"mixup": 0.2}])
-def test_published_errors_stand_beside_runs_that_draw_as_the_papers_did(other):
-    overview = tables([run("ce", 0, 38.0, imbalance=200, **other), run("ce", 0, 27.5, **other)])[0]
-    assert cells(overview, "ce") == {"method": "ce", "IF 200": "38.0", "IF 100": "27.5"}
-    assert cells(tables([run("ce", 0, 27.5, **other)])[0], "ce")["published"] == "-"
-
-
-def test_a_plot_is_drawn_for_one_recipe_only(tmp_path):
-    runs = [run(name, 0, 30.0, imbalance=factor) for name in ("ce", "dv") for factor in (50, 100)]
-    assert draw(runs, tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="epochs takes 2 values"):
-        draw([*runs, run("ce", 0, 30.0, epochs=30)], tmp_path / "mixed.png")
-    assert not (tmp_path / "mixed.png").exists()
-
-
-@pytest.mark.parametrize(("classes", "shown"), [(10, True), (100, False)])
-def test_a_published_pv_never_stands_beside_a_run_whose_logits_have_fewer_dimensions_than_axes(classes, shown):
-    runs = [run("pv-mean", 0, 60.0, dataset=f"cifar{classes}", weights=[1.0] * classes)]
-    told = published_error("pv-mean", f"cifar{classes}", 100)
-    assert told is not None
-    assert (f"{told:.1f}" in tables(runs)[0].markdown().split("pv-mean")[1].split("\n")[0]) is shown
-
-
-MEASURED = {"class_errors": [10.0, 50.0], "nll": 0.5, "ece": 4.0}
-
-
-def test_calibration_and_worst_classes_have_a_table_where_lines_have_them():
-    runs = [run("ce", 0, 30.0, **MEASURED), run("ce", 1, 30.0, **MEASURED | {"nll": 0.7}), run("focal", 0, 30.0)]
-    *others, sheet = tables(runs)
-    assert len(others) == 2 == len(tables(runs[2:]))
-    found = cells(sheet, "ce")
-    assert (found["worst class"], found["harmonic mean"]) == ("50.0", f"{2 / (1 / 90 + 1 / 50):.1f}")
-    assert (found["calibration error"], found["NLL (nats)"]) == ("4.0", "0.600")
-    assert [row[0] for row in sheet.rows] == ["ce"]
-
-
-def test_ce_adjusted_after_training_has_rows_of_its_own():
-    rows = [[0.0, 40.0, 30.0], [1.0, 20.0, 22.0], [2.0, 18.0, 24.0], [3.0, 18.0, 60.0]]
-    runs = [run("ce", 0, 35.0, adjusted_errors=rows), run("dv", 0, 20.0, adjusted_errors=rows)]
-    errors, paired = tables(runs)
-    names = [row[0] for row in errors.rows]
-    assert names == ["ce", "ce, adjusted after training: tau 1", "ce, adjusted after training: tau chosen", "dv"]
-    assert [cells(errors, name)["last epoch"] for name in names] == ["35.0", "21.0", "22.0", "20.0"]
-    assert cells(errors, names[2])["best epoch"] == cells(errors, names[2])["many"] == "-"
-    assert cells(paired, names[2])["minus dv"] == "+2.0 (1 seed)"
-    assert "on one half of the test images" in errors.markdown()
+def test_errors_of_classes_and_groups_are_those_of_a_loop():
+    found = class_errors(LOGITS, LABELS, COUNTS)
+    wrong = [max(range(3), key=LOGITS[i].tolist().__getitem__) != int(LABELS[i]) for i in range(40)]
+    each = [100 * sum(wrong[c::3]) / len(wrong[c::3]) for c in range(3)]
+    assert found["class_errors"] == pytest.approx(each, abs=0.01)
+    assert found["group_errors"] == pytest.approx(dict(zip(("many", "medium", "few"), each, strict=True)), abs=1e-4)

@@ -133,7 +133,7 @@ print(before == names(), [(hook.name, [patch.__name__ for patch in hook.patches]
 
 
 def run(code: str, *paths: Path) -> list[str]:
-    """What code prints in a process of its own, since the shims last as long as the process."""
+    """Runs code in a process of its own, since the shims last as long as the process; returns the printed lines."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     environment["PYTHONPATH"] = os.pathsep.join([*map(str, paths), *filter(None, sys.path)])
     command = [sys.executable, "-W", "ignore", "-c", code]

@@ -316,7 +316,7 @@ MASKED = [
     (r"\b[0-9a-f]{32,}\b", "<hash>"),
     (r"(?<=vlltr-plugin run 1: )[0-9a-f]+", "<run>"),
     (r"(?m)^seconds: .*", "seconds: <time>"),
-    (r'("(?:torch|vlltr_plugin|plugin_version)": )"[^"]*"', r"\1<version>"),
+    (r'("(?:torch|vlltr_plugin|plugin_version)": )"[^"]*"', r'\1"<version>"'),
     (r"(\bversion:? |# vlltr-plugin )\d+\.\d+\.\d+", r"\1<version>"),
     (r"[\d.]+ [kMGT]?B free", "<memory> free"),
 ]

@@ -1,7 +1,9 @@
 """Outputs of fixed runs equal the stored ones: texts to the letter, numbers to float32's precision. See `make.py`."""
 
+import json
 import re
 from itertools import zip_longest
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return make(tmp_path_factory.mktemp("golden"))
 
 
+def lines(name: str, text: str) -> list[str]:
+    """Of a JSON file each value with its place, whatever their order; of any other its lines."""
+    if not name.endswith(".json"):
+        return text.splitlines()
+
+    def flat(value: Any, place: str) -> list[str]:
+        if isinstance(value, dict | list) and value:
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            return [line for key, inner in pairs for line in flat(inner, f"{place}.{key}")]
+        return [f"{place}: {json.dumps(value)}"]
+
+    return sorted(flat(json.loads(text), ""))
+
+
 def same(found: str, stored: str) -> bool:
     """Whether two lines are equal but for numbers within float32's precision."""
     if NUMBER.sub("#", found) != NUMBER.sub("#", stored):
@@ -34,8 +50,8 @@ def test_the_outputs_are_these(made: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("name", sorted(str(path.relative_to(STORED)) for path in STORED.rglob("*.*")))
 def test_output_is_the_stored_one(name: str, made: dict[str, str]) -> None:
-    stored = (STORED / name).read_text("utf-8").splitlines()
-    pairs = zip_longest(made[name].splitlines(), stored, fillvalue="<no line>")
+    found, stored = (lines(name, text) for text in (made[name], (STORED / name).read_text("utf-8")))
+    pairs = zip_longest(found, stored, fillvalue="<no line>")
     differences = [f"- {old}\n+ {new}" for new, old in pairs if not same(new, old)]
     assert not differences, "\n".join([f"{len(differences)} lines differ", *differences[:10]])
 

@@ -54,15 +54,7 @@ def die() -> None:
 
 
 def main(operation: str, root: str, configs: str, k: int, as_user: int = 0) -> None:
-    """Do it; prints how many changes it took when it survives.
-
-    Args:
-        operation: "install" or "uninstall".
-        root: The checkout.
-        configs: The folder of the configs to copy.
-        k: Changes of the file system before the kill.
-        as_user: Who does it, 0 for whoever runs the tests.
-    """
+    """Installs or uninstalls, and dies before change k of the file system; prints their number when it survives."""
     config_copies.configs_dir = lambda: pathlib.Path(configs)
     if as_user:
         os.setgid(as_user)

@@ -152,7 +152,7 @@ def imported(text: bytes, events: list[Any]) -> dict[str, Any]:
 
 
 def run_host(text: bytes, **options: Any) -> tuple[list[Any], dict[str, Any]]:
-    """What VL-LTR's miniature, with the lines in, asks of the plug-in, and its globals with the log that it returns."""
+    """Runs VL-LTR's miniature with the lines in; returns its calls of the plug-in, and its globals with the log."""
     events: list[Any] = []
     space = imported(text, events)
     usual = {"weighted": True, "mix": True, "parallel": True, "pretrain": False, "resume": True, "found": None}

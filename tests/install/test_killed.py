@@ -84,7 +84,7 @@ def test_killed_at_every_change_of_the_file_system(
 
 
 def refuse_silent_baselines(root: Path, left: dict[str, bytes]) -> None:
-    """What asks for re-weighting, a config or the node that takes `reweight.type`, is never there without the hook."""
+    """A config or the node that takes `reweight.type` is never there without the hook: it would train a baseline."""
     asks = any(path.is_file() for path in (root / "configs" / "class_volume").glob("*.py"))
     asks |= b"_C.reweight" in left.get("utils/config.py", b"")
     assert not asks or b"reweight_hook" in left.get("trainer.py", left["main.py"])

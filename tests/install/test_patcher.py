@@ -42,7 +42,7 @@ NL = ["\n", "\r\n", "\r"]
 
 @st.composite
 def files(draw: st.DrawFn, host: str) -> bytes:
-    """The host in a random but legal typographic dress."""
+    """The host in a random but legal style: indentation, line endings, encoding, comments."""
     unit = draw(st.sampled_from(["\t", " ", "  ", "    ", "        "]))
     endings = draw(st.one_of(st.sampled_from(NL).map(lambda one: [one]), st.just(NL), st.just(NL[:2])))
     encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-8 cookie"]))
@@ -63,7 +63,7 @@ def files(draw: st.DrawFn, host: str) -> bytes:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_dress_is_restored_byte_for_byte(host: str, data: st.DataObject) -> None:
+def test_any_style_is_restored_byte_for_byte(host: str, data: st.DataObject) -> None:
     original = data.draw(files(host))
     result = with_lines(original, RECIPE).data
     assert without_lines(result, RECIPE) == original

@@ -47,7 +47,7 @@ def tabs(text: bytes) -> bytes:
     return re.sub(rb"(?m)^(?:    )+", lambda blanks: b"\t" * (len(blanks[0]) // 4), reformatted(120)(text))
 
 
-DRESSES: dict[str, Callable[[bytes], bytes]] = {
+STYLES: dict[str, Callable[[bytes], bytes]] = {
     "black": reformatted(88),
     "wide": reformatted(200),
     "tabs": tabs,
@@ -59,20 +59,20 @@ DRESSES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @needs_checkout
-@pytest.mark.parametrize("name", DRESSES)
-def test_in_another_dress_it_is_patched_and_restored(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", STYLES)
+def test_in_another_style_it_is_patched_and_restored(name: str, tmp_path: Path) -> None:
     root = tmp_path / "größer, real"
     (root / "configs").mkdir(parents=True)
     original = (Path(os.environ["VLLTR_CHECKOUT"]) / "main.py").read_bytes()
-    dressed = DRESSES[name](original)
-    assert dressed != original
-    compile(dressed, "main.py", "exec")
-    (root / "main.py").write_bytes(dressed)
+    restyled = STYLES[name](original)
+    assert restyled != original
+    compile(restyled, "main.py", "exec")
+    (root / "main.py").write_bytes(restyled)
     install(root)
     assert status(root).fits
     compile((root / "main.py").read_bytes(), "main.py", "exec")
     uninstall(root)
-    assert (root / "main.py").read_bytes() == dressed
+    assert (root / "main.py").read_bytes() == restyled
 
 
 FOLDER = Path(os.environ.get("VLLTR_LIFT", "."))

@@ -377,7 +377,7 @@ def test_the_rest_of_an_epoch_that_was_resumed_inside_changes_no_radii(tmp_path,
     train(tmp_path / "on", resumed, resume=str(checkpoint), resume_from=checkpoint, save_strategy="epoch")
     assert resumed.weighting.epoch == 2
     assert torch.equal(resumed.weighting.log_radius64, radii)
-    assert "of epoch 1 only the rest was seen" in capsys.readouterr().out
+    assert "only the rest of epoch 1 was observed" in capsys.readouterr().out
     train(tmp_path / "on", resumed, 3, resume=True)
     assert not torch.equal(resumed.weighting.log_radius64, radii)
     train(tmp_path / "anew", resumed, resume=str(checkpoint), ignore_data_skip=True)  # the epoch begins anew

@@ -239,7 +239,7 @@ def test_an_epoch_resumed_inside_keeps_the_radii_unless_its_data_come_whole(tmp_
         trainer_of(tmp_path / "on", callback, max_epochs=epochs).fit(Model(resumed), loader(data), ckpt_path=path)
         assert resumed.weighting.epoch == epochs
         assert torch.equal(resumed.weighting.log_radius64, radii_in(path)) == (data is None and epochs == 2)
-        assert ("of epoch 1 only the rest was seen" in capsys.readouterr().out) == (data is None)
+        assert ("only the rest of epoch 1 was observed" in capsys.readouterr().out) == (data is None)
 
 
 def test_the_rest_of_the_first_epoch_is_measured_for_want_of_another(tmp_path):

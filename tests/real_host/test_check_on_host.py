@@ -114,7 +114,7 @@ def test_images_that_are_not_there(checkout: Path) -> None:
 def test_a_label_beyond_the_class_count(checkout: Path) -> None:
     path = own(checkout, LIST)
     path.write_text(path.read_text().replace("/0.png 900", "/0.png 1000"))
-    assert "targets in 0..999 (args.nb_classes=1000) but found 1000" in only(run(checkout, code=1), "classes")
+    assert "targets in 0..999 (1000 classes) but found 1000" in only(run(checkout, code=1), "classes")
 
 
 def test_sentences_of_another_data_set(checkout: Path) -> None:

@@ -251,25 +251,18 @@ def test_a_hostile_pickle_is_refused_and_never_run(
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\xff" * 100, b"PK\x03\x04 but no more"])
+@pytest.mark.parametrize("content", [b"", b"\x00\xff" * 100, b"PK\x03\x04 but no more", "half", "no model"])
 def test_a_file_that_is_no_checkpoint_is_refused(
-    checkout: Path, capsys: pytest.CaptureFixture[str], content: bytes
+    checkout: Path, capsys: pytest.CaptureFixture[str], content: bytes | str
 ) -> None:
-    run = checkout / "checkpoints/broken"
-    run.mkdir()
-    (run / "checkpoint.pth").write_bytes(content)
-    assert "checkpoint.pth" in refused(checkout, capsys, CLASS_VOLUME, run="broken")
-
-
-def test_half_a_checkpoint_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = checkout / "checkpoints/digits_dv/checkpoint.pth"
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert "checkpoint.pth" in refused(checkout, capsys, CLASS_VOLUME)
-
-
-def test_a_checkpoint_without_parameters_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"epoch": 3}, checkout / "checkpoints/digits_dv/checkpoint.pth")
-    assert "`model`, the parameters" in refused(checkout, capsys, CLASS_VOLUME)
+    if content == "no model":
+        torch.save({"epoch": 3}, path)
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if isinstance(content, str) else content)
+    error = refused(checkout, capsys, CLASS_VOLUME)
+    assert "checkpoint.pth" in error
+    assert ("`model`, the parameters" in error) == (content == "no model")
 
 
 def test_another_models_config_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:

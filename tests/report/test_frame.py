@@ -46,7 +46,6 @@ def test_seeds_are_paired_by_number_and_the_last_number_added_counts():
     assert (frame.summary("a", "test", "few").mean, frame.paired("a", "b", "test", "few").mean) == (3.0, 2.0)
     assert frame.summary("b", "test", "many") is None
     assert frame.metrics(["test"]) == {"few"}
-    assert frame.stages("a", "few") == ["test"]
 
 
 @pytest.mark.parametrize("values", [(math.nan, 50.0), (50.0, math.inf), (-math.inf, math.inf), (math.nan, math.nan)])

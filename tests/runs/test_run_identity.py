@@ -13,7 +13,7 @@ from mini_host import MiniHost
 from recorded_run import COUNTS, lines_of, observe, recorded
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss, RunRecorder
-from vlltr_plugin.report.inspect.inspection import inspect_run
+from vlltr_plugin.report.inspect import inspect_run
 from vlltr_plugin.runs.epoch_files import epoch_files
 from vlltr_plugin.runs.own_log import cut_log
 from vlltr_plugin.runs.run_identity import identity_of, new_start

@@ -9,7 +9,7 @@ OK, FAIL, SKIP = "ok", "FAIL", "skip"
 
 
 class SkipError(Exception):
-    """Raised by a check that has nothing to look at; its text says why."""
+    """Raised by a check that has nothing to check; its message says why."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ DATASETS = {"cifar10": 10, "cifar100": 100}
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 FACTORS = (200, 100, 50, 20, 10)
-"""Imbalance factors of the literature, whose name a profile of theirs bears also where rounding gives another ratio."""
+"""Imbalance factors of the literature; their profiles are named by them even where rounding changes the ratio."""
 
 LARGEST = {"cifar10": 5000, "cifar100": 500}
 """Training images of CIFAR's classes."""
@@ -32,7 +32,7 @@ TEST_SETS = {
 
 
 class DataError(ValueError):
-    """The images cannot be had, or are not what they should be."""
+    """The images are missing or invalid."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def from_npz(path: Path) -> LongTailed:
 
 
 def digest(data: LongTailed) -> str:
-    """SHA-256 of images and labels, training and test, in their order, which decides what a seed draws: 16 digits."""
+    """First 16 digits of the SHA-256 of all images and labels, in their order, which decides what a seed draws."""
     found = hashlib.sha256()
     for name in ARRAYS:
         array = np.ascontiguousarray(getattr(data, name))
@@ -135,7 +135,7 @@ def digest(data: LongTailed) -> str:
 
 
 def test_set(data: LongTailed) -> str | None:
-    """Which CIFAR's test set this is, in any order of the images: `"cifar10"`, `"cifar100"`, or None for neither."""
+    """`"cifar10"` or `"cifar100"` if the test images are those of CIFAR, in any order; else None."""
     each = [
         hashlib.sha256(int(label).to_bytes(8, "little") + image.tobytes()).digest()
         for image, label in zip(data.x_test, data.y_test, strict=True)
@@ -144,10 +144,10 @@ def test_set(data: LongTailed) -> str | None:
     return next((name for name, known in TEST_SETS.items() if known == found), None)
 
 
-def imbalance_of(counts: Sequence[int], told: float | None = None) -> float:
-    """The factor (`told` first) whose profile the class counts are, else largest over smallest, to two digits."""
+def imbalance_of(counts: Sequence[int], given: float | None = None) -> float:
+    """The factor (`given` first) whose profile has these class counts, else largest over smallest, to two digits."""
     counts = list(counts)
-    for factor in (told, *FACTORS):
+    for factor in (given, *FACTORS):
         if factor is not None and len(counts) > 1 and counts == profile(max(counts), factor, len(counts)):
             return factor
     ratio = round(max(counts) / min(counts), 2)
@@ -159,21 +159,21 @@ def labels_of_file(path: Path, data: LongTailed, dataset: str | None, imbalance:
     if dataset is not None and DATASETS[dataset] != data.num_classes:
         raise DataError(
             f"Expected --dataset {dataset} to have the {data.num_classes} classes of {path}, but it has "
-            f"{DATASETS[dataset]}: leave --dataset out, the file says what it is."
+            f"{DATASETS[dataset]}: leave --dataset out; it is read from the file."
         )
     counts = data.class_counts.tolist()
     found = imbalance_of(counts, imbalance)
     if imbalance is not None and found != imbalance:
         raise DataError(
             f"Expected --imbalance to be that of {path}, {found:g} ({max(counts)} to {min(counts)} images a class), "
-            f"but got {imbalance:g}: leave --imbalance out, the file says what it is."
+            f"but got {imbalance:g}: leave --imbalance out; it is read from the file."
         )
     name = f"{path.name}.npz" if path.name in DATASETS else path.name
     return {"dataset": test_set(data) or name, "imbalance": found}
 
 
 def is_published_set(run: dict[str, Any]) -> bool:
-    """Whether a line of results is of a training set such as the paper's; a line that does not say is believed."""
+    """Whether the training set of a line of results has the paper's class counts; without counts its name decides."""
     counts = run.get("class_counts")
     if counts is None:
         return run["dataset"] in LARGEST

@@ -68,7 +68,7 @@ class Method:
         return max(start, 1) if self.weighting == "class_volume" else start  # volumes are known after an epoch
 
     def has_no_volume(self, num_classes: int) -> bool:
-        """Whether it takes more principal axes than the logits span: no class has a volume, so no weight but 1."""
+        """Whether it takes more principal axes than the logits span: then no class has a volume, all weights are 1."""
         axes = self.options.get("axes") or num_classes
         return self.options.get("variant") == "pv" and axes > FEATURES
 
@@ -145,7 +145,7 @@ until its volumes apply. `ib` is deferred like the others; its authors start it 
 
 
 def never_weighted(name: str, start_epoch: int, epochs: int) -> str:
-    """What to say of a method whose weights would start after the training's end; empty for all others."""
+    """A warning for a method whose weights would start after the last epoch; else empty."""
     method = METHODS[name]
     first = method.applies_from(start_epoch)
     if method.weighting == "none" or first < epochs:

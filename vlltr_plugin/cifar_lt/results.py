@@ -23,7 +23,7 @@ SETTING = tuple(Schedule().labels())
 """The recipe of a run."""
 
 RUN = ("dataset", "imbalance", *SETTING, "method", "seed")
-"""What every line says of its run."""
+"""Keys that every line has."""
 
 DATA = "data"
 """Digest of the images and labels, see `data.digest`."""
@@ -34,7 +34,7 @@ TAUS = tuple(step / 4 for step in range(13))
 
 
 class ResultsError(ValueError):
-    """The results file is not one."""
+    """The file holds something other than results."""
 
 
 def results_of(training: Training) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ def adjusted_errors(logits: Tensor, labels: Tensor, class_counts: Tensor) -> lis
 
 
 def append(path: Path, *lines: dict[str, Any]) -> None:
-    """Adds runs to the file, in one write, on lines of their own even if the last one was cut off."""
+    """Adds runs to the file in one write; after a line that was cut off they start on a new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     with path.open("ab") as file:
@@ -141,7 +141,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def identity(line: dict[str, Any]) -> tuple[Any, ...]:
-    """What tells a run from others: images (their digest, whatever they are called), recipe, method and seed."""
+    """Key of a run: images (by their digest, whatever their name), recipe, method and seed."""
     images = line.get(DATA) or (line["dataset"], line["imbalance"])
     return (images, *(line[key] for key in (*SETTING, "method", "seed")))
 

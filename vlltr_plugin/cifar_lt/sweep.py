@@ -20,7 +20,7 @@ from vlltr_plugin.runs.files import write_whole
 Say = Callable[[str], None]
 
 SAVE_EVERY = 10.0
-"""Seconds that an interruption may cost, or one epoch where that takes longer."""
+"""Seconds between two saves of a run's state, or one epoch where that takes longer."""
 
 
 class Sweep:
@@ -74,7 +74,7 @@ class Sweep:
         return missing
 
     def _run(self, name: str, group: list[int], missing: list[int]) -> None:
-        """Trains the missing seeds of a group; together with those beside which an interrupted run has begun them."""
+        """Trains the missing seeds of a group, together with all seeds of an interrupted run of this group."""
         begun = self._state(name, group)
         if not missing:
             begun.unlink(missing_ok=True)
@@ -94,7 +94,7 @@ class Sweep:
         state.unlink()
 
     def _warm_up(self, method: Method, seeds: list[int]) -> dict[str, Any]:
-        """The state after the epochs before the weights can matter, trained once."""
+        """The state after the epochs before the weights apply, trained once."""
         assert method.warm_up
         path = self._state(f"warmup-{method.warm_up}", seeds)
         training = Training(self.batches, METHODS[method.warm_up], self.schedule, seeds)
@@ -117,8 +117,8 @@ class Sweep:
             )
 
     def _state(self, name: str, seeds: list[int]) -> Path:
-        told = [str(value)[:40] for value in self.labels.values()] + [name, *map(str, seeds)]
-        return self.states / ("-".join(told) + ".pth")
+        parts = [str(value)[:40] for value in self.labels.values()] + [name, *map(str, seeds)]
+        return self.states / ("-".join(parts) + ".pth")
 
 
 def _named(seeds: list[int]) -> str:

@@ -103,7 +103,7 @@ def tables(runs: Runs) -> list[Table]:
 
 
 def notes(runs: Runs) -> list[str]:
-    """What a reader of the tables has to know of the lines, a sentence or two each."""
+    """Notes below the tables: repeated runs, and weights that never applied."""
     found = []
     lines = Counter(identity(run) for run in runs)
     repeated = [run for run in once_each(runs) if lines[identity(run)] > 1]
@@ -136,8 +136,8 @@ def _overview(by_imbalance: list[Runs], several: bool) -> Table:
     for method in methods_of([run for part in by_imbalance for run in part]):
         cells = []
         for frame, part in zip(frames, by_imbalance, strict=True):
-            error, told = frame.summary(method, "last", "error"), _published(method, part[0])
-            beside = f" [{told:.1f}, {signed(error.mean - told, 1)}]" if error and told else ""
+            error, paper = frame.summary(method, "last", "error"), _published(method, part[0])
+            beside = f" [{paper:.1f}, {signed(error.mean - paper, 1)}]" if error and paper else ""
             cells.append(_with_interval(error) + beside)
         rows.append((method, *cells))
     columns = [f"IF {part[0]['imbalance']}" + (f"\n{_images(part[0])}" if several else "") for part in by_imbalance]
@@ -152,7 +152,7 @@ def _errors(runs: Runs, title: str) -> Table:
     groups = [group for group in GROUPS if group in runs[0]["group_errors"]]
     for method in methods_of(runs):
         last, best = (frame.summary(method, stage, "error") for stage in ("last", "best"))
-        told = _published(method, runs[0])
+        paper = _published(method, runs[0])
         rows.append(
             (
                 method,
@@ -160,8 +160,8 @@ def _errors(runs: Runs, title: str) -> Table:
                 _with_interval(last),
                 _with_interval(best),
                 *(_mean(frame, method, group, ".1f") for group in groups),
-                fixed(told, 1),
-                signed(best.mean - told, 1) if best and told else MISSING,
+                fixed(paper, 1),
+                signed(best.mean - paper, 1) if best and paper else MISSING,
                 _mean(frame, method, "radii", ".3g"),
                 _mean(frame, method, "weights", ".3g"),
             )
@@ -243,7 +243,7 @@ def _title(run: dict[str, Any]) -> str:
 
 
 def _unusual(run: dict[str, Any]) -> str:
-    """What of the recipe is seldom changed, where it was."""
+    """Rarely changed parts of the recipe, where they were changed."""
     usual = Schedule(epochs=run["epochs"])
     keys = ("start_epoch", "batch_size")
     return "".join(f", {key.replace('_', ' ')} {run[key]}" for key in keys if run[key] != getattr(usual, key))

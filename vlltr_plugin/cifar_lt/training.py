@@ -18,7 +18,7 @@ DROPS = (0.8, 0.9)
 """Fractions of the training after which the learning rate falls: epochs 160 and 180 of 200."""
 
 NO_OTHER_RUN = ("evaluate_every", "compile")
-"""Fields that change which epochs are looked at, or the order of sums, but not what is trained."""
+"""Fields that do not change what is trained: which epochs are tested, and the order of sums."""
 
 SIGMOID_BASES = ("sigmoid", "focal")
 
@@ -68,12 +68,12 @@ class Schedule:
         return self.learning_rate * 0.01 ** sum(epoch >= drop for drop in self.drops)
 
     def evaluates(self, epoch: int) -> bool:
-        """Whether the test set is looked at after an epoch."""
+        """Whether an epoch is tested."""
         last = epoch == self.epochs - 1
         return last or epoch >= self.start_epoch or (epoch + 1) % self.evaluate_every == 0
 
     def labels(self) -> dict[str, Any]:
-        """What tells its results from others', for a line of results."""
+        """The recipe, for a line of results."""
         return {name: value for name, value in asdict(self).items() if name not in NO_OTHER_RUN}
 
 
@@ -169,7 +169,7 @@ class Training:
         return outputs
 
     def _loss(self, batch: Batch) -> Tensor:
-        """The sum of the replicas' losses, so that none feels how many there are."""
+        """The sum of the replicas' losses: a replica's gradient does not depend on their number."""
         # An epoch's last batch is smaller: not worth a compilation of its own.
         network = self._network if len(batch.images) == self.batches.batch_size else self.model
         influence = self.method.influence and self.epoch >= self.schedule.start_epoch

@@ -202,7 +202,7 @@ def _add_inspect(commands: Subcommands) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from vlltr_plugin.report.inspect.tables import run_inspect
+    from vlltr_plugin.report.inspect import run_inspect
 
     run_inspect(options.run, options.epoch, options.checkout, options.out, groups=options.groups)
     return 0

@@ -45,7 +45,8 @@ class DrawCounter:
     @outside_inference_mode
     def add(self, batch: Batch) -> None:
         """Counts a batch on a device that holds float64."""
-        self.drawn = self.drawn.to(batch.logits.device) + batch.drawn()
+        self.drawn = self.drawn.to(batch.logits.device)
+        self.drawn += batch.drawn()
 
     @outside_inference_mode
     def take(self) -> Tensor:

@@ -101,6 +101,7 @@ class LoopChecks:
 
     _last: weakref.ref[Tensor] | None = None
     _last_pass: tuple[int | None, int]
+    _allowed = math.inf
     _last_targets: weakref.ref[Tensor] | None = None
 
     def __init__(self, weighting: Weighting) -> None:
@@ -157,10 +158,13 @@ class LoopChecks:
         self._images += batch.shape[0]
         if batch.rows_kept is not None:
             return
+        if not self._samples:
+            self._allowed = self._longest_possible() / world_size()
         self._samples += len(batch.targets)
+        if self._samples <= self._allowed:
+            return
         weighting, longest = self._weighting[0], self._epochs.longest
-        changes = self.say is None and (weighting.uses_logits or weighting.epoch < weighting.start_epoch)
-        if changes and self._samples * world_size() > self._longest_possible():
+        if self.say is None and (weighting.uses_logits or weighting.epoch < weighting.start_epoch):
             ended = f"the longest epoch before had {longest:.0f}" if longest else "no epoch has ended"
             self._warn(
                 "forgotten",

@@ -53,7 +53,7 @@ class ClassMoments:
         self.pivot = torch.zeros(num_classes, dim, dtype=self.dtype, device=device)
         self.sum = torch.zeros_like(self.pivot)
         self.second = self._zero_second()
-        self._calls = 0
+        self._calls, self._all_seen = 0, False
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """After a copy or unpickling."""
@@ -69,7 +69,8 @@ class ClassMoments:
     def add(self, rows: Tensor, labels: Tensor, mass: Tensor | None = None) -> None:
         """Adds finite features `[B, D]` of classes `[B]`, each by its mass (1 by default); never waits for a GPU."""
         rows = rows if rows.dtype == torch.float64 else rows.to(self.dtype)
-        self._find_pivots(rows, labels, mass)
+        if not self._all_seen:
+            self._find_pivots(rows, labels, mass)
         # Temporaries [B, D] are written over where they can be: at thousands of features, memory is what takes time.
         delta = self.pivot.index_select(0, labels)
         delta = torch.sub(rows, delta, out=delta) if rows.dtype == self.dtype else (rows - delta).to(self.dtype)
@@ -84,6 +85,7 @@ class ClassMoments:
             self._calls += 1
             if self._calls > 1 and self._calls.bit_count() == 1:
                 self.centre()
+                self._all_seen = cheap_to_read(self.mass) and bool(self.mass.all())
 
     def repivot(self, pivot: Tensor) -> None:
         """Moves the sums to another pivot `[C, D]`; classes without mass simply take it."""

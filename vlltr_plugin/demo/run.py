@@ -27,8 +27,7 @@ from vlltr_plugin.report.compare import (
 )
 from vlltr_plugin.report.evaluate.checkpoint import run_evaluation
 from vlltr_plugin.report.evaluate.evaluation import Sweep
-from vlltr_plugin.report.inspect.inspection import inspect_run
-from vlltr_plugin.report.inspect.pictures import write_pictures
+from vlltr_plugin.report.inspect import inspect_run, write_pictures
 from vlltr_plugin.report.pictures import MissingExtraError, require
 
 from .digits import long_tailed_counts

@@ -28,7 +28,7 @@ CONTROL = "configs/digits/finetune/digits_inverse.py"
 ADJUSTED = "configs/digits/finetune/digits_dv_adjusted.py"
 
 UNFINISHED = ".vlltr-demo-unfinished"
-"""Lies in the demo's folder until the demo is done."""
+"""Marks the folder of a demo that has not ended."""
 
 MADE = (*(path.name for path in STANDIN.iterdir()), "data", "checkpoints", "report", "__pycache__", UNFINISHED)
 """What the demo puts at the top of its folder."""
@@ -60,18 +60,16 @@ def make_standin(folder: str | os.PathLike[str]) -> Path:
 
 
 def refuse_filled(folder: Path) -> None:
-    """Raises FileExistsError where a folder holds anything but the mark of a demo that is being written there."""
+    """Raises FileExistsError where a folder holds anything but that mark."""
     if folder.exists() and (not folder.is_dir() or any(path.name != UNFINISHED for path in folder.iterdir())):
         raise FileExistsError(f"Expected a new or empty folder, but {folder} holds something: name another one")
 
 
 @contextmanager
 def demo_folder(folder: Path) -> Iterator[Path]:
-    """A new or empty folder for the demo; whatever stops the demo, what it made is taken away again.
+    """A new or empty folder for the demo; if the demo fails or is interrupted, its files are removed.
 
-    A demo that was killed leaves its mark beside what it made: the next one clears that away first.
-
-    Raises FileExistsError where the folder holds something else already.
+    A killed demo leaves the mark: the next one removes its files first. FileExistsError if the folder holds others.
     """
     if (folder / UNFINISHED).is_file():
         _clear(folder)
@@ -90,7 +88,7 @@ def demo_folder(folder: Path) -> Iterator[Path]:
 
 
 def _clear(folder: Path) -> None:
-    """Takes away what the demo makes; what else lies there stays."""
+    """Removes what the demo makes; other files stay."""
     for name in MADE:
         path = folder / name
         if path.is_dir() and not path.is_symlink():

@@ -9,7 +9,7 @@ from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.hosts.vl_ltr.host import GROUP_METRICS, OVERALL
 from vlltr_plugin.report.compare import Comparison, compare
-from vlltr_plugin.report.inspect.inspection import Inspection
+from vlltr_plugin.report.inspect import Inspection
 
 from .digits import CLASSES, TEST, long_tailed_counts
 from .standin_checkout import LogLine
@@ -35,13 +35,13 @@ def verdict(
 
 
 def _effect(comparison: Comparison) -> str:
-    def told(metric: Metric) -> str:
+    def percent(metric: Metric) -> str:
         return ", ".join(f"{_test(comparison, number, metric):.0f} %" for number in range(4))
 
     return (
-        "Re-weighting moves accuracy between frequent and rare classes. Recognised by baseline, inverse frequency, "
-        f"class volume, and class volume as margins: {told(FEW)} of the rare digits (few-shot); {told(MANY)} of the "
-        f"frequent ones (many-shot); {told(OVERALL)} of all."
+        "Re-weighting moves accuracy from frequent to rare classes. Accuracy of baseline, inverse frequency, class "
+        f"volume, and class volume as margins: {percent(FEW)} of the rare digits (few-shot); {percent(MANY)} of the "
+        f"frequent ones (many-shot); {percent(OVERALL)} of all."
     )
 
 

@@ -15,16 +15,15 @@ HOSTS = {
     "timm": "vlltr_plugin.hosts.timm_train.host",
     "own-loop": "vlltr_plugin.hosts.own_loop",
 }
-"""By name, as in its recipe (a user's own loop has none), the module whose `HOST` says what is known of it: imported
-when it is first asked for.
+"""The module whose `HOST` describes a host, by the name in its recipe (a user's own loop has none).
 
-A log that looks like nobody's goes to the first one, which says what is wrong with it."""
+A log that no host wrote is read as the first one's, whose reader says what is wrong with it."""
 
-_HEAD = 4096  # bytes of a log that are looked at
+_HEAD = 4096  # bytes of a log by which it is recognised
 
 
 def get_host(name: str) -> Host:
-    """The host of a name."""
+    """The host with a name."""
     host: Host = import_module(HOSTS[name]).HOST
     return host
 
@@ -42,7 +41,7 @@ def find_log(folder: Path) -> Path | None:
 
 
 def host_of_log(log: Path) -> Host:
-    """The host that wrote a log; the first one where it looks like nobody's."""
+    """The host that wrote a log; the first one if none is recognised."""
     return next((host for host in _hosts() if _claims(host, log)), default_host())
 
 
@@ -53,7 +52,7 @@ def host_of_run(folder: Path) -> Host:
 
 
 def host_of_checkout(folder: Path) -> Host:
-    """The host of a checkout; the first one where it looks like nobody's."""
+    """The host of a checkout; the first one if none is recognised."""
     from vlltr_plugin.install import InstallError, open_checkout
 
     try:

@@ -22,8 +22,7 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from vlltr_plugin.errors import ReportError
-from vlltr_plugin.install import InstallError, install
+from vlltr_plugin.errors import InstallError, ReportError
 
 Message = dict[str, Any]
 Send = Callable[[Message], None]
@@ -77,10 +76,12 @@ def open_host(
 
 
 def _write_lines(checkout: Path, folder: Path) -> None:
-    """Writes those files at the top of the checkout that lack the plug-in's lines, with the lines.
+    """Writes copies, with the plug-in's lines, of the files at the top of the checkout that lack them.
 
-    So a checkout without the plug-in can be looked at too. A file in a folder of it only carries the settings through.
+    So a checkout without the plug-in can be checked too. Files in its folders only carry the settings through.
     """
+    from vlltr_plugin.install import install  # what a training program does not need
+
     try:
         report = install(checkout, dry_run=True)
     except InstallError as error:

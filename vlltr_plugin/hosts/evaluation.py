@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -90,6 +90,24 @@ def load_checkpoint(path: Path, host: str) -> Any:
         ) from error
     except (RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError, IndexError) as error:
         raise ReportError(f"{path}: expected a checkpoint of {host} but could not read it: is it whole?") from error
+
+
+def load_parameters(module: Any, state: dict[str, Tensor], misfit: str, strict: bool = True) -> Any:
+    """What `load_state_dict` returns; ReportError, which begins with `misfit`, if it raises."""
+    try:
+        return module.load_state_dict(state, strict=strict)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ReportError(f"{misfit}: {reason}") from error
+
+
+def differences(here: Mapping[str, Any], there: Mapping[str, Any], keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Where settings of an evaluation differ from those of the training; values by `repr`."""
+    return {
+        key: {"here": repr(here[key]), "training": repr(there[key])}
+        for key in keys
+        if key in here and key in there and here[key] != there[key]
+    }
 
 
 @contextmanager

@@ -16,7 +16,7 @@ _HOOK = "reweight_hook"
 
 @dataclass(frozen=True)
 class ByHand:
-    """What a file uses of the plug-in, however it is written."""
+    """The names of the plug-in that a file uses, under whatever local name."""
 
     lines: tuple[int, ...]  # those that use it, from 1
     missing: tuple[str, ...]  # names of the insertions that no line stands for
@@ -29,7 +29,7 @@ class ByHand:
 
     @property
     def amiss(self) -> str:
-        """What is wrong with the lines, in words; empty if nothing is, or if there are none."""
+        """Describes missing and misplaced lines; empty if all is well, or if the file has no line."""
         missing = [f"of the plug-in's lines there, {', '.join(f'`{name}`' for name in self.missing)} is missing"]
         return "; ".join([*(missing if self.missing else []), *self.misplaced]) if self.lines else ""
 
@@ -65,7 +65,7 @@ def _misplaced(tree: ast.Module, used: dict[str, list[int]]) -> Iterator[str]:
 
 
 def _reason(attach: Spot, call: Spot) -> str:
-    """Why a call for each epoch cannot work where it is; empty if it can."""
+    """The reason why a call once an epoch cannot work where it stands; empty if it can."""
     loops = [owner for owner in call.owners() if isinstance(owner, LOOPS)]
     around = [loop for loop in loops if loop in list(attach.owners())]
     if around:

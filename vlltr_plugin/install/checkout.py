@@ -149,13 +149,13 @@ def other_files(root: Path, recipe: Recipe) -> list[str]:
 
 
 def _beside(root: Path, file: str) -> list[Path]:
-    """Where a file of a recipe is looked for under other names: in its folder, and in that of the checkout."""
+    """The scripts that may take the place of a recipe's file: those in its folder, and in that of the checkout."""
     folders = dict.fromkeys(((root / file).parent, root))
     return [path for folder in folders for path in sorted(folder.glob("*.py")) if path.is_file()]
 
 
 def _fit(path: Path, patch: Patch) -> str:
-    """Why a file may be taken: its places fit, or it has the method that trains; empty if it may not."""
+    """Says that a file fits, or has the method that trains; empty if neither holds."""
     data = path.read_bytes()
     try:
         with_lines(data, patch)

@@ -26,7 +26,7 @@ def stamped(text: bytes) -> bytes:
 
 
 def kind(data: bytes) -> str:
-    """What a file is, by its stamp; a copy of any version counts."""
+    """Classifies a file by its stamp; a copy of any version counts."""
     match = _STAMP.match(data)
     if match is None:
         return FOREIGN
@@ -72,7 +72,7 @@ def copies_out(checkout: Path) -> tuple[list[Change], list[str]]:
 
 
 def differences(checkout: Path) -> list[str]:
-    """How the copies in a checkout differ from this version's: edited ones, missing ones, those of other versions."""
+    """Lists copies that are edited, missing or of another version."""
     wanted, found = supplied(), present(checkout)
     rows = [f"{FOLDER / name}: missing" for name in wanted if name not in found]
     for name, data in found.items():

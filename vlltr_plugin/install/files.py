@@ -128,5 +128,5 @@ def leftovers(paths: Iterable[Path], folder: Path) -> list[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    """Where a file's new content is written first: the same folder, so that replacing it is one step."""
+    """The temporary file for a new content, in the same folder, so that replacing the old one is one step."""
     return path.with_name(f".{path.name}{_TEMPORARY}")

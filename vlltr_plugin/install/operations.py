@@ -28,7 +28,7 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class Report:
-    """What an operation did (or would do)."""
+    """The outcome of installing or uninstalling, or of a dry run."""
 
     checkout: Path
     lines: tuple[Change, ...]  # the host's files, in the recipe's order
@@ -54,7 +54,7 @@ class Report:
 
     @property
     def copied(self) -> str:
-        """What happens to the copied configs, in one line; empty if nothing does."""
+        """Counts the copied configs that change, in one line; empty if none does."""
         kinds = {"added": 0, "replaced": 0, "removed": 0}
         for change in self.copies:
             kinds["added" if change.old is None else "removed" if change.new is None else "replaced"] += 1

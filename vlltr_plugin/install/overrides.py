@@ -63,7 +63,7 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _meanings(tree: ast.Module) -> dict[str, str]:
-    """What the names that a file imports stand for."""
+    """The names that a file imports, each with its full name."""
     return {found.name: found.means for found in imports(tree)}
 
 

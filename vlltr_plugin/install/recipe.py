@@ -73,7 +73,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What goes into a checkout of one host.
+    """The lines and configs for a checkout of one host.
 
     The patches are written in their order and taken out in the reverse one: a checkout with the lines of the first
     files only must run as without any; one with those of the last files only must never exist.

@@ -16,7 +16,7 @@ NO_EPOCHS = "a loop by steps has no end of an epoch, where weights could change"
 
 
 class Refusal(Exception):  # noqa: N818
-    """Why an insertion has no place."""
+    """An insertion has no place; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Script:
-    """What the rules search."""
+    """The file that the rules search."""
 
     source: Source  # the file without any line of the plug-in
     tree: ast.Module
@@ -137,7 +137,7 @@ def _run_once(body: list[ast.stmt], owner: Spot | None = None) -> Iterator[Spot]
 
 
 def _why_no_loop(tree: ast.Module, function: ast.FunctionDef, patch: Patch, found: list[Spot]) -> str:
-    """What loops there are instead, with their lines."""
+    """Describes the loops that are there instead, with their lines."""
     if found:
         return f" (lines {', '.join(str(spot.statement.lineno) for spot in found)}): the lines fit one loop only"
     loops = [spot for spot in spots(function.body) if isinstance(spot.statement, LOOPS)]

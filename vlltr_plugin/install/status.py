@@ -1,4 +1,4 @@
-"""What is installed in a checkout, from which version, and whether it still fits."""
+"""Reports what is installed in a checkout, from which version, and whether it still fits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Status:
-    """What was found in a checkout."""
+    """The state of a checkout."""
 
     checkout: Path
     state: State
@@ -89,7 +89,7 @@ def status(path: str | Path) -> Status:
 
 @dataclass(frozen=True)
 class _FileStatus:
-    """What was found in one file of the host."""
+    """The state of one file of the host."""
 
     patch: Patch  # what belongs there
     data: bytes

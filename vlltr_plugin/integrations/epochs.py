@@ -11,7 +11,7 @@ from vlltr_plugin.core.arguments import check_whole
 from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.core.ranks import is_first_rank
-from vlltr_plugin.runs.own_log import LOG, METRICS, Line, append_line, numbers_of
+from vlltr_plugin.runs.own_log import LOG, METRICS, Numbers, append_line, numbers_of
 from vlltr_plugin.training.messages import say
 from vlltr_plugin.training.recorder import RunRecorder
 
@@ -78,7 +78,7 @@ class Epochs:
         self.rest = False  # whether another process has trained, and observed, the beginning of the epoch in progress
         self._drawn = criterion.drawn  # every end of an epoch makes a new one
         self._evaluated: dict[str, SupportsFloat] = {}
-        self._line: Line = {}
+        self._line: Numbers = {}
         self._ended_at = -1
 
     def begin(self, new: bool, again: bool) -> None:
@@ -105,7 +105,7 @@ class Epochs:
         ended = weighting.epoch if epoch is None else epoch
         # Radii of a whole epoch are better than those of its last batches, in which most classes have few samples.
         if self.rest and weighting.uses_logits and weighting.has_radii:
-            say(f"of epoch {ended} only the rest was seen, since the run went on inside it: the radii of before stay.")
+            say(f"only the rest of epoch {ended} was observed, since the run resumed inside it: the radii stay.")
             self.criterion.keep_radii()
         if self.recorder is None:
             self.statistics = self.criterion.end_epoch(epoch)

@@ -246,7 +246,7 @@ def _refuse_smoothing_left_out(args: TrainingArguments, smoothing: float) -> Non
     if factor not in (0.0, smoothing):
         raise ValueError(
             f"Expected label_smoothing_factor to be 0, or the criterion's smoothing {smoothing:g}, but got {factor:g}, "
-            f"which the Trainer leaves out where it has a compute_loss_func: give the criterion smoothing={factor:g}."
+            f"which the Trainer ignores when it has a compute_loss_func: give the criterion smoothing={factor:g}."
         )
 
 

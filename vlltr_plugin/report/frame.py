@@ -126,9 +126,11 @@ class Frame:
         one, rival = (self._values.get((name, stage, metric), {}) for name in (method, other))
         return summarise([value - rival[seed] for seed, value in one.items() if seed in rival])
 
-    def stages(self, method: str, metric: str) -> list[Stage]:
-        """The stages at which a method has a metric, in the order in which they came."""
-        return [stage for name, stage, number in self._values if (name, number) == (method, metric)]
+    def over_epochs(self, method: str, metric: str) -> dict[int, Summary]:
+        """A number at each epoch that has it."""
+        epochs = [stage for name, stage, number in self._values if (name, number) == (method, metric)]
+        whole = sorted(epoch for epoch in epochs if isinstance(epoch, int))
+        return {epoch: summary for epoch in whole if (summary := self.summary(method, epoch, metric)) is not None}
 
     def metrics(self, stages: Collection[Stage]) -> set[str]:
         """The metrics that any method has at any of these stages."""

@@ -25,10 +25,10 @@ CLASS_NAMES = "class_names.json"
 METRICS = ("overall", "many", "medium", "few", "loss")
 """Metrics that `compare` knows, by their keys in the log; any other is logged as well."""
 
-Line = dict[str, float | int]
+Numbers = dict[str, float | int]
 
 
-def numbers_of(metrics: Mapping[str, Any]) -> Line:
+def numbers_of(metrics: Mapping[str, Any]) -> Numbers:
     """A user's metrics as plain numbers; ValueError for other values and for names of the plug-in's."""
     for name in metrics:
         if name == "epoch" or name.startswith(LOGGED):

@@ -22,7 +22,7 @@ from vlltr_plugin.runs.own_log import (
     LOG,
     SETTINGS,
     SHOT_GROUPS,
-    Line,
+    Numbers,
     append_line,
     cut_log,
     last_epoch,
@@ -34,7 +34,7 @@ from vlltr_plugin.runs.own_log import (
 )
 from vlltr_plugin.runs.run_identity import EpochWriter
 from vlltr_plugin.training.messages import say
-from vlltr_plugin.training.session import Session, read_state, state_arrays
+from vlltr_plugin.training.session import Session, read_epoch_state, state_arrays
 from vlltr_plugin.training.settings import SINGLE, describe_criterion, loss_settings
 
 T = TypeVar("T")
@@ -186,7 +186,7 @@ class RunRecorder:
                 "the model's checkpoint is loaded and its epoch known."
             )
 
-    def _write(self, files: EpochWriter, epoch: int, arrays: dict[str, Tensor], line: Line) -> None:
+    def _write(self, files: EpochWriter, epoch: int, arrays: dict[str, Tensor], line: Numbers) -> None:
         # Discarded epochs go first: after a full disk or a kill there is no file of theirs to be resumed from.
         if files.abandoned is not None:
             files.remove_abandoned()
@@ -219,7 +219,7 @@ class RunRecorder:
             last = self._last_logged() if self.criterion is None else max(files, default=-1)
             next_epoch = last + 1
         self._files.go_on_from(run, next_epoch)
-        return next_epoch, read_state(files[next_epoch - 1]) if next_epoch - 1 in files else None
+        return next_epoch, read_epoch_state(files[next_epoch - 1]) if next_epoch - 1 in files else None
 
     def _compare_settings(self) -> None:
         """Refuses to go on with a run of another loss; says which of the user's own settings changed."""

@@ -57,7 +57,7 @@ class Settings:
 
 def asked(args: Any) -> Any:
     """The `reweight` key as plain values; None where it is missing, None or False, so that nothing is re-weighted."""
-    reweight = plain(getattr(args, KEY, None))
+    reweight = plain_values(getattr(args, KEY, None))
     return None if reweight is False else reweight
 
 
@@ -102,13 +102,13 @@ def parse(reweight: Any, branches: tuple[str, ...] = ()) -> Settings:
     return settings
 
 
-def plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
     """Copies nested dicts, lists and tuples of a config, of a library's own kind, as plain ones."""
     # The host stores its arguments in every checkpoint, and only plain values load safely there.
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain_values(item) for item in value]
     return value
 
 

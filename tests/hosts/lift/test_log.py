@@ -14,7 +14,7 @@ from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, host_of_log
 from vlltr_plugin.hosts.lift.log import read_config, read_run
-from vlltr_plugin.report.inspect.inspection import inspect_run
+from vlltr_plugin.report.inspect import inspect_run
 
 HEAD = """\
 ** Config **

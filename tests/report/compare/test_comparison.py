@@ -9,7 +9,7 @@ from vlltr_plugin import RunRecorder
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.host import HOST, OVERALL
 from vlltr_plugin.report.compare import compare, find_reference, load, load_all, write_report
-from vlltr_plugin.report.compare.comparison import COSTS, PASS, costs_of
+from vlltr_plugin.report.compare.comparison import COSTS, PASS_SECONDS, costs_of
 from vlltr_plugin.report.compare.tables import validation_table
 
 BY_NAME = {metric.name: metric for metric in HOST.metrics}
@@ -45,14 +45,14 @@ def test_a_resumed_run_is_what_it_is_now_and_not_what_was_abandoned(write_run):
     (run,) = comparison.methods[1].runs
     assert (run.best_epoch, run.last_epoch) == (4, 6)
     assert [comparison.summary("a", stage, OVERALL).mean for stage in ("best", "last")] == [54.0, 46.0]
-    assert [list(comparison.curve(comparison.methods[1], name)) for name in ("overall", PASS)] == [[*range(7)]] * 2
+    assert [list(comparison.frame.over_epochs("a", name)) for name in ("overall", PASS_SECONDS)] == [[*range(7)]] * 2
     assert (costs_of(run)["passes"], costs_of(run)["training"]) == (5 * 10 + 2 * 7, None)
 
 
 def test_a_curve_averages_the_seeds_that_have_the_epoch(write_run):
     folder = write_run("a", [log_line(0, acc1=1.0), log_line(1, acc1=2.0)]).parent
     comparison = compared(f"m={folder}/a,{write_run('b', [log_line(0, acc1=3.0)])}", write_run("c"))
-    values = comparison.curve(comparison.methods[0], "overall")
+    values = comparison.frame.over_epochs("m", "overall")
     assert {epoch: (value.mean, value.n) for epoch, value in values.items()} == {0: (2.0, 2), 1: (2.0, 1)}
 
 

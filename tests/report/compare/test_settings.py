@@ -44,6 +44,7 @@ def test_equal_settings_are_comparable_and_the_method_may_differ(runs, write_run
         ),
         ({"type": "inverse", "start_epoch": 1}, 8, "overall accuracy was 1.4"),
         ({"type": "inverse", "start_epoch": 2}, 8, None),
+        ({"type": "inverse", "start_epoch": "2"}, 8, None),
         ({"type": "inverse"}, 7, None),
         ({"type": "inverse", "form": "logit_adjustment"}, 8, None),
         ({"type": "effective_number"}, 8, None),

@@ -155,5 +155,5 @@ def test_a_curve_with_keys_missing_is_one_line(evaluated: Path, tmp_path: Path, 
     content = json.loads((folder / "evaluation.json").read_text())
     del content["trade_off"][key]
     (folder / "evaluation.json").write_text(json.dumps(content))
-    with pytest.raises(ReportError, match="missing or odd"):
+    with pytest.raises(ReportError, match="missing or has a wrong value"):
         run_compare([str(evaluated / "base"), str(folder)])

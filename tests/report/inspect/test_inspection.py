@@ -11,9 +11,8 @@ from run_arrays import COUNTS, DRAWS, Write, epoch_arrays, one
 from scipy.stats import spearmanr
 
 from vlltr_plugin import ClassVolume
-from vlltr_plugin.report.inspect.inspection import Inspection
+from vlltr_plugin.report.inspect import Inspection, findings
 from vlltr_plugin.report.inspect.size_relation import rank_correlation
-from vlltr_plugin.report.inspect.tables import findings
 from vlltr_plugin.training.session import arrays_of
 
 

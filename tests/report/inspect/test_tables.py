@@ -18,8 +18,7 @@ from run_arrays import Write, epoch_arrays, one
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.inspect.inspection import inspect_run
-from vlltr_plugin.report.inspect.tables import run_inspect
+from vlltr_plugin.report.inspect import inspect_run, run_inspect
 from vlltr_plugin.runs.epoch_files import write_arrays
 
 

@@ -20,9 +20,11 @@ from vlltr_plugin.hosts.evaluation import (
     Progress,
     TrainedModel,
     checkpoint_path,
+    differences,
     evaluate_in_host,
     evaluation_loader,
     load_checkpoint,
+    load_parameters,
     send_split,
 )
 from vlltr_plugin.hosts.lift.host import CHECKPOINT, HOST
@@ -37,6 +39,7 @@ GROUPS = {"many": ("many_idxs", "many_classes"), "medium": ("med_idxs", "med_cla
 """Names under which the trainers of LIFT and LIFT+ hold the classes of each group."""
 
 HINT = " Give main.py's arguments of that run as --host-args."
+MISFIT = "The checkpoint does not fit the model that main.py builds (give its arguments of that run as --host-args)"
 
 
 def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
@@ -76,11 +79,7 @@ def put_in(trainer: Any, parts: dict[str, dict[str, Tensor]]) -> None:
         part = getattr(trainer, name, None)
         if not isinstance(part, nn.Module):
             raise ReportError(f"Expected the trainer to have the checkpoint's `{name}` but it has not.{HINT}")
-        try:
-            part.load_state_dict(state)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ReportError(f"The checkpoint does not fit the model that main.py builds: {reason}{HINT}") from error
+        load_parameters(part, state, MISFIT)
         loaded |= set(map(id, part.parameters()))
     others = [name for name, own in trainer.model.named_parameters() if own.requires_grad and id(own) not in loaded]
     if others:
@@ -193,16 +192,12 @@ def _groups(trainer: Any) -> dict[str, NDArray[np.int64]]:
 
 
 def _differences(folder: Path, here: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """Where the config differs from the one in the log beside the checkpoint; values by `repr`."""
+    """Where the config differs from the one in the log beside the checkpoint."""
     there: dict[str, Any] = {}
     with contextlib.suppress(ReportError, OSError):
         log = find_log(folder)
         there = {} if log is None else read_run(log).args
-    return {
-        key: {"here": repr(here[key]), "training": repr(there[key])}
-        for key in sorted(here.keys() & there.keys() - HOST.irrelevant - {"model_dir"})
-        if here[key] != there[key]
-    }
+    return differences(here, there, sorted(here.keys() - HOST.irrelevant - {"model_dir"}))
 
 
 def host_log(groups: dict[str, Any], labels: NDArray[np.int64], top1: NDArray[np.int64]) -> dict[str, float | None]:

@@ -22,7 +22,7 @@ log(n_i / r_i). To weight that loss as well would count n_i twice."""
 
 @dataclass(frozen=True)
 class LiftSettings:
-    """What the node says."""
+    """The settings in the node."""
 
     common: Settings  # what every host has
     tau: float  # strength of the margins
@@ -79,16 +79,16 @@ def read(asked: dict[str, Any], loss_type: str) -> LiftSettings:
 
 
 _handles: list[RemovableHandle] = []
-"""Of the hook that looks at the first step of an optimizer; empty once `attach` was called."""
+"""Of the hook on the first step of an optimizer; empty once `attach` was called."""
 
 
 def expect_attach(node: Any) -> None:
     """Makes the first optimizer step a ValueError if `reweight.type` is set and `attach` was not called."""
     attached()
-    looked: list[bool] = []
+    checked: list[bool] = []
 
     def look(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if looked:  # a hook cannot be removed while hooks run
+        if checked:  # a hook cannot be removed while hooks run
             return
         callers = list(_callers(sys._getframe(1)))
         asked = {str(found["type"]): None for found in [node, *_nodes(callers)] if found.get("type") is not None}
@@ -99,7 +99,7 @@ def expect_attach(node: Any) -> None:
                 f"{KEY}.type is {next(iter(asked))!r}, but {where} makes a step without it: the run would be a plain "
                 f"one. `vlltr-plugin status` tells which trainer has the lines; leave {KEY}.type out for a plain run."
             )
-        looked.append(True)
+        checked.append(True)
 
     _handles.append(register_optimizer_step_pre_hook(look))
 

@@ -1,1 +1,1 @@
-"""VL-LTR: what the inserted lines of its `main` call, its logs, its model, and what `check` looks at there."""
+"""VL-LTR: what the inserted lines of its `main` call, its logs, its evaluation and its checks."""

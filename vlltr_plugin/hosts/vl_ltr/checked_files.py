@@ -1,4 +1,4 @@
-"""What `check` says of a run's files: those of the pre-training stage, and its output folder."""
+"""Checks of a run's files: those of the pre-training stage, and its output folder."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ from vlltr_plugin.hosts.vl_ltr.evaluate import Checkpoint, put_in, read_checkpoi
 from vlltr_plugin.hosts.vl_ltr.host import HOST
 from vlltr_plugin.hosts.vl_ltr.plan import Plan
 from vlltr_plugin.training.hook import Hook
-from vlltr_plugin.training.settings import KEY, asked, plain
+from vlltr_plugin.training.settings import KEY, asked, plain_values
 
 EMBEDDINGS = "run the pre-training config with --eval --eval-pretrain"
 LOSSES = f"{EMBEDDINGS} --select"
@@ -189,7 +189,9 @@ def _refuse_leftovers(run: Run, folder: Path, resume: str) -> None:
 
 
 def _refuse_other_settings(run: Run, checkpoint: Checkpoint, resume: str) -> None:
-    here, saved = ({key: plain(value) for key, value in args.items()} for args in (vars(run.args), checkpoint.args))
+    here, saved = (
+        {key: plain_values(value) for key, value in args.items()} for args in (vars(run.args), checkpoint.args)
+    )
     if differing := sorted(key for key in here.keys() & saved.keys() - NOT_SETTINGS if here[key] != saved[key]):
         parts = "; ".join(f"{key}: saved {saved[key]!r}, here {here[key]!r}" for key in differing)
         raise ReportError(

@@ -276,7 +276,7 @@ def check_memory(run: Run) -> str:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be had; None where that cannot be told."""
+    """Bytes of free memory; None if that is not known."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
@@ -322,7 +322,7 @@ def _check_step(run: Run) -> str:
 
 
 def _callable_criterion(criterion: Any) -> tuple[Any, str]:
-    """`criterion(images, logits, targets)`, and a note; a fork's that wants more is stood in for by its base."""
+    """The criterion to call, and a note: the base criterion if a fork's takes more arguments, None if neither fits."""
     other = misfit(criterion, "samples", "outputs", "targets")
     if other is None:
         return criterion, ""

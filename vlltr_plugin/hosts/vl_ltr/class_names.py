@@ -28,7 +28,7 @@ def _fitting(folders: list[Path], num_classes: int) -> list[list[str]]:
 
 
 def _names_in(folder: Path) -> Iterator[list[str]]:
-    """What the files of one data set say; a file in another format says nothing."""
+    """The names in the files of one data set; none from a file in another format."""
     for name, parse in (("labels.txt", _from_labels), ("categories.json", _from_categories)):
         try:
             names = parse((folder / name).read_text(encoding="utf-8"))

@@ -23,9 +23,11 @@ from vlltr_plugin.hosts.evaluation import (
     Progress,
     TrainedModel,
     checkpoint_path,
+    differences,
     evaluate_in_host,
     evaluation_loader,
     load_checkpoint,
+    load_parameters,
     send_split,
 )
 from vlltr_plugin.hosts.host import device_or_default
@@ -36,7 +38,10 @@ from vlltr_plugin.runs.files import sha256
 from vlltr_plugin.training.draws import class_counts_of
 from vlltr_plugin.training.settings import KEY
 
-MATTER = "model data_set data_path desc_path input_size clip_ms sent_length context_length cls_token_length two_branch"
+MATTER = (
+    *("model", "data_set", "data_path", "desc_path", "input_size", "clip_ms"),
+    *("sent_length", "context_length", "cls_token_length", "two_branch"),
+)
 """The host's arguments that change what is evaluated."""
 
 
@@ -67,17 +72,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def put_in(model: nn.Module, checkpoint: Checkpoint) -> None:
     """Loads a checkpoint's parameters; ReportError if they do not fit the model."""
-    try:
-        result = model.load_state_dict(checkpoint.model, strict=False)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ReportError(f"The checkpoint does not fit the config's model: {reason}") from error
+    misfit = "The checkpoint does not fit the config's model"
+    result = load_parameters(model, checkpoint.model, misfit, strict=False)
     misfits = ("missing", result.missing_keys), ("left over", result.unexpected_keys)
     if wrong := [f"{len(keys)} {what} ({keys[0]}, ...)" for what, keys in misfits if keys]:
-        raise ReportError(
-            f"The checkpoint does not fit the config's model, parameters are {' and '.join(wrong)}: "
-            "give the config that it was trained with."
-        )
+        raise ReportError(f"{misfit}, parameters are {' and '.join(wrong)}: give the config that it was trained with.")
 
 
 def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
@@ -143,7 +142,7 @@ def evaluate(
             "model": str(args.model),
             "device": str(args.device),
             "batch_size": batch_size,
-            "differs": _differences(args, saved),
+            "differs": differences(vars(args), saved.args, MATTER),
         }
     )
     for name in dict.fromkeys((split, "val")):
@@ -203,15 +202,6 @@ def refuse_pretraining(args: argparse.Namespace) -> None:
         raise ReportError(
             f"{args.config}: expected a config of the recognition stage but it is of the pre-training stage."
         )
-
-
-def _differences(here: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, dict[str, str]]:
-    """Where the arguments that matter differ from those that the checkpoint was trained with; values by `repr`."""
-    return {
-        key: {"here": repr(getattr(here, key)), "training": repr(checkpoint.args[key])}
-        for key in MATTER.split()
-        if key in checkpoint.args and hasattr(here, key) and getattr(here, key) != checkpoint.args[key]
-    }
 
 
 def draws_of_run(

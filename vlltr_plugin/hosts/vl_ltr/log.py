@@ -19,7 +19,7 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.runs.files import whole_objects
 from vlltr_plugin.runs.log import Line, Log, shows_reweighting
 
-_HEAD = 4096  # bytes looked at before anything else is done with a file
+_HEAD = 4096  # bytes by which a file is recognised
 _EVALUATED_EPOCH = re.compile(r"#\s*epoch=(\d+)")
 _SPLITS = {"val_": "the validation split", "train_": "the training split"}
 
@@ -106,9 +106,9 @@ def _take_evaluation(line: Line, reading: _Reading, where: str) -> None:
         split = next(
             (name for start, name in _SPLITS.items() if any(key.startswith(start) for key in line)), "no split"
         )
-        told = ", ".join(f"{key} {value:.4g}" for key, value in line.items() if key.endswith("acc1"))
-        told = told or ", ".join(line) or "no numbers"
-        reading.warnings.append(f"{where}: left out, an evaluation{of_epoch} on {split} alone ({told})")
+        numbers = ", ".join(f"{key} {value:.4g}" for key, value in line.items() if key.endswith("acc1"))
+        numbers = numbers or ", ".join(line) or "no numbers"
+        reading.warnings.append(f"{where}: left out, an evaluation{of_epoch} on {split} alone ({numbers})")
     elif epoch is not None and reading.latest is not None and epoch != reading.latest:
         reading.warnings.append(f"{where}: left out, a test of epoch {epoch}, not of {reading.latest}")
     elif reading.comment == "" and reading.tests:
@@ -118,13 +118,9 @@ def _take_evaluation(line: Line, reading: _Reading, where: str) -> None:
 
 
 def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        float(value)
-    except OverflowError:
-        return False
-    return True
+    if type(value) is int:
+        return abs(value) < 2**1023  # else no float
+    return type(value) is float
 
 
 def _finish(reading: _Reading, path: Path) -> Log:

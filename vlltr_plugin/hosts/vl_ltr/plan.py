@@ -21,27 +21,15 @@ from vlltr_plugin.training.settings import Settings, asked, parse
 
 
 def misfit(function: Callable[..., Any], *names: str) -> str | None:
-    """Why `function` cannot be called with positional arguments of these names; None when it can."""
+    """Why `function` cannot be called with positional arguments of these names; None if it can."""
     called: Any = function.forward if isinstance(function, nn.Module) else function
     try:
-        signature = inspect.signature(called)
-    except (TypeError, ValueError):  # of some builtins
+        inspect.signature(called).bind(*names)
+    except TypeError as error:  # "missing a required argument: 'epoch'"
+        return str(error)
+    except ValueError:  # of some builtins
         return None
-    try:
-        signature.bind(*names)
-    except TypeError as error:
-        return _more(signature, len(names)) or f"{error} (of {', '.join(names)})"
     return None
-
-
-def _more(signature: inspect.Signature, given: int) -> str:
-    """The parameters that would stay empty."""
-    kinds, several = inspect.Parameter, (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    named = [parameter for parameter in signature.parameters.values() if parameter.kind not in several]
-    positional = [parameter for parameter in named if parameter.kind is not kinds.KEYWORD_ONLY]
-    left = positional[given:] + [parameter for parameter in named if parameter.kind is kinds.KEYWORD_ONLY]
-    empty = [f"`{parameter.name}`" for parameter in left if parameter.default is kinds.empty]
-    return f"it also takes {' and '.join(empty)}" if empty else ""
 
 
 def smoothing_of(base: Callable[[Tensor, Tensor], Tensor], mixup: Any | None) -> float:

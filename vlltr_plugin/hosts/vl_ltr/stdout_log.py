@@ -12,7 +12,7 @@ from vlltr_plugin.runs.log import StdoutLog
 NAMES = ("train.log", "console.txt")
 """Files looked for beside `log.txt`: upstream's launcher writes the first, our demo the second."""
 
-_LONGEST = 1_000_000  # characters of a line that are looked at
+_LONGEST = 1_000_000  # characters of a line that are read
 _CLOCK = r"((?:\d+ days?, )?\d+:\d\d:\d\d)"
 _BATCH = re.compile(r"Epoch: \[(\d+)\]\s+\[\s*\d+/(\d+)\]")
 _EPOCH = re.compile(rf"Epoch: \[(\d+)\] Total time: {_CLOCK} \((\d+(?:\.\d*)?) s / it\)")

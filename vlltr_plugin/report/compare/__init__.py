@@ -1,17 +1,23 @@
-"""Runs beside a baseline: `compare` makes the numbers, `run_compare` loads, writes and prints."""
+"""`vlltr-plugin compare`: runs beside a baseline, in tables, files and pictures."""
 
-from vlltr_plugin.report.compare.command import (
-    find_reference,
-    plain_console,
-    print_comparison,
-    print_files,
-    run_compare,
-)
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from vlltr_plugin.core.shot_groups import Convention
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts import HOSTS, get_host
+from vlltr_plugin.hosts.host import Reference
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
 from vlltr_plugin.report.compare.loading import load, load_all, load_run
 from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.settings import compare_settings, reweight_of
+from vlltr_plugin.report.compare.tables import notes_of, tables_of
 
 __all__ = [
     "Comparison",
@@ -29,3 +35,70 @@ __all__ = [
     "run_compare",
     "write_report",
 ]
+
+WIDE = 400  # columns where the output is no terminal: tables in files and pipes need no folding
+
+
+def run_compare(
+    runs: Sequence[str],
+    reference: str | None = None,
+    out: Path | None = None,
+    console: Console | None = None,
+    groups: Convention | None = None,
+) -> Comparison:
+    """Compares runs with the first one, writes a report if told to, and prints the tables.
+
+    Raises:
+        ReportError: something given cannot be used; nothing was written.
+        OSError: a file cannot be read or written.
+    """
+    published = None if reference is None else find_reference(reference)
+    comparison = compare(load_all(runs, groups), published)
+    paths = [] if out is None else write_report(comparison, out)  # first: who reads the tables may stop reading
+    console = console or plain_console()
+    print_comparison(comparison, console)
+    if paths:
+        print_files(paths, console)
+    return comparison
+
+
+def find_reference(name: str) -> Reference:
+    """The published results of a name, of whichever host.
+
+    Raises:
+        ReportError: there are none.
+    """
+    known = {key: one for host in HOSTS for key, one in get_host(host).references().items()}
+    if name not in known:
+        names = dict.fromkeys(one.name for one in known.values())  # without aliases
+        raise ReportError(f"Expected a reference among {', '.join(names)}, but got {name}")
+    return known[name]
+
+
+def plain_console() -> Console:
+    """The terminal, or wide lines where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Prints tables, verdict, notes and warnings."""
+    for table in tables_of(comparison):
+        console.print(table.rich())
+    style = {True: "green", False: "bold red", None: "yellow"}[comparison.verdict.comparable]
+    lines = [f"[{style}]{escape(str(comparison.verdict))}[/]", *map(escape, notes_of(comparison))]
+    for line in [*lines, *(f"[yellow]warning: {escape(warning)}[/]" for warning in comparison.warnings)]:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def print_files(paths: Sequence[Path], console: Console) -> None:
+    """Names the files of the report, and what is missing for pictures."""
+    from vlltr_plugin.report.pictures import MissingExtraError, require_matplotlib
+
+    lines = [f"wrote {escape(str(path))}" for path in paths]
+    try:
+        require_matplotlib()
+    except MissingExtraError as error:
+        lines.append(f"[yellow]No pictures: {escape(str(error))}[/]")
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)

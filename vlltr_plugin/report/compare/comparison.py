@@ -26,7 +26,7 @@ STAGES = ("best", "last", "test")
 PUBLISHED, TIMES = "published", "times"
 """Stages of published results (methods of their own) and of the times of a run."""
 
-SECONDS = PASS, END = "pass_seconds", "reweight_seconds"
+SECONDS = PASS_SECONDS, REWEIGHT_SECONDS = "pass_seconds", "reweight_seconds"
 """Of each epoch: its training pass, and the re-weighting at its end."""
 
 PER_EPOCH, REWEIGHTING = "per_epoch", "reweight_per_epoch"
@@ -100,8 +100,19 @@ class Comparison:
 
     @cached_property
     def empty(self) -> tuple[Metric, ...]:
-        """Groups of classes that most likely have no test images; their numbers are not shown."""
-        return empty_groups(self.methods)
+        """Groups that are 0.0 in every line of every log: most likely groups without test images; they are not shown.
+
+        Only for hosts that write 0.0 for such groups; not if all groups are 0.0 (the runs have learned nothing yet),
+        and no group that an evaluation has a number for.
+        """
+        if not self.host.words.empty_groups:
+            return ()
+        lines = [line for run in self.runs for line in run.log.epochs.values()]
+        lines += [run.log.test for run in self.runs if run.log.test and not run.evaluated]
+        known = {key for run in self.runs if run.log.test and run.evaluated for key in run.log.test}
+        zero = [metric for metric in self.host.groups if {line.get(metric.key) for line in lines} == {0.0}]
+        empty = tuple(metric for metric in zero if metric.key not in known)
+        return empty if len(empty) < len(self.host.groups) else ()
 
     def summary(self, name: str, stage: Stage, metric: Metric) -> Summary | None:
         """A number of a method, or of a published result; None where it is not known."""
@@ -116,7 +127,7 @@ class Comparison:
             return None
         return subtract(self.summary(name, stage, metric), self.summary(other, against, metric))
 
-    def known(self, stages: Collection[Stage]) -> list[Metric]:
+    def metrics_at(self, stages: Collection[Stage]) -> list[Metric]:
         """The metrics that any of the methods has at any of the stages."""
         there = self.frame.metrics(stages)
         return [metric for metric in self.metrics if metric.name in there]
@@ -132,12 +143,6 @@ class Comparison:
         if whole is None or whole.mean <= 0:
             return own, None
         return own, 100.0 * own.mean / whole.mean - (0.0 if cost == REWEIGHTING else 100.0)
-
-    def curve(self, method: Method, name: str) -> dict[int, Summary]:
-        """A number of a method over the epochs, by its name."""
-        epochs = [stage for stage in self.frame.stages(method.name, name) if isinstance(stage, int)]
-        found = {epoch: self.frame.summary(method.name, epoch, name) for epoch in sorted(epochs)}
-        return {epoch: summary for epoch, summary in found.items() if summary is not None}
 
 
 def compare(methods: Sequence[Method], reference: Reference | None = None) -> Comparison:
@@ -173,12 +178,12 @@ def _frame(methods: Sequence[Method], reference: Reference | None, metrics: Sequ
     frame = Frame()
     for method in methods:
         for seed, run in enumerate(method.runs):
-            keys = {metric.name: metric.key for metric in metrics} | {END: run.host.reweight_seconds}
+            keys = {metric.name: metric.key for metric in metrics} | {REWEIGHT_SECONDS: run.host.reweight_seconds}
             lines: dict[Stage, Line | None] = {stage: run.line(stage) for stage in STAGES}
             for stage, line in (lines | dict(run.log.epochs)).items():
                 frame.add(method.name, seed, stage, {name: line.get(key) for name, key in keys.items()} if line else {})
             for epoch, seconds in run.stdout.epoch_seconds.items() if run.stdout else ():
-                frame.add(method.name, seed, epoch, {PASS: seconds})
+                frame.add(method.name, seed, epoch, {PASS_SECONDS: seconds})
             frame.add(method.name, seed, TIMES, costs_of(run))
             curve = run.evaluated.curve if run.evaluated else None
             for tau, row in zip(curve.taus, curve.rows, strict=True) if curve else ():
@@ -200,21 +205,3 @@ def costs_of(run: Run) -> dict[str, float | None]:
         PER_EPOCH: statistics.median(passes) if passes else None,
         REWEIGHTING: statistics.median(reweight) if reweight else None,
     }
-
-
-def empty_groups(methods: Sequence[Method]) -> tuple[Metric, ...]:
-    """Groups that are 0.0 in every line of every log: most likely groups without test images.
-
-    Only for hosts that write 0.0 for such groups; not if all groups are 0.0 (the runs have learned nothing yet), and no
-    group that an evaluation has a number for.
-    """
-    host = methods[0].host
-    if not host.words.empty_groups:
-        return ()
-    runs = [run for method in methods for run in method.runs]
-    lines = [line for run in runs for line in run.log.epochs.values()]
-    lines += [run.log.test for run in runs if run.log.test and not run.evaluated]
-    known = {key for run in runs if run.log.test and run.evaluated for key in run.log.test}
-    zero = [metric for metric in host.groups if {line.get(metric.key) for line in lines} == {0.0}]
-    empty = tuple(metric for metric in zero if metric.key not in known)
-    return empty if len(empty) < len(host.groups) else ()

@@ -1,4 +1,4 @@
-"""Reads an `evaluation.json` of `vlltr-plugin evaluate` as a run; evaluate/evaluation.py documents its keys."""
+"""Reads an `evaluation.json` of `vlltr-plugin evaluate` as a run; README.md in report/ documents its keys."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[
         settings |= {"model": content["settings"]["model"]} if "model" in content["settings"] else {}
         settings |= {"data_set": content["data_set"]} if content["data_set"] else {}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ReportError(f"{path}: expected the keys of {FORMAT!r}, but {error} is missing or odd") from error
+        raise ReportError(
+            f"{path}: expected the keys of {FORMAT!r}, but {error} is missing or has a wrong value"
+        ) from error
     recorded, beside = bool(content.get("run_settings")), path.resolve().parent.parent
     args, source, warnings = host.args_of_checkpoint(beside / evaluated.checkpoint if evaluated.checkpoint else None)
     source = source if args else path if recorded else None

@@ -31,7 +31,7 @@ def load(text: str, groups: Convention | None = None, host: Host | None = None) 
         run = load_run(Path(text), groups, host)
         return Method(_folder(run).name or str(Path(text)), (run,))
     name, _, rest = text.partition("=")
-    paths = [Path(part) for part in split_seeds(rest)]
+    paths = [Path(part) for part in _split_seeds(rest)]
     if not name or not paths:
         raise ReportError(f"{text}: expected name=folder1,folder2,... for the seeds of a method")
     runs = tuple(load_run(path, groups, host) for path in paths)
@@ -60,7 +60,7 @@ def load_all(texts: Sequence[str], groups: Convention | None = None) -> list[Met
 
 
 def _short_name(folder: Path, others: Collection[tuple[str, ...]], given: Collection[str]) -> str:
-    """The folder's name, or so many of those around it that no other folder ends likewise."""
+    """The shortest end of its path that no other folder has."""
     for length in range(1, len(folder.parts) - 1):
         end = folder.parts[-length:]
         if "/".join(end) not in given and end not in {other[-length:] for other in others}:
@@ -68,14 +68,14 @@ def _short_name(folder: Path, others: Collection[tuple[str, ...]], given: Collec
     return "/".join(folder.parts[1:])
 
 
-def split_seeds(text: str) -> list[str]:
-    """The paths in a list with commas between them, also where a path has commas itself.
+def _split_seeds(text: str) -> list[str]:
+    """Splits a list at its commas, but not inside the path of a run.
 
-    Of several ways to read the list as runs, the one whose first path is longest; the parts between commas where none
-    of them is.
+    Of several ways to read the list as runs, takes the one with the longest first path; without any, splits at each
+    comma.
     """
     parts = text.split(",")
-    starts: dict[int, list[str]] = {len(parts): []}  # the paths from a part on, where it can be read so
+    starts: dict[int, list[str]] = {len(parts): []}  # the paths from each part on that starts one
     for start in reversed(range(len(parts))):
         for end in range(len(parts), start, -1):
             path = ",".join(parts[start:end])
@@ -99,7 +99,7 @@ def load_run(path: Path, groups: Convention | None = None, host: Host | None = N
     files, evaluated = read_evaluation(found, groups, host)
     host = get_host(evaluated.host) if evaluated.host else host
     run = Run(**vars(files), path=path, host=host, evaluated=evaluated, groups=evaluated.groups)
-    return _as_shown(run, _log_in(found.resolve().parent.parent, host))
+    return _without_unapplied_reweight(run, _log_in(found.resolve().parent.parent, host))
 
 
 def _find_results(path: Path) -> Path | None:
@@ -119,10 +119,10 @@ def _load_log(path: Path, log_path: Path, groups: Convention | None) -> Run:
             f"{path}: expected groups {own.numbers}, those of this log, but got {groups.numbers if groups else ''}: a "
             "log has no predictions to group anew. Leave --groups out, or compare evaluations of the runs."
         )
-    return _as_shown(Run(**vars(files), path=path, host=host, groups=groups or own), files.log)
+    return _without_unapplied_reweight(Run(**vars(files), path=path, host=host, groups=groups or own), files.log)
 
 
-def _as_shown(run: Run, log: Log | None) -> Run:
+def _without_unapplied_reweight(run: Run, log: Log | None) -> Run:
     """The run without a re-weighting in its arguments that no line of the log shows, with a warning."""
     if log is None or log.reweighted is not False or not isinstance(run.args.get(KEY), dict):
         return run

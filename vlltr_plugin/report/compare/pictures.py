@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
-from vlltr_plugin.report.compare.comparison import PASS, PUBLISHED, Comparison
+from vlltr_plugin.report.compare.comparison import PASS_SECONDS, PUBLISHED, Comparison
 from vlltr_plugin.report.frame import Summary
 from vlltr_plugin.report.pictures import (
     COLOURS,
@@ -54,18 +54,19 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
 def draw_accuracy(comparison: Comparison) -> Figure | None:
     """Accuracy over the epochs: a panel for overall and each group, a line for each run."""
-    metrics = _shown(comparison)
-    if not any(comparison.curve(method, metric.name) for method in comparison.methods for metric in metrics):
+    metrics, frame = _metrics(comparison), comparison.frame
+    curves = [[frame.over_epochs(method.name, metric.name) for method in comparison.methods] for metric in metrics]
+    if not any(map(any, curves)):
         return None
     several = any(len(method.runs) > 1 for method in comparison.methods)
     figure = new_figure(8.0, 6.0)
     panels = figure.subplots(2, 2, sharex=True).flat
-    for axes, metric in zip(panels, metrics, strict=True):
+    for axes, metric, of_methods in zip(panels, metrics, curves, strict=True):
         axes.set_title(comparison.title_of(metric), color=COLOURS[metric.name], fontweight="bold")
-        for number, method in enumerate(comparison.methods):
-            more = {} if several else {"color": COLOURS[metric.name]}
+        for number, (method, curve) in enumerate(zip(comparison.methods, of_methods, strict=True)):
+            style = run_style(number) | ({} if several else {"color": COLOURS[metric.name]})
             best = method.runs[0].best_epoch if len(method.runs) == 1 else None  # of several seeds, each has its own
-            _line(axes, comparison.curve(method, metric.name), method.name, run_style(number) | more, best)
+            _line(axes, curve, method.name, style, best)
         if metric in comparison.empty:
             axes.text(0.5, 0.5, "no test images", transform=axes.transAxes, ha="center", va="center", color=GREY)
         low, high = axes.get_ylim()
@@ -82,7 +83,7 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
 
 def draw_groups(comparison: Comparison) -> Figure | None:
     """Bars of each group's accuracy, with the difference to the baseline above them."""
-    overall, *groups = _shown(comparison)
+    overall, *groups = _metrics(comparison)
     tested = all(comparison.summary(method.name, "test", overall) for method in comparison.methods)
     stage = "test" if tested else "last"
     columns = [(method.name, stage) for method in comparison.methods]
@@ -129,7 +130,7 @@ def draw_trade_offs(comparison: Comparison) -> Figure | None:
 
 def draw_times(comparison: Comparison) -> Figure | None:
     """Seconds of the training pass of each epoch, if the logs tell."""
-    times = [comparison.curve(method, PASS) for method in comparison.methods]
+    times = [comparison.frame.over_epochs(method.name, PASS_SECONDS) for method in comparison.methods]
     if not any(times):
         return None
     figure = new_figure(8.0, 3.6)
@@ -145,7 +146,7 @@ def draw_times(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def _shown(comparison: Comparison) -> tuple[Metric, ...]:
+def _metrics(comparison: Comparison) -> tuple[Metric, ...]:
     """Overall accuracy and that of the three groups."""
     return (comparison.host.overall, *comparison.host.groups[: len(GROUPS)])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.host import Reference
+from vlltr_plugin.hosts.host import Reference, Words
 from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.runs.log import KEY
 
@@ -35,8 +35,7 @@ class Verdict:
     differing: tuple[Setting, ...]
     unknown: tuple[str, ...]  # methods whose settings are not known
     checked: int  # number of settings that were compared
-    settings_from: str = ""
-    only_known: str = ""  # what else may differ, where runs record a part of their settings only
+    words: Words
 
     @property
     def comparable(self) -> bool | None:
@@ -50,9 +49,9 @@ class Verdict:
         if self.unknown:
             return (
                 f"Cannot tell whether these are comparable: the settings of {', '.join(self.unknown)} are unknown "
-                f"(no {self.settings_from})."
+                f"(no {self.words.settings_from})."
             )
-        return f"Comparable: the same in all {self.checked} settings that matter{self.only_known}."
+        return f"Comparable: the same in all {self.checked} settings that matter{self.words.only_known}."
 
 
 def compare_settings(methods: Sequence[Method], reference: Reference | None = None) -> Verdict:
@@ -83,7 +82,7 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
         if len(set().union(*row)) > 1
     ]
     unknown = [method.name for method in methods if None in {run.args_source for run in method.runs}]
-    return Verdict(tuple(differing), tuple(unknown), len(names), host.words.settings_from, host.words.only_known)
+    return Verdict(tuple(differing), tuple(unknown), len(names), host.words)
 
 
 def reweight_of(method: Method) -> str:
@@ -99,9 +98,10 @@ def early_start(reweight: Any, epochs: int) -> str:
     if not isinstance(reweight, dict) or reweight.get("type") not in ("class_volume", "inverse"):
         return ""
     first = 1 if reweight["type"] == "class_volume" else 0  # class volume has no radii before the first epoch has ended
-    start = max(first, reweight.get("start_epoch", first))
-    if start > 1 or epochs < 8 or reweight.get("form", "loss_weight") != "loss_weight":
+    given = reweight.get("start_epoch", first)
+    if epochs < 8 or not isinstance(given, int) or given > 1 or reweight.get("form", "loss_weight") != "loss_weight":
         return ""
+    start = max(first, given)
     return (
         f"weights from epoch {start} on, of {epochs}. With start_epoch at half of the epochs, overall accuracy was "
         f"{1.4 if start else 1.9} points higher in the benchmark of README (CIFAR-100-LT, frozen features)."
@@ -167,11 +167,10 @@ def _refuse_different_data(methods: Sequence[Method], reference: Reference | Non
 
 
 def _refuse_other_data(run: Run, words: Mapping[str, str], beside: str, settings: Mapping[str, Any]) -> None:
-    for name in words:
-        if name in run.args and name in settings and _as_text(name, run.args) != _as_text(name, settings):
-            raise ReportError(
-                f"{run.path} is of {words[name]} {run.args[name]}, but {beside} of {settings[name]}: not comparable"
-            )
+    for name in [name for name in words if name in run.args and name in settings]:
+        mine, others = run.args[name], settings[name]
+        if mine != others and _as_text(name, run.args) != _as_text(name, settings):
+            raise ReportError(f"{run.path} is of {words[name]} {mine}, but {beside} of {others}: not comparable")
 
 
 def _refuse_other_sizes(one: Run, other: Run) -> None:

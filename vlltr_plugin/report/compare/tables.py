@@ -69,7 +69,7 @@ def settings_table(comparison: Comparison) -> Table:
 def notes_of(comparison: Comparison) -> list[str]:
     """What a reader has to know, one sentence or two each."""
     words, reference = comparison.host.words, comparison.reference
-    shown = {metric.name for metric in comparison.known(STAGES)}
+    shown = {metric.name for metric in comparison.metrics_at(STAGES)}
     timed = comparison.frame.metrics([TIMES]) - {REWEIGHTING}
     notes = [] if comparison.trade_offs is None else comparison.trade_offs.sentences
     notes.append(f"Differences are to {comparison.baseline_name}, in percentage points for accuracies.")
@@ -111,7 +111,7 @@ def _numbers(comparison: Comparison, title: str, header: list[str], columns: lis
     """A row for each metric that a run has in any of the columns, which are names and stages."""
     rows = [
         (comparison.title_of(metric), *(_cell(comparison, *column, metric) for column in columns))
-        for metric in comparison.known({stage for _, stage in columns} - {PUBLISHED})
+        for metric in comparison.metrics_at({stage for _, stage in columns} - {PUBLISHED})
     ]
     return Table(title, ("", *header), tuple(rows))
 

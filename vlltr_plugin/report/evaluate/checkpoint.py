@@ -15,7 +15,7 @@ from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedMode
 from vlltr_plugin.hosts.host import Host, split_host_args
 from vlltr_plugin.report.accuracy import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import Evaluation, Prior, Sweep, make_evaluation
-from vlltr_plugin.report.evaluate.files import FOLDER, folder_for, show_and_write
+from vlltr_plugin.report.evaluate.files import folder_for, show_and_write
 from vlltr_plugin.report.tradeoff.curve import DEFAULT_TAUS, FAR_TAUS, log_prior
 from vlltr_plugin.report.tradeoff.predictions import PredictionCollector
 
@@ -44,7 +44,7 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
     checkpoint = host.find_checkpoint(request)
     if checkpoint.suffix == ".npz":
         raise ReportError(f"Expected a checkpoint but {checkpoint} is an .npz: of logits, give it as --logits.")
-    out = folder_for(options.out, checkpoint.parent / FOLDER)
+    out = folder_for(options.out, checkpoint.parent / "evaluation")
     sweep = Sweep.from_options(options, host.convention)
     columns = ("{task.description}", bars.BarColumn(), bars.MofNCompleteColumn(), "images")
     # On stderr: while this one runs, stdout holds back what the host prints.

@@ -27,9 +27,6 @@ from vlltr_plugin.report.tradeoff.predictions import Predictions
 from vlltr_plugin.runs.epoch_files import BROKEN
 from vlltr_plugin.runs.files import write_whole
 
-FOLDER = "evaluation"
-"""Of an evaluation, beside the checkpoint."""
-
 JSON, PER_CLASS, CSV, NPZ = "evaluation.json", "per_class.csv", "tradeoff.csv", "tradeoff.npz"
 PREFIX, RIGHT = "predictions_", "right_"
 

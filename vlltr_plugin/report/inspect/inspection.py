@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, host_of_log, host_of_run
-from vlltr_plugin.report.evaluate.files import FOLDER, PER_CLASS
+from vlltr_plugin.report.evaluate.files import PER_CLASS
 from vlltr_plugin.report.inspect.size_relation import (
     AccuracyRelation,
     Radii,
@@ -151,26 +151,32 @@ def inspect_run(run: Path, epoch: int | None = None, groups: Convention | None =
         for name in arrays.by_logits:
             _append(series.setdefault(name, Series()), arrays, name, groups)
     assert shown is not None
-    accuracy = _evaluated_accuracy(run, shown.counts)
-    return [_inspect(shown, name, series[name], groups, stale, accuracy) for name in shown.by_logits]
+    evaluated = _evaluated(run, shown.counts)
+    return [_inspect(shown, name, series[name], groups, stale, evaluated) for name in shown.by_logits]
 
 
-def _evaluated_accuracy(run: Path, counts: NDArray[np.int64]) -> Floats:
-    """Accuracy of each class in the evaluation beside a run, `[C]`; NaN where there is none of these classes."""
+def _evaluated(run: Path, counts: NDArray[np.int64]) -> tuple[Floats, str]:
+    """Accuracy of each class in the only evaluation in a run's folder, `[C]`, and its file; NaN if there is none."""
     nothing: Floats = np.full(len(counts), np.nan)
     try:
-        with (run / FOLDER / PER_CLASS).open(newline="", encoding="utf-8") as file:
+        (path,) = run.glob(f"*/{PER_CLASS}")
+        with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         column = next(name for name in rows[0] if name.startswith("top1_"))  # the first is the overall rule
         if [int(row["training_images"]) for row in rows] != counts.tolist():
-            return nothing
-        return np.array([float(row[column] or "nan") for row in rows])
+            return nothing, ""
+        return np.array([float(row[column] or "nan") for row in rows]), path.relative_to(run).as_posix()
     except (OSError, ValueError, LookupError, StopIteration, TypeError):
-        return nothing
+        return nothing, ""
 
 
 def _inspect(
-    arrays: EpochArrays, name: str, series: Series, groups: Convention, stale: tuple[int, ...], accuracy: Floats
+    arrays: EpochArrays,
+    name: str,
+    series: Series,
+    groups: Convention,
+    stale: tuple[int, ...],
+    evaluated: tuple[Floats, str],
 ) -> Inspection:
     weights, radii = arrays.by_logits[name], own_radii(arrays, name)
     present = arrays.counts > 0
@@ -190,7 +196,7 @@ def _inspect(
         group=group,
         summaries=[_summary(arrays, name, radii, group == member, member) for member in GROUPS],
         size=size_relation(radii),
-        accuracy=accuracy_relation(radii, accuracy) if radii.missing is not None else None,
+        accuracy=accuracy_relation(radii, *evaluated) if radii.missing is not None else None,
         equal_volumes=equal,
         weight_correlation=rank_correlation(weights.in_force[present], arrays.counts[present]),
         radius_spread=_spread(np.exp(weights.log_radius)[present]),

@@ -145,7 +145,7 @@ def _epochs(inspection: Inspection) -> Figure:
         *group_marks(weights, inspection.group, inspection.groups, marker="-"),
         *panels[-1, 0].get_legend_handles_labels()[0],
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3 if len(handles) < 4 else 2)
     return figure
 
 

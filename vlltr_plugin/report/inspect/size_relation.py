@@ -139,6 +139,7 @@ class AccuracyRelation:
     classes: int
     plain: float
     at_equal_size: float  # partial correlation, class size held fixed
+    source: str  # the file of the accuracies
 
     @property
     def sign(self) -> int:
@@ -147,7 +148,7 @@ class AccuracyRelation:
         return int(self.at_equal_size > level) - int(self.at_equal_size < -level)
 
 
-def accuracy_relation(radii: Radii, accuracy: Floats) -> AccuracyRelation | None:
+def accuracy_relation(radii: Radii, accuracy: Floats, source: str) -> AccuracyRelation | None:
     """From each class's accuracy, `[C]`, NaN if not known; None with fewer than 4 classes, or if one is constant."""
     known = ~np.isnan(accuracy[radii.own])
     radius, size, of_class = radii.corrected()[known], radii.counts[known], accuracy[radii.own][known]
@@ -157,7 +158,7 @@ def accuracy_relation(radii: Radii, accuracy: Floats) -> AccuracyRelation | None
     rest = (1 - with_size**2) * (1 - of_size**2)
     if known.sum() < 4 or math.isnan(plain) or not rest > ROUNDING:
         return None
-    return AccuracyRelation(int(known.sum()), plain, (plain - with_size * of_size) / math.sqrt(rest))
+    return AccuracyRelation(int(known.sum()), plain, (plain - with_size * of_size) / math.sqrt(rest), source)
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:

@@ -131,7 +131,7 @@ def _radius_and_accuracy(relation: AccuracyRelation) -> str:
     return (
         f"Are classes with a larger radius harder? {answer}: rank correlation of radius and accuracy "
         f"{relation.at_equal_size:+.2f} at equal class size ({relation.plain:+.2f} in all), over {relation.classes} "
-        "classes; accuracies from evaluation/per_class.csv."
+        f"classes; accuracies from {relation.source}."
     )
 
 

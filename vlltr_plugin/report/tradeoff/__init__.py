@@ -15,22 +15,8 @@ print(place(run, baseline, names=("mine", "the baseline")))    # above, on, or b
 Needs no host, no config and no checkpoint; the calibration error needs the extra `report`.
 """
 
-from typing import TYPE_CHECKING
-
 from vlltr_plugin.report.tradeoff.curve import DEFAULT_TAUS, Point, TradeOff, TradeOffError
 from vlltr_plugin.report.tradeoff.place import Gap, Placement, place
-
-if TYPE_CHECKING:
-    from vlltr_plugin.report.tradeoff.sweep import trade_off
+from vlltr_plugin.report.tradeoff.sweep import trade_off
 
 __all__ = ["DEFAULT_TAUS", "Gap", "Placement", "Point", "TradeOff", "TradeOffError", "place", "trade_off"]
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name):
-        """Imports `trade_off` when it is first used: `compare` reads stored curves without torch (PEP 562)."""
-        if name != "trade_off":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from vlltr_plugin.report.tradeoff.sweep import trade_off
-
-        return trade_off

@@ -5,12 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vlltr_plugin.core.shot_groups import UPSTREAM, Convention
 from vlltr_plugin.report.tradeoff.curve import (
@@ -23,6 +21,9 @@ from vlltr_plugin.report.tradeoff.curve import (
     until_it_falls,
 )
 from vlltr_plugin.report.tradeoff.predictions import PredictionCollector
+
+if TYPE_CHECKING:  # `compare` reads curves without torch
+    from torch import Tensor
 
 CHUNK = 2**19
 """Logits processed together: 2 MiB of float32, so that what is made of them fits a processor's cache."""
@@ -109,44 +110,42 @@ def checked(logits: Any, labels: Any, counts: Any, draws: Any = None) -> Logits:
     of_class = _whole("counts", counts, classes, "class")
     if bool((of_class < 0).any()) or not bool(of_class.any()):
         raise TradeOffError("Expected counts that are not negative and not all 0.")
-    return Logits(outputs, of_image, of_class.numpy(), None if draws is None else _draws(draws, classes))
-
-
-def _draws(draws: Any, classes: int) -> NDArray[np.float64]:
-    values = _tensor("draws", draws)
-    if list(values.shape) != [classes]:
-        raise TradeOffError(f"Expected draws of shape [{classes}], one a class, but got {list(values.shape)}.")
-    log_prior(values.double().numpy())  # refuses what has no logarithm
-    return values.double().numpy()
+    drawn = None if draws is None else _vector("draws", draws, classes, "class").double().numpy()
+    if drawn is not None:
+        log_prior(drawn)  # refuses what has no logarithm
+    return Logits(outputs, of_image, of_class.numpy(), drawn)
 
 
 def _whole(name: str, given: Any, length: int, what: str) -> Tensor:
     """Whole numbers, int64 `[length]`."""
-    values = _tensor(name, given)
-    if list(values.shape) != [length]:
-        raise TradeOffError(f"Expected {name} of shape [{length}], one for each {what}, but got {list(values.shape)}.")
+    values = _vector(name, given, length, what)
     if values.is_floating_point() and not bool((values.isfinite() & (values == values.round())).all()):
         raise TradeOffError(f"Expected {name} to be whole numbers but got others.")
     return values.long()
 
 
+def _vector(name: str, given: Any, length: int, what: str) -> Tensor:
+    values = _tensor(name, given)
+    if list(values.shape) != [length]:
+        raise TradeOffError(f"Expected {name} of shape [{length}], one for each {what}, but got {list(values.shape)}.")
+    return values
+
+
 def _tensor(name: str, given: Any) -> Tensor:
-    """Numbers, on the CPU, in full whatever torch's default dtype and device; nothing is copied that need not be."""
+    """Numbers on the CPU, whatever torch's default dtype and device; copied only if torch cannot share the memory."""
+    import torch
+
     try:
+        if not isinstance(given, torch.Tensor):
+            given = np.asarray(given)
+            native = given.astype(given.dtype.newbyteorder("="), copy=False)
+            given = native.copy() if any(stride < 0 for stride in native.strides) else native
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a read-only array: nothing is written to it
-            numbers = given if isinstance(given, Tensor) else _as_torch_takes_it(np.asarray(given))
-            values = torch.as_tensor(numbers, device="cpu").detach()
+            values = torch.as_tensor(given, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError) as error:
         kind = f"{type(given).__name__} of {given.dtype}" if hasattr(given, "dtype") else type(given).__name__
         raise TradeOffError(f"Expected {name} to be an array of numbers but got {kind}.") from error
     if values.is_complex() or values.dtype == torch.bool:
         raise TradeOffError(f"Expected {name} to be real numbers but got {values.dtype}.")
     return values
-
-
-def _as_torch_takes_it(numbers: NDArray[Any]) -> NDArray[Any]:
-    """In this machine's order of bytes, and no view that runs backwards; copied where it is not so already."""
-    if not numbers.dtype.isnative:
-        numbers = numbers.astype(numbers.dtype.newbyteorder("="))
-    return numbers.copy() if any(stride < 0 for stride in numbers.strides) else numbers

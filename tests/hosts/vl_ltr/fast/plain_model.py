@@ -102,11 +102,7 @@ def build(
 ) -> Any:
     """A model whose classes have 1 to `length` sentences, the first class one and the last class all.
 
-    Args:
-        block: the head's class.
-        shared: how large a component a class's sentences have in common.
-        tower: whether images [B, 3, 8, 8] go in, else features [B, dim].
-        **options: of the block.
+    `shared` scales what a class's sentences have in common. With `tower`, images [B, 3, 8, 8] go in, else features.
     """
     torch.manual_seed(seed)
     head = block(dim, num_heads=1, num_classes=classes, **options)

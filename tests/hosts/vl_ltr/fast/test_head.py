@@ -17,7 +17,7 @@ SHIFT = "attn.norm1k.bias"
 
 
 def outputs_and_gradients(model: Any, x: Tensor) -> dict[str, Tensor]:
-    """Of the sum of both branches' logits, each times fixed random numbers."""
+    """Outputs, and gradients of the sum of both branches' logits times fixed random numbers."""
     x = x.clone().requires_grad_(True)
     model.zero_grad()
     visual, image_text = model(x)

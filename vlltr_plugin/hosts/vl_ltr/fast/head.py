@@ -133,7 +133,7 @@ class Products(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, unit: Tensor, sentences: Tensor) -> Tensor:
-        """Of `query` and `unit`, both [B, d], with `sentences` [C, S, d], in the sentences' type."""
+        """Multiplies `query` and `unit`, both [B, d], with `sentences` [C, S, d], in the sentences' type."""
         ctx.save_for_backward(sentences)
         ctx.dtype = query.dtype
         return F.linear(sentences, torch.cat((query, unit)).to(sentences.dtype))

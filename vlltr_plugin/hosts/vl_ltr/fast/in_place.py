@@ -1,4 +1,4 @@
-"""What head and tower share: another `forward` for a module in place, and values cached until tensors change."""
+"""Shared by head and tower: another `forward` for a module in place, and values cached until tensors change."""
 
 import copy
 from collections.abc import Callable, Sequence
