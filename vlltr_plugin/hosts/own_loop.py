@@ -96,10 +96,6 @@ WORDS = Words(
 )
 
 
-def _class_names(start: Path, num_classes: int) -> list[str] | None:
-    return read_class_names(start if start.is_dir() else start.parent, num_classes)
-
-
 def _evaluated_line(numbers: dict[str, float | None]) -> Line:
     keys = {"acc1": KEYS["overall"], "many": KEYS["many"], "median": KEYS["medium"], "low": KEYS["few"]}
     return {keys[key]: value for key, value in numbers.items() if key in keys and value is not None}
@@ -123,7 +119,7 @@ HOST = Host(
     metrics=(OVERALL, *GROUP_METRICS, Metric("loss", KEYS["loss"], "loss", percent=False)),
     convention=UPSTREAM,
     groups_setting=SHOT_GROUPS,
-    class_names=_class_names,
+    class_names=read_class_names,
     evaluated_line=_evaluated_line,
     reweight_seconds=f"{LOGGED}{SECONDS}",
     words=WORDS,

@@ -110,8 +110,9 @@ def write_class_names(folder: Path, names: Sequence[str]) -> None:
     write_whole(folder / CLASS_NAMES, json.dumps(list(names), indent=0, ensure_ascii=False).encode())
 
 
-def read_class_names(folder: Path, num_classes: int) -> list[str] | None:
-    """The names of a run's classes; None without them, and where they are damaged or not one for each class."""
+def read_class_names(start: Path, num_classes: int) -> list[str] | None:
+    """The names in a run's folder, or beside a file of it; None without them, damaged, or not one for each class."""
+    folder = start if start.is_dir() else start.parent
     try:
         names = json.loads((folder / CLASS_NAMES).read_bytes())
     except (OSError, ValueError):

@@ -106,7 +106,7 @@ def evaluate(parts: dict[str, Any], *, send: Send, checkpoint: str, limit: int |
             "first_share": 0.0,
             "names": class_names_of(parts["loader_train"].dataset, classes),
             "epoch": saved.get("epoch"),
-            "data_set": args.dataset or Path(args.data_dir or "").name,
+            "data_set": args.dataset or Path(getattr(args, "data_dir", None) or args.data or "").name,
             "model": str(args.model) + ", averaged weights (--model-ema)" * averaged,
             "device": str(args.device),
             "batch_size": inner.batch_size,

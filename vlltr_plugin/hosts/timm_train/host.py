@@ -118,10 +118,6 @@ def _args_of_checkpoint(path: Path | None) -> CheckpointArgs:
     return None if known is None else _named(known), path, []
 
 
-def _class_names(start: Path, num_classes: int) -> list[str] | None:
-    return read_class_names(start if start.is_dir() else start.parent, num_classes)
-
-
 def find_checkpoint(request: EvaluateRequest) -> Path:
     """The checkpoint that a request names: of a run's folder the best one.
 
@@ -169,7 +165,7 @@ HOST = Host(
     convention=UPSTREAM,
     logs_groups=False,
     args_of_checkpoint=_args_of_checkpoint,
-    class_names=_class_names,
+    class_names=read_class_names,
     open_trained=_open_trained,
     find_checkpoint=find_checkpoint,
     evaluated_line=_evaluated_line,

@@ -87,7 +87,7 @@ def plan(args: argparse.Namespace, train_loss_fn: nn.Module, loader: Any) -> Pla
     binary = bool(getattr(args, "bce_loss", False))
     if binary and settings.adjusts:
         raise ValueError("Expected form=loss_weight with --bce-loss: logit adjustment is of softmax cross entropy.")
-    base = (SigmoidLosses() if args.bce_sum else MeanSigmoidLosses()) if binary else SoftmaxLosses()
+    base = (SigmoidLosses() if getattr(args, "bce_sum", False) else MeanSigmoidLosses()) if binary else SoftmaxLosses()
     check_base_loss(train_loss_fn, base, args)
     counts, draws = counts_and_draws(loader, args.num_classes)
     try:
@@ -115,13 +115,14 @@ def check_base_loss(train_loss_fn: nn.Module, base: BaseLoss, args: argparse.Nam
         targets = (1.0 - smoothing) * (0.7 * hard + 0.3 * hard.flip(0)) + smoothing / classes
     right = float(ReweightedLoss(Uniform([1] * classes), base, smoothing).losses(logits, targets).mean())
     name, kind = type(train_loss_fn).__name__, "mixed labels" if mixed else "hard labels"
+    expected = "sigmoid" if isinstance(base, SigmoidLosses) else "softmax"
     try:
         found = float(train_loss_fn(logits.to(args.device), targets.to(args.device)))
     except Exception as error:
         raise ValueError(f"Expected a training loss of {kind} but {name} fails on them ({error}).") from error
     if not abs(found - right) <= TOLERANCE * max(1.0, abs(right)):
         raise ValueError(
-            f"Expected the training loss to be the mean {'sigmoid' if args.bce_loss else 'softmax'} cross entropy of "
-            f"{kind} with smoothing {smoothing:g}, but {name} gives {found:.6g} where that gives {right:.6g}: "
+            f"Expected the training loss to be the mean {expected} cross entropy of {kind} "
+            f"with smoothing {smoothing:g}, but {name} gives {found:.6g} where that gives {right:.6g}: "
             "--reweight would change more than the weights."
         )
