@@ -281,3 +281,15 @@ def test_a_best_tau_at_the_edge_of_the_sweep_is_said_to_be(file: Path, capsys) -
     assert "the largest tau swept, the edge of the sweep" in capsys.readouterr().out
     assert call(file) == 0
     assert "the edge of the sweep" not in capsys.readouterr().out
+
+
+def test_the_curve_of_an_earlier_version_is_not_read_and_that_is_said(file: Path, capsys) -> None:
+    assert call(file) == 0
+    path = file.with_suffix("") / "evaluation.json"
+    content = json.loads(path.read_text())
+    for point in content["trade_off"]["rules"]["single"]:
+        del point["macro_top1"]
+    path.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(["compare", str(path.parent), str(path.parent)]) == 0
+    assert "earlier version of the plug-in: evaluate again" in " ".join(capsys.readouterr().out.split())

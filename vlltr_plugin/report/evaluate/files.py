@@ -135,6 +135,8 @@ def read_trade_off(folder: Path, content: dict[str, Any]) -> TradeOff:
         raise TradeOffError(f"{path}: cannot be read ({error.strerror}), so the run has no trade-off curve") from error
     if _digest(data) != content["sha256"]:
         raise TradeOffError(f"{path}: does not belong to the evaluation.json beside it: evaluate again")
+    if any("macro_top1" not in point for _, points in rules for point in points):
+        raise TradeOffError(f"{path}: was written by an earlier version of the plug-in: evaluate again")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
