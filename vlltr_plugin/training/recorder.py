@@ -4,7 +4,6 @@ import contextlib
 import json
 import re
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat, TypeVar, cast
@@ -12,7 +11,7 @@ from typing import Any, SupportsFloat, TypeVar, cast
 import torch.distributed as dist
 from torch import Tensor
 
-from vlltr_plugin.core.arguments import check_whole
+from vlltr_plugin.core.arguments import check_whole, warn_caller
 from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, SECONDS, Statistics
 from vlltr_plugin.core.ranks import is_first_rank, world_size
@@ -265,11 +264,10 @@ class RunRecorder:
 
     def _warn_of_missing_state(self, start: int) -> None:
         known = ", ".join(map(str, self._files.files_of(self._files.run))) or "none"
-        warnings.warn(
+        warn_caller(
             f"Expected the state after epoch {start - 1} in {self.folder / FOLDER} but there is none (epochs there: "
             f"{known}): THE CLASS WEIGHTS START AT 1, until epoch {start} ends. Save the model's checkpoint after "
-            "recorder.end_epoch, or go on from an epoch that is there.",
-            stacklevel=3,
+            "recorder.end_epoch, or go on from an epoch that is there."
         )
 
     def _look_at_log(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,6 @@ def read_trade_off(folder: Path, content: dict[str, Any]) -> TradeOff:
         raise TradeOffError(f"{path}: cannot be read ({error.strerror}), so the run has no trade-off curve") from error
     if _digest(data) != content["sha256"]:
         raise TradeOffError(f"{path}: does not belong to the evaluation.json beside it: evaluate again")
-    if any("macro_top1" not in point for _, points in rules for point in points):
-        raise TradeOffError(f"{path}: was written by an earlier version of the plug-in: evaluate again")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
@@ -145,7 +144,8 @@ def read_trade_off(folder: Path, content: dict[str, Any]) -> TradeOff:
         taus, labels, counts = found["taus"], found["labels"], found["counts"]
     except (*BROKEN, OSError) as error:
         raise TradeOffError(f"{path}: expected the arrays of an evaluation but it is damaged") from error
-    points = {rule: tuple(Point(**point) for point in points) for rule, points in rules}
+    unknown = {"macro_top1": math.nan}  # which earlier versions did not write
+    points = {rule: tuple(Point(**(unknown | point)) for point in points) for rule, points in rules}
     shapes = {array.shape for array in predictions.values()} | {(len(own), len(labels)) for own in points.values()}
     fit = shapes == {(len(taus), len(labels))} and {array.shape for array in right.values()} == {(2, len(labels))}
     if not fit or labels.min() < 0 or labels.max() >= len(counts):
