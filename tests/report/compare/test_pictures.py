@@ -69,6 +69,17 @@ def test_intervals_end_at_0_and_100_percent_below_their_label(write_run):
     assert max(text.xy[1] for text in axes.texts) == 100.0
 
 
+def test_groups_that_no_log_has_take_no_room(write_run):
+    line = {key: value for key, value in log_line(0).items() if not key.endswith(("many", "median", "low"))}
+    runs = [load(str(write_run(name, [line, line | {"epoch": 1}]))) for name in ("base", "dv")]
+    with styled():
+        panels = compare_pictures.draw_accuracy(compare(runs)).axes
+        (bars,) = compare_pictures.draw_groups(compare(runs)).axes
+    assert [axes.get_title() for axes in panels] == ["overall top-1"]
+    assert [label.get_text() for label in bars.get_xticklabels()] == ["overall top-1"]
+    assert "group" not in bars.get_title()
+
+
 def test_a_single_run_has_a_marker_at_its_best_epoch(write_run):
     lines = [log_line(epoch, acc1=value) for epoch, value in enumerate([50.0, 60.0, 55.0])]
     with styled():

@@ -53,15 +53,19 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def draw_accuracy(comparison: Comparison) -> Figure | None:
-    """Accuracy over the epochs: a panel for overall and each group, a line for each run."""
-    metrics, frame = _metrics(comparison), comparison.frame
-    curves = [[frame.over_epochs(method.name, metric.name) for method in comparison.methods] for metric in metrics]
-    if not any(map(any, curves)):
+    """Accuracy over the epochs: a panel for overall and each group that a log has, a line for each run."""
+    frame, methods = comparison.frame, comparison.methods
+    found = [(m, [frame.over_epochs(method.name, m.name) for method in methods]) for m in _metrics(comparison)]
+    shown = [(metric, curves) for metric, curves in found if any(curves)]
+    if not shown:
         return None
     several = any(len(method.runs) > 1 for method in comparison.methods)
-    figure = new_figure(8.0, 6.0)
-    panels = figure.subplots(2, 2, sharex=True).flat
-    for axes, metric, of_methods in zip(panels, metrics, curves, strict=True):
+    rows = (len(shown) + 1) // 2
+    figure = new_figure(8.0, (3.6, 6.0)[rows - 1])
+    panels = list(figure.subplots(rows, min(len(shown), 2), sharex=True, squeeze=False).flat)
+    for axes in panels[len(shown) :]:
+        axes.remove()
+    for axes, (metric, of_methods) in zip(panels, shown, strict=False):
         axes.set_title(comparison.title_of(metric), color=COLOURS[metric.name], fontweight="bold")
         for number, (method, curve) in enumerate(zip(comparison.methods, of_methods, strict=True)):
             style = run_style(number) | ({} if several else {"color": COLOURS[metric.name]})
@@ -91,7 +95,8 @@ def draw_groups(comparison: Comparison) -> Figure | None:
     bars = [bar for bar in columns if any(comparison.summary(*bar, metric) for metric in (*groups, overall))]
     if not bars:
         return None
-    metrics = [metric for metric in (*groups, overall) if metric not in comparison.empty]
+    known = [metric for metric in (*groups, overall) if metric not in comparison.empty]
+    metrics = [metric for metric in known if any(comparison.summary(*bar, metric) for bar in bars)]
     figure = new_figure(max(8.0, 0.5 * len(bars) * len(metrics) + 1.5), 4.6)
     axes = figure.subplots()
     width = BAR / len(bars)
@@ -106,7 +111,10 @@ def draw_groups(comparison: Comparison) -> Figure | None:
                 top = _bar(axes, x, 0.92 * width, value, label, _bar_style(COLOURS[metric.name], number))
                 highest = max(highest, top if isfinite(top) else 0.0)
     axes.set_xticks(range(len(metrics)), [comparison.title_of(metric).replace(" (", "\n(") for metric in metrics])
-    axes.set_title(f"Accuracy by group of classes; numbers with a sign: minus {comparison.baseline_name}")
+    if len(metrics) == 1:
+        axes.set_xlim(-1.5, 1.5)
+    shown = "Accuracy by group of classes" if len(metrics) > 1 else "Accuracy"
+    axes.set_title(f"{shown}; numbers with a sign: minus {comparison.baseline_name}")
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(0, 1.1 * highest + 1)
     where = f"{comparison.split} split" if tested else f"{comparison.host.words.epochs_on}, last epoch"
