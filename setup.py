@@ -16,7 +16,7 @@ assert VERSION, "expected a line `__version__ = ...` in vlltr_plugin/__init__.py
 setup(
     name="vlltr-plugin",
     version=VERSION[1],
-    description="Class-volume re-weighting for VL-LTR and any PyTorch training loop",
+    description="Class-volume re-weighting for VL-LTR, LIFT, timm and any PyTorch training loop",
     long_description=README.read_text("utf-8"),
     long_description_content_type="text/markdown",
     author="vlltr-plugin maintainers",
@@ -30,6 +30,7 @@ setup(
         "CLIP",
         "VL-LTR",
         "LIFT",
+        "timm",
     ],
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -1,4 +1,4 @@
-"""Class-volume re-weighting (Zheng and Ng) for hosts such as VL-LTR and LIFT, and any PyTorch loop.
+"""Class-volume re-weighting (Zheng and Ng) for hosts such as VL-LTR, LIFT and timm, and any PyTorch loop.
 
 The public names stand in `vlltr_plugin.public`, which is imported when one is first used: so `vlltr-plugin --help`
 needs no torch, and `vlltr_plugin.compat` can come before torchvision and timm.

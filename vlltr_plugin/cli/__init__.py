@@ -37,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Builds the parser of all commands; each sets `command` to the function that runs it."""
     parser = argparse.ArgumentParser(
-        prog="vlltr-plugin", description="Class-volume re-weighting for VL-LTR, LIFT and any PyTorch loop."
+        prog="vlltr-plugin",
+        description="Class-volume re-weighting for VL-LTR, LIFT, timm's train.py and any PyTorch loop.",
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     parser.set_defaults(command=lambda options: _version(options, parser))

@@ -32,7 +32,7 @@ def add_commands(commands: Subcommands) -> None:
 
 def _add_install(commands: Subcommands) -> None:
     command = commands.add_parser(
-        "install", help="insert the plug-in's lines and configs into a checkout of VL-LTR or LIFT"
+        "install", help="insert the plug-in's lines and configs into a checkout of VL-LTR, LIFT or timm"
     )
     _add_checkout(command)
     command.add_argument("--host", choices=["auto", *load_recipes()], default="auto", help="default: find out")
@@ -63,9 +63,8 @@ def _add_install(commands: Subcommands) -> None:
 
 
 def _add_checkout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "checkout", type=Path, metavar="CHECKOUT", help="folder of the checkout of VL-LTR, or of LIFT and its kin"
-    )
+    words = "folder of the checkout of VL-LTR, LIFT (or a derivative) or timm"
+    parser.add_argument("checkout", type=Path, metavar="CHECKOUT", help=words)
 
 
 def _install(options: argparse.Namespace) -> int:
