@@ -37,7 +37,7 @@ def test_demo_trains_all_four_resumes_and_prints_the_comparison(tmp_path):
     printed = console.file.getvalue()
     for words in ("6 lines in main.py", "started again", "many-shot", "few-shot", "standard errors", "reweight/*.npz"):
         assert words in printed
-    names = ["baseline", "inverse frequency", "class volume", "class volume, adjusted"]
+    names = ["baseline", "inverse frequency", "class volume", "class volume as margins"]
     assert [run.name for run in comparison.methods] == names
     assert comparison.verdict.comparable
     told = printed.split("What to make of it")[1].splitlines()

@@ -40,7 +40,7 @@ METHODS = {
     "baseline": BASELINE,
     "inverse frequency": CONTROL,
     "class volume": CLASS_VOLUME,
-    "class volume, adjusted": ADJUSTED,
+    "class volume as margins": ADJUSTED,
 }
 RESUME_EPOCHS = 6  # of one more, short run that is killed half-way
 

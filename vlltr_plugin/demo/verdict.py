@@ -67,7 +67,7 @@ def _volume(comparison: Comparison, weights: Inspection) -> str:
         f"The volume's own part is class volume minus inverse frequency: {differences[OVERALL]:+.1f} points over "
         f"all, {differences[FEW]:+.1f} few-shot, {'more' if beyond else 'no more'} than two standard errors of the "
         f"choice of test images ({2 * errors[OVERALL.title]:.1f} and {2 * errors[FEW.title]:.1f}). The radii explain "
-        f"{100 * share:.0f} % of the spread of log alpha{closer}, the class counts the rest."
+        f"{round(100 * share)} % of the spread of log alpha{closer}, the class counts the rest."
     )
 
 
