@@ -1,5 +1,6 @@
 """The numbers of an inspection against naive loops."""
 
+import dataclasses
 import math
 import warnings
 from pathlib import Path
@@ -174,6 +175,12 @@ def test_radii_against_the_counts_are_said_in_words_not_as_a_negative_share(writ
     assert "The radii work against the class counts" in said(found)[2]
     assert f"would be {found.parts.spread_without:.3f} instead of {found.parts.spread_of_log:.3f}" in said(found)[2]
     assert "-" not in said(found)[2].replace("large 1/n", "")
+
+
+def test_a_share_that_rounds_to_zero_has_no_sign(write: Write) -> None:
+    found = one(write(epoch_arrays(np.random.default_rng(0))))
+    found = dataclasses.replace(found, parts=dataclasses.replace(found.parts, share=-0.0003))
+    assert "The radii explain 0.0 % of" in said(found)[2]
 
 
 def test_where_nothing_was_measured_no_class_has_a_radius_of_its_own(write: Write) -> None:

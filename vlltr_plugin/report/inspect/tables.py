@@ -193,8 +193,9 @@ def _equal_radii(inspection: Inspection, names: Names) -> str:
             f"samples alone make a radius small), so that the weights become more equal. {spread}"
         )
     else:
+        percent = round(100 * parts.share, 1) + 0.0  # no -0.0
         share = (
-            f"The radii explain {100 * parts.share:.1f} % of the variance of log alpha over the classes; the counts "
+            f"The radii explain {percent:.1f} % of the variance of log alpha over the classes; the counts "
             f"the rest. {spread}"
         )
     return (
