@@ -1,4 +1,4 @@
-"""What is known of each code base that the plug-in can be put into: one folder a host, one recipe in `patches/`."""
+"""The code bases that the plug-in can be installed into: one folder a host, one recipe in `patches/`."""
 
 from __future__ import annotations
 

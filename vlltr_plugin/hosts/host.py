@@ -1,4 +1,4 @@
-"""What the rest of the plug-in asks of a host; README.md here says how to add one."""
+"""The interface of a host to the rest of the plug-in; README.md here says how to add one."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Words:
-    """What reports say of a host's runs."""
+    """Terms and notes for reports on a host's runs."""
 
     notes: tuple[str, ...]  # what a reader of its numbers has to know
     epochs_on: str  # what the results of its epochs are on

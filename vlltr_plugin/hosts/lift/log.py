@@ -120,7 +120,9 @@ class Reading:
 
     def _begin_again(self, epoch: int, where: str) -> None:
         """Drops what was read from an epoch on, which is trained again."""
-        self.warnings.append(f"{where}: training went back to epoch {epoch + 1}; what came of it before is left out")
+        self.warnings.append(
+            f"{where}: training went back to epoch {epoch + 1}; earlier results from there on are left out"
+        )
         for numbers in (self.losses, self.ours, self.clock, self.results):
             for later in [other for other in numbers if other >= epoch]:
                 del numbers[later]

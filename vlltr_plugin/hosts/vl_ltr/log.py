@@ -144,7 +144,7 @@ def _finish(reading: _Reading, path: Path) -> Log:
     if reading.abandoned:
         warnings.append(
             f"{path}: training went back and is now at epoch {reading.latest}; "
-            f"{len(reading.abandoned)} later ones up to {max(reading.abandoned)} are from before and left out"
+            f"{len(reading.abandoned)} later ones up to {max(reading.abandoned)} were discarded and are left out"
         )
     if len({line.get("test_acc1") for line in reading.tests}) > 1:
         warnings.append(f"{path}: {len(reading.tests)} test results that differ; the last one counts")
