@@ -1,4 +1,4 @@
-"""What is read of LIFT's trainer: logits, expected draws, one pass over its training images."""
+"""Reads LIFT's trainer: logits, expected draws, one pass over its training images."""
 
 from __future__ import annotations
 

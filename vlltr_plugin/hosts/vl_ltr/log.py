@@ -1,6 +1,6 @@
 """VL-LTR's `log.txt` as it is: a JSON line for each epoch, and one without `epoch` for the test split.
 
-A run that was resumed writes again from the epoch that it went back to: what came after that epoch before is no part of
+A resumed run writes again from the epoch that it went back to: earlier lines from that epoch on are not part of
 the run any more. A killed run can end in half a line, with the next one glued to it. Runs that only evaluate append a
 comment (`# epoch=9, task=...`, or a blank line where they loaded no checkpoint) and their result, of the test,
 validation or training split.

@@ -67,7 +67,7 @@ def settings_table(comparison: Comparison) -> Table:
 
 
 def notes_of(comparison: Comparison) -> list[str]:
-    """What a reader has to know, one sentence or two each."""
+    """Notes below the tables, one or two sentences each."""
     words, reference = comparison.host.words, comparison.reference
     shown = {metric.name for metric in comparison.metrics_at(STAGES)}
     timed = comparison.frame.metrics([TIMES]) - {REWEIGHTING}

@@ -1,4 +1,4 @@
-"""An inspection in the terminal: tables, and what they say in plain sentences."""
+"""An inspection in the terminal: tables, and findings in sentences."""
 
 import math
 from pathlib import Path
@@ -67,7 +67,7 @@ def extremes_table(inspection: Inspection, names: Names) -> Table:
 
 
 def findings(inspection: Inspection, names: Names) -> list[str]:
-    """What the numbers show, each in a sentence or two."""
+    """The findings, one or two sentences each."""
     found = [_radius_and_size(inspection), _weight_and_size(inspection), _substituted(inspection, names)]
     if inspection.measured and not inspection.all_weights_one and not _by_counts_alone(inspection):
         found.insert(2, _equal_radii(inspection, names))
