@@ -69,7 +69,7 @@ def _hosts() -> list[Host]:
 
 def _claims(host: Host, log: Path) -> bool:
     """Whether a log is a host's."""
-    return bool(host.beside and (log.parent / host.beside).is_file()) or host.wrote(_head(log))
+    return bool(host.beside and (log.parent / host.beside).is_file()) or host.is_log(_head(log))
 
 
 def _head(log: Path) -> bytes:

@@ -91,7 +91,7 @@ class Host:
 
     name: str  # as users write it, and as in its recipe in `patches/`
     title: str
-    wrote: Callable[[bytes], bool]  # whether a log is this host's, by its first bytes
+    is_log: Callable[[bytes], bool]  # whether a log is this host's, by its first bytes
     find_log: Callable[[Path], Path | None]  # the log of a run's folder
     read_log: Callable[[Path], Log]  # a log alone; ReportError if it cannot be used
     read_run: Callable[[Path], RunFiles]  # a log and what lies beside it

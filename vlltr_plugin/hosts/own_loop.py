@@ -108,7 +108,7 @@ def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
 HOST = Host(
     name="own-loop",
     title="a loop of your own",
-    wrote=lambda head: head.startswith(b'{"epoch"'),
+    is_log=lambda head: head.startswith(b'{"epoch"'),
     beside=SETTINGS,
     find_log=find_log,
     read_log=read_log,
