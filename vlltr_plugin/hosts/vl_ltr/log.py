@@ -47,7 +47,7 @@ def read_log(path: Path) -> Log:
         try:
             found, cut = whole_objects(text)
             if cut:
-                reading.warnings.append(f"{where}: left out a result that a killed run wrote only half")
+                reading.warnings.append(f"{where}: left out a result that a killed run wrote only in part")
             for values in found:
                 _take(values, reading, where)
         except ValueError as error:
