@@ -58,7 +58,7 @@ def find_log(folder):
     return next(folder.glob("third.log"), None)
 ALL = Metric("overall", "right", "overall top-1")
 HOST = Host(
-    name="third", title="Third", wrote=lambda head: head.startswith(b"third"), find_log=find_log, read_log=read_log,
+    name="third", title="Third", is_log=lambda head: head.startswith(b"third"), find_log=find_log, read_log=read_log,
     read_run=read_run, check=lambda request, say: None, overall=ALL, groups=(), metrics=(ALL,), convention=OTHERS,
     reweight_seconds="reweight_seconds", words=Words(("Third's words.",), "test set", "", "", "log"),
 )

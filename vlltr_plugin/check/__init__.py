@@ -1,1 +1,1 @@
-"""`vlltr-plugin check`: what would go wrong in a run that takes days, found before it starts; nothing is written."""
+"""`vlltr-plugin check`: finds faults of a run before it starts; writes nothing."""

@@ -41,7 +41,7 @@ class Checks:
         """Runs a check, which returns its message, raises `SkipError`, or raises an error that says what is wrong."""
         if missing := [other for other in needs if other in self._failed]:
             self._failed.add(name)
-            return self.add(CheckResult(name, SKIP, f"not looked at: {missing[0]} comes first"))
+            return self.add(CheckResult(name, SKIP, f"not checked: it needs {missing[0]}"))
         try:
             result = CheckResult(name, OK, check())
         except SkipError as reason:

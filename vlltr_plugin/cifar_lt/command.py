@@ -1,4 +1,4 @@
-"""What `vlltr-plugin cifar-lt` does with its options."""
+"""Runs the command `vlltr-plugin cifar-lt`."""
 
 from __future__ import annotations
 

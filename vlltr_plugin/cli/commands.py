@@ -35,27 +35,27 @@ def _add_install(commands: Subcommands) -> None:
         "install", help="insert the plug-in's lines and configs into a checkout of VL-LTR, LIFT or timm"
     )
     _add_checkout(command)
-    command.add_argument("--host", choices=["auto", *load_recipes()], default="auto", help="default: find out")
+    command.add_argument("--host", choices=["auto", *load_recipes()], default="auto", help="default: detected")
     command.add_argument(
         "--file",
         action="append",
         default=[],
         dest="files",
         metavar="[NAME=]FILE",
-        help="a file that takes the place of a usual one: main_dist.py (of main.py), or trainer.py=train.py; "
-        "can be given several times. status and uninstall find it by its lines",
+        help="use this file instead of the usual one: main_dist.py (instead of main.py), or trainer.py=train.py; "
+        "can be given several times. status and uninstall find the file by its inserted lines",
     )
     command.add_argument("--dry-run", action="store_true", help="only print what would be done")
     command.set_defaults(command=_install)
 
-    command = commands.add_parser("uninstall", help="take everything out again, byte for byte")
+    command = commands.add_parser("uninstall", help="remove the plug-in and restore the files byte for byte")
     _add_checkout(command)
     command.add_argument("--dry-run", action="store_true", help="only print what would be done")
     command.set_defaults(command=_uninstall)
 
     command = commands.add_parser(
         "status",
-        help="say what is installed in a checkout, and whether it still fits",
+        help="show what is installed in a checkout, and whether it still fits",
         description="Exit code 0: installed and fits; 1: not installed, or something does not fit.",
     )
     _add_checkout(command)
@@ -113,8 +113,8 @@ def _status(options: argparse.Namespace) -> int:
 def _add_check(commands: Subcommands) -> None:
     command = commands.add_parser(
         "check",
-        help="look at everything that a run needs, before it starts; trains and writes nothing",
-        description="Imports and runs the checkout's code. Exit code 0: all fine; 1: something is amiss.",
+        help="check everything that a run needs, before it starts; trains and writes nothing",
+        description="Imports and runs the checkout's code. Exit code 0: all fine; 1: a check failed.",
     )
     command.add_argument(
         "config", type=Path, nargs="?", metavar="CONFIG", help="the config of the run; none for LIFT, see --host-args"
@@ -125,10 +125,10 @@ def _add_check(commands: Subcommands) -> None:
         "--host-args",
         default="",
         metavar="ARGS",
-        help='arguments that main.py will have on its command line, quoted: "--input-size 224 --seed 1"; for LIFT '
+        help='command-line arguments of main.py for this run, quoted: "--input-size 224 --seed 1"; for LIFT '
         "all of them",
     )
-    command.add_argument("--json", action="store_true", help="print the lines as JSON")
+    command.add_argument("--json", action="store_true", help="print the results as JSON")
     command.set_defaults(command=_check)
 
 
@@ -163,21 +163,23 @@ def _as_json(request: CheckRequest, lines: Checks) -> dict[str, object]:
 def _add_compare(commands: Subcommands) -> None:
     command = commands.add_parser(
         "compare",
-        help="compare runs with a baseline: of a host, of your own loop, or evaluations",
-        description="RUN is a run's folder, its log.txt, or an evaluation's folder; name=FOLDER,FOLDER,... are the "
-        "seeds of one method.",
+        help="compare runs with a baseline: runs of a host or of your own loop, or evaluations",
+        description="RUN is a run's folder, its log.txt, or an evaluation's folder; name=FOLDER,FOLDER,... gives "
+        "the seeds of one method.",
     )
     command.add_argument("baseline", metavar="BASELINE", help="the run that the others are compared with")
-    command.add_argument("runs", metavar="RUN", nargs="*", help="without any, --reference is the baseline")
+    command.add_argument(
+        "runs", metavar="RUN", nargs="*", help="runs to compare; without any, --reference is the baseline"
+    )
     command.add_argument(
         "--reference",
         metavar="DATA/MODEL",
-        help="set published results of VL-LTR beside them: imagenet_lt, places_lt or inat2018, with /r50 or /vit16",
+        help="also show published results of VL-LTR: imagenet_lt, places_lt or inat2018, with /r50 or /vit16",
     )
     command.add_argument(
         "--out", type=Path, metavar="DIR", help="write report.md, report.json, report.csv and pictures"
     )
-    add_groups(command, "of evaluations, whose predictions are grouped anew, and of logs that do not tell theirs")
+    add_groups(command, "for evaluations, which are grouped anew, and for logs that do not record their groups")
     command.set_defaults(command=_compare)
 
 
@@ -191,9 +193,11 @@ def _compare(options: argparse.Namespace) -> int:
 def _add_inspect(commands: Subcommands) -> None:
     command = commands.add_parser("inspect", help="show the weights and radii of a run against class size")
     command.add_argument("run", type=Path, metavar="RUN", help="the run's folder, with reweight/epoch_*.npz")
-    command.add_argument("--epoch", type=int, help="epoch to look at, from 0 (default: the last)")
+    command.add_argument("--epoch", type=int, help="epoch to show, from 0 (default: the last)")
     command.add_argument(
-        "--checkout", type=Path, help="VL-LTR: where data/ has the classes' names (default: around RUN)"
+        "--checkout",
+        type=Path,
+        help="VL-LTR: checkout whose data/ has the class names (default: the one that RUN is in)",
     )
     command.add_argument("--out", type=Path, metavar="DIR", help="also write pictures (PNG) into this folder")
     add_groups(command, "default: those of the run, else of its host")
@@ -211,44 +215,52 @@ def _add_evaluate(commands: Subcommands) -> None:
     command = commands.add_parser(
         "evaluate",
         help="evaluate a checkpoint or any model's logits, all accuracies from the same predictions",
-        description="With RUN, imports and runs the checkout's code; never what a checkpoint may hold beside tensors. "
+        description="With RUN, imports and runs the checkout's code, but never code from a checkpoint. "
         "With --logits FILE.npz, reads numbers only.",
     )
     command.add_argument("checkpoint", type=Path, nargs="?", metavar="RUN", help="the run's folder, or its checkpoint")
     command.add_argument(
-        "--config", type=Path, help="the config that it was trained with (default: the one it names); none for LIFT"
+        "--config",
+        type=Path,
+        help="the config of its training (default: the one that the checkpoint names); none for LIFT",
     )
     command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
     command.add_argument("--split", choices=("val", "test"), help="default: test where the config says test=True")
     command.add_argument("--device", help="default: cuda if there is one, else cpu")
-    command.add_argument("--batch-size", type=int, help="default: the host's, 1.5 times that of training")
-    command.add_argument("--limit", type=int, metavar="N", help="only N images, evenly spaced over the split")
+    command.add_argument("--batch-size", type=int, help="default: the host's, 1.5 times the training batch size")
+    command.add_argument("--limit", type=int, metavar="N", help="evaluate only N images, evenly spaced over the split")
     command.add_argument("--out", type=Path, metavar="DIR", help="default: evaluation/ beside the checkpoint")
     command.add_argument(
         "--host-args",
         default="",
         metavar="ARGS",
-        help='arguments that main.py had on its command line when it trained, quoted: "--input-size 224 --seed 1"; for '
+        help='command-line arguments of main.py in the training, quoted: "--input-size 224 --seed 1"; for '
         "LIFT all of them",
     )
     curve = command.add_argument_group("trade-off curve: accuracies of logits - tau * log(prior)")
     curve.add_argument(
-        "--tau", type=float, nargs="+", metavar="TAU", help="default: 0 to 2 by 0.25, on until top-1 falls; with 0"
+        "--tau",
+        type=float,
+        nargs="+",
+        metavar="TAU",
+        help="default: 0, 0.25, ... to 2, and on until top-1 falls; 0 is always added",
     )
-    curve.add_argument("--prior", choices=("draws", "counts"), help="default: draws, the expected ones of the run")
-    add_groups(curve, "default: those of the run, else upstream; evaluation.json has these and both others")
+    curve.add_argument("--prior", choices=("draws", "counts"), help="default: draws, those expected in the run")
+    add_groups(curve, "default: those of the run, else upstream; evaluation.json has these, upstream and others")
     curve.add_argument(
-        "--choose-tau", choices=("val", "here"), help="on the validation split (default if it is another), or here"
+        "--choose-tau",
+        choices=("val", "here"),
+        help="on the validation split (default for another split), or on the evaluated images",
     )
     command.add_argument(
         "--logits",
         type=Path,
         metavar="FILE.npz",
-        help="in place of RUN and --config, any model's: logits [N, C] and labels [N] of the test images; counts [C], "
-        "the training images of each class; and if there are any: draws [C], how often the sampler of training drew "
-        "each class in an epoch, where it was not uniform over the images; names [C] of the classes; val_logits "
-        "[M, C] and val_labels [M] to choose tau on. In the folder of a recorded run, the settings, groups and names "
-        "are those of that run. --out is FILE/ by default",
+        help="logits of any model, instead of RUN and --config. Arrays: logits [N, C] and labels [N] of the test "
+        "images; counts [C], the training images of each class. Optional: draws [C], how often the training sampler "
+        "drew each class in an epoch, if it was not uniform over the images; names [C] of the classes; val_logits "
+        "[M, C] and val_labels [M] to choose tau on. If the file is in the folder of a recorded run, the settings, "
+        "groups and names of that run are used. --out is FILE/ by default",
     )
     command.set_defaults(command=_evaluate)
 

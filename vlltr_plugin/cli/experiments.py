@@ -24,8 +24,10 @@ def _add_demo(commands: Subcommands) -> None:
     command.add_argument(
         "--out", type=Path, default=Path("vlltr-demo"), help="new or empty folder for the runs (default: vlltr-demo)"
     )
-    command.add_argument("--epochs", type=int, help="of each run, 1 or more (default: 30)")
-    command.add_argument("--keep", action="store_true", help="of older versions: the folder stays in any case")
+    command.add_argument("--epochs", type=int, help="epochs of each run, 1 or more (default: 30)")
+    command.add_argument(
+        "--keep", action="store_true", help="has no effect: the folder is always kept (option of older versions)"
+    )
     command.set_defaults(command=_demo)
 
 
@@ -47,7 +49,7 @@ def _add_cifar_lt(commands: Subcommands) -> None:
         "cifar-lt",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help="train the paper's CIFAR-LT experiments, and compare with its tables",
-        description="Each finished run is one line of the results file; what the file holds is not trained again.",
+        description="Each finished run is one line of the results file; runs in the file are not trained again.",
         epilog="\n".join(["what the methods are:", *lines, "", listed]),
     )
     command.add_argument("--results", type=Path, required=True, metavar="FILE", help="results, one JSON line a run")
@@ -61,7 +63,7 @@ def _add_cifar_lt(commands: Subcommands) -> None:
         "--npz",
         type=Path,
         metavar="FILE",
-        help="x_train, y_train, x_test, y_test, used as they are; classes and imbalance are the file's",
+        help="arrays x_train, y_train, x_test, y_test, used as they are; they give the classes and the imbalance",
     )
     what = command.add_argument_group("training")
     what.add_argument(
@@ -72,18 +74,22 @@ def _add_cifar_lt(commands: Subcommands) -> None:
         help="see below (default: ce inverse-drw dv)",
     )
     what.add_argument("--seeds", type=_positive, default=3, help="number of seeds (default: 3)")
-    what.add_argument("--first-seed", type=int, default=0, help="the seeds count up from it (default: 0)")
+    what.add_argument("--first-seed", type=int, default=0, help="first of the consecutive seeds (default: 0)")
     what.add_argument("--preset", choices=("full", "short"), default="full", help="200 epochs (default), or 30")
-    what.add_argument("--epochs", type=_positive, help="of each run (default: the preset's)")
-    what.add_argument("--start-epoch", type=_positive, help="of deferred weights (default: 80 %% of the epochs)")
-    what.add_argument("--batch-size", type=_positive, help="images of a step (default: 100)")
+    what.add_argument("--epochs", type=_positive, help="epochs of each run (default: the preset's)")
+    what.add_argument(
+        "--start-epoch", type=_positive, help="first epoch of deferred weights (default: 80 %% of the epochs)"
+    )
+    what.add_argument("--batch-size", type=_positive, help="images in a step (default: 100)")
     what.add_argument("--sampler", choices=("uniform", "sqrt"), help="sqrt: 1/sqrt(n), as VL-LTR draws")
-    what.add_argument("--mixup", type=float, metavar="ALPHA", help="of mixup's Beta distribution; 0 for none")
+    what.add_argument("--mixup", type=float, metavar="ALPHA", help="parameter of mixup's Beta distribution; 0 for none")
     what.add_argument("--evaluate-every", type=_positive, help="epochs between tests before the weights apply")
-    what.add_argument("--share-warmup", action="store_true", help="train once what deferred methods have in common")
+    what.add_argument(
+        "--share-warmup", action="store_true", help="train the common first epochs of deferred methods once"
+    )
     how = command.add_argument_group("machine")
     how.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    how.add_argument("--threads", type=_positive, help="of the CPU")
+    how.add_argument("--threads", type=_positive, help="number of CPU threads")
     how.add_argument("--together", type=_positive, default=1, metavar="N", help="seeds trained in one program")
     how.add_argument("--amp", action="store_true", default=None, help="bfloat16 autocast of the network")
     how.add_argument("--compile", action="store_true", default=None, help="torch.compile of the network")

@@ -23,40 +23,40 @@ MASS_TOLERANCE = 1e-3
 
 
 class ClassVolume(Weighting):
-    """alpha_i ~ r_i / n_i, r_i = v_i^(1/D) the radius of the volume that class i fills in logit space.
+    """alpha_i ~ r_i / n_i, where r_i = v_i^(1/D) is the radius of the volume that class i fills in logit space.
 
-    Statistics stream from the training pass (`observe`, or through `ReweightedLoss`); `end_epoch` turns them
-    into weights and starts them anew. State is O(C*D) for dv and bv (D = `features` where given), O(C*D*D) for pv,
-    whatever the samples.
+    Statistics are collected in the training pass (by `observe`, or through `ReweightedLoss`). `end_epoch` turns them
+    into weights and resets them. The state is O(C*D) for dv and bv (D = `features` where given) and O(C*D*D) for pv,
+    for any number of samples.
 
-    A class with more samples in an epoch than it has training samples has shown some of them again (several passes or
-    views, a weighted sampler): its variance is that of n_i samples, see `ClassMoments.degrees_of_freedom`, so that an
+    If a class has more samples in an epoch than training samples, some were drawn again (several passes or views, a
+    weighted sampler). Its variance is then that of n_i samples, see `ClassMoments.degrees_of_freedom`, so that an
     epoch seen k times gives the radii of an epoch seen once.
 
-    Variants: `"dv"` takes the standard deviations of the logits (D = C). `"bv"` those of the C - 1 differences
-    f_i - f_j (Eq. 8 and 9). `"pv"` those along the principal axes of the class (Eq. 7).
+    Variants: `"dv"` uses the standard deviations of the logits (D = C); `"bv"` those of the C - 1 differences
+    f_i - f_j (Eq. 8 and 9); `"pv"` those along the principal axes of the class (Eq. 7).
 
     Args:
         class_counts: n_i, training samples of each class, `[C]`.
         draws: m_i, expected draws in one epoch, `[C]`; default `class_counts`.
         variant: `"dv"`, `"bv"` or `"pv"`.
-        min_samples: classes with fewer samples (of n_i and of the mass observed the smaller), or
+        min_samples: classes with fewer samples (the smaller of n_i and the mass observed), or
             without volume, take the mean log radius of the others; 30 is the paper's "S30". At least 2.
         normalize: see `Weighting`.
         start_epoch: first epoch (from 0) in which weights may differ from 1.
         counts: see `Weighting`.
-        axes: for pv, the number of principal axes that count (all by default). Logits made of fewer features than
-            classes span no more dimensions than features: without a smaller `axes` no class has a volume then.
+        axes: for pv, the number of principal axes to use (all by default). Logits computed from fewer features than
+            classes span no more dimensions than features; then no class has a volume unless `axes` is smaller.
         debias: correct the bias of log sigma of few normal samples (dv and bv).
-        assign: what a mixed sample counts for: `"dominant"`, for the heavier of its two labels, as one whole
-            sample (ranks the classes more like unmixed images do: `tests/benchmarks/assign.py`), or `"mass"`, for
-            both labels by mass.
-        features: for dv and bv, take the statistics of that many logits only, a fixed random sample (bv: of the
-            differences with them), and 12 bytes x C x features for them. All by default, as the paper. Classes keep
-            their rank where the standard deviation of log sigma over a class's logits, divided by sqrt(features), is
-            small against that of the log radii over the classes.
-        feature_seed: of that sample.
-        memory_limit: bytes that pv's covariances may take.
+        assign: which class a mixed sample counts for: `"dominant"`, the heavier of its two labels, as one whole
+            sample (this ranks the classes more like unmixed images: `tests/benchmarks/assign.py`), or `"mass"`,
+            both labels by their mass.
+        features: for dv and bv, use a fixed random sample of that many logits only (bv: the differences with them);
+            the statistics take 12 bytes x C x features. All by default, as in the paper. Classes keep their rank if
+            the standard deviation of log sigma over a class's logits, divided by sqrt(features), is small compared
+            with that of the log radii over the classes.
+        feature_seed: seed of that sample.
+        memory_limit: largest size of pv's covariances, in bytes.
 
     Raises:
         ValueError: for unknown options, and for pv where the covariances exceed `memory_limit`.

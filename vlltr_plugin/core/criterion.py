@@ -190,7 +190,7 @@ class Criterion(nn.Module):
         return self.weighting.statistics(in_force, self.drawn)
 
     def keep_radii(self) -> None:
-        """Lets the epoch in progress end without new radii: of one that was resumed inside, few samples are left."""
+        """Keeps the radii at the end of this epoch, for example if it was resumed inside and few samples are left."""
         self._keeps_radii = True
 
     def forget_epoch(self) -> None:
@@ -284,8 +284,9 @@ def check_criterion(criterion: object) -> None:
 class ReweightedLoss(Criterion):
     """Mean over the batch of alpha_y * l(x, y), the plain mean: E(alpha) = 1 keeps the scale of the loss.
 
-    A target mixed of labels k with masses m_k costs sum_k m_k alpha_k LS_eps(x, k), LS_eps the label-smoothed loss
-    of the hard label k: each constituent is weighted as the training sample that it is. In eval mode every alpha is 1.
+    The loss of a target mixed of labels k with masses m_k is sum_k m_k alpha_k LS_eps(x, k), where LS_eps is the
+    label-smoothed loss of the hard label k. Each constituent is weighted like a training sample of its own. In eval
+    mode every alpha is 1.
 
     Args:
         weighting: where the class weights come from, for example `ClassVolume`.

@@ -33,7 +33,7 @@ class FrequencyWeighting(Weighting):
         return None
 
     def check_state(self, state: Any) -> SavedState:
-        """As in `Weighting`; the radii must be those of this run, too, up to a factor, which no weight depends on."""
+        """As in `Weighting`; the radii must also be those of this run, up to a factor, which does not matter."""
         saved = super().check_state(state)
         tolerance = max(RADII_TOLERANCE, saved.precision * float(self.log_radius64.abs().max()))
         drawn = (self.divisor > 0).cpu()
@@ -41,7 +41,7 @@ class FrequencyWeighting(Weighting):
         if not torch.allclose(off, off.mean(), rtol=0.0, atol=tolerance):
             raise ValueError(
                 "Expected a state with the radii that these class counts and draws give but they differ: it is damaged "
-                "or of a version in which they hung on the scale of `draws`. Start in a new folder."
+                "or of a version in which they depended on the scale of `draws`. Start in a new folder."
             )
         return saved
 
@@ -63,7 +63,7 @@ class Uniform(Weighting):
 
 
 class InverseFrequency(FrequencyWeighting):
-    """alpha_i ~ 1 / n_i: what is left of class volume when all radii are equal."""
+    """alpha_i ~ 1 / n_i: class volume with all radii equal."""
 
     def log_shape(self, counts: Tensor) -> Tensor:
         """r_i = 1."""

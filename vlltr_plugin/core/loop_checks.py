@@ -125,7 +125,7 @@ class LoopChecks:
                 "twice",
                 "Expected every batch once but the same logits came twice in a row: each of their images counts once "
                 "more, whatever the loss is multiplied by. Give mixed targets in one call, float [B, C]: lam * "
-                "one_hot(a) + (1 - lam) * one_hot(b). For a loss that is only shown take criterion.losses(logits, "
+                "one_hot(a) + (1 - lam) * one_hot(b). For a loss that is only printed use criterion.losses(logits, "
                 "targets).mean().",
             )
         self._last, self._last_pass = weakref.ref(logits), this_pass
@@ -169,9 +169,9 @@ class LoopChecks:
             self._warn(
                 "forgotten",
                 f"Expected criterion.end_epoch() after each epoch but {self._samples} samples came without it here "
-                f"({ended}, class_counts count {self._epochs.declared:.0f}): the class weights change there only, and "
-                f"are still those of epoch {weighting.epoch}. Call it once an epoch, on every rank (where a callback "
-                "calls it after each pass over the data and they are endless: give it steps_per_epoch).",
+                f"({ended}, class_counts count {self._epochs.declared:.0f}): only end_epoch changes the class weights, "
+                f"so they are still those of epoch {weighting.epoch}. Call it once an epoch, on every rank. If a "
+                "callback calls it after each pass over the data and the data are endless, give it steps_per_epoch.",
             )
 
     def forget(self) -> None:
@@ -196,8 +196,8 @@ class LoopChecks:
             self._warn(
                 "untrained",
                 f"Expected a backward pass for each loss but {passes.untrained} of {passes.samples} samples came in "
-                "calls without one (validation with gradients, a loss that is only shown?): they count in the class "
-                "weights. Call criterion.eval() or take torch.no_grad() there; criterion.forget_epoch() drops what "
+                "calls without one (validation with gradients, a loss that is only printed?): they count in the class "
+                "weights. Call criterion.eval() or use torch.no_grad() there; criterion.forget_epoch() drops what "
                 "was observed since the last epoch ended, such as the passes of a learning-rate finder.",
             )
         self._untrained_before = untrained
@@ -225,8 +225,8 @@ class LoopChecks:
         if longer := self._epochs.first_was_longer():
             self._warn(
                 "longer",
-                f"Expected epochs of one length but {longer}: the radii of the first are also those of passes before "
-                "its training, such as a learning-rate finder's, or of a run that began anew after out-of-memory. Call "
+                f"Expected epochs of one length but {longer}: the radii of the first may include passes before the "
+                "training, such as those of a learning-rate finder or of a start that ran out of memory. Call "
                 "criterion.forget_epoch() after such passes.",
             )
 
@@ -236,8 +236,8 @@ class LoopChecks:
         if same_targets and self._passes.last_one_waits and parameters and before and before.isdisjoint(parameters):
             self._warn(
                 "heads",
-                "Expected the logits of one head but those of several came for the same targets: their statistics are "
-                "taken together, and the radii are of none of them. Call the criterion for the head that predicts, and "
+                "Expected the logits of one head but got those of several for the same targets: their statistics are "
+                "mixed, so the radii belong to none of them. Call the criterion for the head that predicts, and "
                 "criterion.losses(logits, targets).mean() for the others.",
             )
         self._last_targets, self._last_parameters = weakref.ref(targets), parameters

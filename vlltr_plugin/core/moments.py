@@ -168,7 +168,7 @@ class ClassMoments:
         return torch.zeros_like(self.pivot)
 
     def _features_of(self, values: Tensor, classes: Tensor) -> Tensor:
-        """What is summed up, of deviations `[B, D]` from the pivots of `classes`; may write over them."""
+        """The features to sum, from deviations `[B, D]` from the pivots of `classes`; may write over them."""
         return values
 
     def _centred(self, pivot: Tensor, mean: Tensor) -> Tensor:

@@ -84,8 +84,8 @@ def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None
         digests = _of_all_ranks(digest, device)
     except RuntimeError as error:
         raise RuntimeError(
-            "Expected all ranks in end_epoch at the same time but they did not meet there: call it on every rank, once "
-            "an epoch, and not under `if rank == 0`. A rank that failed before has said so itself. "
+            "Expected every rank to call end_epoch at the same time but at least one did not: call it on every rank, "
+            "once an epoch, and not under `if rank == 0`. A rank that failed earlier has printed its own error. "
             "init_process_group(timeout=...) sets how long ranks wait."
         ) from error
     if bool((digests == digest).all()):
@@ -113,7 +113,7 @@ def fail_together(failure: Exception | None, has_result: bool, device: torch.dev
     if failure is not None:
         raise failure
     if -1 in kinds:
-        raise ValueError(f"Expected the epoch to end well on all ranks but rank {kinds.index(-1)} failed, see there.")
+        raise ValueError(f"Expected no error on any rank but rank {kinds.index(-1)} failed: see its own error.")
     if len(set(kinds)) > 1:
         raise ValueError(f"Expected radii on all ranks or on none but rank {kinds.index(0)} has none, another has.")
 

@@ -69,7 +69,7 @@ def epoch_of(progress: list[float]) -> int:
 
 
 def as_saved(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as a state gives them back, after JSON: tuples as lists, unknown types as text."""
+    """Settings as they are read from a state, after JSON: tuples as lists, unknown types as text."""
     values: dict[str, Any] = json.loads(json.dumps(settings, default=repr))
     return values
 

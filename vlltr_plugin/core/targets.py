@@ -1,4 +1,4 @@
-"""Soft targets: the masses of the hard labels that a mixed and smoothed target is made of."""
+"""Soft targets: the masses of the hard labels in a mixed and smoothed target."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The variants of class volume: which features of the logits have statistics, and how a log radius comes of them."""
+"""The variants of class volume: which features of the logits are measured, and the log radius from them."""
 
 import torch
 from torch import Tensor

@@ -183,7 +183,7 @@ class Weighting(nn.Module):
 
     @outside_inference_mode
     def end_epoch(self, epoch: int | None = None) -> Statistics:
-        """Turns what the epoch gave into the weights of the next; every rank has to call it.
+        """Turns the statistics of the epoch into the weights of the next one; every rank has to call it.
 
         Args:
             epoch: number of the epoch that ends, from 0; by default the one after the last that ended.
@@ -259,7 +259,7 @@ class Weighting(nn.Module):
 
     @outside_inference_mode
     def begin_epoch(self, epoch: int) -> None:
-        """Puts the weights for `epoch` in force; `end_epoch` does it, a loop that skips epochs may."""
+        """Puts the weights for `epoch` in force. `end_epoch` does this; call it in a loop that skips epochs."""
         self._read_progress()
         self._go_on(epoch, self.has_radii)
         if self.active:
@@ -270,7 +270,7 @@ class Weighting(nn.Module):
 
     @outside_inference_mode
     def start_over(self, epoch: int = 0) -> None:
-        """Begins `epoch` as if nothing had been measured: weights that come of logits are 1 until new radii."""
+        """Begins `epoch` as if nothing had been measured: weights from logits are 1 until there are new radii."""
         self.forget_epoch()
         if self.uses_logits:
             self.log_radius64.zero_()

@@ -159,7 +159,7 @@ def _weights_line(log: list[LogLine]) -> str:
     if f"{prefix}alpha_max" not in last:
         raise RuntimeError(
             f"Expected the class-volume run to log {prefix}alpha_max, but it logged {sorted(last)}: "
-            "the plug-in was not at work; please report this"
+            "the plug-in was not active; please report this"
         )
     lowest, middle, highest = (last[f"{prefix}alpha_{name}"] for name in ("min", "median", "max"))
     return (

@@ -1,4 +1,4 @@
-"""What the demo's runs say in a few lines, and how far their differences may be chance: the test split is small."""
+"""A short summary of the demo's runs, with the standard errors of their differences: the test split is small."""
 
 from __future__ import annotations
 

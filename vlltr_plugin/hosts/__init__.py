@@ -1,4 +1,4 @@
-"""What is known of each code base that the plug-in can be put into: one folder a host, one recipe in `patches/`."""
+"""The code bases that the plug-in can be installed into: one folder a host, one recipe in `patches/`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _hosts() -> list[Host]:
 
 def _claims(host: Host, log: Path) -> bool:
     """Whether a log is a host's."""
-    return bool(host.beside and (log.parent / host.beside).is_file()) or host.wrote(_head(log))
+    return bool(host.beside and (log.parent / host.beside).is_file()) or host.is_log(_head(log))
 
 
 def _head(log: Path) -> bytes:

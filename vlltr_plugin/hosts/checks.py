@@ -1,4 +1,4 @@
-"""What `vlltr-plugin check` does for every host: checks run in the host's process, and send each result."""
+"""The part of `vlltr-plugin check` that is the same for every host: runs checks in the host's process."""
 
 from __future__ import annotations
 

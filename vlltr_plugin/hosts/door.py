@@ -1,4 +1,4 @@
-"""One door into a host: its own `main.py` runs in a process of its own, and `attach` does there what a command asks.
+"""Runs a host's own `main.py` in a separate process, in which `attach` carries out the task of a command.
 
 What the host has built from the user's arguments is what is checked or evaluated. The program ends where the training
 would begin: nothing is trained, and the checkout stays as it is.
@@ -108,11 +108,11 @@ def _messages(process: subprocess.Popen[bytes], printed: IO[bytes], script: str)
     last = printed.read().decode(errors="replace").strip().rpartition("\n")[2][:300] or "it said nothing"
     if process.wait() == 2:  # argparse
         raise ReportError(f"The host's own parser refused its arguments ({last}).")
-    raise ReportError(f"Expected {script} to build what it trains and to train it but it did not: {last}")
+    raise ReportError(f"Expected {script} to build its model and to begin to train but it did not: {last}")
 
 
 class _Task:
-    """What `attach` is to do in place of attaching, in the host's process."""
+    """The task of `attach` in place of attaching, in the host's process."""
 
     def __init__(self, channel: IO[bytes], task: tuple[str, Message]) -> None:
         (name, self._request), self._channel = task, channel
@@ -158,7 +158,7 @@ _task: list[_Task] = []
 
 
 def enter(*parts: Any) -> None:
-    """What every `attach` calls first: carries out the task of a command and ends the program.
+    """Called first by every `attach`: carries out the task of a command and ends the program.
 
     Does nothing in a training run.
     """

@@ -1,4 +1,4 @@
-"""Evaluating a host's trained model: what `report/evaluate` asks, and how logits come from the host's process."""
+"""Evaluating a host's trained model: the interface to `report/evaluate`, and logits from the host's process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rest of the plug-in asks of a host; README.md here says how to add one."""
+"""The interface of a host to the rest of the plug-in; README.md here says how to add one."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Words:
-    """What reports say of a host's runs."""
+    """Terms and notes for reports on a host's runs."""
 
     notes: tuple[str, ...]  # what a reader of its numbers has to know
     epochs_on: str  # what the results of its epochs are on
@@ -91,7 +91,7 @@ class Host:
 
     name: str  # as users write it, and as in its recipe in `patches/`
     title: str
-    wrote: Callable[[bytes], bool]  # whether a log is this host's, by its first bytes
+    is_log: Callable[[bytes], bool]  # whether a log is this host's, by its first bytes
     find_log: Callable[[Path], Path | None]  # the log of a run's folder
     read_log: Callable[[Path], Log]  # a log alone; ReportError if it cannot be used
     read_run: Callable[[Path], RunFiles]  # a log and what lies beside it

@@ -47,7 +47,7 @@ def read_log(path: Path) -> Log:
         except ValueError as error:
             raise ReportError(f"{path}, line {number}: {error}") from error
         if cut:
-            warnings.append(f"{path}, line {number}: left out an epoch that a killed run wrote only half")
+            warnings.append(f"{path}, line {number}: left out an epoch that a killed run wrote only in part")
     if not any(KEYS["overall"] in line for line in epochs.values()):
         raise ReportError(f"{path}: expected accuracies to compare: call recorder.end_epoch(epoch, overall=...)")
     if _are_fractions(epochs.values()):
@@ -108,7 +108,7 @@ def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
 HOST = Host(
     name="own-loop",
     title="a loop of your own",
-    wrote=lambda head: head.startswith(b'{"epoch"'),
+    is_log=lambda head: head.startswith(b'{"epoch"'),
     beside=SETTINGS,
     find_log=find_log,
     read_log=read_log,

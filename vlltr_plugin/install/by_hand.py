@@ -28,7 +28,7 @@ class ByHand:
         return not self.missing and not self.misplaced
 
     @property
-    def amiss(self) -> str:
+    def problems(self) -> str:
         """Describes missing and misplaced lines; empty if all is well, or if the file has no line."""
         missing = [f"of the plug-in's lines there, {', '.join(f'`{name}`' for name in self.missing)} is missing"]
         return "; ".join([*(missing if self.missing else []), *self.misplaced]) if self.lines else ""

@@ -86,7 +86,7 @@ def without_lines(data: bytes, patch: Patch) -> bytes:
 
 def _refusal(data: bytes, patch: Patch, reason: str) -> Refusal:
     """With the file's name, and what is wrong with lines of the plug-in that somebody inserted by hand."""
-    return Refusal("; ".join(filter(None, [f"{patch.file}: {reason}", by_hand(data, patch).amiss])))
+    return Refusal("; ".join(filter(None, [f"{patch.file}: {reason}", by_hand(data, patch).problems])))
 
 
 def _inserted(source: Source, anchors: list[Anchor]) -> Source:

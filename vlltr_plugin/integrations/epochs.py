@@ -1,4 +1,4 @@
-"""What both callbacks share: they end the epochs of a criterion, and record them where there is a folder."""
+"""Shared by both callbacks: ending the epochs of a criterion, and recording them if there is a folder."""
 
 import copy
 import re

@@ -191,7 +191,7 @@ class ReweightCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """What comes from here on is no part of the run."""
+        """Marks the end of the run: later steps are not part of it."""
         self._epochs.running = False
 
     def _model(self) -> Any:

@@ -96,7 +96,7 @@ class ReweightCallback(Callback):
         self._epochs.begin(new, again)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Begins an epoch with its first batch, whatever came between: a learning-rate finder, say."""
+        """Begins an epoch with its first batch, also after other passes (for example a learning-rate finder)."""
         self._epochs.refuse_another_end()
         if not self._epochs.in_epoch:
             self.criterion.forget_epoch()
@@ -124,7 +124,7 @@ class ReweightCallback(Callback):
             self._log(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What comes from here on is no part of the run."""
+        """Marks the end of the run: later batches are not part of it."""
         self._epochs.running = False
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,1 +1,1 @@
-"""What a run leaves behind, written and read in one place: arrays, checkpoints, log lines, whole files."""
+"""The files of a run, written and read in one place: arrays, checkpoints, log lines."""

@@ -1,4 +1,4 @@
-"""What a host's log says, in the same words for every host."""
+"""The contents of a run's log, in the same form for every host."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The identity of a run, kept inside each file that it writes, and the writer that tells runs in a folder apart.
 
-File names and times say nothing about the run.
+File names and times do not identify the run.
 
-A run is a line of starts: each start of the training goes on from an epoch of the start before it. A file names the
-start that wrote it and those before it in its line, in the comment of the .npz archive (`unzip -z` shows it), so that
-the arrays of a file are the same as without it.
+A run is a chain of starts: each start of the training goes on from an epoch of the start before it. A file names the
+start that wrote it and the earlier ones of its chain, in the comment of the .npz archive (`unzip -z` shows it). So the
+arrays in the file are the same as without it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RunIdentity:
     number: int
     """Larger than those of all starts that were known when this one began, so the largest is the newest."""
     starts: tuple[tuple[str, int], ...]
-    """Id and first epoch of each start in the line, in ascending order of the epochs; the last one is this."""
+    """Id and first epoch of each start in the chain, in ascending order of the epochs; the last one is this."""
 
     def has(self, epoch: int, written_by: RunIdentity) -> bool:
         """Whether the file of an epoch that a start has written is a part of this run."""
@@ -44,7 +44,7 @@ class RunIdentity:
 
 
 UNNAMED = RunIdentity(0, (("", 0),))
-"""Of files and states without an identity."""
+"""The identity of files and states that name none."""
 
 
 def new_start(first: int, before: RunIdentity | None, known: Iterable[RunIdentity]) -> RunIdentity:
@@ -55,7 +55,7 @@ def new_start(first: int, before: RunIdentity | None, known: Iterable[RunIdentit
 
 
 def identity_of(text: object) -> RunIdentity:
-    """The identity that a text tells; `UNNAMED` where it tells none."""
+    """The identity in a text; `UNNAMED` if there is none."""
     match = _TEXT.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         return UNNAMED

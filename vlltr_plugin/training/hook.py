@@ -29,7 +29,7 @@ WEIGHTS_TOLERANCE = 1e-4
 
 
 class NoHook:
-    """What the inserted lines of a host call, in a run that is not re-weighted: every call does nothing.
+    """The hook of a run that is not re-weighted: every call does nothing.
 
     Args:
         trains: whether anything is trained. If not (`--eval`), a state in a checkpoint is no reason for a message.
@@ -42,7 +42,7 @@ class NoHook:
         self._trains = trains
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the state out of a checkpoint of the host; here it is only said that there is one."""
+        """Prints a message if a checkpoint of the host holds a state; does not load it."""
         if self._trains and KEY in checkpoint:
             say("this checkpoint holds a re-weighting state, but the config has no `reweight`: weights stay 1.")
 

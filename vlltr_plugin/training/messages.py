@@ -1,4 +1,4 @@
-"""What the plug-in says in a run: the host silences `print` on all ranks but the first, and hides all warnings."""
+"""Messages of the plug-in in a run: the host silences `print` on all ranks but the first, and hides all warnings."""
 
 import warnings
 from collections.abc import Iterator

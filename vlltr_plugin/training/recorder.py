@@ -244,7 +244,7 @@ class RunRecorder:
             if weighting.epoch != start:
                 path = self._files.files_of(self._files.run)[start - 1]
                 raise ValueError(
-                    f"Expected the state for epoch {start} in {path} but it is that for epoch {weighting.epoch}: the "
+                    f"Expected the state for epoch {start} in {path} but it is for epoch {weighting.epoch}: the "
                     "file was renamed or copied. Give it back its name, or resume at an epoch whose file is right."
                 )
             say(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")

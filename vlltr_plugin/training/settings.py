@@ -41,7 +41,7 @@ class Settings:
     every: int = 1
     """Epochs from one clean pass to the next."""
     form: str = LOSS_WEIGHT
-    """Weights multiply the losses (`ReweightedLoss`); or log alpha is taken off the logits (`LogitAdjustedLoss`)."""
+    """Weights multiply the losses (`ReweightedLoss`), or are margins, log alpha (`LogitAdjustedLoss`)."""
     options: dict[str, Any] = field(default_factory=dict)
     """Arguments of the weighting."""
 

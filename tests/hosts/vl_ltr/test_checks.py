@@ -98,7 +98,7 @@ def test_a_missing_list(checkout: Path) -> None:
     (checkout / DATA / "val.npz").unlink()
     found = check(checkout, CLASS_VOLUME, code=1)
     assert "val.npz" in only(found, "val list")
-    assert "val list comes first" in found["model"][1]
+    assert "it needs val list" in found["model"][1]
 
 
 def test_an_image_that_cannot_be_read(checkout: Path) -> None:

@@ -124,7 +124,7 @@ def test_the_markdown_shows_the_tests_its_pictures_and_what_was_torn(report):
     shown += [f"{t['test_low']:.2f}  {t['test_low'] - tests[0]['test_low']:+.2f}" for t in tests[1:]]
     assert f"| few-shot (<= 20) | {' | '.join(shown)} |" in text
     assert "| reweight | none | class_volume | class_volume |" in text
-    assert f"{folders[2]}/log.txt, line 2: left out a result that a killed run wrote only half" in text
+    assert f"{folders[2]}/log.txt, line 2: left out a result that a killed run wrote only in part" in text
     assert "use different predictions" in text
     for name in ("groups.png", "accuracy.png"):
         assert f"]({name})" in text

@@ -112,7 +112,7 @@ def test_weights_from_counts_alone_are_called_so(write: Write) -> None:
     inverse = np.where(COUNTS > 0, 3 / np.maximum(DRAWS, 1), 1).astype(np.float32)
     by_draws = write(*[{**constant, "weights_image_text": inverse}] * 2, name="draws")
     assert "just 1/m" in said(one(by_draws))[1]
-    assert not any("How much of the weights is the volume" in sentence for sentence in said(one(by_draws)))
+    assert not any("How much of the weights comes from the volume" in sentence for sentence in said(one(by_draws)))
     assert "Unknown" in said(one(by_draws))[0]
     inverse = np.where(COUNTS > 0, 3 / np.maximum(COUNTS, 1), 1).astype(np.float32)
     by_images = write(*[{**constant, "weights_image_text": inverse}] * 2, name="images")

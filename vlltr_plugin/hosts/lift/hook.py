@@ -99,7 +99,7 @@ class LiftHook(NoHook):
             return
         say(
             f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they are those of "
-            f"different outputs, the radii are of none of them: give {KEY}.source clean_pass, which reads the logits "
-            f"that the model returns, or a {KEY}.type that reads none. This is said once."
+            f"different outputs, the radii belong to none of them: give {KEY}.source clean_pass, which reads the "
+            f"logits that the model returns, or a {KEY}.type that reads none. This is said once."
         )
         self._said = True

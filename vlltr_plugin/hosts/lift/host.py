@@ -8,7 +8,7 @@ from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.evaluation import EvaluateRequest, checkpoint_path
 from vlltr_plugin.hosts.host import Host, Metric, Words, later
-from vlltr_plugin.hosts.lift.log import find_log, read_run, wrote
+from vlltr_plugin.hosts.lift.log import find_log, is_log, read_run
 from vlltr_plugin.runs.log import Line
 
 CHECKPOINT = "checkpoint.pth.tar"
@@ -51,7 +51,7 @@ def _find_checkpoint(request: EvaluateRequest) -> Path:
 HOST = Host(
     name="lift",
     title="LIFT",
-    wrote=wrote,
+    is_log=is_log,
     find_log=find_log,
     read_log=lambda path: read_run(path).log,
     read_run=read_run,

@@ -81,7 +81,7 @@ class Reading:
         elif self._classes is not None or (self.on_test_set and text.startswith("* class acc: [")):
             self._take_class_accuracy(text, where)
         elif text == line and _OURS.match(text):  # without an end: its last number may be half a one
-            self.warnings.append(f"{where}: left out what a killed run wrote only half")
+            self.warnings.append(f"{where}: left out a line that a killed run wrote only in part")
         elif _DECIMAL_COMMA.match(text):
             self.commas.append(number)
         else:
@@ -120,7 +120,9 @@ class Reading:
 
     def _begin_again(self, epoch: int, where: str) -> None:
         """Drops what was read from an epoch on, which is trained again."""
-        self.warnings.append(f"{where}: training went back to epoch {epoch + 1}; what came of it before is left out")
+        self.warnings.append(
+            f"{where}: training went back to epoch {epoch + 1}; earlier results from there on are left out"
+        )
         for numbers in (self.losses, self.ours, self.clock, self.results):
             for later in [other for other in numbers if other >= epoch]:
                 del numbers[later]
@@ -138,7 +140,7 @@ class Reading:
             self.class_accuracy = ()
 
 
-def wrote(head: bytes) -> bool:
+def is_log(head: bytes) -> bool:
     """True if the first bytes of a log are LIFT's."""
     text = head.decode("utf-8", "replace")
     return CONFIG in text or any(map(BATCH_BEGINS.match, text.split("\n")))
@@ -159,7 +161,7 @@ def _logs(folder: Path) -> list[Path]:
 
 def _head_is_lifts(log: Path) -> bool:
     with log.open("rb") as file:
-        return wrote(file.read(4096))
+        return is_log(file.read(4096))
 
 
 def _trained(log: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What `attach` would do to a trainer: every check, nothing changed."""
+"""The plan of `attach` for a trainer: makes every check and changes nothing."""
 
 import warnings
 from dataclasses import dataclass

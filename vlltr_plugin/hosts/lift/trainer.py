@@ -1,4 +1,4 @@
-"""What is read of LIFT's trainer: logits, expected draws, one pass over its training images."""
+"""Reads LIFT's trainer: logits, expected draws, one pass over its training images."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def logits_of(output: Any, num_classes: int) -> Tensor:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in _tensors(output)) or "no tensor"
         raise ValueError(
             f"Expected the model to return one tensor of logits [B, {num_classes}] but got {len(found)} in a "
-            f"{type(output).__name__} of {shapes}: which of them the radii are of cannot be known. Let it return the "
-            "logits alone, or take a reweight.type that reads none (inverse, effective_number)."
+            f"{type(output).__name__} of {shapes}, so it is not known which of them to measure. Let it return the "
+            "logits alone, or use a reweight.type that needs none (inverse, effective_number)."
         )
     return next(iter(found.values()))
 

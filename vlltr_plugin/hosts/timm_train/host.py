@@ -148,7 +148,7 @@ def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
 HOST = Host(
     name="timm",
     title="timm's train.py",
-    wrote=lambda head: head.startswith(b"epoch,train_"),
+    is_log=lambda head: head.startswith(b"epoch,train_"),
     find_log=find_log,
     read_log=read_log,
     read_run=read_run,

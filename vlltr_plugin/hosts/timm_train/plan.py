@@ -1,4 +1,4 @@
-"""What `attach` would do to a run of train.py: every check, nothing changed."""
+"""The plan of `attach` for a run of train.py: makes every check and changes nothing."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def _check_reweight(run: Run) -> str:
         raise SkipError("the config asks for no `reweight`: nothing is re-weighted")
     parse(asked(args), BRANCHES if run.two_branch else ())
     if not run.builds:
-        raise SkipError("its keys are known; whether it fits sampler and criterion could not be tried yet")
+        raise SkipError("its keys are valid; whether it fits sampler and criterion is not known yet")
     args.reweight = asked(args)
     run.plan = plan(args, **parts)
     run.hook = apply(run.plan, args, parts["model"], parts["criterion"])

@@ -117,7 +117,7 @@ def config_path(config: Path, checkout: Path) -> Path:
 HOST = Host(
     name="vl-ltr",
     title="VL-LTR",
-    wrote=lambda head: head.lstrip().startswith((b"{", b"#")),
+    is_log=lambda head: head.lstrip().startswith((b"{", b"#")),
     find_log=lambda folder: folder / LOG if (folder / LOG).is_file() else None,
     read_log=read_log,
     read_run=read_run,

@@ -1,6 +1,6 @@
 """VL-LTR's `log.txt` as it is: a JSON line for each epoch, and one without `epoch` for the test split.
 
-A run that was resumed writes again from the epoch that it went back to: what came after that epoch before is no part of
+A resumed run writes again from the epoch that it went back to: earlier lines from that epoch on are not part of
 the run any more. A killed run can end in half a line, with the next one glued to it. Runs that only evaluate append a
 comment (`# epoch=9, task=...`, or a blank line where they loaded no checkpoint) and their result, of the test,
 validation or training split.
@@ -47,7 +47,7 @@ def read_log(path: Path) -> Log:
         try:
             found, cut = whole_objects(text)
             if cut:
-                reading.warnings.append(f"{where}: left out a result that a killed run wrote only half")
+                reading.warnings.append(f"{where}: left out a result that a killed run wrote only in part")
             for values in found:
                 _take(values, reading, where)
         except ValueError as error:
@@ -144,7 +144,7 @@ def _finish(reading: _Reading, path: Path) -> Log:
     if reading.abandoned:
         warnings.append(
             f"{path}: training went back and is now at epoch {reading.latest}; "
-            f"{len(reading.abandoned)} later ones up to {max(reading.abandoned)} are from before and left out"
+            f"{len(reading.abandoned)} later ones up to {max(reading.abandoned)} were discarded and are left out"
         )
     if len({line.get("test_acc1") for line in reading.tests}) > 1:
         warnings.append(f"{path}: {len(reading.tests)} test results that differ; the last one counts")

@@ -1,4 +1,4 @@
-"""What `attach` would do to a run of the host: every check that can be made before training, and nothing changed."""
+"""The plan of `attach` for a run of the host: makes every check that is possible before training; changes nothing."""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What a run of VL-LTR printed: its arguments and its times. The launcher script keeps it as `train.log`."""
+"""The printed output of a VL-LTR run: its arguments and times. The launcher script saves it as `train.log`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs and methods: what is known of each, whichever file tells it."""
+"""Runs and methods, whichever files they were read from."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def _refuse_other_sizes(one: Run, other: Run) -> None:
     if sizes and others and sizes.isdisjoint(others):
         raise ReportError(
             f"{other.path} trained {max(others):.0f} parameters, but {one.path} {max(sizes):.0f}: another data set or "
-            f"model; to tell which, there has to be a {one.host.words.settings_from}"
+            f"model; which of the two can be told only with a {one.host.words.settings_from}"
         )
 
 

@@ -67,7 +67,7 @@ def settings_table(comparison: Comparison) -> Table:
 
 
 def notes_of(comparison: Comparison) -> list[str]:
-    """What a reader has to know, one sentence or two each."""
+    """Notes below the tables, one or two sentences each."""
     words, reference = comparison.host.words, comparison.reference
     shown = {metric.name for metric in comparison.metrics_at(STAGES)}
     timed = comparison.frame.metrics([TIMES]) - {REWEIGHTING}
@@ -77,7 +77,9 @@ def notes_of(comparison: Comparison) -> list[str]:
     if any(run.evaluated is None for run in comparison.runs):
         notes += [*words.notes, words.times if timed else words.no_times]
     if "train_loss" in shown:
-        notes.append("The training loss of a re-weighted run is weighted, so it says nothing beside another run's.")
+        notes.append(
+            "The training loss of a re-weighted run is weighted, so it cannot be compared with that of other runs."
+        )
     if comparison.groups is None and shown & set(GROUPS):
         notes.append(_UNKNOWN_GROUPS)
     if any(len(method.runs) > 1 for method in comparison.methods):

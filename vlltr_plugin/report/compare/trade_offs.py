@@ -38,7 +38,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class TradeOffs:
-    """What a comparison says of the curves: each run as it was trained and at its chosen tau; what is missing."""
+    """The curves in a comparison: each run as it was trained and at its chosen tau, and what is missing."""
 
     rows: tuple[Placed, ...]
     curves: tuple[tuple[str, list[tuple[float, float, float]]], ...]  # of each run tau, many- and few-shot accuracy

@@ -71,7 +71,7 @@ def groups_table(evaluation: Evaluation) -> Table:
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """What a reader of the tables has to know."""
+    """Notes below the tables."""
     rules = evaluation["rules"]
     host = get_host(evaluation["host"]).title if evaluation.get("host") else ""
     found = []
@@ -128,7 +128,7 @@ def _of_classes(point: dict[str, float]) -> list[float]:
 
 
 def trade_off_notes(trade_off: dict[str, Any]) -> list[str]:
-    """What a reader of the trade-off table has to know."""
+    """Notes below the trade-off table."""
     instead = " (--prior counts takes the training images of each class)" if trade_off["prior"] == "draws" else ""
     found = [f"Prior: {trade_off['prior_source']}{instead}."]
     two = "mixture" in trade_off["rules"]

@@ -1,4 +1,4 @@
-"""Radius against class size: corrected for few samples, beside what classes of equal volumes would show."""
+"""Radius against class size: corrected for few samples, compared with classes of equal volumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An inspection in the terminal: tables, and what they say in plain sentences."""
+"""An inspection in the terminal: tables, and findings in sentences."""
 
 import math
 from pathlib import Path
@@ -67,7 +67,7 @@ def extremes_table(inspection: Inspection, names: Names) -> Table:
 
 
 def findings(inspection: Inspection, names: Names) -> list[str]:
-    """What the numbers show, each in a sentence or two."""
+    """The findings, one or two sentences each."""
     found = [_radius_and_size(inspection), _weight_and_size(inspection), _substituted(inspection, names)]
     if inspection.measured and not inspection.all_weights_one and not _by_counts_alone(inspection):
         found.insert(2, _equal_radii(inspection, names))
@@ -178,7 +178,7 @@ def _factors(spread: Spread) -> str:
 
 
 def _equal_radii(inspection: Inspection, names: Names) -> str:
-    """How much of the weights is the radii, and what would be without them."""
+    """How much of the weights comes from the radii, and the weights without them."""
     parts = inspection.parts
     change = inspection.weights / parts.with_equal_radii
     by = np.abs(np.log(change))
@@ -199,9 +199,10 @@ def _equal_radii(inspection: Inspection, names: Names) -> str:
             f"the rest. {spread}"
         )
     return (
-        f"How much of the weights is the volume? {share}, and the weights would be 1/{'m' if parts.by_draws else 'n'}: "
-        f"half of them within {100 * np.expm1(np.nanmedian(by)):.1f} % of the present ones; largest change: "
-        f"{label(names, most)} ({parts.with_equal_radii[most]:.3g} instead of {inspection.weights[most]:.3g})."
+        f"How much of the weights comes from the volume? {share}, and the weights would be "
+        f"1/{'m' if parts.by_draws else 'n'}: half of them within {100 * np.expm1(np.nanmedian(by)):.1f} % of the "
+        f"present ones; largest change: {label(names, most)} ({parts.with_equal_radii[most]:.3g} instead of "
+        f"{inspection.weights[most]:.3g})."
     )
 
 

@@ -80,7 +80,7 @@ class Point:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """What post-hoc logit adjustment makes of one model's predictions on one set of images.
+    """The predictions of one model on one set of images under post-hoc logit adjustment.
 
     Attributes:
         taus: ascending, T of them.

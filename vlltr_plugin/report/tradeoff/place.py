@@ -109,8 +109,8 @@ def place(
     """Puts a run on its baseline's curve.
 
     The curve is known at every tau, whatever taus were swept. The 95 % interval is for other test images of the same
-    classes: run and curve saw the same ones, so their differences image by image count. With several seeds it is for
-    other seeds as well; with one it says nothing of the scatter of other trainings.
+    classes: run and curve use the same images, so it is computed from the differences of each image. With several
+    seeds it also covers other seeds; with one it does not cover the scatter of other trainings.
 
     Args:
         run: its curve, or those of its seeds, whose mean accuracies are placed.

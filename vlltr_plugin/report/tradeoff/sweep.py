@@ -52,12 +52,12 @@ def trade_off(
     Args:
         logits: of the model on N images, finite, `[N, C]`; an array or a tensor.
         labels: whole numbers in 0..C-1, `[N]`.
-        counts: n_i, training images of each class, `[C]`: they make the groups. A class without any is in none, and
-            counts overall.
+        counts: n_i, training images of each class, `[C]`, which define the groups. A class without training images
+            is in no group and counts in the overall accuracy only.
         draws: m_i, expected draws of each class in training, `[C]`, where the sampler was not uniform; the prior then.
             Default: `counts` are the prior. A class with prior 0 is adjusted as the rarest one that has more.
         taus: at which the numbers are given; the default goes on until top-1 falls. `place` knows the curve at all.
-        groups: thresholds of many, medium and few; `report.groups.OTHERS` are those of most papers.
+        groups: thresholds of many, medium and few; `core.shot_groups.OTHERS` are those of most papers.
 
     Returns:
         The curve: `rows` for the numbers of tradeoff.csv, `points["single"]` for all.
