@@ -386,3 +386,16 @@ def test_a_clean_pass_is_shared_out(tmp_path, every):
     total = sum(COUNTS) if every == 1 else 0
     assert [first["seen"], second["seen"]] == [total // 2, total // 2]
     assert torch.equal(first["weights"], second["weights"])
+
+
+def test_a_state_without_a_form_is_one_of_loss_weights(mini_host):
+    host = mini_host({"type": "class_volume"})
+    host.attach()
+    host.epoch(0)
+    state = host.state()
+    del state["reweight"]["settings"]["form"]  # as saved before there was a choice
+    resumed = mini_host({"type": "class_volume"}).attach()
+    resumed.load(state)
+    assert torch.equal(resumed.weightings["image_text"].weights, host.hook.weightings["image_text"].weights)
+    with pytest.raises(ValueError, match="form: saved 'loss_weight', here 'logit_adjustment'"):
+        mini_host({"type": "class_volume", "form": "logit_adjustment"}).attach().load(state)

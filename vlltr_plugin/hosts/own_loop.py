@@ -87,7 +87,7 @@ WORDS = Words(
         "Epochs count from 0. Accuracies are those that the loop gave to recorder.end_epoch; the best epoch is the "
         "first of the best `overall`.",
     ),
-    epochs_on="validation images",
+    epochs_on="evaluation images",  # whether of a validation or a test set is not known
     times="Times: re-weighting (train_reweight_seconds in log.txt).",
     no_times="The log tells no training times.",
     settings_from=f"{SETTINGS} beside the log",

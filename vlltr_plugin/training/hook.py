@@ -16,7 +16,7 @@ from vlltr_plugin.runs.run_identity import EpochWriter, RunIdentity, identity_of
 from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
 from vlltr_plugin.training.session import Session
-from vlltr_plugin.training.settings import KEY, Settings
+from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
 
 Statistics = dict[str, float | int | None]
 """The numbers of an epoch by the name in a host's log; None for what is not known."""
@@ -103,7 +103,8 @@ class EpochHook(NoHook):
             raise ValueError(
                 f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or foreign."
             )
-        refuse_other_settings(state["settings"], self._settings.state())
+        before_forms = {"form": LOSS_WEIGHT}  # of a version that had this form only
+        refuse_other_settings(before_forms | state["settings"], self._settings.state())
         saved = state["weightings"]
         for name, weighting in self.weightings.items():
             weighting.check_state(saved.get(name))

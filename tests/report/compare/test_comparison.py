@@ -70,7 +70,7 @@ def test_in_a_recorded_run_0_percent_is_a_number(tmp_path):
     comparison = compare(load_all([str(tmp_path / name) for name in "ab"]))
     assert comparison.empty == ()
     table = validation_table(comparison)
-    assert table.title == "Validation accuracy (%), best and last epoch"
+    assert table.title == "Evaluation accuracy (%), best and last epoch"
     assert ("few-shot", "0.00", "0.00", "0.00  +0.00", "0.00  +0.00") in table.rows
 
 
