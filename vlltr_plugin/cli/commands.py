@@ -63,8 +63,12 @@ def _add_install(commands: Subcommands) -> None:
 
 
 def _add_checkout(parser: argparse.ArgumentParser) -> None:
-    words = "folder of the checkout of VL-LTR, LIFT (or a derivative) or timm"
-    parser.add_argument("checkout", type=Path, metavar="CHECKOUT", help=words)
+    parser.add_argument(
+        "checkout",
+        type=Path,
+        metavar="CHECKOUT",
+        help="folder of the checkout of VL-LTR, LIFT (or a derivative) or timm",
+    )
 
 
 def _install(options: argparse.Namespace) -> int:

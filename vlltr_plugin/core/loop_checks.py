@@ -223,11 +223,11 @@ class LoopChecks:
                 f"The classes drawn do not match class_counts (or draws): {differs}. {self.advice}",
             )
         if longer := self._epochs.first_was_longer():
+            what_to_do = "" if self.say else " Call criterion.forget_epoch() after such passes."
             self._warn(
                 "longer",
                 f"Expected epochs of one length but {longer}: the radii of the first may include passes before the "
-                "training, such as those of a learning-rate finder or of a start that ran out of memory. Call "
-                "criterion.forget_epoch() after such passes.",
+                f"training, such as those of a learning-rate finder or of a start that ran out of memory.{what_to_do}",
             )
 
     def _look_for_heads(self, logits: Tensor, targets: Tensor) -> None:
