@@ -9,6 +9,8 @@ import pytest
 import torch
 from mini_host import MiniHost
 
+import vlltr_plugin
+
 DV = {"type": "class_volume"}
 State = dict[str, Any]
 
@@ -115,10 +117,14 @@ def test_the_host_s_epoch_counts_not_the_state_s(saved: State) -> None:
 
 
 @pytest.mark.parametrize("version", ["0.0.1", "9.9", None, 3, "x" * 500])
-def test_a_state_of_another_version_is_taken_if_it_fits(saved: State, version: Any) -> None:
+def test_a_state_of_another_version_is_taken_if_it_fits_and_the_version_is_named_if_not(
+    saved: State, version: Any
+) -> None:
     state = copy.deepcopy(saved)
     state["reweight"]["version"] = version
     assert torch.equal(resumed(state), weighting(saved)["weights"])
     settings(state)["variant"] = "tv"
-    with pytest.raises(ValueError, match="variant: saved 'tv', here 'dv'"):
+    with pytest.raises(ValueError, match="variant: saved 'tv', here 'dv'") as caught:
         resumed(state)
+    known = f"version {version}"[:40] if isinstance(version, str) else "an unknown version"
+    assert f"saved by {known} of vlltr-plugin, this is {vlltr_plugin.__version__}" in str(caught.value)

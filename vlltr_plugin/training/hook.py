@@ -2,7 +2,8 @@
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -103,12 +104,13 @@ class EpochHook(NoHook):
             raise ValueError(
                 f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or foreign."
             )
-        before_forms = {"form": LOSS_WEIGHT}  # of a version that had this form only
-        refuse_other_settings(before_forms | state["settings"], self._settings.state())
-        saved = state["weightings"]
-        for name, weighting in self.weightings.items():
-            weighting.check_state(saved.get(name))
-            _refuse_other_weights(weighting, saved[name])
+        with _version_named(state.get("version")):
+            before_forms = {"form": LOSS_WEIGHT}  # of a version that had this form only
+            refuse_other_settings(before_forms | state["settings"], self._settings.state())
+            saved = state["weightings"]
+            for name, weighting in self.weightings.items():
+                weighting.check_state(saved.get(name))
+                _refuse_other_weights(weighting, saved[name])
         for name, weighting in self.weightings.items():
             weighting.load_state_dict(saved[name])
         self._goes_on_from = identity_of(state.get(RUN))
@@ -155,6 +157,23 @@ class EpochHook(NoHook):
             return
         for criterion in self._session.criteria.values():
             criterion.keep_radii()
+
+
+@contextmanager
+def _version_named(version: object) -> Iterator[None]:
+    """Adds to an error that another version saved the state."""
+    from vlltr_plugin import __version__
+
+    try:
+        yield
+    except ValueError as error:
+        if version == __version__:
+            raise
+        known = f"version {version}" if isinstance(version, str) else "an unknown version"
+        raise ValueError(
+            f"{error} The state was saved by {known[:40]} of vlltr-plugin, this is {__version__}: if nothing else "
+            "differs, go on with that one."
+        ) from error
 
 
 def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:
