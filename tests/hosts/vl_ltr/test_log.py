@@ -74,7 +74,7 @@ def test_zeros_that_a_power_failure_left_cost_their_line_alone(path, zeros):
 def test_missing_and_outdated_epochs_are_named(path):
     log = read_log(write(path, epoch(0), epoch(4), epoch(5), epoch(6), epoch(2)))
     assert f"{path}: no line for epoch 1" in log.warnings
-    assert any("now at epoch 2; 3 later ones up to 6 are from before" in warning for warning in log.warnings)
+    assert any("now at epoch 2; 3 later ones up to 6 were discarded" in warning for warning in log.warnings)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_resume_replaces_what_came_after_it(path, written, left, abandoned):
     assert log.abandoned == abandoned
     latest = {number: place for place, number in enumerate(written)}
     assert {n: line["test_acc1"] for n, line in log.epochs.items()} == {n: 10.0 * n + latest[n] for n in left}
-    assert any("are from before" in warning for warning in log.warnings) == bool(abandoned)
+    assert any("were discarded" in warning for warning in log.warnings) == bool(abandoned)
 
 
 def test_a_test_of_before_a_resume_does_not_count(path):
