@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -57,10 +59,16 @@ def test_a_real_run(data: Path, tmp_path: Path) -> None:
         start = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)] if ranks > 1 else []
         where = ["--data-dir", str(data), "--output", str(tmp_path), "--experiment", name]
         command = [sys.executable, "-W", "ignore", *start, str(LAUNCH), "train.py", *COMMON, *where, *options]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=400)
-        assert done.returncode == 0, done.stderr[-3000:]
-        losses = re.findall(r"Train: .*?Loss: (\S+ \(\S+\))", done.stderr)
-        print(name, *losses, *re.findall(r"(?m)^\[vlltr-plugin\].*$", done.stdout), sep="\n  ")
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(command, cwd=root, text=True, start_new_session=True, **pipes)
+        try:
+            stdout, stderr = process.communicate(timeout=400)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # ranks too, which a launcher that is killed leaves behind
+        assert process.returncode == 0, stderr[-3000:]
+        losses = re.findall(r"Train: .*?Loss: (\S+ \(\S+\))", stderr)
+        print(name, *losses, *re.findall(r"(?m)^\[vlltr-plugin\].*$", stdout), sep="\n  ")
         return tmp_path / name
 
     def rows(folder: Path) -> list[dict[str, float]]:
