@@ -85,6 +85,11 @@ class CheckRequest:
     host_args: tuple[str, ...]
 
 
+def line_of(keys: Mapping[str, str]) -> Callable[[dict[str, float | None]], Line]:
+    """A `Host.evaluated_line`: the numbers that `keys` names, under the keys of the host's log."""
+    return lambda numbers: {keys[key]: value for key, value in numbers.items() if key in keys and value is not None}
+
+
 @dataclass(frozen=True)
 class Host:
     """A code base that the plug-in goes into."""

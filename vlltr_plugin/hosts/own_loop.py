@@ -11,7 +11,7 @@ from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.epoch_statistics import LOGGED, SECONDS
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, RunFiles, Words
+from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, RunFiles, Words, line_of
 from vlltr_plugin.runs.files import whole_objects
 from vlltr_plugin.runs.log import Line, Log, shows_reweighting
 from vlltr_plugin.runs.own_log import LOG, METRICS, SETTINGS, SHOT_GROUPS, epoch_of, read_class_names, read_settings
@@ -96,11 +96,6 @@ WORDS = Words(
 )
 
 
-def _evaluated_line(numbers: dict[str, float | None]) -> Line:
-    keys = {"acc1": KEYS["overall"], "many": KEYS["many"], "median": KEYS["medium"], "low": KEYS["few"]}
-    return {keys[key]: value for key, value in numbers.items() if key in keys and value is not None}
-
-
 def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
     raise ReportError("Expected a checkout of a host to check but got a loop of your own.")
 
@@ -120,7 +115,9 @@ HOST = Host(
     convention=UPSTREAM,
     groups_setting=SHOT_GROUPS,
     class_names=read_class_names,
-    evaluated_line=_evaluated_line,
+    evaluated_line=line_of(
+        {"acc1": KEYS["overall"], "many": KEYS["many"], "median": KEYS["medium"], "low": KEYS["few"]}
+    ),
     reweight_seconds=f"{LOGGED}{SECONDS}",
     words=WORDS,
     irrelevant=frozenset({"seed"}),

@@ -12,7 +12,7 @@ from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel, checkpoint_path
-from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, RunFiles, Words
+from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, RunFiles, Words, line_of
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
 from vlltr_plugin.runs.log import KEY, Line, Log, shows_reweighting
 from vlltr_plugin.runs.own_log import read_class_names
@@ -136,11 +136,6 @@ def _open_trained(request: EvaluateRequest, progress: Progress) -> AbstractConte
     return open_trained(request, progress)
 
 
-def _evaluated_line(numbers: dict[str, float | None]) -> Line:
-    named = {"acc1": "eval_top1", "acc5": "eval_top5", "many": "eval_many", "median": "eval_medium", "low": "eval_few"}
-    return {named[key]: value for key, value in numbers.items() if key in named and value is not None}
-
-
 def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
     raise ReportError("Expected another host than timm: train.py --reweight ... makes all checks itself, at its start.")
 
@@ -168,7 +163,9 @@ HOST = Host(
     class_names=read_class_names,
     open_trained=_open_trained,
     find_checkpoint=find_checkpoint,
-    evaluated_line=_evaluated_line,
+    evaluated_line=line_of(
+        {"acc1": "eval_top1", "acc5": "eval_top5", "many": "eval_many", "median": "eval_medium", "low": "eval_few"}
+    ),
     reweight_seconds=f"train_{KEY}_seconds",
     words=WORDS,
     irrelevant=frozenset(
