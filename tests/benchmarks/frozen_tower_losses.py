@@ -7,7 +7,7 @@ from frozen_tower_methods import Method
 from torch import Tensor
 
 from vlltr_plugin import Weighting
-from vlltr_plugin.core.targets import unsmoothed
+from vlltr_plugin.core.batch import unsmoothed
 
 MANY = 1e9
 """Images of a class, more than ever come."""

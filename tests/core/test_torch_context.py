@@ -163,7 +163,7 @@ def test_gradients_are_autograd_s_and_nothing_is_observed(kind, soft, weighting,
     torch.testing.assert_close(of_sum, leaf.grad)
     each = torch.func.vmap(torch.func.grad(lambda z, t: criterion(z[None], t[None])))(logits, targets)
     torch.testing.assert_close(each, leaf.grad)
-    assert criterion._draws.drawn.sum() == 0
+    assert criterion._checks.drawn.sum() == 0
     assert getattr(criterion.weighting, "_moments", None) is None
 
 

@@ -6,11 +6,18 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed, warn_caller
-from vlltr_plugin.core.batch import Batch, all_within_reach, are_sound, batch_of
+from vlltr_plugin.core.batch import (
+    NEGLIGIBLE_MASS,
+    Batch,
+    all_within_reach,
+    are_sound,
+    batch_of,
+    tolerance_of,
+    two_largest,
+)
 from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.normalization import substitute
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
-from vlltr_plugin.core.targets import NEGLIGIBLE_MASS, tolerance_of, two_largest
 from vlltr_plugin.core.torch_context import outside_inference_mode
 from vlltr_plugin.core.variants import variant_of
 from vlltr_plugin.core.weighting import Weighting

@@ -1,14 +1,11 @@
-"""The samples of each class that training draws: counted, and compared with what class counts and draws declare."""
+"""The samples of each class that the epochs of a run drew, compared with what class counts and draws declare."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import listed
-from vlltr_plugin.core.batch import Batch
-from vlltr_plugin.core.torch_context import outside_inference_mode, unshare
 from vlltr_plugin.core.weighting import Weighting
 
 ENOUGH = 0.9
@@ -27,34 +24,6 @@ LONGER = 1.05
 """How many times as long as the second epoch a first one must be to be called longer."""
 
 
-class DrawCounter:
-    """Adds up the samples of each class since the last epoch ended, on the device that they come on.
-
-    A GPU is not waited for.
-    """
-
-    @outside_inference_mode
-    def __init__(self, num_classes: int) -> None:
-        self.drawn = torch.zeros(num_classes, dtype=torch.float64, device="cpu")
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """After a copy or unpickling."""
-        vars(self).update(state)
-        unshare(vars(self))
-
-    @outside_inference_mode
-    def add(self, batch: Batch) -> None:
-        """Counts a batch on a device that holds float64."""
-        self.drawn = self.drawn.to(batch.logits.device)
-        self.drawn += batch.drawn()
-
-    @outside_inference_mode
-    def take(self) -> Tensor:
-        """What was counted since the last call, float64 `[C]`."""
-        drawn, self.drawn = self.drawn, torch.zeros_like(self.drawn)
-        return drawn
-
-
 class DrawnEpochs:
     """The samples that the epochs of one run drew on all ranks, against the class counts and draws of its weighting.
 
@@ -65,8 +34,7 @@ class DrawnEpochs:
     """
 
     def __init__(self, weighting: Weighting) -> None:
-        # A tuple, so that it is no submodule or buffer of whatever holds this.
-        self._weighting = (weighting,)
+        self._weighting = (weighting,)  # a tuple, so that it is no submodule or buffer of whatever holds this
         self.declared = float(weighting.class_counts.sum())  # once: on a GPU, reading it waits
         self.restart()
 
