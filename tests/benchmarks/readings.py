@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from vlltr_plugin import InverseFrequency
-from vlltr_plugin.core.normalization import expected_alpha
+from vlltr_plugin.core.epoch_statistics import expected_alpha
 
 READINGS = {
     'counts="sampler", normalize="expected"': {},

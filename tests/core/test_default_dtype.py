@@ -10,7 +10,7 @@ from mini_host import MiniHost
 from oracles import observed
 
 from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
-from vlltr_plugin.core.normalization import expected_alpha
+from vlltr_plugin.core.epoch_statistics import expected_alpha
 from vlltr_plugin.hosts.vl_ltr.plan import check_base_criterion
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
 

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
-from vlltr_plugin.core.batch import batch_of
+from vlltr_plugin.core.batch import batch_of, two_largest
 from vlltr_plugin.core.moments import ClassCovariances, ClassDifferences, ClassMoments
-from vlltr_plugin.core.batch import two_largest
 
 CLASSES, BATCH = 6, 24
 CPU = torch.device("cpu")

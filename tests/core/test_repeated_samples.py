@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
 from vlltr_plugin.core.moments import ClassMoments
-from vlltr_plugin.core.normalization import log_sigma_bias
+from vlltr_plugin.core.variants import log_sigma_bias
 
 
 def chi_square_bias(n):

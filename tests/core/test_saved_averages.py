@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, get_swa_avg_fn, update_bn
 
 from vlltr_plugin import ClassVolume, EffectiveNumber, InverseSqrtFrequency, ReweightedLoss, Uniform
-from vlltr_plugin.core.normalization import expected_alpha
+from vlltr_plugin.core.epoch_statistics import expected_alpha
 
 COUNTS = [97, 40, 3]
 DECAY = 0.9

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import SequentialSampler, WeightedRandomSampler
 
 from vlltr_plugin import ClassVolume, FocalLosses, LogitAdjustedLoss, ReweightedLoss, Weighting, build_weighting
+from vlltr_plugin.core.epoch_statistics import expected_alpha
 from vlltr_plugin.core.frequency import FrequencyWeighting
-from vlltr_plugin.core.normalization import expected_alpha
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
 
 VOLUMES = ("dv", "bv", "pv")

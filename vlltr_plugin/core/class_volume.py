@@ -16,11 +16,10 @@ from vlltr_plugin.core.batch import (
     two_largest,
 )
 from vlltr_plugin.core.moments import ClassMoments
-from vlltr_plugin.core.normalization import substitute
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
 from vlltr_plugin.core.torch_context import outside_inference_mode
 from vlltr_plugin.core.variants import variant_of
-from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.core.weighting import Weighting, substitute
 
 FAULTS = ("skipped rows", "labels out of range", "targets that are no mixture of two labels")
 """Counted on the device and read at the end of the epoch, so that no step waits for a GPU."""

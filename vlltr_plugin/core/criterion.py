@@ -97,7 +97,7 @@ class Criterion(nn.Module):
                 a label out of range is a RuntimeError there.
             TypeError: for dtypes that do not fit.
         """
-        if reduction is not None:
+        if reduction:
             check_choice("reduction", reduction, REDUCTIONS)
         batch = self.batch(logits, targets)
         observed = self._observes(logits)

@@ -17,8 +17,7 @@ from vlltr_plugin.core.arguments import (
     warn_caller,
 )
 from vlltr_plugin.core.batch import Batch
-from vlltr_plugin.core.epoch_statistics import Statistics, epoch_statistics
-from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights, substitute
+from vlltr_plugin.core.epoch_statistics import Statistics, expected_alpha
 from vlltr_plugin.core.ranks import fail_together, refuse_differing_ranks, same_on_all_ranks
 from vlltr_plugin.core.saved_state import (
     ENTRIES,
@@ -33,6 +32,11 @@ from vlltr_plugin.core.saved_state import (
     settings_of,
 )
 from vlltr_plugin.core.torch_context import float64_device, outside_inference_mode, unshare
+
+NORMALIZATIONS = ("expected", "dataset", "mean")
+
+SMALLEST_WEIGHT = torch.finfo(torch.float32).tiny
+"""Radii more than 38 digits apart (huge logits) would make a float32 weight 0, which no saved state may hold."""
 
 DRAWS_TOLERANCE = 1e-5
 """Relative, on the share of the draws that a saved state was made with."""
@@ -51,7 +55,7 @@ class Weighting(nn.Module):
             ratios matter (kept scaled to one epoch, sum_i m_i = sum_i n_i). Default: `class_counts`, what a uniform
             sampler gives.
         counts: `"sampler"`: alpha ~ r_i / m_i; `"dataset"`: alpha ~ r_i / n_i, as Eq. 6 is written.
-        normalize: `"expected"`, `"dataset"` or `"mean"`, see `core.normalization.class_weights`.
+        normalize: `"expected"`, `"dataset"` or `"mean"`, see `core.weighting.class_weights`.
         start_epoch: first epoch (counted from 0) in which the weights apply ("deferred re-weighting").
 
     Attributes:
@@ -232,17 +236,32 @@ class Weighting(nn.Module):
         self.begin_epoch(ended + 1)
 
     def statistics(self, in_force: Tensor, drawn: Tensor | None = None) -> Statistics:
-        """The numbers of the epoch that has just ended, see `epoch_statistics`: weights in force and samples drawn."""
-        measured = self.uses_logits and self.has_radii
-        return epoch_statistics(
-            in_force,
-            self.class_counts,
-            self.draws,
-            self.log_radius64 if measured else None,
-            self.substituted,
-            skipped=int(getattr(self, "skipped", 0)),
-            drawn=drawn,
-        )
+        """The numbers of the epoch that has just ended, see `core.epoch_statistics`; what is not known is left out.
+
+        Args:
+            in_force: alpha during it, `[C]`.
+            drawn: samples of each class that came in it, `[C]`.
+        """
+        alpha, draws = in_force.to(self.draws.device).double(), self.draws
+        present, substituted = self.class_counts > 0, self.substituted
+        statistics: Statistics = {
+            "alpha_min": float(alpha[present].min()),
+            "alpha_median": float(alpha[present].median()),
+            "alpha_max": float(alpha[present].max()),
+        }
+        own = present & ~substituted
+        if self.uses_logits and self.has_radii and bool(own.any()):
+            statistics["log_radius_mean"] = float(self.log_radius64[own].mean())
+        statistics["substituted"] = int((substituted & present).sum())
+        statistics["skipped"] = int(getattr(self, "skipped", 0))
+        statistics["expected_alpha"] = expected_alpha(alpha, draws)
+        total = 0.0 if drawn is None else float(drawn.sum())
+        if drawn is not None and total > 0:
+            share = draws / draws.sum()
+            variance = (share * (alpha - (share * alpha).sum()).square()).sum()
+            statistics["drawn_alpha"] = float((drawn.to(alpha.device) * alpha).sum()) / total
+            statistics["drawn_alpha_se"] = float((variance / total).sqrt())
+        return statistics
 
     def _refuse_unusable(self, log_radius: Tensor) -> None:
         """Refuses radii that would broadcast or make weights that are not finite."""
@@ -416,3 +435,23 @@ class Weighting(nn.Module):
 
 def _margins_of_loaded_radii(weighting: Weighting, incompatible_keys: Any) -> None:
     weighting.update_margins()
+
+
+def class_weights(log_radius: Tensor, divisor: Tensor, class_counts: Tensor, draws: Tensor, normalize: str) -> Tensor:
+    """Class weights alpha, float64 `[C]`; a class without samples or draws gets 1 and is not normalised.
+
+    The divisor is n_i (Eq. 6) or the expected draws m_i. `normalize` is `"expected"`, E(alpha) = 1 over the draws (the
+    principle of Eq. 10), `"dataset"`, E(alpha) = 1 over the data set (Eq. 16), or `"mean"`, mean 1 over the classes.
+    """
+    present = (class_counts > 0) & (draws > 0)
+    log_raw = (log_radius.double() - divisor.double().log()).masked_fill(~present, -torch.inf)
+    raw = (log_raw - log_raw.max()).exp()
+    share = {"expected": draws, "dataset": class_counts, "mean": torch.ones_like(draws)}[normalize].double()
+    share = share.masked_fill(~present, 0.0)
+    beta = share.sum() / (share * raw).sum()
+    return torch.where(present, (beta * raw).clamp(min=SMALLEST_WEIGHT), 1.0)
+
+
+def substitute(log_radius: Tensor, under_represented: Tensor) -> Tensor:
+    """Gives under-represented classes the mean log radius of the others (paper, section 3.3; "S30")."""
+    return torch.where(under_represented, log_radius[~under_represented].mean(), log_radius)
