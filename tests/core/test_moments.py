@@ -177,7 +177,7 @@ def test_centring_changes_pivots_and_no_radius(dim, differences):
     labels = torch.randint(0, 40, (1000,), generator=generator)
     moments.add(100 + 3 * torch.randn(1000, dim, generator=generator), labels)
     before, pivot = moments.mean_log_sigma(), moments.pivot.clone()
-    moments.centre()
+    moments.repivot()
     after = moments.mean_log_sigma()
     assert not torch.equal(moments.pivot[:40], pivot[:40])
     assert torch.equal(moments.pivot[40:], pivot[40:])

@@ -11,24 +11,17 @@ from torch import Tensor
 
 from vlltr_plugin.core.torch_context import cheap_to_read, in_vmap
 
+# -65504: a common mask; a logit that float16 cannot hold becomes -inf, not this.
 HALF_MINIMUM = torch.finfo(torch.float16).min
-"""-65504: a common mask; a logit that float16 cannot hold becomes -inf, not this."""
-
 LARGEST = torch.finfo(torch.float32).max
 
+# A masked logit is at most minus this, and at most minus this times the absolute value of the row's largest logit.
+# Both ends of a row of large logits are far from 0, so these do not count as masked.
 MASKED_FROM = 1e5
-"""A masked logit is at most minus this, and at most minus this times the absolute value of the row's largest logit.
-Both ends of a row of large logits are far from 0, so these do not count as masked."""
 
-NEGLIGIBLE_MASS = 1e-3
-"""Lighter constituents are rounding noise (float16 targets) and do not count in the statistics."""
-
-MANY_COLUMNS, BLOCK = 1000, 64
-"""Rows of at least that length are searched for their two largest entries in blocks."""
-
-ROUNDINGS = 4
-"""Of a target: smoothed, scaled twice and added by mixup."""
-
+NEGLIGIBLE_MASS = 1e-3  # lighter constituents are rounding noise (float16 targets) and do not count in the statistics
+MANY_COLUMNS, BLOCK = 1000, 64  # rows of at least that length are searched for their two largest entries in blocks
+ROUNDINGS = 4  # of a target: smoothed, scaled twice and added by mixup
 MULTI_LABEL = (
     "Multi-label targets (several labels of one sample, each a 1) are not supported: a sample is weighted by its "
     "class. Give one label for each sample, or a mixture of labels whose masses sum to 1."

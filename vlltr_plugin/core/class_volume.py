@@ -18,14 +18,12 @@ from vlltr_plugin.core.batch import (
 from vlltr_plugin.core.moments import ClassMoments
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
 from vlltr_plugin.core.torch_context import outside_inference_mode
-from vlltr_plugin.core.variants import variant_of
+from vlltr_plugin.core.variants import log_sigma_bias, variant_of
 from vlltr_plugin.core.weighting import Weighting, substitute
 
+# Counted on the device and read at the end of the epoch, so that no step waits for a GPU.
 FAULTS = ("skipped rows", "labels out of range", "targets that are no mixture of two labels")
-"""Counted on the device and read at the end of the epoch, so that no step waits for a GPU."""
-
-MASS_TOLERANCE = 1e-3
-"""Masses of mixed targets add up with rounding: that many samples short still counts as enough."""
+MASS_TOLERANCE = 1e-3  # masses of mixed targets add up with rounding: that many samples short still counts as enough
 
 
 class ClassVolume(Weighting):
@@ -100,15 +98,7 @@ class ClassVolume(Weighting):
         check_choice("assign", assign, ("mass", "dominant"))
         check_choice("debias", debias, (False, True))
         check_whole("min_samples", min_samples, least=2)  # one sample has no spread
-        self._variant = variant_of(
-            variant,
-            self.num_classes,
-            axes=axes,
-            debias=debias,
-            features=features,
-            feature_seed=feature_seed,
-            memory_limit=memory_limit,
-        )
+        self._variant = variant_of(variant, self.num_classes, axes, debias, features, feature_seed, memory_limit)
         self.variant, self.axes, self.assign = variant, axes, assign
         self.min_samples, self.debias = min_samples, bool(debias)
         self.features, self.feature_seed = features, feature_seed
@@ -161,21 +151,16 @@ class ClassVolume(Weighting):
             else:
                 masses = masses.masked_fill_(~(masses >= NEGLIGIBLE_MASS), 0.0)
         rows = self._variant.features_of(batch.logits.detach(), labels)
-        if batch.cheap and kept is None and all_within_reach(rows):
-            self._add(rows, labels, masses)
-            return
-        sound = are_sound(rows)
-        valid = (labels >= 0) & (labels < self.num_classes)
-        mixture = torch.ones_like(sound) if mixture is None else mixture
-        kept = torch.ones_like(sound) if kept is None else kept
-        at_fault = (~sound & kept, ~valid & kept[:, None], ~mixture & kept)
-        self._faults += torch.stack([fault.sum() for fault in at_fault])
-        counted = (sound & mixture & kept)[:, None] & valid
-        masses = counted.float() if masses is None else masses * counted
-        self._add(torch.where(sound[:, None], rows, 0.0), labels.clamp(0, self.num_classes - 1), masses)
-
-    def _add(self, rows: Tensor, labels: Tensor, masses: Tensor | None) -> None:
-        """Adds features for labels and masses `[B, K]`; whole samples by default."""
+        if not (batch.cheap and kept is None and all_within_reach(rows)):
+            sound = are_sound(rows)
+            valid = (labels >= 0) & (labels < self.num_classes)
+            mixture = torch.ones_like(sound) if mixture is None else mixture
+            kept = torch.ones_like(sound) if kept is None else kept
+            at_fault = (~sound & kept, ~valid & kept[:, None], ~mixture & kept)
+            self._faults += torch.stack([fault.sum() for fault in at_fault])
+            counted = (sound & mixture & kept)[:, None] & valid
+            masses = counted.float() if masses is None else masses * counted
+            rows, labels = torch.where(sound[:, None], rows, 0.0), labels.clamp(0, self.num_classes - 1)
         if self._moments is None:
             self._moments = self.empty_moments(self.device64)
         for k, label in enumerate(labels.unbind(1)):
@@ -194,11 +179,13 @@ class ClassVolume(Weighting):
         if no_mixture:
             raise ValueError(_no_mixture(int(no_mixture)))
         merge_moments(moments)
-        self._warn_of_empty_classes(moments.mass)
+        unexpected = ((self.class_counts == 0) & (moments.mass > 0)).nonzero().flatten().tolist()
+        if unexpected:
+            warn_caller(f"Got samples of classes with class_counts 0 ({listed(unexpected)}); their weight stays 1.")
         samples = torch.minimum(self.class_counts, moments.mass)
         log_radius = self._variant.log_radius(moments, self.class_counts)
         if self.debias:
-            log_radius = self._variant.debiased(log_radius, samples)
+            log_radius = log_radius + log_sigma_bias(samples.clamp(min=1.5))
         under_represented = (samples < self.min_samples - MASS_TOLERANCE) | ~log_radius.isfinite()
         if bool(under_represented.all()):
             warn_caller(f"{self._why_no_radius(moments)}: the weights stay as they are.")
@@ -232,11 +219,6 @@ class ClassVolume(Weighting):
     def empty_moments(self, device: torch.device) -> ClassMoments:
         """Statistics of no sample, on a device (`meta` to know their size)."""
         return self._variant.empty_moments(device, self._largest_class)
-
-    def _warn_of_empty_classes(self, mass: Tensor) -> None:
-        unexpected = ((self.class_counts == 0) & (mass > 0)).nonzero().flatten().tolist()
-        if unexpected:
-            warn_caller(f"Got samples of classes with class_counts 0 ({listed(unexpected)}); their weight stays 1.")
 
     def _why_no_radius(self, moments: ClassMoments) -> str:
         """Why no class has a radius."""

@@ -8,20 +8,11 @@ from torch import Tensor
 from vlltr_plugin.core.arguments import listed
 from vlltr_plugin.core.weighting import Weighting
 
-ENOUGH = 0.9
-"""Share of an epoch's samples below which nothing is compared (data sorted by class, a debugging run)."""
-
-TOO_FAR = 0.1
-"""Share of the samples that came in other classes than declared (total variation distance)."""
-
-COPIES = 3.0
-"""Draws that count as one independent sample: repeated augmentation shows an image three times in a row."""
-
-CHANCE = 3.4
-"""Standard deviations: one chance in 3,000 for independent samples, each drawn `COPIES` times."""
-
-LONGER = 1.05
-"""How many times as long as the second epoch a first one must be to be called longer."""
+ENOUGH = 0.9  # share of an epoch's samples below which nothing is compared (data sorted by class, a debugging run)
+TOO_FAR = 0.1  # share of the samples that came in other classes than declared (total variation distance)
+COPIES = 3.0  # draws that count as one independent sample: repeated augmentation shows an image three times in a row
+CHANCE = 3.4  # standard deviations: one chance in 3,000 for independent samples, each drawn `COPIES` times
+LONGER = 1.05  # how many times as long as the second epoch a first one must be to be called longer
 
 
 class DrawnEpochs:

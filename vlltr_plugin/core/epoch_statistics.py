@@ -9,9 +9,7 @@ if TYPE_CHECKING:
 
 Statistics = dict[str, float | int]
 
-LOGGED = "train_reweight_"
-"""Prefix of each name in a log."""
-
+LOGGED = "train_reweight_"  # prefix of each name in a log
 NAMES = (
     "alpha_min",  # alpha in force during the epoch, over the classes with samples
     "alpha_median",
@@ -23,8 +21,7 @@ NAMES = (
     "drawn_alpha",  # mean alpha over the samples that came
     "drawn_alpha_se",  # its standard error if draws were independent
 )
-SECONDS = "seconds"
-"""Seconds that `end_epoch` took, for all weightings together."""
+SECONDS = "seconds"  # seconds that `end_epoch` took, for all weightings together
 
 
 def expected_alpha(weights: Tensor, draws: Tensor) -> float:

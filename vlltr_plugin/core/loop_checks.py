@@ -15,25 +15,17 @@ from vlltr_plugin.core.ranks import sum_over_ranks, world_size
 from vlltr_plugin.core.torch_context import outside_inference_mode, unshare
 from vlltr_plugin.core.weighting import Weighting
 
-LAYERS = 8
-"""Largest number of autograd nodes between the logits and the parameters that they are computed with last."""
-
+LAYERS = 8  # largest number of autograd nodes between the logits and the parameters that they are computed with last
+# Passes over the training set without `end_epoch` before the first warning: an epoch may show many views.
 FIRST_END = 25
-"""Passes over the training set without `end_epoch` before the first warning: an epoch may show many views."""
-
+# A smaller set may be the labelled part of a larger one (FixMatch draws 65,536 samples an epoch from 40 labelled
+# images): as many samples come before the first warning there.
 SMALL_SET, FIRST_SAMPLES = 1000, 100_000
-"""A smaller set may be the labelled part of a larger one (FixMatch draws 65,536 samples an epoch from 40 labelled
-images): as many samples come before the first warning there."""
 
-NEXT_END = 10
-"""Times the longest epoch so far (or the sum of `draws`) without `end_epoch` before a warning."""
-
-CALLS_CHECKED = 16
-"""First calls whose logits are compared to find several heads."""
-
+NEXT_END = 10  # times the longest epoch so far (or the sum of `draws`) without `end_epoch` before a warning
+CALLS_CHECKED = 16  # first calls whose logits are compared to find several heads
+# Share of samples without a backward pass that is too much, and the number of first epochs in which it is measured.
 NOT_TRAINED, WATCHED_EPOCHS = 0.05, 2
-"""Share of samples without a backward pass that is too much, and the number of first epochs in which it is measured."""
-
 ADVICE = (
     "Give the class_counts of this training set, torch.bincount(labels, minlength=C), and with a sampler that is not "
     "uniform draws=[samples of each class that it draws in an epoch]."

@@ -8,20 +8,19 @@ from torch import Tensor
 
 from vlltr_plugin.core.torch_context import cheap_to_read, unshare
 
+# Classes moved or read out together, more of them where all have fewer numbers: temporaries stay in the cache (1 MB at
+# 8142 features).
 ROWS_AT_ONCE, NUMBERS_AT_ONCE = 16, 2**15
-"""Classes moved or read out together, more of them where all have fewer numbers: temporaries stay in the cache (1 MB at
-8142 features)."""
 
+# Up to that many classes and features sums are float64: averaging log sigma over a few does not even out the rounding
+# of float32 sums (up to 4.5e-6 of a weight for 1280 samples and 2 features), and the state is small anyway.
 FEW_FEATURES = 128
-"""Up to that many classes and features sums are float64: averaging log sigma over a few does not even out the rounding
-of float32 sums (up to 4.5e-6 of a weight for 1280 samples and 2 features), and the state is small anyway."""
 
+# With more samples of a class sums are float64, too: each square that float32 adds to a large sum loses digits. It
+# costs a log radius 6e-6 here, 2e-4 at 1e6 samples, 8e-3 at 1e7 (pixels; 129 normal logits).
 MANY_SAMPLES = 2**16
-"""With more samples of a class sums are float64, too: each square that float32 adds to a large sum loses digits. It
-costs a log radius 6e-6 here, 2e-4 at 1e6 samples, 8e-3 at 1e7 (pixels; 129 normal logits)."""
 
-BLOCK_BYTES = 2**26
-"""Largest temporary of `ClassCovariances.add`."""
+BLOCK_BYTES = 2**26  # largest temporary of `ClassCovariances.add`
 
 
 class ClassMoments:
@@ -34,8 +33,8 @@ class ClassMoments:
     LeVeque, "Algorithms for Computing the Sample Variance" (1983), with weights.
 
     A first sample far outside its class would cost float32 sums the same digits, so the pivots move to the class
-    means after 2, 4, 8, ... calls of `add` (`centre`). Not inside `torch.compile`: there, over 100,000 samples, a first
-    one 100 standard deviations off costs 0.6 % of sigma, one 300 off the class's volume.
+    means after 2, 4, 8, ... calls of `add`. Not inside `torch.compile`: there, over 100,000 samples, a first one 100
+    standard deviations off costs 0.6 % of sigma, one 300 off the class's volume.
 
     Ranks merge by adding masses and sums once every rank has moved to one common pivot (`repivot`).
 
@@ -43,20 +42,22 @@ class ClassMoments:
     finite volume then).
     """
 
+    # The tensors that add up over ranks, once all have moved to one pivot; `ranks.merge_moments` reads this.
     ADD_OVER_RANKS = ("mass", "mass_squared", "sum", "second")
-    """The tensors that add up over ranks, once all have moved to one pivot; `ranks.merge_moments` reads this."""
+    always_float64 = False
+    mean_sign = 1.0  # -1 where a feature falls as its logit rises
 
     def __init__(self, num_classes: int, dim: int, device: torch.device, samples: float = 0.0) -> None:
-        self.dtype = self._dtype_for(max(num_classes, dim), samples)
+        wide = self.always_float64 or max(num_classes, dim) <= FEW_FEATURES or samples > MANY_SAMPLES
+        self.dtype = torch.float64 if wide else torch.float32
         self.mass = torch.zeros(num_classes, dtype=torch.float64, device=device)
         self.mass_squared = torch.zeros_like(self.mass)
         self.pivot = torch.zeros(num_classes, dim, dtype=self.dtype, device=device)
         self.sum = torch.zeros_like(self.pivot)
-        self.second = self._zero_second()
+        self.second = torch.zeros_like(self.pivot)
         self._calls, self._all_seen = 0, False
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """After a copy or unpickling."""
         vars(self).update(state)
         unshare(vars(self))
 
@@ -84,19 +85,24 @@ class ClassMoments:
         if self.dtype == torch.float32 and not torch.compiler.is_compiling():
             self._calls += 1
             if self._calls > 1 and self._calls.bit_count() == 1:
-                self.centre()
+                self.repivot()
                 self._all_seen = cheap_to_read(self.mass) and bool(self.mass.all())
 
-    def repivot(self, pivot: Tensor) -> None:
-        """Moves the sums to another pivot `[C, D]`; classes without mass simply take it."""
-        for part in self._parts():
-            self._move(part, pivot[part])
+    def repivot(self, pivot: Tensor | None = None) -> None:
+        """Moves the sums to another pivot `[C, D]`, by default the mean of each class so far.
 
-    def centre(self) -> None:
-        """Moves every pivot to the mean of its class so far."""
+        Classes without mass simply take it.
+        """
         for part in self._parts():
             mass = self.mass[part, None].to(self.dtype)
-            self._move(part, self._centred(self.pivot[part], torch.where(mass > 0, self.sum[part] / mass, 0.0)))
+            if pivot is None:
+                to = self.pivot[part] + self.mean_sign * torch.where(mass > 0, self.sum[part] / mass, 0.0)
+            else:
+                to = pivot[part]
+            shift = self._features_of(self.pivot[part] - to, self._classes(part))
+            self._shift_second(part, shift, mass)
+            self.sum[part] += shift * mass
+            self.pivot[part] = to
 
     def degrees_of_freedom(self, images: Tensor | None = None) -> Tensor:
         """Divisor of the sum of squares for an unbiased variance, float64 `[C]`; nan without mass or images.
@@ -126,13 +132,6 @@ class ClassMoments:
             means.append(self._mean(scatter.clamp_(min=0.0).log_(), part))
         return (torch.cat(means) - self.degrees_of_freedom(images).log()) / 2
 
-    def _move(self, part: slice, pivot: Tensor) -> None:
-        shift = self._features_of(self.pivot[part] - pivot, self._classes(part))
-        mass = self.mass[part, None].to(self.dtype)
-        self._shift_second(part, shift, mass)
-        self.sum[part] += shift * mass
-        self.pivot[part] = pivot
-
     def _find_pivots(self, rows: Tensor, labels: Tensor, mass: Tensor | None) -> None:
         """Takes the first row of each class not seen before as its pivot, without asking a GPU whether there is one."""
         seen = self.mass.index_select(0, labels)
@@ -160,19 +159,9 @@ class ClassMoments:
         for start in range(0, classes, step):
             yield slice(start, start + step)
 
-    @staticmethod
-    def _dtype_for(size: int, samples: float) -> torch.dtype:
-        return torch.float64 if size <= FEW_FEATURES or samples > MANY_SAMPLES else torch.float32
-
-    def _zero_second(self) -> Tensor:
-        return torch.zeros_like(self.pivot)
-
     def _features_of(self, values: Tensor, classes: Tensor) -> Tensor:
         """The features to sum, from deviations `[B, D]` from the pivots of `classes`; may write over them."""
         return values
-
-    def _centred(self, pivot: Tensor, mean: Tensor) -> Tensor:
-        return pivot + mean
 
     def _mean(self, values: Tensor, part: slice) -> Tensor:
         """Mean over the features that count for some classes; may write over `values`."""
@@ -193,6 +182,8 @@ class ClassDifferences(ClassMoments):
     `columns`, int64 `[D - 1]`, the features are f_j of those classes and, as the last one, f_i itself.
     """
 
+    mean_sign = -1.0
+
     def __init__(
         self, num_classes: int, device: torch.device, samples: float = 0.0, columns: Tensor | None = None
     ) -> None:
@@ -203,9 +194,6 @@ class ClassDifferences(ClassMoments):
         # A copy of the own feature, since `values` is written over.
         own = values.gather(1, classes[:, None]) if self.columns is None else values[:, -1:].clone()
         return torch.sub(own, values, out=values)
-
-    def _centred(self, pivot: Tensor, mean: Tensor) -> Tensor:
-        return pivot - mean
 
     def _mean(self, values: Tensor, part: slice) -> Tensor:
         classes = self._classes(part)[:, None]
@@ -223,6 +211,12 @@ class ClassCovariances(ClassMoments):
     drown them.
     """
 
+    always_float64 = True
+
+    def __init__(self, num_classes: int, dim: int, device: torch.device, samples: float = 0.0) -> None:
+        super().__init__(num_classes, dim, device, samples)
+        self.second = self.pivot.new_zeros(num_classes, dim, dim)
+
     def axis_variances(self, images: Tensor | None = None) -> Tensor:
         """Variances along the principal axes of each class, the largest first, float64 `[C, D]`.
 
@@ -238,14 +232,6 @@ class ClassCovariances(ClassMoments):
                 variance = torch.linalg.eigvalsh(scatter / freedom[i]).flip(0)
                 variances[i] = torch.where(variance > noise * variance[0], variance, 0.0)
         return variances
-
-    @staticmethod
-    def _dtype_for(size: int, samples: float) -> torch.dtype:
-        return torch.float64
-
-    def _zero_second(self) -> Tensor:
-        classes, dim = self.pivot.shape
-        return self.pivot.new_zeros(classes, dim, dim)
 
     def _add_second(self, delta: Tensor, weighted: Tensor, labels: Tensor) -> None:
         dim = delta.shape[1]

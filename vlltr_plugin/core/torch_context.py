@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.autograd.function import BackwardCFunction
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 def observing(module: nn.Module) -> bool:
     """Whether a call of the module belongs to a training step: train mode, gradients, no recomputation.
@@ -26,7 +29,8 @@ def recomputing() -> bool:
     kept. Reentrant checkpointing does so in the backward of an autograd function, whose forward ran without gradients:
     there the second pass belongs to the training step. The call stack tells which of them it is.
     """
-    if torch.compiler.is_compiling() or not _within_backward():
+    backward_of = getattr(torch._C, "_current_graph_task_id", None)  # -1 outside of backward
+    if torch.compiler.is_compiling() or backward_of is None or backward_of() == -1:
         return False
     frame = sys._getframe(1)
     while frame.f_back is not None:
@@ -55,16 +59,6 @@ def in_vmap() -> bool:
 def _transforms() -> list[Any]:
     """The transforms of `torch.func` that run now, the outermost first; `torch.compile` cannot trace this."""
     return [] if torch.compiler.is_compiling() else get_interpreter_stack() or []
-
-
-def _within_backward() -> bool:
-    """Whether autograd's backward runs in this thread; False if torch cannot tell."""
-    task = getattr(torch._C, "_current_graph_task_id", None)
-    return task is not None and task() != -1
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def float64_device(device: torch.device) -> torch.device:

@@ -11,10 +11,21 @@ class Variant:
     """Variant dv for C classes: standard deviations of the logits, or of a random sample of them (`features`)."""
 
     fewest_features = 1
+    columns: Tensor | None  # the sampled columns in ascending order, int64 `[features]`; None for all
 
     def __init__(self, num_classes: int, features: int | None = None, seed: int = 0) -> None:
-        self.num_classes = num_classes
-        self.columns = sampled_columns(num_classes, features, seed, self.fewest_features)
+        self.num_classes, self.columns = num_classes, None
+        check_whole("feature_seed", seed, least=0)
+        if features is None:
+            return
+        check_whole("features", features, least=self.fewest_features)
+        if features > num_classes:
+            raise ValueError(f"Expected features to be at most the {num_classes} classes but got {features}.")
+        if features < num_classes:
+            # Without replacement, so the mean of log sigma over them estimates the mean over all without bias.
+            generator = torch.Generator(device="cpu").manual_seed(seed)
+            columns = torch.randperm(num_classes, generator=generator, device="cpu")[:features]
+            self.columns = columns.sort().values
 
     def empty_moments(self, device: torch.device, samples: float) -> ClassMoments:
         """Statistics of no sample; `samples` is what the largest class is expected to have, the same on all ranks."""
@@ -32,10 +43,6 @@ class Variant:
     def log_radius(self, moments: ClassMoments, images: Tensor) -> Tensor:
         """Log r of each class, float64 `[C]`, from moments and the number of its images; not finite where unknown."""
         return moments.mean_log_sigma(images)
-
-    def debiased(self, log_radius: Tensor, samples: Tensor) -> Tensor:
-        """Adds what log sigma of few normal samples lacks on average."""
-        return log_radius + log_sigma_bias(samples.clamp(min=1.5))
 
     def small_sample_bias(self, samples: Tensor) -> Tensor | None:
         """How far few normal samples put log r below the truth on average, `[C]`; None if that is not known."""
@@ -123,14 +130,7 @@ def _axis_variances(moments: ClassMoments, images: Tensor) -> Tensor:
 
 
 def variant_of(
-    name: str,
-    num_classes: int,
-    *,
-    axes: int | None,
-    debias: bool,
-    features: int | None,
-    feature_seed: int,
-    memory_limit: int,
+    name: str, num_classes: int, axes: int | None, debias: bool, features: int | None, seed: int, memory_limit: int
 ) -> Variant:
     """The variant of that name; ValueError for options that it does not have."""
     if axes is not None:
@@ -138,31 +138,13 @@ def variant_of(
     if axes is not None and (name != "pv" or axes > num_classes):
         raise ValueError(f"Expected axes (1 to {num_classes}) with variant='pv' only but got {axes}.")
     if name != "pv":
-        return (BV if name == "bv" else Variant)(num_classes, features, feature_seed)
+        return (BV if name == "bv" else Variant)(num_classes, features, seed)
     if debias:
         raise ValueError("Expected debias with variant 'dv' or 'bv' only: pv's axes are biased differently.")
     if features is not None:
         raise ValueError("Expected features with variant 'dv' or 'bv' only: a sample of columns has other axes.")
-    check_whole("feature_seed", feature_seed, least=0)
-    return PV(num_classes, axes, memory_limit)
-
-
-def sampled_columns(num_classes: int, features: int | None, seed: int, least: int) -> Tensor | None:
-    """A fixed random sample of `features` columns in ascending order, without replacement; None for all.
-
-    The mean of log sigma over them estimates the mean over all without bias, whatever the columns hold: its standard
-    error is sqrt((1 - F/C) / F) times the standard deviation of log sigma over the columns of a class.
-    """
     check_whole("feature_seed", seed, least=0)
-    if features is None:
-        return None
-    check_whole("features", features, least=least)
-    if features > num_classes:
-        raise ValueError(f"Expected features to be at most the {num_classes} classes but got {features}.")
-    if features == num_classes:
-        return None
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    return torch.randperm(num_classes, generator=generator, device="cpu")[:features].sort().values
+    return PV(num_classes, axes, memory_limit)
 
 
 def log_sigma_bias(samples: Tensor) -> Tensor:

@@ -35,11 +35,9 @@ from vlltr_plugin.core.torch_context import float64_device, outside_inference_mo
 
 NORMALIZATIONS = ("expected", "dataset", "mean")
 
+# Radii more than 38 digits apart (huge logits) would make a float32 weight 0, which no saved state may hold.
 SMALLEST_WEIGHT = torch.finfo(torch.float32).tiny
-"""Radii more than 38 digits apart (huge logits) would make a float32 weight 0, which no saved state may hold."""
-
-DRAWS_TOLERANCE = 1e-5
-"""Relative, on the share of the draws that a saved state was made with."""
+DRAWS_TOLERANCE = 1e-5  # relative, on the share of the draws that a saved state was made with
 
 
 class Weighting(nn.Module):
@@ -61,6 +59,7 @@ class Weighting(nn.Module):
     Attributes:
         weights: alpha in force now, float32 `[C]`.
         margins: log alpha as `LogitAdjustedLoss` takes it, float64 `[C]`; see `update_margins`.
+        num_classes: C.
         epoch: the epoch in progress, counted from 0.
         draws_given: the sum of `draws` as they were given, 0 by default; an epoch may be that long.
 
@@ -75,12 +74,9 @@ class Weighting(nn.Module):
     has none, on the CPU. It holds numbers from the start, on the CPU also under `torch.device("meta")`.
     """
 
-    uses_logits = False
-    """Whether the radii come from observed logits."""
-
+    uses_logits = False  # whether the radii come from observed logits
+    # Independent samples behind the radii last measured, `[C]`; None before, or if they are not counted.
     samples: Tensor | None = None
-    """Independent samples behind the radii last measured, `[C]`; None before, or if they are not counted."""
-
     weights: Tensor
     margins: Tensor
     substitution: Tensor
@@ -114,8 +110,7 @@ class Weighting(nn.Module):
         check_choice("normalize", normalize, NORMALIZATIONS)
         check_whole("start_epoch", start_epoch, least=0)
         self.counts, self.normalize, self.start_epoch = counts, normalize, start_epoch
-        self.epoch = 0
-        self.has_radii = False
+        self.num_classes, self.epoch, self.has_radii = len(class_counts), 0, False
         self.register_buffer("weights", torch.ones_like(class_counts, dtype=torch.float32))
         self.register_buffer("log_radius64", torch.zeros_like(class_counts))
         self.register_buffer("substitution", torch.zeros_like(class_counts))
@@ -123,18 +118,12 @@ class Weighting(nn.Module):
         self.register_buffer("class_counts", class_counts, persistent=False)
         self.register_buffer("draws", draws)
         self.register_buffer("margins", torch.zeros_like(class_counts), persistent=False)
-        self.register_load_state_dict_post_hook(_margins_of_loaded_radii)  # type: ignore[no-untyped-call]
         empty = (class_counts == 0).nonzero().flatten().tolist()
         if empty:
             warn_caller(
                 f"{len(empty)} of {len(class_counts)} classes have no samples ({listed(empty)}): "
                 "their weight stays 1 and they stay out of the normalisation."
             )
-
-    @property
-    def num_classes(self) -> int:
-        """C."""
-        return len(self.weights)
 
     @property
     def device64(self) -> torch.device:
@@ -264,14 +253,13 @@ class Weighting(nn.Module):
         return statistics
 
     def _refuse_unusable(self, log_radius: Tensor) -> None:
-        """Refuses radii that would broadcast or make weights that are not finite."""
+        """Raises ValueError for radii that would broadcast or make weights that are not finite."""
         if log_radius.shape != self.log_radius64.shape:
             raise ValueError(f"Expected log radii [{self.num_classes}], one a class, but got {list(log_radius.shape)}.")
         if not bool(log_radius.isfinite().all()):
             raise ValueError(f"Expected finite log radii but got {shortened(log_radius.tolist())}.")
 
     def _take_radii(self, log_radius: Tensor) -> None:
-        """Takes log radii, refusing unusable ones."""
         self._refuse_unusable(log_radius)
         self.log_radius64.copy_(log_radius)
         self._go_on(self.epoch, has_radii=True)
@@ -314,8 +302,7 @@ class Weighting(nn.Module):
         places = list(range(old.num_classes)) if classes is None else [int(label) for label in classes]
         if not (self.uses_logits and old.uses_logits and old.has_radii):
             raise ValueError("Expected radii to carry over, measured from logits, but there are none: end an epoch.")
-        fits = len(places) == len(set(places)) == old.num_classes and set(places) <= set(range(self.num_classes))
-        if not fits:
+        if not (len(places) == len(set(places)) == old.num_classes and set(places) <= set(range(self.num_classes))):
             raise ValueError(
                 f"Expected one class of 0..{self.num_classes - 1} for each of {old.num_classes} classes but got "
                 f"{shortened(places)}."
@@ -412,6 +399,7 @@ class Weighting(nn.Module):
             own = {name: value for name, value in own.items() if name != "substituted"} | placed
             state_dict = {prefix + name: value for name, value in own.items()}
         super()._load_from_state_dict(state_dict, prefix, *args)
+        self.update_margins()
 
     def move_to(self, device: torch.device) -> None:
         """Moves to the device of the logits, once; not to the meta device, which holds no numbers."""
@@ -419,7 +407,6 @@ class Weighting(nn.Module):
             self.to(device)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """After a copy or unpickling."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         unshare(self._buffers)
         unshare(vars(self))
@@ -431,10 +418,6 @@ class Weighting(nn.Module):
         device64 = float64_device(device)
         super()._apply(lambda tensor: tensor.to(device64 if tensor.dtype == torch.float64 else device), recurse)  # type: ignore[no-untyped-call]
         return self
-
-
-def _margins_of_loaded_radii(weighting: Weighting, incompatible_keys: Any) -> None:
-    weighting.update_margins()
 
 
 def class_weights(log_radius: Tensor, divisor: Tensor, class_counts: Tensor, draws: Tensor, normalize: str) -> Tensor:
