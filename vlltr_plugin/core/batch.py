@@ -98,12 +98,7 @@ def batch_of(
     ignore_index: int | None = None,
     dense: bool = True,
 ) -> Batch:
-    """Checks logits `[B, C]` or (where `dense`) `[B, C, d1, ...]` and their targets, and puts them in rows.
-
-    Raises:
-        ValueError: for wrong shapes, or (on the CPU) labels outside 0..C-1 other than `ignore_index`.
-        TypeError: for wrong dtypes, and if one is no tensor.
-    """
+    """Checks logits `[B, C]` or (where `dense`) `[B, C, d1, ...]` and their targets, and puts them in rows."""
     _check_shapes(logits, targets, num_classes, dense)
     shape, soft, kept = logits.shape[:1] + logits.shape[2:], targets.is_floating_point(), None
     cheap = cheap_to_read(targets) and logits.device.type == "cpu"
@@ -138,11 +133,9 @@ def all_within_reach(rows: Tensor) -> bool:
 
 
 def are_sound(rows: Tensor) -> Tensor:
-    """Whether each row `[B, D]` is finite and has no masked logit, bool `[B]`; does not wait for a GPU.
-
-    Models put -1e9 or the minimum of a floating point type in the place of logits of classes that cannot be (not
-    learned yet, not sampled). A logit is taken for masked if it is float16's minimum, or see `MASKED_FROM`.
-    """
+    """Whether each row `[B, D]` is finite and has no masked logit, bool `[B]`; does not wait for a GPU."""
+    # Models put -1e9 or the minimum of a floating point type in the place of logits of classes that cannot be (not
+    # learned yet, not sampled).
     lowest, highest = torch.aminmax(rows, dim=1)
     masked_from = (highest.abs() * MASKED_FROM).clamp(MASKED_FROM, LARGEST)
     return (lowest + masked_from > 0) & (lowest != HALF_MINIMUM) & (highest <= LARGEST)
@@ -266,27 +259,23 @@ def check_smoothing(targets: Tensor, smoothing: float) -> None:
 
 
 def unsmoothed(targets: Tensor, smoothing: float) -> Tensor:
-    """T - eps/C: the mass of each hard label times 1 - eps, new, at least float32, none below 0.
-
-    In labels that a target does not hold, rounding (mixing twice, in float32 at best) leaves a rest that is set to 0.
-    """
+    """T - eps/C: the mass of each hard label times 1 - eps, new, at least float32, none below 0."""
     values = targets if targets.dtype == torch.float64 else targets.float()
     if not smoothing:
         return torch.threshold(values, 0.0, 0.0)
+    # In labels that a target does not hold, rounding (mixing twice, in float32 at best) leaves a rest: it is set to 0.
     uniform, kind = smoothing / targets.shape[1], torch.finfo(targets.dtype)
     noise = ROUNDINGS * (max(kind.eps, torch.finfo(torch.float32).eps) * uniform + kind.smallest_normal * kind.eps)
     return torch.threshold_(values - uniform, noise * (1.0 - smoothing), 0.0)
 
 
 def two_largest(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The two largest entries of each row and their places, `[B, min(2, C)]`; 4 times faster than `topk` for C = 8142.
-
-    They lie in the two blocks with the largest maxima (or behind the last whole block).
-    """
+    """The two largest entries of each row and their places, `[B, min(2, C)]`; faster than `topk` for many columns."""
     columns = values.shape[1]
     if columns < MANY_COLUMNS:
         largest = values.topk(min(2, columns), dim=1)
         return largest.values, largest.indices
+    # They lie in the two blocks with the largest maxima (or behind the last whole block).
     whole = columns // BLOCK * BLOCK
     blocks = values[:, :whole].unflatten(1, (-1, BLOCK)).amax(dim=2).topk(2, dim=1).indices * BLOCK
     within = torch.arange(BLOCK, device=values.device)

@@ -16,24 +16,19 @@ LONGER = 1.05  # how many times as long as the second epoch a first one must be 
 
 
 class DrawnEpochs:
-    """The samples that the epochs of one run drew on all ranks, against the class counts and draws of its weighting.
-
-    Attributes:
-        declared: samples of an epoch that reads each training sample once.
-        ended: epochs with samples that ended.
-        longest: samples of the longest epoch that ended; 0 before the first.
-    """
+    """The samples that the epochs of one run drew on all ranks, against the class counts and draws of its weighting."""
 
     def __init__(self, weighting: Weighting) -> None:
         self._weighting = (weighting,)  # a tuple, so that it is no submodule or buffer of whatever holds this
-        self.declared = float(weighting.class_counts.sum())  # once: on a GPU, reading it waits
+        # Samples of an epoch that reads each training sample once; read once, since on a GPU it waits.
+        self.declared = float(weighting.class_counts.sum())
         self.restart()
 
     def restart(self) -> None:
         """Forgets all epochs."""
         self._drawn = torch.zeros(self._weighting[0].num_classes, dtype=torch.float64, device="cpu")
-        self._independent, self._lengths, self.longest = 0.0, [0.0, 0.0], 0.0
-        self.ended = 0
+        self._independent, self._lengths = 0.0, [0.0, 0.0]
+        self.ended, self.longest = 0, 0.0  # epochs with samples that ended, and the samples of the longest
 
     def add(self, drawn: Tensor, images: float = math.inf) -> None:
         """Adds an epoch: the samples of each class, and the number of images if a sample is a pixel."""
@@ -67,14 +62,11 @@ class DrawnEpochs:
         return f"class {most} was drawn {came:.0f} times, expected {declared:.0f}{named}"
 
     def first_was_longer(self) -> str | None:
-        """How much longer the first epoch was than the second, in words; None if it was not, or is so on purpose.
-
-        The second epoch must be about as long as declared. A first epoch of several whole passes (a warm-up) is fine.
-        """
+        """How much longer the first epoch was than the second, in words; None if it was not, or is so on purpose."""
         first, second = self._lengths
         if self.ended != len(self._lengths) or abs(second / self.declared - 1) > 1 - ENOUGH:
             return None
-        passes = first / second
+        passes = first / second  # a whole number is fine: a warm-up
         if first <= LONGER * max(second, self.declared) or abs(passes - round(passes)) < LONGER - 1:
             return None
         return f"{first:.0f} samples came in the first epoch but {second:.0f} in the second"

@@ -33,15 +33,11 @@ ADVICE = (
 
 
 class LoopChecks:
-    """Counts and compares the batches of one criterion; warns once of each thing, and never waits for a GPU.
+    """Counts and compares the batches of one criterion; warns once of each thing, and never waits for a GPU."""
 
-    Attributes:
-        drawn: samples of each class since the last epoch ended, float64 `[C]` on the device that they come on.
-        advice: what to do if the draws differ from those declared; empty if no weight depends on them.
-        say: prints a warning in a host, whose hook ends the epochs; None in a loop of the user's own (`warnings.warn`).
-    """
-
-    advice = ADVICE
+    drawn: Tensor  # samples of each class since the last epoch ended, float64 `[C]` on the device that they come on
+    advice = ADVICE  # what to do if the draws differ from those declared; empty if no weight depends on them
+    # Prints a warning in a host, whose hook ends the epochs; None in a loop of the user's own: `warnings.warn`.
     say: Callable[[str], None] | None = None
     _last: weakref.ref[Tensor] | None = None
     _last_pass: tuple[int | None, int]
@@ -106,21 +102,17 @@ class LoopChecks:
 
     @outside_inference_mode
     def count(self, batch: Batch) -> None:
-        """Counts a batch of this rank, on a device that holds float64; warns if no `end_epoch` came for long.
-
-        Under `torch.compile`, where a Python number would compile anew in every step, it counts the classes alone.
-        Ignored elements that stay in the batch (on a GPU) count for no `end_epoch`.
-        """
+        """Counts a batch of this rank, on a device that holds float64; warns if no `end_epoch` came for long."""
         weighting, compiling = self._weighting[0], torch.compiler.is_compiling()
         if not compiling and self._epoch != weighting.epoch:  # ended, but not by the criterion
             self._epochs.longest = max(self._epochs.longest, float(self._samples * world_size()))
             self.forget()
         self.drawn = self.drawn.to(batch.logits.device)
         self.drawn += batch.drawn()
-        if compiling:
+        if compiling:  # a Python number would compile anew in every step
             return
         self._images += batch.shape[0]
-        if batch.rows_kept is not None:
+        if batch.rows_kept is not None:  # ignored elements stay in the batch, and are not to be counted (on a GPU)
             return
         longest, declared = self._epochs.longest, self._epochs.declared
         if not self._samples:

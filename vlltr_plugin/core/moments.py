@@ -89,10 +89,7 @@ class ClassMoments:
                 self._all_seen = cheap_to_read(self.mass) and bool(self.mass.all())
 
     def repivot(self, pivot: Tensor | None = None) -> None:
-        """Moves the sums to another pivot `[C, D]`, by default the mean of each class so far.
-
-        Classes without mass simply take it.
-        """
+        """Moves the sums to another pivot `[C, D]`, by default the mean of each class so far."""
         for part in self._parts():
             mass = self.mass[part, None].to(self.dtype)
             if pivot is None:
@@ -120,10 +117,7 @@ class ClassMoments:
         return self.mass - self.mass_squared * copies / self.mass
 
     def mean_log_sigma(self, images: Tensor | None = None) -> Tensor:
-        """Mean over the features of log sigma, sigma the unbiased standard deviation (paper, Eq. 3), float64 `[C]`.
-
-        It is -inf where a feature does not vary, nan where fewer than two samples came.
-        """
+        """Mean over the features of log sigma (Eq. 3), float64 `[C]`; -inf if one is 0, nan below two samples."""
         means = []
         for part in self._parts():
             total = self.sum[part].double()
@@ -205,23 +199,16 @@ class ClassDifferences(ClassMoments):
 
 
 class ClassCovariances(ClassMoments):
-    """As `ClassMoments`, with the full matrix of second moments of each class, in float64: O(C*D*D).
+    """As `ClassMoments`, with the full matrix of second moments of each class, in float64: O(C*D*D)."""
 
-    The last principal axes of a class can be thousands of times shorter than the first; float32 sums would
-    drown them.
-    """
-
-    always_float64 = True
+    always_float64 = True  # the last axes can be thousands of times shorter than the first: float32 would drown them
 
     def __init__(self, num_classes: int, dim: int, device: torch.device, samples: float = 0.0) -> None:
         super().__init__(num_classes, dim, device, samples)
         self.second = self.pivot.new_zeros(num_classes, dim, dim)
 
     def axis_variances(self, images: Tensor | None = None) -> Tensor:
-        """Variances along the principal axes of each class, the largest first, float64 `[C, D]`.
-
-        They are 0 beyond the dimensions that the samples span, nan where fewer than two samples came.
-        """
+        """Variances along the principal axes, the largest first, `[C, D]`; 0 beyond the span, nan below two samples."""
         freedom = self.degrees_of_freedom(images)
         dim = self.pivot.shape[1]
         noise = 1e3 * dim * torch.finfo(self.dtype).eps

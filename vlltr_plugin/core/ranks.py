@@ -107,10 +107,7 @@ def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None
 
 
 def fail_together(failure: Exception | None, has_result: bool, device: torch.device) -> None:
-    """Raises on every rank if a step failed on one (there `failure` itself), or gave a result on some ranks only.
-
-    One collective; without it the others would wait for the rank that failed.
-    """
+    """Raises on every rank if a step failed on one (there `failure` itself), or gave a result on some ranks only."""
     kind = -1 if failure is not None else int(has_result)
     kinds = _of_all_ranks(torch.tensor([kind], device="cpu"), device).flatten().tolist() if world_size() > 1 else [kind]
     if failure is not None:

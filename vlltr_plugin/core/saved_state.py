@@ -110,11 +110,7 @@ def refuse_other_settings(saved: dict[str, Any], own: dict[str, Any]) -> None:
 
 
 def read_state(state: Mapping[str, Any], num_classes: int) -> SavedState:
-    """Reads what `state_dict` or `plain_state` gave, or an average or cast of the former.
-
-    Raises:
-        ValueError: naming the entry that is missing or damaged.
-    """
+    """Reads what `state_dict` or `plain_state` gave, or an average or cast of the former; ValueError if damaged."""
     settings, extra = settings_of(state), state[SETTINGS]
     exact = isinstance(extra, dict)
     single, double = (torch.float32, torch.float64) if exact else (None, None)

@@ -15,10 +15,8 @@ R = TypeVar("R")
 
 
 def observing(module: nn.Module) -> bool:
-    """Whether a call of the module belongs to a training step: train mode, gradients, no recomputation.
-
-    Never inside `torch.func.grad`, `vmap` and their like, which refuse functions that change tensors outside of them.
-    """
+    """Whether a call of the module belongs to a training step: train mode, gradients, no recomputation."""
+    # Inside `torch.func.grad`, `vmap` and their like, which refuse functions that change tensors outside, never.
     return module.training and torch.is_grad_enabled() and not _transforms() and not recomputing()
 
 
@@ -43,10 +41,7 @@ def recomputing() -> bool:
 
 
 def cheap_to_read(tensor: Tensor) -> bool:
-    """Whether reading values costs nothing: not on a GPU, which would have to finish, nor while compiling.
-
-    Inside `torch.func.vmap` a condition has no single answer, and torch refuses to read.
-    """
+    """Whether reading values costs nothing: not on a GPU, which would have to finish, nor under compile or vmap."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not in_vmap()
 
 
@@ -71,10 +66,7 @@ def float64_device(device: torch.device) -> torch.device:
 
 
 def unshare(values: MutableMapping[str, Any]) -> None:
-    """Replaces tensors in shared memory by copies.
-
-    `torch.multiprocessing` sends tensors as shared memory, so processes started by `spawn` would add to one sum.
-    """
+    """Replaces tensors in shared memory, as `torch.multiprocessing` sends them: processes would add to one sum."""
     for name, value in values.items():
         if isinstance(value, Tensor) and value.is_shared():
             values[name] = value.clone()
