@@ -124,19 +124,6 @@ def test_statistics_are_those_of_the_unadjusted_logits():
     assert not torch.equal(adjusted.weighting.log_radius64, torch.zeros(5).double())
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_gradient_is_softmax_of_the_lowered_logits_minus_the_target(smoothing):
-    logits, labels = batch_of()
-    logits.requires_grad_()
-    criterion = LogitAdjustedLoss(observed(ClassVolume(COUNTS)), smoothing=smoothing)
-    criterion(logits, labels).backward()
-    target = (1 - smoothing) * F.one_hot(labels, 5) + smoothing / 5
-    expected = (lowered(logits, criterion.weighting.margins.numpy()).softmax(dim=1) - target) / len(labels)
-    torch.testing.assert_close(logits.grad, expected)
-    assert [name for name, _ in criterion.named_parameters()] == []
-    assert not criterion.weighting.margins.requires_grad
-
-
 @pytest.mark.parametrize("empty", ["no samples", "no draws"])
 @pytest.mark.parametrize("normalize", ["expected", "dataset", "mean"])
 @pytest.mark.filterwarnings("ignore:.*no samples")
