@@ -62,12 +62,6 @@ def test_at_tau_1_with_equal_radii_it_is_balanced_softmax():
     assert found.item() == pytest.approx(total / len(labels), rel=1e-12)
 
 
-def test_no_weighting_is_plain_cross_entropy_at_any_tau():
-    logits, labels = batch_of()
-    found = LogitAdjustedLoss(Uniform(COUNTS, DRAWS), tau=2.0)(logits, labels)
-    torch.testing.assert_close(found, F.cross_entropy(logits, labels), rtol=1e-12, atol=0)
-
-
 @pytest.mark.parametrize("weighting", EVERY)
 @pytest.mark.parametrize("counts", ["sampler", "dataset"])
 def test_normalisation_and_with_it_the_mean_of_alpha_do_not_matter(weighting, counts):

@@ -94,14 +94,14 @@ class Criterion(nn.Module):
                 a label out of range is a RuntimeError there.
             TypeError: for dtypes that do not fit.
         """
-        if reduction:
-            check_choice("reduction", reduction, REDUCTIONS)
+        reduction = reduction or self.reduction
+        check_choice("reduction", reduction, REDUCTIONS)
         batch = self.batch(logits, targets)
         observed = self._observes(logits)
         if observed:
             self._checks.see_logits(logits, targets)
             self.observe_batch(batch)
-        loss = batch.reduced(self._losses(batch, weighted=self.training), reduction or self.reduction)
+        loss = batch.reduced(self._losses(batch, weighted=self.training), reduction)
         if observed:
             self._checks.see_loss(loss, batch)
         return loss

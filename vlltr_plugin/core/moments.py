@@ -1,4 +1,4 @@
-"""Streaming first and second moments of each class, in memory that does not grow with the samples."""
+"""Streaming first and second moments of each class, one class of them for each variant, and the radii from them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ BLOCK_BYTES = 2**26  # largest temporary of `ClassCovariances.add`
 
 
 class ClassMoments:
-    """Sums of `x - pivot` and `(x - pivot)^2` for every class and feature, O(C*D).
+    """Variant dv: sums of `x - pivot` and `(x - pivot)^2` for every class and feature, O(C*D).
 
     The pivot of a class is its first sample: plain sums of squares lose every digit once |mean|/sigma reaches 100,
     differences from a sample of the same class do not. Float64 samples stay float64 until the pivot is subtracted. Sums
@@ -47,7 +47,9 @@ class ClassMoments:
     always_float64 = False
     mean_sign = 1.0  # -1 where a feature falls as its logit rises
 
-    def __init__(self, num_classes: int, dim: int, device: torch.device, samples: float = 0.0) -> None:
+    def __init__(
+        self, num_classes: int, dim: int, device: torch.device, samples: float = 0.0, columns: Tensor | None = None
+    ) -> None:
         wide = self.always_float64 or max(num_classes, dim) <= FEW_FEATURES or samples > MANY_SAMPLES
         self.dtype = torch.float64 if wide else torch.float32
         self.mass = torch.zeros(num_classes, dtype=torch.float64, device=device)
@@ -55,6 +57,7 @@ class ClassMoments:
         self.pivot = torch.zeros(num_classes, dim, dtype=self.dtype, device=device)
         self.sum = torch.zeros_like(self.pivot)
         self.second = torch.zeros_like(self.pivot)
+        self.columns = columns  # which logits are the features, int64; None for all
         self._calls, self._all_seen = 0, False
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -66,6 +69,14 @@ class ClassMoments:
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value.to(device))
+
+    def rows_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The logits `[B, D]` that are needed of samples that count for the classes `labels`, `[B, K]`."""
+        return logits if self.columns is None else logits.index_select(1, self.columns)
+
+    def rows_for(self, rows: Tensor, k: int) -> Tensor:
+        """Of what `rows_of` gave, the features of the samples as those of their k-th class, for `add`."""
+        return rows
 
     def add(self, rows: Tensor, labels: Tensor, mass: Tensor | None = None) -> None:
         """Adds finite features `[B, D]` of classes `[B]`, each by its mass (1 by default); never waits for a GPU."""
@@ -115,6 +126,14 @@ class ClassMoments:
         rest = passes - whole
         copies = whole + rest * (whole + 1) / passes
         return self.mass - self.mass_squared * copies / self.mass
+
+    def log_radius(self, images: Tensor) -> Tensor:
+        """Log r of each class, float64 `[C]`, given the number of its images; not finite where unknown."""
+        return self.mean_log_sigma(images)
+
+    def why_no_radius(self, images: Tensor) -> str | None:
+        """Why samples that differ in every logit give no radius; None if nothing is known."""
+        return None
 
     def mean_log_sigma(self, images: Tensor | None = None) -> Tensor:
         """Mean over the features of log sigma (Eq. 3), float64 `[C]`; -inf if one is 0, nan below two samples."""
@@ -170,7 +189,7 @@ class ClassMoments:
 
 
 class ClassDifferences(ClassMoments):
-    """As `ClassMoments`, of the differences f_i - f_j for samples of class i; the one with itself does not count.
+    """Variant bv: the differences f_i - f_j for samples of class i (Eq. 8 and 9); the one with itself does not count.
 
     Differences are formed of the deviations from the pivot, so that large means cost no digits. Feature j is f_j; with
     `columns`, int64 `[D - 1]`, the features are f_j of those classes and, as the last one, f_i itself.
@@ -181,8 +200,21 @@ class ClassDifferences(ClassMoments):
     def __init__(
         self, num_classes: int, device: torch.device, samples: float = 0.0, columns: Tensor | None = None
     ) -> None:
-        self.columns = columns
-        super().__init__(num_classes, num_classes if columns is None else len(columns) + 1, device, samples)
+        super().__init__(num_classes, num_classes if columns is None else len(columns) + 1, device, samples, columns)
+
+    def rows_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """As in `ClassMoments`; behind a sample of the logits those of the K own classes."""
+        rows = super().rows_of(logits, labels)
+        if self.columns is None:
+            return rows
+        return torch.cat([rows, logits.gather(1, labels.clamp(0, len(self.mass) - 1))], dim=1)
+
+    def rows_for(self, rows: Tensor, k: int) -> Tensor:
+        """As in `ClassMoments`."""
+        dim = self.pivot.shape[1]
+        if rows.shape[1] == dim:
+            return rows
+        return torch.cat([rows[:, : dim - 1], rows[:, dim - 1 + k, None]], dim=1)
 
     def _features_of(self, values: Tensor, classes: Tensor) -> Tensor:
         # A copy of the own feature, since `values` is written over.
@@ -199,13 +231,28 @@ class ClassDifferences(ClassMoments):
 
 
 class ClassCovariances(ClassMoments):
-    """As `ClassMoments`, with the full matrix of second moments of each class, in float64: O(C*D*D)."""
+    """Variant pv: the full matrix of second moments of each class, in float64, O(C*D*D) (Eq. 7)."""
 
     always_float64 = True  # the last axes can be thousands of times shorter than the first: float32 would drown them
 
-    def __init__(self, num_classes: int, dim: int, device: torch.device, samples: float = 0.0) -> None:
-        super().__init__(num_classes, dim, device, samples)
+    def __init__(self, num_classes: int, dim: int, device: torch.device, axes: int | None = None) -> None:
+        super().__init__(num_classes, dim, device)
         self.second = self.pivot.new_zeros(num_classes, dim, dim)
+        self.axes = axes or dim
+
+    def log_radius(self, images: Tensor) -> Tensor:
+        """As in `ClassMoments`; -inf where the samples span fewer than `axes` dimensions."""
+        return self.axis_variances(images)[:, : self.axes].log().mean(dim=1) / 2
+
+    def why_no_radius(self, images: Tensor) -> str | None:
+        """As in `ClassMoments`."""
+        spanned = int((self.axis_variances(images) > 0).sum(dim=1).max())
+        if not 0 < spanned < self.axes:
+            return None
+        return (
+            f"No class spans {self.axes} dimensions of the logits this epoch, {spanned} at most (no more than the "
+            f"features that the logits are made of, or the samples): give axes={spanned} or fewer, or variant='dv'"
+        )
 
     def axis_variances(self, images: Tensor | None = None) -> Tensor:
         """Variances along the principal axes, the largest first, `[C, D]`; 0 beyond the span, nan below two samples."""
@@ -230,3 +277,25 @@ class ClassCovariances(ClassMoments):
         for second, total, moved, weight in zip(self.second[part], self.sum[part], shift, mass, strict=True):
             cross = torch.outer(moved, total)
             second += cross + cross.T + weight * torch.outer(moved, moved)
+
+
+def log_sigma_bias(samples: Tensor) -> Tensor:
+    """How far log sigma of n > 1 normal samples lies below the truth on average.
+
+    The sample variance is sigma^2 chi^2_(n-1) / (n-1), and E log chi^2_k = log 2 + digamma(k / 2), so the
+    bias is (log((n-1)/2) - digamma((n-1)/2)) / 2: a factor 0.53 on sigma at n = 2, 0.87 at n = 5.
+    """
+    half = (samples.double() - 1) / 2
+    return (half.log() - torch.digamma(half)) / 2
+
+
+def log_volume_bias(samples: Tensor, dim: int) -> Tensor:
+    """How far the mean log standard deviation along all axes of n normal samples in `dim` dimensions is too low.
+
+    The determinant of a sample covariance is a product of independent chi-squares with n - 1, n - 2, ... degrees of
+    freedom (Bartlett's decomposition). For `dim` 1 this is `log_sigma_bias`. Where n is not above `dim`, n = dim + 0.5
+    is taken, since there is no volume.
+    """
+    freedom = (samples.double() - 1).clamp(min=dim - 0.5)
+    own = freedom[:, None] - torch.arange(dim, dtype=torch.float64, device=samples.device)
+    return ((freedom / 2).log() - torch.digamma(own / 2).mean(dim=1)) / 2

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 from vlltr_plugin import ClassVolume, InverseFrequency, InverseSqrtFrequency, ReweightedLoss, RunRecorder
 from vlltr_plugin.core.frequency import EffectiveNumber, Uniform
-from vlltr_plugin.core.variants import log_volume_bias
+from vlltr_plugin.core.moments import log_volume_bias
 from vlltr_plugin.report.inspect import Inspection, findings, inspect_run, write_pictures
 from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
 

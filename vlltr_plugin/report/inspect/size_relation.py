@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from vlltr_plugin.core.variants import log_sigma_bias
+from vlltr_plugin.core.moments import log_sigma_bias
 from vlltr_plugin.runs.epoch_files import EpochArrays, Floats
 
 EQUAL = 1e-6

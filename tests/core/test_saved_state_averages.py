@@ -222,6 +222,7 @@ def test_another_format_keeps_the_run_bit_for_bit(name, make):
         assert torch.equal(getattr(found, name), getattr(whole, name)), name
         assert getattr(found, name).dtype == getattr(whole, name).dtype
     assert (found.epoch, found.active) == (3, make is not Uniform)
+    assert torch.equal(observed(found, 7).weights, observed(whole, 7).weights)
 
 
 @pytest.mark.parametrize("make", [ClassVolume, EffectiveNumber, InverseSqrtFrequency])
