@@ -12,7 +12,7 @@ from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.core.ranks import is_first_rank
 from vlltr_plugin.runs.own_log import LOG, METRICS, Numbers, append_line, numbers_of
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.messages import info
 from vlltr_plugin.training.recorder import RunRecorder
 
 Metrics = Callable[[Mapping[str, Any]], Mapping[str, SupportsFloat]]
@@ -105,7 +105,7 @@ class Epochs:
         ended = weighting.epoch if epoch is None else epoch
         # Radii of a whole epoch are better than those of its last batches, in which most classes have few samples.
         if self.rest and weighting.uses_logits and weighting.has_radii:
-            say(f"only the rest of epoch {ended} was observed, since the run resumed inside it: the radii stay.")
+            info(f"only the rest of epoch {ended} was observed, since the run resumed inside it: the radii stay.")
             self.criterion.keep_radii()
         if self.recorder is None:
             self.statistics = self.criterion.end_epoch(epoch)
@@ -142,4 +142,4 @@ class Epochs:
             try:
                 append_line(self.recorder.folder / LOG, self._line)  # in the place of the epoch's line of before
             except OSError as error:
-                say(f"could not write the evaluation of epoch {self._line['epoch']}: {error}.")
+                info(f"could not write the evaluation of epoch {self._line['epoch']}: {error}.")

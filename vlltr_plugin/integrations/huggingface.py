@@ -19,7 +19,7 @@ from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.integrations.class_logits import class_logits
 from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluating, evaluation_metrics
 from vlltr_plugin.runs.files import whole_file
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.messages import info
 
 STATE = "reweight.pt"
 """The criterion's state, in each of the Trainer's checkpoint folders; of a named callback `reweight_NAME.pt`."""
@@ -146,7 +146,7 @@ class ReweightCallback(TrainerCallback):
         elif again or another_model:  # of `model_init`, in a search say
             if self.criterion.weighting.uses_logits and self.criterion.weighting.has_radii:
                 another = "training begins anew" if again else "another model than before"
-                say(f"{another}: what was measured is dropped, the class weights start at 1.")
+                info(f"{another}: what was measured is dropped, the class weights start at 1.")
             self.criterion.start_over()
         self._epochs.begin(new=not state.global_step, again=again)
 
@@ -213,7 +213,7 @@ class ReweightCallback(TrainerCallback):
             epoch = epoch if self._has_length else weighting.epoch
         elif weighting.uses_logits:
             self.criterion.start_over()
-            say(
+            info(
                 f"expected the re-weighting's state in {path} but there is none: THE CLASS WEIGHTS START AT 1. Give "
                 "ReweightCallback resume_from=CHECKPOINT_FOLDER where it is in another folder."
             )

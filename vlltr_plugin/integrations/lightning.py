@@ -9,7 +9,7 @@ from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.core.saved_state import epoch_of
 from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluation_metrics
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.messages import info
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -83,13 +83,13 @@ class ReweightCallback(Callback):
         again, self._epochs.running = self._epochs.running, True
         self.criterion.forget_epoch()
         if loaded and reached != epoch:
-            say(f"the checkpoint was saved in epoch {reached} of the criterion: its weights are in force in {epoch}.")
+            info(f"the checkpoint was saved in epoch {reached} of the criterion: its weights are in force in {epoch}.")
             weighting.begin_epoch(epoch)
         elif reached != epoch:
             if weighting.uses_logits:
                 dropped = f"what the criterion measured before ({reached} epochs) is dropped"
                 why = "the checkpoint holds no re-weighting state" if epoch else dropped
-                say(f"{why}: the weights start at 1, in epoch {epoch}.")
+                info(f"{why}: the weights start at 1, in epoch {epoch}.")
             self.criterion.start_over(epoch)
         self._epochs.in_epoch = False
         self._epochs.rest = self._epochs.steps is not None and trainer.global_step % self._epochs.steps > 0

@@ -90,7 +90,7 @@ class EpochWriter:
         self._last: int | None = None  # epoch that ended in this start
         self._known = set(_identities(folder).values())
 
-    def look(self) -> set[RunIdentity]:
+    def newest_runs(self) -> set[RunIdentity]:
         """The newest runs of the folder, this one included: one, or none, or several that did not know of another."""
         self._known = set(_identities(self.folder).values())
         return newest([*self._known, self.run])

@@ -15,7 +15,7 @@ from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.runs.run_identity import EpochWriter, RunIdentity, identity_of
 from vlltr_plugin.training.host_criterion import HostCriterion
-from vlltr_plugin.training.messages import say, warnings_said
+from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.session import Session
 from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
 
@@ -29,7 +29,7 @@ WEIGHTS_TOLERANCE = 1e-4
 """Relative difference allowed between saved weights and those of their radii, computed on another machine."""
 
 
-class NoHook:
+class Hook:
     """The hook of a run that is not re-weighted: every call does nothing.
 
     Args:
@@ -45,7 +45,7 @@ class NoHook:
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Prints a message if a checkpoint of the host holds a state; does not load it."""
         if self._trains and KEY in checkpoint:
-            say("this checkpoint holds a re-weighting state, but the config has no `reweight`: weights stay 1.")
+            info("this checkpoint holds a re-weighting state, but the config has no `reweight`: weights stay 1.")
 
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for this epoch in force."""
@@ -59,11 +59,7 @@ class NoHook:
         return {}
 
 
-Hook = NoHook
-"""The type of every hook."""
-
-
-class EpochHook(NoHook):
+class EpochHook(Hook):
     """Ends epochs: folds statistics into weights, gives the host's log line, writes the arrays, keeps the state.
 
     Args:
@@ -98,7 +94,7 @@ class EpochHook(NoHook):
         """Takes the state out of a checkpoint; ValueError where it does not fit, and then nothing is changed."""
         state = checkpoint.get(KEY)
         if state is None:
-            say("this checkpoint holds no re-weighting state: weights start at 1.")
+            info("this checkpoint holds no re-weighting state: weights start at 1.")
             return
         if not isinstance(state, dict) or not all(isinstance(state.get(k), dict) for k in ("settings", "weightings")):
             raise ValueError(
@@ -118,7 +114,7 @@ class EpochHook(NoHook):
             self._session.files.go_on_from(self._goes_on_from)
         primary = next(iter(self._session.criteria.values()))
         largest = float(primary.in_force().max())
-        say(f"resumed the weights in force from epoch {primary.weighting.epoch} on (largest {largest:.4g}).")
+        info(f"resumed the weights in force from epoch {primary.weighting.epoch} on (largest {largest:.4g}).")
 
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for this epoch in force, also where a resumed run skipped to it."""
@@ -129,7 +125,7 @@ class EpochHook(NoHook):
     def end_epoch(self, epoch: int) -> Statistics:
         """Ends an epoch of training on every rank; `Criterion.end_epoch` says what the numbers are."""
         start = time.perf_counter()
-        with warnings_said():
+        with print_warnings():
             self._measure(epoch)
             by_name, arrays = self._session.end_epoch(epoch, self._settings.state())
         statistics: Statistics = {}

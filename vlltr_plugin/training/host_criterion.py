@@ -9,7 +9,7 @@ from vlltr_plugin.core.batch import Batch, widened
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.torch_context import observing
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.messages import info
 from vlltr_plugin.training.settings import SINGLE, SUM
 
 TOLERANCE = 1e-4
@@ -100,4 +100,4 @@ class HostCriterion(nn.Module):
 
 
 def _warn(message: str) -> None:
-    say(f"warning: {message} This is said once.")
+    info(f"warning: {message} This is said once.")

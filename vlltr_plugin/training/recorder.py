@@ -32,7 +32,7 @@ from vlltr_plugin.runs.own_log import (
     write_settings,
 )
 from vlltr_plugin.runs.run_identity import EpochWriter
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.messages import info
 from vlltr_plugin.training.session import Session, read_epoch_state, state_arrays
 from vlltr_plugin.training.settings import SINGLE, describe_criterion, loss_settings
 
@@ -205,7 +205,7 @@ class RunRecorder:
         """The epoch to go on with, and the state for it."""
         if next_epoch != 0:  # 0 takes the place of whatever is there
             self._compare_settings()
-        runs = self._files.look()
+        runs = self._files.newest_runs()
         if len(runs) > 1 and next_epoch != 0:
             raise ValueError(
                 f"Expected the epochs of one run in {self.folder / FOLDER} but found those of {len(runs)}, and cannot "
@@ -234,7 +234,7 @@ class RunRecorder:
             )
         was, are = ({name: value for name, value in of.items() if name not in self._own} for of in (recorded, now))
         if other := _differing(was, are):
-            say(f"resumes the run in {self.folder} with other settings: {other}.")
+            info(f"resumes the run in {self.folder} with other settings: {other}.")
 
     def _go_on(self, criterion: Criterion, start: int, state: dict[str, Tensor] | None) -> None:
         """Puts the weights for an epoch in force, and says which."""
@@ -247,10 +247,10 @@ class RunRecorder:
                     f"Expected the state for epoch {start} in {path} but it is for epoch {weighting.epoch}: the "
                     "file was renamed or copied. Give it back its name, or resume at an epoch whose file is right."
                 )
-            say(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
+            info(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
         elif start and start == weighting.epoch and weighting.uses_logits and weighting.has_radii:  # the user loaded it
             criterion.forget_epoch()
-            say(f"no state for epoch {start} in {self.folder}: keeps the loaded weights ({_largest(criterion)}).")
+            info(f"no state for epoch {start} in {self.folder}: keeps the loaded weights ({_largest(criterion)}).")
         elif start:
             criterion.start_over(start)
             if weighting.uses_logits:
@@ -260,7 +260,7 @@ class RunRecorder:
             weighting.begin_epoch(0)
             measured = weighting.uses_logits and weighting.active
             weights = f", with weights measured before ({_largest(criterion)})" if measured else ""
-            say(f"a new run in {self.folder}{weights}.")
+            info(f"a new run in {self.folder}{weights}.")
 
     def _warn_of_missing_state(self, start: int) -> None:
         known = ", ".join(map(str, self._files.files_of(self._files.run))) or "none"
@@ -279,7 +279,7 @@ class RunRecorder:
         except ValueError as error:
             if self.criterion is None:
                 raise ValueError(f"{error} Give the recorder a folder of its own.") from error
-            say(f"`compare` will not read this run: {error} Give the recorder a folder of its own.")
+            info(f"`compare` will not read this run: {error} Give the recorder a folder of its own.")
 
     def _last_logged(self) -> int:
         try:

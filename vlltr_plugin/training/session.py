@@ -14,7 +14,7 @@ from vlltr_plugin.core.ranks import refuse_differing_ranks
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.runs.epoch_files import BROKEN, STATE
 from vlltr_plugin.runs.run_identity import EpochWriter
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.messages import info
 
 
 class Session:
@@ -53,7 +53,7 @@ class Session:
             write(self.files)
         except OSError as error:
             if not self._warned:
-                say(
+                info(
                     f"could not write epoch {epoch} into {self.files.folder} ({error}): training goes on without "
                     f"{self._without}; each later epoch tries again. This is said once."
                 )

@@ -55,7 +55,7 @@ class Settings:
         return self.form == LOGIT_ADJUSTMENT and self.type != "none"
 
 
-def asked(args: Any) -> Any:
+def reweight_setting(args: Any) -> Any:
     """The `reweight` key as plain values; None where it is missing, None or False, so that nothing is re-weighted."""
     reweight = plain_values(getattr(args, KEY, None))
     return None if reweight is False else reweight
