@@ -67,9 +67,8 @@ class MiniHost:
 
     def __init__(self, reweight: Any = None, two_branch: bool = True, mixed: bool = True, **args: Any) -> None:
         torch.manual_seed(0)
-        self.args = argparse.Namespace(
-            nb_classes=CLASSES, two_branch=two_branch, output_dir="", device="cpu", batch_size=16, num_workers=0, **args
-        )
+        defaults = {"nb_classes": CLASSES, "output_dir": "", "device": "cpu", "batch_size": 16, "num_workers": 0}
+        self.args = argparse.Namespace(**(defaults | {"two_branch": two_branch} | args))
         if reweight is not None:
             self.args.reweight = reweight
         self.dataset = Images()

@@ -14,9 +14,8 @@ from recorded_run import COUNTS, lines_of, observe, recorded
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss, RunRecorder
 from vlltr_plugin.report.inspect import inspect_run
-from vlltr_plugin.runs.epoch_files import epoch_files
-from vlltr_plugin.runs.own_log import cut_log
-from vlltr_plugin.runs.run_identity import identity_of, new_start
+from vlltr_plugin.runs.epoch_files import epoch_files, identity_of, new_start
+from vlltr_plugin.runs.log import cut_log
 
 
 def shown(folder):

@@ -1,32 +1,120 @@
-"""The epoch hook: what the inserted lines of a host call after `attach`."""
+"""Ends the epochs of a run and writes its folder: the session, and the hooks that a host's inserted lines call."""
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from vlltr_plugin import __version__
+from vlltr_plugin.core import epoch_statistics
+from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import NAMES, SECONDS
+from vlltr_plugin.core.ranks import refuse_differing_ranks
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.runs.run_identity import EpochWriter, RunIdentity, identity_of
+from vlltr_plugin.runs.epoch_files import BROKEN, STATE, EpochWriter, RunIdentity, identity_of
 from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import info, print_warnings
-from vlltr_plugin.training.session import Session
 from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
 
 Statistics = dict[str, float | int | None]
 """The numbers of an epoch by the name in a host's log; None for what is not known."""
 
 RUN = "run"
-"""Key of a state in a checkpoint: the identity of the run that saved it, see `runs.run_identity`."""
+"""Key of a state in a checkpoint: the identity of the run that saved it, see `runs.epoch_files`."""
 
 WEIGHTS_TOLERANCE = 1e-4
 """Relative difference allowed between saved weights and those of their radii, computed on another machine."""
+
+
+class Session:
+    """Ends the epochs of criteria, by the name of the logits that feed them, and writes their files, if any."""
+
+    def __init__(self, criteria: Mapping[str, Criterion], files: EpochWriter | None, without: str) -> None:
+        self.criteria, self.files = criteria, files
+        self._without, self._warned = without, False
+
+    def end_epoch(
+        self, epoch: int, shared: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, epoch_statistics.Statistics], dict[str, Tensor]]:
+        """Ends an epoch: numbers of each criterion and arrays for the file; ValueError where ranks differ or fail."""
+        if not self.criteria:
+            return {}, {}
+        in_force = {name: criterion.in_force() for name, criterion in self.criteria.items()}
+        card = dict(shared or {})
+        for name, criterion in self.criteria.items():
+            own = criterion.must_agree(epoch)
+            card |= {f"{name}: {key}": own[key] for key in own} if len(self.criteria) > 1 else own
+        refuse_differing_ranks(card, next(iter(self.criteria.values())).weighting.weights.device)
+        statistics = {name: criterion.fold(epoch) for name, criterion in self.criteria.items()}
+        arrays: dict[str, Tensor] = {}
+        for name, criterion in self.criteria.items():
+            weighting = criterion.weighting
+            arrays |= {"counts": weighting.class_counts, "draws": weighting.draws, "drawn": criterion.drawn}
+            arrays |= arrays_of(name, weighting, in_force[name], criterion.in_force())
+        return statistics, arrays
+
+    def write(self, epoch: int, write: Callable[[EpochWriter], None]) -> None:
+        """Writes what an epoch left, once it has ended; says once where that fails."""
+        if self.files is None:
+            return
+        try:
+            self.files.begin(epoch)
+            write(self.files)
+        except OSError as error:
+            if not self._warned:
+                info(
+                    f"could not write epoch {epoch} into {self.files.folder} ({error}): training goes on without "
+                    f"{self._without}; each later epoch tries again. This is said once."
+                )
+            self._warned = True
+
+
+def arrays_of(name: str, weighting: Weighting, in_force: Tensor, to_come: Tensor) -> dict[str, Tensor]:
+    """What a weighting gives to an epoch's file."""
+    measured = weighting.uses_logits and weighting.has_radii
+    arrays = {
+        f"weights_{name}": in_force,
+        f"next_weights_{name}": to_come,
+        f"log_radius_{name}": weighting.log_radius64,
+        f"substituted_{name}": weighting.substituted,
+        f"samples_{name}": weighting.samples if measured else torch.zeros_like(weighting.class_counts),
+        f"bias_{name}": weighting.small_sample_bias() if measured else None,
+    }
+    return {key: value for key, value in arrays.items() if value is not None}
+
+
+def state_arrays(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A criterion's state dict as arrays of an epoch's file; bfloat16, which numpy lacks, as float32."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return {
+        f"{STATE}{name}": value.float() if value.dtype == torch.bfloat16 else value for name, value in tensors.items()
+    }
+
+
+def read_epoch_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in an epoch's file, without unpickling; ValueError where there is none."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            names = [name for name in archive.files if name.startswith(STATE)]
+            state = {name.removeprefix(STATE): torch.from_numpy(archive[name]) for name in names}
+    except (*BROKEN, OSError, TypeError) as error:
+        raise ValueError(
+            f"Expected the state of a re-weighting in {path} but could not read it ({error}): go on from an earlier "
+            "epoch with resume(next_epoch), and the model's checkpoint of that epoch."
+        ) from error
+    if not state:
+        raise ValueError(
+            f"Expected the state of a re-weighting in {path} but it holds arrays only: it was not written by "
+            "RunRecorder. Start in a new folder."
+        )
+    return state
 
 
 class Hook:
@@ -77,7 +165,7 @@ class EpochHook(Hook):
         clean_pass: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
-        self._settings, self._clean_pass = settings, clean_pass
+        self._settings, self._every, self._clean_pass = settings.state(), settings.every, clean_pass
         self._session = Session(criterion.criteria, None, without="its arrays")
         self._goes_on_from: RunIdentity | None = None
         self.weightings: Mapping[str, Weighting] = {name: own.weighting for name, own in criterion.criteria.items()}
@@ -100,13 +188,22 @@ class EpochHook(Hook):
             raise ValueError(
                 f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or foreign."
             )
-        with _version_named(state.get("version")):
+        saved = state["weightings"]
+        try:
             before_forms = {"form": LOSS_WEIGHT}  # of a version that had this form only
-            refuse_other_settings(before_forms | state["settings"], self._settings.state())
-            saved = state["weightings"]
+            refuse_other_settings(before_forms | state["settings"], self._settings)
             for name, weighting in self.weightings.items():
                 weighting.check_state(saved.get(name))
                 _refuse_other_weights(weighting, saved[name])
+        except ValueError as error:
+            version = state.get("version")
+            if version == __version__:
+                raise
+            known = f"version {version}" if isinstance(version, str) else "an unknown version"
+            raise ValueError(
+                f"{error} The state was saved by {known[:40]} of vlltr-plugin, this is {__version__}: if nothing "
+                "else differs, go on with that one."
+            ) from error
         for name, weighting in self.weightings.items():
             weighting.load_state_dict(saved[name])
         self._goes_on_from = identity_of(state.get(RUN))
@@ -126,8 +223,12 @@ class EpochHook(Hook):
         """Ends an epoch of training on every rank; `Criterion.end_epoch` says what the numbers are."""
         start = time.perf_counter()
         with print_warnings():
-            self._measure(epoch)
-            by_name, arrays = self._session.end_epoch(epoch, self._settings.state())
+            if self._clean_pass is not None and (epoch + 1) % self._every == 0:
+                self._clean_pass()
+            elif self._clean_pass is not None:
+                for criterion in self._session.criteria.values():
+                    criterion.keep_radii()
+            by_name, arrays = self._session.end_epoch(epoch, self._settings)
         statistics: Statistics = {}
         for name, numbers in by_name.items():
             prefix = f"{KEY}_{name}_" if statistics else f"{KEY}_"  # none before those of the primary one
@@ -137,39 +238,11 @@ class EpochHook(Hook):
 
     def checkpoint(self) -> dict[str, Any]:
         """The entry for the host's checkpoint: plain values and tensors, O(C), and the run's identity as text."""
-        from vlltr_plugin import __version__
-
         weightings = {name: weighting.plain_state() for name, weighting in self.weightings.items()}
         files = self._session.files
         run = {} if files is None or files.run is None else {RUN: str(files.run)}
-        return {KEY: {"version": __version__, "settings": self._settings.state(), "weightings": weightings, **run}}
-
-    def _measure(self, epoch: int) -> None:
-        """Runs the clean pass, every so many epochs; in the others the radii stay."""
-        if self._clean_pass is None:
-            return
-        if (epoch + 1) % self._settings.every == 0:
-            self._clean_pass()
-            return
-        for criterion in self._session.criteria.values():
-            criterion.keep_radii()
-
-
-@contextmanager
-def _version_named(version: object) -> Iterator[None]:
-    """Adds to an error that another version saved the state."""
-    from vlltr_plugin import __version__
-
-    try:
-        yield
-    except ValueError as error:
-        if version == __version__:
-            raise
-        known = f"version {version}" if isinstance(version, str) else "an unknown version"
-        raise ValueError(
-            f"{error} The state was saved by {known[:40]} of vlltr-plugin, this is {__version__}: if nothing else "
-            "differs, go on with that one."
-        ) from error
+        settings = dict(self._settings)
+        return {KEY: {"version": __version__, "settings": settings, "weightings": weightings, **run}}
 
 
 def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.timm_train.data import class_names_of
 from vlltr_plugin.hosts.timm_train.plan import plan
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
-from vlltr_plugin.runs.own_log import write_class_names
+from vlltr_plugin.runs.log import write_class_names
 from vlltr_plugin.training.hook import EpochHook, Hook, Statistics
 from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import info, print_warnings

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vlltr_plugin.check.results import SkipError
+from vlltr_plugin.check import SkipError
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.evaluate import Checkpoint, put_in, read_checkpoint
 from vlltr_plugin.hosts.vl_ltr.host import HOST

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vlltr_plugin.check.results import CheckResult, Checks, SkipError
+from vlltr_plugin.check import CheckResult, Checks, SkipError
 from vlltr_plugin.core.arguments import listed
 from vlltr_plugin.core.class_volume import ClassVolume
 from vlltr_plugin.core.normalization import expected_alpha
