@@ -65,6 +65,8 @@ class Images:
 class MiniHost:
     """One run: everything that the host's `main` builds before it calls `attach`."""
 
+    losses: list[list[float]]
+
     def __init__(self, reweight: Any = None, two_branch: bool = True, mixed: bool = True, **args: Any) -> None:
         torch.manual_seed(0)
         defaults = {"nb_classes": CLASSES, "output_dir": "", "device": "cpu", "batch_size": 16, "num_workers": 0}
@@ -116,3 +118,11 @@ class MiniHost:
 
     def state(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "args": self.args, **self.hook.checkpoint()}
+
+
+def trained(reweight: Any = None, epochs: int = 0, **options: Any) -> MiniHost:
+    """A miniature host with the plug-in attached, after some epochs; their losses are in `losses`."""
+    host = MiniHost(reweight, **options)
+    host.attach()
+    host.losses = [host.epoch(epoch) for epoch in range(epochs)]
+    return host

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
-from mini_host import COUNTS, MiniHost
+from mini_host import COUNTS, MiniHost, trained
 from process_groups import leave_group
 from recorded_run import COUNTS as THREE
 from recorded_run import observe
@@ -37,14 +37,6 @@ KEYS = (
 )
 
 
-def attached(reweight=None, epochs=0, **options):
-    """A miniature host after some epochs, with their losses in `losses`."""
-    host = MiniHost(reweight, **options)
-    host.attach()
-    host.losses = [host.epoch(epoch) for epoch in range(epochs)]
-    return host
-
-
 def loaded(checkpoint):
     """As the host saves it and torch >= 2.6 loads it: safely."""
     file = io.BytesIO()
@@ -56,24 +48,24 @@ def loaded(checkpoint):
 @pytest.mark.parametrize("mixed", [True, False])
 @pytest.mark.parametrize("branch", ["image_text", "visual", "sum", "each"])
 def test_the_first_epoch_equals_the_baseline_bit_for_bit_and_later_ones_differ(mixed, branch):
-    found, expected = (attached(key, 2, mixed=mixed).losses for key in ({**DV, "branch": branch}, None))
+    found, expected = (trained(key, 2, mixed=mixed).losses for key in ({**DV, "branch": branch}, None))
     assert found[0] == expected[0]
     assert found[1] != expected[1]
 
 
 def test_type_none_is_the_baseline_throughout():
-    assert attached({"type": "none"}, 3).losses == attached(None, 3).losses
+    assert trained({"type": "none"}, 3).losses == trained(None, 3).losses
 
 
 def test_each_branch_has_its_own_weights(tmp_path):
-    host = attached(EACH, 2, output_dir=str(tmp_path))
+    host = trained(EACH, 2, output_dir=str(tmp_path))
     assert host.stats["reweight_alpha_max"] != host.stats["reweight_visual_alpha_max"]
     arrays = np.load(tmp_path / "reweight" / "epoch_0001.npz")
     assert not np.array_equal(arrays["weights_image_text"], arrays["weights_visual"])
 
 
 def test_the_log_line_has_every_statistic_with_its_value():
-    host = attached(DV, 1)
+    host = trained(DV, 1)
     first = host.stats
     assert list(first) == [f"reweight_{key}" for key in KEYS]
     assert (first["reweight_alpha_min"], first["reweight_alpha_max"], first["reweight_drawn_alpha"]) == (1, 1, 1)
@@ -89,7 +81,7 @@ def test_the_log_line_has_every_statistic_with_its_value():
 
 
 def test_the_drawn_alpha_is_the_mean_over_the_samples_that_came():
-    host, labels = attached({"type": "inverse", "start_epoch": 0}, mixed=False), []
+    host, labels = trained({"type": "inverse", "start_epoch": 0}, mixed=False), []
     host.criterion.register_forward_pre_hook(lambda module, inputs: labels.append(inputs[2]))
     weights = host.hook.weightings["image_text"].weights.double()
     host.epoch(0)
@@ -98,13 +90,13 @@ def test_the_drawn_alpha_is_the_mean_over_the_samples_that_came():
 
 
 def test_the_arrays_of_each_epoch_are_written(tmp_path):
-    attached(DV, 2, output_dir=str(tmp_path))
+    trained(DV, 2, output_dir=str(tmp_path))
     files = sorted(path.name for path in (tmp_path / "reweight").iterdir())
     assert files == ["epoch_0000.npz", "epoch_0001.npz"]
     first, second = (np.load(tmp_path / "reweight" / name) for name in files)
     assert first["counts"].tolist() == [60, 30, 12, 5, 1]
     assert first["draws"].sum() == pytest.approx(108)
-    assert first["drawn"].sum() == second["drawn"].sum() == pytest.approx(8 * 16)
+    assert [arrays["drawn"].sum() for arrays in (first, second)] == pytest.approx([8 * 16] * 2)
     assert first["weights_image_text"].tolist() == [1] * 5
     assert np.array_equal(first["next_weights_image_text"], second["weights_image_text"])
     assert first["substituted_image_text"].tolist() == [False] * 4 + [True]
@@ -116,7 +108,7 @@ def test_the_arrays_of_each_epoch_are_written(tmp_path):
 
 def test_a_failed_write_leaves_nothing_and_training_goes_on_with_one_warning(tmp_path, capsys):
     (tmp_path / "reweight").write_text("a file where the folder should be")
-    attached(DV, 3, output_dir=str(tmp_path))
+    trained(DV, 3, output_dir=str(tmp_path))
     assert capsys.readouterr().out.count("could not write epoch") == 1
 
 
@@ -129,7 +121,7 @@ def test_an_interrupted_write_leaves_no_partial_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("reweight", [DV, EACH])
 def test_a_resumed_run_has_the_weights_and_the_losses_of_an_uninterrupted_run(reweight):
-    whole, resumed = attached(reweight, 2), attached(reweight)
+    whole, resumed = trained(reweight, 2), trained(reweight)
     checkpoint, optimizer = loaded(whole.state()), copy.deepcopy(whole.optimizer.state_dict())
     resumed.hook.load(checkpoint)
     resumed.model.load_state_dict(checkpoint["model"])
@@ -156,7 +148,7 @@ class Smoothed(ClassVolume):
 
 def test_a_resumed_run_has_the_buffers_of_a_user_s_weighting(monkeypatch):
     monkeypatch.setitem(WEIGHTINGS, "smoothed", Smoothed)
-    whole, resumed = attached({"type": "smoothed"}, 2), attached({"type": "smoothed"})
+    whole, resumed = trained({"type": "smoothed"}, 2), trained({"type": "smoothed"})
     resumed.hook.load(loaded(whole.state()))
     expected, found = (host.hook.weightings["image_text"].state_dict() for host in (whole, resumed))
     assert list(found) == list(expected)
@@ -165,14 +157,14 @@ def test_a_resumed_run_has_the_buffers_of_a_user_s_weighting(monkeypatch):
 
 
 def test_the_state_is_small_and_leaves_the_model_state_alone():
-    host = attached(DV, 1)
+    host = trained(DV, 1)
     state = host.hook.checkpoint()["reweight"]["weightings"]["image_text"]
     assert max(value.numel() for value in state.values() if isinstance(value, torch.Tensor)) == 5
     assert list(host.model.state_dict()) == list(MiniHost().model.state_dict())
 
 
 def test_a_checkpoint_without_a_state_starts_at_1_with_a_message(capsys):
-    host, plain = attached(DV), attached()
+    host, plain = trained(DV), trained()
     host.hook.load({"model": {}, "epoch": 6})
     assert "weights start at 1" in capsys.readouterr().out
     assert host.epoch(7) == plain.epoch(7)
@@ -180,7 +172,7 @@ def test_a_checkpoint_without_a_state_starts_at_1_with_a_message(capsys):
 
 
 def test_a_state_in_a_run_without_the_key_is_named_and_ignored(capsys):
-    attached().hook.load({"reweight": {}})
+    trained().hook.load({"reweight": {}})
     assert "weights stay 1" in capsys.readouterr().out
 
 
@@ -217,7 +209,7 @@ def unchanged(state):
 def test_a_state_that_is_damaged_or_of_another_configuration_is_refused_and_changes_nothing(
     saved, own, change, message
 ):
-    state, second = loaded(attached(saved, 1).state()), MiniHost(own)
+    state, second = loaded(trained(saved, 1).state()), MiniHost(own)
     if change is other_sampler:
         other_sampler(second)
     else:
@@ -230,18 +222,18 @@ def test_a_state_that_is_damaged_or_of_another_configuration_is_refused_and_chan
 
 
 def test_a_state_without_a_form_is_one_of_loss_weights():
-    host = attached(DV, 1)
+    host = trained(DV, 1)
     state = host.state()
     del state["reweight"]["settings"]["form"]  # as saved before there was a choice
-    resumed = attached(DV).hook
+    resumed = trained(DV).hook
     resumed.load(state)
     assert torch.equal(resumed.weightings["image_text"].weights, host.hook.weightings["image_text"].weights)
     with pytest.raises(ValueError, match="form: saved 'loss_weight', here 'logit_adjustment'"):
-        attached({**DV, "form": "logit_adjustment"}).hook.load(state)
+        trained({**DV, "form": "logit_adjustment"}).hook.load(state)
 
 
 def test_a_loop_that_skips_epochs_puts_the_weights_of_its_epoch_in_force():
-    host = attached({"type": "inverse", "start_epoch": 5, "branch": "each"})
+    host = trained({"type": "inverse", "start_epoch": 5, "branch": "each"})
     for epoch, active in ((0, False), (7, True), (4, False)):
         host.hook.begin_epoch(epoch)
         for weighting in host.hook.weightings.values():
@@ -251,7 +243,7 @@ def test_a_loop_that_skips_epochs_puts_the_weights_of_its_epoch_in_force():
 
 @pytest.mark.parametrize("how", ["eval", "no_grad"])
 def test_evaluation_with_the_criterion_feeds_no_statistics(how):
-    host = attached(DV, mixed=False)
+    host = trained(DV, mixed=False)
     host.criterion.train(how != "eval")
     with torch.set_grad_enabled(how != "no_grad"):
         outputs = host.model(host.dataset.data[:16])
@@ -261,7 +253,7 @@ def test_evaluation_with_the_criterion_feeds_no_statistics(how):
 
 
 def test_a_step_does_not_repeat_the_host_s_own_warnings():
-    host = attached(DV)
+    host = trained(DV)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")  # once for each place
         for _ in range(3):
@@ -272,7 +264,7 @@ def test_a_step_does_not_repeat_the_host_s_own_warnings():
 
 
 def test_the_outputs_of_a_step_are_not_kept_alive():
-    host = attached(DV)
+    host = trained(DV)
     outputs = host.model(host.dataset.data[:16])
     reference = weakref.ref(outputs[1])
     del outputs
@@ -291,7 +283,7 @@ def test_classes_without_images_do_not_enter_the_alphas_of_the_log():
 
 
 def test_rows_that_are_not_finite_are_counted_in_the_log():
-    host = attached(DV, mixed=False)
+    host = trained(DV, mixed=False)
     host.dataset.data[0, 0] = math.nan
     labels = torch.tensor(host.dataset.targets)[:16]
     for branch in host.model(host.dataset.data[:16]):
@@ -319,7 +311,7 @@ def test_ranks_are_compared_once_an_epoch(monkeypatch):
     compared = []
     for module in (training_hook, core_criterion, core_weighting):
         monkeypatch.setattr(module, "refuse_differing_ranks", lambda card, device: compared.append(card))
-    attached(EACH, 1)
+    trained(EACH, 1)
     assert len(compared) == 1
     assert {"branch", "image_text: smoothing", "visual: smoothing", "visual: class_counts"} <= compared[0].keys()
 

@@ -1,15 +1,17 @@
 """Ends the epochs of a run and writes its folder: the session, and the hooks that a host's inserted lines call."""
 
 import copy
+import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlltr_plugin import __version__
 from vlltr_plugin.core import epoch_statistics
@@ -257,3 +259,19 @@ def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:
             f"{float(saved.max()):.4g}, from the radii {float(expected.max()):.4g}): it is damaged or was changed. "
             "Take an older checkpoint, or start in a new folder."
         )
+
+
+@contextmanager
+def preserve_rng_and_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for an extra forward pass; then the modes of all modules and the random state are as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    model.eval()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
