@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,11 +51,9 @@ def contents() -> Callable[[Path], dict[str, bytes | None]]:
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Nursery:
     """Forks processes that may be killed."""
-    place = Nursery(tmp_path_factory.mktemp("nursery"), for_hosts=False)
-    yield place
-    place.close()
+    return Nursery(tmp_path_factory.mktemp("nursery"), for_hosts=False)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from mini_host import SoftCrossEntropy, Wrapper
 from torch import nn
 
 from vlltr_plugin.training.draws import expected_draws
-from vlltr_plugin.training.hook import NoHook
+from vlltr_plugin.training.hook import Hook
 
 DV = {"type": "class_volume"}
 
@@ -18,7 +18,7 @@ def test_without_the_key_nothing_is_touched(mini_host):
     host = mini_host()
     before = dict(vars(host.args))
     hook = host.attach()
-    assert type(hook) is NoHook
+    assert type(hook) is Hook
     assert host.criterion.base_criterion is host.base
     assert not host.model._forward_hooks
     assert vars(host.args) == before
@@ -28,7 +28,7 @@ def test_without_the_key_nothing_is_touched(mini_host):
 
 def test_a_run_without_the_key_has_the_losses_of_a_run_without_the_plugin(mini_host):
     plain, attached = mini_host(), mini_host()
-    plain.hook = NoHook()
+    plain.hook = Hook()
     attached.attach()
     assert [plain.epoch(e) for e in range(2)] == [attached.epoch(e) for e in range(2)]
 
@@ -97,7 +97,7 @@ def test_a_base_criterion_other_than_softmax_cross_entropy_is_refused(mini_host)
 def test_a_key_that_asks_for_nothing_is_the_baseline_and_no_misspelling(mini_host, capsys, value, more):
     host = mini_host(**more)
     host.args.reweight = value
-    assert type(host.attach()) is NoHook
+    assert type(host.attach()) is Hook
     assert host.criterion.base_criterion is host.base
     assert capsys.readouterr().out == ""
 
@@ -116,7 +116,7 @@ def test_a_key_that_says_no_type_is_refused_in_words_that_tell_how_to_leave_it_o
 def test_a_dict_under_a_name_like_reweight_is_pointed_out(mini_host, capsys, name, beside):
     host = mini_host(**{name: DV}, lr=0.1)
     vars(host.args).update(beside)
-    assert type(host.attach()) is NoHook
+    assert type(host.attach()) is Hook
     assert f"asks for no `reweight`, but has {name!r}: was that meant?" in capsys.readouterr().out
 
 

@@ -256,7 +256,7 @@ def test_a_main_that_never_calls_attach_is_stopped_before_it_trains(checkout: Pa
     mark = tmp_path / "trained"
     step = "loss_scaler(loss, optimizer, clip_grad=max_norm or None, parameters=model.parameters())\n"
     edit(checkout / "engine.py", step, f"{step}        open({str(mark)!r}, 'w').close()\n")
-    hijack = "    import vlltr_plugin\n    vlltr_plugin.attach = lambda *_, **__: vlltr_plugin.training.hook.NoHook()\n"
+    hijack = "    import vlltr_plugin\n    vlltr_plugin.attach = lambda *_, **__: vlltr_plugin.training.hook.Hook()\n"
     edit(checkout / "optim_factory.py", '    """Return', f'{hijack}    """Return')
     assert "without calling the plug-in's `attach`" in only(check(checkout, BASELINE, code=1), "training")
     assert not mark.exists()

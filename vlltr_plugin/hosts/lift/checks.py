@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vlltr_plugin.check.results import FAIL, CheckResult, Checks, SkipError
+from vlltr_plugin.check import FAIL, CheckResult, Checks, SkipError
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.checks import STEP, add_from_host, check_installed, check_logits, finite_losses, sent
 from vlltr_plugin.hosts.door import Send

@@ -8,9 +8,9 @@ from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.lift.plan import Plan, number_of_classes, plan
 from vlltr_plugin.hosts.lift.settings import attached, given
 from vlltr_plugin.hosts.lift.trainer import clean_pass
-from vlltr_plugin.training.hook import EpochHook, Hook, NoHook, Statistics
+from vlltr_plugin.training.hook import EpochHook, Hook, Statistics
 from vlltr_plugin.training.host_criterion import HostCriterion
-from vlltr_plugin.training.messages import say, warnings_said
+from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, SINGLE
 
 SEVERAL = 1.5
@@ -35,13 +35,13 @@ def attach(trainer: Any) -> Hook:
     """
     attached()
     enter(trainer)
-    with warnings_said():
+    with print_warnings():
         planned = plan(trainer)
     if planned is None:
         if left := ", ".join(f"{KEY}.{key}" for key in given(trainer.cfg)):
-            say(f"there is {left} but no {KEY}.type: nothing is re-weighted.")
-        return NoHook()
-    say(planned.announcement())
+            info(f"there is {left} but no {KEY}.type: nothing is re-weighted.")
+        return Hook()
+    info(planned.announcement())
     return apply(planned, trainer)
 
 
@@ -55,13 +55,13 @@ def apply(planned: Plan, trainer: Any) -> "LiftHook":
     trainer.criterion = criterion
     if planned.settings.measure_first:
         measure()
-        with warnings_said():
+        with print_warnings():
             weighting.end_epoch(-1)  # the epoch before the first
     hook = EpochHook(planned.settings.common, criterion, Path(trainer.cfg.output_dir), source)
     return LiftHook(trainer, hook)
 
 
-class LiftHook(NoHook):
+class LiftHook(Hook):
     """Ends epochs: new weights, one printed line, TensorBoard where the trainer has it, arrays in the output folder."""
 
     def __init__(self, trainer: Any, hook: EpochHook) -> None:
@@ -84,7 +84,9 @@ class LiftHook(NoHook):
                 f"called: this run is not re-weighted. Leave the criterion alone, or {KEY}.type out."
             )
         known = {name: value for name, value in statistics.items() if value is not None}
-        say(f"epoch [{epoch + 1}/{self._trainer.cfg.num_epochs}] " + " ".join(f"{k} {v:.6g}" for k, v in known.items()))
+        info(
+            f"epoch [{epoch + 1}/{self._trainer.cfg.num_epochs}] " + " ".join(f"{k} {v:.6g}" for k, v in known.items())
+        )
         writer = getattr(self._trainer, "_writer", None)
         if writer is not None:
             last_step = (epoch + 1) * len(self._trainer.train_loader) - 1
@@ -97,7 +99,7 @@ class LiftHook(NoHook):
         came, images = float(self._criterion.criteria[SINGLE].drawn.sum()), len(self._trainer.train_loader.sampler)
         if self._said or not self._criterion.streams or came < SEVERAL * images:
             return
-        say(
+        info(
             f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they are those of "
             f"different outputs, the radii belong to none of them: give {KEY}.source clean_pass, which reads the "
             f"logits that the model returns, or a {KEY}.type that reads none. This is said once."

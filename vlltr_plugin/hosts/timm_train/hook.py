@@ -14,10 +14,10 @@ from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.timm_train.data import class_names_of
 from vlltr_plugin.hosts.timm_train.plan import plan
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
-from vlltr_plugin.runs.own_log import write_class_names
-from vlltr_plugin.training.hook import EpochHook, NoHook, Statistics
+from vlltr_plugin.runs.log import write_class_names
+from vlltr_plugin.training.hook import EpochHook, Hook, Statistics
 from vlltr_plugin.training.host_criterion import HostCriterion
-from vlltr_plugin.training.messages import say, warnings_said
+from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, SINGLE
 
 STATE = f"{KEY}_state"
@@ -29,16 +29,18 @@ def attach_to(
 ) -> tuple[nn.Module, TimmHook | PlainHook]:
     """What `timm_train.attach` does."""
     enter({"args": args, "model": model, "loader_train": loader_train, "loader_eval": loader_eval})
-    with warnings_said():
+    with print_warnings():
         planned = plan(args, train_loss_fn, loader_train)
     if planned is None:
         if args.reweight_opt:
-            say("there is --reweight-opt but no --reweight: nothing is re-weighted.")
+            info("there is --reweight-opt but no --reweight: nothing is re-weighted.")
         with contextlib.suppress(ReportError, ValueError, OSError):  # of a checkpoint that only train.py has to read
             if _saved_state(args):
-                say("the checkpoint of --resume holds a re-weighting state, but there is no --reweight: weights are 1.")
+                info(
+                    "the checkpoint of --resume holds a re-weighting state, but there is no --reweight: weights are 1."
+                )
         return train_loss_fn, PlainHook()
-    say(planned.announcement())
+    info(planned.announcement())
     criterion = HostCriterion(train_loss_fn, {SINGLE: planned.loss}, adjusts=planned.settings.adjusts)
     epochs = EpochHook(planned.settings, criterion)
     if args.resume:
@@ -52,7 +54,7 @@ def _saved_state(args: argparse.Namespace) -> dict[str, Any]:
     return {KEY: saved[STATE]} if STATE in saved else {}
 
 
-class PlainHook(NoHook):
+class PlainHook(Hook):
     """The hook of a run that is not re-weighted."""
 
     def begin_epoch(self, epoch: int, output_dir: str | None = None) -> None:

@@ -8,14 +8,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.check.results import CheckResult, Checks
+from vlltr_plugin.check import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel, checkpoint_path
 from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, RunFiles, Words, line_of
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
-from vlltr_plugin.runs.log import KEY, Line, Log, shows_reweighting
-from vlltr_plugin.runs.own_log import read_class_names
+from vlltr_plugin.runs.log import KEY, Line, Log, read_class_names, shows_reweighting
 
 LOG, ARGUMENTS, CHECKPOINT = "summary.csv", "args.yaml", "model_best.pth.tar"
 

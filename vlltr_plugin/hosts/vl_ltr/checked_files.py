@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vlltr_plugin.check.results import SkipError
+from vlltr_plugin.check import SkipError
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.evaluate import Checkpoint, put_in, read_checkpoint
 from vlltr_plugin.hosts.vl_ltr.host import HOST
 from vlltr_plugin.hosts.vl_ltr.plan import Plan
 from vlltr_plugin.training.hook import Hook
-from vlltr_plugin.training.settings import KEY, asked, plain_values
+from vlltr_plugin.training.settings import KEY, plain_values, reweight_setting
 
 EMBEDDINGS = "run the pre-training config with --eval --eval-pretrain"
 LOSSES = f"{EMBEDDINGS} --select"
@@ -206,7 +206,7 @@ def _refuse_finished(run: Run, checkpoint: Checkpoint, resume: str) -> None:
 
 
 def _refuse_other_method(run: Run, checkpoint: Checkpoint, resume: str) -> None:
-    wanted, found = asked(run.args) is not None, checkpoint.reweight is not None
+    wanted, found = reweight_setting(run.args) is not None, checkpoint.reweight is not None
     if checkpoint.epoch is None or wanted == found:
         return
     raise ReportError(

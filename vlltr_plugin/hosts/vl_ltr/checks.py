@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vlltr_plugin.check.results import CheckResult, Checks, SkipError
+from vlltr_plugin.check import CheckResult, Checks, SkipError
 from vlltr_plugin.core.arguments import listed
 from vlltr_plugin.core.class_volume import ClassVolume
 from vlltr_plugin.core.epoch_statistics import expected_alpha
@@ -47,8 +47,8 @@ from vlltr_plugin.hosts.vl_ltr.evaluate import main_frame, refuse_pretraining
 from vlltr_plugin.hosts.vl_ltr.host import config_path
 from vlltr_plugin.hosts.vl_ltr.plan import misfit, plan
 from vlltr_plugin.training.draws import class_counts_of
-from vlltr_plugin.training.hook import NoHook
-from vlltr_plugin.training.settings import asked, misspelling, parse
+from vlltr_plugin.training.hook import Hook
+from vlltr_plugin.training.settings import misspelling, parse, reweight_setting
 
 SAMPLE = 32
 """Images opened of each split, evenly spaced over its list."""
@@ -92,7 +92,7 @@ def _check_all(run: Run, checks: Checks) -> None:
     splits = ["train", "val", "test"] if getattr(run.args, "test", False) else ["train", "val"]
     lists = [f"{split} list" for split in splits]
     checks.run("config", partial(_check_config, run.args))
-    checks.run("plug-in", partial(check_installed, run.checkout, asked(run.args) is not None))
+    checks.run("plug-in", partial(check_installed, run.checkout, reweight_setting(run.args) is not None))
     for split, name in zip(splits, lists, strict=True):
         checks.run(name, partial(_check_list, run, split))
     checks.run("images", partial(_check_images, run))
@@ -214,15 +214,15 @@ def _check_training(run: Run) -> str:
 def _check_reweight(run: Run) -> str:
     """Reads the `reweight` key, and attaches."""
     args, parts = run.args, run.parts
-    if asked(args) is None:
+    if reweight_setting(args) is None:
         if sentence := misspelling(args):
             raise ReportError(sentence)
-        run.hook = NoHook() if run.builds else None
+        run.hook = Hook() if run.builds else None
         raise SkipError("the config asks for no `reweight`: nothing is re-weighted")
-    parse(asked(args), BRANCHES if run.two_branch else ())
+    parse(reweight_setting(args), BRANCHES if run.two_branch else ())
     if not run.builds:
         raise SkipError("its keys are valid; whether it fits sampler and criterion is not known yet")
-    args.reweight = asked(args)
+    args.reweight = reweight_setting(args)
     run.plan = plan(args, **parts)
     run.hook = apply(run.plan, args, parts["model"], parts["criterion"])
     form = ", as logit adjustment" if run.plan.settings.adjusts else ""

@@ -17,7 +17,7 @@ from vlltr_plugin.hosts.vl_ltr.branches import BRANCHES, IMAGE_TEXT, VISUAL
 from vlltr_plugin.hosts.vl_ltr.clean_pass import CleanPass
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
 from vlltr_plugin.training.host_criterion import TOLERANCE, HostCriterion
-from vlltr_plugin.training.settings import Settings, asked, parse
+from vlltr_plugin.training.settings import Settings, parse, reweight_setting
 
 
 def misfit(function: Callable[..., Any], *names: str) -> str | None:
@@ -146,7 +146,7 @@ def plan(args: Any, *, model: nn.Module, criterion: nn.Module, dataset: Any, sam
             "are no classes: take `reweight` out of its config."
         )
     two_branch = bool(getattr(args, "two_branch", False))
-    settings = parse(asked(args), BRANCHES if two_branch else ())
+    settings = parse(reweight_setting(args), BRANCHES if two_branch else ())
     base = _base_criterion(criterion)
     smoothing = smoothing_of(base, mixup)
     check_base_criterion(base, args.nb_classes, smoothing, soft=mixup is not None)

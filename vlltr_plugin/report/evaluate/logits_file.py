@@ -23,7 +23,7 @@ from vlltr_plugin.report.tradeoff.curve import TradeOffError
 from vlltr_plugin.report.tradeoff.sweep import checked, swept
 from vlltr_plugin.runs.epoch_files import BROKEN
 from vlltr_plugin.runs.files import sha256
-from vlltr_plugin.runs.own_log import read_settings
+from vlltr_plugin.runs.log import read_settings
 
 NEEDED = ("logits", "labels", "counts")
 NAMES = "names"

@@ -7,7 +7,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vlltr_plugin.hosts.vl_ltr.fast.head import check_head, install_head
 from vlltr_plugin.hosts.vl_ltr.fast.tower import check_tower, install_tower
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.messages import info
 
 
 def speed_up(args: Any, model: nn.Module) -> None:
@@ -26,11 +26,11 @@ def speed_up(args: Any, model: nn.Module) -> None:
     pairs = check_tower(inner) if fast_tower else []
     if fast_head:
         install_head(inner)
-        say("fast_head: the attention over the sentences computes the same without projecting them at each step.")
+        info("fast_head: the attention over the sentences computes the same without projecting them at each step.")
     if fast_tower:
         install_tower(pairs)
         _stop_broadcasts(model)
-        say(f"fast_tower: {len(pairs)} frozen batch norms run inside their convolutions, channels last.")
+        info(f"fast_tower: {len(pairs)} frozen batch norms run inside their convolutions, channels last.")
 
 
 def _flag(args: Any, name: str) -> bool:
