@@ -171,7 +171,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
 @pytest.mark.parametrize("name", FITTING)
 def test_modified_host_is_patched_runs_right_and_is_restored(name: str, make_checkout: Make) -> None:
     original = rewrite(make_checkout() / "main.py", *FITTING[name]).read_bytes()
-    result = with_lines(original, RECIPE).data
+    result = with_lines(original, RECIPE).after
     assert len(result.splitlines()) == len(original.splitlines()) + 6
     assert without_lines(result, RECIPE) == original
     events, space = run_host(result, found={"at": 0}, last=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from vlltr_plugin.errors import InstallError
 from vlltr_plugin.install.config_copies import FOLDER
 from vlltr_plugin.install.overrides import script_of
 from vlltr_plugin.install.patcher import with_lines
-from vlltr_plugin.install.recipe import Patch, Recipe, load_recipes
+from vlltr_plugin.install.recipe import Recipe, load_recipes
 from vlltr_plugin.install.script import Refusal, find_function
 from vlltr_plugin.install.source import Source, parse
 
@@ -35,29 +36,25 @@ def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ())
         raise InstallError(f"{root}: expected the folder of a {names} checkout, but this is no folder")
     root = root.resolve()
     known = _chosen(root, known, files) if files else [_with_marked_files(root, recipe) for recipe in known]
-    there = [recipe for recipe in known if not _missing(root, recipe)]
-    if not any(_is_marked(root, recipe) or _would_fit(root, recipe) for recipe in there):
-        parts = [recipe for recipe in known if recipe not in there]
+    missing = {
+        recipe.name: [file for file in recipe.files if not ((root / file).is_file() or (root / file).is_symlink())]
+        for recipe in known
+    }
+    there = [recipe for recipe in known if not missing[recipe.name]]
+    ranks = {recipe.name: (_is_marked(root, recipe), _would_fit(root, recipe), len(recipe.files)) for recipe in there}
+    if not any(marked or fits for marked, fits, _ in ranks.values()):
+        parts = [recipe for recipe in known if missing[recipe.name]]
         if there:  # then that file alone says nothing: most checkouts have one
-            parts = [recipe for recipe in parts if len(_missing(root, recipe)) < len(recipe.files)]
+            parts = [recipe for recipe in parts if len(missing[recipe.name]) < len(recipe.files)]
         others = [row for recipe in reversed(parts) for row in other_files(root, recipe)]
         if others or not there:
-            missing = "; ".join(
-                f"no {', no '.join(files)} ({recipe.host})"
-                for recipe in reversed(known)
-                if (files := _missing(root, recipe))
-            )
-            raise InstallError(
-                "\n".join([f"{root}: expected the folder of a {names} checkout, but it has {missing}", *others])
-            )
-    there.reverse()  # of hosts that fit alike, the first in `names`
-    recipe = max(there, key=lambda recipe: (_is_marked(root, recipe), _would_fit(root, recipe), len(recipe.files)))
+            lacking = [(recipe.host, missing[recipe.name]) for recipe in reversed(known) if missing[recipe.name]]
+            has = "; ".join(f"no {', no '.join(absent)} ({name})" for name, absent in lacking)
+            first = f"{root}: expected the folder of a {names} checkout, but it has {has}"
+            raise InstallError("\n".join([first, *others]))
+    recipe = max(reversed(there), key=lambda recipe: ranks[recipe.name])  # of hosts that fit alike, first in `names`
     _refuse_links(root, recipe)
     return root, recipe
-
-
-def _missing(root: Path, recipe: Recipe) -> list[str]:
-    return [file for file in recipe.files if not ((root / file).is_file() or (root / file).is_symlink())]
 
 
 def _is_marked(root: Path, recipe: Recipe) -> bool:
@@ -67,12 +64,9 @@ def _is_marked(root: Path, recipe: Recipe) -> bool:
 
 def _would_fit(root: Path, recipe: Recipe) -> bool:
     """Whether all lines have their places."""
-    try:
-        for patch in recipe.patches:
-            with_lines((root / patch.file).read_bytes(), patch)
-    except (Refusal, OSError):
-        return False
-    return True
+    with suppress(OSError):
+        return not any(with_lines((root / patch.file).read_bytes(), patch).refused for patch in recipe.patches)
+    return False
 
 
 def _refuse_links(root: Path, recipe: Recipe) -> None:
@@ -92,10 +86,8 @@ def _chosen(root: Path, recipes: list[Recipe], files: Sequence[str]) -> list[Rec
     """The recipes with the files of `--file`, `FILE` or `NAME=FILE`, in the places of their own."""
     found: list[Recipe] = []
     for recipe in recipes:
-        chosen: dict[str, str] = {}
-        for text in files:
-            name, _, file = text.rpartition("=")
-            chosen[name or recipe.files[0]] = Path(file).as_posix()
+        pairs = [text.rpartition("=") for text in files]
+        chosen = {name or recipe.files[0]: Path(file).as_posix() for name, _, file in pairs}
         if not chosen.keys() <= set(recipe.files):
             continue
         for name, file in chosen.items():
@@ -136,15 +128,21 @@ def _with_files(root: Path, recipe: Recipe, files: dict[str, list[str]]) -> Reci
 
 
 def other_files(root: Path, recipe: Recipe) -> list[str]:
-    """A sentence for each file of the checkout that could take the place of one of the recipe's."""
+    """A sentence for each file of the checkout that fits in the place of one of the recipe's, or has its method."""
     rows = []
     for patch in recipe.patches:
         for path in _beside(root, patch.file):
             file = path.relative_to(root).as_posix()
-            if file in recipe.files or not (fits := _fit(path, patch)):
+            if file in recipe.files:
                 continue
-            option = file if patch is recipe.patches[0] else f"{patch.file}={file}"
-            rows.append(f"{file} {fits}: to take it in the place of {patch.file}, give install `--file {option}`")
+            fits = "" if with_lines(path.read_bytes(), patch).refused else "fits"
+            if not fits and "." in patch.function:
+                with suppress(Refusal, SyntaxError):
+                    find_function(parse(path.read_bytes()), patch)
+                    fits = f"has a `{patch.function}`"
+            if fits:
+                option = file if patch is recipe.patches[0] else f"{patch.file}={file}"
+                rows.append(f"{file} {fits}: to take it in the place of {patch.file}, give install `--file {option}`")
     return rows
 
 
@@ -152,19 +150,3 @@ def _beside(root: Path, file: str) -> list[Path]:
     """The scripts that may take the place of a recipe's file: those in its folder, and in that of the checkout."""
     folders = dict.fromkeys(((root / file).parent, root))
     return [path for folder in folders for path in sorted(folder.glob("*.py")) if path.is_file()]
-
-
-def _fit(path: Path, patch: Patch) -> str:
-    """Says that a file fits, or has the method that trains; empty if neither holds."""
-    data = path.read_bytes()
-    try:
-        with_lines(data, patch)
-        return "fits"
-    except Refusal:
-        if "." not in patch.function:
-            return ""
-    try:
-        find_function(parse(data), patch)
-        return f"has a `{patch.function}`"
-    except (Refusal, SyntaxError):
-        return ""

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlltr_plugin.errors import AnchorError
-from vlltr_plugin.install.by_hand import by_hand
 from vlltr_plugin.install.checkout import AUTO, open_checkout, other_files
-from vlltr_plugin.install.config_copies import FOLDER, copies_in, copies_out
+from vlltr_plugin.install.config_copies import FOLDER, copies
 from vlltr_plugin.install.files import Change, apply, leftovers, remove_if_empty
 from vlltr_plugin.install.overrides import overriding_classes
 from vlltr_plugin.install.patcher import with_lines, without_lines
 from vlltr_plugin.install.recipe import Recipe
-from vlltr_plugin.install.script import Refusal
 from vlltr_plugin.install.source import Source
 
 _ADVICE = (
@@ -61,6 +59,12 @@ class Report:
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
         return f"{FOLDER.as_posix()}/: {counts} (copied configs)" if counts else ""
 
+    def write(self, changes: tuple[Change, ...]) -> None:
+        """Makes the changes in this order, all or none, and removes what a killed run left."""
+        for stale in leftovers((self.checkout / file for file in self.recipe.files), self.checkout / FOLDER):
+            stale.unlink()
+        apply(changes)
+
 
 def install(path: str | Path, *, host: str = AUTO, files: Sequence[str] = (), dry_run: bool = False) -> Report:
     """Inserts the lines into a checkout and copies the configs; repeating it changes nothing.
@@ -69,30 +73,24 @@ def install(path: str | Path, *, host: str = AUTO, files: Sequence[str] = (), dr
         InstallError: if it cannot be done; then nothing was written.
     """
     root, recipe = open_checkout(path, host, files)
-    copies, notes = copies_in(root) if recipe.copies else ([], [])
-    lines: list[Change] = []
-    refused: list[Refusal] = []
-    for patch in recipe.patches:
-        old = (root / patch.file).read_bytes()
-        try:
-            lines.append(Change(root / patch.file, old, with_lines(old, patch, root).data))
-        except Refusal as refusal:
-            hand = by_hand(old, patch)
-            if hand.complete:
-                notes.append(f"kept the lines of the plug-in in {patch.file} as they are ({hand}), their places "
-                             f"unchecked: {refusal}")  # fmt: skip
-            else:
-                refused.append(refusal)
-        notes += overriding_classes(root, patch)[0]
+    changes, notes = copies(root, installing=True) if recipe.copies else ([], [])
+    plans = [with_lines((root / patch.file).read_bytes(), patch, root) for patch in recipe.patches]
+    for plan in plans:
+        if plan.refused and plan.hand.complete:
+            notes.append(f"kept the lines of the plug-in in {plan.patch.file} as they are ({plan.hand}), their places "
+                         f"unchecked: {plan.refused}")  # fmt: skip
+        notes += overriding_classes(root, plan.patch)[0]
+    refused = [plan.refused for plan in plans if plan.refused and not plan.hand.complete]
     if refused:
         by_file = "\n".join(f"{patch.file}:\n{patch.by_hand()}" for patch in recipe.patches)
         others = "".join(f"{row}\n" for row in other_files(root, recipe))
-        raise AnchorError("; ".join(map(str, refused)), f"{others}{_ADVICE}{by_file}") from refused[0]
+        raise AnchorError("; ".join(refused), f"{others}{_ADVICE}{by_file}")
+    lines = (Change(root / plan.patch.file, plan.before, plan.after) for plan in plans if plan.after != plan.before)
     then = recipe.next_command.format(checkout=shlex.quote(str(root)))
-    report = _report(root, lines, copies, notes, recipe, then)
+    report = Report(root, tuple(lines), tuple(changes), tuple(notes), recipe, then)
     if not dry_run:
         # The lines first: with them alone the host runs as ever, but a config without them would train a baseline.
-        _write(report, report.lines + report.copies)
+        report.write(report.lines + report.copies)
     return report
 
 
@@ -103,27 +101,15 @@ def uninstall(path: str | Path, *, dry_run: bool = False) -> Report:
         InstallError: if it cannot be done; then nothing was written.
     """
     root, recipe = open_checkout(path)
-    copies, notes = copies_out(root) if recipe.copies else ([], [])
+    changes, notes = copies(root, installing=False) if recipe.copies else ([], [])
     lines = []
     for patch in recipe.patches:
         old = (root / patch.file).read_bytes()
-        lines.append(Change(root / patch.file, old, without_lines(old, patch)))
-    report = _report(root, lines, copies, notes, recipe)
+        new = without_lines(old, patch)
+        lines += [Change(root / patch.file, old, new)] if old != new else []
+    report = Report(root, tuple(lines), tuple(changes), tuple(notes), recipe)
     if not dry_run:
         # The lines last, in the reverse order: a config that is still there must not train a baseline.
-        _write(report, report.copies + report.lines[::-1])
+        report.write(report.copies + report.lines[::-1])
         remove_if_empty(root / FOLDER, root / FOLDER.parent)
     return report
-
-
-def _report(
-    root: Path, lines: list[Change], copies: list[Change], notes: list[str], recipe: Recipe, then: str = ""
-) -> Report:
-    changed = (change for change in lines if change.old != change.new)
-    return Report(root, tuple(changed), tuple(copies), tuple(notes), recipe, then)
-
-
-def _write(report: Report, changes: tuple[Change, ...]) -> None:
-    for stale in leftovers((report.checkout / file for file in report.recipe.files), report.checkout / FOLDER):
-        stale.unlink()
-    apply(changes)

@@ -15,13 +15,28 @@ _CONDITIONS = (ast.If, ast.For, ast.While, ast.Match)
 
 def overriding_classes(root: Path, patch: Patch) -> tuple[list[str], bool]:
     """A sentence for each class whose training does not run the lines, and whether that is all the script makes."""
-    made = _made(root, patch) if patch.made_in else []
-    rows = [
-        f"{patch.made_in}, line {line}, makes `{name}`, whose own {method} does not run the inserted lines: with "
-        "reweight.type its training is refused at the first step"
-        for line, name, method in made
-        if method
-    ]
+    if not patch.made_in:
+        return [], True
+    path = root / patch.made_in
+    script = _tree(path)
+    meanings = _meanings(script)
+    holder, _, method = patch.function.partition(".")
+    made: dict[tuple[Path, str], str] = {}  # each class that has the method: what is wrong with it
+    for call in (node for node in ast.walk(script) if isinstance(node, ast.Call)):
+        origin = _origin(root, path, meanings, dotted(call.func))
+        owner = _owner(root, origin, method) if origin else None
+        if origin is None or owner is None:
+            continue
+        file, name, function = owner
+        made[origin] = ""
+        ours = file == root / patch.file and name == holder
+        if not ours and not _runs_lines(file, function, patch):
+            made[origin] = (
+                f"{patch.made_in}, line {call.lineno}, makes `{origin[1]}`, whose own `{name}.{method}` "
+                f"({file.relative_to(root).as_posix()}, line {function.lineno}) does not run the inserted lines: with "
+                "reweight.type its training is refused at the first step"
+            )
+    rows = [row for row in made.values() if row]
     return rows, len(rows) == len(made)
 
 
@@ -32,26 +47,6 @@ def script_of(root: Path, file: str, usual: str) -> str:
         if any(f"{found.path}.".startswith(f"{module}.") for found in imports(_tree(script))):
             return script.relative_to(root).as_posix()
     return file
-
-
-def _made(root: Path, patch: Patch) -> list[tuple[int, str, str]]:
-    """The classes that the script makes and that have the method that trains, each with the line that makes it.
-
-    The last part says where a method stands that does not run the lines; it is empty for one that does.
-    """
-    script = _tree(root / patch.made_in)
-    holder, _, method = patch.function.partition(".")
-    found = {}
-    meanings = _meanings(script)
-    for call in (node for node in ast.walk(script) if isinstance(node, ast.Call)):
-        origin = _origin(root, root / patch.made_in, meanings, dotted(call.func))
-        if origin and (owner := _owner(root, origin, method)):
-            at, in_class, function = owner
-            ours = at == root / patch.file and in_class == holder
-            runs = ours or _calls_super(function, method) or _has_lines(at, function, patch)
-            where = f"`{in_class}.{method}` ({at.relative_to(root).as_posix()}, line {function.lineno})"
-            found[origin] = call.lineno, origin[1], "" if runs else where
-    return list(found.values())
 
 
 def _tree(path: Path) -> ast.Module:
@@ -95,27 +90,22 @@ def _owner(root: Path, origin: tuple[Path, str], method: str) -> tuple[Path, str
     return None
 
 
-def _calls_super(function: ast.FunctionDef, method: str) -> bool:
-    """Whether it calls `super().train(...)` or `Trainer.train(self, ...)` in any case, not on a condition only."""
-    simple = [
-        spot.statement
-        for spot in spots(function.body)
-        if not hasattr(spot.statement, "body") and not any(isinstance(o, _CONDITIONS) for o in spot.owners())
-    ]
-    calls = [node for statement in simple for node in ast.walk(statement) if isinstance(node, ast.Call)]
-    return any(_is_inherited(call, method) for call in calls)
+def _runs_lines(file: Path, function: ast.FunctionDef, patch: Patch) -> bool:
+    """Whether a method holds the lines, or calls its parent's, as `super().train()` or `Trainer.train(self)`.
 
-
-def _is_inherited(call: ast.Call, method: str) -> bool:
-    """Whether a call is of the parent class's method; `self.tuner.train()` is the method of another object."""
-    if not isinstance(call.func, ast.Attribute) or call.func.attr != method:
-        return False
-    owner = call.func.value
-    by_super = isinstance(owner, ast.Call) and dotted(owner.func) == "super"
-    return by_super or [dotted(argument) for argument in call.args[:1]] == ["self"]
-
-
-def _has_lines(file: Path, function: ast.FunctionDef, patch: Patch) -> bool:
+    A call that stands under a condition does not count.
+    """
     hand = by_hand(file.read_bytes(), patch)
-    inside = [line for line in hand.lines if function.lineno <= line <= (function.end_lineno or 0)]
-    return hand.complete and bool(inside)
+    if hand.complete and any(function.lineno <= line <= (function.end_lineno or 0) for line in hand.lines):
+        return True
+    for spot in spots(function.body):
+        if hasattr(spot.statement, "body") or any(isinstance(owner, _CONDITIONS) for owner in spot.owners()):
+            continue
+        for call in (node for node in ast.walk(spot.statement) if isinstance(node, ast.Call)):
+            if not isinstance(call.func, ast.Attribute) or call.func.attr != function.name:
+                continue
+            owner = call.func.value  # `self.tuner.train()` is the method of another object
+            by_super = isinstance(owner, ast.Call) and dotted(owner.func) == "super"
+            if by_super or [dotted(argument) for argument in call.args[:1]] == ["self"]:
+                return True
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import codecs
+import contextlib
 import io
 import re
 import tokenize
@@ -60,7 +61,11 @@ class Source:
     def marked(self) -> list[MarkedLine]:
         """The plug-in's lines, in file order."""
         matches = {i: m for i, line in enumerate(self.lines) if (m := _MARKED.match(line.rstrip(b"\r\n")))}
-        quoted = _lines_inside_strings(self.data) if matches else set()
+        quoted: set[int] = set()  # lines that end inside a string: what looks like a marker there is text
+        with contextlib.suppress(SyntaxError):
+            for node in ast.walk(parse(self.data)) if matches else ():
+                if isinstance(node, ast.Constant | ast.JoinedStr):
+                    quoted.update(range(node.lineno - 1, (node.end_lineno or node.lineno) - 1))
         found: list[MarkedLine] = []
         for index, match in matches.items():
             if index not in quoted:
@@ -91,13 +96,3 @@ def parse(data: bytes) -> ast.Module:
             return ast.parse(data)
         except ValueError as error:  # null bytes, up to Python 3.11.3
             raise SyntaxError(str(error)) from error
-
-
-def _lines_inside_strings(data: bytes) -> set[int]:
-    """Indices of lines that end inside a multi-line string: what looks like a marker there is text."""
-    try:
-        tree = parse(data)
-    except SyntaxError:
-        return set()
-    strings = (node for node in ast.walk(tree) if isinstance(node, (ast.Constant, ast.JoinedStr)))
-    return {line - 1 for node in strings for line in range(node.lineno, node.end_lineno or node.lineno)}

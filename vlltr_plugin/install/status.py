@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlltr_plugin import __version__
-from vlltr_plugin.install.by_hand import ByHand, by_hand
 from vlltr_plugin.install.checkout import open_checkout, other_files
 from vlltr_plugin.install.config_copies import FOLDER, FOREIGN, differences, kind, present, supplied
 from vlltr_plugin.install.files import leftovers
 from vlltr_plugin.install.overrides import overriding_classes
-from vlltr_plugin.install.patcher import with_lines
-from vlltr_plugin.install.recipe import Patch
-from vlltr_plugin.install.script import Anchor, Refusal
-from vlltr_plugin.install.source import MarkedLine, Source, parse
+from vlltr_plugin.install.patcher import Insertions, with_lines
+from vlltr_plugin.install.source import parse
 from vlltr_plugin.install.syntax import mentions
 
 
@@ -56,94 +53,64 @@ def status(path: str | Path) -> Status:
         InstallError: if the path is no checkout of a known host.
     """
     root, recipe = open_checkout(path)
-    files = [_file_status(root, patch) for patch in recipe.patches]
+    files = [with_lines((root / patch.file).read_bytes(), patch, root) for patch in recipe.patches]
+    kept = [file for file in files if file.kept]
+    others = [file for file in files if not file.kept]
     marked = [line for file in files for line in file.marked]
     found = present(root) if recipe.copies else {}
-    copies = [name for name, text in found.items() if kind(text) != FOREIGN]
+    copied = sum(kind(text) != FOREIGN for text in found.values())
     left = leftovers((root / file for file in recipe.files), root / FOLDER)
     problems = [f"{path} was left by an interrupted run: install or uninstall again" for path in left]
-    refused = "; ".join(file.refused for file in files if file.refused and not file.kept)
+    refused = "; ".join(file.refused for file in others if file.refused)
     notes = [f"{file.patch.file}: all lines are there ({file.hand}), inserted by hand; their places are not checked: "
-             f"{file.refused}" for file in files if file.kept]  # fmt: skip
-    if marked or any(file.kept for file in files):
-        problems += [f"{file.patch.file}: {row}" for file in files if not file.kept for row in file.misplaced]
+             f"{file.refused}" for file in kept]  # fmt: skip
+    if marked or kept:
+        problems += [f"{file.patch.file}: {row}" for file in others for row in _misplaced(file)]
         problems += [refused] if refused else []
-        notes += [f"{file.patch.file}: {row}" for file in files for row in file.movable]
+        notes += [f"{file.patch.file}: {row}" for file in files for row in _movable(file)]
         notes += differences(root) if recipe.copies else []
     else:
         notes += [f"install would be refused: {refused}" if refused else f"install would fit ({recipe.host})"]
         notes += other_files(root, recipe) if refused else []
-        problems += [f"{FOLDER} holds {len(copies)} copied configs, but {recipe.files[0]} no line"] if copies else []
-        problems += [row for file in files for row in file.unmarked]
+        problems += [f"{FOLDER} holds {copied} copied configs, but {recipe.files[0]} no line"] if copied else []
+        problems += [row for file in files for row in _unmarked(file)]
     for file in files:
         rows, all_override = overriding_classes(root, file.patch)
         (problems if all_override and file.complete else notes).extend(rows)
-    missing_copies = recipe.copies and not supplied().keys() <= found.keys()
-    whole = all(file.complete for file in files) and not (left and missing_copies)
-    state = State.INSTALLED if whole else State.PARTIAL if marked or copies else State.ABSENT
+    interrupted = left and recipe.copies and not supplied().keys() <= found.keys()
+    whole = all(file.complete for file in files) and not interrupted
+    state = State.INSTALLED if whole else State.PARTIAL if marked or copied else State.ABSENT
     versions = tuple(sorted({line.version for line in marked}))
     if versions not in ((), (__version__,)):
         notes.append("lines of another version: `install` brings them up to this one")
     return Status(root, state, versions, tuple(problems), tuple(notes))
 
 
-@dataclass(frozen=True)
-class _FileStatus:
-    """The state of one file of the host."""
-
-    patch: Patch  # what belongs there
-    data: bytes
-    marked: list[MarkedLine]
-    anchors: list[Anchor]  # where this version would put its lines; empty if it could not
-    refused: str  # why it could not; empty if it could
-    hand: ByHand  # what the file uses of the plug-in, however it is written
-
-    @property
-    def kept(self) -> bool:
-        """Whether `install` leaves the file as it is: its lines were inserted by hand, and are all there."""
-        whole = sorted(line.code for line in self.marked) == sorted(item.line for item in self.patch.insertions)
-        return bool(self.refused) and self.hand.complete and not whole
-
-    @property
-    def complete(self) -> bool:
-        """Whether all lines are there."""
-        return self.kept or {line.code for line in self.marked} >= {item.line for item in self.patch.insertions}
-
-    @property
-    def misplaced(self) -> list[str]:
-        """Lines that are missing, unknown, doubled, or not where this version would leave them."""
-        places = {anchor.insertion.line: (anchor.line, anchor.also) for anchor in self.anchors}
-        known = [item.line for item in self.patch.insertions]
-        seen = [line.code for line in self.marked]
-        rows = [f"missing line `{code}`" for code in known if code not in seen]
-        rows += [f"line {line.index + 1} is not a line of this version: `{line.code}`"
-                 for line in self.marked if line.code not in known]  # fmt: skip
-        rows += [f"line `{code}` is there {seen.count(code)} times" for code in known if seen.count(code) > 1]
-        rows += [f"line {line.index + 1} is not where this version would put it: `{line.code}`"
-                 for line in self.marked if line.code in places and line.at not in places[line.code]]  # fmt: skip
-        return rows
-
-    @property
-    def movable(self) -> list[str]:
-        """Lines that fit, but that `install` would move."""
-        also = {anchor.insertion.line: anchor.also for anchor in self.anchors if anchor.also is not None}
-        return [f"line {line.index + 1}, `{line.code}`, stands above code that may be settings for torch: `install` "
-                "moves it below" for line in self.marked if also.get(line.code) == line.at]  # fmt: skip
-
-    @property
-    def unmarked(self) -> list[str]:
-        """Lines of the plug-in without a marker, which uninstall would not find."""
-        try:
-            lines = mentions(parse(self.data), self.patch.reserved)
-        except SyntaxError:
-            return []
-        return [f"{self.patch.file}: line {lines[0]} uses the plug-in without its marker comment"] if lines else []
+def _misplaced(file: Insertions) -> list[str]:
+    """Lines that are missing, unknown, doubled, or not where this version would leave them."""
+    places = {anchor.insertion.line: (anchor.line, anchor.also) for anchor in file.anchors}
+    known = [item.line for item in file.patch.insertions]
+    seen = [line.code for line in file.marked]
+    rows = [f"missing line `{code}`" for code in known if code not in seen]
+    rows += [f"line {line.index + 1} is not a line of this version: `{line.code}`"
+             for line in file.marked if line.code not in known]  # fmt: skip
+    rows += [f"line `{code}` is there {seen.count(code)} times" for code in known if seen.count(code) > 1]
+    rows += [f"line {line.index + 1} is not where this version would put it: `{line.code}`"
+             for line in file.marked if line.code in places and line.at not in places[line.code]]  # fmt: skip
+    return rows
 
 
-def _file_status(root: Path, patch: Patch) -> _FileStatus:
-    data = (root / patch.file).read_bytes()
+def _movable(file: Insertions) -> list[str]:
+    """Lines that fit, but that `install` would move."""
+    also = {anchor.insertion.line: anchor.also for anchor in file.anchors if anchor.also is not None}
+    return [f"line {line.index + 1}, `{line.code}`, stands above code that may be settings for torch: `install` "
+            "moves it below" for line in file.marked if also.get(line.code) == line.at]  # fmt: skip
+
+
+def _unmarked(file: Insertions) -> list[str]:
+    """Lines of the plug-in without a marker, which uninstall would not find."""
     try:
-        anchors, refused = with_lines(data, patch, root).anchors, ""
-    except Refusal as refusal:
-        anchors, refused = [], str(refusal)
-    return _FileStatus(patch, data, Source.of(data).marked(), anchors, refused, by_hand(data, patch))
+        lines = mentions(parse(file.before), file.patch.reserved)
+    except SyntaxError:
+        return []
+    return [f"{file.patch.file}: line {lines[0]} uses the plug-in without its marker comment"] if lines else []

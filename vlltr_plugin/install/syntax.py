@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _OWN_NAMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -73,62 +74,48 @@ def stored_names(*nodes: ast.AST) -> set[str]:
 
 def bound_before(function: ast.FunctionDef, spot: Spot) -> set[str]:
     """Names that a function has surely bound when it reaches a spot: its arguments count."""
-    arguments = function.args
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-    names = {argument.arg for argument in every if argument is not None}
+    names = {node.arg for node in ast.iter_child_nodes(function.args) if isinstance(node, ast.arg)}
     level: Spot | None = spot
     while level is not None:
         names |= _surely_bound(level.body[: level.index]) or set()
         level = level.owner
-        if level is not None:
-            names |= _bound_by_entering(level.statement)
+        around = level.statement if level else None  # entering it may bind names as well
+        if isinstance(around, ast.For | ast.AsyncFor):
+            names |= stored_names(around.target)
+        elif isinstance(around, ast.With | ast.AsyncWith):
+            names |= stored_names(*around.items)
+        elif isinstance(around, ast.If) and isinstance(around.test, ast.Compare):
+            names |= {node.id for node in [around.test.left] if isinstance(node, ast.Name)}
     return names
-
-
-def _bound_by_entering(statement: ast.stmt) -> set[str]:
-    """Names bound once the body of a compound statement runs."""
-    if isinstance(statement, (ast.For, ast.AsyncFor)):
-        return stored_names(statement.target)
-    if isinstance(statement, (ast.With, ast.AsyncWith)):
-        return stored_names(*statement.items)
-    if isinstance(statement, ast.If):
-        tested = statement.test
-        return {tested.left.id} if isinstance(tested, ast.Compare) and isinstance(tested.left, ast.Name) else set()
-    return set()
 
 
 def _surely_bound(statements: list[ast.stmt]) -> set[str] | None:
     """Names bound on every path through the statements; None if no path leads past them."""
     names: set[str] = set()
     for statement in statements:
+        bound: set[str] | None = set()  # of loops, which may run zero times, and of `match`, which may not match
+        if isinstance(statement, ast.Return | ast.Raise | ast.Continue | ast.Break):
+            return None
         if isinstance(statement, ast.Delete):
             names -= stored_names(statement)
-            continue
-        bound = _bound_after(statement)
+        elif isinstance(statement, ast.If):
+            paths = [statement.body, statement.orelse]
+            if isinstance(statement.test, ast.Constant):
+                paths = [paths[0] if statement.test.value else paths[1]]
+            bound = _common(paths)
+        elif isinstance(statement, ast.With):
+            inside = _surely_bound(statement.body)
+            bound = None if inside is None else inside | stored_names(*statement.items)
+        elif isinstance(statement, _TRIES):
+            body, *handlers, orelse, final = _blocks(statement)
+            common, after = _common([body + orelse, *handlers]), _surely_bound(final)
+            bound = None if common is None or after is None else common | after
+        elif isinstance(statement, _SCOPES) or not any(_blocks(statement)):
+            bound = stored_names(statement)
         if bound is None:
             return None
         names |= bound
     return names
-
-
-def _bound_after(statement: ast.stmt) -> set[str] | None:
-    """Names that one statement surely binds; None if nothing runs after it."""
-    if isinstance(statement, (ast.Return, ast.Raise, ast.Continue, ast.Break)):
-        return None
-    if isinstance(statement, ast.If):
-        if isinstance(statement.test, ast.Constant):
-            return _surely_bound(statement.body if statement.test.value else statement.orelse)
-        return _common([statement.body, statement.orelse])
-    if isinstance(statement, ast.With):
-        inside = _surely_bound(statement.body)
-        return None if inside is None else inside | stored_names(*statement.items)
-    if isinstance(statement, _TRIES):
-        body, *handlers, orelse, final = _blocks(statement)
-        common, after = _common([body + orelse, *handlers]), _surely_bound(final)
-        return None if common is None or after is None else common | after
-    if any(_blocks(statement)) and not isinstance(statement, _SCOPES):
-        return set()  # loops may run zero times, `match` may not match
-    return stored_names(statement)
 
 
 def _common(paths: list[list[ast.stmt]]) -> set[str] | None:
@@ -137,8 +124,7 @@ def _common(paths: list[list[ast.stmt]]) -> set[str] | None:
     return set.intersection(*going_on) if going_on else None
 
 
-@dataclass(frozen=True)
-class Import:
+class Import(NamedTuple):
     """A name that a file imports."""
 
     line: int
