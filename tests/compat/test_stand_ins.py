@@ -36,6 +36,13 @@ FAULTS = {
 }
 
 
+def pillow_refuses_zero_bits(image: Image.Image, bits: int, by_pillow: Any = ImageOps.posterize) -> Image.Image:
+    """Pillow 13's `posterize`."""
+    if bits < 1:
+        raise ValueError("bits must be between or equal to 1 and 8")
+    return by_pillow(image, bits)
+
+
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     """Writes files of packages that come before all others."""
@@ -96,7 +103,7 @@ def test_a_broken_timm(write: Write, monkeypatch: pytest.MonkeyPatch, message: s
     code, error = FAULTS[message]
     files = dict.fromkeys(["timm/__init__.py", "timm/models/__init__.py", "timm/data/__init__.py"], "")
     write({**files, where: code})
-    monkeypatch.setattr("vlltr_plugin.compat.stand_ins._pillow_posterizes_to_zero_bits", lambda: False)
+    monkeypatch.setattr(ImageOps, "posterize", pillow_refuses_zero_bits)
     supply_timm_registry()
     accept_zero_bit_posterize()
     with pytest.raises(error, match=message):
@@ -186,10 +193,6 @@ def test_a_missing_open_clip_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         load_tokenizer()
 
 
-def pillow_refuses(*_: object) -> None:
-    raise ValueError("bits must be between or equal to 1 and 8")
-
-
 @pytest.fixture
 def original_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in augment.NAME_TO_OP if name.startswith("Posterize")]:
@@ -204,12 +207,7 @@ def posterize_with_full_magnitude() -> Image.Image:
 
 @pytest.mark.usefixtures("original_operations")
 def test_zero_bits_give_a_black_image_instead_of_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    by_pillow = ImageOps.posterize
-
-    def as_pillow_13(image: Image.Image, bits: int) -> Image.Image:
-        return by_pillow(image, bits) if bits > 0 else pillow_refuses()  # type: ignore[return-value]
-
-    monkeypatch.setattr(ImageOps, "posterize", as_pillow_13)
+    monkeypatch.setattr(ImageOps, "posterize", pillow_refuses_zero_bits)
     with pytest.raises(ValueError, match="bits must be"):
         posterize_with_full_magnitude()
     accept_zero_bit_posterize()
@@ -234,7 +232,7 @@ def test_other_bit_counts_are_timm_s(bits: int) -> None:
 
 @pytest.mark.usefixtures("original_operations")
 def test_the_host_s_policy_runs_for_many_images_and_pickles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlltr_plugin.compat.stand_ins._pillow_posterizes_to_zero_bits", lambda: False)
+    monkeypatch.setattr(ImageOps, "posterize", pillow_refuses_zero_bits)
     accept_zero_bit_posterize()
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  (timm draws from numpy's global state)
