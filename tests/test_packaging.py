@@ -26,7 +26,7 @@ STRAY = ("patches/notes.txt", "vlltr_plugin/core/leftover.npz", "vlltr_plugin/ru
 """Put into the source tree before the build; no wheel may hold them."""
 
 
-def build(kind: str, tree: Path, out: Path) -> Path:
+def build(kind, tree, out):
     """A `wheel` or an `sdist` of a source tree, from setuptools' own backend: needs no network."""
     out.mkdir()
     call = f"import sys; from setuptools import build_meta; build_meta.build_{kind}(sys.argv[1])"
@@ -35,13 +35,13 @@ def build(kind: str, tree: Path, out: Path) -> Path:
     return next(out.iterdir())
 
 
-def contents(wheel: Path) -> dict[str, bytes]:
+def contents(wheel):
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(tmp_path_factory):
     """A copy of the sources: a build writes into its tree."""
     if importlib.util.find_spec("setuptools") is None:
         pytest.skip("no setuptools in this environment: pip install '.[test]'")
@@ -66,21 +66,21 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel_file(tree: Path) -> Path:
+def wheel_file(tree):
     return build("wheel", tree, tree / "built")
 
 
 @pytest.fixture(scope="module")
-def wheel(wheel_file: Path) -> dict[str, bytes]:
+def wheel(wheel_file):
     return contents(wheel_file)
 
 
 @pytest.fixture(scope="module")
-def sdist_file(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sdist_file(tree, tmp_path_factory):
     return build("sdist", tree, tmp_path_factory.mktemp("sdist") / "built")
 
 
-def expected_files(tree: Path) -> dict[str, bytes]:
+def expected_files(tree):
     """What belongs into the wheel, by its path there: every module, and the data that the package reads."""
     files = {f"vlltr_plugin/{path.relative_to(tree)}": path for path in (tree / "configs").glob("*.py")}
     files |= {f"vlltr_plugin/{path.relative_to(tree)}": path for path in (tree / "patches").glob("*.toml")}
@@ -167,7 +167,7 @@ def test_readmes_first_block_runs_from_the_installed_wheel_in_an_empty_folder(wh
     assert Path(home).is_relative_to(site)
 
 
-def commands() -> list[str]:
+def commands():
     actions = build_parser()._subparsers._group_actions  # type: ignore[union-attr]
     return [name for action in actions if isinstance(action, argparse._SubParsersAction) for name in action.choices]
 

@@ -1,16 +1,9 @@
 """Lines inserted by hand, and classes whose training runs no line: what `install` and `status` make of them."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 from install.small_hosts import rewrite
 
 from vlltr_plugin.install import AnchorError, State, install, status, uninstall
-
-Make = Callable[..., Path]
 
 LOOP = "        for epoch_idx in range(num_epochs):\n"
 STEP = "            self.sched.step()\n"
@@ -26,7 +19,7 @@ WAYS = {
 }
 
 
-def by_hand(root: Path, way: str, end: bool = True) -> None:
+def by_hand(root, way, end=True):
     """A loop that install refuses, with the lines adapted to it."""
     imported, attach, mark = WAYS[way]
     hook = attach.split(" = ")[0]
@@ -39,7 +32,7 @@ def by_hand(root: Path, way: str, end: bool = True) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_complete_lines_by_hand_are_kept_known_and_joined_by_the_other_files(way: str, make_lift: Make) -> None:
+def test_complete_lines_by_hand_are_kept_known_and_joined_by_the_other_files(way, make_lift):
     root = make_lift()
     by_hand(root, way)
     trainer = (root / "trainer.py").read_bytes()
@@ -55,7 +48,7 @@ def test_complete_lines_by_hand_are_kept_known_and_joined_by_the_other_files(way
     assert "vlltr_plugin" not in (root / "utils" / "config.py").read_text()
 
 
-def test_what_is_missing_of_lines_by_hand_is_named_and_all_lines_are_listed(make_lift: Make) -> None:
+def test_what_is_missing_of_lines_by_hand_is_named_and_all_lines_are_listed(make_lift):
     root = make_lift()
     by_hand(root, "without", end=False)
     with pytest.raises(AnchorError, match=r"of the plug-in's lines there, `end_epoch` is missing") as caught:
@@ -77,7 +70,7 @@ WRONG = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("wrong", WRONG)
-def test_lines_by_hand_that_cannot_work_where_they_stand_are_named(wrong: str, way: str, make_lift: Make) -> None:
+def test_lines_by_hand_that_cannot_work_where_they_stand_are_named(wrong, way, make_lift):
     root = make_lift()
     by_hand(root, way)
     mark, hook = WAYS[way][2], WAYS[way][1].split(" = ")[0]
@@ -112,7 +105,7 @@ class Other(Trainer):
 
 
 @pytest.mark.parametrize("imports", ["from trainer import Other as T, Trainer", "import trainer\nT = trainer.Other"])
-def test_status_follows_the_class_that_main_makes(imports: str, make_lift: Make) -> None:
+def test_status_follows_the_class_that_main_makes(imports, make_lift):
     root = make_lift()
     rewrite(root / "trainer.py", ("        return self.events\n", f"        return self.events\n{OWN.format('[]')}"))
     made = "trainer.Other" if imports.startswith("import") else "T"
@@ -135,7 +128,7 @@ def test_status_follows_the_class_that_main_makes(imports: str, make_lift: Make)
 
 
 @pytest.mark.parametrize("train", ["super().train()", "Trainer.train(self)"])
-def test_a_subclass_that_calls_or_inherits_the_training_fits(train: str, make_lift: Make) -> None:
+def test_a_subclass_that_calls_or_inherits_the_training_fits(train, make_lift):
     root = make_lift()
     rewrite(root / "trainer.py", ("        return self.events\n", f"        return self.events\n{OWN.format(train)}"))
     (root / "sub.py").write_text("from trainer import Other, Trainer\n\n\nclass Mine(Trainer):\n    pass\n")

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from vlltr_plugin.install.recipe import Patch
 from vlltr_plugin.install.script import LOOPS, goes_over_batches
-from vlltr_plugin.install.source import parse
-from vlltr_plugin.install.syntax import Spot, dotted, imports, in_full, spots
+from vlltr_plugin.install.syntax import Spot, dotted, imports, in_full, parse, spots
 
 _HOOK = "reweight_hook"
 

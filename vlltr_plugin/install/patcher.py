@@ -12,8 +12,7 @@ from vlltr_plugin.install import rules
 from vlltr_plugin.install.by_hand import ByHand, by_hand
 from vlltr_plugin.install.recipe import Patch
 from vlltr_plugin.install.script import Anchor, Refusal, Script, Training, find_training
-from vlltr_plugin.install.source import MarkedLine, Source, parse
-from vlltr_plugin.install.syntax import bound_before, dotted, mentions, stores
+from vlltr_plugin.install.syntax import MarkedLine, Source, bound_before, dotted, mentions, parse, stores
 
 
 @dataclass(frozen=True)

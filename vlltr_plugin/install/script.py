@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlltr_plugin.install.recipe import Insertion, Patch
-from vlltr_plugin.install.source import Source
-from vlltr_plugin.install.syntax import Spot, dotted, first_line, spots
+from vlltr_plugin.install.syntax import Source, Spot, dotted, first_line, spots
 
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 NO_EPOCHS = "a loop by steps has no end of an epoch, where weights could change"
