@@ -76,10 +76,11 @@ def upstream(request, tmp_path):
     return tmp_path
 
 
-def test_there_is_one_config_for_every_run():
+def test_there_is_one_config_for_every_run_and_none_resumes_a_baseline_by_its_name():
     runs = {(base, method) for base in BASES.values() for method in METHODS if method != "baseline100"}
     runs |= {(base, "baseline100") for base in BASES.values() if base.startswith("inat")}
     assert sorted(split(name) for name in NAMES) == sorted(runs)
+    assert not set(NAMES) & {Path(base).stem for base in BASES.values()}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,7 +102,3 @@ def test_the_reweight_key_builds_a_weighting_that_starts_at_epoch_1(name, upstre
     weighting = build_weighting(settings.type, [5, 3, 2], draws=[3, 3, 3], **settings.options)
     assert weighting.start_epoch == 1
     assert torch.equal(weighting.weights, torch.ones(3))
-
-
-def test_names_differ_from_upstreams_so_that_no_run_resumes_a_baseline():
-    assert not set(NAMES) & {Path(base).stem for base in BASES.values()}

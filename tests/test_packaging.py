@@ -98,17 +98,8 @@ def test_the_wheel_holds_the_package_with_its_data_patches_and_configs_and_nothi
     expected = expected_files(tree)
     assert sorted(found) == sorted(expected)
     assert found == expected
-
-
-def test_the_data_that_commands_read_is_in_the_wheel(wheel):
-    for name in (
-        "cifar_lt/published.json",
-        "hosts/vl_ltr/published.json",
-        "demo/standin/main.py",
-        "patches/vl_ltr.toml",
-        "configs/imagenet_lt_r50_dv.py",
-    ):
-        assert f"vlltr_plugin/{name}" in wheel
+    data = "cifar_lt/published.json", "hosts/vl_ltr/published.json", "demo/standin/main.py", "patches/vl_ltr.toml"
+    assert {f"vlltr_plugin/{name}" for name in (*data, "configs/imagenet_lt_r50_dv.py")} <= found.keys()
 
 
 def test_beside_the_package_the_wheel_holds_its_metadata_and_the_licence(tree, wheel):
@@ -128,18 +119,13 @@ def test_the_sdist_builds_the_same_wheel(sdist_file, wheel, tmp_path):
     assert [name for name in wheel if again[name] != wheel[name]] == []
 
 
-def test_twine_accepts_wheel_and_sdist(wheel_file, sdist_file):
-    pytest.importorskip("twine", reason="pip install twine")
-    call = [sys.executable, "-m", "twine", "check", "--strict", str(wheel_file), str(sdist_file)]
-    ran = subprocess.run(call, capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout.count("PASSED")) == (0, 2), ran.stdout + ran.stderr
-
-
-def test_check_wheel_contents_accepts_the_wheel(wheel_file):
-    pytest.importorskip("check_wheel_contents", reason="pip install check-wheel-contents")
-    call = [sys.executable, "-m", "check_wheel_contents", str(wheel_file)]
-    ran = subprocess.run(call, capture_output=True, text=True)
+@pytest.mark.parametrize(("tool", "options"), [("twine", ["check", "--strict"]), ("check_wheel_contents", [])])
+def test_twine_accepts_wheel_and_sdist_and_check_wheel_contents_the_wheel(tool, options, wheel_file, sdist_file):
+    pytest.importorskip(tool, reason=f"pip install {tool}")
+    files = [str(wheel_file), str(sdist_file)] if tool == "twine" else [str(wheel_file)]
+    ran = subprocess.run([sys.executable, "-m", tool, *options, *files], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert tool != "twine" or ran.stdout.count("PASSED") == 2, ran.stdout
 
 
 def test_readmes_first_block_runs_from_the_installed_wheel_in_an_empty_folder(wheel_file, tmp_path):

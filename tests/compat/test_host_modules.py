@@ -61,12 +61,15 @@ def test_modules_imported_later_build_on_the_cpu(host):
     assert mixup.__loader__.get_source("mixup") == MIXUP  # tracebacks and inspect still work
 
 
-def test_each_hook_goes_once_its_module_has_come(host):
+@pytest.mark.parametrize("before", [False, True])
+def test_a_module_imported_before_or_after_is_changed_and_its_hook_goes(host, before):
     (host / "mixup.py").write_text(MIXUP)
+    if before:
+        importlib.import_module("mixup")
     default_to_cpu()
     default_to_cpu()
-    assert sorted(hooks()) == ["mixup", "utils"]
-    importlib.import_module("mixup")
+    assert sorted(hooks()) == ["mixup", "utils"][before:]
+    assert importlib.import_module("mixup").one_hot.__defaults__ == ("cpu",)
     assert hooks() == ["utils"]
 
 
@@ -77,14 +80,6 @@ def test_a_module_that_fails_to_import_fails_as_ever(host):
         importlib.import_module("mixup")
     with pytest.raises(ModuleNotFoundError, match="utils"):
         importlib.import_module("utils")
-
-
-def test_modules_imported_before_are_changed_too(host):
-    (host / "mixup.py").write_text(MIXUP)
-    mixup = importlib.import_module("mixup")
-    default_to_cpu()
-    assert mixup.one_hot.__defaults__ == ("cpu",)
-    assert hooks() == ["utils"]
 
 
 def test_modules_of_another_shape_are_left_alone(host):
@@ -172,19 +167,13 @@ def test_a_failed_save_raises_and_leaves_the_old_checkpoint_alone(utils, folder,
     assert torch.save is failing
 
 
-def test_what_a_killed_run_left_is_removed(utils, folder):
-    for left in ("checkpoint.vlltr-unfinished", "checkpoint_10.vlltr-unfinished"):
-        (folder / left).write_bytes(b"half")
-    (folder / "mine.tmp").write_bytes(b"mine")
-    utils.save_on_master(STATE, folder / "checkpoint.pth")
-    assert names(folder) == ["checkpoint.pth", "mine.tmp"]
-
-
-def test_other_ranks_write_and_remove_nothing(utils, folder):
-    (folder / "checkpoint.vlltr-unfinished").write_bytes(b"rank 0 is at it")
-    utils.MAIN = False
-    utils.save_on_master(STATE, folder / "checkpoint.pth")
-    assert names(folder) == ["checkpoint.vlltr-unfinished"]
+def test_what_a_killed_run_left_is_removed_by_rank_0_alone(utils, folder):
+    left = ["checkpoint.vlltr-unfinished", "checkpoint_10.vlltr-unfinished", "mine.tmp"]
+    for name in left:
+        (folder / name).write_bytes(b"half")
+    for utils.MAIN, found in ((False, left), (True, ["checkpoint.pth", "mine.tmp"])):
+        utils.save_on_master(STATE, folder / "checkpoint.pth")
+        assert names(folder) == found
 
 
 def test_a_link_stays_a_link_and_an_open_file_is_written_as_it_is(utils, folder):

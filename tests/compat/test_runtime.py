@@ -66,29 +66,24 @@ def test_numpy_bool_is_supplied_only_where_it_is_missing(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("options", "given", "expected"),
     [
-        (["--local-rank=1", "--port=8666"], ["--local_rank=1", "--port=8666"]),
-        (["--local-rank", "1"], ["--local_rank", "1"]),
-        (["--local_rank=1", "--local-ranks"], ["--local_rank=1", "--local-ranks"]),
-        ([], []),
+        ("'--local_rank'", ["--local-rank=1", "--port=8666"], ["--local_rank=1", "--port=8666"]),
+        ("'--local_rank'", ["--local-rank", "1"], ["--local_rank", "1"]),
+        ("'--local_rank'", ["--local_rank=1", "--local-ranks"], ["--local_rank=1", "--local-ranks"]),
+        ("'--local_rank'", [], []),
+        ("'--local_rank', '--local-rank'", ["--local-rank=1"], ["--local-rank=1"]),
     ],
 )
-def test_the_launcher_s_dash_becomes_an_underscore(monkeypatch, tmp_path, given, expected):
+def test_the_launcher_s_dash_becomes_an_underscore_unless_the_script_knows_it(
+    monkeypatch, tmp_path, options, given, expected
+):
     script = tmp_path / "main.py"
-    script.write_text("parser.add_argument('--local_rank')")
+    script.write_text(f"parser.add_argument({options})")
     monkeypatch.setattr(sys, "argv", [str(script), *given])
     accept_dashed_local_rank()
     accept_dashed_local_rank()
     assert sys.argv == [str(script), *expected]
-
-
-def test_a_script_that_knows_the_dash_keeps_it(monkeypatch, tmp_path):
-    script = tmp_path / "main.py"
-    script.write_text("parser.add_argument('--local_rank', '--local-rank')")
-    monkeypatch.setattr(sys, "argv", [str(script), "--local-rank=1"])
-    accept_dashed_local_rank()
-    assert sys.argv[1:] == ["--local-rank=1"]
 
 
 def test_importing_twice_changes_nothing_more():
@@ -186,18 +181,15 @@ state = "complete"
 
 def declared(torchvision, folder):
     """Declares the operators in a process that sees a torchvision with this text and no timm."""
-    (folder / "torchvision").mkdir()
+    (folder / "torchvision").mkdir(exist_ok=True)
     (folder / "torchvision" / "__init__.py").write_text(torchvision)
     (folder / "torchvision" / "part.py").write_text("")
     return run(f"import sys; sys.modules['timm'] = None\n{DECLARE}", folder)
 
 
-@pytest.mark.parametrize(("text", "expected"), [(NEEDS_NMS, "1 complete"), ("state = 'healthy'", "0 healthy")])
-def test_schemas_are_declared_when_needed(tmp_path, text, expected):
-    assert declared(text, tmp_path) == [expected]
-
-
-def test_another_failure_is_not_hidden(tmp_path):
+def test_schemas_are_declared_when_needed_and_another_failure_is_not_hidden(tmp_path):
+    assert declared(NEEDS_NMS, tmp_path) == ["1 complete"]
+    assert declared("state = 'healthy'", tmp_path) == ["0 healthy"]
     with pytest.raises(AssertionError, match="RuntimeError: no disk"):
         declared("raise RuntimeError('no disk')", tmp_path)
 

@@ -163,24 +163,18 @@ def test_a_real_clip_is_used(late, code, write, without_clip):
     assert importlib.import_module("clip").own
 
 
-@pytest.mark.parametrize("file", ["clip/readme.txt", "clip/__init__.py", "clip.py"])
-def test_something_else_named_clip_gets_the_tokenizer_and_stays(file, write, without_clip):
-    write({file: "own = True"})
+@pytest.mark.parametrize("file", ["clip/readme.txt", "clip/__init__.py", "clip.py", "imported before"])
+def test_something_else_named_clip_gets_the_tokenizer_and_stays(file, write, without_clip, monkeypatch):
+    other = ModuleType("clip")
+    if file == "imported before":
+        other.own = True
+        monkeypatch.setitem(sys.modules, "clip", other)
+    else:
+        write({file: "own = True"})
     supply_clip()
     assert importlib.import_module("clip.simple_tokenizer").SimpleTokenizer is load_tokenizer
-    assert hasattr(importlib.import_module("clip"), "own") == file.endswith(".py")
-
-
-@pytest.mark.usefixtures("without_clip")
-def test_another_package_named_clip_stays_in_place(monkeypatch):
-    other = ModuleType("clip")
-    other.command_line = True  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "clip", other)
-    supply_clip()
-    from clip.simple_tokenizer import SimpleTokenizer
-
-    assert SimpleTokenizer is load_tokenizer
-    assert sys.modules["clip"] is other
+    assert hasattr(importlib.import_module("clip"), "own") == (file != "clip/readme.txt")
+    assert (sys.modules["clip"] is other) == (file == "imported before")
 
 
 def test_a_missing_open_clip_is_named(monkeypatch):
@@ -239,21 +233,15 @@ def test_the_host_s_policy_runs_for_many_images_and_pickles(monkeypatch):
         policy(image)
 
 
-def test_a_registry_that_timm_still_has_is_left_alone(monkeypatch):
-    monkeypatch.delitem(sys.modules, "timm.models.registry", raising=False)
-    there = importlib.util.find_spec("timm.models.registry") is not None
-    supply_timm_registry()
-    assert ("timm.models.registry" in sys.modules) is not there
-
-
-def test_a_registry_that_timm_dropped_is_supplied(monkeypatch):
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_registry_is_supplied_only_where_timm_has_dropped_it(monkeypatch, dropped):
     import timm.models
 
-    find_spec = importlib.util.find_spec
-    monkeypatch.delitem(sys.modules, "timm.models.registry", raising=False)
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "timm.models.registry" else find_spec(name)
-    )
+    name, find_spec = "timm.models.registry", importlib.util.find_spec
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    there = not dropped and find_spec(name) is not None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *more: None if dropped and n == name else find_spec(n))
     supply_timm_registry()
-    registry = sys.modules.pop("timm.models.registry")
-    assert registry.register_model is timm.models.register_model
+    assert (name in sys.modules) is not there
+    if not there:
+        assert sys.modules.pop(name).register_model is timm.models.register_model

@@ -43,7 +43,7 @@ def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ())
         for recipe in known
     }
     there = [recipe for recipe in known if not missing[recipe.name]]
-    ranks = {recipe.name: (_is_marked(root, recipe), _would_fit(root, recipe), len(recipe.files)) for recipe in there}
+    ranks = {recipe.name: _rank(root, recipe) for recipe in there}
     if not any(marked or fits for marked, fits, _ in ranks.values()):
         parts = [recipe for recipe in known if missing[recipe.name]]
         if there:  # then that file alone says nothing: most checkouts have one
@@ -59,16 +59,12 @@ def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ())
     return root, recipe
 
 
-def _is_marked(root: Path, recipe: Recipe) -> bool:
-    """Whether a line of the plug-in stands in one of the recipe's files."""
-    return any(Source.of((root / file).read_bytes()).marked() for file in recipe.files if (root / file).is_file())
-
-
-def _would_fit(root: Path, recipe: Recipe) -> bool:
-    """Whether all lines have their places."""
-    with suppress(OSError):
-        return not any(with_lines((root / patch.file).read_bytes(), patch).refused for patch in recipe.patches)
-    return False
+def _rank(root: Path, recipe: Recipe) -> tuple[bool, bool, int]:
+    """Whether lines of the plug-in are there, whether all would have their places, and the number of files."""
+    real = [patch for patch in recipe.patches if (root / patch.file).is_file()]  # a link may lead nowhere
+    plans = [with_lines((root / patch.file).read_bytes(), patch) for patch in real]
+    fits = len(plans) == len(recipe.files) and not any(plan.refused for plan in plans)
+    return any(plan.marked for plan in plans), fits, len(recipe.files)
 
 
 def _refuse_links(root: Path, recipe: Recipe) -> None:
