@@ -17,10 +17,8 @@ import torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
 _NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
-_SCHEMAS = {
-    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
+_OPS = ("nms", "qnms")
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 # A torch Library takes its declarations back when it is collected, so it must outlive the process's imports.
 _kept_alive: list[torch.library.Library] = []
@@ -70,15 +68,15 @@ def declare_missing_ops() -> None:
     except ModuleNotFoundError:
         return  # not installed: the code that needs it will say so
     except RuntimeError as error:
-        if not any(f"torchvision::{name}" in str(error) for name in _SCHEMAS):
+        if not any(f"torchvision::{name}" in str(error) for name in _OPS):
             raise
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:  # half imported
         del sys.modules[name]
     library = torch.library.Library("torchvision", "FRAGMENT")
     _kept_alive.append(library)
-    for name, schema in _SCHEMAS.items():
+    for name in _OPS:
         if not hasattr(torch.ops.torchvision, name):
-            library.define(schema)
+            library.define(name + _SCHEMA)
     importlib.import_module("torchvision")
 
 

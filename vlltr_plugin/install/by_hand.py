@@ -15,22 +15,10 @@ _HOOK = "reweight_hook"
 
 @dataclass(frozen=True)
 class ByHand:
-    """The names of the plug-in that a file uses, under whatever local name."""
+    """The lines of a file that use the plug-in, under whatever local name."""
 
-    lines: tuple[int, ...]  # those that use it, from 1
-    missing: tuple[str, ...]  # names of the insertions that no line stands for
-    misplaced: tuple[str, ...] = ()  # a sentence for each line that cannot work where it stands
-
-    @property
-    def complete(self) -> bool:
-        """Whether a line stands for each insertion, none in a wrong place."""
-        return not self.missing and not self.misplaced
-
-    @property
-    def problems(self) -> str:
-        """Describes missing and misplaced lines; empty if all is well, or if the file has no line."""
-        missing = [f"of the plug-in's lines there, {', '.join(f'`{name}`' for name in self.missing)} is missing"]
-        return "; ".join([*(missing if self.missing else []), *self.misplaced]) if self.lines else ""
+    lines: tuple[int, ...]  # from 1
+    problems: tuple[str, ...]  # what is missing, or cannot work where it stands; empty if the lines are complete
 
     def __str__(self) -> str:
         return f"lines {', '.join(map(str, self.lines))}"
@@ -41,7 +29,7 @@ def by_hand(data: bytes, patch: Patch) -> ByHand:
     try:
         tree = parse(data)
     except SyntaxError:
-        return ByHand((), tuple(item.name for item in patch.insertions))
+        return ByHand((), ("it does not parse",))
     used = _used(tree)
     missing = []
     for item in patch.insertions:
@@ -50,9 +38,10 @@ def by_hand(data: bytes, patch: Patch) -> ByHand:
             found = any(f"{name}.".startswith(f"{module}.") for name in used)
         else:
             found = any(isinstance(part, ast.Attribute) and dotted(part) in used for part in ast.walk(item.node))
-        missing += [] if found else [item.name]
+        missing += [] if found else [f"`{item.name}`"]
+    problems = [f"of the plug-in's lines there, {', '.join(missing)} is missing"] if missing else []
     lines = sorted({line for lines in used.values() for line in lines})
-    return ByHand(tuple(lines), tuple(missing), tuple(_misplaced(tree, used)))
+    return ByHand(tuple(lines), (*problems, *_misplaced(tree, used)))
 
 
 def _used(tree: ast.Module) -> dict[str, list[int]]:

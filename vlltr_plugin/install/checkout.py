@@ -233,7 +233,7 @@ def _runs_lines(file: Path, function: ast.FunctionDef, patch: Patch) -> bool:
     A call that stands under a condition does not count.
     """
     hand = by_hand(file.read_bytes(), patch)
-    if hand.complete and any(function.lineno <= line <= (function.end_lineno or 0) for line in hand.lines):
+    if not hand.problems and any(function.lineno <= line <= (function.end_lineno or 0) for line in hand.lines):
         return True
     for spot in spots(function.body):
         if hasattr(spot.statement, "body") or any(isinstance(owner, _CONDITIONS) for owner in spot.owners()):

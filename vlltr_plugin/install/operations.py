@@ -77,11 +77,11 @@ def install(path: str | Path, *, host: str = AUTO, files: Sequence[str] = (), dr
     changes, notes = copies(root, installing=True) if recipe.copies else ([], [])
     plans = [with_lines((root / patch.file).read_bytes(), patch, root) for patch in recipe.patches]
     for plan in plans:
-        if plan.refused and plan.hand.complete:
+        if plan.refused and not plan.hand.problems:
             notes.append(f"kept the lines of the plug-in in {plan.patch.file} as they are ({plan.hand}), their places "
                          f"unchecked: {plan.refused}")  # fmt: skip
         notes += overriding_classes(root, plan.patch)[0]
-    refused = [plan.refused for plan in plans if plan.refused and not plan.hand.complete]
+    refused = [plan.refused for plan in plans if plan.refused and plan.hand.problems]
     if refused:
         by_file = "\n".join(f"{patch.file}:\n{patch.by_hand()}" for patch in recipe.patches)
         others = "".join(f"{row}\n" for row in other_files(root, recipe))

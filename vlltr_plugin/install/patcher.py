@@ -39,7 +39,7 @@ class Insertions:
     def kept(self) -> bool:
         """Whether `install` leaves the file as it is: its lines were inserted by hand, and are all there."""
         whole = sorted(line.code for line in self.marked) == sorted(item.line for item in self.patch.insertions)
-        return bool(self.refused) and self.hand.complete and not whole
+        return bool(self.refused) and not self.hand.problems and not whole
 
     @property
     def complete(self) -> bool:
@@ -53,8 +53,9 @@ def with_lines(data: bytes, patch: Patch, root: Path | None = None) -> Insertion
         after, anchors = _inserted(Source.of(data), patch, root)
         return Insertions(patch, data, after, "", anchors)
     except Refusal as refusal:
-        reasons = [f"{patch.file}: {refusal}", by_hand(data, patch).problems]
-        return Insertions(patch, data, data, "; ".join(filter(None, reasons)))
+        hand = by_hand(data, patch)
+        reasons = [f"{patch.file}: {refusal}", *(hand.problems if hand.lines else ())]
+        return Insertions(patch, data, data, "; ".join(reasons))
 
 
 def without_lines(data: bytes, patch: Patch) -> bytes:
