@@ -34,17 +34,6 @@ def supplied_configs(tmp_path_factory, monkeypatch):
     return folder
 
 
-@pytest.fixture
-def contents():
-    """All files and folders below a folder, with the files' bytes."""
-
-    def look(root):
-        paths = sorted(root.rglob("*"))
-        return {path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None for path in paths}
-
-    return look
-
-
 @pytest.fixture(scope="session")
 def nursery(tmp_path_factory):
     """Forks processes that may be killed."""

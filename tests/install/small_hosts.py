@@ -171,14 +171,15 @@ def rewrite(path, *pairs):
     return path
 
 
-def files_of(root):
-    """The Python files of a checkout."""
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.py")}
+def contents(root):
+    """All files and folders below a folder, with the files' bytes."""
+    paths = sorted(root.rglob("*"))
+    return {path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None for path in paths}
 
 
 def assert_refused(root, host, reason):
     """Installing names file and reason in one line, then the lines to insert by hand, and writes nothing."""
-    before = files_of(root)
+    before = contents(root)
     with pytest.raises(AnchorError) as caught:
         install(root)
     first, *rest = str(caught.value).splitlines()
@@ -187,5 +188,5 @@ def assert_refused(root, host, reason):
     assert first.endswith("; nothing was written")
     for patch in load_recipes()[host].patches:
         assert all(any(item.line in line for line in rest) for item in patch.insertions)
-    assert files_of(root) == before
+    assert contents(root) == before
     assert f"install would be refused: {first.removesuffix('; nothing was written')}" in str(status(root))

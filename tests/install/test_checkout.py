@@ -1,7 +1,7 @@
 """Which host a checkout is of; training in files of other names: they are named, picked, and found again."""
 
 import pytest
-from install.small_hosts import files_of
+from install.small_hosts import contents
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.install import AnchorError, InstallError, State, install, status, uninstall
@@ -17,7 +17,7 @@ def moved(root, old, new, left=None):
 def test_a_script_of_another_name_is_named_picked_and_found_again(left, make_checkout, capsys):
     root = make_checkout()
     moved(root, "main.py", "main_dist.py", left)
-    before = files_of(root)
+    before = contents(root)
     assert main(["install", str(root)]) == 2
     assert "main_dist.py fits" in (said := capsys.readouterr().err)
     assert "--file main_dist.py" in said
@@ -26,7 +26,7 @@ def test_a_script_of_another_name_is_named_picked_and_found_again(left, make_che
     assert status(root).fits, str(status(root))
     assert install(root).changes == ()
     uninstall(root)
-    assert files_of(root) == before
+    assert contents(root) == before
 
 
 @pytest.mark.parametrize("script", ["main.py", "main_mix.py"])
@@ -34,7 +34,7 @@ def test_a_trainer_in_another_file_is_named_picked_and_found_again(script, make_
     root = make_lift()
     moved(root, "trainer.py", "train.py")
     (root / script).write_text("from train import Trainer\n\nTrainer().train()\n")
-    before = files_of(root)
+    before = contents(root)
     with pytest.raises(InstallError, match=r"no trainer.py \(LIFT\)\ntrain.py fits.*`--file train.py`"):
         install(root)
     report = install(root, files=["trainer.py=train.py"])
@@ -42,18 +42,18 @@ def test_a_trainer_in_another_file_is_named_picked_and_found_again(script, make_
     found = status(root)
     assert (found.state, found.problems) == (State.INSTALLED, ()), str(found)
     uninstall(root)
-    assert files_of(root) == before
+    assert contents(root) == before
 
 
 def test_lines_in_two_files_are_both_taken_out(make_checkout):
     root = make_checkout()
     (root / "main_dist.py").write_bytes((root / "main.py").read_bytes())
-    before = files_of(root)
+    before = contents(root)
     install(root)
     install(root, files=["main_dist.py"])
     assert status(root).fits
     uninstall(root)
-    assert files_of(root) == before
+    assert contents(root) == before
 
 
 @pytest.mark.parametrize("file", ["gone.py", "../main.py", "utils.py=main.py", "main.py=data/main.py"])
@@ -61,10 +61,10 @@ def test_a_file_that_cannot_take_the_place_is_refused_before_anything_is_written
     root = make_checkout()
     (root / "data").mkdir()
     (root / "data" / "main.py").write_bytes((root / "main.py").read_bytes())
-    before = files_of(root)
+    before = contents(root)
     with pytest.raises(InstallError, match="expected --file"):
         install(root, files=[file])
-    assert files_of(root) == before
+    assert contents(root) == before
 
 
 def test_the_host_is_found_out(make_lift, make_checkout):

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from install.small_hosts import contents
 
 from vlltr_plugin import __version__
 from vlltr_plugin.install import State, install, status, uninstall
@@ -33,7 +34,7 @@ def prepare(kind, make):
 
 @pytest.mark.parametrize("kind", ["install", "uninstall", "upgrade"])
 @pytest.mark.parametrize("host", ["make_checkout", "make_lift"])
-def test_killed_at_every_change_of_the_file_system(kind, host, request, contents, supplied_configs, nursery):
+def test_killed_at_every_change_of_the_file_system(kind, host, request, supplied_configs, nursery):
     root, operation = prepare(kind, request.getfixturevalue(host))
     kept, before, state_before = shutil.copytree(root, root.with_name("kept")), contents(root), status(root).state
     again, back = (install, uninstall) if operation == "install" else (uninstall, install)
@@ -88,9 +89,7 @@ def others_folder():
 
 
 @pytest.mark.parametrize("part", [".", "configs", "main.py"])
-def test_without_write_permission_nothing_changes(
-    part, make_checkout, contents, supplied_configs, nursery, others_folder
-):
+def test_without_write_permission_nothing_changes(part, make_checkout, supplied_configs, nursery, others_folder):
     configs = shutil.copytree(supplied_configs, others_folder / "supplied")
     configs.chmod(0o755)
     root = shutil.copytree(make_checkout(), others_folder / "checkout")

@@ -4,7 +4,7 @@ import types
 from typing import Any
 
 import pytest
-from install.small_hosts import assert_refused, imported, rewrite
+from install.small_hosts import assert_refused, contents, imported, rewrite
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.install import State, install, status, uninstall
@@ -80,7 +80,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("name", FITTING)
-def test_five_lines_go_in_run_right_and_come_out_byte_for_byte(name, make_lift, contents):
+def test_five_lines_go_in_run_right_and_come_out_byte_for_byte(name, make_lift):
     root = make_lift()
     rewrite(root / "trainer.py", *FITTING[name])
     before = contents(root)

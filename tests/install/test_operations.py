@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from install.small_hosts import contents
 
 from vlltr_plugin import __version__
 from vlltr_plugin.install import InstallError, State, files, install, status, uninstall
@@ -16,7 +17,7 @@ NOW = f"# vlltr-plugin {__version__}"
 
 
 @pytest.mark.parametrize("name", ["checkout", "my runs, größer"])
-def test_a_dry_run_writes_nothing_the_rest_leaves_no_trace_and_repeating_changes_nothing(name, make_checkout, contents):
+def test_a_dry_run_writes_nothing_the_rest_leaves_no_trace_and_repeating_changes_nothing(name, make_checkout):
     root = make_checkout(name=name)
     before = contents(root)
     planned = install(root, dry_run=True)
@@ -73,7 +74,7 @@ def test_configs_that_are_edited_foreign_lost_or_there_before_are_kept_and_named
 
 @pytest.mark.parametrize("versions", [("0.0.1",), ("9.9.9",), ("0.0.1", "9.9.9"), ("0.0.1", __version__)])
 def test_lines_and_untouched_configs_of_any_versions_are_brought_up_to_this_one(
-    versions, make_checkout, supplied_configs, contents
+    versions, make_checkout, supplied_configs
 ):
     root = make_checkout()
     clean = contents(root)
@@ -120,7 +121,7 @@ LINKS = [
 
 
 @pytest.mark.parametrize(("host", "part"), LINKS)
-def test_a_symbolic_link_inside_is_refused_and_its_target_untouched(host, part, request, tmp_path, contents):
+def test_a_symbolic_link_inside_is_refused_and_its_target_untouched(host, part, request, tmp_path):
     root, elsewhere = request.getfixturevalue(host)(), tmp_path / "elsewhere"
     (root / COPY).parent.mkdir(parents=True, exist_ok=True)
     (root / COPY).write_text("x = dict()\n")
@@ -139,9 +140,7 @@ OPERATIONS = [(os, "replace"), (os, "fsync"), (Path, "unlink"), (Path, "mkdir")]
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 @pytest.mark.parametrize("operation", [install, uninstall])
 @pytest.mark.parametrize("failing_call", OPERATIONS)
-def test_a_failure_at_any_file_operation_rolls_back(
-    failing_call, operation, error, make_checkout, contents, monkeypatch
-):
+def test_a_failure_at_any_file_operation_rolls_back(failing_call, operation, error, make_checkout, monkeypatch):
     owner, call = failing_call
     for at in range(12):
         root = make_checkout(name=f"checkout{at}")
@@ -191,7 +190,7 @@ def git(root, *arguments):
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_uncommitted_changes_are_kept_as_they_are(make_checkout, contents):
+def test_uncommitted_changes_are_kept_as_they_are(make_checkout):
     root, main = make_checkout(), "main.py"
     git(root, "init", "-q")
     git(root, "add", ".")
@@ -216,7 +215,7 @@ def test_uncommitted_changes_are_kept_as_they_are(make_checkout, contents):
 
 
 @pytest.mark.parametrize("way", ["{0}/configs/..", "{0}/../checkout", "{0}/.", "{0}/configs/own/../..", "{0}/../link"])
-def test_a_path_with_dots_or_a_link_changes_that_checkout_and_nothing_beside_it(way, make_checkout, tmp_path, contents):
+def test_a_path_with_dots_or_a_link_changes_that_checkout_and_nothing_beside_it(way, make_checkout, tmp_path):
     root = make_checkout()
     make_checkout(name="beside")
     (tmp_path / "link").symlink_to(root)
@@ -239,7 +238,7 @@ def test_a_link_under_a_temporary_name_is_not_written_through(trap, make_checkou
 
 
 @pytest.mark.parametrize(("name", "fits"), [("mine.py", True), ("one.py", False)])
-def test_a_folder_named_like_a_config_stays_or_is_refused_in_the_place_of_one(name, fits, make_checkout, contents):
+def test_a_folder_named_like_a_config_stays_or_is_refused_in_the_place_of_one(name, fits, make_checkout):
     root = make_checkout()
     (root / COPY).with_name(name).mkdir(parents=True)
     before = contents(root)
