@@ -30,7 +30,6 @@ from vlltr_plugin.hosts.evaluation import (
 from vlltr_plugin.hosts.lift.host import CHECKPOINT, HOST
 from vlltr_plugin.hosts.lift.log import UNKEPT_OUTPUT, find_log, read_config, read_run
 from vlltr_plugin.hosts.lift.trainer import class_counts, draws_of, forward_of, logits_of, number_of_classes
-from vlltr_plugin.runs.files import sha256
 
 GROUPS = {"many": ("many_idxs", "many_classes"), "medium": ("med_idxs", "med_classes"),
           "few": ("few_idxs", "few_classes")}  # fmt: skip
@@ -49,10 +48,11 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContex
     return evaluate_in_host(
         request,
         [*request.host_args, *UNKEPT_OUTPUT],
-        (f"{__name__}:evaluate", {"checkpoint": str(path), "device": request.device}),
-        {"checkpoint": {"file": str(path), "sha256": sha256(path)}, "config": {"file": None, "sha256": None}},
+        f"{__name__}:evaluate",
+        path,
         progress,
         host="LIFT",
+        asked={"device": request.device},
         host_log=host_log,
         environment={"CUDA_VISIBLE_DEVICES": ""} if request.device == "cpu" else {},
     )
@@ -106,12 +106,8 @@ def evaluate(
     send(
         {
             "split": "test",
-            "splits": ["test"],
             "classes": classes,
-            "outputs": (),
-            "first_share": 0.0,
             "names": names if len(names) == classes else None,
-            "epoch": None,
             "data_set": str(cfg.dataset),
             "model": str(getattr(cfg, "backbone", "")),
             "device": str(trainer.device),
