@@ -199,10 +199,12 @@ def send_split(send: Send, split: str, total: int) -> Callable[[list[Tensor], Te
 
     Send `{"split": split, "images": number of images in the whole split}` after the last batch.
     """
+    import torch
 
     def send_batch(outputs: list[Tensor], labels: Tensor) -> None:
-        logits = {f"logits_{number}": _numpy(output) for number, output in enumerate(outputs)}
-        send({"split": split, "outputs": len(outputs), "labels": _numpy(labels), **logits})
+        logits = [output.float() if output.dtype is torch.bfloat16 else output for output in outputs]
+        arrays = {f"logits_{number}": output.detach().cpu().numpy() for number, output in enumerate(logits)}
+        send({"split": split, "outputs": len(outputs), "labels": labels.detach().cpu().numpy(), **arrays})
 
     send({"split": split, "total": total})
     return send_batch
@@ -220,10 +222,3 @@ def send_logits(
             outputs = forward(inputs)
             send_batch([outputs] if isinstance(outputs, torch.Tensor) else list(outputs), labels)
     send({"split": split, "images": images})
-
-
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    import torch
-
-    wide = tensor.float() if tensor.dtype is torch.bfloat16 else tensor
-    return wide.detach().cpu().numpy()

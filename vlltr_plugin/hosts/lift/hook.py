@@ -10,14 +10,7 @@ from vlltr_plugin.core.frequency import InverseFrequency, Uniform
 from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.lift.settings import attached, given, read
-from vlltr_plugin.hosts.lift.trainer import (
-    class_counts,
-    clean_pass,
-    draws_of,
-    first_output,
-    logits_of,
-    number_of_classes,
-)
+from vlltr_plugin.hosts.lift.trainer import check_output, class_counts, clean_pass, draws_of
 from vlltr_plugin.hosts.plan import Plan, check_base_loss, make_criteria
 from vlltr_plugin.training.hook import EpochHook, Hook, NoHook, Statistics
 from vlltr_plugin.training.messages import say, warnings_said
@@ -72,8 +65,7 @@ def plan(trainer: Any) -> Plan | None:
         return None
     loss_type, epochs = trainer.cfg.loss_type, trainer.cfg.num_epochs
     settings, tau, measure_first = read(asked, loss_type)
-    classes, counts = number_of_classes(trainer), class_counts(trainer)
-    draws = draws_of(trainer)
+    counts, draws = class_counts(trainer), draws_of(trainer)
     smoothing = float(getattr(trainer.criterion, "label_smoothing", 0.0))
     expected: Criterion
     with warnings.catch_warnings():
@@ -88,31 +80,16 @@ def plan(trainer: Any) -> Plan | None:
     weighting = criteria[SINGLE].weighting
     measures = weighting.uses_logits and (measure_first or settings.source == "clean_pass")
     if measures:
-        check_output(trainer, classes)
+        check_output(trainer)
     return Plan(
         settings,
         criteria,
         epochs,
         at_once=settings.adjusts and loss_type == "CE",
-        measure=partial(clean_pass, trainer, classes, weighting.observe) if measures else None,
+        measure=partial(clean_pass, trainer, weighting.observe) if measures else None,
         measure_first=measure_first,
         name_epoch=lambda epoch: f"[{epoch + 1}/{epochs}]",
     )
-
-
-def check_output(trainer: Any, num_classes: int) -> None:
-    """ValueError unless the model, called with two images, returns one tensor that can be the logits.
-
-    Only for radii that are measured from the model's output; those that stream are of what the criterion gets.
-    """
-    try:
-        output = first_output(trainer)
-    except Exception as error:
-        raise ValueError(
-            f"Expected a model that can be called with images alone, for {KEY}.source clean_pass and "
-            f"{KEY}.measure_first, but it fails ({error}): leave both out."
-        ) from error
-    logits_of(output, num_classes)
 
 
 class LiftHook(NoHook):
@@ -131,7 +108,14 @@ class LiftHook(NoHook):
             ValueError: if the loop did not call the re-weighted criterion in this epoch.
         """
         statistics = self._hook.end_epoch(epoch)
-        self._warn_of_several_calls()
+        came, images = float(self._criterion.criteria[SINGLE].drawn.sum()), len(self._trainer.train_loader.sampler)
+        if self._criterion.streams and came >= SEVERAL * images and not self._said:
+            self._said = True
+            say(
+                f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they are those "
+                f"of different outputs, the radii belong to none of them: give {KEY}.source clean_pass, which reads "
+                f"the logits that the model returns, or a {KEY}.type that reads none. This is said once."
+            )
         if self._trainer.criterion is not self._criterion or statistics["reweight_drawn_alpha"] is None:
             raise ValueError(
                 "Expected the epoch to call trainer.criterion as `attach` has left it but it was replaced or never "
@@ -145,15 +129,3 @@ class LiftHook(NoHook):
             for name, value in known.items():
                 writer.add_scalar(f"train/{name}", value, last_step)
         return statistics
-
-    def _warn_of_several_calls(self) -> None:
-        """Warns once if each image came more than once: the calls may be for different outputs of the model."""
-        came, images = float(self._criterion.criteria[SINGLE].drawn.sum()), len(self._trainer.train_loader.sampler)
-        if self._said or not self._criterion.streams or came < SEVERAL * images:
-            return
-        say(
-            f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they are those of "
-            f"different outputs, the radii belong to none of them: give {KEY}.source clean_pass, which reads the "
-            f"logits that the model returns, or a {KEY}.type that reads none. This is said once."
-        )
-        self._said = True

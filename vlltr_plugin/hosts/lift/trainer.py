@@ -11,13 +11,16 @@ from torch import Tensor
 
 from vlltr_plugin.hosts.clean_pass import clean_outputs
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
+from vlltr_plugin.training.settings import KEY
 
 
 def logits_of(output: Any, num_classes: int) -> Tensor:
     """The logits in what a model returns; ValueError if it holds none, or several that are not the same tensor."""
-    found = {id(tensor): tensor for tensor in _tensors(output) if _may_be_logits(tensor, num_classes)}
+    tensors = list(_tensors(output))
+    fits = [tensor for tensor in tensors if tensor.ndim == 2 and tensor.shape[1] == num_classes]
+    found = {id(tensor): tensor for tensor in fits if torch.is_floating_point(tensor)}
     if len(found) != 1:
-        shapes = ", ".join(str(list(tensor.shape)) for tensor in _tensors(output)) or "no tensor"
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors) or "no tensor"
         raise ValueError(
             f"Expected the model to return one tensor of logits [B, {num_classes}] but got {len(found)} in a "
             f"{type(output).__name__} of {shapes}, so it is not known which of them to measure. Let it return the "
@@ -26,17 +29,12 @@ def logits_of(output: Any, num_classes: int) -> Tensor:
     return next(iter(found.values()))
 
 
-def _may_be_logits(tensor: Tensor, num_classes: int) -> bool:
-    return tensor.ndim == 2 and tensor.shape[1] == num_classes and torch.is_floating_point(tensor)
-
-
 def _tensors(output: Any) -> Iterator[Tensor]:
     if isinstance(output, Tensor):
         yield output
-    elif isinstance(output, Mapping):
-        yield from (tensor for part in output.values() for tensor in _tensors(part))
-    elif isinstance(output, tuple | list):
-        yield from (tensor for part in output for tensor in _tensors(part))
+    elif isinstance(output, Mapping | tuple | list):
+        for part in output.values() if isinstance(output, Mapping) else output:
+            yield from _tensors(part)
 
 
 CAPPED = {"DownSampler": "cls_num_list", "ReSampler": "sampled_cls_num_list"}
@@ -95,17 +93,27 @@ UNAUGMENTED = ("train_init_loader", "init_loader")
 """Loaders of the training images by which LIFT and LIFT+ initialise the classifier: resized and cropped only."""
 
 
-def clean_pass(trainer: Any, num_classes: int, observe: Callable[[Tensor, Tensor], None]) -> None:
+def clean_pass(trainer: Any, observe: Callable[[Tensor, Tensor], None]) -> None:
     """Calls `observe(logits, labels)` for each batch of the training images, as they are."""
-    loader = trainer.train_loader
+    loader, classes = trainer.train_loader, number_of_classes(trainer)
     for output, labels in _clean_outputs(trainer, loader.batch_size, loader.num_workers):
-        observe(logits_of(output, num_classes), labels)
+        observe(logits_of(output, classes), labels)
 
 
-def first_output(trainer: Any) -> Any:
-    """What the model returns for two images."""
-    with contextlib.closing(_clean_outputs(trainer, 2, 0)) as outputs:
-        return next(outputs)[0]
+def check_output(trainer: Any) -> None:
+    """ValueError unless the model, called with two images, returns one tensor that can be the logits.
+
+    Only for radii that are measured from the model's output; those that stream are of what the criterion gets.
+    """
+    try:
+        with contextlib.closing(_clean_outputs(trainer, 2, 0)) as outputs:
+            output = next(outputs)[0]
+    except Exception as error:
+        raise ValueError(
+            f"Expected a model that can be called with images alone, for {KEY}.source clean_pass and "
+            f"{KEY}.measure_first, but it fails ({error}): leave both out."
+        ) from error
+    logits_of(output, number_of_classes(trainer))
 
 
 def _clean_outputs(trainer: Any, batch_size: int, num_workers: int) -> Generator[tuple[Any, Tensor], None, None]:
