@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 from faults.runs import Nursery
 from install.small_hosts import HOST, LIFT_CONFIG, LIFT_TRAINER
