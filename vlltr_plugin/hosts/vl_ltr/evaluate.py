@@ -32,8 +32,7 @@ from vlltr_plugin.hosts.evaluation import (
 )
 from vlltr_plugin.hosts.host import device_or_default
 from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL
-from vlltr_plugin.hosts.vl_ltr.class_names import class_names
-from vlltr_plugin.hosts.vl_ltr.host import CHECKPOINT, config_path
+from vlltr_plugin.hosts.vl_ltr.host import CHECKPOINT, class_names, config_path
 from vlltr_plugin.runs.files import sha256
 from vlltr_plugin.training.draws import class_counts_of
 from vlltr_plugin.training.settings import KEY
