@@ -34,7 +34,9 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_all_is_fine(checkout: Path) -> None:
+def test_all_is_fine(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "3")  # as a scheduler may set it: no process group is joined
+    monkeypatch.setenv("WORLD_SIZE", "8")
     found = check(checkout, CLASS_VOLUME, code=0)
     assert list(found) == ALL
     assert skipped(found) == STAGE_ONE
@@ -45,85 +47,156 @@ def test_all_is_fine(checkout: Path) -> None:
     assert "2 x [8, 10] finite logits" in found["step"][1]
 
 
-def test_weights_that_start_after_the_last_epoch_are_amiss(checkout: Path) -> None:
-    late = "configs/digits/finetune/late.py"
-    (checkout / late).write_text(
-        '_base_ = ["./digits_dv.py"]\ncfg = dict(epochs=5)\n'
-        'reweighting = dict(reweight=dict(type="class_volume", start_epoch=5))\n'
-    )
-    assert "never apply, and the run is the baseline" in only(check(checkout, late, code=1), "weights")
-
-
-def test_weights_for_equal_radii_are_told_in_plain_numbers(checkout: Path) -> None:
+def test_weights_for_equal_radii_and_memory_of_the_statistics(checkout: Path) -> None:
     counts = np.bincount(np.load(checkout / DATA / "train.npz")["labels"])
     draws = np.sqrt(counts) * len(counts)  # the sampler's 1/sqrt(n)
     expected = (draws.sum() / len(counts)) / draws
-    message = check(checkout, CLASS_VOLUME, code=0)["weights"][1]
-    assert f"from {expected.min():.3g} (a class of 120 images) to {expected.max():.3g} (of 3), 1 on average" in message
-    letter = reweight(checkout, 'reweight=dict(type="class_volume", counts="dataset", normalize="dataset")')
+    memory = 3 * 10 * 10 * 8 + 2 * 10 * 8  # sums in float64 for few classes, and masses
+    found = check(checkout, CLASS_VOLUME, code=0)
+    weights = f"from {expected.min():.3g} (a class of 120 images) to {expected.max():.3g} (of 3), 1 on average"
+    assert weights in found["weights"][1]
+    assert f"of {memory / 1000:.3g} kB on each rank" in found["memory"][1]
+
+    letter = 'reweight=dict(type="class_volume", counts="dataset", normalize="dataset", branch="each")'
+    found = check(checkout, reweight(checkout, letter), code=0)
     alpha = counts.sum() / len(counts) / counts
     mean = (draws * alpha).sum() / draws.sum()
-    assert f"to {alpha.max():.3g} (of 3), {mean:.3g} on average" in check(checkout, letter, code=0)["weights"][1]
+    assert f"to {alpha.max():.3g} (of 3), {mean:.3g} on average" in found["weights"][1]
+    assert f"of {2 * memory / 1000:.3g} kB on each rank" in found["memory"][1]
     assert check(checkout, CONTROL, code=0)["weights"][1].startswith(f"from {expected.min():.3g}")
 
 
-def test_memory_of_the_statistics_is_that_of_their_tensors(checkout: Path) -> None:
-    each = reweight(checkout, 'reweight=dict(type="class_volume", branch="each")')
-    one = 3 * 10 * 10 * 8 + 2 * 10 * 8  # sums in float64 for few classes, and masses
-    assert f"of {one / 1000:.3g} kB on each rank" in check(checkout, CLASS_VOLUME, code=0)["memory"][1]
-    assert f"of {2 * one / 1000:.3g} kB on each rank" in check(checkout, each, code=0)["memory"][1]
-
-
 def test_a_baseline_is_fine_installed_or_not(checkout: Path) -> None:
-    found = check(checkout, BASELINE, code=0)
-    assert skipped(found) == [*STAGE_ONE, "reweight", "weights", "memory"]
+    for value in (None, False):
+        found = check(checkout, reweight(checkout, f"reweight={value}"), code=0)
+        assert found["reweight"] == ("skip", "the config asks for no `reweight`: nothing is re-weighted")
+    assert skipped(check(checkout, BASELINE, code=0)) == [*STAGE_ONE, "reweight", "weights", "memory"]
     uninstall(checkout)
-    found = check(checkout, BASELINE, code=0)
-    assert skipped(found) == ["plug-in", *STAGE_ONE, "reweight", "weights", "memory"]
-
-
-@pytest.mark.parametrize("value", [None, False])
-def test_a_key_that_asks_for_nothing_is_a_baseline(checkout: Path, value: object) -> None:
-    found = check(checkout, reweight(checkout, f"reweight={value}"), code=0)
-    assert found["reweight"] == ("skip", "the config asks for no `reweight`: nothing is re-weighted")
-
-
-def test_a_process_group_is_not_joined(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "3")  # as a scheduler may set it
-    monkeypatch.setenv("WORLD_SIZE", "8")
-    check(checkout, CLASS_VOLUME, code=0)
-
-
-def test_a_missing_list(checkout: Path) -> None:
-    (checkout / DATA / "val.npz").unlink()
+    assert skipped(check(checkout, BASELINE, code=0)) == ["plug-in", *STAGE_ONE, "reweight", "weights", "memory"]
     found = check(checkout, CLASS_VOLUME, code=1)
-    assert "val.npz" in only(found, "val list")
-    assert "it needs val list" in found["model"][1]
+    assert "not installed" in only(found, "plug-in")
+    assert skipped(found) == STAGE_ONE
 
 
-def test_an_image_that_cannot_be_read(checkout: Path) -> None:
-    edit(
-        checkout / "datasets.py",
-        "return self.pipeline(self.images[index])",
-        "if len(self) == 180 and index > 100:\n            raise OSError(f'{index}.png is cut short')\n"
-        "        return self.pipeline(self.images[index])",
-    )
-    assert "14 of 96 images tried cannot be read; the first: 101.png" in only(
-        check(checkout, CLASS_VOLUME, code=1), "images"
-    )
+def change_array(name: str, how: Callable[[np.ndarray], object]) -> Callable[[Path], None]:
+    """Changes an array of the stand-in's data in place, or puts what `how` returns in its place."""
+
+    def spoil(checkout: Path) -> None:
+        path = checkout / DATA / name
+        array = np.load(path)
+        changed = how(array)
+        np.save(path, array if changed is None else changed)
+
+    return spoil
 
 
-def test_a_wrong_class_count(checkout: Path) -> None:
-    path = checkout / DATA / "sentence_counts.npy"
-    np.save(path, np.load(path)[:9])
-    assert "targets in 0..8 (9 classes) but found 9" in only(check(checkout, CLASS_VOLUME, code=1), "classes")
-
-
-def test_labels_out_of_range_in_another_split(checkout: Path) -> None:
+def val_label_out_of_range(checkout: Path) -> None:
     arrays = dict(np.load(checkout / DATA / "val.npz"))
     arrays["labels"][7] = 11
     np.savez(checkout / DATA / "val.npz", **arrays)
-    assert "In the val set" in only(check(checkout, CLASS_VOLUME, code=1), "classes")
+
+
+def change_file(name: str, old: str, new: str) -> Callable[[Path], None]:
+    return lambda checkout: edit(checkout / name, old, new)
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "missing list": (lambda checkout: (checkout / DATA / "val.npz").unlink(), "val list", "val.npz"),
+    "unreadable images": (
+        change_file(
+            "datasets.py",
+            "return self.pipeline(self.images[index])",
+            "if len(self) == 180 and index > 100:\n            raise OSError(f'{index}.png is cut short')\n"
+            "        return self.pipeline(self.images[index])",
+        ),
+        "images",
+        "14 of 96 images tried cannot be read; the first: 101.png",
+    ),
+    "class count": (
+        change_array("sentence_counts.npy", lambda counts: counts[:9]),
+        "classes",
+        "targets in 0..8 (9 classes) but found 9",
+    ),
+    "label out of range in val": (val_label_out_of_range, "classes", "In the val set"),
+    "class without sentences": (
+        change_array("sentence_counts.npy", lambda counts: counts.__setitem__(3, 0)),
+        "sentences",
+        "1 have none (3)",
+    ),
+    "less than a batch": (change_file(BASELINE, "batch_size=32", "batch_size=600"), "train list", "one batch of 600"),
+    "logits that are not finite": (
+        change_array("text_embeddings.npy", lambda array: array.__setitem__((4, 0, 0), np.nan)),
+        "step",
+        "8 of 8 rows of image-text logits",
+    ),
+    "logits of another width": (
+        change_file("models/finetune.py", "visual: Tensor = self.head(x)", "visual: Tensor = self.head(x)[:, 1:]"),
+        "step",
+        "but the model gives [[8, 9], [8, 10]]",
+    ),
+    "one output for two branches": (
+        change_file("models/finetune.py", "two_branch=args.two_branch", "two_branch=False"),
+        "step",
+        "make `two_branch` in the config agree",
+    ),
+    "sampler without replacement": (
+        change_file("samplers.py", "self.replacement = replacement", "self.replacement = False"),
+        "reweight",
+        "draws with replacement",
+    ),
+    "main.py fails": (
+        change_file("optim_factory.py", '    """Return', '    assert 1 > 2\n    """Return'),
+        "training",
+        "AssertionError: optim_factory.py, line",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "name", "message"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_fails_the_check_of_its_own(
+    checkout: Path, spoil: Callable[[Path], object], name: str, message: str
+) -> None:
+    spoil(checkout)
+    found = check(checkout, CLASS_VOLUME, code=1)
+    assert message in only(found, name)
+    assert name != "val list" or "it needs val list" in found["model"][1]
+    assert name != "training" or "assert 1 > 2" in found[name][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ('reweight=dict(type="class_volumes")', "reweight", "did you mean 'class_volume'?"),
+        ('reweight=dict(type="class_volume", min_sample=30)', "reweight", "did you mean 'min_samples'?"),
+        ('reweight=dict(type="class_volume", branch="text")', "reweight", "branch"),
+        ('reweight=dict(type="class_volume", normalize="sum")', "reweight", "normalize"),
+        ('reweight=dict(type="class_volume", variant="pv", memory_limit=100)', "reweight", "memory_limit"),
+        ('reweigth=dict(type="class_volume")', "reweight", "'reweigth': was that meant?"),
+        ('reweight=None, re_weight=dict(type="class_volume")', "reweight", "'re_weight': was that meant?"),
+        ('reweight=dict(type="class_volume", start_epoch=30)', "weights", "never apply, and the run is the baseline"),
+    ],
+)
+def test_a_mistake_in_the_config(checkout: Path, text: str, name: str, message: str) -> None:
+    found = check(checkout, reweight(checkout, text), code=1)
+    assert message in only(found, name)
+    assert found["step"][0] == "ok"
+
+
+def test_a_mistake_in_the_config_is_found_even_where_data_are_missing(checkout: Path) -> None:
+    (checkout / DATA / "train.npz").unlink()
+    found = check(checkout, reweight(checkout, 'reweight=dict(type="class_volumes")'), code=1)
+    assert [name for name, (status, _) in found.items() if status == "FAIL"] == ["train list", "reweight"]
+
+
+@pytest.mark.parametrize("argument", ["--eval", "--debug"])
+def test_a_run_that_would_not_train(checkout: Path, argument: str) -> None:
+    found = check(checkout, CLASS_VOLUME, f"--host-args={argument}", code=1)
+    assert argument.strip("-") in only(found, "config")
+
+
+def test_too_little_memory(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlltr_plugin.hosts.vl_ltr.checks.free_memory", lambda device: 3000)
+    assert "3 kB free" in only(check(checkout, CLASS_VOLUME, code=1), "memory")
 
 
 def test_a_class_that_is_tested_but_not_trained_is_named(checkout: Path) -> None:
@@ -133,117 +206,6 @@ def test_a_class_that_is_tested_but_not_trained_is_named(checkout: Path) -> None
     message = check(checkout, CLASS_VOLUME, code=0)["classes"][1]
     assert message.startswith("9 of 10 classes have training images")
     assert "val has images of 1 classes that are not trained (9)" in message
-
-
-def test_a_class_without_sentences(checkout: Path) -> None:
-    path = checkout / DATA / "sentence_counts.npy"
-    counts = np.load(path)
-    counts[3] = 0
-    np.save(path, counts)
-    assert "1 have none (3)" in only(check(checkout, CLASS_VOLUME, code=1), "sentences")
-
-
-def test_less_than_a_batch(checkout: Path) -> None:
-    config = reweight(checkout, "batch_size=600")
-    edit(checkout / BASELINE, "    batch_size=32,\n", "")
-    assert "one batch of 600" in only(check(checkout, config, code=1), "train list")
-
-
-def test_a_forward_step_that_is_not_finite(checkout: Path) -> None:
-    path = checkout / DATA / "text_embeddings.npy"
-    embeddings = np.load(path)
-    embeddings[4, 0, 0] = np.nan
-    np.save(path, embeddings)
-    assert "8 of 8 rows of image-text logits" in only(check(checkout, CLASS_VOLUME, code=1), "step")
-
-
-FORWARD = "def forward(self, inputs: Tensor, outputs: Tensor, labels: Tensor)"
-
-
-@pytest.mark.parametrize("config", [BASELINE, CLASS_VOLUME])
-@pytest.mark.parametrize("more", [", epoch: int", ", *, epoch: int", ", epoch: int = 0", ", *args: int"])
-def test_a_fork_whose_criterion_takes_a_fourth_argument_is_fine(checkout: Path, config: str, more: str) -> None:
-    """Its loop gives the argument, which nothing but the loop knows."""
-    plain = check(checkout, config, code=0)["step"][1]
-    edit(checkout / "losses.py", FORWARD, FORWARD.replace(")", f"{more})"))
-    step = check(checkout, config, code=0)["step"][1]
-    needed = more in (", epoch: int", ", *, epoch: int")
-    assert step.split(", loss")[0] == plain.split(", loss")[0]
-    assert ("(of the base criterion; of DistillationLoss, missing a required" in step) == needed
-
-
-def test_a_fork_whose_loop_alone_can_call_its_criterion_is_fine(checkout: Path) -> None:
-    edit(checkout / "losses.py", FORWARD, FORWARD.replace(")", ", epoch: int)"))
-    edit(checkout / "losses.py", "self.base_criterion = base_criterion", "self.base = base_criterion")
-    edit(checkout / "losses.py", "self.base_criterion(", "self.base(")
-    message = check(checkout, BASELINE, code=0)["step"][1]
-    assert (
-        "finite logits; no loss tried: only the host's own loop can call its criterion: missing a required " in message
-    )
-
-
-def test_a_fork_whose_model_takes_another_argument_is_not_run(checkout: Path) -> None:
-    edit(
-        checkout / "models/finetune.py",
-        "(self, images: Tensor) -> Tensor | tup",
-        "(self, images: Tensor, epoch: int) -> Tensor | tup",
-    )
-    found = check(checkout, BASELINE, code=0)
-    assert found["step"] == (
-        "skip",
-        "only the host's own loop can call its model: missing a required argument: 'epoch'",
-    )
-
-
-def test_a_fork_whose_criterion_gives_parts_of_the_loss_beside_is_fine(checkout: Path) -> None:
-    edit(checkout / "losses.py", "return loss", "return loss, loss.detach()")
-    assert "finite logits, loss" in check(checkout, BASELINE, code=0)["step"][1]
-
-
-def test_logits_of_another_width(checkout: Path) -> None:
-    edit(checkout / "models/finetune.py", "visual: Tensor = self.head(x)", "visual: Tensor = self.head(x)[:, 1:]")
-    assert "but the model gives [[8, 9], [8, 10]]" in only(check(checkout, CLASS_VOLUME, code=1), "step")
-
-
-def test_a_model_with_one_output_for_two_branches(checkout: Path) -> None:
-    edit(checkout / "models/finetune.py", "two_branch=args.two_branch", "two_branch=False")
-    assert "make `two_branch` in the config agree" in only(check(checkout, CLASS_VOLUME, code=1), "step")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('reweight=dict(type="class_volumes")', "did you mean 'class_volume'?"),
-        ('reweight=dict(type="class_volume", min_sample=30)', "did you mean 'min_samples'?"),
-        ('reweight=dict(type="class_volume", branch="text")', "branch"),
-        ('reweight=dict(type="class_volume", normalize="sum")', "normalize"),
-        ('reweight=dict(type="class_volume", variant="pv", memory_limit=100)', "memory_limit"),
-        ('reweigth=dict(type="class_volume")', "'reweigth': was that meant?"),
-        ('reweight=None, re_weight=dict(type="class_volume")', "'re_weight': was that meant?"),
-    ],
-)
-def test_a_typing_error_in_reweight(checkout: Path, text: str, message: str) -> None:
-    found = check(checkout, reweight(checkout, text), code=1)
-    assert message in only(found, "reweight")
-    assert found["step"][0] == "ok"
-
-
-def test_a_typing_error_in_reweight_is_found_even_where_data_are_missing(checkout: Path) -> None:
-    (checkout / DATA / "train.npz").unlink()
-    found = check(checkout, reweight(checkout, 'reweight=dict(type="class_volumes")'), code=1)
-    assert [name for name, (status, _) in found.items() if status == "FAIL"] == ["train list", "reweight"]
-
-
-def test_a_sampler_that_cannot_be_re_weighted(checkout: Path) -> None:
-    edit(checkout / "samplers.py", "self.replacement = replacement", "self.replacement = False")
-    assert "draws with replacement" in only(check(checkout, CLASS_VOLUME, code=1), "reweight")
-
-
-def test_a_checkout_without_the_plugin(checkout: Path) -> None:
-    uninstall(checkout)
-    found = check(checkout, CLASS_VOLUME, code=1)
-    assert "not installed" in only(found, "plug-in")
-    assert skipped(found) == STAGE_ONE
 
 
 def test_a_baseline_in_a_checkout_with_half_the_plugin(checkout: Path) -> None:
@@ -262,26 +224,49 @@ def test_a_main_that_never_calls_attach_is_stopped_before_it_trains(checkout: Pa
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("argument", ["--eval", "--debug"])
-def test_a_run_that_would_not_train(checkout: Path, argument: str) -> None:
-    found = check(checkout, CLASS_VOLUME, f"--host-args={argument}", code=1)
-    assert argument.strip("-") in only(found, "config")
+FORWARD = "def forward(self, inputs: Tensor, outputs: Tensor, labels: Tensor)"
 
 
-def test_too_little_memory(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlltr_plugin.hosts.vl_ltr.checks.free_memory", lambda device: 3000)
-    assert "3 kB free" in only(check(checkout, CLASS_VOLUME, code=1), "memory")
+@pytest.mark.parametrize("config", [BASELINE, CLASS_VOLUME])
+@pytest.mark.parametrize("more", [", epoch: int", ", *, epoch: int", ", epoch: int = 0", ", *args: int"])
+def test_a_fork_whose_criterion_takes_a_fourth_argument_is_fine(checkout: Path, config: str, more: str) -> None:
+    """Its loop gives the argument, which nothing but the loop knows."""
+    edit(checkout / "losses.py", FORWARD, FORWARD.replace(")", f"{more})"))
+    step = check(checkout, config, code=0)["step"][1]
+    assert step.startswith("8 images give 2 x [8, 10] finite logits, loss")
+    of_base = "(of the base criterion; of DistillationLoss, missing a required" in step
+    assert of_base == (more in (", epoch: int", ", *, epoch: int"))
 
 
-def test_a_host_that_fails_is_one_line(checkout: Path) -> None:
-    edit(
-        checkout / "optim_factory.py",
-        "def create_optimizer(",
-        "def create_optimizer(*_):\n    assert 1 > 2\n\n\ndef old(",
-    )
-    message = only(check(checkout, CLASS_VOLUME, code=1), "training")
-    assert "AssertionError: optim_factory.py, line" in message
-    assert "assert 1 > 2" in message
+@pytest.mark.parametrize(
+    ("edits", "status", "message"),
+    [
+        (
+            {
+                ("losses.py", FORWARD): FORWARD.replace(")", ", epoch: int)"),
+                ("losses.py", "self.base_criterion = base_criterion"): "self.base = base_criterion",
+                ("losses.py", "self.base_criterion("): "self.base(",
+            },
+            "ok",
+            "finite logits; no loss tried: only the host's own loop can call its criterion: missing a required ",
+        ),
+        (
+            {("models/finetune.py", "(self, images: Tensor) ->"): "(self, images: Tensor, epoch: int) ->"},
+            "skip",
+            "only the host's own loop can call its model: missing a required argument: 'epoch'",
+        ),
+        ({("losses.py", "return loss"): "return loss, loss.detach()"}, "ok", "finite logits, loss"),
+    ],
+    ids=["criterion that only the loop can call", "model that only the loop can call", "loss with its parts"],
+)
+def test_a_fork_with_other_calls_is_fine(
+    checkout: Path, edits: dict[tuple[str, str], str], status: str, message: str
+) -> None:
+    for (file, old), new in edits.items():
+        edit(checkout / file, old, new)
+    found = check(checkout, BASELINE, code=0)["step"]
+    assert found[0] == status
+    assert message in found[1]
 
 
 @pytest.mark.parametrize(
@@ -292,23 +277,17 @@ def test_a_host_that_fails_is_one_line(checkout: Path) -> None:
         ([CLASS_VOLUME, "--host-args", "'open"], "as in a shell"),
         ([CLASS_VOLUME, "--device", "toaster"], "Expected a device of this machine but got 'toaster'"),
         (["configs/stage1.py"], "pre-training stage"),
+        ([CLASS_VOLUME], "has no main.py"),
     ],
 )
 def test_a_user_error_is_one_line(
     checkout: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     (checkout / "configs/stage1.py").write_text("cfg = dict(pretrain_cvlp=True)\n")
+    if message == "has no main.py":
+        (checkout / "main.py").unlink()
     check(checkout, *arguments, code=2)
     error = capsys.readouterr().err
     assert error.startswith("vlltr-plugin: error: ")
     assert message in error
     assert error.count("\n") == 1
-
-
-def test_a_folder_that_is_no_checkout(
-    tmp_path: Path, copied: Callable[[Path], Path], installed: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = str(copied(installed) / CLASS_VOLUME)
-    (tmp_path / "empty").mkdir()
-    check(tmp_path / "empty", config, code=2)
-    assert "has no main.py" in capsys.readouterr().err
