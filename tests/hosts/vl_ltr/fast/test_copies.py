@@ -74,7 +74,6 @@ def test_a_saved_model_loads_where_the_plugin_is_not(fast: Any, tmp_path: Path) 
         "print(model(torch.zeros(1, 3, 8, 8))[1].shape)"
     )
     tests = str(Path(__file__).parents[3])
-    # the class of the model has a name by which another process finds it
     script = f"import sys; sys.path.insert(0, {tests!r}); import tests.hosts.vl_ltr.fast.plain_model\n{code}"
     root = str(Path(__file__).parents[4])
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
