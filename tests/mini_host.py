@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vlltr_plugin
-from vlltr_plugin.hosts.vl_ltr.plan import Plan, plan
+from vlltr_plugin.hosts.plan import Plan
+from vlltr_plugin.hosts.vl_ltr.plan import plan
 
 COUNTS = [60, 30, 12, 5, 1]
 CLASSES = len(COUNTS)

@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vlltr_plugin.check.results import FAIL, CheckResult, Checks, SkipError
@@ -19,11 +18,9 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.checks import STEP, add_from_host, check_installed, check_logits, finite_losses, sent
 from vlltr_plugin.hosts.door import Send
 from vlltr_plugin.hosts.host import CheckRequest
-from vlltr_plugin.hosts.lift.hook import apply
+from vlltr_plugin.hosts.lift.hook import apply, plan
 from vlltr_plugin.hosts.lift.log import UNKEPT_OUTPUT
-from vlltr_plugin.hosts.lift.plan import number_of_classes, plan
-from vlltr_plugin.hosts.lift.trainer import draws_of, forward_of, logits_of
-from vlltr_plugin.training.draws import class_counts_of
+from vlltr_plugin.hosts.lift.trainer import class_counts, draws_of, forward_of, logits_of, number_of_classes
 from vlltr_plugin.training.settings import KEY
 
 
@@ -57,14 +54,8 @@ def _check_config(trainer: Any) -> str:
     return f"{cfg.dataset}, loss_type {cfg.loss_type}, {cfg.num_epochs} epochs of batches of {cfg.batch_size}"
 
 
-def _counts(trainer: Any) -> Tensor:
-    return class_counts_of(trainer.train_loader.dataset.labels, number_of_classes(trainer))
-
-
 def _check_labels(trainer: Any) -> str:
-    if not hasattr(trainer.train_loader.dataset, "labels"):
-        raise ReportError("Expected the training set to hold one label an image as `labels`, as LIFT's do.")
-    counts = _counts(trainer)
+    counts = class_counts(trainer)
     empty = int((counts == 0).sum())
     least, most = int(counts[counts > 0].min()), int(counts.max())
     none = f"; {empty} classes have none" if empty else ""
@@ -72,7 +63,7 @@ def _check_labels(trainer: Any) -> str:
 
 
 def _check_sampler(trainer: Any) -> str:
-    draws = draws_of(trainer.train_loader, trainer.train_loader.dataset.labels, len(_counts(trainer)))
+    draws = draws_of(trainer)
     share = draws / draws.sum()
     name = type(trainer.train_loader.sampler).__name__
     return f"{name}: a class is {float(share[share > 0].min()):.2%} to {float(share.max()):.2%} of the draws"
@@ -82,11 +73,10 @@ def _check_reweight(trainer: Any) -> str:
     planned = plan(trainer)
     if planned is None:
         raise SkipError(f"no {KEY}.type: nothing is re-weighted")
-    said = planned.announcement()
-    if planned.first_epoch >= planned.epochs and planned.settings.common.type != "none":
-        raise ReportError(said)
-    apply(replace(planned, settings=replace(planned.settings, measure_first=False)), trainer)  # a pass over all images
-    return said
+    if never := planned.never_applies():
+        raise ReportError(f"Expected weights that apply before the run ends, but {never}")
+    apply(replace(planned, measure_first=False), trainer)  # a pass over all images
+    return planned.announcement()
 
 
 def _check_step(trainer: Any) -> str:

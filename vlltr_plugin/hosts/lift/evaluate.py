@@ -29,10 +29,7 @@ from vlltr_plugin.hosts.evaluation import (
 )
 from vlltr_plugin.hosts.lift.host import CHECKPOINT, HOST
 from vlltr_plugin.hosts.lift.log import UNKEPT_OUTPUT, find_log, read_config, read_run
-from vlltr_plugin.hosts.lift.plan import number_of_classes
-from vlltr_plugin.hosts.lift.trainer import draws_of, forward_of, logits_of
-from vlltr_plugin.runs.files import sha256
-from vlltr_plugin.training.draws import class_counts_of
+from vlltr_plugin.hosts.lift.trainer import class_counts, draws_of, forward_of, logits_of, number_of_classes
 
 GROUPS = {"many": ("many_idxs", "many_classes"), "medium": ("med_idxs", "med_classes"),
           "few": ("few_idxs", "few_classes")}  # fmt: skip
@@ -51,10 +48,11 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContex
     return evaluate_in_host(
         request,
         [*request.host_args, *UNKEPT_OUTPUT],
-        (f"{__name__}:evaluate", {"checkpoint": str(path), "device": request.device}),
-        {"checkpoint": {"file": str(path), "sha256": sha256(path)}, "config": {"file": None, "sha256": None}},
+        f"{__name__}:evaluate",
+        path,
         progress,
         host="LIFT",
+        asked={"device": request.device},
         host_log=host_log,
         environment={"CUDA_VISIBLE_DEVICES": ""} if request.device == "cpu" else {},
     )
@@ -108,18 +106,14 @@ def evaluate(
     send(
         {
             "split": "test",
-            "splits": ["test"],
             "classes": classes,
-            "outputs": (),
-            "first_share": 0.0,
             "names": names if len(names) == classes else None,
-            "epoch": None,
             "data_set": str(cfg.dataset),
             "model": str(getattr(cfg, "backbone", "")),
             "device": str(trainer.device),
             "batch_size": trainer.test_loader.batch_size,
             "differs": _differences(Path(checkpoint).parent, config),
-            **_training(trainer, classes),
+            **_training(trainer),
             **_groups(trainer),
         }
     )
@@ -167,18 +161,17 @@ def _test_without_evaluator(trainer: Any, take: Callable[[Tensor, Tensor], None]
         take(torch.stack(logits).mean(dim=0), labels)
 
 
-def _training(trainer: Any, classes: int) -> dict[str, Any]:
+def _training(trainer: Any) -> dict[str, Any]:
     """Training images of each class, and their expected draws if they are known; where these are known from."""
-    labels = getattr(trainer.train_loader.dataset, "labels", None)
-    if labels is None:
-        raise ReportError("Expected the training set to hold one label an image as `labels`, as LIFT's do.")
-    counts = {"counts": class_counts_of(labels, classes).numpy()}
     try:
-        draws = draws_of(trainer.train_loader, labels, classes).numpy()
+        counts = {"counts": class_counts(trainer).numpy()}
+    except ValueError as error:
+        raise ReportError(str(error)) from error
+    try:
+        source = f"by {type(trainer.train_loader.sampler).__name__} of the training loader"
+        return counts | {"draws": draws_of(trainer).numpy(), "draws_from": source}
     except ValueError:  # a sampler of the user's own
         return counts | {"draws_from": ""}
-    source = f"by {type(trainer.train_loader.sampler).__name__} of the training loader"
-    return counts | {"draws": draws, "draws_from": source}
 
 
 def _groups(trainer: Any) -> dict[str, NDArray[np.int64]]:

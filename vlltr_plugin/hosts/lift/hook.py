@@ -1,15 +1,25 @@
 """`attach`: puts class re-weighting into a run of LIFT, or leaves it alone."""
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
+from vlltr_plugin.core.frequency import InverseFrequency, Uniform
+from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.hosts.door import enter
-from vlltr_plugin.hosts.lift.plan import Plan, number_of_classes, plan
-from vlltr_plugin.hosts.lift.settings import attached, given
-from vlltr_plugin.hosts.lift.trainer import clean_pass
+from vlltr_plugin.hosts.lift.settings import attached, given, read
+from vlltr_plugin.hosts.lift.trainer import (
+    class_counts,
+    clean_pass,
+    draws_of,
+    first_output,
+    logits_of,
+    number_of_classes,
+)
+from vlltr_plugin.hosts.plan import Plan, check_base_loss, make_criteria
 from vlltr_plugin.training.hook import EpochHook, Hook, NoHook, Statistics
-from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
 from vlltr_plugin.training.settings import KEY, SINGLE
 
@@ -41,24 +51,68 @@ def attach(trainer: Any) -> Hook:
         if left := ", ".join(f"{KEY}.{key}" for key in given(trainer.cfg)):
             say(f"there is {left} but no {KEY}.type: nothing is re-weighted.")
         return NoHook()
-    say(planned.announcement())
+    planned.announce()
     return apply(planned, trainer)
 
 
 def apply(planned: Plan, trainer: Any) -> "LiftHook":
     """Puts the re-weighted criterion in the place of the trainer's; measures the radii if that is asked for."""
-    weighting = planned.weighting
-    classes, at_once = number_of_classes(trainer), planned.adjusts_at_once
-    measure = partial(clean_pass, trainer, classes, weighting.observe)
-    source = measure if planned.settings.common.source == "clean_pass" else None
-    criterion = HostCriterion(trainer.criterion, {SINGLE: planned.loss}, observes=source is None, adjusts=at_once)
-    trainer.criterion = criterion
-    if planned.settings.measure_first:
-        measure()
+    trainer.criterion, hook = planned.apply(trainer.criterion, Path(trainer.cfg.output_dir))
+    if planned.measure is not None and planned.measure_first:
+        planned.measure()
         with warnings_said():
-            weighting.end_epoch(-1)  # the epoch before the first
-    hook = EpochHook(planned.settings.common, criterion, Path(trainer.cfg.output_dir), source)
+            planned.primary.end_epoch(-1)  # the epoch before the first
     return LiftHook(trainer, hook)
+
+
+def plan(trainer: Any) -> Plan | None:
+    """Checks everything that can be known before training; ValueError says what to change. None without a type."""
+    asked = given(trainer.cfg)
+    if "type" not in asked:
+        return None
+    loss_type, epochs = trainer.cfg.loss_type, trainer.cfg.num_epochs
+    settings, tau, measure_first = read(asked, loss_type)
+    classes, counts = number_of_classes(trainer), class_counts(trainer)
+    draws = draws_of(trainer)
+    smoothing = float(getattr(trainer.criterion, "label_smoothing", 0.0))
+    expected: Criterion
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes without images the weighting below warns
+        if loss_type == "CE":
+            equation, expected = "softmax cross entropy", ReweightedLoss(Uniform(counts), smoothing=smoothing)
+        else:
+            equation, expected = "cross entropy of logits + log n_i", LogitAdjustedLoss(InverseFrequency(counts))
+    named = f"the criterion of loss_type {loss_type}"
+    check_base_loss(trainer.criterion, expected, named, equation, device=trainer.device)
+    criteria = make_criteria(settings, counts, draws, smoothing=smoothing, tau=tau)
+    weighting = criteria[SINGLE].weighting
+    measures = weighting.uses_logits and (measure_first or settings.source == "clean_pass")
+    if measures:
+        check_output(trainer, classes)
+    return Plan(
+        settings,
+        criteria,
+        epochs,
+        at_once=settings.adjusts and loss_type == "CE",
+        measure=partial(clean_pass, trainer, classes, weighting.observe) if measures else None,
+        measure_first=measure_first,
+        name_epoch=lambda epoch: f"[{epoch + 1}/{epochs}]",
+    )
+
+
+def check_output(trainer: Any, num_classes: int) -> None:
+    """ValueError unless the model, called with two images, returns one tensor that can be the logits.
+
+    Only for radii that are measured from the model's output; those that stream are of what the criterion gets.
+    """
+    try:
+        output = first_output(trainer)
+    except Exception as error:
+        raise ValueError(
+            f"Expected a model that can be called with images alone, for {KEY}.source clean_pass and "
+            f"{KEY}.measure_first, but it fails ({error}): leave both out."
+        ) from error
+    logits_of(output, num_classes)
 
 
 class LiftHook(NoHook):

@@ -1,4 +1,4 @@
-"""Reads LIFT's trainer: logits, expected draws, one pass over its training images."""
+"""Reads LIFT's trainer: class counts and expected draws, logits, one pass over its training images."""
 
 from __future__ import annotations
 
@@ -47,24 +47,45 @@ BALANCED = "ClassAwareSampler"
 """Goes through the classes in turn: each is drawn equally often."""
 
 
-def draws_of(loader: Any, labels: Any, num_classes: int) -> Tensor:
+def number_of_classes(trainer: Any) -> int:
+    """C: as many as the classifier has; the host's own `num_classes` leaves out classes without images."""
+    return max(len(getattr(trainer, "classnames", ())), int(trainer.num_classes))
+
+
+def labels_of(trainer: Any) -> Any:
+    """One label a training image; ValueError where the training set does not hold them."""
+    dataset = trainer.train_loader.dataset
+    if not hasattr(dataset, "labels"):
+        raise ValueError(
+            f"Expected the training set to hold one label an image as `labels`, as LIFT's do, but "
+            f"{type(dataset).__name__} does not: the classes cannot be counted."
+        )
+    return dataset.labels
+
+
+def class_counts(trainer: Any) -> Tensor:
+    """Training images of each class, int64 `[C]`."""
+    return class_counts_of(labels_of(trainer), number_of_classes(trainer))
+
+
+def draws_of(trainer: Any) -> Tensor:
     """Expected draws m_i of each class in an epoch, up to a common factor; ValueError if the sampler's are unknown."""
+    loader, counts = trainer.train_loader, class_counts(trainer).double()
     sampler = loader.sampler
     if type(loader.batch_sampler) is not torch.utils.data.BatchSampler:
         raise ValueError(
             "Expected a training loader that draws image by image but it has a batch_sampler of its own "
             f"({type(loader.batch_sampler).__name__}), whose draws are not known: use a sampler."
         )
-    counts = class_counts_of(labels, num_classes).double()
     name = type(sampler).__name__
     if name == BALANCED:
         return (counts > 0).double()
     if name not in CAPPED:
-        return expected_draws(sampler, labels, num_classes)
+        return expected_draws(sampler, labels_of(trainer), len(counts))
     capped = torch.as_tensor(getattr(sampler, CAPPED[name], []), dtype=torch.float64)
     if capped.shape != counts.shape or bool((capped > counts).any()):
         raise ValueError(
-            f"Expected {name} to hold its draws of each of the {num_classes} classes as `{CAPPED[name]}`, as LIFT's "
+            f"Expected {name} to hold its draws of each of the {len(counts)} classes as `{CAPPED[name]}`, as LIFT's "
             "does, but it does not: its draws are not known. Use plain shuffling."
         )
     return capped

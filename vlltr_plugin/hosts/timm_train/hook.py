@@ -7,21 +7,42 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from vlltr_plugin.core.base_losses import BaseLoss, SigmoidLosses, SoftmaxLosses
+from vlltr_plugin.core.criterion import ReweightedLoss
+from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.door import enter
-from vlltr_plugin.hosts.timm_train.data import class_names_of
-from vlltr_plugin.hosts.timm_train.plan import plan
+from vlltr_plugin.hosts.plan import Plan, check_base_loss, make_criteria
+from vlltr_plugin.hosts.timm_train.data import class_names_of, counts_and_draws
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
 from vlltr_plugin.runs.own_log import write_class_names
 from vlltr_plugin.training.hook import EpochHook, NoHook, Statistics
-from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import say, warnings_said
-from vlltr_plugin.training.settings import KEY, SINGLE
+from vlltr_plugin.training.settings import KEY, parse
 
 STATE = f"{KEY}_state"
 """Attribute of train.py's arguments, which are in each of its checkpoints under `args`."""
+
+
+VIEWS = "shows the loss several views of each image, which would count as several images in the radii"
+REFUSED = {
+    "jsd_loss": f"{VIEWS}, and adds a term between them that has no label to weight",
+    "aug_splits": VIEWS,
+    "naflex_loader": "draws images in batches whose shares of the classes are not known",
+    "bce_target_thresh": "makes 0 or 1 of the targets, so that smoothing and mixtures cannot be told apart",
+    "bce_pos_weight": "weights the classes' positive terms in a way of its own",
+}
+"""Arguments of train.py that cannot be combined with re-weighting, and why."""
+
+
+class MeanSigmoidLosses(SigmoidLosses):
+    """Sigmoid cross entropy averaged over the classes, as `--bce-loss` has it without `--bce-sum`."""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Logits to losses, both `[B, C]`."""
+        return super().__call__(logits) / logits.shape[1]
 
 
 def attach_to(
@@ -38,12 +59,38 @@ def attach_to(
             if _saved_state(args):
                 say("the checkpoint of --resume holds a re-weighting state, but there is no --reweight: weights are 1.")
         return train_loss_fn, PlainHook()
-    say(planned.announcement())
-    criterion = HostCriterion(train_loss_fn, {SINGLE: planned.loss}, adjusts=planned.settings.adjusts)
-    epochs = EpochHook(planned.settings, criterion)
+    planned.announce()
+    criterion, epochs = planned.apply(train_loss_fn)
     if args.resume:
         epochs.load(_saved_state(args))
-    return criterion, TimmHook(args, epochs, class_names_of(loader_train.dataset, planned.weighting.num_classes))
+    return criterion, TimmHook(args, epochs, class_names_of(loader_train.dataset, args.num_classes))
+
+
+def plan(args: argparse.Namespace, train_loss_fn: nn.Module, loader: Any) -> Plan | None:
+    """Checks everything that can be known before training; ValueError says what to change. None without --reweight."""
+    if args.reweight is None:
+        return None
+    for name, reason in REFUSED.items():
+        if getattr(args, name, None) not in (None, False, 0):
+            raise ValueError(
+                f"Expected no --{name.replace('_', '-')} with --reweight, since it {reason}: leave one of them out."
+            )
+    settings = parse({"type": args.reweight, **args.reweight_opt})
+    if settings.source != "stream":
+        raise ValueError(f"Expected source=stream in --reweight-opt but got {settings.source!r}.")
+    base: BaseLoss = SoftmaxLosses()
+    equation = "softmax cross entropy"
+    if getattr(args, "bce_loss", False):
+        if settings.adjusts:
+            raise ValueError("Expected form=loss_weight with --bce-loss: logit adjustment is of softmax cross entropy.")
+        equation = "sigmoid cross entropy"
+        base = SigmoidLosses() if getattr(args, "bce_sum", False) else MeanSigmoidLosses()
+    expected = ReweightedLoss(Uniform([1] * args.num_classes), base, args.smoothing)
+    mixed = args.mixup > 0 or args.cutmix > 0 or args.cutmix_minmax is not None
+    check_base_loss(train_loss_fn, expected, "the training loss", equation, mixed=mixed, device=args.device)
+    counts, draws = counts_and_draws(loader, args.num_classes)
+    criteria = make_criteria(settings, counts, draws, smoothing=args.smoothing, base=base)
+    return Plan(settings, criteria, args.epochs, at_once=settings.adjusts)
 
 
 def _saved_state(args: argparse.Namespace) -> dict[str, Any]:

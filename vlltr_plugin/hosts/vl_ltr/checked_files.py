@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from vlltr_plugin.check.results import SkipError
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.plan import Plan
 from vlltr_plugin.hosts.vl_ltr.evaluate import Checkpoint, put_in, read_checkpoint
 from vlltr_plugin.hosts.vl_ltr.host import CHECKPOINT, HOST
-from vlltr_plugin.hosts.vl_ltr.plan import Plan
 from vlltr_plugin.training.hook import Hook
 from vlltr_plugin.training.settings import KEY, asked, plain_values
 

@@ -10,8 +10,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset, Subset
 
+from vlltr_plugin.core.batch import widened
 from vlltr_plugin.core.ranks import world_size
+from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.hosts.clean_pass import clean_outputs
+from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL
+from vlltr_plugin.training.settings import SINGLE
 
 
 class CleanPass:
@@ -51,3 +55,11 @@ def _evaluation_transform(args: Any, dataset: Any) -> Any:
     if not hasattr(dataset, "pipeline"):
         raise ValueError("Expected the training set to hold its transform as `pipeline` for source='clean_pass'.")
     return build(False, args)
+
+
+def observe_clean(weightings: dict[str, Weighting], outputs: Any, labels: Tensor) -> None:
+    """Feeds each weighting its logits of a batch: those of a branch, or their sum."""
+    by_name = {SINGLE: outputs} if isinstance(outputs, Tensor) else {VISUAL: outputs[0], IMAGE_TEXT: outputs[1]}
+    for name, weighting in weightings.items():
+        logits = sum(widened(tensor) for tensor in by_name.values()) if name == "sum" else by_name[name]
+        weighting.observe(torch.as_tensor(logits), labels)

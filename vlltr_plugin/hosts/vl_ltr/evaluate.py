@@ -28,12 +28,11 @@ from vlltr_plugin.hosts.evaluation import (
     evaluation_loader,
     load_checkpoint,
     load_parameters,
-    send_split,
+    send_logits,
 )
 from vlltr_plugin.hosts.host import device_or_default
 from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL
 from vlltr_plugin.hosts.vl_ltr.host import CHECKPOINT, class_names, config_path
-from vlltr_plugin.runs.files import sha256
 from vlltr_plugin.training.draws import class_counts_of
 from vlltr_plugin.training.settings import KEY
 
@@ -83,17 +82,15 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContex
     named = checkpoint_path(request.checkpoint, CHECKPOINT)
     given = None if request.config is None else config_path(request.config, request.checkout)
     config = given or config_trained_with(read_checkpoint(named).args, request.checkout)
-    path = named.resolve()
     return evaluate_in_host(
         request,
         ["--config", str(config), "--device", device_or_default(request.device), *request.host_args],
-        (f"{__name__}:evaluate", {"checkpoint": str(path), "split": request.split}),
-        {
-            "checkpoint": {"file": str(named), "sha256": sha256(path)},
-            "config": {"file": str(request.config or config), "sha256": sha256(config)},
-        },
+        f"{__name__}:evaluate",
+        named,
         progress,
         host="VL-LTR",
+        config=config,
+        asked={"split": request.split},
         written=("cached",),
         safe_pickle=True,
     )
@@ -125,6 +122,15 @@ def evaluate(
     labels, classes = list(parts["dataset"].targets), int(args.nb_classes)
     draws, draws_from = draws_of_run(args, labels, classes, saved.reweight)
     data_set, two_branch = str(getattr(args, "data_set", "")), bool(getattr(args, "two_branch", False))
+    device = torch.device(args.device)
+
+    def forward(images: Tensor) -> Any:
+        with torch.autocast(device.type, enabled=device.type == "cuda"):  # as the host evaluates
+            outputs = model(images.to(device, non_blocking=True))
+        if isinstance(outputs, Tensor) == two_branch:
+            raise ReportError(f"The model's outputs do not agree with two_branch={two_branch} in the config.")
+        return outputs
+
     send(
         {
             "split": split,
@@ -145,28 +151,13 @@ def evaluate(
         }
     )
     for name in dict.fromkeys((split, "val")):
-        _send_logits(send, name, args, model, batch_size, limit)
-
-
-@torch.no_grad()
-def _send_logits(
-    send: Send, split: str, args: argparse.Namespace, model: nn.Module, batch_size: int, limit: int | None
-) -> None:
-    dataset, device = build_split(split, args), torch.device(args.device)
-    if len(dataset) == 0:
-        raise ReportError(f"Expected images in the {split} split but there are none.")
-    workers = min(getattr(args, "num_workers", 0), os.cpu_count() or 1)
-    pin = device.type == "cuda"
-    loader = evaluation_loader(dataset, limit, batch_size=batch_size, num_workers=workers, pin_memory=pin)
-    two_branch = bool(getattr(args, "two_branch", False))
-    send_batch = send_split(send, split, len(loader.dataset))  # type: ignore[arg-type]
-    for images, labels in loader:
-        with torch.autocast(device.type, enabled=device.type == "cuda"):  # as the host evaluates
-            outputs = model(images.to(device, non_blocking=True))
-        if isinstance(outputs, Tensor) == two_branch:
-            raise ReportError(f"The model's outputs do not agree with two_branch={two_branch} in the config.")
-        send_batch([outputs] if isinstance(outputs, Tensor) else list(outputs), labels)
-    send({"split": split, "images": len(dataset)})
+        dataset = build_split(name, args)
+        if len(dataset) == 0:
+            raise ReportError(f"Expected images in the {name} split but there are none.")
+        pin, workers = device.type == "cuda", min(getattr(args, "num_workers", 0), os.cpu_count() or 1)
+        loader = evaluation_loader(dataset, limit, batch_size=batch_size, num_workers=workers, pin_memory=pin)
+        total = len(loader.dataset)  # type: ignore[arg-type]
+        send_logits(send, name, loader, forward, total=total, images=len(dataset))
 
 
 def _reported_split(args: argparse.Namespace) -> str:
