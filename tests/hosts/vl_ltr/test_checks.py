@@ -103,7 +103,7 @@ FAULTS = {
         "optim_factory.py", '    """Return', '    assert 1 > 2\n    """Return'
     ),
     ("reweight", "draws with replacement"): edited(
-        "samplers.py", "self.replacement = replacement", "self.replacement = 0"
+        "samplers.py", "self.replacement = replacement", "self.replacement = False"
     ),
     ("step", "make `two_branch` in the"): edited(
         "models/finetune.py", "two_branch=args.two_branch", "two_branch=False"
@@ -131,7 +131,7 @@ def test_a_fault_fails_the_check_of_its_own(checkout: Path, name: str, message: 
         ('reweight=dict(type="class_volume", variant="pv", memory_limit=100)', "reweight", "memory_limit"),
         ('reweigth=dict(type="class_volume")', "reweight", "'reweigth': was that meant?"),
         ('reweight=None, re_weight=dict(type="class_volume")', "reweight", "'re_weight': was that meant?"),
-        ('reweight=dict(type="class_volume", start_epoch=30)', "weights", "never apply, and the run is the baseline"),
+        ('reweight=dict(type="class_volume", start_epoch=30)', "weights", "never apply, and the run is the plain one"),
     ],
 )
 def test_a_mistake_in_the_config(checkout: Path, text: str, name: str, message: str) -> None:
