@@ -69,8 +69,7 @@ def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Che
 
 def check_run(parts: dict[str, Any], *, send: Send, checkout: str) -> None:
     """In the host's process, with what main.py gives to `attach`."""
-    args = parts.pop("args")
-    _check_all(Run(Path(checkout), args, parts), sent(send))
+    _check_all(Run(Path(checkout), parts.pop("args"), parts), sent(send))
 
 
 def check_run_failed(error: Exception, frames: list[FrameType], *, send: Send, checkout: str) -> None:

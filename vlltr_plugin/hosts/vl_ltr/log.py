@@ -171,7 +171,10 @@ def find_stdout_log(folder: Path) -> StdoutLog | None:
                 since_start.add(epoch)
                 training = None  # until this start, too, has come to its end
                 seconds = {other: value for other, value in seconds.items() if other < epoch}
-                seconds[epoch] = _finer(_seconds(match[2]), float(match[3]), batches.get(epoch, 0))
+                # The time per batch is finer than the whole seconds, if it agrees with them.
+                number, rounded = batches.get(epoch, 0), _seconds(match[2])
+                finer = float(match[3]) * number
+                seconds[epoch] = finer if abs(finer - rounded - 0.5) <= 0.5 + 1e-4 * number else rounded
             elif match := _BATCH.search(text):
                 batches[int(match[1])] = int(match[2])
             elif (match := _TRAINING.search(text)) and since_start:
@@ -206,9 +209,3 @@ def _seconds(clock: str) -> float:
     days, _, clock = clock.rpartition(", ")
     hours, minutes, seconds = map(int, clock.split(":"))
     return 86400.0 * int(days.split()[0] if days else 0) + 3600.0 * hours + 60.0 * minutes + seconds
-
-
-def _finer(seconds: float, seconds_per_batch: float, batches: int) -> float:
-    """The time from the seconds per batch, where they agree with the time printed in whole seconds."""
-    finer = seconds_per_batch * batches
-    return finer if abs(finer - seconds - 0.5) <= 0.5 + 1e-4 * batches else seconds

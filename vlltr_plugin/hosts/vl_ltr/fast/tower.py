@@ -93,28 +93,24 @@ def _agreeing_pairs(tower: nn.Module) -> Pairs:
     # A generator of its own: the run's random numbers stay as they are.
     images = torch.randn(1, channels, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     images = images.to(device)
-    with torch.autocast(device.type, enabled=False):
-        plain, pairs = _traced(trial, images)
-        install_tower(trial, pairs)
-        off = ((trial(images) - plain).abs().max() / plain.abs().max().clamp_min(1e-300)).item()
-    _expect("the folded tower to compute the same", off <= 1e-6, f"a relative difference of {off:.1e}")
-    return pairs
-
-
-def _traced(tower: nn.Module, images: Tensor) -> tuple[Tensor, Pairs]:
-    """The tower's output and its pairs: the batch norm's input is the very tensor that the convolution made."""
     made: list[tuple[str, Tensor]] = []
-    pairs: Pairs = []
+    read: Pairs = []
 
     def see(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if type(module) is nn.Conv2d:
             made.append((name, output))
         elif type(module) is nn.BatchNorm2d and module.affine and module.running_var is not None:
-            pairs.extend((conv, name) for conv, tensor in made if tensor is inputs[0])
+            # The batch norm's input is the very tensor that the convolution made.
+            read.extend((conv, name) for conv, tensor in made if tensor is inputs[0])
 
-    hooks = [module.register_forward_hook(partial(see, name)) for name, module in tower.named_modules()]
-    output: Tensor = tower(images)
-    for hook in hooks:
-        hook.remove()
-    convs, norms = [conv for conv, _ in made], [norm for _, norm in pairs]
-    return output, [(conv, norm) for conv, norm in pairs if convs.count(conv) == 1 and norms.count(norm) == 1]
+    hooks = [module.register_forward_hook(partial(see, name)) for name, module in trial.named_modules()]
+    with torch.autocast(device.type, enabled=False):
+        plain = trial(images)
+        for hook in hooks:
+            hook.remove()
+        convs, norms = [conv for conv, _ in made], [norm for _, norm in read]
+        pairs = [(conv, norm) for conv, norm in read if convs.count(conv) == 1 and norms.count(norm) == 1]
+        install_tower(trial, pairs)
+        off = ((trial(images) - plain).abs().max() / plain.abs().max().clamp_min(1e-300)).item()
+    _expect("the folded tower to compute the same", off <= 1e-6, f"a relative difference of {off:.1e}")
+    return pairs
