@@ -143,7 +143,7 @@ FAULTS: dict[tuple[str, str], Callable[[Path], object]] = {
     ("stage one", "is it whole?"): lambda c: (c / SAVED).write_bytes((c / SAVED).read_bytes()[:-2000]),
     # The host would silently leave the rest random, and frozen.
     ("model", f"parameters are not in it ({WEIGHT}, ...)"): saved(lambda s: s["model"].pop(WEIGHT)),
-    ("model", "are not in it"): copied("checkpoints/places_pretrain_vit16/checkpoint.pth", SAVED),
+    ("model", "size mismatch"): copied("checkpoints/places_pretrain_vit16/checkpoint.pth", SAVED),
     ("step", "rows of visual logits"): saved(lambda s: s["model"]["visual.conv1.weight"].fill_(float("nan"))),
     # The host would print a warning and train with whatever is in memory.
     ("embeddings", f"There is no {EMBEDDINGS}"): lambda c: own(c, EMBEDDINGS).unlink(),
