@@ -1,6 +1,5 @@
 """The fast head gives the plain head's outputs and gradients, also when the sentences change."""
 
-import argparse
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vlltr_plugin.hosts.vl_ltr.fast import head, speed_up
+from vlltr_plugin.hosts.vl_ltr.fast import head
 
-from .plain_model import build
+from .plain_model import build, sped_up
 
 
 def outputs_and_gradients(model: Any, x: Tensor) -> dict[str, Tensor]:
@@ -28,9 +27,7 @@ def outputs_and_gradients(model: Any, x: Tensor) -> dict[str, Tensor]:
 
 
 def fast(model: Any) -> Any:
-    copied = copy.deepcopy(model)
-    speed_up(argparse.Namespace(fast_head=True), copied)
-    return copied
+    return sped_up(copy.deepcopy(model), fast_head=True)
 
 
 @pytest.mark.parametrize("v_detach", [False, True])

@@ -1,6 +1,5 @@
 """`fast_head` and `fast_tower` among the host's arguments: what they change, and what they refuse."""
 
-import argparse
 import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,24 +13,9 @@ from process_groups import leave_group
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vlltr_plugin.hosts.vl_ltr.fast import speed_up
-
-from .plain_model import PlainBlock, build
+from .plain_model import IMAGES, PlainBlock, assert_equal, build, sped_up
 
 BOTH = {"fast_head": True, "fast_tower": True}
-
-
-IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(4))
-
-
-def sped_up(model: Any, **keys: Any) -> Any:
-    speed_up(argparse.Namespace(**keys), model)
-    return model
-
-
-def assert_equal(one: Any, other: Any) -> None:
-    for ours, theirs in zip(one(IMAGES), other(IMAGES), strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def patched(model: nn.Module) -> list[str]:

@@ -1,6 +1,5 @@
 """The frozen tower with its batch norms folded."""
 
-import argparse
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from vlltr_plugin.hosts.vl_ltr.fast import speed_up
-
-from .plain_model import build
-
-IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(4))
+from .plain_model import IMAGES, build, sped_up
 
 
 @pytest.fixture
@@ -25,9 +20,7 @@ def plain() -> Any:
 
 @pytest.fixture
 def fast(plain: Any) -> Any:
-    model = copy.deepcopy(plain)
-    speed_up(argparse.Namespace(fast_tower=True), model)
-    return model
+    return sped_up(copy.deepcopy(plain), fast_tower=True)
 
 
 def assert_equal(fast: Any, plain: Any) -> None:
@@ -114,11 +107,10 @@ class ReadTwice(nn.Module):
 def test_a_convolution_that_is_used_twice_is_left_alone_and_an_output_with_a_second_reader_refused() -> None:
     model = nn.Module()
     model.visual = UsedTwice().requires_grad_(False)
-    speed_up(argparse.Namespace(fast_tower=True), model)
-    assert folded(model) == ["visual.third", "visual.norm"]
+    assert folded(sped_up(model, fast_tower=True)) == ["visual.third", "visual.norm"]
     model.visual = ReadTwice().requires_grad_(False)
     with pytest.raises(ValueError, match="Expected the folded tower to compute the same"):
-        speed_up(argparse.Namespace(fast_tower=True), model)
+        sped_up(model, fast_tower=True)
     assert folded(model) == []
 
 
