@@ -84,7 +84,7 @@ class Plan:
         weighting, first = self.primary, self.first_epoch
         if self.epochs is None or first < self.epochs or not (weighting.uses_logits or weighting.has_radii):
             return ""
-        what = "plain logit adjustment, by the draws or counts alone" if self.at_once else "the plain one"
+        what = "plain logit adjustment, by the draws or counts alone" if self.at_once else "the baseline, exactly"
         return (
             f"the weights apply from epoch {first} on, counted from 0, but there are {self.epochs} epochs: they never "
             f"apply, and the run is {what}. Lower `start_epoch` (or `every`), or train more epochs."

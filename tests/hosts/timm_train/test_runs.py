@@ -116,7 +116,7 @@ def test_options_come_from_the_command_line_and_from_yaml(train: Train, tmp_path
     assert train("--reweight-opt min_samples=5").said == [
         "there is --reweight-opt but no --reweight: nothing is re-weighted."
     ]
-    assert "the run is the plain one" in train(f"{DV} start_epoch=9").said[-1]
+    assert "the run is the baseline" in train(f"{DV} start_epoch=9").said[-1]
     with pytest.raises(SystemExit):
         train("--reweight class_volume --reweight-opt min_samples")
 

@@ -131,7 +131,7 @@ def test_a_fault_fails_the_check_of_its_own(checkout: Path, name: str, message: 
         ('reweight=dict(type="class_volume", variant="pv", memory_limit=100)', "reweight", "memory_limit"),
         ('reweigth=dict(type="class_volume")', "reweight", "'reweigth': was that meant?"),
         ('reweight=None, re_weight=dict(type="class_volume")', "reweight", "'re_weight': was that meant?"),
-        ('reweight=dict(type="class_volume", start_epoch=30)', "weights", "never apply, and the run is the plain one"),
+        ('reweight=dict(type="class_volume", start_epoch=30)', "weights", "never apply, and the run is the baseline"),
     ],
 )
 def test_a_mistake_in_the_config(checkout: Path, text: str, name: str, message: str) -> None:

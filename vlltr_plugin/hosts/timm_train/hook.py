@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,55 @@ class MeanSigmoidLosses(SigmoidLosses):
         return super().__call__(logits) / logits.shape[1]
 
 
-def attach_to(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--reweight` and `--reweight-opt` to the parser of train.py; a YAML file of `--config` may set them too."""
+    group = parser.add_argument_group("Class re-weighting (vlltr-plugin)")
+    group.add_argument("--reweight", metavar="TYPE", help="type of class weights, for example class_volume or inverse")
+    group.add_argument(
+        "--reweight-opt", metavar="KEY=VALUE", nargs="+", default={}, action=_Options,
+        help="their options, for example min_samples=30 form=logit_adjustment",
+    )  # fmt: skip
+
+
+class _Options(argparse.Action):
+    """Collects `key=value`, values as Python literals or else as text."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        found = dict(getattr(namespace, self.dest))
+        for text in values:
+            key, equals, value = text.partition("=")
+            if not (key and equals):
+                parser.error(f"argument {option}: expected KEY=VALUE but got {text!r}")
+            try:
+                found[key] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                found[key] = value
+        setattr(namespace, self.dest, found)
+
+
+def attach(
     args: argparse.Namespace, train_loss_fn: nn.Module, model: nn.Module, loader_train: Any, loader_eval: Any
 ) -> tuple[nn.Module, TimmHook | PlainHook]:
-    """What `timm_train.attach` does."""
-    enter({"args": args, "model": model, "loader_train": loader_train, "loader_eval": loader_eval})
+    """Wraps the training loss and returns it with the epoch hook.
+
+    Without `--reweight` it returns the loss itself and a hook that does nothing. Everything that can be known before
+    training is checked here, before train.py writes anything.
+
+    Args:
+        args: the arguments of train.py; `args.reweight_state` will hold the state, which timm saves in its checkpoints.
+        train_loss_fn: the training loss. The validation loss stays as it is.
+        model: the model, as `vlltr-plugin evaluate` calls it.
+        loader_train: batches of training images.
+        loader_eval: batches of validation images.
+
+    Returns:
+        The loss to train with, and the hook with `begin_epoch(epoch, output_dir)` and `end_epoch(epoch)`.
+
+    Raises:
+        ValueError: naming what to change, when this run cannot be re-weighted.
+    """
+    parts = {"train_loss_fn": train_loss_fn, "loader_train": loader_train, "loader_eval": loader_eval}
+    enter({"args": args, "model": model, **parts})
     with warnings_said():
         planned = plan(args, train_loss_fn, loader_train)
     if planned is None:
@@ -86,11 +131,15 @@ def plan(args: argparse.Namespace, train_loss_fn: nn.Module, loader: Any) -> Pla
         equation = "sigmoid cross entropy"
         base = SigmoidLosses() if getattr(args, "bce_sum", False) else MeanSigmoidLosses()
     expected = ReweightedLoss(Uniform([1] * args.num_classes), base, args.smoothing)
-    mixed = args.mixup > 0 or args.cutmix > 0 or args.cutmix_minmax is not None
-    check_base_loss(train_loss_fn, expected, "the training loss", equation, mixed=mixed, device=args.device)
+    check_base_loss(train_loss_fn, expected, "the training loss", equation, mixed=mixes(args), device=args.device)
     counts, draws = counts_and_draws(loader, args.num_classes)
     criteria = make_criteria(settings, counts, draws, smoothing=args.smoothing, base=base)
     return Plan(settings, criteria, args.epochs, at_once=settings.adjusts)
+
+
+def mixes(args: argparse.Namespace) -> bool:
+    """Whether the run mixes labels."""
+    return bool(args.mixup > 0 or args.cutmix > 0 or args.cutmix_minmax is not None)
 
 
 def _saved_state(args: argparse.Namespace) -> dict[str, Any]:

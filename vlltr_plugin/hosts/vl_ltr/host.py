@@ -10,9 +10,8 @@ from pathlib import Path
 
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.hosts.evaluation import EvaluateRequest, checkpoint_path
-from vlltr_plugin.hosts.host import CheckpointArgs, Host, Metric, Reference, RunFiles, Words, later
+from vlltr_plugin.hosts.host import Host, Metric, Reference, RunFiles, Words, args_of_checkpoint, finds_log, later
 from vlltr_plugin.hosts.vl_ltr.log import find_stdout_log, read_log
-from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
 
 LOG = "log.txt"
 CHECKPOINT = "checkpoint.pth"
@@ -72,14 +71,6 @@ def read_run(log_path: Path) -> RunFiles:
     if args is None and stdout is not None and stdout.args:
         args, source = stdout.args, stdout.path
     return RunFiles(log, args or {}, source if args else None, stdout, (*log.warnings, *warnings), whole)
-
-
-def args_of_checkpoint(path: Path | None) -> CheckpointArgs:
-    """The arguments in a checkpoint, if there is one; its path; a warning where it is damaged."""
-    try:
-        return read_checkpoint_args(path) if path is not None and path.is_file() else None, path, []
-    except ValueError as error:
-        return None, path, [str(error)]
 
 
 def references() -> dict[str, Reference]:
@@ -150,7 +141,7 @@ HOST = Host(
     name="vl-ltr",
     title="VL-LTR",
     is_log=lambda head: head.lstrip().startswith((b"{", b"#")),
-    find_log=lambda folder: folder / LOG if (folder / LOG).is_file() else None,
+    find_log=finds_log(LOG),
     read_log=read_log,
     read_run=read_run,
     check=later("vlltr_plugin.hosts.vl_ltr.checks:run_checks"),
