@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from checking import Found, check, edited, only, skipped
+from hostile import Hostile
 
 from vlltr_plugin.hosts.door import open_host
 from vlltr_plugin.install import install
@@ -168,14 +169,6 @@ def test_a_fault_fails_the_check_of_its_own(checkout: Path, name: str, message: 
 
 def test_more_sentences_wanted_than_any_class_has(checkout: Path) -> None:
     assert "size of tensor" in only(check(checkout, R50, "--host-args", "--input-size 32", code=1), "step")
-
-
-class Hostile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 def test_hostile_pickles_are_never_run(checkout: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What `vlltr-plugin check` says about the run's folder and a checkpoint in it."""
 
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from checking import check, edited, only
+from hostile import Hostile
 
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME
 from vlltr_plugin.demo.standin_checkout import CONTROL
@@ -90,14 +90,6 @@ def test_a_damaged_checkpoint(begun: Path, cut: float) -> None:
     whole = (begun / SAVED).read_bytes()
     (begun / SAVED).write_bytes(whole[: int(cut * len(whole))])
     assert "checkpoint.pth" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
-
-
-class Hostile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
