@@ -175,7 +175,9 @@ class Third(nn.Module):
         return output.sum()
 
 
-@pytest.mark.parametrize(("own", "reason"), [(Weighted, "to be softmax cross entropy"), (Third, "fails on them")])
+@pytest.mark.parametrize(
+    ("own", "reason"), [(Weighted, "to be softmax cross entropy"), (Third, "fails on them")]
+)
 def test_a_criterion_that_is_not_what_its_name_says_is_refused(own: Any, reason: str, trainer: Any) -> None:
     made = trainer(loss_type="CE", reweight_type="class_volume")
     made.criterion = own()
