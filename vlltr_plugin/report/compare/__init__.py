@@ -14,8 +14,7 @@ from vlltr_plugin.hosts import HOSTS, get_host
 from vlltr_plugin.hosts.host import Reference
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.loading import load, load_all, load_run
-from vlltr_plugin.report.compare.runs import Method
+from vlltr_plugin.report.compare.runs import Method, load, load_all, load_run
 from vlltr_plugin.report.compare.settings import compare_settings, reweight_of
 from vlltr_plugin.report.compare.tables import notes_of, tables_of
 

@@ -11,14 +11,23 @@ from typing import TYPE_CHECKING
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Host, Metric, Reference
-from vlltr_plugin.report.compare.runs import EVALUATED, Method, Run
+from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.report.compare.settings import Verdict, compare_settings
 from vlltr_plugin.report.frame import Difference, Frame, Stage, Summary, at_tau, subtract
 from vlltr_plugin.report.labels import with_bounds
-from vlltr_plugin.runs.log import Line
 
 if TYPE_CHECKING:
-    from vlltr_plugin.report.compare.trade_offs import TradeOffs
+    from vlltr_plugin.report.compare.evaluations import TradeOffs
+
+EVALUATED = (
+    Metric("macro", "eval_macro_top1", "mean over classes"),
+    Metric("harmonic", "eval_harmonic_top1", "harmonic mean"),
+    Metric("ece", "eval_ece", "calibration error"),
+)
+"""What an evaluation says of the overall prediction beyond the host's log, `eval_` before its own keys.
+
+Less is better for `ece`.
+"""
 
 STAGES = ("best", "last", "test")
 """Best and last epoch, and the final test."""
@@ -154,33 +163,28 @@ def compare(methods: Sequence[Method], reference: Reference | None = None) -> Co
     if len(methods) < 2 and reference is None:
         raise ReportError("Expected a baseline and another run, but got one only: name a second run or a reference")
     verdict = compare_settings(methods, reference)
-    metrics = metrics_of(methods[0].host)
+    of_host = methods[0].host.metrics
+    names = {metric.name for metric in of_host}
+    metrics = (
+        *(metric for metric in of_host if metric.percent),
+        *(metric for metric in EVALUATED if metric.name not in names),
+        *(metric for metric in of_host if not metric.percent),  # losses
+    )
     frame = _frame(methods, reference, metrics)
     trade_offs = None
     if len(methods) > 1 and any(run.evaluated for method in methods for run in method.runs):
-        from vlltr_plugin.report.compare.trade_offs import trade_offs_of  # not for logs
+        from vlltr_plugin.report.compare.evaluations import trade_offs_of  # not for logs
 
         trade_offs = trade_offs_of(methods, frame)
     return Comparison(tuple(methods), reference, verdict, metrics, frame, trade_offs)
 
 
-def metrics_of(host: Host) -> tuple[Metric, ...]:
-    """All numbers of a host's runs and their evaluations: accuracies, those of an evaluation alone, losses."""
-    own = {metric.name for metric in host.metrics}
-    return (
-        *(metric for metric in host.metrics if metric.percent),
-        *(metric for metric in EVALUATED if metric.name not in own),
-        *(metric for metric in host.metrics if not metric.percent),
-    )
-
-
 def _frame(methods: Sequence[Method], reference: Reference | None, metrics: Sequence[Metric]) -> Frame:
     frame = Frame()
     for method in methods:
+        keys = {metric.name: metric.key for metric in metrics} | {REWEIGHT_SECONDS: method.host.reweight_seconds}
         for seed, run in enumerate(method.runs):
-            keys = {metric.name: metric.key for metric in metrics} | {REWEIGHT_SECONDS: run.host.reweight_seconds}
-            lines: dict[Stage, Line | None] = {stage: run.line(stage) for stage in STAGES}
-            for stage, line in (lines | dict(run.log.epochs)).items():
+            for stage, line in [(stage, run.line(stage)) for stage in STAGES] + list(run.log.epochs.items()):
                 frame.add(method.name, seed, stage, {name: line.get(key) for name, key in keys.items()} if line else {})
             for epoch, seconds in run.stdout.epoch_seconds.items() if run.stdout else ():
                 frame.add(method.name, seed, epoch, {PASS_SECONDS: seconds})
