@@ -24,20 +24,11 @@ EVALUATED = (
     Metric("harmonic", "eval_harmonic_top1", "harmonic mean"),
     Metric("ece", "eval_ece", "calibration error"),
 )
-"""What an evaluation says of the overall prediction beyond the host's log, `eval_` before its own keys.
+"""What an evaluation says of the overall prediction beyond the host's log, `eval_` before its own keys."""
 
-Less is better for `ece`.
-"""
-
-STAGES = ("best", "last", "test")
-"""Best and last epoch, and the final test."""
-
-PUBLISHED, TIMES = "published", "times"
-"""Stages of published results (methods of their own) and of the times of a run."""
-
-SECONDS = PASS_SECONDS, REWEIGHT_SECONDS = "pass_seconds", "reweight_seconds"
-"""Of each epoch: its training pass, and the re-weighting at its end."""
-
+STAGES = ("best", "last", "test")  # best and last epoch, and the final test
+PUBLISHED, TIMES = "published", "times"  # stages of published results (methods of their own) and of a run's times
+SECONDS = PASS_SECONDS, REWEIGHT_SECONDS = "pass_seconds", "reweight_seconds"  # of an epoch, and of its end
 PER_EPOCH, REWEIGHTING = "per_epoch", "reweight_per_epoch"
 COSTS = {
     "training": "training time of the run",
@@ -98,23 +89,22 @@ class Comparison:
         return next((run.evaluated.split for run in self.runs if run.evaluated is not None), "test")
 
     @property
-    def published(self) -> tuple[str, ...]:
-        """Names of the published results."""
-        return () if self.reference is None else tuple(self.reference.results)
+    def published(self) -> dict[str, dict[str, float]]:
+        """The published results by name."""
+        return {} if self.reference is None else self.reference.results
 
     @property
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> list[str]:
         """Warnings from reading the files."""
-        return tuple(warning for run in self.runs for warning in run.warnings)
+        return [warning for run in self.runs for warning in run.warnings]
 
     @cached_property
     def empty(self) -> tuple[Metric, ...]:
         """Groups that are 0.0 in every line of every log: most likely groups without test images; they are not shown.
 
-        Only for hosts that write 0.0 for such groups; not if all groups are 0.0 (the runs have learned nothing yet),
-        and no group that an evaluation has a number for.
+        None if all are 0.0 (the runs have learned nothing yet), and none that an evaluation has a number for.
         """
-        if not self.host.words.empty_groups:
+        if not self.host.words.empty_groups:  # the host does not write 0.0 for such groups
             return ()
         lines = [line for run in self.runs for line in run.log.epochs.values()]
         lines += [run.log.test for run in self.runs if run.log.test and not run.evaluated]
@@ -165,11 +155,8 @@ def compare(methods: Sequence[Method], reference: Reference | None = None) -> Co
     verdict = compare_settings(methods, reference)
     of_host = methods[0].host.metrics
     names = {metric.name for metric in of_host}
-    metrics = (
-        *(metric for metric in of_host if metric.percent),
-        *(metric for metric in EVALUATED if metric.name not in names),
-        *(metric for metric in of_host if not metric.percent),  # losses
-    )
+    others = [metric for metric in EVALUATED if metric.name not in names]
+    metrics = tuple(sorted((*of_host, *others), key=lambda metric: not metric.percent))  # losses last
     frame = _frame(methods, reference, metrics)
     trade_offs = None
     if len(methods) > 1 and any(run.evaluated for method in methods for run in method.runs):
@@ -181,6 +168,8 @@ def compare(methods: Sequence[Method], reference: Reference | None = None) -> Co
 
 def _frame(methods: Sequence[Method], reference: Reference | None, metrics: Sequence[Metric]) -> Frame:
     frame = Frame()
+    for name, numbers in reference.results.items() if reference is not None else ():
+        frame.add(name, 0, PUBLISHED, numbers)
     for method in methods:
         keys = {metric.name: metric.key for metric in metrics} | {REWEIGHT_SECONDS: method.host.reweight_seconds}
         for seed, run in enumerate(method.runs):
@@ -192,8 +181,6 @@ def _frame(methods: Sequence[Method], reference: Reference | None, metrics: Sequ
             curve = run.evaluated.curve if run.evaluated else None
             for tau, row in zip(curve.taus, curve.rows, strict=True) if curve else ():
                 frame.add(method.name, seed, at_tau(tau), row)
-    for name, numbers in reference.results.items() if reference is not None else ():
-        frame.add(name, 0, PUBLISHED, numbers)
     return frame
 
 

@@ -35,11 +35,7 @@ ABOUT = (
 def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[RunFiles, Evaluated]:
     """The numbers and settings of an evaluation, and what it was made on; `host` is that of logits of any model.
 
-    Its checkpoint tells more settings, if it still lies beside the evaluation's folder.
-
-    Raises:
-        ReportError: it is no evaluation of ours.
-        OSError: it cannot be read.
+    Its checkpoint tells more settings, if it still lies beside the evaluation's folder. ReportError for other files.
     """
     try:
         content = json.loads(path.read_bytes())

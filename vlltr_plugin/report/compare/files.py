@@ -31,25 +31,18 @@ CAPTIONS = {
 
 
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes all files of a report; each appears whole or not at all, and report.md last.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+    """Writes all files of a report; each appears whole or not at all, and report.md last."""
     from vlltr_plugin.report.compare.pictures import draw_comparison
     from vlltr_plugin.report.pictures import MissingExtraError
 
     folder.mkdir(parents=True, exist_ok=True)
-    missing = ""
+    pictures, missing = [], ""
     try:
         pictures = draw_comparison(comparison, folder)
     except MissingExtraError as error:
-        pictures, missing = [], str(error)
-    texts = {
-        "report.json": json_text(comparison),
-        "report.csv": csv_text(comparison),
-        "report.md": markdown_text(comparison, [path.name for path in pictures], missing),
-    }
+        missing = str(error)
+    texts = {"report.json": json_text(comparison), "report.csv": csv_text(comparison)}
+    texts["report.md"] = markdown_text(comparison, [path.name for path in pictures], missing)
     for name, text in texts.items():
         write_whole(folder / name, printable(text).encode("utf-8"))
     return [*pictures, *(folder / name for name in texts)]

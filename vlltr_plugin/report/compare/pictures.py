@@ -37,11 +37,7 @@ BAR = 0.8  # of the room of a group that its bars take
 
 
 def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Draws what the logs allow into a folder.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
+    """Draws what the logs allow into a folder; MissingExtraError without matplotlib."""
     curves = [] if comparison.trade_offs is None else [curve for curve in comparison.trade_offs.curves if curve[1]]
     with styled():
         figures = {"groups.png": draw_groups(comparison), "accuracy.png": draw_accuracy(comparison)}

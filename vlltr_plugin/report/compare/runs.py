@@ -86,12 +86,7 @@ class Method:
 
 
 def load(text: str, groups: Convention | None = None, host: Host | None = None) -> Method:
-    """Loads what a command-line argument names.
-
-    Raises:
-        ReportError: something in it is missing or cannot be used.
-        OSError: a file cannot be read.
-    """
+    """Loads what a command-line argument names; ReportError where something is missing or cannot be used."""
     if _is_path(text):
         run = load_run(Path(text), groups, host)
         return Method(_folder(run).name or str(Path(text)), (run,))

@@ -55,11 +55,7 @@ class Verdict:
 
 
 def compare_settings(methods: Sequence[Method], reference: Reference | None = None) -> Verdict:
-    """Lists what differs.
-
-    Raises:
-        ReportError: the data sets differ, or, with the settings unknown, the sizes of the models.
-    """
+    """Lists what differs; ReportError if the data sets do, or, with the settings unknown, the sizes of the models."""
     _refuse_different_data(methods, reference)
     host = methods[0].host
     published = {} if reference is None else reference.settings

@@ -43,8 +43,8 @@ def tables_of(comparison: Comparison) -> list[Table]:
     times = []
     for cost, title in COSTS.items():
         cells = [_time_cell(comparison, method, cost) for method in methods]
-        results = reference.results.values() if reference else ()
-        cells += [_clock(one["training_seconds"]) if cost == "training" else MISSING for one in results]
+        published = comparison.published.values()
+        cells += [_clock(one["training_seconds"]) if cost == "training" else MISSING for one in published]
         if set(cells) != {MISSING}:
             times.append((title, *cells))
     tables.append(Table("Training time, and overhead over the baseline", ("", *headings), tuple(times)))
@@ -133,20 +133,16 @@ def _time_cell(comparison: Comparison, method: Method, cost: str) -> str:
     if found is None:
         return MISSING
     seconds, percent = found
-    show = _whole_clock if cost == "training" else _clock  # the host prints whole seconds
-    text = show(seconds.mean) + ("" if seconds.half is None else f" ±{show(seconds.half)}")
+    whole = cost == "training"  # the host prints whole seconds
+    text = _clock(seconds.mean, whole) + ("" if seconds.half is None else f" ±{_clock(seconds.half, whole)}")
     if percent is None:
         return text
     return f"{text}  {percent:.1f}%" if cost == REWEIGHTING else f"{text}  {signed(percent, 1)}%"
 
 
-def _clock(seconds: float) -> str:
-    """Seconds as people read them: `2.2 ms`, `34.5 s`, `1:36:13`."""
-    if seconds < 100:
+def _clock(seconds: float, whole: bool = False) -> str:
+    """Seconds as people read them: `2.2 ms`, `34.5 s`, `1:36:13`, which is also the form of `whole` seconds."""
+    if seconds < 100 and not whole:
         return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.1f} s"
-    return _whole_clock(seconds)
-
-
-def _whole_clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

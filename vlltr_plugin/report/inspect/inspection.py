@@ -123,8 +123,7 @@ class Inspection:
 def inspect_run(run: Path, epoch: int | None = None, groups: Convention | None = None) -> list[Inspection]:
     """Reads all epochs of a run, one file at a time, and summarises them; the last epoch is shown by default.
 
-    Raises:
-        ReportError: for a folder without arrays, a broken or foreign file, or an epoch that is not there.
+    ReportError for a folder without arrays, a broken or foreign file, or an epoch that is not there.
     """
     files = epoch_files(run)
     if epoch is not None and epoch not in files:
@@ -247,10 +246,6 @@ def stale_epochs(run: Path, files: dict[int, Path], log: Log | None) -> tuple[in
     They are of before it was resumed at an earlier epoch, or of another run. The arrays say which run wrote them, and
     the log which epochs there were; names and times of files say nothing, as a second run takes the names and a copy
     has other times.
-
-    Raises:
-        ReportError: if the log says that its run was not re-weighted, or that no epoch of it has ended, so that the
-            arrays are another run's; if there are arrays of several runs and it is not known which is the last.
     """
     writers = {epoch: read_identity(path) for epoch, path in files.items()}
     runs = newest(writers.values())

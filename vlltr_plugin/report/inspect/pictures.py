@@ -34,11 +34,7 @@ LONGEST_NAME = 32
 def write_pictures(
     inspection: Inspection, names: list[str] | None, folder: Path, suffix: str = "", run: str = ""
 ) -> list[Path]:
-    """Draws `class_size.png`, `epochs.png` and, where radii were measured, `extremes.png`.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
+    """Draws `class_size.png`, `epochs.png` and, where radii were measured, `extremes.png`."""
     with styled():
         figures = {"class_size": _class_size(inspection), "epochs": _epochs(inspection)}
         if inspection.measured and inspection.own.sum() > 1:

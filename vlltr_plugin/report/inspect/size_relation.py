@@ -13,12 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from vlltr_plugin.core.normalization import log_sigma_bias
 from vlltr_plugin.runs.epoch_files import EpochArrays, Floats
 
-EQUAL = 1e-6
-"""Relative: log radii that differ by less are equal; weights are stored as float32."""
-
-ROUNDING = 1e-9
-"""Of a rank correlation."""
-
+EQUAL = 1e-6  # relative: log radii that differ by less are equal; weights are stored as float32
+ROUNDING = 1e-9  # of a rank correlation
 CORRECTIONS = (0.5, 1.0, 2.0)
 """Multiples of the correction under which a relation must hold: logits are not quite normal, and draws of one image
 differ by augmentation. For uniform logits half of it is right, for Laplace-distributed ones twice."""
@@ -27,8 +23,8 @@ INDEPENDENT_LOGITS = 2
 """Of the simulation. Logits of a network are correlated; more independent ones give a slightly lower level."""
 
 DRAWS = 2_000
-SIMULATED_CLASSES = 400_000
-"""Classes in all simulated runs together, so that 8,142 classes take a second."""
+SIMULATED_CLASSES = 400_000  # in all simulated runs together, so that 8,142 classes take a second
+ENUMERATED = 7  # up to so many pairs all orders are enumerated (5,040)
 
 
 @dataclass(frozen=True)
@@ -116,10 +112,6 @@ def _correlation(log_radius: Floats, radii: Radii) -> float:
     if len(measured) == 0 or np.ptp(measured) <= EQUAL * max(1.0, np.abs(measured).max()):
         return math.nan
     return rank_correlation(log_radius, radii.counts)
-
-
-ENUMERATED = 7
-"""Up to so many pairs all orders are enumerated (5,040)."""
 
 
 @dataclass(frozen=True)

@@ -218,10 +218,7 @@ def run_inspect(
 ) -> list[Path]:
     """Prints tables and findings; writes the pictures if a folder is given.
 
-    Raises:
-        ReportError: for unusable input; nothing is written then.
-        MissingExtraError: pictures are wanted, but matplotlib is not installed.
-        OSError: a file cannot be read, or not written: the tables are printed all the same then.
+    ReportError for unusable input, and MissingExtraError without matplotlib for pictures; nothing is written then.
     """
     console = console or Console()
     epoch_files(run)  # an error for a missing run comes first
