@@ -51,17 +51,9 @@ class Comparison:
     trade_offs: TradeOffs | None  # None where nothing is evaluated
 
     @property
-    def baseline(self) -> Method | None:
-        """The method that the others are compared with; None where that is the published baseline."""
-        return self.methods[0] if len(self.methods) > 1 else None
-
-    @property
     def baseline_name(self) -> str:
-        """Name of the method or published result that differences are to."""
-        if self.baseline is not None:
-            return self.baseline.name
-        assert self.reference is not None
-        return self.reference.baseline
+        """Name of the method, or for a single one of the published result, that differences are to."""
+        return self.reference.baseline if self.reference and len(self.methods) == 1 else self.methods[0].name
 
     @property
     def host(self) -> Host:
@@ -120,7 +112,7 @@ class Comparison:
     def difference(self, name: str, stage: Stage, metric: Metric) -> Difference | None:
         """A number minus the baseline's at the same stage; None for the baseline, and where either is missing."""
         other, against = self.baseline_name, stage
-        if self.reference is not None and (stage == PUBLISHED or (self.baseline is None and stage == "test")):
+        if self.reference is not None and (stage == PUBLISHED or (len(self.methods) == 1 and stage == "test")):
             other, against = self.reference.baseline, PUBLISHED
         if (name, stage) == (other, against):
             return None
@@ -136,9 +128,8 @@ class Comparison:
         own = self.frame.summary(name, TIMES, cost)
         if own is None:
             return None
-        base = None if self.baseline is None or self.baseline.name == name else self.baseline.name
-        of, from_there = (name, PER_EPOCH) if cost == REWEIGHTING else (base, cost)
-        whole = None if of is None else self.frame.summary(of, TIMES, from_there)
+        other = (name, PER_EPOCH) if cost == REWEIGHTING else (self.baseline_name, cost)
+        whole = None if other == (name, cost) else self.frame.summary(other[0], TIMES, other[1])
         if whole is None or whole.mean <= 0:
             return own, None
         return own, 100.0 * own.mean / whole.mean - (0.0 if cost == REWEIGHTING else 100.0)
