@@ -39,13 +39,25 @@ def naive_rows(scores, prior, taus, bounds):
     return rows
 
 
-def test_the_rows_are_the_naive_loops_over_images_and_classes() -> None:
-    scores = logits()
-    found = trade_off(scores, LABELS, COUNTS)
-    assert found.taus == DEFAULT_TAUS == (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2)
-    expected = naive_rows(scores, COUNTS, DEFAULT_TAUS, [(100, 10**9), (21, 99), (0, 20)])
+@pytest.mark.parametrize(
+    ("draws", "options", "taus", "bounds"),
+    [
+        (None, {}, DEFAULT_TAUS, [(100, 10**9), (21, 99), (0, 20)]),
+        (
+            [5.0, 3.0, 9.0, 1.0, 2.0, 4.0],
+            {"taus": [1, 0.5], "groups": OTHERS},
+            [0.5, 1],
+            [(101, 10**9), (20, 100), (0, 19)],
+        ),
+    ],
+)
+def test_the_rows_are_the_naive_loops_over_images_and_classes(draws, options, taus, bounds) -> None:
+    found = trade_off(logits(), LABELS, COUNTS, draws, **options)
+    assert found.taus == tuple(taus)
+    expected = naive_rows(logits(), draws or COUNTS, taus, bounds)
     assert [list(row.values()) for row in found.rows] == [pytest.approx(row) for row in expected]
-    assert found.prior == "counts"
+    assert found.prior == ("draws" if draws else "counts")
+    assert DEFAULT_TAUS == (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2)
 
 
 @pytest.mark.parametrize(
@@ -73,14 +85,6 @@ def test_of_equal_logits_the_first_counts_at_every_tau(dtype) -> None:
     assert (top_two[:, 0] == top_two[:, 1]).any()
     found = trade_off(scores, labels, np.full(100, 50))  # a constant prior takes the same off every class
     assert (found.predictions["single"] == scores.double().numpy().argmax(axis=1)).all()
-
-
-def test_draws_are_the_prior_where_they_are_given_and_groups_stay_those_of_the_counts() -> None:
-    scores, draws = logits(), [5.0, 3.0, 9.0, 1.0, 2.0, 4.0]
-    found = trade_off(scores, LABELS, COUNTS, draws, taus=[1, 0.5], groups=OTHERS)
-    expected = naive_rows(scores, draws, [0.5, 1], [(101, 10**9), (20, 100), (0, 19)])
-    assert [list(row.values()) for row in found.rows] == [pytest.approx(row) for row in expected]
-    assert found.prior == "draws"
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64])
