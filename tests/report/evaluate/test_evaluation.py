@@ -10,9 +10,11 @@ import torch
 from two_outputs import BOUNDS, CLASSES, COUNTS, SHARE, Outputs, collect, naive_probabilities, percent, two_outputs
 
 import vlltr_plugin.compat  # noqa: F401  (before torchmetrics)
+from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.evaluate.evaluation import evaluate_predictions
 from vlltr_plugin.report.evaluate.files import per_class_csv
+from vlltr_plugin.report.tradeoff.curve import curve_of
 from vlltr_plugin.report.tradeoff.predictions import PredictionCollector, Predictions
 
 pytest.importorskip("torchmetrics")
@@ -165,7 +167,8 @@ def test_the_csv_has_one_row_a_class_with_accuracy_only_where_there_are_images(o
     collector = collect(outputs)
     labels, by_rule = collector.labels(), collector.predictions()
     names = ["a, b", *"bcdefghi"]
-    rows = list(csv.DictReader(io.StringIO(per_class_csv(labels, by_rule, COUNTS, names))))
+    curve = curve_of(collector, COUNTS, "draws", UPSTREAM)
+    rows = list(csv.DictReader(io.StringIO(per_class_csv(by_rule, curve, names))))
     assert [row["name"] for row in rows] == names
     assert [int(row["training_images"]) for row in rows] == COUNTS.tolist()
     for convention, bounds in BOUNDS.items():

@@ -31,26 +31,18 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
     if options.checkpoint is None:
         raise ReportError("Expected a run's folder or its checkpoint, or --logits FILE.")
     host = host_of_checkout(options.checkout)
-    request = EvaluateRequest(
-        checkpoint=options.checkpoint,
-        config=options.config,
-        checkout=options.checkout,
-        split=options.split,
-        device=options.device,
-        batch_size=options.batch_size,
-        limit=options.limit,
-        host_args=tuple(split_host_args(options.host_args)),
-    )
+    names = ("checkpoint", "config", "checkout", "split", "device", "batch_size", "limit")
+    given = {name: getattr(options, name) for name in names}
+    request = EvaluateRequest(**given, host_args=tuple(split_host_args(options.host_args)))
     checkpoint = host.find_checkpoint(request)
     if checkpoint.suffix == ".npz":
         raise ReportError(f"Expected a checkpoint but {checkpoint} is an .npz: of logits, give it as --logits.")
     out = folder_for(options.out, checkpoint.parent / "evaluation")
     sweep = Sweep.from_options(options, host.convention)
-    columns = ("{task.description}", bars.BarColumn(), bars.MofNCompleteColumn(), "images")
+    columns = "{task.description}", bars.BarColumn(), bars.MofNCompleteColumn(), "images"
+    times = bars.TimeElapsedColumn(), bars.TimeRemainingColumn()
     # On stderr: while this one runs, stdout holds back what the host prints.
-    with bars.Progress(
-        *columns, bars.TimeElapsedColumn(), bars.TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
+    with bars.Progress(*columns, *times, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("evaluating", total=None)
         evaluation = run_evaluation(
             host, request, sweep, lambda done, total: bar.update(task, completed=done, total=total, refresh=True)

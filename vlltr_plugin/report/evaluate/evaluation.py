@@ -122,9 +122,7 @@ class Evaluation:
     """An evaluation: `content` of evaluation.json, and what its other files are written from."""
 
     content: dict[str, Any]
-    labels: Ints
     by_rule: dict[str, Predictions]
-    counts: Ints  # training images of each class, `[C]`
     names: list[str] | None  # of the classes
     curve: TradeOff
 
@@ -168,7 +166,7 @@ def make_evaluation(
         choice = choice_on(curve, facts["split"], why_here=why_here)
     of_prior = {"prior_source": prior.source, "without_prior": int((prior.values == 0).sum())}
     content["trade_off"] = curve.as_json() | of_prior | {"choice": asdict(choice)}
-    return Evaluation(content, labels, by_rule, counts, names, curve)
+    return Evaluation(content, by_rule, names, curve)
 
 
 def evaluate_predictions(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
-from vlltr_plugin.core.shot_groups import CONVENTIONS, UPSTREAM, Convention, convention_of
+from vlltr_plugin.core.shot_groups import CONVENTIONS, convention_of
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.accuracy import class_accuracies
 from vlltr_plugin.report.evaluate.evaluation import Evaluation
@@ -66,11 +66,10 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     # evaluation.json names the tradeoff.npz that belongs to it.
     content["trade_off"]["sha256"] = hashlib.sha256(arrays.getvalue()).hexdigest()
     with styled():
-        figures = draw_evaluation(content, evaluation.counts, curve, run_name(folder))
+        figures = draw_evaluation(content, curve, run_name(folder))
         pictures = [save(figure, folder / name) for name, figure in figures.items()]
-    of_classes = evaluation.labels, evaluation.by_rule, evaluation.counts
     files = {
-        PER_CLASS: per_class_csv(*of_classes, evaluation.names, curve.groups).encode(),
+        PER_CLASS: per_class_csv(evaluation.by_rule, curve, evaluation.names).encode(),
         CSV: curve.csv().encode(),
         NPZ: arrays.getvalue(),
         JSON: (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(),
@@ -80,27 +79,23 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     return [*(folder / name for name in (JSON, PER_CLASS, CSV, NPZ)), *pictures]
 
 
-def per_class_csv(
-    labels: Ints, by_rule: dict[str, Predictions], counts: Ints, names: list[str] | None, groups: Convention = UPSTREAM
-) -> str:
+def per_class_csv(by_rule: dict[str, Predictions], curve: TradeOff, names: list[str] | None) -> str:
     """One row a class: index, name, training and evaluated images, group by each convention, accuracy in percent.
 
     Classes without training images belong to no group; without evaluated images they have no accuracy.
     """
-    conventions = dict.fromkeys((*CONVENTIONS, groups))
+    labels, counts = curve.labels, curve.counts
+    conventions = dict.fromkeys((*CONVENTIONS, curve.groups))
     of_class = [np.where(counts > 0, convention.group(counts), "") for convention in conventions]
     images = np.bincount(labels, minlength=len(counts))
     of_rules = [class_accuracies(labels, one.top1, len(counts)) for one in by_rule.values()]
     header = ["class", "name", "training_images", "images", *(f"group_{convention.name}" for convention in conventions)]
     header += [f"top1_{rule}" for rule in by_rule]
-    rows = [
-        (
-            *(index, names[index] if names else "", counts[index], images[index]),
-            *(group[index] for group in of_class),
-            *(float(accuracy[index]) if images[index] else "" for accuracy in of_rules),
-        )
-        for index in range(len(counts))
-    ]
+    rows = []
+    for index in range(len(counts)):
+        accuracies = [float(accuracy[index]) if images[index] else "" for accuracy in of_rules]
+        name = names[index] if names else ""
+        rows.append((index, name, counts[index], images[index], *(group[index] for group in of_class), *accuracies))
     return Table("", tuple(header), tuple(rows)).csv()
 
 

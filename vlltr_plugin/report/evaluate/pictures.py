@@ -25,15 +25,13 @@ Steps = Sequence[tuple[float, float, float]]
 """tau, many-shot and few-shot accuracy."""
 
 
-def draw_evaluation(
-    evaluation: dict[str, Any], train_counts: NDArray[np.int64], curve: TradeOff, run: str
-) -> dict[str, Figure]:
+def draw_evaluation(evaluation: dict[str, Any], curve: TradeOff, run: str) -> dict[str, Figure]:
     """The figures by file name, the trade-off curve where both its groups have images; within `styled`."""
     steps = steps_of(curve.rows)
     curves = {"tradeoff.png": draw_curves([(run, steps)], evaluation["split"], curve.groups)} if steps else {}
     return curves | {
         "reliability.png": _reliability(evaluation, run),
-        "confusion.png": _confusion(evaluation, train_counts, curve.groups, run),
+        "confusion.png": _confusion(evaluation, curve.counts, curve.groups, run),
     }
 
 

@@ -137,12 +137,12 @@ def best_tau(taus: Sequence[float], top1: Sequence[float]) -> float:
 def regrouped(trade_off: TradeOff, groups: Convention) -> TradeOff:
     """The same predictions with other thresholds of many, medium and few."""
     inside = {name: mask[trade_off.labels] for name, mask in group_masks(trade_off.counts, groups).items()}
-    points = {}
+    points: dict[str, tuple[Point, ...]] = {}
     for rule, predictions in trade_off.predictions.items():
-        points[rule] = tuple(
-            replace(point, **{name: group_accuracy(found == trade_off.labels, mask) for name, mask in inside.items()})
-            for point, found in zip(trade_off.points[rule], predictions, strict=True)
-        )
+        points[rule] = ()
+        for point, hits in zip(trade_off.points[rule], predictions == trade_off.labels, strict=True):
+            of_groups: dict[str, Any] = {name: group_accuracy(hits, mask) for name, mask in inside.items()}
+            points[rule] += (replace(point, **of_groups),)
     return replace(trade_off, groups=groups, points=points)
 
 
@@ -171,7 +171,8 @@ def curve_of(
     """The curve of collected predictions, at all of their taus or some; raises MissingExtraError (torchmetrics)."""
     labels, masks, taus = images.labels(), group_masks(counts, groups), taus or images.taus
     small = np.int16 if len(counts) <= 2**15 else np.int32  # some hundred thousand images have a prediction at each tau
-    predictions, points, right = {}, {}, {}
+    predictions: dict[str, NDArray[np.integer[Any]]] = {}
+    points, right = {}, {}
     for rule, found in images.predictions().items():
         if found.right is not None:
             predictions[rule] = np.stack([found.at(tau)[0] for tau in taus]).astype(small)
