@@ -54,7 +54,6 @@ class Linear:
         return {"weight": _normal(generator, num_classes, dim) / 10, "bias": torch.zeros(1, num_classes)}
 
     def outputs(self, parameters: Parameters, features: Tensor) -> tuple[Tensor, ...]:
-        """One branch."""
         return (_products(features, parameters["weight"]) + parameters["bias"],)
 
 
@@ -70,7 +69,6 @@ class Cosine:
         return {"weight": _normal(generator, num_classes, dim), "log_scale": torch.full((1,), math.log(self.scale))}
 
     def outputs(self, parameters: Parameters, features: Tensor) -> tuple[Tensor, ...]:
-        """One branch."""
         cosines = _products(F.normalize(features, dim=1), F.normalize(parameters["weight"], dim=2))
         return (cosines * parameters["log_scale"].exp()[:, None],)
 
@@ -96,7 +94,6 @@ class ImageText:
         }
 
     def outputs(self, parameters: Parameters, features: Tensor) -> tuple[Tensor, ...]:
-        """One branch."""
         images = F.normalize(_products(features, parameters["projection"]), dim=2)
         classes = F.normalize(self.sentences.mean(dim=1), dim=1)
         return (images @ classes.T * parameters["log_scale"].exp()[:, None],)

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from frozen_tower_data import Data
-from frozen_tower_draws import load_broad, load_random
+from frozen_tower_data import Data, load_broad, load_random
 
 PER_CLASS = 20
 
