@@ -4,17 +4,18 @@ python tests/benchmarks/frozen_tower.py --cache CACHE --cell cifar100-100-linear
 
 A cell is data set, imbalance factor, head and, where it is not uniform, the sampler: `cifar100-100-linear-sqrt`. With
 the largest and the smallest class in the place of the factor (`cifar100-60to3-linear`) classes and all images are
-random; with `broad` before them (`cifar100-broad60to3-linear`) a sixth of the classes join five each. A line of the
-results holds one seed of a cell: ce's trade-off curve, and for every method its accuracy, its height over that curve,
-and what its radii and weights are like. What the file holds is not trained again: of a seed with other methods only
-those that it lacks are trained, and get a line of their own; readers join the lines of a seed.
-`frozen_tower_table.py` reads it.
+random; with `broad` before them (`cifar100-broad60to3-linear`) a sixth of the classes join five others each, with
+`super` five of one superclass. A line of the results holds one seed of a cell: ce's trade-off curve, and for every
+method its accuracy, its height over that curve, and what its radii and weights are like. What the file holds is not
+trained again: of a seed with other methods only those that it lacks are trained, and get a line of their own; readers
+join the lines of a seed. `frozen_tower_table.py` reads it.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Cell:
 
     Attributes:
         dataset: `"cifar10_lt"` or `"cifar100_lt"`.
-        sizes: an imbalance factor, or `LARGESTtoSMALLEST` class, perhaps after `broad`.
+        sizes: an imbalance factor, or `LARGESTtoSMALLEST` class, perhaps after `broad` or `super`.
         head: one of `RECIPES`.
         sampler: `"uniform"` or `"sqrt"`.
     """
@@ -71,10 +72,10 @@ class Cell:
     def data(self, cache: Path, seed: int, validation: bool = False) -> Data:
         """A seed's data, mixed and smoothed for the language-guided heads as in VL-LTR's second stage."""
         if not self.sizes.isdigit():
-            largest, smallest = map(int, self.sizes.removeprefix("broad").split("to"))
-            if self.sizes.startswith("broad"):
-                return load_broad(cache, largest, smallest, seed)
-            return load_random(cache, self.dataset, largest, smallest, seed)
+            kind, largest, smallest = re.fullmatch(r"(broad|super|)(\d+)to(\d+)", self.sizes).groups()
+            if kind:
+                return load_broad(cache, int(largest), int(smallest), seed, similar=kind == "super")
+            return load_random(cache, self.dataset, int(largest), int(smallest), seed)
         mixed: dict[str, Any] = {"mixup": True, "smoothing": 0.1} if self.head.startswith("language") else {}
         return load(cache, self.dataset, int(self.sizes), self.sampler, seed, validation=validation, **mixed)
 
@@ -135,7 +136,11 @@ def add_heights(results: list[Path], cache: Path) -> None:
     """Gives older lines their heights: trains ce again, and refuses if its accuracies are not those of the line."""
     files = {path: lines_of(path) for path in results}
     lacking = [line for lines in files.values() for line in lines if "heights" not in line]
-    for name, seed in dict.fromkeys((line["cell"], line["seed"]) for line in lacking if "broad" not in line["cell"]):
+    for name, seed in dict.fromkeys(
+        (line["cell"], line["seed"])
+        for line in lacking
+        if "-super" not in line["cell"] and "-broad" not in line["cell"]
+    ):
         cell = Cell.parse(name)
         data = cell.data(cache, seed)
         ce = cell.train(data, cache)["ce"]

@@ -27,6 +27,49 @@ EXTREME = 0.35
 BROAD, FINE_IN_BROAD = 10, 5
 """Broad classes of a draw, and the classes of CIFAR-100 that each of them joins."""
 
+SUPERCLASS = (
+    *(
+        4,
+        1,
+        14,
+        8,
+        0,
+        6,
+        7,
+        7,
+        18,
+        3,
+        3,
+        14,
+        9,
+        18,
+        7,
+        11,
+        3,
+        9,
+        7,
+        11,
+        6,
+        11,
+        5,
+        10,
+        7,
+        6,
+        13,
+        15,
+        3,
+        15,
+        0,
+        11,
+        1,
+        10,
+    ),
+    *(12, 14, 16, 9, 11, 5, 5, 19, 8, 8, 15, 13, 14, 17, 18, 10, 16, 4, 17, 4, 2, 0, 17, 4, 18, 17, 10, 3, 2, 12, 12),
+    *(16, 12, 1, 9, 19, 2, 10, 0, 1, 16, 12, 9, 13, 15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17),
+    *(8, 14, 13),
+)
+"""Of each of CIFAR-100's classes; five share one."""
+
 Rows = NDArray[np.int64]
 
 
@@ -174,14 +217,18 @@ def load_random(cache: Path, dataset: str, largest: int, smallest: int, seed: in
     return centred(*parts, groups=torch.stack([many, ~many & ~few, few]), sampler="uniform", seed=seed)
 
 
-def load_broad(cache: Path, largest: int, smallest: int, seed: int) -> Data:
-    """Classes of unequal breadth: ten that each join five random classes of CIFAR-100, and the other fifty as they are.
+def load_broad(cache: Path, largest: int, smallest: int, seed: int, *, similar: bool = False) -> Data:
+    """Classes of unequal breadth: ten that each join five classes of CIFAR-100, and the other fifty as they are.
 
-    A broad class takes a fifth of its training images from each of its five, and all their test images. The sizes have
-    nothing to do with the breadth. `groups` are the broad, all and the narrow classes, for many, medium and few.
+    The five are random ones or, with `similar`, those of a superclass. A broad class takes a fifth of its training
+    images from each of them, and all their test images. The sizes have nothing to do with the breadth. `groups` are the
+    broad, all and the narrow classes, for many, medium and few.
     """
     rng = np.random.default_rng([seed, 3])
-    fine = rng.permutation(100).tolist()
+    if similar:
+        fine = [i for superclass in rng.permutation(20) for i in np.flatnonzero(np.equal(SUPERCLASS, superclass))]
+    else:
+        fine = rng.permutation(100).tolist()
     joined = BROAD * FINE_IN_BROAD
     members = [fine[i : i + FINE_IN_BROAD] for i in range(0, joined, FINE_IN_BROAD)] + [[i] for i in fine[joined:]]
     sizes = rng.permutation(profile(largest, len(members), largest / smallest))

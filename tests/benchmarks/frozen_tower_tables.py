@@ -60,7 +60,11 @@ DRAWS = {
     "cifar100-60to3-linear": "CIFAR-100, 60 to 3 images",
     "cifar10-600to6-linear": "CIFAR-10, 600 to 6 images",
 }
-BREADTHS = {"cifar100-broad60to60-linear": "60 images each", "cifar100-broad60to3-linear": "60 to 3 images"}
+BREADTHS = {
+    "cifar100-broad60to60-linear": "five random classes, 60 images each",
+    "cifar100-super60to60-linear": "five of a superclass, 60 images each",
+    "cifar100-broad60to3-linear": "five random classes, 60 to 3 images",
+}
 ADDED = ("dv", "dv-shuffled", "dv-test", "r^4")
 FORMS = ("", " adjusted")
 
@@ -168,6 +172,8 @@ def breadth(found: dict[str, Cell]) -> str:
     """Broad and narrow classes: what each radius sees, and what weights by it do."""
     rows = []
     for name, words in BREADTHS.items():
+        if name not in found:
+            continue
         cell = found[name]
         for method in ("dv", "bv", "r^4", "features", "features^4", "dv adjusted", "features adjusted"):
             twin = "inverse adjusted" if method.endswith("adjusted") else "inverse"
