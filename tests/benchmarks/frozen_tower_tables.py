@@ -66,7 +66,6 @@ BREADTHS = {
     "cifar100-broad60to3-linear": "five random classes, 60 to 3 images",
 }
 ADDED = ("dv", "dv-shuffled", "dv-test", "r^4")
-FORMS = ("", " adjusted")
 
 
 def cells(*names: str) -> dict[str, Cell]:
@@ -96,18 +95,22 @@ def overview(found: dict[str, Cell]) -> str:
     return table(f"{header} height of 1/n: weights | margins |", rows)
 
 
-def information(found: dict[str, Cell], what: str) -> str:
-    """What the radii add to 1/n: in mean class accuracy, in that of few-shot classes, or in height."""
+def information(found: dict[str, Cell], parts: dict[str, tuple[str, str]]) -> str:
+    """What the radii add to 1/n; `parts` has the title, form and number (see `difference`) of each group of columns."""
     rows = []
     for name, words in CELLS.items():
         cell, row = found[name], [words]
-        for form in FORMS:
+        for form, what in parts.values():
             for radii in ADDED:
                 there = radii + form in cell.methods
                 row.append(str(difference(cell, radii + form, "inverse" + form, what)) if there else "")
         rows.append(row)
-    header = "| cell | weights: true radii | shuffled | of test images | r^4 |"
-    return table(f"{header} margins: true radii | shuffled | of test images | r^4 |", rows)
+    columns = " | ".join(f"{title}: true radii | shuffled | of test images | r^4" for title in parts)
+    return table(f"| cell | {columns} |", rows)
+
+
+def both_forms(what: str) -> dict[str, tuple[str, str]]:
+    return {"weights": ("", what), "margins": (" adjusted", what)}
 
 
 def difference(cell: Cell, first: str, second: str, what: str) -> Estimate:
@@ -160,7 +163,7 @@ def readings(cell: Cell) -> str:
 def draws(found: dict[str, Cell]) -> str:
     """Cells whose classes and images are random: the volume and the shuffled radii against 1/n."""
     pairs = [("inverse", "ce"), ("inverse adjusted", "ce")]
-    pairs += [(radii + form, "inverse" + form) for radii in ("dv", "dv-shuffled") for form in FORMS]
+    pairs += [(radii + form, "inverse" + form) for radii in ("dv", "dv-shuffled") for form in ("", " adjusted")]
     rows = []
     for name, words in DRAWS.items():
         rows.append([words, len(found[name].lines), *(found[name].difference(*pair) for pair in pairs)])
@@ -269,9 +272,10 @@ def all_tables() -> dict[str, str]:
         "README": starts(both, README_ROWS),
         "starts": starts(start, START_ROWS),
         "overview": overview(main),
-        "radii": information(main, "all"),
-        "radii, few": information(main, "few"),
-        "radii, height": information(main, "height"),
+        "radii": information(main, both_forms("all")),
+        "radii, few": information(main, both_forms("few")),
+        "radii, height": information(main, both_forms("height")),
+        "radii, after training": information(main, {"all": (" post-hoc", "all"), "height": (" post-hoc", "height")}),
         "volumes": volumes(main),
         "control": control(cells("control")),
         "readings, VL-LTR's head": readings(main["cifar100-100-language-sqrt"]),
