@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +21,15 @@ Line = dict[str, Any]
 
 def parser_of(doc: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def study_parser(doc: str | None, seeds: int) -> argparse.ArgumentParser:
+    """Of a script that trains heads on the cached features."""
+    parser = parser_of(doc)
+    parser.add_argument("--cache", type=Path, required=True, help="folder that frozen_tower_features.py wrote")
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--results", type=Path, required=True, help="JSON lines; what it holds is not trained again")
+    return parser
 
 
 def data_file(name: str) -> Path:
@@ -50,6 +60,10 @@ def add_line(line: Line, out: Path | str | None) -> None:
     if out:
         with open(out, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def rounded(value: Any) -> Any:

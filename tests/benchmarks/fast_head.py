@@ -31,7 +31,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from common import parser_of, write_record
+from common import parser_of, spread, write_record
 
 import vlltr_plugin.compat  # noqa: F401  (before the host's modules)
 from vlltr_plugin.hosts.vl_ltr.fast import speed_up
@@ -101,10 +101,6 @@ def seconds(function, repeats):
         function()
         taken.append((time.process_time() - cpu, time.perf_counter() - clock))
     return [statistics.median(column) for column in zip(*taken, strict=True)]
-
-
-def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def ratios(above, below):

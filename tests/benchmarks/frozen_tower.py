@@ -44,19 +44,12 @@ SMALL_RECIPE = Recipe(epochs=20, learning_rate=0.03)
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting of the benchmark, by its name.
+    """One setting of the benchmark."""
 
-    Attributes:
-        dataset: `"cifar10_lt"` or `"cifar100_lt"`.
-        sizes: an imbalance factor, or `LARGESTtoSMALLEST` class, perhaps after `broad` or `super`.
-        head: one of `RECIPES`.
-        sampler: `"uniform"` or `"sqrt"`.
-    """
-
-    dataset: str
-    sizes: str
-    head: str
-    sampler: str
+    dataset: str  # "cifar10_lt" or "cifar100_lt"
+    sizes: str  # an imbalance factor, or LARGESTtoSMALLEST class, perhaps after "broad" or "super"
+    head: str  # one of RECIPES
+    sampler: str  # "uniform" or "sqrt"
 
     @classmethod
     def parse(cls, name: str) -> Cell:

@@ -83,28 +83,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Data:
-    """One seed's data.
+    """One seed's data; the test set has as many images in every class."""
 
-    Attributes:
-        features: of the training images, centred and scaled by one number each, float32 `[N, D]`.
-        labels: int64 `[N]`.
-        test_features, test_labels: as many images in every class.
-        groups: bool `[3, C]`: many-, medium- and few-shot classes.
-        sampler: `"uniform"` (every image once an epoch) or `"sqrt"` (N draws, each image's chance ~ 1/sqrt(n_i)).
-        seed: of the order of the batches.
-        smoothing: label smoothing; with mixup contained in the targets.
-        mixup: whether batches are mixed with themselves, reversed.
-    """
-
-    features: Tensor
-    labels: Tensor
+    features: Tensor  # float32 [N, D], centred and scaled by one number each
+    labels: Tensor  # int64 [N]
     test_features: Tensor
     test_labels: Tensor
-    groups: Tensor
-    sampler: str
-    seed: int
-    smoothing: float = 0.0
-    mixup: bool = False
+    groups: Tensor  # bool [3, C]: many-, medium- and few-shot classes
+    sampler: str  # "uniform" (every image once an epoch) or "sqrt" (N draws, each image's chance ~ 1/sqrt(n_i))
+    seed: int  # of the order of the batches
+    smoothing: float = 0.0  # with mixup contained in the targets
+    mixup: bool = False  # batches are mixed with themselves, reversed
 
     @property
     def class_counts(self) -> Tensor:

@@ -10,9 +10,8 @@ and of ce, the weights and the margins at tau 1 after subtracting tau log n from
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
-from common import Line, complete, parser_of
+from common import Line, complete, study_parser
 from frozen_tower import Cell
 from frozen_tower_curve import point
 from frozen_tower_methods import SETS
@@ -27,11 +26,7 @@ CURVES = ("ce", "inverse", "dv", "inverse adjusted tau 1", "dv adjusted tau 1")
 
 def main() -> None:
     """Train what the results lack."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--results", type=Path, required=True)
-    options = parser.parse_args()
+    options = study_parser(__doc__, seeds=5).parse_args()
 
     def run(setting: list[float], seed: int) -> Line:
         rate, epochs, decay = setting

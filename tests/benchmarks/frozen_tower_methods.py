@@ -18,14 +18,11 @@ BETA = 0.9999
 
 @register_weighting("altered_volume")
 class AlteredVolume(ClassVolume):
-    """Class volume whose radii are altered, to see what they are worth.
+    """Class volume with alpha_i ~ r_i^power / n_i, to see what the radii are worth.
 
-    Args:
-        class_counts, draws, options: as in `ClassVolume`.
-        power: g in alpha_i ~ r_i^g / n_i; 0 is inverse frequency.
-        shuffle: seed of a permutation of the radii among the classes, the placebo; none by default.
-        fitted: log radii are replaced by the straight line in log n that is nearest to them (least squares), so that
-            alpha is a plain power of n, as flat or steep as the radii make it: the control.
+    `shuffle` is the seed of a permutation of the radii among the classes, the placebo. With `fitted` log radii are
+    replaced by their least-squares line in log n, so that alpha is a plain power of n, as flat or steep as the radii
+    make it: the control.
     """
 
     def __init__(
@@ -74,27 +71,18 @@ class FeatureRadius(FrequencyWeighting):
 class Method:
     """How one row of the tables is trained.
 
-    Attributes:
-        weighting: name in the product's registry.
-        options: of the weighting.
-        form: `"weights"` (alpha times the loss), `"adjusted"` (cross entropy of logits - tau log alpha), or
-            `"post_hoc"` (the ce run's test logits + tau log alpha: no training of its own).
-        tau: of the last two.
-        start: first epoch in which weights apply; in margins, in which radii apply: they count all radii as equal
-            before, as the product has it. None: the second half of the training.
-        deferred: the margins, too, apply in the second half only: before, it trains as ce.
-        held_out: the radii come from test images, after every epoch, instead of the training pass.
-        shuffled: the radii are permuted among the classes, another permutation for every seed.
+    Its form is `"weights"` (alpha times the loss), `"adjusted"` (cross entropy of logits - tau log alpha), or
+    `"post_hoc"` (the ce run's test logits + tau log alpha: no training of its own).
     """
 
-    weighting: str = "none"
+    weighting: str = "none"  # name in the product's registry
     options: Mapping[str, Any] = field(default_factory=dict)
     form: str = "weights"
     tau: float = 1.0
-    start: int | None = None
-    deferred: bool = False
-    held_out: bool = False
-    shuffled: bool = False
+    start: int | None = None  # first epoch of weights; of radii in margins (all equal before); None: the second half
+    deferred: bool = False  # the margins, too, apply in the second half only: before, it trains as ce
+    held_out: bool = False  # the radii come from test images, after every epoch, instead of the training pass
+    shuffled: bool = False  # the radii are permuted among the classes, another permutation for every seed
 
     @property
     def warm_up(self) -> str:

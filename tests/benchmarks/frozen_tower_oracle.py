@@ -10,10 +10,8 @@ places. Beside it the log radii of the classes on the test images, and their acc
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
-from common import Line, complete, parser_of
+from common import Line, complete, study_parser
 from frozen_tower import Cell
 from frozen_tower_curve import TAUS, point
 from torch import Tensor
@@ -57,11 +55,8 @@ def correlation(a: Tensor, b: Tensor) -> float:
 
 def main() -> None:
     """Train the seeds that the results lack."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--cache", type=Path, required=True)
+    parser = study_parser(__doc__, seeds=10)
     parser.add_argument("--cell", nargs="+", required=True)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--results", type=Path, required=True)
     options = parser.parse_args()
 
     def run(cell: str, seed: int) -> Line:

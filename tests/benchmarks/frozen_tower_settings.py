@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from pathlib import Path
 
-from common import Line, complete, parser_of
+from common import Line, complete, study_parser
 from frozen_tower import Cell
 from frozen_tower_curve import point
 
@@ -22,14 +21,11 @@ FIRST_SEED = 1000
 
 def main() -> None:
     """Train what the results lack."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--cache", type=Path, required=True)
+    parser = study_parser(__doc__, seeds=3)
     parser.add_argument("--cell", default="cifar100-100-linear")
     parser.add_argument("--epochs", type=int, nargs="+", required=True)
     parser.add_argument("--rates", type=float, nargs="+", required=True)
     parser.add_argument("--decays", type=float, nargs="+", default=[0.0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--results", type=Path, required=True)
     options = parser.parse_args()
 
     def run(cell: str, epochs: int, rate: float, decay: float, seed: int) -> Line:

@@ -21,18 +21,11 @@ MANY = 1e9
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a head is trained; the learning rate falls to 0 along a cosine.
-
-    Attributes:
-        epochs: of a run; deferred weights apply in the second half.
-        learning_rate: at the start.
-        optimizer: `"sgd"` (Nesterov, momentum 0.9) or `"adamw"`.
-        weight_decay: of the optimizer.
-    """
+    """How a head is trained; the learning rate falls to 0 along a cosine."""
 
     epochs: int
     learning_rate: float
-    optimizer: str = "sgd"
+    optimizer: str = "sgd"  # (Nesterov, momentum 0.9) or "adamw"
     weight_decay: float = 0.0
 
     @property
@@ -51,14 +44,7 @@ class Trained:
 
 
 class Criteria:
-    """The losses of R methods over logits that share a batch: the product's two criteria, vectorised.
-
-    Args:
-        methods: R of them.
-        weightings: one for each.
-        starts: the first epoch in which weights or radii of each apply.
-        smoothing: label smoothing eps; with mixtures as targets, contained in them.
-    """
+    """The losses of R methods over logits that share a batch: the product's two criteria, vectorised."""
 
     def __init__(self, methods: list[Method], weightings: list[Weighting], starts: list[int], smoothing: float) -> None:
         self.methods, self.weightings, self.starts, self.smoothing = methods, weightings, starts, smoothing
@@ -114,14 +100,7 @@ class Criteria:
 
 
 class Training:
-    """All methods of a list on one seed's data.
-
-    Args:
-        data: the seed's.
-        head: which all of them train.
-        recipe: how.
-        names: of methods; the first is ce, whose training the deferred ones share until their weights apply.
-    """
+    """Methods by name on one seed's data; the first is ce, whose training the deferred ones share until they start."""
 
     def __init__(self, data: Data, head: Head, recipe: Recipe, names: list[str]) -> None:
         if names[0] != "ce":
