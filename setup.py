@@ -22,16 +22,7 @@ setup(
     author="vlltr-plugin maintainers",
     license_expression="Apache-2.0",
     license_files=["LICENSE"],
-    keywords=[
-        "long-tailed recognition",
-        "class imbalance",
-        "re-weighting",
-        "logit adjustment",
-        "CLIP",
-        "VL-LTR",
-        "LIFT",
-        "timm",
-    ],
+    keywords="long-tailed recognition, class imbalance, re-weighting, logit adjustment, CLIP, VL-LTR, LIFT, timm",
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",
