@@ -32,7 +32,7 @@ def state_of(moments):
 
 
 @pytest.mark.parametrize("variant", MOMENTS)
-def test_whole_samples_are_samples_of_mass_1(variant):
+def test_samples_without_a_mass_have_mass_1(variant):
     told, untold = MOMENTS[variant](), MOMENTS[variant]()
     for seed in range(3):
         rows, labels, _ = samples_of(seed)
@@ -44,7 +44,7 @@ def test_whole_samples_are_samples_of_mass_1(variant):
 @pytest.mark.parametrize(("variant", "features"), [("dv", None), ("bv", None), ("pv", None), ("dv", 4), ("bv", 4)])
 @pytest.mark.parametrize("assign", ["dominant", "mass"])
 @pytest.mark.parametrize("soft", [False, True])
-def test_statistics_of_sound_rows_are_those_of_the_path_that_reads_nothing(variant, features, assign, soft):
+def test_the_gpu_path_gives_the_statistics_of_the_cpu_path(variant, features, assign, soft):
     """The second is a GPU's; with fewer than 128 classes both are float64."""
     options = {"variant": variant, "features": features, "assign": assign}
     looking, blind = (ClassVolume([9] * CLASSES, **options) for _ in range(2))
@@ -61,7 +61,7 @@ def test_statistics_of_sound_rows_are_those_of_the_path_that_reads_nothing(varia
 @pytest.mark.parametrize("assign", ["dominant", "mass"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("classes", [CLASSES, 130])
-def test_a_step_writes_over_nothing_that_the_caller_holds(variant, assign, dtype, classes):
+def test_a_step_changes_no_tensor_of_the_caller(variant, assign, dtype, classes):
     rows, labels, mixed = samples_of(0, dtype)
     rows, mixed = (F.pad(t, (0, classes - CLASSES), value=float(t.min())) for t in (rows, mixed))
     mixed = mixed / mixed.sum(dim=1, keepdim=True)
@@ -92,7 +92,7 @@ def test_the_loss_can_be_differentiated_twice_and_by_its_soft_targets(base, smoo
     assert torch.autograd.gradgradcheck(lambda z: loss(z, labels), rows)
 
 
-def test_sums_too_large_to_add_up_over_the_batch_are_no_faults():
+def test_large_finite_rows_are_not_skipped():
     """Each row's sum is finite, their total is not."""
     weighting = ClassVolume([4, 4])
     weighting.observe(torch.full((4, 2), 1.2e38), torch.tensor([0, 0, 1, 1]))

@@ -95,14 +95,14 @@ def weights_after_two_epochs(way, made, variant):
 @pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("variant", ["dv", "pv"])
-def test_the_weights_are_those_of_the_run_that_kept_everything(way, made, variant):
+def test_checkpointing_gives_the_weights_of_a_run_without_it(way, made, variant):
     expected = weights_after_two_epochs(lambda body, x, targets: body(x, targets), made, variant)
     found = weights_after_two_epochs(WAYS[way], made, variant)
     assert not torch.equal(expected, torch.ones(4))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
 
 
-def test_where_torch_does_not_tell_a_pass_counts(monkeypatch):
+def test_without_the_id_of_the_backward_pass_every_pass_counts(monkeypatch):
     monkeypatch.delattr(torch._C, "_current_graph_task_id")
     criterion = ReweightedLoss(ClassVolume(COUNTS))
     criterion(torch.randn(4, 4, requires_grad=True), torch.arange(4)).backward()
@@ -160,7 +160,7 @@ def test_gradients_are_autograd_s_and_nothing_is_observed(kind, soft, weighting,
     assert getattr(criterion.weighting, "_moments", None) is None
 
 
-def test_an_epoch_inside_torch_func_is_told_to_be_unobserved():
+def test_an_epoch_inside_torch_func_warns_that_nothing_was_observed():
     criterion = ReweightedLoss(ClassVolume([90, 30, 5]))
     logits, labels = func_batch(False, 0.0)
     torch.func.grad(lambda z: criterion(z, labels))(logits)
@@ -188,7 +188,7 @@ def step(criterion, targets):
 @pytest.mark.parametrize(("variant", "features"), [("dv", None), ("bv", None), ("pv", None), ("dv", 2), ("bv", 2)])
 @pytest.mark.parametrize("assign", ["dominant", "mass"])
 @pytest.mark.parametrize("soft", [False, True])
-def test_a_step_of_class_volume_reads_nothing_back(variant, features, assign, soft):
+def test_a_step_of_class_volume_does_not_wait_for_the_device(variant, features, assign, soft):
     criterion = ReweightedLoss(ClassVolume([5, 4, 3], variant=variant, features=features, assign=assign), smoothing=0.1)
     criterion.to("meta")
     targets = torch.rand(6, 3, device="meta") if soft else torch.zeros(6, dtype=torch.int64, device="meta")
