@@ -209,7 +209,7 @@ def test_large_batches_on_many_threads_give_the_radii_of_a_loop(threads, variant
         columns = weighting._columns.tolist()
         whole = np.ones(int((labels == 0).sum()))
         radius = radius_of(rows[labels == 0], whole, 0, columns, variant)
-        wrong.append(abs(float(weighting._moments.mean_log_sigma()[0]) - radius))
+        wrong.append(abs(float(weighting._moments.log_radius()[0]) - radius))
     assert max(wrong) < 1e-5
 
 
