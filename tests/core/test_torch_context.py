@@ -230,44 +230,37 @@ def test_logits_on_meta_are_refused_as_something_to_observe():
 PARTS = ("construct", "observe", "end_epoch", "begin_epoch", "load", "move")
 
 
-class Life:
-    """Two epochs of a criterion, the named parts of them inside inference mode, and a step of training."""
+def a_run(make, inside, soft):
+    """Three epochs of a criterion, the named parts of them inside inference mode: criterion, losses and gradients."""
 
-    def __init__(self, make, inside, soft):
-        self.make, self.inside, self.soft = make, inside, soft
+    def part(name):
+        return torch.inference_mode() if name in inside else nullcontext()
 
-    def part(self, name):
-        return torch.inference_mode() if name in self.inside else nullcontext()
-
-    def run(self):
-        generator = torch.Generator().manual_seed(0)
-        with self.part("construct"):
-            criterion = ReweightedLoss(self.make([50, 40, 30]), smoothing=0.1)
-        classes = criterion.weighting.num_classes
-        losses = []
-        for epoch in range(3):
-            for step in range(3):
-                rows = torch.randn(48, classes, generator=generator)
-                labels = torch.arange(48) % 3
-                targets = F.one_hot(labels, classes) * 0.9 + 0.1 / classes if self.soft else labels
-                if step == 1:
-                    with self.part("observe"):
-                        criterion.observe(rows * 1.0, targets * 1)
-                logits = rows.requires_grad_()
-                loss = criterion(logits, targets)
-                loss.backward()
-                losses += [loss.detach(), logits.grad]
-            with self.part("move"):
-                criterion.to("cpu").double().float()
-            with self.part("end_epoch"):
-                criterion.end_epoch()
-            with self.part("load"):
-                state = criterion.state_dict()
-                criterion.load_state_dict(state)
-                criterion.load_state_dict(copy.deepcopy(state), assign=True)
-            with self.part("begin_epoch"):
-                criterion.weighting.begin_epoch(epoch + 1)
-        return criterion, losses
+    generator = torch.Generator().manual_seed(0)
+    with part("construct"):
+        criterion = ReweightedLoss(make([50, 40, 30]), smoothing=0.1)
+    classes, labels, numbers = criterion.weighting.num_classes, torch.arange(48) % 3, []
+    targets = F.one_hot(labels, classes) * 0.9 + 0.1 / classes if soft else labels
+    for epoch in range(3):
+        for step in range(3):
+            rows = torch.randn(48, classes, generator=generator)
+            if step == 1:
+                with part("observe"):
+                    criterion.observe(rows * 1.0, targets * 1)
+            loss = criterion(rows.requires_grad_(), targets)
+            loss.backward()
+            numbers += [loss.detach(), rows.grad]
+        with part("move"):
+            criterion.to("cpu").double().float()
+        with part("end_epoch"):
+            criterion.end_epoch()
+        with part("load"):
+            state = criterion.state_dict()
+            criterion.load_state_dict(state)
+            criterion.load_state_dict(copy.deepcopy(state), assign=True)
+        with part("begin_epoch"):
+            criterion.weighting.begin_epoch(epoch + 1)
+    return criterion, numbers
 
 
 @pytest.mark.parametrize("inside", [*((name,) for name in PARTS), PARTS], ids="+".join)
@@ -276,9 +269,9 @@ class Life:
 def test_any_part_inside_inference_mode_gives_the_same_run_as_outside(make, soft, inside):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected, expected_losses = Life(EVERY_WEIGHTING[make], (), soft).run()
-        criterion, losses = Life(EVERY_WEIGHTING[make], inside, soft).run()
-    assert all(torch.equal(a, b) for a, b in zip(losses, expected_losses, strict=True))
+        expected, expected_numbers = a_run(EVERY_WEIGHTING[make], (), soft)
+        criterion, numbers = a_run(EVERY_WEIGHTING[make], inside, soft)
+    assert all(torch.equal(a, b) for a, b in zip(numbers, expected_numbers, strict=True))
     assert torch.equal(criterion.weighting.weights, expected.weighting.weights)
     assert not any(buffer.is_inference() for buffer in criterion.buffers())
 
