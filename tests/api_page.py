@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -69,10 +70,10 @@ def bases(home: str, node: Definition) -> Iterator[tuple[str, Definition]]:
 def methods(home: str, node: Definition, inherited: set[str]) -> dict[str, tuple[ast.FunctionDef, str]]:
     """Public methods, with the docstring of the nearest class that describes them in full.
 
-    Those of classes named in `inherited` are left out.
+    Those of classes named in `inherited`, and of their bases, are left out.
     """
     found: dict[str, tuple[ast.FunctionDef, str]] = {}
-    for owner in [one for _, one in bases(home, node) if one.name not in inherited]:
+    for owner in takewhile(lambda one: one.name not in inherited, (one for _, one in bases(home, node))):
         for part in owner.body:
             if isinstance(part, ast.FunctionDef) and (not part.name.startswith("_") or part.name == "__call__"):
                 known, text = found.get(part.name, (part, ""))

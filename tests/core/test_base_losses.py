@@ -48,7 +48,7 @@ def tiny_masses(classes, held, smoothing=0.0, dtype=torch.float32, batch=3):
     return logits, ((1 - smoothing) * masses + smoothing / classes).to(dtype), masses
 
 
-def test_the_case_that_lost_a_label():
+def test_a_mixture_of_three_labels_has_the_loss_of_all_three():
     logits = torch.randn(1, 5, generator=torch.Generator().manual_seed(0))
     targets = torch.tensor([[0.4, 0.3, 0.3, 0.0, 0.0]])
     expected = mean_loss("softmax", logits, targets, [1.0] * 5)
@@ -85,7 +85,7 @@ def test_every_label_counts_wherever_nothing_is_observed(weighting, how):
     assert found.tolist() == pytest.approx(expected if how == "losses" else sum(expected) / 3, rel=1e-6)
 
 
-def test_training_class_volume_refuses_what_it_cannot_count_as_a_sample_of_two_labels():
+def test_class_volume_refuses_mixtures_of_more_than_two_labels_in_training():
     logits, targets, _ = tiny_masses(6, 4)
     for base in (per_sample, "softmax"):
         with pytest.raises(ValueError, match="mixtures of at most two labels"):
@@ -94,7 +94,7 @@ def test_training_class_volume_refuses_what_it_cannot_count_as_a_sample_of_two_l
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("classes", [10, 1000])
-def test_rounding_of_smoothed_targets_asks_for_no_more_than_the_labels_mixed(dtype, classes):
+def test_a_callable_base_is_called_twice_for_two_labels_whatever_the_rounding(dtype, classes):
     """Mixed in the targets' own dtype, as mixup does; with 1000 classes float16 rounds eps/C."""
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(8, classes, generator=generator), torch.arange(8)
@@ -109,7 +109,7 @@ def test_rounding_of_smoothed_targets_asks_for_no_more_than_the_labels_mixed(dty
     assert found.item() == pytest.approx(mean_loss("softmax", logits, masses, alpha), rel=2e-2 if classes < 99 else 0.1)
 
 
-def test_a_label_that_a_sample_does_not_hold_cannot_spoil_it():
+def test_an_infinite_loss_of_a_label_without_mass_does_not_count():
     """Masked logits: the loss of label 2 is infinite, and no sample has it."""
     logits = torch.tensor([[1.0, 2.0, -math.inf, 0.0], [0.5, 1.0, -math.inf, 3.0]], requires_grad=True)
     targets = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.6, 0.0, 0.0, 0.4]])
@@ -120,7 +120,7 @@ def test_a_label_that_a_sample_does_not_hold_cannot_spoil_it():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_a_base_loss_of_a_user_s_own_takes_everything_that_ours_take(smoothing):
+def test_a_custom_base_loss_takes_mixtures_smoothing_and_labels(smoothing):
     logits, targets, masses = tiny_masses(6, 3, smoothing)
     weighting = InverseFrequency([30, 20, 9, 5, 4, 2])
     alpha = weighting.weights.double()

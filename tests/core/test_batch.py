@@ -17,7 +17,7 @@ COUNTS = [9, 5, 2]
 
 @pytest.mark.parametrize("made", CRITERIA)
 @pytest.mark.parametrize("shape", [(4,), (2, 3), (0,)], ids=str)
-def test_where_all_is_ignored_the_loss_is_0_and_teaches_nothing(made, shape):
+def test_if_all_elements_are_ignored_the_loss_is_0_and_nothing_is_observed(made, shape):
     criterion = made(ClassVolume(COUNTS), ignore_index=-100)
     logits = torch.randn(shape[0], 3, *shape[1:], requires_grad=True)
     labels = torch.full(shape, -100)
@@ -49,7 +49,7 @@ def test_ignored_elements_leave_the_statistics_whatever_their_logits(made, varia
 
 
 @pytest.mark.parametrize("assign", ["dominant", "mass"])
-def test_rows_left_out_without_looking_are_rows_taken_out(assign):
+def test_masked_elements_on_a_gpu_give_the_statistics_of_rows_taken_out(assign):
     """The first is a GPU's way."""
     blind, looking = (ClassVolume(COUNTS, assign=assign) for _ in range(2))
     for seed in range(3):
@@ -244,7 +244,7 @@ def test_an_unknown_reduction_is_refused(made):
 @pytest.mark.parametrize("options", [{}, {"ignore_index": -9}, {"smoothing": 0.1}], ids=str)
 @pytest.mark.parametrize("more", [(), (4,)], ids=str)
 @pytest.mark.parametrize("training", [False, True])
-def test_an_empty_batch_costs_0_and_teaches_nothing(made, weighting, soft, options, more, training):
+def test_an_empty_batch_has_loss_0_and_no_gradient(made, weighting, soft, options, more, training):
     model = torch.nn.Linear(2, 3)
     logits = model(torch.zeros(0, 2)).view(0, 3, *(1 for _ in more)).expand(0, 3, *more)
     targets = torch.zeros(0, 3, *more) if soft else torch.zeros(0, *more, dtype=torch.int64)
@@ -279,7 +279,7 @@ def masked_batch(seed, scale=1.0):
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("options", MASKED_VARIANTS, ids=str)
 @pytest.mark.parametrize("way", ["observe", "without looking", "bfloat16", "soft"])
-def test_weights_are_those_of_the_rows_that_no_mask_changed(mask, options, way):
+def test_rows_with_masked_logits_do_not_count(mask, options, way):
     told, spared = (ReweightedLoss(ClassVolume(MASKED_COUNTS, **options)) for _ in range(2))
     for seed in range(2):
         logits, labels, masked = masked_batch(seed)
@@ -301,7 +301,7 @@ def test_weights_are_those_of_the_rows_that_no_mask_changed(mask, options, way):
 
 
 @pytest.mark.parametrize("mask", MASKS)
-def test_where_every_row_is_masked_the_remedy_is_named(mask):
+def test_if_every_row_is_masked_a_warning_says_what_to_do(mask):
     criterion = ReweightedLoss(ClassVolume(MASKED_COUNTS))
     logits, labels, _ = masked_batch(0)
     masked = logits.clone()

@@ -71,7 +71,7 @@ def test_dominant_assignment_counts_the_heavier_label_once():
     torch.testing.assert_close(mixed.weights, hard.weights, rtol=0, atol=0)
 
 
-def test_float16_rounding_of_targets_makes_no_class_seen():
+def test_float16_rounding_of_targets_counts_for_no_class():
     logits, first, _, _, targets = mixed_batch(4, 64, 1000, 0.1, lam=1.0, dtype=torch.float16)
     weighting = ClassVolume([50] * 1000, assign="mass")
     weighting.observe(logits, targets, smoothing=0.1)

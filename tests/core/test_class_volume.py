@@ -192,7 +192,7 @@ def test_rows_that_are_not_finite_are_left_out_and_counted(bad):
 
 
 @pytest.mark.parametrize("fault", ["label", "mixture"])
-def test_faulty_rows_that_no_step_could_refuse_weigh_nothing_and_are_raised_at_the_end(fault):
+def test_faulty_rows_on_a_gpu_do_not_count_and_raise_at_the_end_of_the_epoch(fault):
     """On a GPU nothing is read back in a step; this is the half of `observe` that runs there."""
     weighting = ClassVolume([20] * 3)
     labels, mixtures = torch.arange(3), torch.eye(3)
@@ -205,7 +205,7 @@ def test_faulty_rows_that_no_step_could_refuse_weigh_nothing_and_are_raised_at_t
         weighting.end_epoch()
 
 
-def test_masses_that_rounding_leaves_just_short_of_a_sample_still_count():
+def test_masses_just_short_of_a_sample_by_rounding_count():
     weighting = ClassVolume([2, 2], assign="mass")
     third = torch.tensor([[1 / 3, 2 / 3], [1 / 3, 2 / 3], [1 / 3, 2 / 3]], dtype=torch.float16)
     for _ in range(2):

@@ -41,7 +41,7 @@ def radius_of(rows, masses, label, columns, variant):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("classes", [6, 140])
-def test_all_features_are_the_full_statistics(variant, classes):
+def test_features_of_all_classes_give_the_full_statistics(variant, classes):
     epoch = epoch_of(classes, 4)
     full = after(ClassVolume([4] * classes, variant=variant), *epoch)
     sampled = after(ClassVolume([4] * classes, variant=variant, features=classes), *epoch)
@@ -161,7 +161,7 @@ def test_a_state_resumes_and_one_of_another_sample_is_refused():
         ClassVolume([50] * 9, features=4).load_state_dict(ClassVolume([50] * 9).state_dict())
 
 
-def test_a_config_names_it():
+def test_features_can_be_given_by_a_config():
     weighting = build_weighting("class_volume", [9] * 8, features=3, feature_seed=1)
     assert weighting.settings()["features"] == 3
     assert "features=3, feature_seed=1" in repr(weighting)
@@ -181,7 +181,7 @@ def test_a_config_names_it():
         ({"features": 3, "feature_seed": "x"}, "feature_seed"),
     ],
 )
-def test_samples_that_cannot_be_are_refused(options, message):
+def test_unusable_features_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ClassVolume([9] * 8, **options)
 
@@ -209,7 +209,7 @@ def test_large_batches_on_many_threads_give_the_radii_of_a_loop(threads, variant
         columns = weighting._columns.tolist()
         whole = np.ones(int((labels == 0).sum()))
         radius = radius_of(rows[labels == 0], whole, 0, columns, variant)
-        wrong.append(abs(float(weighting._moments.mean_log_sigma()[0]) - radius))
+        wrong.append(abs(float(weighting._moments.log_radius()[0]) - radius))
     assert max(wrong) < 1e-5
 
 

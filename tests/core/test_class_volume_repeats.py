@@ -56,7 +56,7 @@ def test_debias_gives_the_true_radius_also_where_some_images_come_twice(images, 
     moments = ClassMoments(classes, features, torch.device("cpu"))
     moments.add(rows.flatten(0, 1), torch.arange(classes).repeat_interleave(images + repeats))
     n = torch.full((classes,), float(images), dtype=torch.float64)
-    found = moments.mean_log_sigma(n) + log_sigma_bias(n)
+    found = moments.log_radius(n) + log_sigma_bias(n)
     assert float(found.mean()) == pytest.approx(0, abs=0.01)
 
 

@@ -54,7 +54,7 @@ def batch_of(kind, shape, smoothing=0.0, dtype=torch.float32, ignored=False, see
 @pytest.mark.parametrize("shape", [(6,), (3, 2, 2)], ids=["samples", "dense"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("base", BASES)
-def test_the_step_s_loss_is_the_plain_mean_of_weighted_constituents(base, smoothing, shape, kind):
+def test_the_loss_is_the_plain_mean_of_weighted_constituents(base, smoothing, shape, kind):
     name, inner = ("softmax", 0.0) if base == "callable" else (base, smoothing)
     for made in WEIGHTINGS.values():
         weighting = made()
@@ -117,7 +117,7 @@ def test_the_adjusted_loss_is_the_mean_cross_entropy_of_lowered_logits(tau, smoo
 
 @pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
 @pytest.mark.parametrize("kind", ["hard", "mixed"])
-def test_a_dense_batch_costs_and_teaches_what_its_elements_do_as_samples(made, kind):
+def test_a_dense_batch_has_the_loss_and_statistics_of_its_elements(made, kind):
     dense, flat = (made(ClassVolume(COUNTS), smoothing=0.1, ignore_index=IGNORED) for _ in range(2))
     for seed in range(4):
         logits, targets = batch_of(kind, (4, 3, 2), 0.1, ignored=kind == "hard", seed=seed)
@@ -194,7 +194,7 @@ def _shared_as_files():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", [sent, saved, copy.deepcopy])
 @pytest.mark.parametrize("epochs", [0, 1])
-def test_a_copy_and_its_original_count_and_measure_each_for_itself(kind, way, epochs):
+def test_a_copy_and_its_original_have_separate_statistics(kind, way, epochs):
     both, one, other = (ReweightedLoss(KINDS[kind]()) for _ in range(3))
     for criterion in (both, one, other):
         for epoch in range(epochs):

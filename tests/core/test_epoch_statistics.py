@@ -65,7 +65,7 @@ def test_statistics_are_plain_finite_numbers_also_of_an_epoch_without_batches(we
     assert ("drawn_alpha" in statistics) == trains
 
 
-def test_a_weighting_alone_gives_what_it_knows():
+def test_a_weighting_alone_returns_no_drawn_alpha():
     weighting = ClassVolume(COUNTS)
     for rows, labels in batches(0):
         weighting.observe(rows, labels)
@@ -109,7 +109,7 @@ def one_rank(rank, world, folder):
     leave_group()
 
 
-def test_two_ranks_tell_the_numbers_of_one_process():
+def test_two_ranks_return_the_statistics_of_one_process():
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(one_rank, args=(2, folder), nprocs=2)
         first, second = (torch.load(Path(folder) / f"{rank}.pt") for rank in range(2))

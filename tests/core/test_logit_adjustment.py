@@ -152,7 +152,7 @@ def test_a_tau_that_is_no_number_of_at_least_0_is_refused(tau):
 
 @pytest.mark.parametrize("whole", [True, False], ids=["criterion", "weighting"])
 @pytest.mark.parametrize("saved", [ReweightedLoss, LogitAdjustedLoss])
-def test_a_state_of_either_form_goes_on_with_its_radii(saved, whole):
+def test_both_criteria_load_the_state_of_the_other(saved, whole):
     first = saved(observed(ClassVolume(COUNTS)))
     second = LogitAdjustedLoss(ClassVolume(COUNTS))
     logits, labels = batch_of()
@@ -271,7 +271,7 @@ def test_the_unit_of_the_counts_and_torchs_defaults_do_not_matter():
         (PRIOR_COUNTS, "1", "tau to be a number"),
     ],
 )
-def test_what_does_not_fit_is_refused(counts, tau, said):
+def test_unusable_counts_and_taus_are_refused(counts, tau, said):
     with pytest.raises(ValueError, match=said):
         LogitAdjustment(counts, tau)
 

@@ -46,7 +46,7 @@ def assert_same_numbers(found, expected):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("make", EVERY_WEIGHTING)
-def test_training_there_gives_the_weights_losses_and_gradients_of_the_cpu(make, soft):
+def test_training_without_float64_gives_the_numbers_of_the_cpu(make, soft):
     criterion, found = a_run(EVERY_WEIGHTING[make], DEVICE, soft)
     twin, expected = a_run(EVERY_WEIGHTING[make], CPU, soft)
     assert_same_numbers(found, expected)
@@ -74,14 +74,14 @@ CRITERIA = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("name", CRITERIA)
-def test_every_criterion_runs_there(name, soft):
+def test_every_criterion_trains_without_float64(name, soft):
     _, found = a_run(ClassVolume, DEVICE, soft, **CRITERIA[name])
     _, expected = a_run(ClassVolume, CPU, soft, **CRITERIA[name])
     assert_same_numbers(found, expected)
 
 
 @pytest.mark.usefixtures("_device")
-def test_labels_out_of_range_are_named_there():
+def test_labels_out_of_range_are_refused_without_float64():
     criterion = ReweightedLoss(ClassVolume([50, 40, 30]))
     with pytest.raises(ValueError, match=r"labels in 0\.\.2 but got 3"):
         criterion(torch.randn(4, 3).to(DEVICE).requires_grad_(), torch.tensor([0, 1, 2, 3]).to(DEVICE))
@@ -108,7 +108,7 @@ def test_a_move_in_mid_epoch_and_back_loses_nothing(make, how):
 @pytest.mark.usefixtures("_device")
 @pytest.mark.parametrize("where", [("lazy", "lazy"), ("lazy", "cpu"), ("cpu", "lazy")])
 @pytest.mark.parametrize("assign", [False, True])
-def test_a_state_loads_there_and_from_there(where, assign):
+def test_a_state_loads_on_and_from_a_device_without_float64(where, assign):
     first, _ = a_run(ClassVolume, torch.device(where[0]), soft=False)
     state = first.state_dict()
     assert {v.device.type for k, v in state.items() if v.dtype == torch.float64} == {"cpu"}
@@ -133,7 +133,7 @@ def test_the_numbers_of_the_log_are_those_of_the_cpu():
 @pytest.mark.usefixtures("_device")
 @pytest.mark.parametrize("mixed", [True, False])
 @pytest.mark.parametrize("branch", ["image_text", "sum", "each"])
-def test_a_host_s_criterion_counts_what_is_drawn_there(mixed, branch, tmp_path):
+def test_a_host_runs_on_a_device_without_float64(mixed, branch, tmp_path):
     def run(device):
         host = MiniHost({"type": "class_volume", "branch": branch}, mixed=mixed)
         host.args.output_dir = str(tmp_path / device.type)
@@ -162,5 +162,5 @@ def test_a_host_s_criterion_counts_what_is_drawn_there(mixed, branch, tmp_path):
 
 
 @pytest.mark.usefixtures("_device")
-def test_only_devices_without_float64_send_it_home():
+def test_float64_goes_to_the_cpu_only_from_devices_without_it():
     assert [float64_device(torch.device(name)).type for name in ("cpu", "meta", "lazy")] == ["cpu", "meta", "cpu"]

@@ -203,7 +203,7 @@ def outcomes():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_rank_says_what_differs_after_as_many_collectives(outcomes, name):
+def test_ranks_that_differ_are_refused_on_every_rank(outcomes, name):
     words = CASES[name][3]
     first, second = (rank[name] for rank in outcomes)
     for rank, found in enumerate((first, second)):
@@ -215,5 +215,5 @@ def test_every_rank_says_what_differs_after_as_many_collectives(outcomes, name):
     assert isinstance(words, tuple) or first["message"] == second["message"]
 
 
-def test_radii_are_rank_0s_where_all_went_well(outcomes):
+def test_all_ranks_take_the_radii_of_rank_0(outcomes):
     assert [rank["own radii"]["radius"] for rank in outcomes] == [0.0, 0.0]

@@ -95,7 +95,7 @@ def test_loading_a_state_forgets_what_was_observed_before():
 
 @pytest.mark.parametrize("make", [ClassVolume, InverseFrequency])
 @pytest.mark.parametrize("assign", [False, True])
-def test_a_baseline_without_a_state_loads_where_missing_keys_may_be(make, assign):
+def test_a_baseline_without_a_state_loads_with_strict_false(make, assign):
     def model():
         return torch.nn.ModuleDict({"layer": torch.nn.Linear(3, 3), "criterion": ReweightedLoss(make([50, 40, 30]))})
 
@@ -115,7 +115,7 @@ def test_a_baseline_without_a_state_loads_where_missing_keys_may_be(make, assign
 
 @pytest.mark.parametrize("gone", ["weights", "log_radius64", "draws", "progress", "_extra_state"])
 @pytest.mark.parametrize("strict", [False, True])
-def test_half_a_state_is_refused_also_where_missing_keys_may_be(gone, strict):
+def test_an_incomplete_state_is_refused_with_strict_false_too(gone, strict):
     state = ReweightedLoss(observed(ClassVolume([50, 40, 30]))).state_dict()
     del state[f"weighting.{gone}"]
     criterion = ReweightedLoss(ClassVolume([50, 40, 30]))

@@ -213,7 +213,7 @@ CASTS = {"half": torch.Tensor.half, "bfloat16": torch.Tensor.bfloat16, "float": 
 
 @pytest.mark.parametrize("make", [ClassVolume, EffectiveNumber])
 @pytest.mark.parametrize("name", EXACT)
-def test_another_format_keeps_the_run_bit_for_bit(name, make):
+def test_another_file_format_keeps_the_state_bit_for_bit(name, make):
     model = Model(make)
     train(model)
     found = resumed(EXACT[name](model.state_dict()), make)

@@ -95,14 +95,14 @@ def weights_after_two_epochs(way, made, variant):
 @pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("variant", ["dv", "pv"])
-def test_the_weights_are_those_of_the_run_that_kept_everything(way, made, variant):
+def test_checkpointing_gives_the_weights_of_a_run_without_it(way, made, variant):
     expected = weights_after_two_epochs(lambda body, x, targets: body(x, targets), made, variant)
     found = weights_after_two_epochs(WAYS[way], made, variant)
     assert not torch.equal(expected, torch.ones(4))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
 
 
-def test_where_torch_does_not_tell_a_pass_counts(monkeypatch):
+def test_without_the_id_of_the_backward_pass_every_pass_counts(monkeypatch):
     monkeypatch.delattr(torch._C, "_current_graph_task_id")
     criterion = ReweightedLoss(ClassVolume(COUNTS))
     criterion(torch.randn(4, 4, requires_grad=True), torch.arange(4)).backward()
@@ -160,7 +160,7 @@ def test_gradients_are_autograd_s_and_nothing_is_observed(kind, soft, weighting,
     assert getattr(criterion.weighting, "_moments", None) is None
 
 
-def test_an_epoch_inside_torch_func_is_told_to_be_unobserved():
+def test_an_epoch_inside_torch_func_warns_that_nothing_was_observed():
     criterion = ReweightedLoss(ClassVolume([90, 30, 5]))
     logits, labels = func_batch(False, 0.0)
     torch.func.grad(lambda z: criterion(z, labels))(logits)
@@ -188,7 +188,7 @@ def step(criterion, targets):
 @pytest.mark.parametrize(("variant", "features"), [("dv", None), ("bv", None), ("pv", None), ("dv", 2), ("bv", 2)])
 @pytest.mark.parametrize("assign", ["dominant", "mass"])
 @pytest.mark.parametrize("soft", [False, True])
-def test_a_step_of_class_volume_reads_nothing_back(variant, features, assign, soft):
+def test_a_step_of_class_volume_does_not_wait_for_the_device(variant, features, assign, soft):
     criterion = ReweightedLoss(ClassVolume([5, 4, 3], variant=variant, features=features, assign=assign), smoothing=0.1)
     criterion.to("meta")
     targets = torch.rand(6, 3, device="meta") if soft else torch.zeros(6, dtype=torch.int64, device="meta")
@@ -230,44 +230,37 @@ def test_logits_on_meta_are_refused_as_something_to_observe():
 PARTS = ("construct", "observe", "end_epoch", "begin_epoch", "load", "move")
 
 
-class Life:
-    """Two epochs of a criterion, the named parts of them inside inference mode, and a step of training."""
+def a_run(make, inside, soft):
+    """Three epochs of a criterion, the named parts of them inside inference mode: criterion, losses and gradients."""
 
-    def __init__(self, make, inside, soft):
-        self.make, self.inside, self.soft = make, inside, soft
+    def part(name):
+        return torch.inference_mode() if name in inside else nullcontext()
 
-    def part(self, name):
-        return torch.inference_mode() if name in self.inside else nullcontext()
-
-    def run(self):
-        generator = torch.Generator().manual_seed(0)
-        with self.part("construct"):
-            criterion = ReweightedLoss(self.make([50, 40, 30]), smoothing=0.1)
-        classes = criterion.weighting.num_classes
-        losses = []
-        for epoch in range(3):
-            for step in range(3):
-                rows = torch.randn(48, classes, generator=generator)
-                labels = torch.arange(48) % 3
-                targets = F.one_hot(labels, classes) * 0.9 + 0.1 / classes if self.soft else labels
-                if step == 1:
-                    with self.part("observe"):
-                        criterion.observe(rows * 1.0, targets * 1)
-                logits = rows.requires_grad_()
-                loss = criterion(logits, targets)
-                loss.backward()
-                losses += [loss.detach(), logits.grad]
-            with self.part("move"):
-                criterion.to("cpu").double().float()
-            with self.part("end_epoch"):
-                criterion.end_epoch()
-            with self.part("load"):
-                state = criterion.state_dict()
-                criterion.load_state_dict(state)
-                criterion.load_state_dict(copy.deepcopy(state), assign=True)
-            with self.part("begin_epoch"):
-                criterion.weighting.begin_epoch(epoch + 1)
-        return criterion, losses
+    generator = torch.Generator().manual_seed(0)
+    with part("construct"):
+        criterion = ReweightedLoss(make([50, 40, 30]), smoothing=0.1)
+    classes, labels, numbers = criterion.weighting.num_classes, torch.arange(48) % 3, []
+    targets = F.one_hot(labels, classes) * 0.9 + 0.1 / classes if soft else labels
+    for epoch in range(3):
+        for step in range(3):
+            rows = torch.randn(48, classes, generator=generator)
+            if step == 1:
+                with part("observe"):
+                    criterion.observe(rows * 1.0, targets * 1)
+            loss = criterion(rows.requires_grad_(), targets)
+            loss.backward()
+            numbers += [loss.detach(), rows.grad]
+        with part("move"):
+            criterion.to("cpu").double().float()
+        with part("end_epoch"):
+            criterion.end_epoch()
+        with part("load"):
+            state = criterion.state_dict()
+            criterion.load_state_dict(state)
+            criterion.load_state_dict(copy.deepcopy(state), assign=True)
+        with part("begin_epoch"):
+            criterion.weighting.begin_epoch(epoch + 1)
+    return criterion, numbers
 
 
 @pytest.mark.parametrize("inside", [*((name,) for name in PARTS), PARTS], ids="+".join)
@@ -276,9 +269,9 @@ class Life:
 def test_any_part_inside_inference_mode_gives_the_same_run_as_outside(make, soft, inside):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected, expected_losses = Life(EVERY_WEIGHTING[make], (), soft).run()
-        criterion, losses = Life(EVERY_WEIGHTING[make], inside, soft).run()
-    assert all(torch.equal(a, b) for a, b in zip(losses, expected_losses, strict=True))
+        expected, expected_numbers = a_run(EVERY_WEIGHTING[make], (), soft)
+        criterion, numbers = a_run(EVERY_WEIGHTING[make], inside, soft)
+    assert all(torch.equal(a, b) for a, b in zip(numbers, expected_numbers, strict=True))
     assert torch.equal(criterion.weighting.weights, expected.weighting.weights)
     assert not any(buffer.is_inference() for buffer in criterion.buffers())
 

@@ -56,7 +56,7 @@ def test_expected_alpha_of_class_volume_is_1_under_the_draws(seed):
     assert len(weighting.weights.unique()) == 6
 
 
-def test_the_letter_of_eq_16_is_larger_under_a_square_root_sampler():
+def test_the_three_readings_of_eq_16_agree_for_a_uniform_sampler_only():
     """The three readings of DESIGN 2.1, with equal radii: they agree for a uniform sampler only."""
     counts = torch.tensor([1280.0, 100.0, 5.0])
     for draws, agree in ((counts, True), (counts.sqrt(), False)):

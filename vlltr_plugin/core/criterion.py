@@ -65,11 +65,10 @@ class Criterion(nn.Module):
         self.smoothing = smoothing
         self.ignore_index = ignore_index
         self.reduction = reduction
-        self._smoothing_checked = self._keeps_radii = False
+        self._smoothing_checked = self._keeps_radii = self._loads_weighting = False
         self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
         self._checks = LoopChecks(weighting)
-        self._loads_weighting = False
-        self.register_load_state_dict_post_hook(_forget_counts_of_another_run)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_forget_counts)  # type: ignore[no-untyped-call]
 
     def forward(self, logits: Tensor, targets: Tensor, reduction: str | None = None) -> Tensor:
         """The loss; feeds the batch to the statistics while training.
@@ -253,8 +252,8 @@ class Criterion(nn.Module):
         self._checks.count(batch)
 
 
-def _forget_counts_of_another_run(criterion: Criterion, incompatible_keys: Any) -> None:
-    """Called after a state was loaded; one that the weighting refuses leaves what was counted."""
+def _forget_counts(criterion: Criterion, incompatible_keys: Any) -> None:
+    """Called after a state was loaded, and not refused: what was counted before belongs to another run."""
     if criterion._loads_weighting:
         criterion._checks.forget()
 

@@ -127,16 +127,12 @@ class ClassMoments:
         copies = whole + rest * (whole + 1) / passes
         return self.mass - self.mass_squared * copies / self.mass
 
-    def log_radius(self, images: Tensor) -> Tensor:
-        """Log r of each class, float64 `[C]`, given the number of its images; not finite where unknown."""
-        return self.mean_log_sigma(images)
-
     def why_no_radius(self, images: Tensor) -> str | None:
         """Why samples that differ in every logit give no radius; None if nothing is known."""
         return None
 
-    def mean_log_sigma(self, images: Tensor | None = None) -> Tensor:
-        """Mean over the features of log sigma (Eq. 3), float64 `[C]`; -inf if one is 0, nan below two samples."""
+    def log_radius(self, images: Tensor | None = None) -> Tensor:
+        """Log r, the mean of log sigma over the features, float64 `[C]`; -inf if one is 0, nan below two samples."""
         means = []
         for part in self._parts():
             total = self.sum[part].double()
@@ -240,7 +236,7 @@ class ClassCovariances(ClassMoments):
         self.second = self.pivot.new_zeros(num_classes, dim, dim)
         self.axes = axes or dim
 
-    def log_radius(self, images: Tensor) -> Tensor:
+    def log_radius(self, images: Tensor | None = None) -> Tensor:
         """As in `ClassMoments`; -inf where the samples span fewer than `axes` dimensions."""
         return self.axis_variances(images)[:, : self.axes].log().mean(dim=1) / 2
 

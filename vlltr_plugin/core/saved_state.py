@@ -5,21 +5,145 @@ character codes of a JSON text, rounded on reading (at most 126, exact in bfloat
 Integers would not do: 0.9998 * 97 + 0.0002 * 97 = 96.99999 becomes 96.
 """
 
+from __future__ import annotations
+
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlltr_plugin.core.arguments import shortened
+from vlltr_plugin.core.torch_context import float64_device, outside_inference_mode, unshare
 
 SETTINGS = "_extra_state"
 ENTRIES = ("weights", "log_radius64", "substitution", "draws", "progress", SETTINGS)
 
 DIGIT = 256  # base of the digits of the epoch: whole numbers up to it are exact in bfloat16
+DRAWS_TOLERANCE = 1e-5  # relative, on the share of the draws that a saved state was made with
 ROUNDING = 0.1  # how far a character code may be off a whole number; averages of equal ones are off by far less
+
+
+class WeightingState(nn.Module):
+    """The numbers of a weighting: how they are saved, loaded, copied and moved."""
+
+    weights: Tensor
+    margins: Tensor
+    substitution: Tensor
+    log_radius64: Tensor
+    progress: Tensor
+    class_counts: Tensor
+    draws: Tensor
+    num_classes: int
+    epoch: int
+    has_radii: bool
+
+    def settings(self) -> dict[str, Any]:
+        """What must agree between a run and a state that it loads; Python values."""
+        raise NotImplementedError
+
+    def update_margins(self) -> None:
+        """Sets `margins` to what follows from the radii."""
+        raise NotImplementedError
+
+    @property
+    def device64(self) -> torch.device:
+        """Where float64 state and statistics live: with the weights, or on the CPU if their device has no float64."""
+        return self.log_radius64.device
+
+    @property
+    def substituted(self) -> Tensor:
+        """Classes whose radius is the mean of the others', bool `[C]`; can be set."""
+        return self.substitution >= 0.5
+
+    @substituted.setter
+    def substituted(self, classes: Tensor) -> None:
+        self.substitution.copy_(classes)
+
+    def _go_on(self, epoch: int, has_radii: bool) -> None:
+        """Moves to an epoch; kept as Python values, which no step waits for, and as a tensor of the state."""
+        self.epoch, self.has_radii = epoch, has_radii
+        self.progress.copy_(self.progress.new_tensor(progress_of(epoch, has_radii)))
+
+    def _read_progress(self) -> None:
+        """Takes the Python values from the tensor, which others may have written: DDP, an average, a loader."""
+        progress = self.progress.tolist()
+        self.epoch, self.has_radii = epoch_of(progress), progress[1] > 0
+
+    def get_extra_state(self) -> Tensor:
+        """The settings as character codes, float32 `[L]`."""
+        text = json.dumps(self.settings(), default=repr, separators=(",", ":"))
+        codes = torch.tensor(list(text.encode("ascii")), dtype=torch.float32, device="cpu")
+        return codes.to(self.weights.device)
+
+    @outside_inference_mode
+    def set_extra_state(self, state: Any) -> None:
+        """Goes on from a state that was checked and whose tensors are in place."""
+        self._read_progress()
+
+    def plain_state(self) -> dict[str, Any]:
+        """The state with settings, epoch and booleans as Python values, for a checkpoint that nothing averages.
+
+        Returns:
+            Tensors on the CPU and Python values, safe to load; `load_state_dict` takes it as well. Buffers of a
+            subclass, of any dtype, are among them.
+        """
+        state = {name: value for name, value in self.state_dict().items() if name not in ENTRIES}
+        state |= {name: getattr(self, name) for name in ("weights", "log_radius64", "substituted", "draws")}
+        kept = {name: value.cpu().clone() if isinstance(value, Tensor) else value for name, value in state.items()}
+        return kept | {SETTINGS: {"epoch": self.epoch, "has_radii": self.has_radii, "settings": self.settings()}}
+
+    def check_state(self, state: Any) -> SavedState:
+        """What a state, or an average of states, holds; ValueError if it is damaged or of other settings."""
+        refuse_other_settings(settings_of(state), as_saved(self.settings()))
+        saved = read_state(state, self.num_classes)
+        own = self.draws.cpu().clamp(max=saved.largest)
+        own_share, share = (draws / draws.sum() for draws in (own, saved.draws))
+        if not torch.allclose(share, own_share, rtol=max(DRAWS_TOLERANCE, 2 * saved.precision), atol=0.0):
+            raise ValueError(
+                "Expected a state made under the same expected draws but they differ: resume with the sampler that it "
+                "was made with, or start in a new folder."
+            )
+        return saved
+
+    @outside_inference_mode
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        own = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
+        if not own.keys().isdisjoint(ENTRIES):  # of a state that has nothing of it, torch names what is missing
+            saved = self.check_state(own)
+            tensors = {
+                "weights": saved.weights.float(),
+                "log_radius64": saved.log_radius,
+                "substitution": saved.substituted.double(),
+                "progress": torch.tensor(progress_of(saved.epoch, saved.has_radii), dtype=torch.float64, device="cpu"),
+                "draws": self.draws,
+                SETTINGS: self.get_extra_state(),
+            }
+            placed = {name: value.to(getattr(self, name, value).device, copy=True) for name, value in tensors.items()}
+            own = {name: value for name, value in own.items() if name != "substituted"} | placed
+            state_dict = {prefix + name: value for name, value in own.items()}
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.update_margins()
+
+    def move_to(self, device: torch.device) -> None:
+        """Moves to the device of the logits, once; not to the meta device, which holds no numbers."""
+        if self.weights.device != device and device.type != "meta":
+            self.to(device)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        unshare(self._buffers)
+        unshare(vars(self))
+
+    @outside_inference_mode
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> WeightingState:
+        """Follows to another device; the numbers keep their precision when a model is cast to half."""
+        device = fn(torch.zeros((), dtype=torch.float32, device=self.weights.device)).device
+        device64 = float64_device(device)
+        super()._apply(lambda tensor: tensor.to(device64 if tensor.dtype == torch.float64 else device), recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 @dataclass(frozen=True)
@@ -40,15 +164,6 @@ class SavedState:
     precision: float  # relative, of the floating point type that the draws were saved in
     largest: float  # of that type; draws beyond it are saved as infinite (more than 65504 in half precision)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The entries that a weighting takes from it, by name."""
-        return {
-            "weights": self.weights.float(),
-            "log_radius64": self.log_radius,
-            "substitution": self.substituted.double(),
-            "progress": torch.tensor(progress_of(self.epoch, self.has_radii), dtype=torch.float64, device="cpu"),
-        }
-
 
 def progress_of(epoch: int, has_radii: bool) -> list[float]:
     """The lowest digit of the epoch, `has_radii`, the next digit, and the rest: exact in half, and open to averages."""
@@ -67,12 +182,6 @@ def as_saved(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as they are read from a state, after JSON: tuples as lists, unknown types as text."""
     values: dict[str, Any] = json.loads(json.dumps(settings, default=repr))
     return values
-
-
-def encoded(settings: Mapping[str, Any], device: torch.device) -> Tensor:
-    """Settings as character codes, float32 `[L]`."""
-    text = json.dumps(settings, default=repr, separators=(",", ":"))
-    return torch.tensor(list(text.encode("ascii")), dtype=torch.float32, device="cpu").to(device)
 
 
 def settings_of(state: object) -> dict[str, Any]:

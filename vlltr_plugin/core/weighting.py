@@ -1,10 +1,10 @@
 """What all class weightings share: counts, normalisation, the schedule over epochs, state."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlltr_plugin.core.arguments import (
     Counts,
@@ -19,28 +19,16 @@ from vlltr_plugin.core.arguments import (
 from vlltr_plugin.core.batch import Batch
 from vlltr_plugin.core.epoch_statistics import Statistics, expected_alpha
 from vlltr_plugin.core.ranks import fail_together, refuse_differing_ranks, same_on_all_ranks
-from vlltr_plugin.core.saved_state import (
-    ENTRIES,
-    SETTINGS,
-    SavedState,
-    as_saved,
-    encoded,
-    epoch_of,
-    progress_of,
-    read_state,
-    refuse_other_settings,
-    settings_of,
-)
-from vlltr_plugin.core.torch_context import float64_device, outside_inference_mode, unshare
+from vlltr_plugin.core.saved_state import WeightingState, progress_of
+from vlltr_plugin.core.torch_context import outside_inference_mode
 
 NORMALIZATIONS = ("expected", "dataset", "mean")
 
 # Radii more than 38 digits apart (huge logits) would make a float32 weight 0, which no saved state may hold.
 SMALLEST_WEIGHT = torch.finfo(torch.float32).tiny
-DRAWS_TOLERANCE = 1e-5  # relative, on the share of the draws that a saved state was made with
 
 
-class Weighting(nn.Module):
+class Weighting(WeightingState):
     """A radius for every class, and from it the class weights that a loss uses.
 
     Subclasses implement `radii`; this class turns them into weights (Eq. 6 and 10 to 16 of Zheng and Ng), at the end of
@@ -77,13 +65,6 @@ class Weighting(nn.Module):
     uses_logits = False  # whether the radii come from observed logits
     # Independent samples behind the radii last measured, `[C]`; None before, or if they are not counted.
     samples: Tensor | None = None
-    weights: Tensor
-    margins: Tensor
-    substitution: Tensor
-    log_radius64: Tensor
-    progress: Tensor
-    class_counts: Tensor
-    draws: Tensor
 
     @outside_inference_mode
     def __init__(
@@ -124,20 +105,6 @@ class Weighting(nn.Module):
                 f"{len(empty)} of {len(class_counts)} classes have no samples ({listed(empty)}): "
                 "their weight stays 1 and they stay out of the normalisation."
             )
-
-    @property
-    def device64(self) -> torch.device:
-        """Where float64 state and statistics live: with the weights, or on the CPU if their device has no float64."""
-        return self.log_radius64.device
-
-    @property
-    def substituted(self) -> Tensor:
-        """Classes whose radius is the mean of the others', bool `[C]`; can be set."""
-        return self.substitution >= 0.5
-
-    @substituted.setter
-    def substituted(self, classes: Tensor) -> None:
-        self.substitution.copy_(classes)
 
     @property
     def log_radius(self) -> Tensor:
@@ -314,16 +281,6 @@ class Weighting(nn.Module):
         self._take_radii(substitute(log_radius, unknown))
         self.begin_epoch(self.epoch)
 
-    def _go_on(self, epoch: int, has_radii: bool) -> None:
-        """Moves to an epoch; kept as Python values, which no step waits for, and as a tensor of the state."""
-        self.epoch, self.has_radii = epoch, has_radii
-        self.progress.copy_(self.progress.new_tensor(progress_of(epoch, has_radii)))
-
-    def _read_progress(self) -> None:
-        """Takes the Python values from the tensor, which others may have written: DDP, an average, a loader."""
-        progress = self.progress.tolist()
-        self.epoch, self.has_radii = epoch_of(progress), progress[1] > 0
-
     @outside_inference_mode
     def update_margins(self) -> None:
         """Sets `margins` to log alpha; all radii count as equal until they apply (`active`).
@@ -354,70 +311,6 @@ class Weighting(nn.Module):
         """The settings, in `print(criterion)`."""
         shown = {key: value for key, value in self.settings().items() if key not in ("type", "class_counts")}
         return ", ".join(f"{key}={value!r}" for key, value in shown.items())
-
-    def get_extra_state(self) -> Tensor:
-        """The settings, as a tensor."""
-        return encoded(self.settings(), self.weights.device)
-
-    @outside_inference_mode
-    def set_extra_state(self, state: Any) -> None:
-        """Goes on from a state that was checked and whose tensors are in place."""
-        self._read_progress()
-
-    def plain_state(self) -> dict[str, Any]:
-        """The state with settings, epoch and booleans as Python values, for a checkpoint that nothing averages.
-
-        Returns:
-            Tensors on the CPU and Python values, safe to load; `load_state_dict` takes it as well. Buffers of a
-            subclass, of any dtype, are among them.
-        """
-        state = {name: value for name, value in self.state_dict().items() if name not in ENTRIES}
-        state |= {name: getattr(self, name) for name in ("weights", "log_radius64", "substituted", "draws")}
-        kept = {name: value.cpu().clone() if isinstance(value, Tensor) else value for name, value in state.items()}
-        return kept | {SETTINGS: {"epoch": self.epoch, "has_radii": self.has_radii, "settings": self.settings()}}
-
-    def check_state(self, state: Any) -> SavedState:
-        """What a state, or an average of states, holds; ValueError if it is damaged or of other settings."""
-        refuse_other_settings(settings_of(state), as_saved(self.settings()))
-        saved = read_state(state, self.num_classes)
-        own = self.draws.cpu().clamp(max=saved.largest)
-        own_share, share = (draws / draws.sum() for draws in (own, saved.draws))
-        if not torch.allclose(share, own_share, rtol=max(DRAWS_TOLERANCE, 2 * saved.precision), atol=0.0):
-            raise ValueError(
-                "Expected a state made under the same expected draws but they differ: resume with the sampler that it "
-                "was made with, or start in a new folder."
-            )
-        return saved
-
-    @outside_inference_mode
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        own = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
-        if not own.keys().isdisjoint(ENTRIES):  # of a state that has nothing of it, torch names what is missing
-            saved = self.check_state(own)
-            tensors = saved.tensors() | {"draws": self.draws, SETTINGS: self.get_extra_state()}
-            placed = {name: value.to(getattr(self, name, value).device, copy=True) for name, value in tensors.items()}
-            own = {name: value for name, value in own.items() if name != "substituted"} | placed
-            state_dict = {prefix + name: value for name, value in own.items()}
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        self.update_margins()
-
-    def move_to(self, device: torch.device) -> None:
-        """Moves to the device of the logits, once; not to the meta device, which holds no numbers."""
-        if self.weights.device != device and device.type != "meta":
-            self.to(device)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        unshare(self._buffers)
-        unshare(vars(self))
-
-    @outside_inference_mode
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Weighting":
-        """Follows to another device; the numbers keep their precision when a model is cast to half."""
-        device = fn(torch.zeros((), dtype=torch.float32, device=self.weights.device)).device
-        device64 = float64_device(device)
-        super()._apply(lambda tensor: tensor.to(device64 if tensor.dtype == torch.float64 else device), recurse)  # type: ignore[no-untyped-call]
-        return self
 
 
 def class_weights(log_radius: Tensor, divisor: Tensor, class_counts: Tensor, draws: Tensor, normalize: str) -> Tensor:
