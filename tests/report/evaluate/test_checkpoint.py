@@ -86,7 +86,6 @@ def test_writes_json_csv_and_pictures_beside_the_checkpoint_and_nothing_else(
     folder = checkout / "checkpoints/digits_dv/evaluation"
     names = {"evaluation.json", "per_class.csv", "reliability.png", "confusion.png"}
     names |= {"tradeoff.csv", "tradeoff.npz", "tradeoff.png"}
-    names |= {"tradeoff.csv", "tradeoff.npz", "tradeoff.png"}
     assert files(checkout) - before == {folder / name for name in names}
     assert all((folder / name).read_bytes().startswith(PNG) for name in names if name.endswith(".png"))
     found = evaluation(folder)
@@ -167,7 +166,7 @@ def test_the_prior_is_the_expected_draws_of_the_run_or_the_counts(checkout: Path
                 adjusted.append(expected)
             assert np.array_equal(arrays["counts"], counts)
     assert not np.array_equal(adjusted[-2], adjusted[-1])  # else the prior would not matter here
-    assert "1/sqrt(n)" in sources[ONE_BRANCH, "draws"]
+    assert "by WeightedDistributedSampler of the training loader" in sources[ONE_BRANCH, "draws"]
     assert "in the checkpoint" in sources[CLASS_VOLUME, "draws"]
 
 
@@ -265,9 +264,33 @@ def test_a_file_that_is_no_checkpoint_is_refused(
     assert ("`model`, the parameters" in error) == (content == "no model")
 
 
-def test_another_models_config_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "text_branch" in refused(checkout, capsys, CLASS_VOLUME, run="one_branch")
-    assert "left over" in refused(checkout, capsys, ONE_BRANCH, run="digits_dv")
+@pytest.mark.parametrize(
+    ("file", "text", "config", "run", "message"),
+    [
+        (
+            "datasets.py",
+            "\nraise SyntaxWarning('two\\nlines')\n",
+            CLASS_VOLUME,
+            None,
+            "failed: SyntaxWarning: two lines",
+        ),
+        (
+            "configs/stage1.py",
+            "cfg = dict(pretrain_cvlp=True)\n",
+            "configs/stage1.py",
+            "digits_dv",
+            "pre-training stage",
+        ),
+        ("empty.py", "", CLASS_VOLUME, "one_branch", "text_branch"),
+        ("empty.py", "", ONE_BRANCH, "digits_dv", "left over"),
+    ],
+)
+def test_a_config_of_something_else_and_failing_host_code_are_one_line(
+    checkout: Path, capsys: pytest.CaptureFixture[str], file: str, text: str, config: str, run: str | None, message: str
+) -> None:
+    with (checkout / file).open("a") as stream:
+        stream.write(text)
+    assert message in refused(checkout, capsys, config, run=run)
 
 
 def test_parameters_alone_are_evaluated_as_the_host_would(checkout: Path) -> None:
@@ -310,18 +333,6 @@ def test_a_folder_that_is_no_checkout_is_one_line(
     config = str(checkout / CLASS_VOLUME)
     assert main(["evaluate", checkpoint, "--config", config, "--checkout", str(tmp_path)]) == 2
     assert "has no main.py" in capsys.readouterr().err
-
-
-def test_failing_host_code_is_one_line(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = checkout / "datasets.py"
-    path.write_text(path.read_text() + "\nraise SyntaxWarning('two\\nlines')\n")
-    assert "The host's code failed: SyntaxWarning: two lines" in refused(checkout, capsys, CLASS_VOLUME)
-
-
-def test_a_config_of_the_pretraining_stage_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = checkout / "configs/stage1.py"
-    path.write_text("cfg = dict(pretrain_cvlp=True)\n")
-    assert "pre-training stage" in refused(checkout, capsys, "configs/stage1.py", run="digits_dv")
 
 
 def test_a_runs_folder_is_evaluated_like_its_checkpoint_with_the_config_it_names(
@@ -380,20 +391,13 @@ def test_what_is_not_there_is_said_before_what_is_not_installed(
     assert "install" not in error
 
 
-def test_all_missing_libraries_are_named_in_one_message(
-    checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("missing", [["matplotlib"], ["torchmetrics"], ["matplotlib", "torchmetrics"]])
+def test_missing_libraries_are_named_in_one_message_with_their_extra_before_any_work(
+    checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, missing: list[str]
 ) -> None:
-    for library in ("matplotlib", "torchmetrics"):
+    for library in missing:
         monkeypatch.setitem(sys.modules, library, None)
-    assert "Expected matplotlib and torchmetrics, but they are" in refused(checkout, capsys, CLASS_VOLUME)
-
-
-@pytest.mark.parametrize("library", ["matplotlib", "torchmetrics"])
-def test_a_missing_library_names_the_extra_before_any_work(
-    checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, library: str
-) -> None:
-    monkeypatch.setitem(sys.modules, library, None)
     (checkout / "main.py").unlink()  # would be found out next
     error = refused(checkout, capsys, CLASS_VOLUME)
-    assert library in error
+    assert f"Expected {' and '.join(missing)}, but" in error
     assert "[report]" in error
