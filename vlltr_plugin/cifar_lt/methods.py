@@ -14,11 +14,8 @@ if TYPE_CHECKING:
 
     from vlltr_plugin.core.criterion import Criterion
 
-FEATURES = 64
-"""Features of ResNet-32, which its logits span at most."""
-
-BETA = 0.9999
-"""Of effective numbers, as Cui et al. and the paper have it on CIFAR-LT."""
+FEATURES = 64  # features of ResNet-32, which its logits span at most
+BETA = 0.9999  # of effective numbers, as Cui et al. and the paper have it on CIFAR-LT
 
 
 @dataclass(frozen=True)
