@@ -141,12 +141,11 @@ class Scores:
         of_many, of_few = (shots * mask * (100.0 / mask.sum()) for mask in (self.many, self.few))
         return np.stack([of_many, of_few, overall * (100.0 / len(self.many))])
 
-    def accuracies(self, tau: float) -> tuple[float, float, float]:
+    def accuracies(self, tau: float) -> tuple[float, ...]:
         """Many-shot, few-shot and overall, mean over the seeds; equal to the curve's to the last bit."""
         shots, overall = hits_at(self._shots, tau), hits_at(self._overall, tau)
         parts = shots[:, self.many], shots[:, self.few], overall
-        many, few, every = (100.0 * float(part.sum()) / part.size for part in parts)
-        return many, few, every
+        return tuple(100.0 * float(part.sum()) / part.size for part in parts)
 
 
 def refuse_others(one: TradeOff, other: TradeOff) -> None:
