@@ -11,13 +11,9 @@ from torch import Tensor
 
 from vlltr_plugin.cifar_lt.data import LongTailed, digest
 
-BORDER = 4
-"""Pixels that the crops may move (He et al., CVPR 2016, section 4.2; reflected as in the authors' code)."""
-
+BORDER = 4  # pixels that the crops may move (He et al., CVPR 2016, section 4.2; reflected as in the authors' code)
 SAMPLERS = ("uniform", "sqrt")
-
-TEST_BATCH = 1000
-"""Images of a test batch on a GPU, which small ones leave idle."""
+TEST_BATCH = 1000  # images of a test batch on a GPU, which small ones leave idle
 
 
 class Batch(NamedTuple):

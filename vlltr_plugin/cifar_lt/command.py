@@ -22,8 +22,7 @@ from vlltr_plugin.cifar_lt.training import Schedule
 from vlltr_plugin.core.registry import nearest
 from vlltr_plugin.report.pictures import require_matplotlib
 
-DATASET, IMBALANCE = "cifar10", 100
-"""Trained on without `--dataset`, `--imbalance` and `--npz`."""
+DATASET, IMBALANCE = "cifar10", 100  # trained on without `--dataset`, `--imbalance` and `--npz`
 
 _say = partial(print, flush=True)
 

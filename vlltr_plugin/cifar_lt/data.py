@@ -17,12 +17,10 @@ from vlltr_plugin.runs.epoch_files import BROKEN
 
 DATASETS = {"cifar10": 10, "cifar100": 100}
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-
 FACTORS = (200, 100, 50, 20, 10)
 """Imbalance factors of the literature; their profiles are named by them even where rounding changes the ratio."""
 
-LARGEST = {"cifar10": 5000, "cifar100": 500}
-"""Training images of CIFAR's classes."""
+LARGEST = {"cifar10": 5000, "cifar100": 500}  # training images of CIFAR's classes
 
 TEST_SETS = {
     "ce4775a95237188f8c1aedb1e4b0eafb2d035ce044f0697c6ae769638cc626e5": "cifar10",

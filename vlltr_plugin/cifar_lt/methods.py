@@ -14,11 +14,8 @@ if TYPE_CHECKING:
 
     from vlltr_plugin.core.criterion import Criterion
 
-FEATURES = 64
-"""Features of ResNet-32, which its logits span at most."""
-
-BETA = 0.9999
-"""Of effective numbers, as Cui et al. and the paper have it on CIFAR-LT."""
+FEATURES = 64  # features of ResNet-32, which its logits span at most
+BETA = 0.9999  # of effective numbers, as Cui et al. and the paper have it on CIFAR-LT
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,6 @@ class Method:
         if not self.deferred and self.weighting != "none":
             return None
         return next(name for name, method in METHODS.items() if method.base == self.base and method.weighting == "none")
-
-    def applies_from(self, start_epoch: int) -> int:
-        """The first epoch, from 0, in which the weights can differ from 1, under a recipe's `start_epoch`."""
-        start = start_epoch if self.deferred else 0
-        return max(start, 1) if self.weighting == "class_volume" else start  # volumes are known after an epoch
 
     def has_no_volume(self, num_classes: int) -> bool:
         """Whether it takes more principal axes than the logits span: then no class has a volume, all weights are 1."""
@@ -136,7 +128,8 @@ until its volumes apply. `ib` is deferred like the others; its authors start it 
 def never_weighted(name: str, start_epoch: int, epochs: int) -> str:
     """A warning for a method whose weights would start after the last epoch; else empty."""
     method = METHODS[name]
-    first = method.applies_from(start_epoch)
+    start = start_epoch if method.deferred else 0
+    first = max(start, 1) if method.weighting == "class_volume" else start  # volumes are known after an epoch
     if method.weighting == "none" or first < epochs:
         return ""
     return (

@@ -10,11 +10,8 @@ from torch import Tensor, nn
 
 BLOCKS = 5  # of each of the three stages: 6 * 5 + 2 = 32 layers
 WIDTHS = (16, 32, 64)
-COSINE_SCALE = 30.0
-"""Of a cosine head's logits (Cao et al., NeurIPS 2019)."""
-
+COSINE_SCALE = 30.0  # of a cosine head's logits (Cao et al., NeurIPS 2019)
 LARGEST_MARGIN = 0.5
-
 LADER_SHARE, LADER_RIDGE = 0.1, 0.01
 """Of the regulariser in the loss, and of its own quadratic term: the LADE authors' values for CIFAR-100-LT."""
 

@@ -19,15 +19,9 @@ from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.report.accuracy import class_accuracies, group_masks, reliability
 from vlltr_plugin.runs.files import is_cut
 
-SETTING = tuple(Schedule().labels())
-"""The recipe of a run."""
-
-RUN = ("dataset", "imbalance", *SETTING, "method", "seed")
-"""Keys that every line has."""
-
-DATA = "data"
-"""Digest of the images and labels, see `data.digest`."""
-
+SETTING = tuple(Schedule().labels())  # the recipe of a run
+RUN = ("dataset", "imbalance", *SETTING, "method", "seed")  # keys that every line has
+DATA = "data"  # digest of the images and labels, see `data.digest`
 TAUS = tuple(step / 4 for step in range(13))
 """Strengths of post-hoc logit adjustment (Menon et al., ICLR 2021, Eq. 9) whose errors are stored."""
 

@@ -19,8 +19,7 @@ from vlltr_plugin.runs.files import write_whole
 
 Say = Callable[[str], None]
 
-SAVE_EVERY = 10.0
-"""Seconds between two saves of a run's state, or one epoch where that takes longer."""
+SAVE_EVERY = 10.0  # seconds between two saves of a run's state, or one epoch where that takes longer
 
 
 class Sweep:

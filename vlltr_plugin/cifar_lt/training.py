@@ -14,9 +14,7 @@ from vlltr_plugin.cifar_lt.batches import Batch, Batches
 from vlltr_plugin.cifar_lt.methods import Method
 from vlltr_plugin.cifar_lt.network import ResNet32, influence_factors
 
-DROPS = (0.8, 0.9)
-"""Fractions of the training after which the learning rate falls: epochs 160 and 180 of 200."""
-
+DROPS = (0.8, 0.9)  # fractions of the training after which the learning rate falls: epochs 160 and 180 of 200
 NO_OTHER_RUN = ("evaluate_every", "compile")
 """Fields that do not change what is trained: which epochs are tested, and the order of sums."""
 

@@ -39,7 +39,7 @@ def made(labels, top1, confidence, counts, names=None) -> dict:
     return evaluate_predictions(labels, {"single": predictions}, np.asarray(counts), names)
 
 
-def test_every_number_of_every_rule_is_the_naive_loops(outputs) -> None:
+def test_every_number_of_every_rule_is_the_naive_loops(outputs):
     found = evaluated(outputs)
     *branches, labels = outputs
     labels = labels.tolist()
@@ -67,7 +67,7 @@ def test_every_number_of_every_rule_is_the_naive_loops(outputs) -> None:
 
 
 @pytest.mark.parametrize("convention", BOUNDS)
-def test_groups_are_the_naive_loops_by_either_convention(outputs, convention: str) -> None:
+def test_groups_are_the_naive_loops_by_either_convention(outputs, convention):
     found, predictions, labels = evaluated(outputs), collect(outputs).predictions(), outputs[2].tolist()
     assert set(found["groups"][convention]) == set(BOUNDS[convention])
     for group, (least, most) in BOUNDS[convention].items():
@@ -83,7 +83,7 @@ def test_groups_are_the_naive_loops_by_either_convention(outputs, convention: st
     assert found["groups"]["untrained"] == {"classes": 1, "images": 5}
 
 
-def test_the_hosts_keys_take_overall_from_the_mixture_and_groups_from_the_sum(outputs) -> None:
+def test_the_hosts_keys_take_overall_from_the_mixture_and_groups_from_the_sum(outputs):
     found = evaluated(outputs)
     rules, upstream = found["rules"], found["rules"]["sum"]["groups"]["upstream"]
     assert rules["mixture"]["top1"] != rules["sum"]["top1"]
@@ -93,7 +93,7 @@ def test_the_hosts_keys_take_overall_from_the_mixture_and_groups_from_the_sum(ou
     assert found["host_log"] == expected | {key: upstream[group]["micro"] for key, group in groups.items()}
 
 
-def test_one_output_gives_one_rule(outputs) -> None:
+def test_one_output_gives_one_rule(outputs):
     visual, _, labels = outputs
     alone, both = evaluated((visual, labels)), evaluated(outputs)
     assert alone["rules"] == {"single": both["rules"]["visual"]}
@@ -102,7 +102,7 @@ def test_one_output_gives_one_rule(outputs) -> None:
     assert alone["confusion"]["rule"] == "single"
 
 
-def test_the_sum_is_ranked_in_the_precision_of_the_logits_as_the_host_ranks_it() -> None:
+def test_the_sum_is_ranked_in_the_precision_of_the_logits_as_the_host_ranks_it():
     one, other = torch.tensor([[2048.0, 2047.0]]).half(), torch.tensor([[0.75, 1.0]]).half()
     for order in ([0, 1], [1, 0]):  # 2048.75 and 2048 are the same in float16, so the order decides
         total = (one + other)[:, order]
@@ -112,7 +112,7 @@ def test_the_sum_is_ranked_in_the_precision_of_the_logits_as_the_host_ranks_it()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_of_equal_logits_five_classes_are_the_top_five_the_prediction_among_them(dtype: torch.dtype) -> None:
+def test_of_equal_logits_five_classes_are_the_top_five_the_prediction_among_them(dtype):
     collector = PredictionCollector(100)
     collector.add(torch.zeros(100, 100, dtype=dtype), torch.arange(100))
     found = collector.predictions()["single"]
@@ -121,7 +121,7 @@ def test_of_equal_logits_five_classes_are_the_top_five_the_prediction_among_them
     assert (found.top1 == 0).all()
 
 
-def test_harmonic_mean_without_a_class_at_0() -> None:
+def test_harmonic_mean_without_a_class_at_0():
     found = made([0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 1, 0], 0.5, [5, 200], ["a", "b"])["rules"]["single"]
     assert found["harmonic_top1"] == pytest.approx(2 / (1 / 50 + 1 / 75))
     assert found["worst_class"] == {"class": 0, "name": "a", "top1": 50.0}
@@ -138,14 +138,14 @@ EDGES = torch.linspace(0, 1, 16, dtype=torch.float64).numpy()[1:15]
         ((np.arange(42) % 4 == 1).astype(int), np.concatenate([EDGES, EDGES + 0.02, EDGES + 0.04]), [3] * 14),
     ],
 )
-def test_a_confidence_on_an_edge_falls_into_the_upper_bin_in_the_error_too(top1, confidence, images) -> None:
+def test_a_confidence_on_an_edge_falls_into_the_upper_bin_in_the_error_too(top1, confidence, images):
     found = made(np.zeros(len(top1), int), top1, confidence, [5, 5])["rules"]["single"]
     assert [entry["images"] for entry in found["reliability"]] == images
     rebuilt = sum(entry["images"] * abs(entry["accuracy"] - entry["confidence"]) for entry in found["reliability"])
     assert 100 * rebuilt / len(top1) == pytest.approx(found["ece"], abs=1e-5)
 
 
-def test_confusion_counts_the_worst_classes_against_each_other_and_the_rest() -> None:
+def test_confusion_counts_the_worst_classes_against_each_other_and_the_rest():
     rng, classes = np.random.default_rng(0), 30
     labels = np.repeat(np.arange(classes), 5)
     top1 = np.where(rng.random(len(labels)) < np.linspace(0, 1, classes)[labels], labels, rng.integers(0, 30, 150))
@@ -163,7 +163,7 @@ def test_confusion_counts_the_worst_classes_against_each_other_and_the_rest() ->
         assert taken["name"] == names[taken["class"]]
 
 
-def test_the_csv_has_one_row_a_class_with_accuracy_only_where_there_are_images(outputs) -> None:
+def test_the_csv_has_one_row_a_class_with_accuracy_only_where_there_are_images(outputs):
     collector = collect(outputs)
     labels, by_rule = collector.labels(), collector.predictions()
     names = ["a, b", *"bcdefghi"]
@@ -183,7 +183,7 @@ def test_the_csv_has_one_row_a_class_with_accuracy_only_where_there_are_images(o
             assert row[f"top1_{rule}"] == (repr(100.0 * int(hits.sum()) / len(hits)) if len(hits) else "")
 
 
-def test_rows_with_logits_that_are_not_finite_are_counted_and_the_numbers_stay_finite() -> None:
+def test_rows_with_logits_that_are_not_finite_are_counted_and_the_numbers_stay_finite():
     visual, image_text = torch.randn(4, CLASSES), torch.randn(4, CLASSES)
     visual[0, 0] = math.nan
     image_text[1, 2] = math.inf
@@ -205,6 +205,6 @@ def test_rows_with_logits_that_are_not_finite_are_counted_and_the_numbers_stay_f
         (torch.zeros(2, 9), torch.tensor([0.0, 1.0]), "one label in 0..8"),
     ],
 )
-def test_outputs_and_labels_that_do_not_fit_are_refused(logits, labels, message: str) -> None:
+def test_outputs_and_labels_that_do_not_fit_are_refused(logits, labels, message):
     with pytest.raises(ReportError, match=message):
         PredictionCollector(CLASSES, outputs=("a", "b")[: 2 * isinstance(logits, tuple)]).add(logits, labels)

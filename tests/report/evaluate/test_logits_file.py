@@ -61,7 +61,7 @@ def refused(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) -
     return line
 
 
-def test_all_files_are_beside_it_and_hold_the_numbers_of_the_function(file: Path, capsys) -> None:
+def test_all_files_are_beside_it_and_hold_the_numbers_of_the_function(file, capsys):
     assert call(file) == 0
     folder = file.with_suffix("")
     pictures = {"tradeoff.png", "reliability.png", "confusion.png"}
@@ -85,28 +85,28 @@ class Closed(io.StringIO):
         raise RuntimeError
 
 
-def test_the_files_are_written_even_if_nobody_reads_the_tables_to_the_end(file: Path) -> None:
+def test_the_files_are_written_even_if_nobody_reads_the_tables_to_the_end(file):
     options = build_parser().parse_args(["evaluate", "--logits", str(file)])
     with pytest.raises(RuntimeError):
         run_evaluate_logits(options, Console(file=Closed()))
     assert (file.with_suffix("") / "evaluation.json").exists()
 
 
-def test_a_file_whose_name_is_no_utf_8_is_evaluated_with_pictures(file: Path, capfd) -> None:
+def test_a_file_whose_name_is_no_utf_8_is_evaluated_with_pictures(file, capfd):
     odd = file.rename(file.with_name(os.fsdecode(b"logits\xff.npz")))
     assert call(odd) == 0
     assert "logits\\udcff" in capfd.readouterr().out
     assert (odd.with_suffix("") / "tradeoff.png").exists()
 
 
-def test_the_tables_come_even_if_the_files_cannot_be_written(file: Path, capsys) -> None:
+def test_the_tables_come_even_if_the_files_cannot_be_written(file, capsys):
     folder = file.with_suffix("") / "evaluation.json"
     folder.mkdir(parents=True)  # where a file should be
     assert call(file) == 2
     assert "100 images, in percent" in capsys.readouterr().out
 
 
-def test_the_draws_in_the_file_are_the_prior_unless_the_counts_are_wanted(file: Path) -> None:
+def test_the_draws_in_the_file_are_the_prior_unless_the_counts_are_wanted(file):
     draws = np.array([5.0, 9.0, 2.0, 7.0])
     np.savez(file, **ARRAYS, draws=draws)
     for more, prior in (([], draws), (["--prior", "draws"], draws), (["--prior", "counts"], None)):
@@ -116,7 +116,7 @@ def test_the_draws_in_the_file_are_the_prior_unless_the_counts_are_wanted(file: 
         assert told["prior"] == ("counts" if prior is None else "draws")
 
 
-def test_tau_groups_split_and_out_are_as_asked(file: Path, tmp_path: Path) -> None:
+def test_tau_groups_split_and_out_are_as_asked(file, tmp_path):
     np.savez(file, **ARRAYS | {"counts": np.array([120, 100, 20, 10])})
     out = tmp_path / "elsewhere"
     assert call(file, "--tau", "1.5", "-0.5", "--groups", "others", "--split", "val", "--out", str(out)) == 0
@@ -127,7 +127,7 @@ def test_tau_groups_split_and_out_are_as_asked(file: Path, tmp_path: Path) -> No
     assert evaluation["split"] == "val"
 
 
-def test_tau_is_chosen_on_validation_logits_where_there_are_any(file: Path, capsys) -> None:
+def test_tau_is_chosen_on_validation_logits_where_there_are_any(file, capsys):
     labels = np.repeat(np.arange(4), [100, 3, 2, 1])  # where adjusting does not pay
     np.savez(file, **ARRAYS, val_logits=logits(labels, 1), val_labels=labels)
     assert call(file) == 0
@@ -144,7 +144,7 @@ def test_tau_is_chosen_on_validation_logits_where_there_are_any(file: Path, caps
     assert f"LogitAdjustment(counts, tau={choice['tau']:g})" in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_logits_are_never_replaced_by_the_curve_of_the_same_name(tmp_path: Path, capsys) -> None:
+def test_the_logits_are_never_replaced_by_the_curve_of_the_same_name(tmp_path, capsys):
     np.savez(tmp_path / "tradeoff.npz", **ARRAYS)
     before = (tmp_path / "tradeoff.npz").read_bytes()
     line = refused(capsys, tmp_path, "--logits", str(tmp_path / "tradeoff.npz"), "--out", str(tmp_path))
@@ -167,7 +167,7 @@ def test_the_logits_are_never_replaced_by_the_curve_of_the_same_name(tmp_path: P
         ({"val_labels": np.zeros(9)}, "got val_labels alone"),
     ],
 )
-def test_arrays_that_do_not_fit_are_one_line(file: Path, capsys, changes, message: str) -> None:
+def test_arrays_that_do_not_fit_are_one_line(file, capsys, changes, message):
     np.savez(file, **{name: array for name, array in (ARRAYS | changes).items() if array is not None})
     error = refused(capsys, file.parent, "--logits", str(file))
     assert message in error
@@ -181,14 +181,14 @@ def npy() -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 but no more", b"0.1,0.2\n", npy()])
-def test_a_file_of_another_kind_is_one_line_that_says_what_is_wanted(file: Path, capsys, content: bytes) -> None:
+def test_a_file_of_another_kind_is_one_line_that_says_what_is_wanted(file, capsys, content):
     file.write_bytes(content)
     line = refused(capsys, file.parent, "--logits", str(file))
     assert "expected an .npz" in line
     assert "numpy.savez(FILE, logits=..., labels=..., counts=...)" in line
 
 
-def test_a_packed_file_with_a_wrong_byte_is_one_line(file: Path, capsys) -> None:
+def test_a_packed_file_with_a_wrong_byte_is_one_line(file, capsys):
     np.savez_compressed(file, **ARRAYS)
     whole = file.read_bytes()
     for place in range(0, 400, 7):
@@ -214,7 +214,7 @@ def test_a_packed_file_with_a_wrong_byte_is_one_line(file: Path, capsys) -> None
         ([], "or --logits FILE"),
     ],
 )
-def test_wrong_arguments_are_one_line(file: Path, capsys, arguments: list[str], message: str) -> None:
+def test_wrong_arguments_are_one_line(file, capsys, arguments, message):
     given = [argument.format(file=file) for argument in arguments]
     assert message in refused(capsys, file.parent, *given)
 
@@ -232,7 +232,7 @@ np.savez(sys.argv[1], logits=logits, labels=np.arange(images) % classes, counts=
 
 
 @pytest.mark.slow
-def test_8142_classes_and_24426_images_fit_into_2_gigabytes(tmp_path: Path) -> None:
+def test_8142_classes_and_24426_images_fit_into_2_gigabytes(tmp_path):
     file = tmp_path / "large.npz"
     subprocess.run([sys.executable, "-c", LARGE, str(file)], check=True)
     code = "import resource, sys; from vlltr_plugin.cli import main; assert main(sys.argv[1:]) == 0; "
@@ -244,7 +244,7 @@ def test_8142_classes_and_24426_images_fit_into_2_gigabytes(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
-def test_probabilities_are_taken_as_their_logarithm_and_that_is_said(file: Path, capsys, dtype) -> None:
+def test_probabilities_are_taken_as_their_logarithm_and_that_is_said(file, capsys, dtype):
     wide = ARRAYS["logits"].astype(np.float64)
     odds = np.exp(wide - wide.max(axis=1, keepdims=True))
     assert call(file) == 0
@@ -260,20 +260,20 @@ def test_probabilities_are_taken_as_their_logarithm_and_that_is_said(file: Path,
     )
 
 
-def test_counts_of_the_test_images_are_pointed_out(file: Path, capsys) -> None:
+def test_counts_of_the_test_images_are_pointed_out(file, capsys):
     np.savez(file, **ARRAYS | {"counts": np.bincount(LABELS)})
     assert call(file) == 0
     assert "counts equal the number of test images" in capsys.readouterr().out
 
 
-def test_a_best_tau_at_the_edge_of_the_sweep_is_said_to_be(file: Path, capsys) -> None:
+def test_a_best_tau_at_the_edge_of_the_sweep_is_said_to_be(file, capsys):
     assert call(file, "--tau", "0", "0.25") == 0
     assert "the largest tau swept, the edge of the sweep" in capsys.readouterr().out
     assert call(file) == 0
     assert "the edge of the sweep" not in capsys.readouterr().out
 
 
-def test_a_curve_without_class_means_is_still_compared(file: Path, capsys) -> None:
+def test_a_curve_without_class_means_is_still_compared(file, capsys):
     assert call(file) == 0
     path = file.with_suffix("") / "evaluation.json"
     whole = path.read_text()

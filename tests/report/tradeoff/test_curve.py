@@ -58,7 +58,7 @@ def naive(rows: list[list[float]], labels: list[int], bounds: dict[str, tuple[in
 
 @pytest.mark.parametrize("rule", ["mixture", "sum", "single"])
 @pytest.mark.parametrize("groups", BOUNDS)
-def test_every_column_at_every_tau_is_the_naive_loops(outputs, rule: str, groups: str) -> None:
+def test_every_column_at_every_tau_is_the_naive_loops(outputs, rule, groups):
     *branches, labels = outputs
     if rule == "single":
         branches, kept = branches[1:], labels != 2  # without the class that is always wrong: a harmonic mean above 0
@@ -74,7 +74,7 @@ def test_every_column_at_every_tau_is_the_naive_loops(outputs, rule: str, groups
     assert len({point.few for point in found.points[rule]}) > 2  # else tau would not matter here
 
 
-def test_the_rows_are_what_the_host_logs_overall_of_the_mixture_and_groups_of_the_sum(outputs) -> None:
+def test_the_rows_are_what_the_host_logs_overall_of_the_mixture_and_groups_of_the_sum(outputs):
     found = curve(outputs)
     mixture, sums = found.points["mixture"], found.points["sum"]
     assert [point.top1 for point in mixture] != [point.top1 for point in sums]
@@ -89,7 +89,7 @@ def test_the_rows_are_what_the_host_logs_overall_of_the_mixture_and_groups_of_th
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("two_branch", [True, False])
-def test_at_tau_0_it_is_the_evaluation_to_the_last_bit(outputs, dtype: torch.dtype, two_branch: bool) -> None:
+def test_at_tau_0_it_is_the_evaluation_to_the_last_bit(outputs, dtype, two_branch):
     *branches, labels = outputs
     given = *(logits.to(dtype) for logits in branches[: 1 + two_branch]), labels
     collector = collect(given)
@@ -108,7 +108,7 @@ def test_at_tau_0_it_is_the_evaluation_to_the_last_bit(outputs, dtype: torch.dty
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_half_precision_is_adjusted_in_float32(outputs, dtype: torch.dtype) -> None:
+def test_half_precision_is_adjusted_in_float32(outputs, dtype):
     *branches, labels = outputs
     narrow = curve((*(logits.to(dtype) for logits in branches), labels))
     wide = curve((*(logits.to(dtype).double() for logits in branches), labels))
@@ -118,7 +118,7 @@ def test_half_precision_is_adjusted_in_float32(outputs, dtype: torch.dtype) -> N
                 assert (one.few, one.top1) == (other.few, other.top1)
 
 
-def test_only_the_shape_of_the_prior_matters(outputs) -> None:
+def test_only_the_shape_of_the_prior_matters(outputs):
     assert curve(outputs, prior=DRAWS).rows == curve(outputs, prior=1e-6 * DRAWS).rows
     constant = curve(outputs, prior=np.full(CLASSES, 37.0))
     for rule, points in constant.points.items():
@@ -126,7 +126,7 @@ def test_only_the_shape_of_the_prior_matters(outputs) -> None:
         assert (constant.predictions[rule] == constant.predictions[rule][0]).all()
 
 
-def test_a_class_that_is_never_drawn_gains_as_much_as_the_rarest_that_is() -> None:
+def test_a_class_that_is_never_drawn_gains_as_much_as_the_rarest_that_is():
     found = log_prior([100, 0, 10, 1])
     assert found.tolist() == pytest.approx([0.0, math.log(0.01), math.log(0.1), math.log(0.01)])
     collector = PredictionCollector(4, [0.25], found)
@@ -134,7 +134,7 @@ def test_a_class_that_is_never_drawn_gains_as_much_as_the_rarest_that_is() -> No
     assert collector.predictions()["single"].at(0.25)[0].tolist() == [0]  # minus infinity would have made it class 1
 
 
-def test_batches_make_no_difference(outputs) -> None:
+def test_batches_make_no_difference(outputs):
     assert curve(outputs, batch=1).rows == curve(outputs, batch=1000).rows
     small, large = (collect(outputs, batch=batch).predictions() for batch in (1, 1000))
     for rule, predictions in small.items():
@@ -143,7 +143,7 @@ def test_batches_make_no_difference(outputs) -> None:
         assert predictions.confidence == pytest.approx(large[rule].confidence)
 
 
-def test_a_group_without_images_has_no_number(outputs) -> None:
+def test_a_group_without_images_has_no_number(outputs):
     visual, _, labels = outputs
     found = curve((visual[labels < 4], labels[labels < 4]))
     assert {point.few for point in found.points["single"]} == {None}
@@ -151,7 +151,7 @@ def test_a_group_without_images_has_no_number(outputs) -> None:
     assert found.csv().splitlines()[1].endswith(",")
 
 
-def test_a_logit_that_is_not_a_number_spoils_its_own_image_only(outputs) -> None:
+def test_a_logit_that_is_not_a_number_spoils_its_own_image_only(outputs):
     visual, image_text, labels = (tensor.clone() for tensor in outputs)
     clean = curve((visual, image_text, labels))
     visual[0, 3] = math.nan

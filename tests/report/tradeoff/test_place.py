@@ -39,7 +39,7 @@ def always(hits: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("taus", [[0, 1, 2], [0.0]])
 @pytest.mark.parametrize("tau", [-3.0, -1.0, -0.3, 0.1, 0.37, 0.62, 1.13, 1.9, 4.2])
-def test_the_baseline_at_any_tau_lies_on_its_own_curve_whatever_was_swept(taus: list[float], tau: float) -> None:
+def test_the_baseline_at_any_tau_lies_on_its_own_curve_whatever_was_swept(taus, tau):
     scores = logits(0)
     found = place(trade_off(scores - tau * LOG_PRIOR, LABELS, COUNTS), trade_off(scores, LABELS, COUNTS, taus=taus))
     assert found.verdict == "on"
@@ -47,7 +47,7 @@ def test_the_baseline_at_any_tau_lies_on_its_own_curve_whatever_was_swept(taus: 
     assert found.many == pytest.approx(100 * naive(scores, LABELS, tau)[COUNTS[LABELS] >= 100].mean())
 
 
-def test_the_verdict_of_a_run_does_not_hang_on_the_taus_that_were_swept() -> None:
+def test_the_verdict_of_a_run_does_not_hang_on_the_taus_that_were_swept():
     curves = [trade_off(logits(0), LABELS, COUNTS, taus=taus) for taus in ([0], [0, 1, 2], np.arange(0, 2, 0.05))]
     run = logits(1) - 0.8 * LOG_PRIOR
     found = {str(place(trade_off(run, LABELS, COUNTS), curve)) for curve in curves}
@@ -55,7 +55,7 @@ def test_the_verdict_of_a_run_does_not_hang_on_the_taus_that_were_swept() -> Non
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
-def test_an_image_is_right_between_the_taus_of_the_curve_ties_included(dtype) -> None:
+def test_an_image_is_right_between_the_taus_of_the_curve_ties_included(dtype):
     scores = np.round(logits(3), 1).astype(dtype)
     start, end = trade_off(scores, LABELS, COUNTS).right["single"]
     assert (((start <= 0) & (end >= 0)) == naive(scores.astype(np.float64), LABELS, 0)).all()
@@ -77,7 +77,7 @@ def test_an_image_is_right_between_its_taus_among_classes_of_equal_and_unsorted_
             assert (start[image] <= tau <= end[image]) == (moved.index(max(moved)) == labels[image]), (image, tau)
 
 
-def test_at_equal_many_shot_accuracy_the_interval_is_students_of_paired_images_within_classes() -> None:
+def test_at_equal_many_shot_accuracy_the_interval_is_students_of_paired_images_within_classes():
     counts, labels = np.array([300, 5, 3]), np.repeat(np.arange(3), [40, 6, 9])
     generator = np.random.default_rng(2)
     base = generator.random(55) < 0.4
@@ -107,7 +107,7 @@ def adds(scores: np.ndarray, tau: float) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3, 1.0])
-def test_the_interval_joins_those_beside_every_tau_that_may_have_the_runs_many_shot_accuracy(shift: float) -> None:
+def test_the_interval_joins_those_beside_every_tau_that_may_have_the_runs_many_shot_accuracy(shift):
     base, run = logits(0), logits(1) - shift * LOG_PRIOR
     found = place(trade_off(run, LABELS, COUNTS), trade_off(base, LABELS, COUNTS))
     taus = np.arange(-4, 5, 0.04)
@@ -131,7 +131,7 @@ def test_the_interval_joins_those_beside_every_tau_that_may_have_the_runs_many_s
         assert (gap.low, gap.high) == pytest.approx((min(of), max(of)), abs=0.1 * (max(of) - min(of)))
 
 
-def test_one_image_a_class_gives_no_verdict() -> None:
+def test_one_image_a_class_gives_no_verdict():
     counts = np.repeat([300, 5], 40)
     labels = np.arange(80)
     hits = np.random.default_rng(0).random((2, 80)) < np.where(labels < 40, 1.0, [[0.9], [0.2]])
@@ -141,7 +141,7 @@ def test_one_image_a_class_gives_no_verdict() -> None:
     assert "one test image each" in str(found)
 
 
-def test_on_a_level_stretch_of_many_shot_accuracy_the_better_end_is_the_baselines_too() -> None:
+def test_on_a_level_stretch_of_many_shot_accuracy_the_better_end_is_the_baselines_too():
     counts, labels = np.array([300, 3]), np.repeat([0, 1], 10)
     right = np.full((2, 20), [[-np.inf], [np.inf]])
     right[0, 10:] = np.arange(10) / 10  # one few-shot image more each 0.1, while many-shot accuracy stays
@@ -156,7 +156,7 @@ def test_on_a_level_stretch_of_many_shot_accuracy_the_better_end_is_the_baseline
     assert place(run, made(half, labels, counts)).few.value == pytest.approx(30)
 
 
-def test_with_several_seeds_the_scatter_of_the_trainings_is_in_the_interval() -> None:
+def test_with_several_seeds_the_scatter_of_the_trainings_is_in_the_interval():
     generator = np.random.default_rng(0)
     few = COUNTS[LABELS] <= 20
     chances = np.array([0.3, 0.5, 0.7])
@@ -171,7 +171,7 @@ def test_with_several_seeds_the_scatter_of_the_trainings_is_in_the_interval() ->
 
 
 @pytest.mark.parametrize(("many", "side"), [(1.0, "above"), (0.0, "below")])
-def test_beyond_an_end_of_the_curve_it_says_which(many: float, side: str) -> None:
+def test_beyond_an_end_of_the_curve_it_says_which(many, side):
     counts, labels = np.array([300, 3]), np.repeat([0, 1], 40)
     base = always(np.arange(80) % 2 == 0)
     run = always(np.where(labels == 0, many, 1.0) > 0)
@@ -190,12 +190,12 @@ def test_beyond_an_end_of_the_curve_it_says_which(many: float, side: str) -> Non
         (Gap(0.0, 0.0, 0.0), "+0.0 [+0.0, +0.0]"),
     ],
 )
-def test_an_interval_is_printed_so_that_the_side_of_0_can_be_seen(gap: Gap, text: str) -> None:
+def test_an_interval_is_printed_so_that_the_side_of_0_can_be_seen(gap, text):
     assert str(gap) == text
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_the_sweep_goes_on_until_top_1_falls(scale: int) -> None:
+def test_the_sweep_goes_on_until_top_1_falls(scale):
     found = trade_off(scale * logits(0), LABELS, COUNTS)
     top1 = [100 * naive(scale * logits(0), LABELS, tau).mean() for tau in np.arange(0, 8.1, 0.25)]
     assert found.best().tau == 0.25 * int(np.argmax(top1))
@@ -212,7 +212,7 @@ def test_the_sweep_goes_on_until_top_1_falls(scale: int) -> None:
         ({"counts": COUNTS * 0 + 50}, "many-shot classes"),
     ],
 )
-def test_curves_that_do_not_belong_together_are_refused(changes: dict, message: str) -> None:
+def test_curves_that_do_not_belong_together_are_refused(changes, message):
     other = trade_off(**({"logits": logits(0), "labels": LABELS, "counts": COUNTS} | changes))
     with pytest.raises(TradeOffError, match=message):
         place(other, trade_off(logits(0), LABELS, COUNTS))

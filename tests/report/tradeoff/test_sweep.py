@@ -51,7 +51,7 @@ def naive_rows(scores, prior, taus, bounds):
         ),
     ],
 )
-def test_the_rows_are_the_naive_loops_over_images_and_classes(draws, options, taus, bounds) -> None:
+def test_the_rows_are_the_naive_loops_over_images_and_classes(draws, options, taus, bounds):
     found = trade_off(logits(), LABELS, COUNTS, draws, **options)
     assert found.taus == tuple(taus)
     expected = naive_rows(logits(), draws or COUNTS, taus, bounds)
@@ -71,13 +71,13 @@ def test_the_rows_are_the_naive_loops_over_images_and_classes(draws, options, ta
         lambda array: array.astype(np.float32) if array.ndim == 1 else array,
     ],
 )
-def test_arrays_tensors_and_lists_are_the_same(make) -> None:
+def test_arrays_tensors_and_lists_are_the_same(make):
     expected = trade_off(logits(), LABELS, COUNTS).rows
     assert trade_off(make(logits()), make(LABELS), make(np.array(COUNTS))).rows == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_of_equal_logits_the_first_counts_at_every_tau(dtype) -> None:
+def test_of_equal_logits_the_first_counts_at_every_tau(dtype):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 100, 2000)
     scores = torch.from_numpy(rng.normal(size=(2000, 100)) * 3).to(dtype)
@@ -88,14 +88,14 @@ def test_of_equal_logits_the_first_counts_at_every_tau(dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64])
-def test_any_dtype_gives_the_numbers_of_its_values(dtype) -> None:
+def test_any_dtype_gives_the_numbers_of_its_values(dtype):
     scores = logits(dtype) if dtype != np.int64 else np.round(100 * logits()).astype(np.int64)
     scores = scores + np.arange(6, dtype=dtype) * np.array(2 if dtype == np.int64 else 0, dtype=dtype)
     assert trade_off(scores, LABELS, COUNTS).rows[1:] == trade_off(scores.astype(np.float64), LABELS, COUNTS).rows[1:]
 
 
 @pytest.mark.parametrize("make", [np.ndarray.tolist, np.asarray])
-def test_torch_s_default_dtype_and_device_do_not_matter(make) -> None:
+def test_torch_s_default_dtype_and_device_do_not_matter(make):
     scores, draws = logits(), np.array([1001.0, 999.0, 60.0, 20.0, 19.0, 3.0])
     whole = trade_off(scores, LABELS, COUNTS, draws)
     torch.set_default_dtype(torch.bfloat16)
@@ -108,7 +108,7 @@ def test_torch_s_default_dtype_and_device_do_not_matter(make) -> None:
     assert found.rows == whole.rows
 
 
-def test_nothing_given_is_changed_not_even_what_cannot_be() -> None:
+def test_nothing_given_is_changed_not_even_what_cannot_be():
     scores = logits()
     before = scores.copy()
     scores.flags.writeable = False
@@ -116,13 +116,13 @@ def test_nothing_given_is_changed_not_even_what_cannot_be() -> None:
     assert np.array_equal(scores, before)
 
 
-def test_many_chunks_are_as_one(monkeypatch) -> None:
+def test_many_chunks_are_as_one(monkeypatch):
     whole = trade_off(logits(), LABELS, COUNTS).rows
     monkeypatch.setattr("vlltr_plugin.report.tradeoff.sweep.CHUNK", 42)  # 7 images
     assert trade_off(logits(), LABELS, COUNTS).rows == whole
 
 
-def test_best_is_the_highest_top1_and_of_equals_the_least_adjustment() -> None:
+def test_best_is_the_highest_top1_and_of_equals_the_least_adjustment():
     found = trade_off(logits(), LABELS, COUNTS)
     top1 = [row["top1"] for row in found.rows]
     assert found.best().tau == found.taus[top1.index(max(top1))] > 0
@@ -171,7 +171,7 @@ def broken(at, value):
         ({"taus": [math.inf]}, "tau to be one or more finite numbers"),
     ],
 )
-def test_what_does_not_fit_is_named(changes, message: str) -> None:
+def test_what_does_not_fit_is_named(changes, message):
     arguments = {"logits": logits(), "labels": LABELS, "counts": COUNTS} | changes
     with pytest.raises(TradeOffError, match=message) as caught:
         trade_off(**arguments)

@@ -21,8 +21,7 @@ PANELS = {"mixture": "Mixture of softmaxes", "sum": "Sum of logits", "single": "
 BAR, GAP, IMAGES = RUN_COLOURS[3], RUN_COLOURS[1], "#999999"
 LONGEST_NAME = 18
 
-Steps = Sequence[tuple[float, float, float]]
-"""tau, many-shot and few-shot accuracy."""
+Steps = Sequence[tuple[float, float, float]]  # tau, many-shot and few-shot accuracy
 
 
 def draw_evaluation(evaluation: dict[str, Any], curve: TradeOff, run: str) -> dict[str, Figure]:

@@ -18,14 +18,11 @@ from vlltr_plugin.report.tradeoff.spans import right_at
 if TYPE_CHECKING:  # `compare` reads curves without torch
     from vlltr_plugin.report.tradeoff.predictions import PredictionCollector
 
-COLUMNS = ("tau", "top1", *GROUPS)
-"""Of tradeoff.csv."""
-
+COLUMNS = ("tau", "top1", *GROUPS)  # of tradeoff.csv
 DEFAULT_TAUS = tuple(0.25 * step for step in range(9))
 """0 to 2 by 0.25; a sweep of these goes on by 0.25 until top-1 falls, see `until_it_falls`."""
 
-FAR_TAUS = tuple(0.25 * step for step in range(33))
-"""0 to 8 by 0.25: the longest such sweep."""
+FAR_TAUS = tuple(0.25 * step for step in range(33))  # 0 to 8 by 0.25: the longest such sweep
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 2**16
-"""Logits processed together: 512 KiB of float64, which stay in a processor's cache."""
-
-NEVER = [[np.inf], [-np.inf]]
-"""The taus between which an image that is right at no tau is right."""
+CHUNK = 2**16  # logits processed together: 512 KiB of float64, which stay in a processor's cache
+NEVER = [[np.inf], [-np.inf]]  # the taus between which an image that is right at no tau is right
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

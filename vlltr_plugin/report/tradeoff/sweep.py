@@ -25,8 +25,7 @@ from vlltr_plugin.report.tradeoff.predictions import PredictionCollector
 if TYPE_CHECKING:  # `compare` reads curves without torch
     from torch import Tensor
 
-CHUNK = 2**19
-"""Logits processed together: 2 MiB of float32, so that what is made of them fits a processor's cache."""
+CHUNK = 2**19  # logits processed together: 2 MiB of float32, so that what is made of them fits a processor's cache
 
 
 @dataclass(frozen=True)
