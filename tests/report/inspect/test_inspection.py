@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from vlltr_plugin import ClassVolume
 from vlltr_plugin.report.inspect import Inspection, findings
 from vlltr_plugin.report.inspect.size_relation import rank_correlation
-from vlltr_plugin.training.session import arrays_of
+from vlltr_plugin.training.hook import arrays_of
 
 
 def test_groups_are_the_naive_loops(run):

@@ -24,7 +24,7 @@ from vlltr_plugin import (
     Uniform,
 )
 from vlltr_plugin.cli import main
-from vlltr_plugin.core.normalization import log_volume_bias
+from vlltr_plugin.core.moments import log_volume_bias
 from vlltr_plugin.report.inspect import Inspection, findings, inspect_run, write_pictures
 from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
 

@@ -13,7 +13,7 @@ from run_arrays import epoch_arrays
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.inspect import findings, inspect_run
-from vlltr_plugin.runs.run_identity import EpochWriter, RunIdentity
+from vlltr_plugin.runs.epoch_files import EpochWriter, RunIdentity
 
 SEEDS = iter(range(100))
 RESUMED = [*range(10), 5, 6]

@@ -32,10 +32,8 @@ from vlltr_plugin.report.inspect.size_relation import (
     take_apart,
 )
 from vlltr_plugin.report.labels import recorded_groups
-from vlltr_plugin.runs.epoch_files import EpochArrays, Floats, epoch_files, read_epoch
-from vlltr_plugin.runs.log import KEY, Log
-from vlltr_plugin.runs.own_log import read_settings
-from vlltr_plugin.runs.run_identity import newest, read_identity
+from vlltr_plugin.runs.epoch_files import EpochArrays, Floats, epoch_files, newest, read_epoch, read_identity
+from vlltr_plugin.runs.log import KEY, Log, read_settings
 
 QUANTILES = (0.1, 0.5, 0.9)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from vlltr_plugin.core.normalization import log_sigma_bias
+from vlltr_plugin.core.moments import log_sigma_bias
 from vlltr_plugin.runs.epoch_files import EpochArrays, Floats
 
 EQUAL = 1e-6  # relative: log radii that differ by less are equal; weights are stored as float32
