@@ -73,4 +73,5 @@ HOST = Host(
     first=("data_set", "backbone", "num_epochs", "batch_size", "lr", "loss_type"),
     open_trained=later("vlltr_plugin.hosts.lift.evaluate:open_trained"),
     find_checkpoint=_find_checkpoint,
+    default_form=lambda args: "logit_adjustment" if args.get("loss_type") == "LA" else "loss_weight",
 )
