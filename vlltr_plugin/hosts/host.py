@@ -131,6 +131,7 @@ class Host:
     references: Callable[[], Mapping[str, Reference]] = field(default=dict)  # published results, by name
     open_trained: OpenTrained | None = None  # opens a checkpoint with its model and data
     find_checkpoint: Callable[[EvaluateRequest], Path] = lambda request: request.checkpoint
+    default_form: Callable[[dict[str, Any]], str] = lambda args: "loss_weight"  # of a re-weighting that names no form
     class_names: Callable[[Path, int], list[str] | None] = lambda start, num_classes: None  # looked for around a path
     evaluated_line: Callable[[dict[str, float | None]], Line] = lambda numbers: {}  # `host_log` as a line of its log
     args_of_checkpoint: Callable[[Path | None], CheckpointArgs] = lambda path: (None, None, [])

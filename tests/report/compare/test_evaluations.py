@@ -134,19 +134,19 @@ def test_what_is_no_evaluation_is_refused_in_one_line(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
-def logits(lean: float, seed: int) -> np.ndarray:
+def logits(lean, seed):
     """Right more often than not, leaning to large classes."""
     noise = np.random.default_rng(seed).normal(size=(len(LABELS), 6)) + lean * np.log(COUNTS)
     noise[np.arange(len(LABELS)), LABELS] += 3 if lean == 1 else 2
     return noise
 
 
-def curve(lean: float, seed: int):
+def curve(lean, seed):
     return trade_off(logits(lean, seed), LABELS, COUNTS)
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evaluated(tmp_path_factory):
     """Folders of evaluations: base, two seeds of a run, one with validation logits, one without many-shot classes."""
     folder = tmp_path_factory.mktemp("evaluated")
     for name, given in {
@@ -162,14 +162,14 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def report(evaluated: Path, out: Path, *runs: str) -> tuple[dict, str]:
+def report(evaluated, out, *runs):
     texts = [run.format(evaluated) for run in runs]
     with (out / "printed").open("w") as file:
         run_compare(texts, out=out, console=Console(file=file, width=400))
     return json.loads((out / "report.json").read_text()), (out / "printed").read_text()
 
 
-def test_each_run_is_placed_as_trained_and_at_its_chosen_tau(evaluated: Path, tmp_path: Path) -> None:
+def test_each_run_is_placed_as_trained_and_at_its_chosen_tau(evaluated, tmp_path):
     content, printed = report(evaluated, tmp_path, "{}/base", "{}/chosen")
     base, run, tau = curve(1.0, 0), curve(0.4, 3), curve(0.5, 9).best().tau
     assert tau > 0
@@ -197,7 +197,7 @@ def test_each_run_is_placed_as_trained_and_at_its_chosen_tau(evaluated: Path, tm
     assert "(tradeoff.png)" in (tmp_path / "report.md").read_text()
 
 
-def test_seeds_are_placed_by_their_mean(evaluated: Path, tmp_path: Path) -> None:
+def test_seeds_are_placed_by_their_mean(evaluated, tmp_path):
     content, _ = report(evaluated, tmp_path, "{}/base", "run={0}/run1,{0}/run2")
     runs = [curve(0.4, 1), curve(0.4, 2)]
     (row,) = [row for row in content["trade_off"]["rows"] if row["run"] == "run" and row["tau"] == 0]
@@ -207,9 +207,7 @@ def test_seeds_are_placed_by_their_mean(evaluated: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("seeds", ["{0}/chosen,{0}/run1", "{0}/run1,{0}/chosen"])
-def test_tau_is_chosen_on_the_test_set_of_all_seeds_if_one_has_no_validation_split(
-    evaluated: Path, tmp_path: Path, seeds: str
-) -> None:
+def test_tau_is_chosen_on_the_test_set_of_all_seeds_if_one_has_no_validation_split(evaluated, tmp_path, seeds):
     content, _ = report(evaluated, tmp_path, "{}/base", f"run={seeds}")
     pairs = zip(curve(0.4, 3).rows, curve(0.4, 1).rows, strict=False)
     top1 = {one["tau"]: (one["top1"] + other["top1"]) / 2 for one, other in pairs}
@@ -218,7 +216,7 @@ def test_tau_is_chosen_on_the_test_set_of_all_seeds_if_one_has_no_validation_spl
 
 
 @pytest.mark.parametrize("name", ["gone", "stale"])
-def test_what_has_no_curve_is_named_and_the_rest_is_compared(evaluated: Path, tmp_path: Path, name: str) -> None:
+def test_what_has_no_curve_is_named_and_the_rest_is_compared(evaluated, tmp_path, name):
     folder = Path(shutil.copytree(evaluated / "run1", tmp_path / name))
     (folder / "tradeoff.npz").unlink()
     if name == "stale":
@@ -232,19 +230,19 @@ def test_what_has_no_curve_is_named_and_the_rest_is_compared(evaluated: Path, tm
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_without_the_groups_or_with_other_counts_nothing_is_placed(evaluated: Path, tmp_path: Path, order: int) -> None:
+def test_without_the_groups_or_with_other_counts_nothing_is_placed(evaluated, tmp_path, order):
     content, printed = report(evaluated, tmp_path, *["{}/base", "{}/small"][::order])
     assert "small is not placed on a curve: Expected test images of many-shot classes" in printed
     assert all(row["placement"] is None for row in content["trade_off"]["rows"])
 
 
-def test_logs_alone_have_no_trade_off(write_run, tmp_path: Path) -> None:
+def test_logs_alone_have_no_trade_off(write_run, tmp_path):
     content, _ = report(tmp_path, tmp_path, str(write_run("a")), str(write_run("b")))
     assert content["trade_off"] is None
     assert not (tmp_path / "tradeoff.png").exists()
 
 
-def test_other_images_and_a_curve_with_keys_missing_are_refused(evaluated: Path, tmp_path: Path) -> None:
+def test_other_images_and_a_curve_with_keys_missing_are_refused(evaluated, tmp_path):
     with pytest.raises(ReportError, match="on other images"):
         run_compare([str(evaluated / "base"), str(evaluated / "other")])
     folder = Path(shutil.copytree(evaluated / "run1", tmp_path / "odd"))

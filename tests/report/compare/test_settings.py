@@ -7,7 +7,9 @@ from report_lines import OURS, SETTINGS, log_line
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts import get_host
 from vlltr_plugin.report.compare import compare_settings, find_reference, load, reweight_of
+from vlltr_plugin.report.compare.settings import early_start
 
 
 @pytest.fixture
@@ -54,6 +56,12 @@ def test_an_early_start_of_weights_is_noted_with_its_cost_in_the_benchmark(
     said = f"run: weights from epoch {start} on, of {epochs}. With start_epoch at half of the epochs, overall accuracy"
     assert (f"{said} was {points} points higher in the benchmark" in printed) == (start is not None)
     assert ("points higher in the benchmark" in printed) == (start is not None)
+
+
+@pytest.mark.parametrize(("loss_type", "noted"), [("CE", True), ("LA", False)])
+def test_in_lift_the_loss_decides_between_weights_and_margins(loss_type, noted):
+    args = {"loss_type": loss_type, "reweight": {"type": "class_volume"}}
+    assert early_start(get_host("lift"), args, 10).startswith("weights from epoch 1 on, of 10") == noted
 
 
 @pytest.mark.parametrize(("lines", "counts_as", "warns"), [

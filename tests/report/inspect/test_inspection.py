@@ -4,12 +4,11 @@ import dataclasses
 import math
 import statistics
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from run_arrays import COUNTS, DRAWS, Write, epoch_arrays, one
+from run_arrays import COUNTS, DRAWS, epoch_arrays, one
 from scipy.stats import spearmanr
 
 from vlltr_plugin import ClassVolume
@@ -18,7 +17,7 @@ from vlltr_plugin.report.inspect.size_relation import rank_correlation
 from vlltr_plugin.training.hook import arrays_of
 
 
-def test_groups_are_the_naive_loops(run: Path) -> None:
+def test_groups_are_the_naive_loops(run):
     found = one(run)
     with np.load(run / "reweight/epoch_0003.npz") as arrays:
         alpha, log_radius, substituted = (
@@ -40,7 +39,7 @@ def test_groups_are_the_naive_loops(run: Path) -> None:
         assert summary.share_of_weight == pytest.approx(sum(weighted[c] for c in members) / sum(weighted))
 
 
-def test_correlation_and_spreads_leave_out_what_they_should(run: Path) -> None:
+def test_correlation_and_spreads_leave_out_what_they_should(run):
     found = one(run)
     own = (COUNTS >= 3).nonzero()[0]
     present = COUNTS > 0
@@ -55,7 +54,7 @@ def test_correlation_and_spreads_leave_out_what_they_should(run: Path) -> None:
     assert found.weight_times_images.middle == pytest.approx(high / low)
 
 
-def test_extremes_are_of_radii_of_their_own(run: Path) -> None:
+def test_extremes_are_of_radii_of_their_own(run):
     found = one(run)
     largest, smallest = found.extremes(3)
     candidates = sorted((c for c in range(len(COUNTS)) if COUNTS[c] >= 3), key=lambda c: found.radii[c])
@@ -64,7 +63,7 @@ def test_extremes_are_of_radii_of_their_own(run: Path) -> None:
     assert not set(found.extremes(100)[0]) & set(found.extremes(100)[1])
 
 
-def test_series_hold_every_epochs_quantiles(run: Path) -> None:
+def test_series_hold_every_epochs_quantiles(run):
     found = one(run)
     series = found.series
     assert series.epochs == [0, 1, 2, 3]
@@ -77,7 +76,7 @@ def test_series_hold_every_epochs_quantiles(run: Path) -> None:
         assert series.radii["few"][number] == pytest.approx(np.quantile(own, [0.1, 0.5, 0.9]))
 
 
-def test_ranks_share_ties_as_scipys_do() -> None:
+def test_ranks_share_ties_as_scipys_do():
     rng = np.random.default_rng(1)
     for _ in range(20):
         x, y = rng.integers(0, 5, 30), rng.standard_normal(30)
@@ -86,11 +85,11 @@ def test_ranks_share_ties_as_scipys_do() -> None:
     assert math.isnan(rank_correlation([1, 2], [1, 2]))
 
 
-def said(inspection: Inspection) -> tuple[str, ...]:
+def said(inspection: Inspection):
     return tuple(findings(inspection, None))
 
 
-def test_findings_follow_the_sign_and_the_chance_level(write: Write) -> None:
+def test_findings_follow_the_sign_and_the_chance_level(write):
     rng = np.random.default_rng(0)
     unrelated = np.array([0, 3, 1, 4, 1.5, 5, 9, 2, 6, 0, 0, 0])
     for name, arrays, claim in (
@@ -104,7 +103,7 @@ def test_findings_follow_the_sign_and_the_chance_level(write: Write) -> None:
         assert any("1 classes have no training images" in sentence for sentence in others)
 
 
-def test_weights_from_counts_alone_are_called_so(write: Write) -> None:
+def test_weights_from_counts_alone_are_called_so(write):
     equal = {"log_radius_image_text": np.zeros(12), "substituted_image_text": np.zeros(12, dtype=bool)}
     by_draws, by_images = (np.where(COUNTS > 0, 3 / np.maximum(c, 1), 1).astype(np.float32) for c in (DRAWS, COUNTS))
     for name, changes, number, claim in (
@@ -121,9 +120,7 @@ def test_weights_from_counts_alone_are_called_so(write: Write) -> None:
 
 
 @pytest.mark.parametrize(("reading", "divisor"), [("draws", DRAWS), ("images", COUNTS)])
-def test_the_parts_of_radii_and_sampler_are_those_of_a_run_whose_radii_are_known(
-    write: Write, reading: str, divisor: np.ndarray
-) -> None:
+def test_the_parts_of_radii_and_sampler_are_those_of_a_run_whose_radii_are_known(write, reading, divisor):
     """log alpha = log r - log c, up to a constant."""
     rng = np.random.default_rng(4)
     log_radius = 0.1 * rng.standard_normal(12)
@@ -160,7 +157,7 @@ def test_the_parts_of_radii_and_sampler_are_those_of_a_run_whose_radii_are_known
     assert f"The radii explain {100 * parts.share:.1f} % of the variance of log alpha" in said(found)[2]
 
 
-def test_radii_against_the_counts_are_said_in_words_not_as_a_negative_share(write: Write) -> None:
+def test_radii_against_the_counts_are_said_in_words_not_as_a_negative_share(write):
     """Large classes with large radii: the weights are closer together than those of the counts alone."""
     found = one(write(epoch_arrays(np.random.default_rng(0), slope=0.2)))
     assert found.parts.share < 0
@@ -170,13 +167,13 @@ def test_radii_against_the_counts_are_said_in_words_not_as_a_negative_share(writ
     assert "-" not in said(found)[2].replace("large 1/n", "")
 
 
-def test_a_share_that_rounds_to_zero_has_no_sign(write: Write) -> None:
+def test_a_share_that_rounds_to_zero_has_no_sign(write):
     found = one(write(epoch_arrays(np.random.default_rng(0))))
     found = dataclasses.replace(found, parts=dataclasses.replace(found.parts, share=-0.0003))
     assert "The radii explain 0.0 % of" in said(found)[2]
 
 
-def test_where_nothing_was_measured_no_class_has_a_radius_of_its_own(write: Write) -> None:
+def test_where_nothing_was_measured_no_class_has_a_radius_of_its_own(write):
     counts = torch.tensor([40, 30, 20])
     weighting = ClassVolume(counts, min_samples=1000)
     weighting.observe(torch.randn(90, 3), torch.repeat_interleave(torch.arange(3), counts))

@@ -5,26 +5,25 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from run_arrays import COUNTS as RUN_COUNTS
-from run_arrays import Write, epoch_arrays, write  # noqa: F401  (fixture)
+from run_arrays import epoch_arrays
 from scipy.stats import rankdata
 
 from vlltr_plugin import (
     ClassVolume,
+    EffectiveNumber,
     InverseFrequency,
     InverseSqrtFrequency,
     LogitAdjustedLoss,
     ReweightedLoss,
     RunRecorder,
+    Uniform,
 )
 from vlltr_plugin.cli import main
-from vlltr_plugin.core.frequency import EffectiveNumber, Uniform
 from vlltr_plugin.core.moments import log_volume_bias
 from vlltr_plugin.report.inspect import Inspection, findings, inspect_run, write_pictures
 from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
@@ -38,7 +37,7 @@ UNIFORM = lambda rng, n: rng.uniform(-1, 1, (n, C))  # noqa: E731
 LAPLACE = lambda rng, n: rng.laplace(size=(n, C))  # noqa: E731
 
 
-def trained(folder: Path, radius: Callable[[int], float], seed: int = 0, logits=NORMAL, **options) -> Inspection:
+def trained(folder, radius, seed=0, logits=NORMAL, **options):
     """One recorded epoch of logits whose standard deviations are known, n of them of a class of n images."""
     rng = np.random.default_rng(seed)
     criterion = ReweightedLoss(ClassVolume(COUNTS, **options))
@@ -48,7 +47,7 @@ def trained(folder: Path, radius: Callable[[int], float], seed: int = 0, logits=
     return inspect_run(folder)[0]
 
 
-def said(found: Inspection) -> str:
+def said(found: Inspection):
     return findings(found, None)[0]
 
 
@@ -68,7 +67,7 @@ CLAIMS = ("larger radii, as the paper says", "smaller radii, against the paper")
         (LAPLACE, {}),
     ],
 )
-def test_equal_volumes_give_no_claim(tmp_path: Path, logits, options) -> None:
+def test_equal_volumes_give_no_claim(tmp_path, logits, options):
     claims = 0
     for seed in range(20):
         found = trained(tmp_path / str(seed), lambda n: 2.0, seed, logits, **options)
@@ -82,12 +81,12 @@ def test_equal_volumes_give_no_claim(tmp_path: Path, logits, options) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"debias": True}, {"min_samples": 10}])
 @pytest.mark.parametrize(("power", "claim"), [(-0.1, CLAIMS[0]), (0.1, CLAIMS[1])])
-def test_a_true_trend_is_said(tmp_path: Path, power: float, claim: str, options) -> None:
+def test_a_true_trend_is_said(tmp_path, power, claim, options):
     for seed in range(3):
         assert claim in said(trained(tmp_path / str(seed), lambda n: n**power, seed, **options))
 
 
-def test_the_correction_along_all_axes_is_that_of_simulated_volumes() -> None:
+def test_the_correction_along_all_axes_is_that_of_simulated_volumes():
     rng = np.random.default_rng(0)
     for n, dim in ((4, 1), (6, 3), (12, 3)):
         rows = rng.standard_normal((4000, n, dim))
@@ -97,12 +96,12 @@ def test_the_correction_along_all_axes_is_that_of_simulated_volumes() -> None:
         assert bias == pytest.approx(-(log_det / (2 * dim)).mean(), abs=0.02)
 
 
-def test_radii_along_the_first_axes_cannot_tell(tmp_path: Path) -> None:
+def test_radii_along_the_first_axes_cannot_tell(tmp_path):
     assert "Unknown: along the first principal axes" in said(trained(tmp_path, lambda n: 2.0, variant="pv", axes=2))
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 6, 7])
-def test_the_chance_level_of_few_pairs_is_that_of_all_orders(n: int) -> None:
+def test_the_chance_level_of_few_pairs_is_that_of_all_orders(n):
     rhos = sorted(abs(rank_correlation(range(n), order)) for order in itertools.permutations(range(n)))
     level = next(rho for rho in rhos if sum(other <= rho + 1e-12 for other in rhos) >= 0.95 * len(rhos))
     assert chance_level(n) == pytest.approx(level)
@@ -112,7 +111,7 @@ def test_the_chance_level_of_few_pairs_is_that_of_all_orders(n: int) -> None:
 
 @pytest.mark.parametrize("classes", [3, 4])
 @pytest.mark.parametrize("slope", [-1.0, 1.0])
-def test_three_or_four_classes_in_perfect_order_are_no_evidence(write: Write, classes: int, slope: float) -> None:  # noqa: F811
+def test_three_or_four_classes_in_perfect_order_are_no_evidence(write, classes, slope):
     counts = np.array([900, 300, 100, 33])[:classes]
     log_radius = slope * np.log(counts)
     arrays = {"counts": counts, "draws": counts, "drawn": counts, "weights_single": 1.0 + 0 * counts}
@@ -125,7 +124,7 @@ def test_three_or_four_classes_in_perfect_order_are_no_evidence(write: Write, cl
 
 @pytest.mark.parametrize("make", [InverseFrequency, InverseSqrtFrequency, EffectiveNumber, Uniform])
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_nothing_is_said_of_volumes_that_nothing_measured(tmp_path: Path, make, epochs: int, capsys) -> None:
+def test_nothing_is_said_of_volumes_that_nothing_measured(tmp_path, make, epochs, capsys):
     recorder = RunRecorder(tmp_path / "run", ReweightedLoss(make(COUNTS)))
     for _ in range(epochs):
         recorder.end_epoch(overall=1.0)
@@ -141,7 +140,7 @@ def test_nothing_is_said_of_volumes_that_nothing_measured(tmp_path: Path, make, 
 
 
 @pytest.mark.parametrize(("slope", "answer"), [(-30.0, "harder? Yes"), (30.0, "easier"), (0.0, "beyond chance")])
-def test_radius_against_accuracy_is_said_at_equal_class_size(tmp_path: Path, slope: float, answer: str) -> None:
+def test_radius_against_accuracy_is_said_at_equal_class_size(tmp_path, slope, answer):
     """Accuracies follow class size, and radius once size is held fixed."""
     rng = np.random.default_rng(0)
     extra = dict(zip(COUNTS.tolist(), 0.3 * rng.standard_normal(C), strict=True))
@@ -159,7 +158,7 @@ def test_radius_against_accuracy_is_said_at_equal_class_size(tmp_path: Path, slo
     assert sentence.endswith("accuracies from evaluation/per_class.csv.")
 
 
-def test_an_evaluation_of_another_epoch_names_both_epochs(tmp_path: Path, write: Write) -> None:  # noqa: F811
+def test_an_evaluation_of_another_epoch_names_both_epochs(write):
     accuracy = np.random.default_rng(0).uniform(0, 100, len(RUN_COUNTS))
     table = "".join(f"{n},{a}\n" for n, a in zip(RUN_COUNTS, accuracy, strict=True))
     folder = write(*(epoch_arrays(np.random.default_rng(0)) for _ in range(3))) / "evaluation"
@@ -172,7 +171,7 @@ def test_an_evaluation_of_another_epoch_names_both_epochs(tmp_path: Path, write:
 
 
 @pytest.mark.parametrize("form", ["loss_weight", "logit_adjustment"])
-def test_an_early_start_of_weights_is_noted_with_its_cost_in_the_benchmark(tmp_path: Path, form: str, capsys) -> None:
+def test_an_early_start_of_weights_is_noted_with_its_cost_in_the_benchmark(tmp_path, form, capsys):
     made = LogitAdjustedLoss if form == "logit_adjustment" else ReweightedLoss
     recorder = RunRecorder(tmp_path, made(InverseFrequency(COUNTS)))
     for _ in range(8):
@@ -185,7 +184,7 @@ def test_an_early_start_of_weights_is_noted_with_its_cost_in_the_benchmark(tmp_p
 
 
 @pytest.mark.parametrize("text", ["", "class\n1\n", "training_images,top1_a\n5,x\n", "training_images,top1_a\n7,1\n"])
-def test_an_evaluation_of_other_classes_or_a_damaged_one_is_ignored(tmp_path: Path, text: str) -> None:
+def test_an_evaluation_of_other_classes_or_a_damaged_one_is_ignored(tmp_path, text):
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation/per_class.csv").write_text(text)
     assert trained(tmp_path, lambda n: 2.0).accuracy is None

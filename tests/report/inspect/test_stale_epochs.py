@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from report_lines import OURS, log_line
-from run_arrays import Write, epoch_arrays
+from run_arrays import epoch_arrays
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
@@ -20,7 +19,7 @@ SEEDS = iter(range(100))
 RESUMED = [*range(10), 5, 6]
 
 
-def started(run: Path, epochs: range, before: RunIdentity | None = None) -> RunIdentity:
+def started(run, epochs: range, before: RunIdentity | None = None) -> RunIdentity:
     """A start of a run that writes epochs; `before` is the start that it goes on from."""
     writer, rng = EpochWriter(run), np.random.default_rng(next(SEEDS))
     writer.resume_from(before)
@@ -31,25 +30,25 @@ def started(run: Path, epochs: range, before: RunIdentity | None = None) -> RunI
     return writer.run
 
 
-def write_log(run: Path, epochs: list[int]) -> None:
+def write_log(run, epochs: list[int]):
     (run / "log.txt").write_text("".join(f"{json.dumps(log_line(epoch) | OURS)}\n" for epoch in epochs))
 
 
-def shuffle_times(run: Path, seed: int) -> None:
+def shuffle_times(run, seed):
     """As a copy without times leaves them."""
     files = sorted((run / "reweight").iterdir())
     for place, number in enumerate(np.random.default_rng(seed).permutation(len(files))):
         os.utime(files[place], (1e9 + number, 1e9 + number))
 
 
-def shown(run: Path) -> tuple[list[int], tuple[int, ...]]:
+def shown(run):
     (found,) = inspect_run(run)
     assert found.epoch == found.series.epochs[-1]
     return found.series.epochs, found.stale
 
 
 @pytest.fixture
-def resumed(tmp_path: Path) -> Path:
+def resumed(tmp_path):
     """Epochs 0 to 9, then 5 and 6 again."""
     started(tmp_path / "run", range(5, 7), started(tmp_path / "run", range(10)))
     return tmp_path / "run"
@@ -57,7 +56,7 @@ def resumed(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("log", [None, RESUMED, [*range(10)]])  # the last is of a run killed before its log line
 @pytest.mark.parametrize("seed", range(3))
-def test_what_a_resume_left_behind_is_left_out_and_named(resumed: Path, log: list[int] | None, seed: int) -> None:
+def test_what_a_resume_left_behind_is_left_out_and_named(resumed, log, seed):
     if log is not None:
         write_log(resumed, log)
     shuffle_times(resumed, seed)
@@ -69,13 +68,13 @@ def test_what_a_resume_left_behind_is_left_out_and_named(resumed: Path, log: lis
     assert (earlier.epoch, earlier.stale) == (3, (7, 8, 9))
 
 
-def test_epochs_overwritten_without_re_weighting_are_known_from_the_log(tmp_path: Path) -> None:
+def test_epochs_overwritten_without_re_weighting_are_known_from_the_log(tmp_path):
     started(tmp_path, range(10))
     write_log(tmp_path, RESUMED)
     assert shown(tmp_path)[1] == (7, 8, 9)
 
 
-def test_a_run_resumed_twice_and_gone_on_is_whole_again(tmp_path: Path) -> None:
+def test_a_run_resumed_twice_and_gone_on_is_whole_again(tmp_path):
     second = started(tmp_path, range(5, 7), started(tmp_path, range(10)))
     started(tmp_path, range(3, 12), second)
     assert shown(tmp_path) == (list(range(12)), ())
@@ -84,14 +83,14 @@ def test_a_run_resumed_twice_and_gone_on_is_whole_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_fresh_run_in_the_folder_of_a_longer_one_stands_alone(tmp_path: Path, seed: int) -> None:
+def test_a_fresh_run_in_the_folder_of_a_longer_one_stands_alone(tmp_path, seed):
     started(tmp_path, range(6))
     started(tmp_path, range(2))
     shuffle_times(tmp_path, seed)
     assert shown(tmp_path) == ([0, 1], (2, 3, 4, 5))
 
 
-def test_epochs_missing_in_a_run_are_no_sign_of_another(tmp_path: Path) -> None:
+def test_epochs_missing_in_a_run_are_no_sign_of_another(tmp_path):
     """As a full disk leaves them."""
     started(tmp_path, range(8))
     for epoch in (2, 5):
@@ -99,7 +98,7 @@ def test_epochs_missing_in_a_run_are_no_sign_of_another(tmp_path: Path) -> None:
     assert shown(tmp_path) == ([0, 1, 3, 4, 6, 7], ())
 
 
-def test_of_arrays_without_an_identity_the_log_decides_and_never_the_clock(write: Write) -> None:
+def test_of_arrays_without_an_identity_the_log_decides_and_never_the_clock(write):
     rng = np.random.default_rng(0)
     run = write(*(epoch_arrays(rng) for _ in range(10)))
     write(*(epoch_arrays(rng) for _ in range(2)), first=5)
@@ -112,14 +111,14 @@ def test_of_arrays_without_an_identity_the_log_decides_and_never_the_clock(write
     assert shown(run) == ([0, 1], tuple(range(2, 10)))
 
 
-def test_a_broken_file_of_an_abandoned_epoch_does_no_harm(resumed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_file_of_an_abandoned_epoch_does_no_harm(resumed, capsys):
     write_log(resumed, RESUMED)
     (resumed / "reweight/epoch_0009.npz").write_bytes(b"half")
     assert main(["inspect", str(resumed)]) == 0
     assert "Epoch 6 of 0 to 6" in capsys.readouterr().out
 
 
-def test_a_log_that_cannot_be_read_changes_nothing(resumed: Path) -> None:
+def test_a_log_that_cannot_be_read_changes_nothing(resumed):
     (resumed / "log.txt").write_text("epoch [1/10] batch [5/9] loss 3.0\n")
     assert shown(resumed) == (list(range(7)), (7, 8, 9))
     shutil.rmtree(resumed / "reweight")

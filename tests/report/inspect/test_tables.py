@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from run_arrays import Write, epoch_arrays, one
+from run_arrays import epoch_arrays, one
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
@@ -21,13 +21,11 @@ from vlltr_plugin.report.inspect import inspect_run, run_inspect
 from vlltr_plugin.runs.epoch_files import write_arrays
 
 
-def made(**changes: Any) -> dict[str, Any]:
+def made(**changes):
     return epoch_arrays(np.random.default_rng(0)) | changes
 
 
-def test_the_command_prints_names_and_draws_pictures_only_when_asked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_prints_names_and_draws_pictures_only_when_asked(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setenv("COLUMNS", "80")
     (tmp_path / "data/some").mkdir(parents=True)
@@ -49,18 +47,18 @@ def test_the_command_prints_names_and_draws_pictures_only_when_asked(
     assert all(path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for path in out.iterdir())
 
 
-def test_the_tables_come_even_if_the_pictures_cannot_be_written(run: Path, tmp_path: Path, capsys) -> None:
+def test_the_tables_come_even_if_the_pictures_cannot_be_written(run, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     (tmp_path / "pictures" / "class_size.png").mkdir(parents=True)  # where a file should be
     assert main(["inspect", str(run), "--out", str(tmp_path / "pictures")]) == 2
     assert "volumes from the" in capsys.readouterr().out
 
 
-def test_pictures_are_drawn_even_if_nobody_reads_the_tables_to_the_end(run: Path, tmp_path: Path) -> None:
+def test_pictures_are_drawn_even_if_nobody_reads_the_tables_to_the_end(run, tmp_path):
     pytest.importorskip("matplotlib")
 
     class Closed(io.StringIO):
-        def write(self, text: str) -> int:
+        def write(self, text):
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -68,9 +66,7 @@ def test_pictures_are_drawn_even_if_nobody_reads_the_tables_to_the_end(run: Path
     assert len(list((tmp_path / "pictures").iterdir())) == 3
 
 
-def test_each_kind_of_logits_has_tables_and_pictures(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_kind_of_logits_has_tables_and_pictures(write, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     both = made() | {key.replace("image_text", "visual"): value for key, value in made().items()}
     assert main(["inspect", str(write(both)), "--out", str(tmp_path / "out")]) == 0
@@ -80,14 +76,14 @@ def test_each_kind_of_logits_has_tables_and_pictures(
 
 
 class Hostile:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path):
         self.path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.path),)
 
 
-def refused(run: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+def refused(run, capsys, *more):
     out = run.parent / "out"
     assert main(["inspect", str(run), "--out", str(out), *more]) == 2
     captured = capsys.readouterr()
@@ -98,9 +94,7 @@ def refused(run: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
     return captured.err
 
 
-def test_a_hostile_array_is_refused_and_never_run(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hostile_array_is_refused_and_never_run(run, tmp_path, capsys):
     executed = tmp_path / "executed"
     np.savez(run / "reweight/epoch_0004.npz", **made(counts=np.array([Hostile(executed)] * 12, dtype=object)))
     assert "epoch_0004.npz" in refused(run, capsys)
@@ -109,7 +103,7 @@ def test_a_hostile_array_is_refused_and_never_run(
     assert not executed.exists()
 
 
-def huge(path: Path) -> None:
+def huge(path):
     """An array header that promises 16 EB."""
     np.savez(path, **made())
     path.write_bytes(path.read_bytes().replace(b"'shape': (12,), }    ", b"'shape': (2**60,), }"[:21].ljust(21)))
@@ -134,9 +128,7 @@ def huge(path: Path) -> None:
         {key: array[:5] for key, array in made().items()},
     ],
 )
-def test_a_broken_or_foreign_file_is_one_line_that_names_it(
-    run: Path, capsys: pytest.CaptureFixture[str], content: Any
-) -> None:
+def test_a_broken_or_foreign_file_is_one_line_that_names_it(run, capsys, content):
     path = run / "reweight/epoch_0002.npz"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -150,9 +142,7 @@ def test_a_broken_or_foreign_file_is_one_line_that_names_it(
     assert "epoch_0002.npz" in refused(run, capsys)
 
 
-def test_folders_without_arrays_and_epochs_that_are_not_there_are_one_line(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folders_without_arrays_and_epochs_that_are_not_there_are_one_line(run, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert "reweight/epoch_*.npz" in refused(tmp_path / "empty", capsys)
     assert "is not there" in refused(tmp_path / "nowhere", capsys)
@@ -161,14 +151,12 @@ def test_folders_without_arrays_and_epochs_that_are_not_there_are_one_line(
     assert "(0, 2-3) but got 1" in refused(run, capsys, "--epoch", "1")
 
 
-def test_half_written_files_of_a_running_job_are_passed_over(run: Path) -> None:
+def test_half_written_files_of_a_running_job_are_passed_over(run):
     (run / "reweight/.tmp123.npz").write_bytes(b"half")
     assert one(run).epoch == 3
 
 
-def test_without_matplotlib_tables_come_and_pictures_name_the_extra(
-    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_matplotlib_tables_come_and_pictures_name_the_extra(run, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["inspect", str(run)]) == 0
     capsys.readouterr()
@@ -176,7 +164,7 @@ def test_without_matplotlib_tables_come_and_pictures_name_the_extra(
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc")
-def test_a_run_of_inaturalists_size_takes_little_memory(tmp_path: Path) -> None:
+def test_a_run_of_inaturalists_size_takes_little_memory(tmp_path):
     """360 epochs of 8142 classes: 360 links to two files."""
     pytest.importorskip("matplotlib")
     rng = np.random.default_rng(0)
@@ -201,7 +189,7 @@ def test_a_run_of_inaturalists_size_takes_little_memory(tmp_path: Path) -> None:
     assert int(done.stdout.splitlines()[-1]) < 2**20  # KiB
 
 
-def test_mixed_runs_in_one_folder_are_refused(run: Path, write: Write) -> None:
+def test_mixed_runs_in_one_folder_are_refused(run, write):
     write({key.replace("image_text", "visual"): value for key, value in made().items()}, first=4)
     with pytest.raises(ReportError, match="two runs in one folder"):
         inspect_run(run)

@@ -74,4 +74,5 @@ HOST = Host(
     open_trained=later("vlltr_plugin.hosts.lift.evaluate:open_trained"),
     find_checkpoint=_find_checkpoint,
     references=lambda: read_references(Path(__file__).with_name("published.json")),
+    default_form=lambda args: "logit_adjustment" if args.get("loss_type") == "LA" else "loss_weight",
 )

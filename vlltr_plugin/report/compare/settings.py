@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.host import Reference, Words
+from vlltr_plugin.hosts.host import Host, Reference, Words
 from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.runs.log import KEY
 
@@ -99,13 +99,15 @@ def reweight_of(method: Method) -> str:
     return " / ".join(sorted(found))
 
 
-def early_start(reweight: Any, epochs: int) -> str:
+def early_start(host: Host, args: dict[str, Any], epochs: int) -> str:
     """Advice where weights, not margins, apply from the first or second of several epochs on; else nothing."""
+    reweight = args.get(KEY)
     if not isinstance(reweight, dict) or reweight.get("type") not in ("class_volume", "inverse"):
         return ""
     first = 1 if reweight["type"] == "class_volume" else 0  # class volume has no radii before the first epoch has ended
     given = reweight.get("start_epoch", first)
-    if epochs < 8 or not isinstance(given, int) or given > 1 or reweight.get("form", "loss_weight") != "loss_weight":
+    form = reweight.get("form") or host.default_form(args)
+    if epochs < 8 or not isinstance(given, int) or given > 1 or form != "loss_weight":
         return ""
     start = max(first, given)
     return (

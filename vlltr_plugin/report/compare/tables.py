@@ -90,7 +90,7 @@ def notes_of(comparison: Comparison) -> list[str]:
         if 0 < tested < len(method.runs):
             notes.append(f"Only {tested} of {len(method.runs)} seeds of {method.name} have a final test.")
     for method in comparison.methods:
-        advice = dict.fromkeys(early_start(run.args.get(KEY), len(run.log.epochs)) for run in method.runs)
+        advice = dict.fromkeys(early_start(run.host, run.args, len(run.log.epochs)) for run in method.runs)
         notes += [f"{method.name}: {sentence}" for sentence in advice if sentence]
     if reference is not None:
         title = comparison.host.title

@@ -151,7 +151,7 @@ def inspect_run(run: Path, epoch: int | None = None, groups: Convention | None =
         for name in arrays.by_logits:
             series.setdefault(name, Series()).append(arrays, name, groups)
     assert shown is not None
-    evaluated, early = _evaluated(run, shown), early_start(args.get(KEY), len(kept))
+    evaluated, early = _evaluated(run, shown), early_start(host, args, len(kept))
     return [_inspect(shown, name, series[name], groups, stale, evaluated, early) for name in shown.by_logits]
 
 

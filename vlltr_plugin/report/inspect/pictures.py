@@ -145,27 +145,17 @@ def _extremes(inspection: Inspection, names: list[str] | None) -> Figure:
     indices = [*largest, *reversed(smallest)]
     figure = new_figure(8, 1.6 + 0.28 * len(indices))
     axes = figure.subplots()
+    beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
     for place, index in enumerate(indices):
-        colour = COLOURS[str(inspection.group[index])]
-        axes.plot(inspection.radii[index], -place, "o", color=colour, ms=8)
-        axes.annotate(
-            f"n = {inspection.counts[index]}, alpha = {inspection.weights[index]:.3g}",
-            (1.0, -place),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-        )
+        axes.plot(inspection.radii[index], -place, "o", color=COLOURS[str(inspection.group[index])], ms=8)
+        text = f"n = {inspection.counts[index]}, alpha = {inspection.weights[index]:.3g}"
+        axes.annotate(text, (1.0, -place), (6, 0), va="center", fontsize=9, **beside)
     axes.axhline(0.5 - len(largest), color=GREY, lw=1)
     shown = [label(names, index) for index in indices]
     shown = [text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…" for text in shown]
     axes.set_yticks([-place for place in range(len(indices))], shown)
-    axes.set(
-        xscale="log",
-        xlabel="radius r",
-        title=f"Largest and smallest radii as measured, epoch {inspection.epoch}",
-    )
+    title = f"Largest and smallest radii as measured, epoch {inspection.epoch}"
+    axes.set(xscale="log", xlabel="radius r", title=title)
     _plain_ticks(axes, "x")
     light_grid(axes, "x")
     marks = group_marks(axes, inspection.group[indices], inspection.groups)
