@@ -5,15 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hosts.lift.conftest import STANDIN, Make
-
-Build = Callable[..., Callable[[], Any]]
+from hosts.lift.conftest import STANDIN, Build, Make, change
 
 
 def plain_lines(tmp_path: Path, *options: str) -> list[str]:
@@ -201,14 +198,6 @@ def test_classes_without_images_keep_weight_1_or_the_largest_margin(counts: str,
     assert (weights[others] != 1).all()
     assert any("no samples" in line for line in done.ours)
     assert run(counts=counts, loss_type=loss_type).losses[1] == done.losses[1]
-
-
-def change(standin: Path, old: str, new: str) -> None:
-    """Changes a line of the stand-in, as users change their checkouts."""
-    trainer = standin / "trainer.py"
-    text = trainer.read_text()
-    assert old in text
-    trainer.write_text(text.replace(old, new))
 
 
 def test_a_data_set_that_draws_by_itself_is_named_once(run: Make, standin: Path) -> None:
