@@ -10,16 +10,13 @@ eval mode and trains a cosine head on it (as for ImageNet-LT and Places-LT).
     python tests/benchmarks/assign.py --seeds 0 --out tests/benchmarks/results/assign.jsonl    # the table alone
 """
 
-import argparse
-import importlib
-import json
-import os
-import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from common import add_line, lines_of, load_images, parser_of, table
 from scipy.stats import spearmanr
 from torch import nn
 
@@ -32,14 +29,6 @@ READINGS = {
     "mass, bv": {"assign": "mass", "variant": "bv"},
     "dominant, bv": {"assign": "dominant", "variant": "bv"},
 }
-
-
-def load(name, split, imbalance):
-    """Images float [N, 3, 32, 32], normalised, and labels, through the reader beside the data."""
-    sys.path.insert(0, os.environ["VLLTR_DATA"])
-    x, y = importlib.import_module("cifar_lt").load(name, split, imbalance)
-    x = torch.from_numpy(x).permute(0, 3, 1, 2).float().div_(255)
-    return (x - 0.47) / 0.25, torch.from_numpy(y)
 
 
 def tower(width=32):
@@ -140,7 +129,9 @@ def epochs(phase, model, optimizer, data, number, seed, args):
 
 def run(args, seed):
     torch.manual_seed(seed)
-    x, y = load(args.dataset, "train", args.imbalance)
+    pixels, labels = load_images(args.dataset, "train", args.imbalance)
+    x, y = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255), torch.from_numpy(labels)
+    x = (x - 0.47) / 0.25
     counts = torch.bincount(y)
     body = tower()
     model = nn.Sequential(body, nn.Linear(128, len(counts)))
@@ -158,38 +149,37 @@ def run(args, seed):
     yield from epochs("frozen", frozen, optimizer, (x, y, counts), max(1, args.epochs // 4), seed, args)
 
 
-def table(records):
+def tabled(records):
     """Medians over epochs and seeds, the first epoch of each phase left out (there, weights are still 1)."""
-    head = ["data", "phase", "variant", "epochs", "`mass`", "`dominant`", "`dominant` ranks better in"]
-    print("| " + " | ".join([*head, "spread: clean, mass, dominant"]) + " |\n|" + " --- |" * 8)
+    rows = []
     for key in sorted({(r["dataset"], r["imbalance"], r["phase"]) for r in records}):
-        rows = [r for r in records if (r["dataset"], r["imbalance"], r["phase"]) == key and r["epoch"] > 0]
+        own = [r for r in records if (r["dataset"], r["imbalance"], r["phase"]) == key and r["epoch"] > 0]
         for variant in ("dv", "bv"):
             tail = ", bv" if variant == "bv" else ""
-            mass, dominant = (np.array([r[f"{name}{tail} / all"] for r in rows]) for name in ("mass", "dominant"))
+            mass, dominant = (np.array([r[f"{name}{tail} / all"] for r in own]) for name in ("mass", "dominant"))
             columns = (f"mass{tail} / clean spread", f"mass{tail} / spread", f"dominant{tail} / spread")
-            spread = ", ".join(f"{np.median([r[column] for r in rows]):.3f}" for column in columns)
-            cells = [f"{key[0]}, IF {key[1]}", key[2], variant, str(len(rows)), f"{np.median(mass):.3f}"]
-            cells += [f"{np.median(dominant):.3f}", f"{(dominant > mass).sum()} of {len(rows)}", spread]
-            print("| " + " | ".join(cells) + " |")
+            spread = ", ".join(f"{np.median([r[column] for r in own]):.3f}" for column in columns)
+            better = f"{(dominant > mass).sum()} of {len(own)}"
+            medians = [f"{np.median(values):.3f}" for values in (mass, dominant)]
+            rows.append([f"{key[0]}, IF {key[1]}", key[2], variant, len(own), *medians, better, spread])
+    header = "| data | phase | variant | epochs | `mass` | `dominant` | `dominant` ranks better in |"
+    return table(f"{header} spread: clean, mass, dominant |", rows)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--dataset", default="cifar100_lt")
     parser.add_argument("--imbalance", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", required=True, help="JSON lines are appended here")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
     args = parser.parse_args()
     torch.set_num_threads(1)
     for seed in range(args.seeds):
         for record in run(args, seed):
-            with open(args.out, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            add_line(record, args.out)
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in record.items()}, flush=True)
-    with open(args.out, encoding="utf-8") as file:
-        table([json.loads(line) for line in file])
+    print(tabled(lines_of(args.out)))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ a warning of what the epochs drew (`DrawnEpochs`); of the wrong loops, how many 
 (of a forgotten `end_epoch`: within 30 passes over 1000 to 2000 images). `--only` takes words of the first column.
 """
 
-import argparse
 import warnings
 
 import torch
+from common import parser_of
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
 from vlltr_plugin.core.draws import DrawnEpochs
@@ -100,11 +100,6 @@ def run(make, size, epochs, seed):
     return None
 
 
-def said(caught):
-    """Those of batches that do not fit."""
-    return [str(warning.message) for warning in caught if str(warning.message).startswith("Expected")]
-
-
 def dense(size, seed, epochs):
     """Maps of 24 x 24 pixels with a few regions, crops of 8 to 16."""
     torch.manual_seed(FREE_SEEDS + seed)
@@ -137,11 +132,11 @@ def forgotten(seed):
         for _ in range(30):
             labels = shuffled(labels_of(counts))
             criterion(torch.randn(len(labels), len(counts), requires_grad=True), labels).backward()
-    return said(caught)
+    return any(str(warning.message).startswith("Expected") for warning in caught)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--only", default="")
@@ -160,7 +155,7 @@ def main():
     for name, make in WRONG.items():
         row(f"wrong: {name}", lambda size, make=make: sum(run(make, size, 1, seed) == 0 for seed in seeds))
     if args.only in "wrong: end_epoch forgotten":
-        print(f"| wrong: end_epoch forgotten | | {sum(bool(forgotten(seed)) for seed in seeds)} |", flush=True)
+        print(f"| wrong: end_epoch forgotten | | {sum(map(forgotten, seeds))} |", flush=True)
 
 
 if __name__ == "__main__":

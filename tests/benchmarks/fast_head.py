@@ -17,6 +17,8 @@ sentences [B, C, d] and their gradient (11 %), their normalisation (7 %) and Lay
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import platform
@@ -26,11 +28,10 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from records import write_record
+from common import parser_of, spread, write_record
 
 import vlltr_plugin.compat  # noqa: F401  (before the host's modules)
 from vlltr_plugin.hosts.vl_ltr.fast import speed_up
@@ -102,14 +103,19 @@ def seconds(function, repeats):
     return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
-def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+def ratios(above, below):
+    return spread([one / other for one, other in zip(above, below, strict=True)])
+
+
+def new_head(sizes, trained):
+    """Both kinds of the head, and a batch of features."""
+    sizes = dict(sizes)
+    x = torch.randn(sizes.pop("batch"), sizes["dim"], requires_grad=trained)
+    return {kind: head(kind, **sizes) for kind in KINDS}, x
 
 
 def head_times(rounds, trained):
-    sizes = dict(TIME)
-    x = torch.randn(sizes.pop("batch"), sizes["dim"], requires_grad=trained)
-    models = {kind: head(kind, **sizes) for kind in KINDS}
+    models, x = new_head(TIME, trained)
     for model in models.values():
         step(model, x)
     cpu, clock = {kind: [] for kind in KINDS}, {kind: [] for kind in KINDS}
@@ -120,19 +126,15 @@ def head_times(rounds, trained):
             clock[kind].append(taken[1])
     record = {"what": "head time", "tower": "trained" if trained else "frozen", **TIME, "rounds": rounds}
     for name, columns in (("cpu", cpu), ("clock", clock)):
-        for kind in KINDS:
-            record[f"{kind} {name} s"] = spread(columns[kind])
-        ratios = [theirs / ours for theirs, ours in zip(columns["stock"], columns["fast"], strict=True)]
-        record[f"stock / fast, {name}"] = spread(ratios)
+        record |= {f"{kind} {name} s": spread(columns[kind]) for kind in KINDS}
+        record[f"stock / fast, {name}"] = ratios(columns["stock"], columns["fast"])
     return record
 
 
 def head_profile():
-    sizes = dict(TIME)
-    x = torch.randn(sizes.pop("batch"), sizes["dim"], requires_grad=True)
+    models, x = new_head(TIME, trained=True)
     record = {"what": "head profile, % of CPU time", **TIME}
-    for kind in KINDS:
-        model = head(kind, **sizes)
+    for kind, model in models.items():
         step(model, x)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             step(model, x)
@@ -163,8 +165,7 @@ def head_memory_of(kind):
 
 def head_memory(rounds):
     found = {kind: [in_process("--memory-of", kind)["peak MiB"] for _ in range(rounds)] for kind in KINDS}
-    ratios = [theirs / ours for theirs, ours in zip(found["stock"], found["fast"], strict=True)]
-    record = {"what": "head memory", **MEMORY, "rounds": rounds, "stock / fast": spread(ratios)}
+    record = {"what": "head memory", **MEMORY, "rounds": rounds, "stock / fast": ratios(found["stock"], found["fast"])}
     for kind in KINDS:
         record[f"{kind} MiB"] = spread(found[kind])
         # Every tensor of the head but [B, d] ones has a factor C.
@@ -178,30 +179,27 @@ def iteration_of(kind, case, device, small, iterations):
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
     tower = {"vision_layers": (1, 1, 1, 1) if small else (3, 4, 6, 3), "vision_width": 16 if small else 64}
-    trained, length = sizes["trained"], 8 if small else 64
-    counts = sentence_counts(sizes["classes"], length)
-    with open(os.devnull, "w") as nowhere:
-        stdout, sys.stdout = sys.stdout, nowhere
+    trained, length, fast = sizes["trained"], 8 if small else 64, kind == "fast"
+    with contextlib.redirect_stdout(io.StringIO()):
         model = host_modules().LGR(
             num_classes=sizes["classes"], embed_dim=1024, image_resolution=224, vision_patch_size=None, **tower,
-            sent_length=length, attn_heads=1, sent_idxs=counts, use_norm=True, img_grad=trained, v_detach=trained,
+            sent_length=length, attn_heads=1, sent_idxs=sentence_counts(sizes["classes"], length), use_norm=True,
+            img_grad=trained, v_detach=trained,
         )  # fmt: skip
         torch.nn.init.normal_(model.text_embeddings)
         model.text_embeddings.requires_grad_(False)
         model.visual.requires_grad_(trained)
         model.to(device)
         model.train()
-        fast = kind == "fast"
         speed_up(argparse.Namespace(fast_head=fast, fast_tower=fast and not trained), model)
-        sys.stdout = stdout
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     images = torch.randn(sizes["batch"], 3, 224, 224, device=device)
     targets = torch.rand(sizes["batch"], sizes["classes"], device=device).softmax(dim=-1)
     scaler = torch.amp.GradScaler(device, enabled=device == "cuda")
-    kinds = {"cuda": torch.float16, "cpu": torch.bfloat16}
+    dtype = torch.float16 if device == "cuda" else torch.bfloat16
 
     def iterate():
-        with torch.autocast(device, dtype=kinds[device]):
+        with torch.autocast(device, dtype=dtype):
             loss = sum(F.cross_entropy(output.float(), targets) for output in model(images))
         optimizer.zero_grad()
         scaler.scale(loss).backward()
@@ -226,27 +224,26 @@ def iteration(case, device, small, rounds, iterations):
         for kind in KINDS:
             found[kind].append(in_process(*flags, "--case", case, "--iteration-of", kind))
     times = {kind: [one["s"]["median"] for one in found[kind]] for kind in KINDS}
-    ratios = [ours / theirs for ours, theirs in zip(times["fast"], times["stock"], strict=True)]
     record = {"what": "iteration", "case": case, "device": device, "small": small, "rounds": rounds}
     record |= ITERATIONS[case] | (SMALL if small else {})
     for kind in KINDS:
         record[f"{kind} s"] = spread(times[kind])
         record[f"{kind} peak MiB"] = statistics.median(one["peak MiB"] for one in found[kind])
-    return record | {"fast / stock": spread(ratios)}
+    return record | {"fast / stock": ratios(times["fast"], times["stock"])}
 
 
 def ceilings(device):
     """What the device can do: products of half-precision matrices (TFLOP/s) and copies (GB/s, read and write)."""
-    dtype = torch.float16 if device == "cuda" else torch.float32
-    size = 8192 if device == "cuda" else 1024
+    cuda = device == "cuda"
+    dtype, size = (torch.float16, 8192) if cuda else (torch.float32, 1024)
     a = torch.randn(size, size, device=device).to(dtype)
-    vector = torch.empty(2**28 if device == "cuda" else 2**25, device=device)
+    vector = torch.empty(2**28 if cuda else 2**25, device=device)
 
     def timed(function):
         def run():
             for _ in range(5):
                 function()
-            if device == "cuda":
+            if cuda:
                 torch.cuda.synchronize()
 
         run()
@@ -254,7 +251,7 @@ def ceilings(device):
 
     return {
         "what": "ceilings",
-        "device": torch.cuda.get_device_name() if device == "cuda" else "one CPU thread",
+        "device": torch.cuda.get_device_name() if cuda else "one CPU thread",
         f"{dtype} product TFLOP/s": 2 * size**3 / timed(lambda: a @ a) / 1e12,
         "copy GB/s": 2 * vector.nbytes / timed(vector.clone) / 1e9,
     }
@@ -267,8 +264,20 @@ def in_process(*flags):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def parsed():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def records(args):
+    if args.iteration:
+        yield ceilings(args.device)
+        for case in [args.case] if args.case else ITERATIONS:
+            yield iteration(case, args.device, args.small, args.rounds, args.iterations)
+    else:
+        for trained in (False, True):
+            yield head_times(args.rounds, trained)
+        yield head_memory(args.rounds)
+        yield head_profile()
+
+
+def main():
+    parser = parser_of(__doc__)
     parser.add_argument("--out", help="JSON lines are appended here")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--iteration", action="store_true", help="a whole iteration of stage two")
@@ -278,32 +287,15 @@ def parsed():
     parser.add_argument("--small", action="store_true", help="small tower, batch and class count")
     parser.add_argument("--memory-of", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--iteration-of", choices=KINDS, help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
-def records(args: argparse.Namespace) -> Any:
-    if args.iteration:
-        yield ceilings(args.device)
-        for case in [args.case] if args.case else ITERATIONS:
-            yield iteration(case, args.device, args.small, args.rounds, args.iterations)
-        return
-    for trained in (False, True):
-        yield head_times(args.rounds, trained)
-    yield head_memory(args.rounds)
-    yield head_profile()
-
-
-def main():
-    args = parsed()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     if args.memory_of:
         print(json.dumps(head_memory_of(args.memory_of)))
-        return
-    if args.iteration_of:
+    elif args.iteration_of:
         print(json.dumps(iteration_of(args.iteration_of, args.case, args.device, args.small, args.iterations)))
-        return
-    for record in records(args):
-        write_record(record | {"torch": torch.__version__, "machine": platform.machine()}, args.out)
+    else:
+        for record in records(args):
+            write_record(record | {"torch": torch.__version__, "machine": platform.machine()}, args.out)
 
 
 if __name__ == "__main__":

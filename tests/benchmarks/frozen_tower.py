@@ -4,24 +4,26 @@ python tests/benchmarks/frozen_tower.py --cache CACHE --cell cifar100-100-linear
 
 A cell is data set, imbalance factor, head and, where it is not uniform, the sampler: `cifar100-100-linear-sqrt`. With
 the largest and the smallest class in the place of the factor (`cifar100-60to3-linear`) classes and all images are
-random; with `broad` before them (`cifar100-broad60to3-linear`) a sixth of the classes join five each. A line of the
-results holds one seed of a cell: ce's trade-off curve, and for every method its accuracy and what its radii and weights
-are like. Seeds that the file holds are not trained again. `frozen_tower_table.py` reads it.
+random; with `broad` before them (`cifar100-broad60to3-linear`) a sixth of the classes join five others each, with
+`super` five of one superclass. A line of the results holds one seed of a cell: ce's trade-off curve, and for every
+method its accuracy, its height over that curve, and what its radii and weights are like. What the file holds is not
+trained again: of a seed with other methods only those that it lacks are trained, and get a line of their own; readers
+join the lines of a seed. `frozen_tower_table.py` reads it.
 """
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import json
-import time
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from frozen_tower_curve import Point, curve, point
-from frozen_tower_data import Data, load
-from frozen_tower_draws import load_broad, load_random
+from common import Line, add_line, lines_of, parser_of, timed
+from frozen_tower_curve import ExactCurve, Point, curve, point
+from frozen_tower_data import Data, load, load_broad, load_random
 from frozen_tower_heads import Cosine, Head, ImageText, LanguageGuided, Linear
 from frozen_tower_methods import SETS
 from frozen_tower_sentences import aligned, embedded
@@ -42,19 +44,12 @@ SMALL_RECIPE = Recipe(epochs=20, learning_rate=0.03)
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting of the benchmark, by its name.
+    """One setting of the benchmark."""
 
-    Attributes:
-        dataset: `"cifar10_lt"` or `"cifar100_lt"`.
-        sizes: an imbalance factor, or `LARGESTtoSMALLEST` class, perhaps after `broad`.
-        head: one of `RECIPES`.
-        sampler: `"uniform"` or `"sqrt"`.
-    """
-
-    dataset: str
-    sizes: str
-    head: str
-    sampler: str
+    dataset: str  # "cifar10_lt" or "cifar100_lt"
+    sizes: str  # an imbalance factor, or LARGESTtoSMALLEST class, perhaps after "broad" or "super"
+    head: str  # one of RECIPES
+    sampler: str  # "uniform" or "sqrt"
 
     @classmethod
     def parse(cls, name: str) -> Cell:
@@ -67,26 +62,29 @@ class Cell:
         """How its head is trained."""
         return RECIPES[self.head] if self.sizes.isdigit() else SMALL_RECIPE
 
+    def data(self, cache: Path, seed: int, validation: bool = False) -> Data:
+        """A seed's data, mixed and smoothed for the language-guided heads as in VL-LTR's second stage."""
+        if not self.sizes.isdigit():
+            kind, largest, smallest = re.fullmatch(r"(broad|super|)(\d+)to(\d+)", self.sizes).groups()
+            if kind:
+                return load_broad(cache, int(largest), int(smallest), seed, similar=kind == "super")
+            return load_random(cache, self.dataset, int(largest), int(smallest), seed)
+        mixed: dict[str, Any] = {"mixup": True, "smoothing": 0.1} if self.head.startswith("language") else {}
+        return load(cache, self.dataset, int(self.sizes), self.sampler, seed, validation=validation, **mixed)
 
-def data_of(cell: Cell, cache: Path, seed: int, validation: bool = False) -> Data:
-    """A seed's data, mixed and smoothed for the language-guided heads as in VL-LTR's second stage."""
-    if not cell.sizes.isdigit():
-        largest, smallest = map(int, cell.sizes.removeprefix("broad").split("to"))
-        if cell.sizes.startswith("broad"):
-            return load_broad(cache, largest, smallest, seed)
-        return load_random(cache, cell.dataset, largest, smallest, seed)
-    mixed: dict[str, Any] = {"mixup": True, "smoothing": 0.1} if cell.head.startswith("language") else {}
-    return load(cache, cell.dataset, int(cell.sizes), cell.sampler, seed, validation=validation, **mixed)
+    def train(
+        self, data: Data, cache: Path, names: list[str] | None = None, recipe: Recipe | None = None
+    ) -> dict[str, Trained]:
+        """Methods (ce alone by default) on a seed's data."""
+        return Training(data, self._new_head(data, cache), recipe or self.recipe, names or ["ce"]).run()
 
-
-def head_of(cell: Cell, data: Data, cache: Path) -> Head:
-    """The head that a cell trains."""
-    if cell.head in ("linear", "cosine"):
-        return Linear() if cell.head == "linear" else Cosine()
-    sentences = embedded(cell.dataset, cache)
-    if cell.head == "image-text":
-        return ImageText(sentences)
-    return LanguageGuided(sentences, *aligned(data, sentences), trains_projection=cell.head == "language-trained")
+    def _new_head(self, data: Data, cache: Path) -> Head:
+        if self.head in ("linear", "cosine"):
+            return Linear() if self.head == "linear" else Cosine()
+        sentences = embedded(self.dataset, cache)
+        if self.head == "image-text":
+            return ImageText(sentences)
+        return LanguageGuided(sentences, *aligned(data, sentences), trains_projection=self.head == "language-trained")
 
 
 def described(trained: Trained, data: Data) -> dict[str, float]:
@@ -102,44 +100,71 @@ def described(trained: Trained, data: Data) -> dict[str, float]:
     return {name: round(float(number), 4) for name, number in numbers.items()}
 
 
-def run(cell: Cell, seed: int, names: list[str], cache: Path) -> dict[str, Any]:
-    """The line of one seed."""
-    started = time.perf_counter()
-    data = data_of(cell, cache, seed)
-    found = Training(data, head_of(cell, data, cache), cell.recipe, names).run()
+def run(cell: str, seed: int, names: list[str], cache: Path) -> Line:
+    """What a line holds beside cell and seed."""
+    setting = Cell.parse(cell)
+    data = setting.data(cache, seed)
+    found = setting.train(data, cache, names)
     about = data.test_labels, data.groups
     methods = {
         name: {**point(trained.logits, *about)._asdict(), **described(trained, data)} for name, trained in found.items()
     }
-    baseline: list[Point] = curve(found["ce"].logits, *about, data.class_counts)
-    return {
-        "curve": [list(each) for each in baseline],
-        "methods": methods,
-        "seconds": round(time.perf_counter() - started, 1),
+    line = {"curve": [list(each) for each in curve(found["ce"].logits, *about, data.class_counts)], "methods": methods}
+    return with_heights(line, data, found["ce"])
+
+
+def with_heights(line: Line, data: Data, ce: Trained) -> Line:
+    """A line and where its methods lie against ce's exact curve, if every class has as many test images."""
+    if len(data.test_labels.bincount().unique()) > 1:
+        return line
+    exact = ExactCurve(ce.logits, data.test_labels, data.groups, data.class_counts)
+    heights = {
+        name: [round(gap, 3) for gap in exact.height(Point(*(method[group] for group in Point._fields)))]
+        for name, method in line["methods"].items()
     }
+    return {**line, "best": [round(value, 3) for value in exact.best], "heights": heights}
+
+
+def add_heights(results: list[Path], cache: Path) -> None:
+    """Gives older lines their heights: trains ce again, and refuses if its accuracies are not those of the line."""
+    files = {path: lines_of(path) for path in results}
+    lacking = [line for lines in files.values() for line in lines if "heights" not in line]
+    for name, seed in dict.fromkeys(
+        (line["cell"], line["seed"])
+        for line in lacking
+        if "-super" not in line["cell"] and "-broad" not in line["cell"]
+    ):
+        cell = Cell.parse(name)
+        data = cell.data(cache, seed)
+        ce = cell.train(data, cache)["ce"]
+        again = list(point(ce.logits, data.test_labels, data.groups))
+        for line in (line for line in lacking if (line["cell"], line["seed"]) == (name, seed)):
+            if again != line["curve"][0]:
+                raise SystemExit(f"{name}, seed {seed}: ce has {again} now, {line['curve'][0]} in its line.")
+            line |= with_heights(line, data, ce)
+        for path, lines in files.items():
+            path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+        print(name, seed, flush=True)
 
 
 def main() -> None:
-    """Train the seeds that the results lack."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Train what the results lack."""
+    parser = parser_of(__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="folder that frozen_tower_features.py wrote")
-    parser.add_argument("--cell", nargs="+", required=True)
+    parser.add_argument("--cell", nargs="*", default=[])
     parser.add_argument("--methods", choices=SETS, default="all", help="which list of frozen_tower_methods.py")
     parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--heights", type=Path, nargs="+", default=[], help="results whose lines have no heights yet")
     options = parser.parse_args()
-    done = set()
-    if options.results.exists():
-        lines = [json.loads(line) for line in options.results.read_text().splitlines()]
-        done = {(line["cell"], line["seed"]) for line in lines}
-    for name in options.cell:
-        for seed in range(options.seeds):
-            if (name, seed) in done:
-                continue
-            line = {"cell": name, "seed": seed, **run(Cell.parse(name), seed, SETS[options.methods], options.cache)}
-            with options.results.open("a") as out:
-                out.write(json.dumps(line) + "\n")
-            print(name, seed, f"{line['seconds']} s", flush=True)
+    add_heights(options.heights, options.cache)
+    for cell, seed in itertools.product(options.cell, range(options.seeds)):
+        job = {"cell": cell, "seed": seed}
+        held = {name for line in lines_of(options.results) if job.items() <= line.items() for name in line["methods"]}
+        lacking = [name for name in SETS[options.methods] if name not in held]
+        if lacking:
+            names = ["ce", *(name for name in lacking if name != "ce")]
+            add_line(timed(job, run, names=names, cache=options.cache), options.results)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ share changes no weight, so errors are taken after subtracting their mean over t
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from common import Line, parser_of, table
 from frozen_tower_features import tower
 from numpy.typing import NDArray
 
@@ -24,33 +24,30 @@ KNOWN_FROM = 200
 DRAWS = 200
 
 
-def log_sigmas(logits: Array, labels: NDArray[np.int64], classes: list[int]) -> Array:
-    """Log standard deviations, `[classes, columns]`."""
-    return np.stack([np.log(logits[labels == i].std(axis=0, ddof=1)) for i in classes])
-
-
-def column_errors(log_sigma: Array, columns: int, rng: np.random.Generator) -> Array:
-    """Errors of the mean over some columns, `[draws, classes]`."""
-    whole = log_sigma.mean(axis=1)
-    picks = [rng.choice(log_sigma.shape[1], columns, replace=False) for _ in range(DRAWS)]
-    return np.stack([log_sigma[:, pick].mean(axis=1) - whole for pick in picks])
-
-
 def image_errors(rows: Array, images: int, rng: np.random.Generator) -> Array:
     """Errors of log r from some of a class's images, `[draws]`."""
-    whole = np.log(rows.std(axis=0, ddof=1)).mean()
     picks = np.stack([rng.choice(len(rows), images, replace=False) for _ in range(DRAWS)])
-    return np.stack([np.log(rows[pick].std(axis=0, ddof=1)).mean() - whole for pick in picks])
+    found = np.stack([np.log(rows[pick].std(axis=0, ddof=1)).mean() for pick in picks])
+    return found - np.log(rows.std(axis=0, ddof=1)).mean()
 
 
 def spread(errors: Array) -> float:
-    """Root mean square after subtracting what all classes of a draw share."""
+    """Root mean square of errors `[draws, classes]` after subtracting what all classes of a draw share."""
     return float(np.sqrt(((errors - errors.mean(axis=1, keepdims=True)) ** 2).mean()))
+
+
+def tabled(lines: list[Line]) -> str:
+    """The table of the errors; the first line holds what is to be known."""
+    rows = []
+    for line in lines[1:]:
+        source = f"{line['columns']} of 1000 columns" if "columns" in line else f"{line['images']} images"
+        rows.append([source, f"{line['rms']:.4f}", f"{line['bias']:+.3f}" if "bias" in line else "0"])
+    return table("| log r from | error (rms) | mean error |", rows)
 
 
 def main() -> None:
     """Print a table and write its lines."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -59,23 +56,21 @@ def main() -> None:
     with torch.inference_mode():
         logits = tower().get_classifier()(features).double().numpy()  # type: ignore[operator]
     rng = np.random.default_rng(0)
-    known = [i for i, n in enumerate(np.bincount(labels)) if n >= KNOWN_FROM]
-    log_sigma = log_sigmas(logits, labels, known)
-    lines = [
-        {"classes": len(known), "columns": logits.shape[1], "std_log_r": float(log_sigma.mean(axis=1).std(ddof=1))}
-    ]
+    known = [logits[labels == i] for i, n in enumerate(np.bincount(labels)) if n >= KNOWN_FROM]
+    log_sigma = np.stack([np.log(rows.std(axis=0, ddof=1)) for rows in known])
+    whole = log_sigma.mean(axis=1)
+    lines = [{"classes": len(known), "columns": logits.shape[1], "std_log_r": float(whole.std(ddof=1))}]
     for columns in COLUMNS:
-        lines.append({"columns": columns, "rms": spread(column_errors(log_sigma, columns, rng))})
+        picks = [rng.choice(log_sigma.shape[1], columns, replace=False) for _ in range(DRAWS)]
+        errors = np.stack([log_sigma[:, pick].mean(axis=1) - whole for pick in picks])
+        lines.append({"columns": columns, "rms": spread(errors)})
     for images in IMAGES:
-        errors = np.stack([image_errors(logits[labels == i], images, rng) for i in known], axis=1)
+        errors = np.stack([image_errors(rows, images, rng) for rows in known], axis=1)
         lines.append({"images": images, "rms": spread(errors), "bias": float(errors.mean())})
     lines = [{key: round(value, 5) for key, value in line.items()} for line in lines]
     options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
     print(f"std of log r over {len(known)} classes of {KNOWN_FROM} images or more: {lines[0]['std_log_r']:.3f}\n")
-    print("| log r from | error (rms) | mean error |\n| --- | --- | --- |")
-    for line in lines[1:]:
-        source = f"{line['columns']} of 1000 columns" if "columns" in line else f"{line['images']} images"
-        print(f"| {source} | {line['rms']:.4f} | {line.get('bias', 0.0):+.3f} |")
+    print(tabled(lines))
 
 
 if __name__ == "__main__":

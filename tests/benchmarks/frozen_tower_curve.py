@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from vlltr_plugin.report.tradeoff.spans import Curve, right_between
 
 TAUS = [round(0.1 * step, 1) for step in range(41)]
 """Of the post-hoc adjustment logits - tau log n (Menon et al., ICLR 2021, Eq. 9) that draws the curve."""
@@ -20,21 +23,10 @@ class Point(NamedTuple):
     few: float
 
 
-class Gap(NamedTuple):
-    """A method minus ce's curve at equal many-shot accuracy, in points."""
-
-    all: float
-    few: float
-
-
 def point(logits: Tensor, labels: Tensor, groups: Tensor) -> Point:
     """Accuracy of logits `[M, C]`; `groups` is bool `[3, C]`."""
-    return _point(logits.argmax(dim=1), labels, groups)
-
-
-def _point(predicted: Tensor, labels: Tensor, groups: Tensor) -> Point:
     num_classes = groups.shape[1]
-    right = torch.bincount(labels[predicted == labels], minlength=num_classes).double()
+    right = torch.bincount(labels[logits.argmax(dim=1) == labels], minlength=num_classes).double()
     of_class = 100 * right / torch.bincount(labels, minlength=num_classes)
     found = [of_class[group] for group in (torch.ones_like(groups[0]), *groups)]
     return Point(*(round(float(part.mean()), 3) for part in found))
@@ -46,21 +38,56 @@ def curve(logits: Tensor, labels: Tensor, groups: Tensor, class_counts: Tensor) 
     return [point(logits - tau * log_counts, labels, groups) for tau in TAUS]
 
 
-def gap(method: Point, baseline: list[Point]) -> Gap:
-    """Where a method lies against the curve, nan for a many-shot accuracy that the curve does not reach.
+class Height(NamedTuple):
+    """A method minus ce's curve at equal many-shot accuracy, in points."""
 
-    Between two points of the curve it is interpolated linearly. Where the curve reaches that accuracy more than once,
-    the largest tau counts: of equal choices the one that is better for the rare classes.
+    all: float
+    few: float
+
+
+class ExactCurve:
+    """ce's curve at every tau, from logits `[M, C]` of as many test images in each class."""
+
+    def __init__(self, logits: Tensor, labels: Tensor, groups: Tensor, class_counts: Tensor) -> None:
+        right = right_between(logits.numpy(), labels.numpy(), class_counts.double().log().numpy())[None]
+        many, _, few = (group[labels].numpy() for group in groups)
+        found = Curve.of(right, right, many, few)
+        self.curve = Curve(found.taus, *(values.round(3) for values in (found.many, found.few, found.overall)))
+
+    @property
+    def best(self) -> tuple[float, float]:
+        """The tau of the highest mean class accuracy, and that accuracy."""
+        top = int(self.curve.overall.argmax())
+        return float(self.curve.taus[top]), float(self.curve.overall[top])
+
+    def height(self, method: Point) -> Height:
+        """How far above the curve a method lies.
+
+        One with more many-shot accuracy than the whole curve is compared with the curve's top (to leave it out would
+        bias the others); with less than the whole curve there is no height, nan.
+        """
+        curve = self.curve
+        at = curve.at_many(method.many, method.few, method.all)
+        if at is None and method.many < curve.many[-1]:
+            return Height(math.nan, math.nan)
+        at = curve.top if at is None else at
+        return Height(method.all - float(curve.overall[at]), method.few - float(curve.few[at]))
+
+
+def interpolated(method: Point, baseline: list[Point]) -> Height:
+    """A method against the curve at the taus of `TAUS`, as exactly as these allow, nan beyond the curve's ends.
+
+    Where the curve reaches its many-shot accuracy more than once, the largest tau counts.
     """
     many = [each.many for each in baseline]
     if not many[-1] <= method.many <= max(many):
-        return Gap(float("nan"), float("nan"))
+        return Height(math.nan, math.nan)
     last = max(i for i, value in enumerate(many) if value >= method.many)
     share = 0.0
     if many[last] > method.many:
         share = (many[last] - method.many) / (many[last] - many[last + 1])
     here, beyond = baseline[last], baseline[min(last + 1, len(many) - 1)]
-    return Gap(
+    return Height(
         method.all - here.all - share * (beyond.all - here.all),
         method.few - here.few - share * (beyond.few - here.few),
     )

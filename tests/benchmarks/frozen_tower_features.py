@@ -9,18 +9,15 @@ in class order; a larger factor takes the first n_i of every class, so one file 
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import os
+import itertools
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from common import load_images, parser_of
+from torch import nn
 
 IMAGE_SIZE, BATCH = 128, 100
 STORED_IMBALANCE = 50
@@ -45,56 +42,30 @@ def tower() -> nn.Module:
     return model.eval()
 
 
-def pixels(images: NDArray[np.uint8]) -> Tensor:
-    """uint8 `[B, 32, 32, 3]` to what the network was trained on, float32 `[B, 3, 128, 128]` in -1..1."""
-    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    larger = F.interpolate(channels_first, size=IMAGE_SIZE, mode="bicubic", align_corners=False, antialias=True)
-    return (larger.clamp(0, 1) - 0.5) / 0.5
-
-
 @torch.inference_mode()
-def features(model: Any, images: NDArray[np.uint8]) -> NDArray[Any]:
-    """Pooled features before the head, float32 `[N, 1280]`."""
-    found = []
-    for start in range(0, len(images), BATCH):
-        batch = pixels(images[start : start + BATCH]).contiguous(memory_format=torch.channels_last)
-        found.append(model.forward_head(model.forward_features(batch), pre_logits=True).numpy())
-    return np.concatenate(found)
-
-
-def image_reader() -> Any:
-    """The module `cifar_lt` of the folder that `VLLTR_DATA` names."""
-    folder = os.environ.get("VLLTR_DATA")
-    path = Path(folder or ".") / "cifar_lt.py"
-    if folder is None or not path.is_file():
-        raise SystemExit("Expected VLLTR_DATA to name a folder with cifar_lt.py: see tests/benchmarks/README.md.")
-    spec = importlib.util.spec_from_file_location("cifar_lt", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def main() -> None:
     """Extract what the cache lacks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="folder for the features (about 230 MB)")
     parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--split", nargs="+", choices=SPLITS, default=SPLITS)
     options = parser.parse_args()
-    reader, model = image_reader(), tower().to(memory_format=torch.channels_last)
+    model = tower().to(memory_format=torch.channels_last)
     options.cache.mkdir(parents=True, exist_ok=True)
-    for dataset in options.dataset:
-        for split in options.split:
-            path = options.cache / f"{dataset}_{split}.npy"
-            if path.exists():
-                continue
-            images, labels = reader.load(dataset, split, STORED_IMBALANCE)
-            print(path.name, file=sys.stderr)
-            found = features(model, images)
-            np.save(path.with_suffix(".labels.npy"), labels)
-            np.save(path, found)
+    for dataset, split in itertools.product(options.dataset, options.split):
+        path = options.cache / f"{dataset}_{split}.npy"
+        if path.exists():
+            continue
+        print(path.name, file=sys.stderr)
+        images, labels = load_images(dataset, split, STORED_IMBALANCE)
+        found = []
+        for part in torch.from_numpy(images).split(BATCH):
+            pixels = part.permute(0, 3, 1, 2).float() / 255
+            larger = F.interpolate(pixels, size=IMAGE_SIZE, mode="bicubic", align_corners=False, antialias=True)
+            batch = ((larger.clamp(0, 1) - 0.5) / 0.5).contiguous(memory_format=torch.channels_last)
+            found.append(model.forward_head(model.forward_features(batch), pre_logits=True).numpy())
+        np.save(path.with_suffix(".labels.npy"), labels)
+        np.save(path, np.concatenate(found))
 
 
 if __name__ == "__main__":

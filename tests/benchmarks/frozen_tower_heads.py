@@ -14,13 +14,9 @@ Parameters = dict[str, Tensor]
 
 
 class Head(Protocol):
-    """A function of parameters that are kept apart, so that replicas can be picked and copied.
+    """A function of parameters that are kept apart, so that replicas can be picked and copied."""
 
-    Attributes:
-        statistics: which output's logits the radii come from.
-    """
-
-    statistics: int
+    statistics: int  # which output's logits the radii come from
 
     def initial(self, dim: int, num_classes: int, seed: int) -> Parameters:
         """Parameters of one replica, each `[1, ...]`."""
@@ -49,12 +45,10 @@ class Linear:
     statistics = 0
 
     def initial(self, dim: int, num_classes: int, seed: int) -> Parameters:
-        """Small random W, b = 0."""
         generator = torch.Generator().manual_seed(seed)
         return {"weight": _normal(generator, num_classes, dim) / 10, "bias": torch.zeros(1, num_classes)}
 
     def outputs(self, parameters: Parameters, features: Tensor) -> tuple[Tensor, ...]:
-        """One branch."""
         return (_products(features, parameters["weight"]) + parameters["bias"],)
 
 
@@ -65,30 +59,23 @@ class Cosine:
     scale = 16.0
 
     def initial(self, dim: int, num_classes: int, seed: int) -> Parameters:
-        """Random directions."""
         generator = torch.Generator().manual_seed(seed)
         return {"weight": _normal(generator, num_classes, dim), "log_scale": torch.full((1,), math.log(self.scale))}
 
     def outputs(self, parameters: Parameters, features: Tensor) -> tuple[Tensor, ...]:
-        """One branch."""
         cosines = _products(F.normalize(features, dim=1), F.normalize(parameters["weight"], dim=2))
         return (cosines * parameters["log_scale"].exp()[:, None],)
 
 
 @dataclass
 class ImageText:
-    """z = s cos(P x, t), t the mean of a class's sentences; P and s learned.
+    """z = s cos(P x, t), t the mean of a class's sentences; P and s learned."""
 
-    Attributes:
-        sentences: unit embeddings, `[C, S, T]`.
-    """
-
-    sentences: Tensor
+    sentences: Tensor  # unit embeddings, [C, S, T]
     statistics = 0
     scale = 16.0
 
     def initial(self, dim: int, num_classes: int, seed: int) -> Parameters:
-        """Random P."""
         generator = torch.Generator().manual_seed(seed)
         return {
             "projection": _normal(generator, self.sentences.shape[2], dim),
@@ -96,7 +83,6 @@ class ImageText:
         }
 
     def outputs(self, parameters: Parameters, features: Tensor) -> tuple[Tensor, ...]:
-        """One branch."""
         images = F.normalize(_products(features, parameters["projection"]), dim=2)
         classes = F.normalize(self.sentences.mean(dim=1), dim=1)
         return (images @ classes.T * parameters["log_scale"].exp()[:, None],)
@@ -110,17 +96,11 @@ class LanguageGuided:
     attention, which the host trains at a learning rate of 1e-6 only and which is fixed here. The embedding of an
     image is P x with P from `frozen_tower_sentences.aligned`, fixed like the host's visual tower or, with
     `trains_projection`, learned on, as where the host trains its tower (iNaturalist).
-
-    Attributes:
-        sentences: `[C, S, T]`.
-        projection: P, `[T, D]`.
-        log_scale: of the cosines, fixed.
-        trains_projection: whether P is learned.
     """
 
-    sentences: Tensor
-    projection: Tensor
-    log_scale: float
+    sentences: Tensor  # [C, S, T]
+    projection: Tensor  # P, [T, D]
+    log_scale: float  # of the cosines, fixed
     trains_projection: bool = False
     statistics = 1
 

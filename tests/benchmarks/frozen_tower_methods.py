@@ -18,14 +18,11 @@ BETA = 0.9999
 
 @register_weighting("altered_volume")
 class AlteredVolume(ClassVolume):
-    """Class volume whose radii are altered, to see what they are worth.
+    """Class volume with alpha_i ~ r_i^power / n_i, to see what the radii are worth.
 
-    Args:
-        class_counts, draws, options: as in `ClassVolume`.
-        power: g in alpha_i ~ r_i^g / n_i; 0 is inverse frequency.
-        shuffle: seed of a permutation of the radii among the classes, the placebo; none by default.
-        fitted: log radii are replaced by the straight line in log n that is nearest to them (least squares), so that
-            alpha is a plain power of n, as flat or steep as the radii make it: the control.
+    `shuffle` is the seed of a permutation of the radii among the classes, the placebo. With `fitted` log radii are
+    replaced by their least-squares line in log n, so that alpha is a plain power of n, as flat or steep as the radii
+    make it: the control.
     """
 
     def __init__(
@@ -39,10 +36,9 @@ class AlteredVolume(ClassVolume):
     ) -> None:
         super().__init__(class_counts, draws, **options)
         self.power, self.fitted = power, fitted
-        classes = torch.arange(self.num_classes)
+        self.origin = torch.arange(self.num_classes)
         if shuffle is not None:
-            classes = torch.randperm(self.num_classes, generator=torch.Generator().manual_seed(shuffle))
-        self.origin = classes
+            self.origin = torch.randperm(self.num_classes, generator=torch.Generator().manual_seed(shuffle))
 
     def radii(self) -> Tensor | None:
         """Log r^g, each perhaps of another class."""
@@ -50,19 +46,15 @@ class AlteredVolume(ClassVolume):
         if found is None:
             return None
         if self.fitted:
-            found = straight_line(found, self.class_counts.double().log())
+            x = self.class_counts.double().log()
+            x = x - x.mean()
+            found = found.mean() + (x * found).sum() / x.square().sum() * x
         return self.power * found[self.origin]
 
 
 @register_weighting("feature_radius")
 class FeatureRadius(FrequencyWeighting):
-    """alpha_i ~ r_i^g / n_i with the radius of the frozen features in the place of the logits', known before training.
-
-    Args:
-        class_counts, draws, options: as in `Weighting`.
-        log_radius: log r_i, `[C]`; see `Data.feature_log_radius`.
-        power: g.
-    """
+    """alpha_i ~ r_i^g / n_i with `Data.feature_log_radius` in the place of the logits' radii: known before training."""
 
     def __init__(
         self, class_counts: Any, draws: Any = None, *, log_radius: Tensor, power: float = 1.0, **options: Any
@@ -75,38 +67,22 @@ class FeatureRadius(FrequencyWeighting):
         return self._scaled
 
 
-def straight_line(values: Tensor, x: Tensor) -> Tensor:
-    """Each value's place on the least-squares line through all of them, `[C]`."""
-    x = x - x.mean()
-    slope = (x * values).sum() / x.square().sum()
-    return values.mean() + slope * x
-
-
 @dataclass(frozen=True)
 class Method:
     """How one row of the tables is trained.
 
-    Attributes:
-        weighting: name in the product's registry.
-        options: of the weighting.
-        form: `"weights"` (alpha times the loss), `"adjusted"` (cross entropy of logits - tau log alpha), or
-            `"post_hoc"` (the ce run's test logits + tau log alpha: no training of its own).
-        tau: of the last two.
-        start: first epoch in which weights apply; in margins, in which radii apply: they count all radii as equal
-            before, as the product has it. None: the second half of the training.
-        deferred: the margins, too, apply in the second half only: before, it trains as ce.
-        held_out: the radii come from test images, after every epoch, instead of the training pass.
-        shuffled: the radii are permuted among the classes, another permutation for every seed.
+    Its form is `"weights"` (alpha times the loss), `"adjusted"` (cross entropy of logits - tau log alpha), or
+    `"post_hoc"` (the ce run's test logits + tau log alpha: no training of its own).
     """
 
-    weighting: str = "none"
+    weighting: str = "none"  # name in the product's registry
     options: Mapping[str, Any] = field(default_factory=dict)
     form: str = "weights"
     tau: float = 1.0
-    start: int | None = None
-    deferred: bool = False
-    held_out: bool = False
-    shuffled: bool = False
+    start: int | None = None  # first epoch of weights; of radii in margins (all equal before); None: the second half
+    deferred: bool = False  # the margins, too, apply in the second half only: before, it trains as ce
+    held_out: bool = False  # the radii come from test images, after every epoch, instead of the training pass
+    shuffled: bool = False  # the radii are permuted among the classes, another permutation for every seed
 
     @property
     def warm_up(self) -> str:
@@ -176,26 +152,23 @@ MARGIN_TAUS = (0.5, 1.0, 1.5, 2.0, 2.5)
 """Of the margins that `frozen_tower_grid.py` tunes."""
 
 
-def tuned(name: str, tau: float) -> Method:
-    """A shape as margins, tau times log alpha."""
-    return replace(SHAPES[name], form="adjusted", tau=tau)
+def _margins(name: str, **others: Any) -> Method:
+    return replace(SHAPES[name], form="adjusted", **others)
 
 
 METHODS: Mapping[str, Method] = {  # `inverse-dataset adjusted` is balanced softmax
     "ce": Method(),
     **SHAPES,
-    **{f"{name} adjusted": replace(method, form="adjusted") for name, method in SHAPES.items()},
+    **{f"{name} adjusted": _margins(name) for name in SHAPES},
     **{f"{name} post-hoc": replace(method, form="post_hoc") for name, method in SHAPES.items()},
-    "inverse adjusted 1.5": replace(SHAPES["inverse"], form="adjusted", tau=1.5),
-    "dv adjusted 1.5": replace(SHAPES["dv"], form="adjusted", tau=1.5),
+    **{f"{name} adjusted 1.5": _margins(name, tau=1.5) for name in ("inverse", "dv")},
     **{f"{name} from {start}": replace(SHAPES[name], start=start) for name, start in STARTS},
-    "dv adjusted from 1": replace(SHAPES["dv"], form="adjusted", start=1),
-    **{f"{name} adjusted late": replace(SHAPES[name], form="adjusted", deferred=True) for name in ("inverse", "dv")},
-    **{f"{name} adjusted tau {tau:g}": tuned(name, tau) for name in ("inverse", "dv") for tau in MARGIN_TAUS},
+    "dv adjusted from 1": _margins("dv", start=1),
+    **{f"{name} adjusted late": _margins(name, deferred=True) for name in ("inverse", "dv")},
+    **{f"{name} adjusted tau {tau:g}": _margins(name, tau=tau) for name in ("inverse", "dv") for tau in MARGIN_TAUS},
 }
 
 _INFORMATION = ["inverse", "dv", "dv-shuffled", "dv-test", "r^-2", "r^2", "r^4", "r^4-shuffled"]
-_ESTIMATORS = ["en", "bv", "dv-s30", "dv-debias"]
 _READINGS = ["inverse-dataset", "dv-dataset", "inverse-letter", "dv-letter"]
 
 
@@ -203,17 +176,14 @@ def _forms(shapes: list[str], *forms: str) -> list[str]:
     return [f"{shape} {form}".strip() for form in forms for shape in shapes]
 
 
-SETS: Mapping[str, list[str]] = {
+_ADDED: Mapping[str, list[str]] = {
     "all": [
-        "ce",
-        *_forms(_INFORMATION + _ESTIMATORS, "", "adjusted"),
+        *_forms([*_INFORMATION, "en", "bv", "dv-s30", "dv-debias"], "", "adjusted"),
         "pv10",  # slow: in one form only
         *_forms([*_INFORMATION, "bv"], "post-hoc"),
-        "inverse adjusted 1.5",
-        "dv adjusted 1.5",
+        *_forms(["inverse", "dv"], "adjusted 1.5"),
     ],
     "readings": [
-        "ce",
         *_forms(_INFORMATION[:3], "", "adjusted"),
         *_READINGS,
         *_forms(_READINGS[:2], "adjusted"),
@@ -221,32 +191,28 @@ SETS: Mapping[str, list[str]] = {
         "dv-debias",
     ],
     "core": [
-        "ce",
         *_forms([*_INFORMATION[:4], "r^4", "en", "bv", "dv-s30"], ""),
         *_forms(_INFORMATION[:3], "adjusted"),
         *_forms(_INFORMATION, "post-hoc"),
     ],
-    "few": ["ce", *_forms([*_INFORMATION[:4], "r^4", "dv-s30"], "", "adjusted"), *_forms(_INFORMATION, "post-hoc")],
+    "few": [*_forms([*_INFORMATION[:4], "r^4", "dv-s30"], "", "adjusted"), *_forms(_INFORMATION, "post-hoc")],
     "language": [
-        "ce",
         *_forms(_INFORMATION[:3], ""),
-        "inverse-letter",
-        "dv-letter",
+        *_READINGS[2:],
         *_forms(_INFORMATION[:2], "adjusted"),
-        *_forms([*_INFORMATION[:3], "dv-test"], "post-hoc"),
+        *_forms(_INFORMATION[:4], "post-hoc"),
     ],
-    "control": ["ce", *_forms(["inverse", "dv", "dv-fitted", "bv", "bv-fitted", "r^4", "r^4-fitted"], "", "adjusted")],
+    "language-readings": [*_INFORMATION[:2], *_READINGS, "dv-mass", "dv-s30"],
+    "control": _forms(["inverse", "dv", "dv-fitted", "bv", "bv-fitted", "r^4", "r^4-fitted"], "", "adjusted"),
     "starts": [
-        "ce",
         *_forms(["inverse", "dv"], "", "from 1", "adjusted", "adjusted late"),
         "inverse from 0",
         "dv adjusted from 1",
     ],
-    "random": ["ce", *_forms(["inverse", "dv", "dv-shuffled"], "", "adjusted"), "inverse post-hoc"],
-    "breadth": ["ce", *_forms(["inverse", "dv", "bv", "r^4", "features", "features^4"], "", "adjusted")],
-    "grid": [
-        "ce",
-        *_forms(["inverse", "dv"], "", *(f"adjusted tau {tau:g}" for tau in MARGIN_TAUS)),
-    ],
-    "language-readings": ["ce", *_forms(_INFORMATION[:2], ""), *_READINGS, "dv-mass", "dv-s30"],
+    "random": [*_forms(_INFORMATION[:3], "", "adjusted"), "inverse post-hoc"],
+    "breadth": _forms(["inverse", "dv", "bv", "r^4", "features", "features^4"], "", "adjusted"),
+    "grid": _forms(["inverse", "dv"], "", *(f"adjusted tau {tau:g}" for tau in MARGIN_TAUS)),
 }
+
+SETS: Mapping[str, list[str]] = {name: ["ce", *methods] for name, methods in _ADDED.items()}
+"""Lists of methods that are trained together."""

@@ -6,11 +6,11 @@ python tests/benchmarks/frozen_tower_plot.py tests/benchmarks/results/frozen_tow
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import parser_of
 from frozen_tower_curve import TAUS
 from frozen_tower_results import Cell, read
 from matplotlib import pyplot
@@ -38,22 +38,11 @@ TITLES = {
 }
 
 
-def title(cell: Cell) -> str:
-    """In words."""
-    dataset, imbalance, head = cell.name.removesuffix("-sqrt").split("-", maxsplit=2)
-    sampler = ", 1/sqrt(n) sampler" if cell.name.endswith("-sqrt") else ""
-    return f"{dataset.upper().replace('CIFAR', 'CIFAR-')}-LT, IF {imbalance}, {TITLES[head]}{sampler}"
-
-
 def draw(axes: Any, cell: Cell) -> None:
-    """One cell."""
-    curve = np.mean(cell.curves(), axis=0)
-    points = {
-        (shape, form): cell.mean_point(shape + form)
-        for shape in SHAPES
-        for form in FORMS
-        if shape + form in cell.methods
-    }
+    """One cell: its curve as far as the methods lie, and the methods."""
+    curve = np.mean([line["curve"] for line in cell.lines], axis=0)
+    names = [(shape, form) for shape in SHAPES for form in FORMS if shape + form in cell.methods]
+    points = {name: cell.mean_point("".join(name)) for name in names}
     lowest = min(point.many for point in points.values()) - 3
     shown = curve[curve[:, 1] >= lowest]
     axes.plot(shown[:, 1], shown[:, 3], color="0.55", zorder=1)
@@ -66,11 +55,12 @@ def draw(axes: Any, cell: Cell) -> None:
                 words, (many, few), (-6, -9), textcoords="offset points", fontsize=8, color="0.35", ha="right"
             )
     for (shape, form), point in points.items():
-        marker, color = FORMS[form][1], SHAPES[shape][1]
-        axes.plot(
-            point.many, point.few, marker, color=color, markersize=8, alpha=0.8, zorder=2, markeredgecolor="white"
-        )
-    axes.set_title(title(cell), fontsize=10)
+        look = {"color": SHAPES[shape][1], "markersize": 8, "alpha": 0.8, "zorder": 2, "markeredgecolor": "white"}
+        axes.plot(point.many, point.few, FORMS[form][1], **look)
+    dataset, imbalance, head = cell.name.removesuffix("-sqrt").split("-", maxsplit=2)
+    sampler = ", 1/sqrt(n) sampler" if cell.name.endswith("-sqrt") else ""
+    name = dataset.upper().replace("CIFAR", "CIFAR-")
+    axes.set_title(f"{name}-LT, IF {imbalance}, {TITLES[head]}{sampler}", fontsize=10)
     axes.set_xlabel("accuracy of the many-shot classes (%)")
     axes.set_ylabel("accuracy of the few-shot classes (%)")
     axes.grid(alpha=0.3)
@@ -89,12 +79,12 @@ def legend(axes: Any, cells: list[Cell]) -> None:
 
 def main() -> None:
     """Write the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--cell", nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    found = {cell.name: cell for cell in read(options.results)}
+    found = read(options.results)
     cells = [found[name] for name in options.cell]
     figure, axes = pyplot.subplots(1, len(cells), figsize=(5.6 * len(cells), 5.2), squeeze=False)
     for panel, cell in zip(axes[0], cells, strict=True):

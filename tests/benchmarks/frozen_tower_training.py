@@ -8,27 +8,24 @@ from dataclasses import dataclass
 import torch
 from frozen_tower_data import BATCH, Data
 from frozen_tower_heads import Head, Parameters, picked
-from frozen_tower_losses import Criteria
-from frozen_tower_methods import METHODS
+from frozen_tower_methods import METHODS, Method
 from torch import Tensor
 
+from vlltr_plugin import Weighting
+from vlltr_plugin.core.batch import unsmoothed
+
 TEST_ROWS = 1000
+MANY = 1e9
+"""Images of a class, more than ever come."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a head is trained; the learning rate falls to 0 along a cosine.
-
-    Attributes:
-        epochs: of a run; deferred weights apply in the second half.
-        learning_rate: at the start.
-        optimizer: `"sgd"` (Nesterov, momentum 0.9) or `"adamw"`.
-        weight_decay: of the optimizer.
-    """
+    """How a head is trained; the learning rate falls to 0 along a cosine."""
 
     epochs: int
     learning_rate: float
-    optimizer: str = "sgd"
+    optimizer: str = "sgd"  # (Nesterov, momentum 0.9) or "adamw"
     weight_decay: float = 0.0
 
     @property
@@ -46,15 +43,64 @@ class Trained:
     weights: Tensor
 
 
-class Training:
-    """All methods of a list on one seed's data.
+class Criteria:
+    """The losses of R methods over logits that share a batch: the product's two criteria, vectorised."""
 
-    Args:
-        data: the seed's.
-        head: which all of them train.
-        recipe: how.
-        names: of methods; the first is ce, whose training the deferred ones share until their weights apply.
-    """
+    def __init__(self, methods: list[Method], weightings: list[Weighting], starts: list[int], smoothing: float) -> None:
+        self.methods, self.weightings, self.starts, self.smoothing = methods, weightings, starts, smoothing
+        for weighting in weightings:
+            weighting.update_margins()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes what is in force: `scales` and `margins`, `[R, C]`."""
+        if not self.weightings:
+            return
+        weights = torch.stack([weighting.weights for weighting in self.weightings])
+        margins = torch.stack([weighting.margins for weighting in self.weightings]).float()
+        taus = torch.tensor([method.tau for method in self.methods])[:, None]
+        as_margin = torch.tensor([method.form != "weights" for method in self.methods])[:, None]
+        self.scales = torch.where(as_margin, 1.0, weights)
+        self.margins = torch.where(as_margin, taus * margins, 0.0)
+
+    def loss(self, logits: Tensor, targets: Tensor, rows: list[int]) -> Tensor:
+        """The sum of the batch means of some methods: logits `[B, R, C]` hold those of method `rows[i]` in column i."""
+        scales = self.scales[rows]
+        gains = torch.log_softmax(logits - self.margins[rows], dim=2)
+        if targets.is_floating_point():
+            weighted = unsmoothed(targets, self.smoothing)[:, None] / (1 - self.smoothing) * scales
+            label_weights = weighted * (1 - self.smoothing) + self.smoothing * weighted.mean(dim=2, keepdim=True)
+            return -(label_weights * gains).sum() / len(targets)
+        own = gains.gather(2, targets[:, None, None].expand(-1, gains.shape[1], 1)).squeeze(2)
+        smooth = (1 - self.smoothing) * own + self.smoothing * gains.mean(dim=2)
+        return -(scales[:, targets].T * smooth).sum() / len(targets)
+
+    def observe(self, logits: Tensor, columns: list[int], targets: Tensor, epoch: int, held_out: bool = False) -> None:
+        """Feeds logits `[B, ., C]`, of each method its column, to those that learn their radii from such images."""
+        logits = logits.detach()
+        for row, (column, method) in enumerate(zip(columns, self.methods, strict=True)):
+            if method.held_out == held_out and self._learns(row, epoch):
+                self.weightings[row].observe(logits[:, column], targets, 0.0 if held_out else self.smoothing)
+
+    def _learns(self, row: int, epoch: int) -> bool:
+        """Whether a method takes its radii from an epoch: from the one before its weights apply on."""
+        return self.weightings[row].uses_logits and epoch >= self.starts[row] - 1
+
+    def end_epoch(self, epoch: int) -> None:
+        """Folds what was observed into the weights of the next epoch."""
+        for row, weighting in enumerate(self.weightings):
+            if self._learns(row, epoch):
+                counts = weighting.class_counts
+                if self.methods[row].held_out:  # of test images each comes once, however few training images there are
+                    weighting.class_counts = torch.full_like(counts, MANY)
+                weighting.end_epoch(epoch)
+                weighting.class_counts = counts
+            weighting.begin_epoch(epoch + 1)
+        self.refresh()
+
+
+class Training:
+    """Methods by name on one seed's data; the first is ce, whose training the deferred ones share until they start."""
 
     def __init__(self, data: Data, head: Head, recipe: Recipe, names: list[str]) -> None:
         if names[0] != "ce":
@@ -77,10 +123,15 @@ class Training:
                 self._fork()
             self._epoch(epoch)
         logits = self._test_logits(self.parameters)
-        results = {name: self._result(self.criteria, r, logits[:, r]) for r, name in enumerate(self.trained)}
-        for r, name in enumerate(self.post_hoc):
-            results[name] = self._result(self.readers, r, logits[:, 0] + self.readers.margins[r])
-        return results
+        of_trained = [logits[:, r] for r in range(len(self.trained))]
+        of_post_hoc = [logits[:, 0] + self.readers.margins[r] for r in range(len(self.post_hoc))]
+        weightings = [*self.criteria.weightings, *self.readers.weightings]
+        return {
+            name: Trained(own, weighting.log_radius, weighting.weights)
+            for name, own, weighting in zip(
+                [*self.trained, *self.post_hoc], [*of_trained, *of_post_hoc], weightings, strict=True
+            )
+        }
 
     def _criteria(self, names: list[str]) -> Criteria:
         methods, half = [METHODS[name] for name in names], self.recipe.start_epoch
@@ -111,7 +162,9 @@ class Training:
     def _epoch(self, epoch: int) -> None:
         steps = len(self.data.labels) // BATCH
         for number, batch in enumerate(self.data.epoch(epoch)):
-            self._set_rate((epoch + number / steps) / self.recipe.epochs)
+            done = (epoch + number / steps) / self.recipe.epochs
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2
             outputs = self.head.outputs(self.parameters, batch.features)
             loss = torch.stack([self.criteria.loss(logits, batch.targets, self.rows) for logits in outputs]).sum()
             self._observe(outputs[self.head.statistics], self.columns, batch.targets, epoch)
@@ -137,10 +190,6 @@ class Training:
             columns = [rows.index(column) if wanted else 0 for column, wanted in zip(self.columns, asked, strict=True)]
             self._observe(logits, columns, self.data.test_labels, epoch, held_out=True)
 
-    def _set_rate(self, done: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2
-
     @torch.no_grad()
     def _test_logits(self, parameters: Parameters, branch: int | None = None) -> Tensor:
         """Logits of the test images `[M, R, C]`: of one branch, or the sum of all."""
@@ -149,8 +198,3 @@ class Training:
             outputs = self.head.outputs(parameters, rows)
             parts.append(torch.stack(outputs).sum(dim=0) if branch is None else outputs[branch])
         return torch.cat(parts)
-
-    @staticmethod
-    def _result(criteria: Criteria, row: int, logits: Tensor) -> Trained:
-        weighting = criteria.weightings[row]
-        return Trained(logits, weighting.log_radius, weighting.weights)

@@ -18,8 +18,7 @@ from vlltr_plugin import ClassVolume, ReweightedLoss
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM (Linux)."""
+def resident_bytes() -> int:  # in RAM; Linux only
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
@@ -39,19 +38,9 @@ def state_bytes(criterion: ReweightedLoss) -> int:
 def long_run(
     epochs: int, steps: int, classes: int, *, batch: int = 64, mixed: bool = True, look_every: int = 10
 ) -> Iterator[dict[str, float]]:
-    """Runs the criterion forwards and backwards on made-up logits that stay the same.
+    """A line for each epoch of the criterion, forwards and backwards, on made-up logits that stay the same.
 
-    Args:
-        epochs: how many.
-        steps: of an epoch.
-        classes: C.
-        batch: B.
-        mixed: soft targets of two labels, else hard ones.
-        look_every: epochs from one look at memory to the next.
-
-    Yields:
-        For each epoch its seconds, of the clock and of the CPU; with a look at memory: the resident memory, the live
-        tensors and the bytes of the state at its end.
+    It has the seconds of the clock and of the CPU and, every `look_every` epochs, memory, tensors and state at its end.
     """
     generator = torch.Generator().manual_seed(0)
     criterion = ReweightedLoss(ClassVolume([max(2, steps * batch // classes)] * classes))

@@ -9,7 +9,6 @@ Real processes on one machine, with gloo; then the arithmetic for 8 GPUs. Linux 
 Ranks take the GPUs in turn. Where NCCL refuses (several ranks on one card), its words are printed.
 """
 
-import argparse
 import itertools
 import json
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from common import add_line, lines_of, parser_of, table
 
 from vlltr_plugin import ClassVolume
 
@@ -113,49 +113,45 @@ def sent(payload, world):
 
 
 def tables(records):
-    header = "| C | features | ranks | collectives | given to them | extra memory at the peak | CPU s of a rank |"
-    print(f"{header}\n|" + " --- |" * 7)
+    rows = []
     for r in records:
-        extra = f"{r['extra'] / 1e6:.0f} MB ({r['extra'] / r['state']:.2f} of the state)"
-        payload = f"{r['payload'] / 1e6:.1f} MB ({r['payload'] / r['state']:.2f} of the state)"
-        sampled = r["features"] or "all"
-        print(
-            f"| {r['classes']} | {sampled} | {r['world']} | {r['collectives']} | {payload} | {extra} | {r['cpu']:.2f} |"
+        given, extra = (
+            f"{r[key] / 1e6:{digits}f} MB ({r[key] / r['state']:.2f} of the state)"
+            for key, digits in (("payload", ".1"), ("extra", ".0"))
         )
-    print(
-        "\n| logits of | C | features | state | while ranks merge | sent by each of 8 ranks an epoch |\n|"
-        + " --- |" * 6
-    )
+        rows.append(
+            [r["classes"], r["features"] or "all", r["world"], r["collectives"], given, extra, f"{r['cpu']:.2f}"]
+        )
+    header = "| C | features | ranks | collectives | given to them | extra memory at the peak | CPU s of a rank |"
+    print(table(header, rows))
+    rows = []
     for (name, classes), features in itertools.product(DATA_SETS.items(), (None, 512)):
         if features is None or features < classes:
             tensor, vector = 4 * classes * (features or classes), 8 * classes
-            cells = [3 * tensor + 2 * vector, 4 * tensor + 3 * vector, sent(3 * tensor + 4 * vector, 8)]
-            sizes = " | ".join(f"{value / 1e6:,.1f} MB" for value in cells)
-            print(f"| {name} | {classes} | {features or 'all'} | {sizes} |")
+            sizes = [3 * tensor + 2 * vector, 4 * tensor + 3 * vector, sent(3 * tensor + 4 * vector, 8)]
+            rows.append([name, classes, features or "all", *(f"{value / 1e6:,.1f} MB" for value in sizes)])
+    header = "| logits of | C | features | state | while ranks merge | sent by each of 8 ranks an epoch |"
+    print("\n" + table(header, rows))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--ranks", type=int, nargs="*", default=[2, 4])
     parser.add_argument("--classes", type=int, nargs="+", default=[365, 1000, 8142])
     parser.add_argument("--features", type=int, nargs="+", default=[0], help="logits that count, 0 for all")
     parser.add_argument("--backend", choices=("gloo", "nccl"), default="gloo")
-    parser.add_argument("--out", required=True, help="JSON lines are appended here")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
     args = parser.parse_args()
     if args.backend == "nccl" and args.ranks and not torch.cuda.is_available():
         raise SystemExit("Expected a GPU for nccl but there is none.")
     for classes, features, world in itertools.product(args.classes, args.features, args.ranks):
         if features < classes:
             try:
-                record = measure(world, classes, features or None, args.backend)
+                add_line(measure(world, classes, features or None, args.backend), args.out)
             except mp.ProcessRaisedException as error:
-                raise SystemExit(
-                    f"{args.backend} refused {world} ranks: {str(error).strip().splitlines()[-1]}"
-                ) from error
-            with open(args.out, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-    with open(args.out, encoding="utf-8") as file:
-        tables([json.loads(line) for line in file])
+                reason = str(error).strip().splitlines()[-1]
+                raise SystemExit(f"{args.backend} refused {world} ranks: {reason}") from error
+    tables(lines_of(args.out))
 
 
 if __name__ == "__main__":

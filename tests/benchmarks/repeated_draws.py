@@ -9,19 +9,18 @@ are those of the images as they are, in evaluation mode (each draw of an image t
 in train mode (each draw another, of 16); the radius to be found is that of all 200 images in the same mode.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from common import parser_of, table
 
 from vlltr_plugin.cifar_lt.batches import BORDER, Batches
 from vlltr_plugin.cifar_lt.data import from_npz
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.training import Schedule, Training
-from vlltr_plugin.core.moments import ClassMoments
-from vlltr_plugin.core.normalization import log_sigma_bias
+from vlltr_plugin.core.moments import ClassMoments, log_sigma_bias
 
 IMAGES, VIEWS, TRIALS = 200, 16, 500
 SIZES = (2, 3, 5, 10, 20, 50)
@@ -31,6 +30,7 @@ def draws_of(size):
     return round(9.4 * size**0.5)
 
 
+@torch.no_grad()
 def logits_of(training, batches, augmented, generator):
     """Logits of 200 images of each large class, `{class: [images, views, C]}`; nothing is learned."""
     labels = batches._labels
@@ -58,14 +58,8 @@ def log_radius(rows):
     return np.log(np.where(sigma > 1e-9, sigma, np.nan)).mean(axis=-1)
 
 
-def freedom_of(draws, images):
-    """Degrees of freedom of whole samples, as `ClassVolume` takes them."""
-    moments = ClassMoments(1, 1, torch.device("cpu"))
-    moments.mass, moments.mass_squared = draws, draws
-    return moments.degrees_of_freedom(images)
-
-
-def lines_of(logits, rng):
+def errors_of(logits, rng):
+    """A line for each class and number of images."""
     for label, rows in logits.items():
         known = float(log_radius(rows.reshape(-1, rows.shape[-1])))
         for size in SIZES:
@@ -75,13 +69,15 @@ def lines_of(logits, rng):
             drawn = rows[image, rng.integers(0, rows.shape[1], image.shape)]
             bias = float(np.nanmean(log_radius(drawn)) - known)
             n, m = (torch.tensor([float(value)], dtype=torch.float64) for value in (size, number))
-            radius = bias + float(((m - 1) / freedom_of(m, n)).log()) / 2
+            moments = ClassMoments(1, 1, torch.device("cpu"))
+            moments.mass, moments.mass_squared = m, m  # of whole samples
+            radius = bias + float(((m - 1) / moments.degrees_of_freedom(n)).log()) / 2
             debiased = radius + float(log_sigma_bias(torch.minimum(n, m)))
             yield {"class": label, "n": size, "draws": number, "bias": bias, "radius": radius, "debiased": debiased}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("states", type=Path, nargs="+")
     parser.add_argument("--npz", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -94,20 +90,16 @@ def main():
         training = Training(batches, METHODS["ce"], Schedule(epochs=30), [0])
         training.model.load_state_dict(state["model"])
         for augmented in (False, True):
-            with torch.no_grad():
-                logits = logits_of(training, batches, augmented, generator)
-            for line in lines_of(logits, rng):
-                lines.append({"state": number, "epochs": state["epoch"], "augmented": augmented, **line})
+            about = {"state": number, "epochs": state["epoch"], "augmented": augmented}
+            lines += [about | line for line in errors_of(logits_of(training, batches, augmented, generator), rng)]
     options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    print(
-        "| n | draws | draws of an image | m draws taken for m images | variance of n | with `debias` |\n|"
-        + " --- |" * 6
-    )
+    rows = []
     for size in SIZES:
         for augmented in (False, True):
             own = [line for line in lines if line["n"] == size and line["augmented"] is augmented]
-            cells = " | ".join(f"{np.mean([line[key] for line in own]):+.3f}" for key in ("bias", "radius", "debiased"))
-            print(f"| {size} | {draws_of(size)} | {'augmented' if augmented else 'the same'} | {cells} |")
+            means = (f"{np.mean([line[key] for line in own]):+.3f}" for key in ("bias", "radius", "debiased"))
+            rows.append([size, draws_of(size), "augmented" if augmented else "the same", *means])
+    print(table("| n | draws | draws of an image | m draws taken for m images | variance of n | with `debias` |", rows))
 
 
 if __name__ == "__main__":

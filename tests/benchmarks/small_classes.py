@@ -8,36 +8,25 @@ as the statistics see them, give each class of 200 images or more a log radius; 
 images it is estimated again.
 """
 
-import argparse
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from common import Line, parser_of, table
 from numpy.typing import NDArray
 
 from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.data import from_npz
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.training import Schedule, Training
-from vlltr_plugin.core.normalization import log_sigma_bias
+from vlltr_plugin.core.moments import log_sigma_bias
 
 KNOWN_FROM = 200
 SUBSETS = 500
 SIZES = (2, 3, 5, 10, 20, 30, 50)
-
-
-def training_logits(batches: Batches, state: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Logits `[N, C]` and labels of one pass over the training images, in train mode; nothing is learned."""
-    training = Training(batches, METHODS["ce"], Schedule(epochs=30), [0])
-    training.load(torch.load(state, map_location="cpu", weights_only=True))
-    training.model.train()
-    logits, labels = [], []
-    with torch.no_grad():
-        for batch in batches.epoch([0], training.epoch):
-            logits.append(training.model(batch.images)[0][0].double().numpy())
-            labels.append(batch.targets[0].numpy())
-    return np.concatenate(logits), np.concatenate(labels)
 
 
 def log_radius(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -45,12 +34,9 @@ def log_radius(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log(rows.std(axis=-2, ddof=1)).mean(axis=-1)
 
 
-def estimates(
-    logits: NDArray[np.float64], labels: NDArray[np.int64], rng: np.random.Generator
-) -> list[dict[str, float]]:
+def estimates(logits: NDArray[np.float64], labels: NDArray[np.int64], rng: np.random.Generator) -> list[Line]:
     """A line for each class and subset size."""
-    counts = np.bincount(labels)
-    known = {int(label): logits[labels == label] for label in np.flatnonzero(counts >= KNOWN_FROM)}
+    known = {int(label): logits[labels == label] for label in np.flatnonzero(np.bincount(labels) >= KNOWN_FROM)}
     radii = {label: float(log_radius(rows)) for label, rows in known.items()}
     lines = []
     for size in SIZES:
@@ -72,9 +58,22 @@ def estimates(
     return lines
 
 
+def tabled(lines: list[Line]) -> str:
+    """Bias and rms by the number of images."""
+    rows = []
+    for size in dict.fromkeys(line["n"] for line in lines):
+        own = [line for line in lines if line["n"] == size]
+        bias, debiased = (np.mean([line[key] for line in own]) for key in ("bias", "debiased_bias"))
+        names = ("rms", "debiased_rms", "mean_of_others_error")
+        rms, debiased_rms, others = (np.sqrt(np.mean([line[key] ** 2 for line in own])) for key in names)
+        rows.append([size, f"{bias:+.3f}, {rms:.3f}", f"{debiased:+.3f}, {debiased_rms:.3f}", f"{others:.3f}"])
+    header = "| n | as measured: bias, rms | `debias=True`: bias, rms | mean of the other classes: rms |"
+    return table(header, rows)
+
+
 def main() -> None:
     """Print a table and write its lines."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("states", type=Path, nargs="+")
     parser.add_argument("--npz", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -83,16 +82,17 @@ def main() -> None:
     rng = np.random.default_rng(0)
     lines = []
     for number, state in enumerate(options.states):
-        logits, labels = training_logits(batches, state)
-        lines += [{"state": number, **line} for line in estimates(logits, labels, rng)]
+        training = Training(batches, METHODS["ce"], Schedule(epochs=30), [0])
+        training.load(torch.load(state, map_location="cpu", weights_only=True))
+        training.model.train()
+        logits, labels = [], []
+        with torch.no_grad():  # one pass over the training images; nothing is learned
+            for batch in batches.epoch([0], training.epoch):
+                logits.append(training.model(batch.images)[0][0].double().numpy())
+                labels.append(batch.targets[0].numpy())
+        lines += [{"state": number, **line} for line in estimates(np.concatenate(logits), np.concatenate(labels), rng)]
     options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    print("| n | as measured: bias, rms | debiased: bias, rms | mean of the others: rms |\n| --- | --- | --- | --- |")
-    for size in SIZES:
-        own = [line for line in lines if line["n"] == size]
-        bias, debiased = (np.mean([line[key] for line in own]) for key in ("bias", "debiased_bias"))
-        names = ("rms", "debiased_rms", "mean_of_others_error")
-        rms, debiased_rms, others = (np.sqrt(np.mean([line[key] ** 2 for line in own])) for key in names)
-        print(f"| {size} | {bias:+.3f}, {rms:.3f} | {debiased:+.3f}, {debiased_rms:.3f} | {others:.3f} |")
+    print(tabled(lines))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,8 @@ Two questions, as ratios within one run (the variants take turns of five calls, 
 With `--only none` it prints the tables of `--out` alone.
 """
 
-import argparse
 import itertools
 import json
-import os
 import random
 import sys
 import time
@@ -25,19 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from common import add_line, class_counts, lines_of, parser_of, table
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
 
 BATCH, SMOOTHING = 128, 0.1
 DATA_SETS = {365: "places_lt", 1000: "imagenet_lt", 8142: "inat2018"}
 EPOCH_BATCHES = 905
-
-
-def class_counts(classes):
-    path = Path(os.environ.get("VLLTR_DATA", ".")) / "class_counts.json"
-    if not path.is_file():
-        raise SystemExit("Expected VLLTR_DATA to name a folder with class_counts.json, see the benchmarks' README.")
-    return torch.tensor(json.loads(path.read_text())[DATA_SETS[classes]])
 
 
 def clock(device):
@@ -90,7 +82,7 @@ def state_bytes(weighting):
 def step(classes, dtype, repeats, device, features):
     """One record: ratios, seconds, bytes; with a sample of the features, or all of them (None)."""
     generator = torch.Generator().manual_seed(0)
-    counts = class_counts(classes)
+    counts = class_counts(DATA_SETS[classes])
     weighting = ClassVolume(counts, draws=counts.sqrt(), features=features)
     criterion = ReweightedLoss(weighting, smoothing=SMOOTHING).to(device)
     labels = batches_of(counts, 8, generator)
@@ -179,7 +171,7 @@ def nothing(counts, batches, generator):
 
 def epoch(repeats):
     """One record: seconds and bytes of both ways over an epoch, less the making of the logits."""
-    counts = class_counts(1000)
+    counts = class_counts(DATA_SETS[1000])
     batches = batches_of(counts, EPOCH_BATCHES, torch.Generator().manual_seed(1))
     ways = {"logits": nothing, "streamed": streamed, "lists": listed}
     results = {}
@@ -202,46 +194,41 @@ def epoch(repeats):
     return record
 
 
-def tables(records):
-    def cell(value):
-        return f"{value['median']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+def shown(spread):
+    return f"{spread['median']:.2f} ({spread['low']:.2f} to {spread['high']:.2f})"
 
-    header = "| C | features | logits | hard labels | mixup targets | of which the loss | state | `end_epoch` |"
-    print(f"{header}\n|" + " --- |" * 8)
-    for r in (r for r in records if r["kind"] == "step"):
-        ratio = [cell(r["cpu_ratio"][name]) for name in ("hard", "mixup", "mixup, loss only")]
-        size = f"{r['state_bytes'] / 1e6:.1f} MB"
-        sampled = r["features"] or "all"
-        print(
-            f"| {r['classes']} | {sampled} | {r['dtype']} | {' | '.join(ratio)} | {size} | {r['end_epoch_cpu']:.2f} s |"
-        )
-    for r in (r for r in records if r["kind"] == "epoch"):
-        print("\n| ImageNet-LT, 905 batches | streamed | lists | ratio |\n|" + " --- |" * 4)
-        print(f"| CPU s | {cell(r['cpu']['streamed'])} | {cell(r['cpu']['lists'])} | {cell(r['cpu_ratio'])} |")
-        size = r["bytes"]
-        ratio = size["lists"] / size["streamed"]
-        print(f"| MB | {size['streamed'] / 1e6:.1f} | {size['lists'] / 1e6:.1f} | 1/{ratio:.1f} |")
+
+def tabled(records):
+    """Loss and statistics in a step, as a ratio to the plain loss."""
+    rows = []
+    for line in records:
+        if line["kind"] == "step":
+            ratios = [shown(line["cpu_ratio"][name]) for name in ("hard", "mixup", "mixup, loss only")]
+            megabytes = line["state_bytes"] / 1e6
+            size = f"{megabytes:.0f} MB" if megabytes > 100 else f"{megabytes:.1f} MB"
+            setting = line["classes"], line["features"] or "all", line["dtype"]
+            rows.append([*setting, *ratios, size, f"{line['end_epoch_cpu']:.2f} s"])
+    header = "| classes | features | logits | hard labels | mixup targets | of which the loss | state | `end_epoch` |"
+    return table(header, rows)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--only", choices=("all", "step", "epoch", "none"), default="all")
     parser.add_argument("--classes", type=int, nargs="+", default=list(DATA_SETS), choices=list(DATA_SETS))
     parser.add_argument("--features", type=int, nargs="+", default=[0], help="logits that count, 0 for all")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=100, help="turns of each variant; 8142 classes take a tenth")
     parser.add_argument("--epochs", type=int, default=3, help="rounds of the epoch")
-    parser.add_argument("--out", required=True, help="JSON lines are appended here")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
     args = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(args.device)
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else "1 CPU thread"
-    about = {"torch": torch.__version__, "machine": machine}
 
     def keep(kind, record):
-        record = {"kind": kind, **about, **record}
-        with open(args.out, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        record = {"kind": kind, "torch": torch.__version__, "machine": machine, **record}
+        add_line(record, args.out)
         print(json.dumps(record), file=sys.stderr, flush=True)
 
     if args.only in ("all", "step"):
@@ -251,8 +238,16 @@ def main():
                 keep("step", step(classes, dtype, repeats, device, features or None))
     if args.only in ("all", "epoch"):
         keep("epoch", epoch(args.epochs))
-    with open(args.out, encoding="utf-8") as file:
-        tables([json.loads(line) for line in file])
+    records = lines_of(args.out)
+    print(tabled(records))
+    for record in (record for record in records if record["kind"] == "epoch"):
+        seconds, size = record["cpu"], record["bytes"]
+        megabytes = [f"{size[way] / 1e6:.1f}" for way in ("streamed", "lists")]
+        rows = [
+            ["CPU s", shown(seconds["streamed"]), shown(seconds["lists"]), shown(record["cpu_ratio"])],
+            ["MB", *megabytes, f"1/{size['lists'] / size['streamed']:.1f}"],
+        ]
+        print("\n" + table("| ImageNet-LT, 905 batches | streamed | lists | ratio |", rows))
 
 
 if __name__ == "__main__":

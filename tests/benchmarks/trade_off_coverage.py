@@ -10,18 +10,19 @@ are hard or easy; each seed has biases of its own for each class.
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from common import RESULTS, Line, parser_of, table
 from numpy.typing import NDArray
 
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.report.tradeoff import TradeOff, place
 from vlltr_plugin.report.tradeoff.spans import hits_at, right_at
 
-RESULTS = Path(__file__).parent / "results" / "trade_off_coverage.jsonl"
 GAPS = (0.0, 0.5, 1.0)
 CLASSES = (100, 2000)
 IMAGES = (3, 5, 20)
@@ -72,7 +73,7 @@ def made_right(right: Floats, few: NDArray[np.bool_], share: float, chance: Floa
 
 def trial(
     classes: int, images: int, seeds: int, shift: float, few_shot: float, generator: np.random.Generator
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """A test set and the models on it, for each true gap."""
     task = Task(classes, images, generator)
     bias = BIAS if seeds > 1 else 0.0
@@ -112,59 +113,56 @@ def of_many_images(classes: int, bias: float, at_top: bool) -> tuple[float, floa
     return shift, 100 * float(hits_at(right[:, few], shift).mean())
 
 
+def summary(found: list[dict[str, Any]], of: str) -> Line:
+    """Coverage for each gap, mean width, bias for each gap, and the share without an interval."""
+    own = [one for one in found if one["of"] == of]
+
+    def mean(key: str, gap: float | None = None) -> float:
+        known = [one[key] for one in own if gap in (None, one["gap"]) and one[key] is not None]
+        return float(np.mean(known or [np.nan]))
+
+    return {
+        "of": of,
+        "trials": len(own) // len(GAPS),
+        "coverage": {str(gap): 100 * mean("held", gap) for gap in GAPS},
+        "width": mean("width"),
+        "bias": {str(gap): mean("error", gap) for gap in GAPS},
+        "without": 100 * sum(one["held"] is None for one in own) / len(own),
+    }
+
+
 def main() -> None:
     """Simulates every setting and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
     parser.add_argument("--images", type=int, nargs="+", default=IMAGES)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--at-top", action="store_true", help="the run has the curve's highest many-shot accuracy")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=RESULTS / "trade_off_coverage.jsonl")
     options = parser.parse_args()
     lines = []
-    print("| classes | images a class | seeds | of | gap 0 | gap 0.5 | gap 1 | width | bias | no interval |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for classes in options.classes:
-        for seeds in options.seeds:
-            shift, few_shot = of_many_images(classes, BIAS if seeds > 1 else 0.0, options.at_top)
-            for images in options.images:
-                generator = np.random.default_rng([classes, images, seeds])
-                trials = options.trials if classes * images * seeds < 20_000 else options.trials // 4
-                found = [
-                    one for _ in range(trials) for one in trial(classes, images, seeds, shift, few_shot, generator)
-                ]
-                for of in ("few", "overall"):
-                    lines.append(
-                        summary(found, of) | {"classes": classes, "images": images, "seeds": seeds, "tau": shift}
-                    )
-                    print(row(lines[-1]), flush=True)
+    for classes, seeds in itertools.product(options.classes, options.seeds):
+        shift, few_shot = of_many_images(classes, BIAS if seeds > 1 else 0.0, options.at_top)
+        for images in options.images:
+            generator = np.random.default_rng([classes, images, seeds])
+            trials = options.trials if classes * images * seeds < 20_000 else options.trials // 4
+            found = [one for _ in range(trials) for one in trial(classes, images, seeds, shift, few_shot, generator)]
+            about = {"classes": classes, "images": images, "seeds": seeds, "tau": shift}
+            lines += [summary(found, of) | about for of in ("few", "overall")]
+            print(about, flush=True)
     options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    print(tabled(lines))
 
 
-def summary(found: list[dict], of: str) -> dict:
-    """Coverage for each gap, mean width and bias of the middle one."""
-    own = [one for one in found if one["of"] == of]
-    held = {gap: [one["held"] for one in own if one["gap"] == gap and one["held"] is not None] for gap in GAPS}
-    return {
-        "of": of,
-        "trials": len(own) // len(GAPS),
-        "coverage": {str(gap): 100 * sum(values) / max(len(values), 1) for gap, values in held.items()},
-        "width": float(np.mean([one["width"] for one in own if one["width"] is not None] or [np.nan])),
-        "bias": {
-            str(gap): float(np.mean([one["error"] for one in own if one["gap"] == gap and one["error"] is not None]))
-            for gap in GAPS
-        },
-        "without": 100 * sum(one["held"] is None for one in own) / len(own),
-    }
-
-
-def row(line: dict) -> str:
-    """A line of the table."""
-    cells = [str(line["classes"]), str(line["images"]), str(line["seeds"]), line["of"]]
-    cells += [f"{value:.1f}" for value in line["coverage"].values()]
-    cells += [f"{line['width']:.1f}", f"{line['bias']['0.5']:+.2f}", f"{line['without']:.1f} %"]
-    return "| " + " | ".join(cells) + " |"
+def tabled(lines: list[Line]) -> str:
+    rows = []
+    for line in lines:
+        coverage = (f"{value:.1f}" for value in line["coverage"].values())
+        rest = f"{line['width']:.1f}", f"{line['bias']['0.5']:+.2f}", f"{line['without']:.1f} %"
+        rows.append([line["classes"], line["images"], line["seeds"], line["of"], *coverage, *rest])
+    header = "| classes | images a class | seeds | of | gap 0 | gap 0.5 | gap 1 | width | bias | no interval |"
+    return table(header, rows)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ sys.path[:0] = [str(TESTS / "real_host"), str(TESTS / "hosts" / "lift")]
 import layout  # noqa: E402
 import real_launch  # noqa: E402
 import runner  # noqa: E402
-from records import write_record  # noqa: E402
+from common import parser_of, write_record  # noqa: E402
 
 from vlltr_plugin.install import install  # noqa: E402
 from vlltr_plugin.training.hook import EpochHook  # noqa: E402
@@ -237,7 +237,7 @@ def measured(host, args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--out", help="JSON lines are appended here")
     parser.add_argument("--host", choices=HOSTS, help="one of the two, else both")
     parser.add_argument("--batch", type=int, help="images of a step (default: VL-LTR 16, LIFT 8; on a GPU 128)")

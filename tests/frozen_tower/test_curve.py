@@ -4,49 +4,65 @@ import math
 
 import pytest
 import torch
-from frozen_tower_curve import TAUS, Point, curve, gap, point
+from frozen_tower_curve import TAUS, ExactCurve, Height, Point, curve, interpolated, point
 
 STRAIGHT = [Point(40 + i, 80 - 2 * i, 50, 10 + 4 * i) for i in range(5)]
+DENTED = [Point(40, 80, 50, 10), Point(41, 77, 50, 14), Point(42, 78, 50, 18), Point(43, 76, 50, 22)]
+FLAT = [Point(40, 80, 50, 10), Point(41, 80, 50, 14), Point(42, 78, 50, 18)]
+GROUPS = torch.eye(3).bool()
+LABELS, COUNTS = torch.arange(3).repeat_interleave(200), torch.tensor([100, 30, 3])
+LOGITS = 2 * torch.nn.functional.one_hot(LABELS, 3) + COUNTS.log()
+LOGITS = LOGITS + torch.randn(600, 3, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_method_on_the_curve_has_no_gap() -> None:
-    assert gap(Point(41, 78, 50, 14), STRAIGHT) == (0, 0)
-    assert gap(Point(41.5, 77, 50, 16), STRAIGHT) == pytest.approx((0, 0))
-
-
-def test_the_gap_is_taken_at_equal_many_shot_accuracy() -> None:
-    assert gap(Point(44, 77, 50, 17), STRAIGHT) == pytest.approx((2.5, 1))
+@pytest.mark.parametrize(
+    ("method", "baseline", "height"),
+    [
+        pytest.param(Point(41, 78, 50, 14), STRAIGHT, (0, 0), id="on a point"),
+        pytest.param(Point(41.5, 77, 50, 16), STRAIGHT, (0, 0), id="on the line between two points"),
+        pytest.param(Point(44, 77, 50, 17), STRAIGHT, (2.5, 1), id="above, at equal many-shot accuracy"),
+        pytest.param(Point(45, 77.5, 50, 19), DENTED, (45 - 42.25, 0), id="a dent is passed over"),
+        pytest.param(Point(41, 80, 50, 14), FLAT, (0, 0), id="of equal many-shot accuracies the larger tau"),
+    ],
+)
+def test_height_at_the_taus_of_the_curve(method: Point, baseline: list[Point], height: tuple[float, float]) -> None:
+    assert interpolated(method, baseline) == pytest.approx(height)
 
 
 @pytest.mark.parametrize("many", [80.1, 71.9])
-def test_beyond_the_curve_there_is_no_gap(many: float) -> None:
-    assert all(map(math.isnan, gap(Point(44, many, 50, 17), STRAIGHT)))
-
-
-def test_a_dent_in_the_curve_is_not_walked_into() -> None:
-    dented = [Point(40, 80, 50, 10), Point(41, 77, 50, 14), Point(42, 78, 50, 18), Point(43, 76, 50, 22)]
-    assert gap(Point(45, 77.5, 50, 19), dented) == pytest.approx((45 - 42.25, 0))
-
-
-def test_of_equal_many_shot_accuracies_the_larger_tau_counts() -> None:
-    flat = [Point(40, 80, 50, 10), Point(41, 80, 50, 14), Point(42, 78, 50, 18)]
-    assert gap(Point(41, 80, 50, 14), flat) == (0, 0)
+def test_no_height_beyond_the_taus_of_the_curve(many: float) -> None:
+    assert all(map(math.isnan, interpolated(Point(44, many, 50, 17), STRAIGHT)))
 
 
 def test_points_are_means_over_classes() -> None:
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     predicted = torch.nn.functional.one_hot(torch.tensor([0, 0, 1, 2, 0, 0]), 3).float()
-    assert point(predicted, labels, torch.eye(3).bool()) == (50, 100, 50, 0)
+    assert point(predicted, labels, GROUPS) == (50, 100, 50, 0)
 
 
 def test_the_curve_starts_at_ce_and_moves_towards_rare_classes() -> None:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(3).repeat_interleave(200)
-    counts = torch.tensor([100, 30, 3])
-    logits = 2 * torch.nn.functional.one_hot(labels, 3) + torch.randn(600, 3, generator=generator) + counts.log()
-    points = curve(logits, labels, torch.eye(3).bool(), counts)
-    assert points[0] == point(logits, labels, torch.eye(3).bool())
-    by_hand = point(logits - TAUS[10] * counts.log(), labels, torch.eye(3).bool())
-    assert points[10] == by_hand
+    points = curve(LOGITS, LABELS, GROUPS, COUNTS)
+    assert points[0] == point(LOGITS, LABELS, GROUPS)
+    assert points[10] == point(LOGITS - TAUS[10] * COUNTS.log(), LABELS, GROUPS)
     assert points[-1].few > points[0].few
     assert points[-1].many < points[0].many
+
+
+def test_every_adjusted_model_lies_on_the_exact_curve() -> None:
+    exact = ExactCurve(LOGITS, LABELS, GROUPS, COUNTS)
+    for tau in (0.0, 0.33, 1.0, 2.718, 9.0):
+        assert exact.height(point(LOGITS - tau * COUNTS.log(), LABELS, GROUPS)) == (0, 0)
+    tau, best = exact.best
+    assert best == point(LOGITS - tau * COUNTS.log(), LABELS, GROUPS).all
+    assert best >= max(each.all for each in curve(LOGITS, LABELS, GROUPS, COUNTS))
+
+
+def test_a_method_above_the_exact_curve_and_beyond_its_ends() -> None:
+    exact = ExactCurve(LOGITS, LABELS, GROUPS, COUNTS)
+    on = point(LOGITS - 0.5 * COUNTS.log(), LABELS, GROUPS)
+    above = exact.height(on._replace(all=on.all + 2, few=on.few + 3))
+    assert 1.5 < above.all <= 2  # of the taus with this many-shot accuracy the one nearest in few-shot accuracy counts
+    assert 1.5 < above.few <= 3
+    top = exact.curve.top
+    assert exact.height(Point(90, 101, 90, 90)) == Height(90 - exact.curve.overall[top], 90 - exact.curve.few[top])
+    assert all(map(math.isnan, exact.height(Point(50, -1, 50, 50))))

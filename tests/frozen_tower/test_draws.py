@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from frozen_tower_data import Data
-from frozen_tower_draws import load_broad, load_random
+from frozen_tower_data import SUPERCLASS, Data, load_broad, load_random
 
 PER_CLASS = 20
 
@@ -49,13 +48,14 @@ def test_classes_and_images_are_random_and_disjoint(cache: Path) -> None:
     assert len({tuple(images_of(data, 10)[1][0]) for data in drawn}) > 4
 
 
-@pytest.mark.parametrize("smallest", [10, 5])
-def test_broad_classes_take_a_fifth_from_each_of_five(cache: Path, smallest: int) -> None:
-    data = load_broad(cache, 10, smallest, 1)
+@pytest.mark.parametrize(("smallest", "similar"), [(10, False), (5, False), (10, True)])
+def test_broad_classes_take_a_fifth_from_each_of_five(cache: Path, smallest: int, similar: bool) -> None:
+    data = load_broad(cache, 10, smallest, 1, similar=similar)
     train, test = images_of(data, 100)
     members = [{label for label, _ in each} for each in test]
     assert [len(each) for each in members] == [5] * 10 + [1] * 50
     assert len(set.union(*members)) == 100
+    assert all(len({SUPERCLASS[int(label)] for label in each}) == 1 for each in members) == similar
     for i in range(60):
         per_label = [sum(label == name for label, _ in train[i]) for name in members[i]]
         assert max(per_label) - min(per_label) <= 1

@@ -12,8 +12,8 @@ PARTS = {
 }
 """From which heading to which (or to the end) every table is recomputed; elsewhere those with a marker."""
 
-BY_OTHERS = ("| n | m | draws of an image |", "| n | m | m draws taken for m images |", "| n | draws |", "| loop |")
-"""Headers of tables that their own script prints."""
+BY_OTHERS = ("| n | m | draws of an image |", "| n | m | m draws taken for m images |", "| n | draws |", "| question |")
+"""Headers of tables that their own script prints, and of answers in words."""
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlltr_plugin.check.results import FAIL, CheckResult, Checks, SkipError
+from vlltr_plugin.check import FAIL, CheckResult, Checks, SkipError
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.door import Send, describe_error, open_host
 from vlltr_plugin.hosts.host import CheckRequest

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlltr_plugin.check.results import CheckResult, Checks
+from vlltr_plugin.check import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args

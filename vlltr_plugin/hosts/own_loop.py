@@ -7,14 +7,24 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.check.results import CheckResult, Checks
+from vlltr_plugin.check import CheckResult, Checks
 from vlltr_plugin.core.epoch_statistics import LOGGED, SECONDS
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, RunFiles, Words, finds_log, line_of
 from vlltr_plugin.runs.files import whole_objects
-from vlltr_plugin.runs.log import Line, Log, shows_reweighting
-from vlltr_plugin.runs.own_log import LOG, METRICS, SETTINGS, SHOT_GROUPS, epoch_of, read_class_names, read_settings
+from vlltr_plugin.runs.log import (
+    LOG,
+    METRICS,
+    SETTINGS,
+    SHOT_GROUPS,
+    Line,
+    Log,
+    epoch_of,
+    read_class_names,
+    read_settings,
+    shows_reweighting,
+)
 
 KEYS = dict(zip(METRICS, ("test_acc1", "test_many", "test_median", "test_low", "test_loss"), strict=True))
 """Metrics by their keys in report.json, which are also those of older logs."""

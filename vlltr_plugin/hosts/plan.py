@@ -18,7 +18,7 @@ from vlltr_plugin.core.registry import build_weighting
 from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.training.hook import EpochHook
 from vlltr_plugin.training.host_criterion import TOLERANCE, HostCriterion, Watch
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.messages import info
 from vlltr_plugin.training.settings import KEY, SINGLE, Settings
 
 TRIED = 256
@@ -94,9 +94,9 @@ class Plan:
         """Prints what will be done, or a warning that nothing will; both where margins without measured radii apply."""
         warning = self.never_applies()
         if self.at_once or not warning:
-            say(self.announcement())
+            info(self.announcement())
         if warning:
-            say(f"warning: {warning}")
+            info(f"warning: {warning}")
 
     def apply(
         self, base: nn.Module, output_dir: Path | None = None, watch: Watch | None = None

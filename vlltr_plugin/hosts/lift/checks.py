@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vlltr_plugin.check.results import CheckResult, Checks, SkipError
+from vlltr_plugin.check import CheckResult, Checks, SkipError
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import checks
 from vlltr_plugin.hosts.door import Send

@@ -12,8 +12,8 @@ from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.lift.settings import attached, given, read
 from vlltr_plugin.hosts.lift.trainer import check_output, class_counts, clean_pass, draws_of
 from vlltr_plugin.hosts.plan import Plan, check_base_loss, make_criteria
-from vlltr_plugin.training.hook import EpochHook, Hook, NoHook, Statistics
-from vlltr_plugin.training.messages import say, warnings_said
+from vlltr_plugin.training.hook import EpochHook, Hook, Statistics
+from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, SINGLE
 
 SEVERAL = 1.5
@@ -38,12 +38,12 @@ def attach(trainer: Any) -> Hook:
     """
     attached()
     enter(trainer)
-    with warnings_said():
+    with print_warnings():
         planned = plan(trainer)
     if planned is None:
         if left := ", ".join(f"{KEY}.{key}" for key in given(trainer.cfg)):
-            say(f"there is {left} but no {KEY}.type: nothing is re-weighted.")
-        return NoHook()
+            info(f"there is {left} but no {KEY}.type: nothing is re-weighted.")
+        return Hook()
     planned.announce()
     return apply(planned, trainer)
 
@@ -53,7 +53,7 @@ def apply(planned: Plan, trainer: Any) -> "LiftHook":
     trainer.criterion, hook = planned.apply(trainer.criterion, Path(trainer.cfg.output_dir))
     if planned.measure is not None and planned.measure_first:
         planned.measure()
-        with warnings_said():
+        with print_warnings():
             planned.primary.end_epoch(-1)  # the epoch before the first
     return LiftHook(trainer, hook)
 
@@ -92,7 +92,7 @@ def plan(trainer: Any) -> Plan | None:
     )
 
 
-class LiftHook(NoHook):
+class LiftHook(Hook):
     """Ends epochs: new weights, one printed line, TensorBoard where the trainer has it, arrays in the output folder."""
 
     def __init__(self, trainer: Any, hook: EpochHook) -> None:
@@ -111,7 +111,7 @@ class LiftHook(NoHook):
         came, images = float(self._criterion.criteria[SINGLE].drawn.sum()), len(self._trainer.train_loader.sampler)
         if self._criterion.streams and came >= SEVERAL * images and not self._said:
             self._said = True
-            say(
+            info(
                 f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they are those "
                 f"of different outputs, the radii belong to none of them: give {KEY}.source clean_pass, which reads "
                 f"the logits that the model returns, or a {KEY}.type that reads none. This is said once."
@@ -122,7 +122,9 @@ class LiftHook(NoHook):
                 f"called: this run is not re-weighted. Leave the criterion alone, or {KEY}.type out."
             )
         known = {name: value for name, value in statistics.items() if value is not None}
-        say(f"epoch [{epoch + 1}/{self._trainer.cfg.num_epochs}] " + " ".join(f"{k} {v:.6g}" for k, v in known.items()))
+        info(
+            f"epoch [{epoch + 1}/{self._trainer.cfg.num_epochs}] " + " ".join(f"{k} {v:.6g}" for k, v in known.items())
+        )
         writer = getattr(self._trainer, "_writer", None)
         if writer is not None:
             last_step = (epoch + 1) * len(self._trainer.train_loader) - 1

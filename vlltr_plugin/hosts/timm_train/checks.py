@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlltr_plugin.check.results import CheckResult, Checks
+from vlltr_plugin.check import CheckResult, Checks
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import checks
 from vlltr_plugin.hosts.door import Send

@@ -18,9 +18,9 @@ from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.plan import Plan, check_base_loss, make_criteria
 from vlltr_plugin.hosts.timm_train.data import class_names_of, counts_and_draws
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
-from vlltr_plugin.runs.own_log import write_class_names
-from vlltr_plugin.training.hook import EpochHook, NoHook, Statistics
-from vlltr_plugin.training.messages import say, warnings_said
+from vlltr_plugin.runs.log import write_class_names
+from vlltr_plugin.training.hook import EpochHook, Hook, Statistics
+from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, parse
 
 STATE = f"{KEY}_state"
@@ -95,14 +95,16 @@ def attach(
     """
     parts = {"train_loss_fn": train_loss_fn, "loader_train": loader_train, "loader_eval": loader_eval}
     enter({"args": args, "model": model, **parts})
-    with warnings_said():
+    with print_warnings():
         planned = plan(args, train_loss_fn, loader_train)
     if planned is None:
         if args.reweight_opt:
-            say("there is --reweight-opt but no --reweight: nothing is re-weighted.")
+            info("there is --reweight-opt but no --reweight: nothing is re-weighted.")
         with contextlib.suppress(ReportError, ValueError, OSError):  # of a checkpoint that only train.py has to read
             if _saved_state(args):
-                say("the checkpoint of --resume holds a re-weighting state, but there is no --reweight: weights are 1.")
+                info(
+                    "the checkpoint of --resume holds a re-weighting state, but there is no --reweight: weights are 1."
+                )
         return train_loss_fn, PlainHook()
     planned.announce()
     criterion, epochs = planned.apply(train_loss_fn)
@@ -148,7 +150,7 @@ def _saved_state(args: argparse.Namespace) -> dict[str, Any]:
     return {KEY: saved[STATE]} if STATE in saved else {}
 
 
-class PlainHook(NoHook):
+class PlainHook(Hook):
     """The hook of a run that is not re-weighted."""
 
     def begin_epoch(self, epoch: int, output_dir: str | None = None) -> None:

@@ -20,8 +20,7 @@ from vlltr_plugin.hosts.host import (
     later,
     line_of,
 )
-from vlltr_plugin.runs.log import KEY, Line, Log, shows_reweighting
-from vlltr_plugin.runs.own_log import read_class_names
+from vlltr_plugin.runs.log import KEY, Line, Log, read_class_names, shows_reweighting
 
 LOG, ARGUMENTS, CHECKPOINT = "summary.csv", "args.yaml", "model_best.pth.tar"
 

@@ -11,9 +11,9 @@ from vlltr_plugin.hosts.plan import Plan
 from vlltr_plugin.hosts.vl_ltr.branches import OutputWatch
 from vlltr_plugin.hosts.vl_ltr.fast import speed_up
 from vlltr_plugin.hosts.vl_ltr.plan import plan
-from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
-from vlltr_plugin.training.messages import say, warnings_said
-from vlltr_plugin.training.settings import asked, misspelling
+from vlltr_plugin.training.hook import EpochHook, Hook
+from vlltr_plugin.training.messages import info, print_warnings
+from vlltr_plugin.training.settings import misspelling, reweight_setting
 
 
 def attach(
@@ -54,15 +54,15 @@ def attach(
     enter({"args": args, **parts})
     if not getattr(args, "eval", False):  # an evaluation runs the host's own code
         speed_up(args, model)
-    reweight = asked(args)
+    reweight = reweight_setting(args)
     if reweight is None:
         if sentence := misspelling(args):
-            say(sentence)
-        return NoHook()
+            info(sentence)
+        return Hook()
     args.reweight = reweight  # mmcv's ConfigDict would make the host's checkpoints unsafe to load
     if getattr(args, "eval", False):
-        return NoHook(trains=False)
-    with warnings_said():
+        return Hook(trains=False)
+    with print_warnings():
         planned = plan(args, **parts)
     hook = apply(planned, args, model, criterion)
     planned.announce()

@@ -1,19 +1,30 @@
 """The plan of `attach` for a run of the host: makes every check that is possible before training; changes nothing."""
 
+import copy
+import importlib
 import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Dataset, Subset
 
-from vlltr_plugin.core.criterion import ReweightedLoss
+from vlltr_plugin.core.batch import widened
+from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
 from vlltr_plugin.core.frequency import Uniform
+from vlltr_plugin.core.ranks import world_size
+from vlltr_plugin.hosts.clean_pass import clean_outputs
 from vlltr_plugin.hosts.plan import Plan, check_base_loss, make_criteria
 from vlltr_plugin.hosts.vl_ltr.branches import BRANCHES, IMAGE_TEXT, VISUAL
-from vlltr_plugin.hosts.vl_ltr.clean_pass import CleanPass, observe_clean
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
-from vlltr_plugin.training.settings import asked, parse
+from vlltr_plugin.training.settings import SINGLE, SUM, parse, reweight_setting
+
+ADVICE = (
+    ": make mixup, cutmix, smoothing and loss_type agree (with mixup or cutmix loss_type='softCE'; without both "
+    "'smoothCE', or 'CE' with smoothing=0)"
+)
 
 
 def misfit(function: Callable[..., Any], *names: str) -> str | None:
@@ -26,15 +37,6 @@ def misfit(function: Callable[..., Any], *names: str) -> str | None:
     except ValueError:  # of some builtins
         return None
     return None
-
-
-def smoothing_of(base: Callable[[Tensor, Tensor], Tensor], mixup: Any | None) -> float:
-    """The label smoothing that the host trains with: the mixup function's, or the base criterion's own."""
-    if mixup is None:
-        return float(getattr(base, "smoothing", getattr(base, "label_smoothing", 0.0)))
-    if not hasattr(mixup, "label_smoothing"):
-        raise ValueError(f"Expected {type(mixup).__name__} to have the attribute `label_smoothing` but it has none.")
-    return float(mixup.label_smoothing)
 
 
 def check_base_criterion(
@@ -51,12 +53,6 @@ def check_base_criterion(
     check_base_loss(base, expected, "the base criterion", mixed=soft, advice=ADVICE)
 
 
-ADVICE = (
-    ": make mixup, cutmix, smoothing and loss_type agree (with mixup or cutmix loss_type='softCE'; without both "
-    "'smoothCE', or 'CE' with smoothing=0)"
-)
-
-
 def plan(args: Any, *, model: nn.Module, criterion: nn.Module, dataset: Any, sampler: Any, mixup: Any | None) -> Plan:
     """Checks a run that asks for re-weighting; ValueError says what to change. Arguments as for `attach`."""
     if getattr(args, "pretrain_cvlp", False):
@@ -65,24 +61,69 @@ def plan(args: Any, *, model: nn.Module, criterion: nn.Module, dataset: Any, sam
             "are no classes: take `reweight` out of its config."
         )
     two_branch = bool(getattr(args, "two_branch", False))
-    settings = parse(asked(args), BRANCHES if two_branch else ())
+    settings = parse(reweight_setting(args), BRANCHES if two_branch else ())
     base = getattr(criterion, "base_criterion", None)
     if not isinstance(base, nn.Module):
         raise ValueError(
             f"Expected a criterion with a module `base_criterion`, as VL-LTR's DistillationLoss has, but got "
             f"{type(criterion).__name__}: wrap it as the host does, or use ReweightedLoss in your own loop."
         )
-    smoothing, classes = smoothing_of(base, mixup), args.nb_classes
+    if mixup is None:
+        smoothing = float(getattr(base, "smoothing", getattr(base, "label_smoothing", 0.0)))
+    elif hasattr(mixup, "label_smoothing"):
+        smoothing = float(mixup.label_smoothing)
+    else:
+        raise ValueError(f"Expected {type(mixup).__name__} to have the attribute `label_smoothing` but it has none.")
+    classes, epochs = args.nb_classes, getattr(args, "epochs", None)
     check_base_criterion(base, classes, smoothing, soft=mixup is not None)
     counts = class_counts_of(dataset.targets, classes)
     draws = expected_draws(sampler, dataset.targets, classes)
     names = (IMAGE_TEXT, VISUAL) if settings.branch == "each" else (settings.branch,)
     criteria = make_criteria(settings, counts, draws, smoothing=smoothing, names=names)
-    measure = None
-    if settings.source == "clean_pass":
-        weightings = {name: criterion.weighting for name, criterion in criteria.items()}
-        measure = partial(CleanPass(args, model, dataset).run, partial(observe_clean, weightings))
-    epochs = getattr(args, "epochs", None)
-    return Plan(
-        settings, criteria, epochs if isinstance(epochs, int) else None, at_once=settings.adjusts, measure=measure
-    )
+    measure = _clean_pass(args, model, dataset, criteria) if settings.source == "clean_pass" else None
+    epochs = epochs if isinstance(epochs, int) else None
+    return Plan(settings, criteria, epochs, at_once=settings.adjusts, measure=measure)
+
+
+def _clean_pass(args: Any, model: nn.Module, dataset: Any, criteria: dict[str, Criterion]) -> Callable[[], None]:
+    """Feeds the statistics every training image once, unmixed, with the evaluation transform.
+
+    The images are shared out over the ranks; DDP is bypassed. ValueError without the host's transform.
+    """
+    try:
+        build = importlib.import_module("datasets").build_transform
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            "Expected the host's datasets.build_transform(is_train, args) for source='clean_pass' but could not "
+            f"import it ({error}): use source='stream'."
+        ) from error
+    if not hasattr(dataset, "pipeline"):
+        raise ValueError("Expected the training set to hold its transform as `pipeline` for source='clean_pass'.")
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    clean = copy.copy(dataset)
+    clean.pipeline = build(False, args)
+
+    def run() -> None:
+        share: Dataset[Any] = clean
+        if world_size() > 1:
+            share = Subset(clean, range(torch.distributed.get_rank(), len(clean), world_size()))
+        for outputs, labels in clean_outputs(
+            inner,
+            share,
+            lambda: inner,
+            torch.device(args.device),
+            amp=not getattr(args, "fp32_resume", False),
+            batch_size=args.batch_size,
+            num_workers=getattr(args, "num_workers", 0),
+        ):
+            observe_clean(criteria, outputs, labels)
+
+    return run
+
+
+def observe_clean(criteria: dict[str, Criterion], outputs: Any, labels: Tensor) -> None:
+    """Feeds each criterion's weighting its logits of a batch: those of a branch, or their sum."""
+    by_name = {SINGLE: outputs} if isinstance(outputs, Tensor) else {VISUAL: outputs[0], IMAGE_TEXT: outputs[1]}
+    for name, criterion in criteria.items():
+        logits = sum(widened(tensor) for tensor in by_name.values()) if name == SUM else by_name[name]
+        criterion.weighting.observe(torch.as_tensor(logits), labels)
