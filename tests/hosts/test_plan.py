@@ -82,5 +82,3 @@ def test_a_criterion_is_put_in_once() -> None:
     criterion, _ = plan(3).apply(nn.CrossEntropyLoss())
     with pytest.raises(ValueError, match="call attach once"):
         check_base_loss(criterion, ReweightedLoss(Uniform([1, 1])), "the loss")
-    with pytest.raises(ValueError, match="Expected other values in reweight"):
-        plan(3, type="effective_number", beta="big")
