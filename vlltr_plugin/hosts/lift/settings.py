@@ -39,11 +39,7 @@ def given(cfg: Any) -> dict[str, Any]:
 
 
 def read(asked: dict[str, Any], loss_type: str) -> tuple[Settings, float, bool]:
-    """The settings, the strength tau of margins, and whether the radii are measured before the first epoch.
-
-    Raises:
-        ValueError: for a loss_type that cannot be re-weighted, and for wrong keys and values.
-    """
+    """The settings, tau of the margins, whether the radii are measured before the first epoch; ValueError if wrong."""
     if loss_type not in FORMS:
         raise ValueError(
             f"Expected loss_type CE (class weights) or LA (class margins) with reweight.type but got {loss_type!r}, "
