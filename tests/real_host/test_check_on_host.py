@@ -89,7 +89,7 @@ def test_all_is_fine(checkout: Path, config: str) -> None:
     assert ("train_txt_ce.npy" in found["embeddings"][1]) == ("inat" in config)
 
 
-def test_weights_and_memory_are_told_in_plain_numbers(checkout: Path) -> None:
+def test_weights_and_memory(checkout: Path) -> None:
     found = run(checkout, code=0)
     draws = np.sqrt([110, 70, 40, 25, 15, 8, 5, 3, 2, 1])
     alpha = draws.mean() / draws

@@ -71,7 +71,7 @@ def test_numbers_equal_the_hosts_own_log(small_checkout: Path, name: str) -> Non
     assert len(set(rules.values())) > 2, rules  # else the test could not tell the rules apart
 
 
-def test_names_come_from_the_checkout_and_differences_are_told(small_checkout: Path) -> None:
+def test_names_come_from_the_checkout_and_differences_are_listed(small_checkout: Path) -> None:
     config = write_config(small_checkout, "places", PLACES_VIT16, epochs=1)
     run = run_host(small_checkout, config)
     other = write_config(small_checkout, "other", PLACES_VIT16, epochs=1, clip_ms=False)

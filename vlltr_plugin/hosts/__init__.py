@@ -19,7 +19,7 @@ HOSTS = {
 
 A log that no host wrote is read as the first one's, whose reader says what is wrong with it."""
 
-_HEAD = 4096  # bytes of a log by which it is recognised
+HEAD = 4096  # bytes of a log by which it is recognised
 
 
 def get_host(name: str) -> Host:
@@ -35,9 +35,9 @@ def default_host() -> Host:
 
 def find_log(folder: Path) -> Path | None:
     """The log of a run's folder, whichever host wrote it; None if there is none."""
-    found = {host.name: host.find_log(folder) for host in _hosts()}
-    own = [log for name, log in found.items() if log is not None and _claims(get_host(name), log)]
-    return next(iter(own), found[default_host().name])
+    found = [(host, host.find_log(folder)) for host in _hosts()]
+    own = [log for host, log in found if log is not None and _claims(host, log)]
+    return next(iter(own), default_host().find_log(folder))
 
 
 def host_of_log(log: Path) -> Host:
@@ -69,9 +69,7 @@ def _hosts() -> list[Host]:
 
 def _claims(host: Host, log: Path) -> bool:
     """Whether a log is a host's."""
-    return bool(host.beside and (log.parent / host.beside).is_file()) or host.is_log(_head(log))
-
-
-def _head(log: Path) -> bytes:
+    if host.beside and (log.parent / host.beside).is_file():
+        return True
     with log.open("rb") as file:
-        return file.read(_HEAD)
+        return host.is_log(file.read(HEAD))

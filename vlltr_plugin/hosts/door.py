@@ -47,10 +47,8 @@ def open_host(
 
     The task is "module:function" and its keyword arguments. It is called as `function(*parts, send=..., **request)`
     with what `attach` gives to `enter`. If main.py raises before that, `function_failed(error, frames, send=...,
-    **request)` is called, where the module has one. `script` is the host's name for its main.py.
-
-    Raises:
-        ReportError: the task raised one, or main.py ended before it came to `attach`; also while messages are read.
+    **request)` is called, where the module has one. `script` is the host's name for its main.py. Reading the messages
+    is a ReportError where the task raised one, or main.py ended before it came to `attach`.
     """
     from vlltr_plugin.check.sandbox import safe_environment, side_folder
 

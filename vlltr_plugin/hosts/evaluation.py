@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -83,9 +82,7 @@ def checkpoint_path(path: Path, name: str) -> Path:
 def load_checkpoint(path: Path, host: str) -> Any:
     """Loads a checkpoint without running anything in it; ReportError if it holds other objects, or is broken."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice on odd pickles; the error below says what matters
-            return load_safely(path)
+        return load_safely(path)
     except pickle.UnpicklingError as error:
         raise ReportError(
             f"{path}: not loaded, because it holds objects that could run code, or is no checkpoint at all."

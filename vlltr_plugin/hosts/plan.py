@@ -143,14 +143,8 @@ def check_base_loss(
 ) -> None:
     """Tries a host's loss on made-up logits; ValueError unless it is the mean of the expected one with equal radii.
 
-    Args:
-        base: the host's loss of logits `[B, C]` and targets, int64 `[B]` or, if `mixed`, float `[B, C]`.
-        expected: the plug-in's loss, with weights that are all 1 or the host's own margins.
-        named: what the host calls its loss.
-        equation: the expected loss in words.
-        mixed: whether the host mixes labels (mixup, cutmix).
-        device: where the host computes its loss.
-        advice: what to change, after the reason.
+    `named` is what the host calls its loss, `equation` the expected one in words, `mixed` whether the host mixes labels
+    (targets are then float `[B, C]`); `advice` ends the message.
     """
     if isinstance(base, HostCriterion):
         raise ValueError("Expected a loss that is not re-weighted yet: call attach once.")

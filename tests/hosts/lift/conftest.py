@@ -42,6 +42,14 @@ class Run:
 
 
 Make = Callable[..., Run]
+Build = Callable[..., Callable[[], Any]]
+
+
+def change(root: Path, old: str, new: str, file: str = "trainer.py") -> None:
+    """Changes a file of a checkout, as users change theirs."""
+    text = (root / file).read_text()
+    assert old in text
+    (root / file).write_text(text.replace(old, new))
 
 
 @pytest.fixture
@@ -53,7 +61,7 @@ def standin(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def build(standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+def build(standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
     """Imports the stand-in anew and gives its `main`, which trains; options as on its command line."""
 
     def its_modules() -> dict[str, Any]:
@@ -80,7 +88,7 @@ def build(standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.fixture
-def run(build: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Make:
+def run(build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Make:
     """Trains; `reweight_type="class_volume"` stands for `reweight.type class_volume`."""
 
     def make(**options: Any) -> Run:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hosts.lift.conftest import STANDIN
+from hosts.lift.conftest import STANDIN, change
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.hosts.lift.log import read_run
@@ -168,16 +168,8 @@ def spoil(root: Path, how: str) -> None:
         torch.save({"head": {}}, path)
     elif how == "a train of its own":
         own = "class Own(Trainer):\n    def train(self):\n        self.optim.step()\n\n\n"
-        script = root / "main.py"
-        text = script.read_text().replace("= Trainer(", "= Own(")
-        script.write_text(text.replace("def main(", own + "def main("))
-
-
-def change(root: Path, old: str, new: str) -> None:
-    trainer = root / "trainer.py"
-    text = trainer.read_text()
-    assert old in text
-    trainer.write_text(text.replace(old, new))
+        change(root, "= Trainer(", "= Own(", "main.py")
+        change(root, "def main(", own + "def main(", "main.py")
 
 
 REFUSED: dict[str, tuple[str, str, list[str]]] = {

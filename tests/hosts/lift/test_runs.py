@@ -5,15 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hosts.lift.conftest import STANDIN, Make
-
-Build = Callable[..., Callable[[], Any]]
+from hosts.lift.conftest import STANDIN, Build, Make, change
 
 
 def plain_lines(tmp_path: Path, *options: str) -> list[str]:
@@ -203,14 +200,6 @@ def test_classes_without_images_keep_weight_1_or_the_largest_margin(counts: str,
     assert run(counts=counts, loss_type=loss_type).losses[1] == done.losses[1]
 
 
-def change(standin: Path, old: str, new: str) -> None:
-    """Changes a line of the stand-in, as users change their checkouts."""
-    trainer = standin / "trainer.py"
-    text = trainer.read_text()
-    assert old in text
-    trainer.write_text(text.replace(old, new))
-
-
 def test_a_data_set_that_draws_by_itself_is_named_once(run: Make, standin: Path) -> None:
     fits = run(loss_type="CE", reweight_type="class_volume", num_epochs=3)
     assert not any("do not match class_counts" in line for line in fits.ours)
@@ -223,23 +212,19 @@ def test_a_data_set_that_draws_by_itself_is_named_once(run: Make, standin: Path)
     assert not any("do not match class_counts" in line for line in plain.ours)
 
 
-def test_several_outputs_in_one_statistic_are_named_once(run: Make, standin: Path) -> None:
-    call = "self.criterion(output, label)"
-    change(standin, call, f"{call} + self.criterion(output / 5, label)")
-
-    def said(**options: Any) -> list[str]:
-        done = run(loss_type="CE", num_epochs=3, **options)
-        return [line for line in done.ours if "got 454 logits in an epoch of 227 images" in line]
-
-    assert len(said(reweight_type="class_volume")) == 1
-    assert said(reweight_type="class_volume", reweight_source="clean_pass") == said(reweight_type="inverse") == []
+SEVERAL = {
+    "two outputs": ("self.criterion(output / 5, label)", {}, 1),
+    "two outputs, radii of the model's": ("self.criterion(output / 5, label)", {"reweight_source": "clean_pass"}, 0),
+    "two outputs, no radii": ("self.criterion(output / 5, label)", {"reweight_type": "inverse"}, 0),
+    "half of a second one": ("self.criterion(output[::2] / 5, label[::2])", {}, 1),
+    "a third of a second one": ("self.criterion(output[::3] / 5, label[::3])", {}, 0),
+}
 
 
-@pytest.mark.parametrize(("every", "named"), [(2, 1), (3, 0)])
-def test_outputs_that_come_one_and_a_half_times_an_image_are_named(
-    run: Make, standin: Path, every: int, named: int
+@pytest.mark.parametrize(("added", "options", "named"), SEVERAL.values(), ids=SEVERAL)
+def test_several_outputs_in_one_statistic_are_named_once(
+    added: str, options: dict[str, Any], named: int, run: Make, standin: Path
 ) -> None:
-    part = f"self.criterion(output[::{every}] / 5, label[::{every}])"
-    change(standin, "self.criterion(output, label)", f"self.criterion(output, label) + {part}")
-    done = run(loss_type="CE", num_epochs=2, reweight_type="class_volume")
+    change(standin, "self.criterion(output, label)", f"self.criterion(output, label) + {added}")
+    done = run(**{"loss_type": "CE", "num_epochs": 3, "reweight_type": "class_volume", **options})
     assert len([line for line in done.ours if "logits in an epoch of 227 images" in line]) == named

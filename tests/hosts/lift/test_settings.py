@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hosts.lift.conftest import Make
-
-Build = Callable[..., Callable[[], Any]]
+import torch
+from hosts.lift.conftest import Build, Make, change
 
 OWN_TRAIN = (
     "class Other(Trainer):\n    def train(self):\n        for image, label in self.train_loader:\n"
@@ -19,16 +16,15 @@ OWN_TRAIN = (
 
 def unattach(standin: Path, way: str) -> None:
     """Changes a checkout with the lines so that `attach` is never called."""
-    trainer, main = standin / "trainer.py", standin / "main.py"
+    trainer = standin / "trainer.py"
     if way == "reverted":
         lines = trainer.read_text().splitlines(True)
         trainer.write_text("".join(line for line in lines if "# vlltr-plugin" not in line))
         return
-    trainer.write_text(trainer.read_text() + "\n\n" + OWN_TRAIN)
-    text = main.read_text().replace("import Trainer", "import Other as Trainer")
+    trainer.write_text(f"{trainer.read_text()}\n\n{OWN_TRAIN}")
+    change(standin, "import Trainer", "import Other as Trainer", "main.py")
     if way == "a copy of the config":
-        text = text.replace("import _C as cfg", "import _C\n\ncfg = _C.clone()")
-    main.write_text(text)
+        change(standin, "import _C as cfg", "import _C\n\ncfg = _C.clone()", "main.py")
 
 
 @pytest.mark.parametrize("way", ["reverted", "subclass", "a copy of the config"])
@@ -41,8 +37,6 @@ def test_a_type_without_attach_is_refused_at_the_first_step(way: str, build: Bui
 
 
 def test_attach_ends_the_waiting_for_all_later_optimizers(run: Make, build: Build) -> None:
-    import torch
-
     run(reweight_type="class_volume", num_epochs=1)
     run(num_epochs=1)
     build(reweight_type="class_volume", num_epochs=1)()

@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hosts.lift.conftest import Make
+from hosts.lift.conftest import Build, Make, change
 from hosts.lift.test_checks import check
 
 from vlltr_plugin.hosts.lift.trainer import logits_of
 
-Build = Callable[..., Callable[[], Any]]
 FORWARD = "return super().forward(image.to(self.weight.dtype))"
 
 
 def returns(standin: Path, output: str, loop_takes: str = "[0]") -> None:
     """Lets the stand-in's model return more than its logits, `out`, of which its loop takes a part."""
-    text = (standin / "trainer.py").read_text()
-    assert FORWARD in text
-    text = text.replace(FORWARD, f"out = super().forward(image.to(self.weight.dtype))\n        return {output}")
-    (standin / "trainer.py").write_text(text.replace("self.model(image)", f"self.model(image){loop_takes}"))
+    change(standin, FORWARD, f"out = super().forward(image.to(self.weight.dtype))\n        return {output}")
+    change(standin, "self.model(image)", f"self.model(image){loop_takes}")
+
+
+def radii(run: Make, **options: Any) -> list[Any]:
+    """Log radii after each epoch of a run."""
+    folder = run(loss_type="CE", reweight_type="class_volume", **options).folder / "reweight"
+    return [np.load(path)["log_radius_single"] for path in sorted(folder.iterdir())]
 
 
 @pytest.mark.parametrize(
     ("output", "takes"),
     [("out, out[:, :3]", "[0]"), ("[image, out, None]", "[1]"), ("{'z': out, 'mean': out.mean()}", "['z']")],
 )
-@pytest.mark.parametrize("way", [{"source": "clean_pass"}, {"measure_first": True}, {}])
+@pytest.mark.parametrize("way", [{"reweight_source": "clean_pass"}, {"reweight_measure_first": True}, {}])
 def test_the_one_tensor_of_logits_in_an_output_is_measured(
     output: str, takes: str, way: dict[str, Any], run: Make, standin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = {"loss_type": "CE", "reweight_type": "class_volume", **{f"reweight_{k}": v for k, v in way.items()}}
-
-    def radii() -> list[Any]:
-        folder = run(**options).folder / "reweight"
-        return [np.load(path)["log_radius_single"] for path in sorted(folder.iterdir())]
-
-    alone = radii()
+    alone = radii(run, **way)
     returns(standin, output, takes)
-    assert np.array_equal(alone, radii())
+    assert np.array_equal(alone, radii(run, **way))
     code, found = check(standin, "loss_type CE reweight.type class_volume", capsys)
     assert (code, found["step"][0]) == (0, "ok"), found
 
@@ -71,15 +67,9 @@ def test_an_output_with_two_that_may_be_the_logits_is_refused_where_it_is_measur
 def test_logits_that_the_loop_gives_to_the_criterion_stream_whatever_else_the_model_returns(
     output: str, run: Make, standin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = {"loss_type": "CE", "reweight_type": "class_volume"}
-
-    def radii() -> list[Any]:
-        folder = run(**options).folder / "reweight"
-        return [np.load(path)["log_radius_single"] for path in sorted(folder.iterdir())]
-
-    alone = radii()
+    alone = radii(run)
     returns(standin, output, TWO[output])
-    assert np.array_equal(alone, radii())
+    assert np.array_equal(alone, radii(run))
     code, found = check(standin, "loss_type CE reweight.type class_volume", capsys)
     assert (code, found["reweight"][0], found["step"][0]) == (0, "ok", "skip"), found
 
@@ -88,9 +78,9 @@ def test_a_loop_that_makes_its_logits_of_what_the_model_returns_streams_them(
     run: Make, build: Build, standin: Path
 ) -> None:
     returns(standin, "(image, self)", "")
-    text = (standin / "trainer.py").read_text()
-    made = "\n\ndef made(output):\n    return torch.nn.functional.linear(output[0], output[1].weight, output[1].bias)\n"
-    (standin / "trainer.py").write_text(text.replace("self.model(image)", "made(self.model(image))") + made)
+    made = "def made(output):\n    return nn.functional.linear(output[0], output[1].weight, output[1].bias)\n\n\n"
+    change(standin, "self.model(image)", "made(self.model(image))")
+    change(standin, "class Points(", made + "class Points(")
     assert len(run(loss_type="CE", reweight_type="class_volume").ours) == 3
     with pytest.raises(ValueError, match="but got 0 in a tuple"):
         build(loss_type="CE", reweight_type="class_volume", reweight_source="clean_pass")()
@@ -108,12 +98,8 @@ MIXED = "lam * self.criterion(output, label) + (1 - lam) * self.criterion(output
 def test_the_same_logits_twice_are_named_once_however_few_batches_are_mixed(
     every: int, run: Make, standin: Path
 ) -> None:
-    trainer = standin / "trainer.py"
-    call = "loss = self.criterion(output, label)"
-    text = trainer.read_text()
-    assert call in text
-    mixed = f"lam = 0.7\n                    loss = {MIXED} if batch_idx % {every} == 0 else {call[7:]}"
-    trainer.write_text(text.replace(call, mixed))
+    call = "self.criterion(output, label)"
+    change(standin, f"loss = {call}", f"lam = 0.7; loss = {MIXED} if batch_idx % {every} == 0 else {call}")
 
     def said(**options: Any) -> int:
         done = run(loss_type="CE", num_epochs=3, micro_batch_size=8, **options)

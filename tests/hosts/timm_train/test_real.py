@@ -95,6 +95,8 @@ def test_a_real_run(data: Path, tmp_path: Path) -> None:
     checkpoint, installed = weighted / "checkpoint-1.pth.tar", (root / "train.py").read_text()
     preparation = LAUNCH.read_text().split("sys.argv =")[0]
     (root / "train.py").write_text(f"exec({preparation!r})\n{installed}")
+    arguments = " ".join([*COMMON, "--data-dir", str(data), *DV])
+    assert main(["check", "--checkout", str(root), "--device", "cpu", "--host-args", arguments]) == 0
     out = tmp_path / "evaluation"
     assert main(["evaluate", str(checkpoint), "--checkout", str(root), "--device", "cpu", "--out", str(out)]) == 0
     found = json.loads((out / "evaluation.json").read_text())

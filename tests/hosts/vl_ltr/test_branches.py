@@ -76,7 +76,7 @@ def test_ddp_s_own_state_is_kept(tmp_path) -> None:
         leave_group()
 
 
-def test_a_criterion_called_before_any_forward_is_refused_in_words() -> None:
+def test_a_criterion_called_before_any_forward_is_refused() -> None:
     host = MiniHost({"type": "class_volume"})
     host.attach()
     with pytest.raises(ValueError, match="an output of the model's last forward"):

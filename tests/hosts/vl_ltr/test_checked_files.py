@@ -107,7 +107,7 @@ def test_a_hostile_pickle_is_never_run(begun: Path, tmp_path: Path, form: str) -
 
 
 @pytest.mark.parametrize("left", ["log.txt", "checkpoint_10.pth", "reweight/epoch_0003.npz"])
-def test_what_another_run_has_left(checkout: Path, left: str) -> None:
+def test_files_of_another_run_in_the_output_folder_are_refused(checkout: Path, left: str) -> None:
     path = checkout / "checkpoints/digits_dv" / left
     path.parent.mkdir(parents=True)
     path.with_name("train.log").write_text("started\n")  # the launcher's own: still a new folder

@@ -126,8 +126,6 @@ def test_a_fault_fails_the_check_of_its_own(checkout: Path, name: str, message: 
     ("text", "name", "message"),
     [
         ('reweight=dict(type="class_volumes")', "reweight", "did you mean 'class_volume'?"),
-        ('reweight=dict(type="class_volume", min_sample=30)', "reweight", "did you mean 'min_samples'?"),
-        ('reweight=dict(type="class_volume", branch="text")', "reweight", "branch"),
         ('reweight=dict(type="class_volume", variant="pv", memory_limit=100)', "reweight", "memory_limit"),
         ('reweigth=dict(type="class_volume")', "reweight", "'reweigth': was that meant?"),
         ('reweight=None, re_weight=dict(type="class_volume")', "reweight", "'re_weight': was that meant?"),

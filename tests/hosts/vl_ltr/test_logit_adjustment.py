@@ -115,7 +115,7 @@ def test_counts_dataset_is_logit_adjustment_by_the_training_images_until_the_rad
     assert [call.loss.item() for call in calls] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_log_speaks_of_the_alpha_in_force_also_in_epoch_0() -> None:
+def test_the_log_has_the_alpha_in_force_also_in_epoch_0() -> None:
     host = attached(ADJUSTED)
     host.epoch(0)
     shares = [draws / sum(DRAWS) for draws in DRAWS]
@@ -143,7 +143,7 @@ def test_the_arrays_hold_the_alpha_in_force_and_that_of_the_next_epoch(tmp_path)
     assert found[2]["weights_image_text"] != pytest.approx(alpha, rel=0.01)
 
 
-def test_a_run_whose_radii_never_apply_is_told_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_whose_radii_never_apply_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     host = host_with({**ADJUSTED, "start_epoch": 5})
     host.args.epochs = 5
     host.attach()

@@ -102,11 +102,7 @@ class LiftHook(Hook):
         self._said = False
 
     def end_epoch(self, epoch: int) -> Statistics:
-        """Ends an epoch, numbered from 0, and returns what `EpochHook.end_epoch` returns.
-
-        Raises:
-            ValueError: if the loop did not call the re-weighted criterion in this epoch.
-        """
+        """Ends an epoch, numbered from 0; ValueError if the loop did not call the re-weighted criterion in it."""
         statistics = self._hook.end_epoch(epoch)
         came, images = float(self._criterion.criteria[SINGLE].drawn.sum()), len(self._trainer.train_loader.sampler)
         if self._criterion.streams and came >= SEVERAL * images and not self._said:

@@ -14,11 +14,7 @@ from vlltr_plugin.runs.log import Line
 CHECKPOINT = "checkpoint.pth.tar"
 
 OVERALL = Metric("overall", "overall", "overall top-1")
-GROUP_METRICS = (
-    Metric("many", "many", "many-shot"),
-    Metric("medium", "medium", "medium-shot"),
-    Metric("few", "few", "few-shot"),
-)
+GROUP_METRICS = tuple(Metric(name, name, f"{name}-shot") for name in ("many", "medium", "few"))
 
 WORDS = Words(
     notes=(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts import HEAD
 from vlltr_plugin.hosts.host import RunFiles
 from vlltr_plugin.runs.epoch_files import numbered_files
 from vlltr_plugin.runs.log import KEY, Line, Log, StdoutLog
@@ -159,7 +160,7 @@ def _logs(folder: Path) -> list[Path]:
     own = []
     for log in logs:
         with log.open("rb") as file:
-            own += [log] if is_log(file.read(4096)) else []
+            own += [log] if is_log(file.read(HEAD)) else []
     return own
 
 

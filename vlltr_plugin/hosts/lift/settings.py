@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from types import FrameType
+import traceback
 from typing import Any
 
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
@@ -40,11 +39,7 @@ def given(cfg: Any) -> dict[str, Any]:
 
 
 def read(asked: dict[str, Any], loss_type: str) -> tuple[Settings, float, bool]:
-    """The settings, the strength tau of margins, and whether the radii are measured before the first epoch.
-
-    Raises:
-        ValueError: for a loss_type that cannot be re-weighted, and for wrong keys and values.
-    """
+    """The settings, tau of the margins, whether the radii are measured before the first epoch; ValueError if wrong."""
     if loss_type not in FORMS:
         raise ValueError(
             f"Expected loss_type CE (class weights) or LA (class margins) with reweight.type but got {loss_type!r}, "
@@ -84,14 +79,17 @@ def expect_attach(node: Any) -> None:
     def look(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if checked:  # a hook cannot be removed while hooks run
             return
-        callers = list(_callers(sys._getframe(1)))
-        asked = {str(found["type"]): None for found in [node, *_nodes(callers)] if found.get("type") is not None}
+        frames = [frame for frame, _ in traceback.walk_stack(sys._getframe(1))]  # from the innermost on
+        callers = [frame for frame in frames if frame.f_globals.get("__name__", "").split(".")[0] not in INSIDE]
+        trainers = [frame.f_locals.get("self") for frame in callers]  # whose methods are running
+        nodes = [node, *(getattr(getattr(trainer, "cfg", None), KEY, None) for trainer in trainers)]
+        asked = [found["type"] for found in nodes if isinstance(found, dict) and found.get("type") is not None]
         if asked:
-            where = f"{callers[0].f_code.co_filename}, line {callers[0].f_lineno},"
             raise ValueError(
                 "Expected the training to call vlltr_plugin.hosts.lift.attach before the optimizer's first step, since "
-                f"{KEY}.type is {next(iter(asked))!r}, but {where} makes a step without it: the run would be a plain "
-                f"one. `vlltr-plugin status` tells which trainer has the lines; leave {KEY}.type out for a plain run."
+                f"{KEY}.type is {str(asked[0])!r}, but {callers[0].f_code.co_filename}, line {callers[0].f_lineno}, "
+                "makes a step without it: the run would be a plain one. `vlltr-plugin status` tells which trainer has "
+                f"the lines; leave {KEY}.type out for a plain run."
             )
         checked.append(True)
 
@@ -104,17 +102,5 @@ def attached() -> None:
         _handles.pop().remove()
 
 
-def _callers(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames outside of torch and this package, from the innermost on."""
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").split(".")[0] not in ("vlltr_plugin", "torch"):
-            yield frame
-        frame = frame.f_back
-
-
-def _nodes(callers: list[FrameType]) -> Iterator[Any]:
-    """The nodes `reweight` of the trainers whose methods are running."""
-    for frame in callers:
-        node = getattr(getattr(frame.f_locals.get("self"), "cfg", None), KEY, None)
-        if isinstance(node, dict):
-            yield node
+INSIDE = ("vlltr_plugin", "torch")
+"""Packages whose frames are not the training's."""

@@ -174,11 +174,7 @@ class TimmHook:
         self._epochs.begin_epoch(epoch)
 
     def end_epoch(self, epoch: int) -> Statistics:
-        """Ends an epoch of training, on every rank; returns the numbers that train.py logs.
-
-        Raises:
-            ValueError: when the loop has not called the re-weighted loss: it trained something else.
-        """
+        """Ends an epoch on all ranks; returns what train.py logs; ValueError if the loss was never called."""
         statistics = self._epochs.end_epoch(epoch)
         if statistics[f"{KEY}_drawn_alpha"] is None:
             raise ValueError(

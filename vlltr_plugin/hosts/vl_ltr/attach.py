@@ -17,13 +17,7 @@ from vlltr_plugin.training.settings import misspelling, reweight_setting
 
 
 def attach(
-    args: Any,
-    *,
-    model: nn.Module,
-    criterion: nn.Module,
-    dataset: Any,
-    sampler: Any,
-    mixup: Any | None = None,
+    args: Any, *, model: nn.Module, criterion: nn.Module, dataset: Any, sampler: Any, mixup: Any | None = None
 ) -> Hook:
     """Wraps the host's base criterion in place and returns the epoch hook.
 
