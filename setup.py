@@ -22,16 +22,7 @@ setup(
     author="vlltr-plugin maintainers",
     license_expression="Apache-2.0",
     license_files=["LICENSE"],
-    keywords=[
-        "long-tailed recognition",
-        "class imbalance",
-        "re-weighting",
-        "logit adjustment",
-        "CLIP",
-        "VL-LTR",
-        "LIFT",
-        "timm",
-    ],
+    keywords="long-tailed recognition, class imbalance, re-weighting, logit adjustment, CLIP, VL-LTR, LIFT, timm",
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",
@@ -58,6 +49,7 @@ setup(
         "vlltr_plugin.patches": ["*.toml"],
         "vlltr_plugin.demo": ["standin/**"],  # a checkout of its own, no package
         "vlltr_plugin.cifar_lt": ["published.json"],
+        "vlltr_plugin.hosts.lift": ["published.json"],
         "vlltr_plugin.hosts.vl_ltr": ["published.json"],
     },
     exclude_package_data={"": ["*.pyc", "**/__pycache__/*"]},

@@ -77,7 +77,7 @@ def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == f"vlltr-plugin {__version__}\n"
 
 
-def test_demo_hands_its_options_over(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     calls: list[dict[str, object]] = []
     monkeypatch.setattr("vlltr_plugin.demo.run_demo", lambda **options: calls.append(options))
     assert main(["demo"]) == 0

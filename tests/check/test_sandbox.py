@@ -3,17 +3,12 @@ import pickle
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from hostile import Hostile
 
 from vlltr_plugin.check.sandbox import remove_empty_folders, restrict, safe_environment, side_folder
-
-
-class Hostile:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, ("executed",)
 
 
 @pytest.fixture
@@ -63,9 +58,9 @@ def test_a_cache_of_tensors_is_read_as_usual(checkout: Path) -> None:
 
 
 def test_hostile_pickles_are_not_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bait = pickle.dumps([Hostile()])
+    bait = pickle.dumps([Hostile(Path("executed"))])
     (checkout / "bait.pkl").write_bytes(bait)
-    torch.save([Hostile()], checkout / "bait.pth")
+    torch.save([Hostile(Path("executed"))], checkout / "bait.pth")
     for name, value in safe_environment().items():
         monkeypatch.setenv(name, value)
 
@@ -84,7 +79,7 @@ def test_hostile_pickles_are_not_run(checkout: Path, monkeypatch: pytest.MonkeyP
     assert Path("executed").exists()  # the bait would have worked
 
 
-def test_what_the_host_makes_lands_beside_the_checkout(checkout: Path) -> None:
+def test_files_and_folders_of_the_host_are_made_beside_the_checkout(checkout: Path) -> None:
     def act(side: Path) -> None:
         assert Path("cached/old.pkl").read_bytes() == Path("data/image").read_bytes() == b"old"
         Path("cached/new.pkl").write_bytes(b"new")
@@ -105,7 +100,7 @@ def test_a_checkout_without_a_cache_gets_none(checkout: Path) -> None:
     run(checkout, lambda side: Path("cached/new.pkl").write_bytes(b"new") and None)
 
 
-def test_of_folders_elsewhere_the_empty_ones_are_removed(checkout: Path, tmp_path: Path) -> None:
+def test_empty_folders_made_elsewhere_are_removed(checkout: Path, tmp_path: Path) -> None:
     def act(side: Path) -> None:
         os.makedirs(tmp_path / "empty/run")
         os.makedirs(tmp_path / "full/run")

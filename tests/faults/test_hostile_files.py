@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -13,19 +12,10 @@ import pytest
 import torch
 from faults.recovery import epoch_arrays
 from faults.runs import Nursery
+from hostile import Hostile
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.vl_ltr.log import read_log
-
-
-class Hostile:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.mark),)
 
 
 @pytest.fixture(scope="module")

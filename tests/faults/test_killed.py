@@ -56,14 +56,14 @@ def try_moment(nursery: Nursery, standin: Path, whole: Path, moment: str, seed: 
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_run_killed_at_this_moment_goes_on(
+def test_a_run_killed_at_this_moment_resumes(
     nursery: Nursery, standin: Path, whole: tuple[Path, float], moment: str
 ) -> None:
     try_moment(nursery, standin, whole[0], moment, seed=0)
 
 
 @pytest.mark.slow
-def test_fifty_runs_killed_at_random_moments_go_on(nursery: Nursery, standin: Path, whole: tuple[Path, float]) -> None:
+def test_fifty_runs_killed_at_random_moments_resume(nursery: Nursery, standin: Path, whole: tuple[Path, float]) -> None:
     last = [try_moment(nursery, standin, whole[0], MOMENTS[seed % len(MOMENTS)], seed) for seed in range(1, 31)]
     draw = random.Random(0)
     for seed in range(len(last), SLOW_TRIES):
@@ -98,7 +98,7 @@ def whole_ranks(nursery: Nursery, standin: Path) -> Path:
 
 
 @pytest.mark.parametrize("moment", ["step", "end_epoch"])
-def test_the_other_rank_ends_with_an_error_and_both_go_on(
+def test_the_other_rank_ends_with_an_error_and_both_resume(
     nursery: Nursery, standin: Path, whole_ranks: Path, moment: str
 ) -> None:
     number = {"step": 8, "end_epoch": 1}[moment]
@@ -115,7 +115,7 @@ def test_the_other_rank_ends_with_an_error_and_both_go_on(
 
 
 @pytest.mark.slow
-def test_under_the_launcher_too(standin: Path, whole_ranks: Path) -> None:
+def test_ranks_of_a_launcher_resume_after_a_kill(standin: Path, whole_ranks: Path) -> None:
     folder = standin / "checkpoints" / "launched"
     options = ("--device", "cpu", "--epochs", str(EPOCHS), "--output_dir", "checkpoints/launched")
 
@@ -163,7 +163,7 @@ def whole_host(checkout: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.skipif("VLLTR_CHECKOUT" not in os.environ, reason="VLLTR_CHECKOUT names no clean VL-LTR clone")
 @pytest.mark.parametrize("kill", KILLS, ids=lambda kill: f"{kill['moment']}-{kill['number']}-{kill['share']}")
-def test_the_real_host_goes_on_from_its_last_whole_epoch(
+def test_the_real_host_resumes_from_its_last_whole_epoch(
     checkout: Path, whole_host: Path, kill: dict[str, object]
 ) -> None:
     config = write_config(checkout, f"{kill['moment']}_{kill['number']}", DV, epochs=EPOCHS)

@@ -100,7 +100,7 @@ def test_whatever_the_logits_weights_are_sound_and_spoiled_rows_are_counted_and_
         assert weighting.skipped == spoiled
 
 
-def test_a_class_a_hundred_digits_smaller_than_the_others_keeps_a_weight_that_a_state_may_hold():
+def test_a_class_with_a_tiny_radius_keeps_a_positive_weight():
     weighting = ClassVolume([4, 4])
     scale = torch.tensor([1e36, 1e-30]).repeat(4)[:, None]
     weighting.observe(torch.randn(8, 2, generator=torch.Generator().manual_seed(0)) * scale, torch.arange(8) % 2)
@@ -157,7 +157,7 @@ def test_finite_logits_of_any_size_give_a_finite_loss_and_gradient(seed, classes
 
 
 @pytest.mark.parametrize("kind", [*VOLUMES, *FREQUENCIES])
-def test_a_spoiled_row_shows_in_the_loss_and_in_no_weight(kind):
+def test_a_row_with_nan_makes_the_loss_nan_and_leaves_the_weights(kind):
     criterion = ReweightedLoss(made(kind, [9, 6, 3]))
     logits, labels = torch.randn(30, 3, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
     logits[4, 1] = math.nan

@@ -81,7 +81,7 @@ def test_a_changed_state_is_refused_with_what_is_wrong_and_nothing_changes(name:
     assert str(own.state_dict()) == str(before)
 
 
-def test_no_number_of_a_state_can_change_the_weights_unseen(saved: State) -> None:
+def test_a_changed_number_of_a_state_is_refused_or_without_effect(saved: State) -> None:
     expected = weighting(saved)["weights"]
     for key, value in weighting(saved).items():
         for place in range(5 if isinstance(value, torch.Tensor) else 0):
@@ -96,7 +96,7 @@ def test_no_number_of_a_state_can_change_the_weights_unseen(saved: State) -> Non
                 assert torch.equal(found, expected), (key, place, factor)
 
 
-def test_the_host_s_epoch_counts_not_the_state_s(saved: State) -> None:
+def test_the_epoch_is_the_host_s_not_the_state_s(saved: State) -> None:
     state = copy.deepcopy(saved)
     weighting(state)["_extra_state"]["epoch"] = 300
     assert torch.equal(resumed(state), weighting(saved)["weights"])

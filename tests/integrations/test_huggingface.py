@@ -219,7 +219,7 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_run(tmp_path, made, s
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_another_run_s_checkpoint_gives_its_own_state(tmp_path, named):
+def test_the_state_comes_from_the_checkpoint_that_is_resumed(tmp_path, named):
     """Also where the folder of this run holds one of the same number."""
     options = {"epochs": 1, "save_strategy": "epoch"}
     first, second, resumed = volume(), volume(), volume()
@@ -232,7 +232,7 @@ def test_another_run_s_checkpoint_gives_its_own_state(tmp_path, named):
     assert torch.equal(resumed.weighting.weights, first.weighting.weights)
 
 
-def test_a_checkpoint_without_a_state_is_said_and_one_of_other_settings_refused(tmp_path, capsys):
+def test_a_checkpoint_without_a_state_gives_a_message_and_one_of_other_settings_an_error(tmp_path, capsys):
     train(tmp_path, volume(), 1, save_strategy="epoch")
     with pytest.raises(ValueError, match="type"):
         train(tmp_path, ReweightedLoss(InverseFrequency(COUNTS)), 2, resume=True)
@@ -262,7 +262,7 @@ def test_a_callback_that_has_trained_can_be_copied(tmp_path):
 
 
 @pytest.mark.parametrize(("anew", "kept"), [(True, True), (True, False), (False, True)])
-def test_a_model_made_anew_begins_with_weights_of_1_and_one_trained_on_does_not(tmp_path, anew, kept, capsys):
+def test_a_new_model_starts_with_weights_of_1_and_a_model_trained_further_does_not(tmp_path, anew, kept, capsys):
     """Whether or not something keeps the model of before."""
     criterion, fresh, seen = volume(), volume(), []
     callback = ReweightCallback(criterion)
@@ -294,7 +294,7 @@ def test_a_criterion_in_a_new_callback_begins_a_new_model_with_weights_of_1(tmp_
 
 
 @pytest.mark.parametrize("step", [2, 7])
-def test_a_start_that_broke_off_is_no_part_of_the_one_begun_anew(tmp_path, step):
+def test_a_training_started_again_has_nothing_of_one_that_failed(tmp_path, step):
     """As `auto_find_batch_size` does when memory is short: the same model, callback and criterion."""
     used, seen = volume(), []
     callback = ReweightCallback(used)
@@ -356,7 +356,7 @@ def test_two_callbacks_of_one_name_are_refused_before_training(tmp_path):
 
 
 @pytest.mark.parametrize("step", [7, 9])
-def test_the_rest_of_an_epoch_that_was_resumed_inside_changes_no_radii(tmp_path, step, capsys):
+def test_the_rest_of_an_epoch_resumed_inside_leaves_the_radii(tmp_path, step, capsys):
     train(tmp_path, volume(), save_strategy="steps", save_steps=1)
     checkpoint = tmp_path / f"checkpoint-{step}"
     resumed, radii = volume(), radii_in(checkpoint)
@@ -371,7 +371,7 @@ def test_the_rest_of_an_epoch_that_was_resumed_inside_changes_no_radii(tmp_path,
     assert not torch.equal(resumed.weighting.log_radius64, radii)
 
 
-def test_the_rest_of_the_first_epoch_is_measured_for_want_of_another(tmp_path):
+def test_the_rest_of_the_first_epoch_is_measured_as_there_are_no_radii(tmp_path):
     train(tmp_path, volume(), 1, save_strategy="steps", save_steps=2)
     resumed = volume()
     train(tmp_path, resumed, 1, resume=str(tmp_path / "checkpoint-2"))
@@ -390,7 +390,7 @@ def test_data_without_a_length_have_the_epochs_of_data_with_one(tmp_path):
 
 
 @pytest.mark.parametrize("step", [3, 5, 7, 10])
-def test_a_run_on_data_without_a_length_goes_on_with_the_right_epoch(tmp_path, step):
+def test_a_run_on_data_without_a_length_resumes_at_the_right_epoch(tmp_path, step):
     """The Trainer passes over the data anew, after steps of the first pass only."""
     train(tmp_path, volume(), data=Stream(), max_steps=14, save_strategy="steps", save_steps=1)
     resumed, seen = volume(), []
@@ -430,7 +430,7 @@ def accuracy(prediction):
     return {"accuracy": float((prediction.predictions.argmax(1) == prediction.label_ids).mean())}
 
 
-def test_a_run_s_folder_can_be_inspected_compared_and_gone_on_with(tmp_path, capsys):
+def test_a_run_s_folder_can_be_inspected_compared_and_resumed(tmp_path, capsys):
     def run(name, epochs, resume=None):
         callback = ReweightCallback(volume(), folder=tmp_path / name)
         options = {"num_train_epochs": epochs, "eval_strategy": "epoch", "save_strategy": "epoch"}
@@ -452,7 +452,7 @@ def test_a_run_s_folder_can_be_inspected_compared_and_gone_on_with(tmp_path, cap
     assert "resumed" not in capsys.readouterr().out
 
 
-def test_a_second_end_of_the_epochs_is_refused(tmp_path):
+def test_a_loop_that_also_ends_epochs_is_refused(tmp_path):
     criterion = volume()
     recorder = RunRecorder(tmp_path / "run", criterion)
 

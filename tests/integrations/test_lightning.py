@@ -108,7 +108,7 @@ def test_validation_and_test_report_the_plain_loss_and_are_not_observed(tmp_path
 
 
 @pytest.mark.parametrize("when", ["before", "within"])
-def test_a_learning_rate_finder_is_no_part_of_the_epochs(tmp_path, when, monkeypatch):
+def test_a_learning_rate_finder_is_not_observed(tmp_path, when, monkeypatch):
     monkeypatch.chdir(tmp_path)
     expected, criterion = volume(), volume()
     _, plain = fit(tmp_path, expected)
@@ -152,7 +152,7 @@ def test_another_fold_begins_with_weights_of_1(tmp_path, capsys, start_epoch, va
     assert torch.equal(trained, expected.layer.weight)
 
 
-def test_what_a_stopped_fit_observed_is_no_part_of_the_next(tmp_path):
+def test_a_fit_has_nothing_of_what_was_observed_before(tmp_path):
     used, fresh = volume(), volume()
     used(ROWS[:, :3].clone().requires_grad_(), LABELS)
     for name, criterion in (("used", used), ("fresh", fresh)):
@@ -181,7 +181,7 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_run(tmp_path, made, d
     assert trainer.callback_metrics["train_reweight_alpha_max"] > 1
 
 
-def test_a_checkpoint_without_a_state_is_said_and_one_of_other_settings_refused(tmp_path, capsys):
+def test_a_checkpoint_without_a_state_gives_a_message_and_one_of_other_settings_an_error(tmp_path, capsys):
     trainer = trainer_of(tmp_path, saves=True)
     trainer.fit(Model(F.cross_entropy), loader())
     criterion = volume()
@@ -229,14 +229,14 @@ def test_an_epoch_resumed_inside_keeps_the_radii_unless_its_data_come_whole(tmp_
         assert ("only the rest of epoch 1 was observed" in capsys.readouterr().out) == (data is None)
 
 
-def test_the_rest_of_the_first_epoch_is_measured_for_want_of_another(tmp_path):
+def test_the_rest_of_the_first_epoch_is_measured_as_there_are_no_radii(tmp_path):
     fit(tmp_path, volume(), saves=True, max_epochs=1)
     resumed = volume()
     fit(tmp_path / "on", resumed, ckpt=tmp_path / "step=2.ckpt", max_epochs=1)
     assert resumed.weighting.has_radii
 
 
-def test_a_second_fit_goes_on_with_the_weights_also_above_epoch_255(tmp_path, capsys):
+def test_a_second_fit_keeps_the_weights_also_above_epoch_255(tmp_path, capsys):
     """A state keeps the epoch in digits of base 256."""
     data = DataLoader(TensorDataset(ROWS, LABELS), batch_size=len(ROWS))
     whole, stopped = volume(), volume()
@@ -275,7 +275,7 @@ def test_a_run_s_folder_can_be_inspected_and_compared(tmp_path, capsys):
         fit(tmp_path, volume(), of_callback={"folder": tmp_path / "one"})
 
 
-def test_a_second_end_of_the_epochs_is_refused(tmp_path):
+def test_a_loop_that_also_ends_epochs_is_refused(tmp_path):
     criterion = volume()
 
     class Ends(Model):

@@ -2,29 +2,18 @@
 
 import argparse
 import contextlib
-import os
 import pickle
-from pathlib import Path
 
 import pytest
 import torch
+from hostile import Hostile
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.runs import checkpoint_args
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
 
 
-class Hostile:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.mark),)
-
-
-def test_arguments_come_back(tmp_path):
+def test_the_arguments_of_a_checkpoint_are_read(tmp_path):
     args = {"lr": 0.1, "betas": (0.9, None), "reweight": {"type": "class_volume"}}
     for number, zipped in enumerate((True, False)):
         path = tmp_path / f"{number}.pth"
@@ -70,7 +59,7 @@ def test_a_damaged_checkpoint_is_told_from_a_hostile_one(tmp_path):
         read_checkpoint_args(path)
 
 
-def test_the_namespace_is_trusted_inside_the_call_only(tmp_path):
+def test_the_namespace_is_a_safe_global_inside_the_call_only(tmp_path):
     before = list(torch.serialization.get_safe_globals())
     path = tmp_path / "c.pth"
     torch.save({"args": argparse.Namespace(lr=1)}, path)
@@ -103,7 +92,7 @@ class LiveList:
 
 @pytest.mark.parametrize("own", [[], [dict], [argparse.Namespace]])
 @pytest.mark.parametrize("content", ["sound", "hostile"])
-def test_what_was_trusted_before_the_call_is_trusted_after_it_on_torch_2_4_too(tmp_path, monkeypatch, own, content):
+def test_the_safe_globals_are_the_same_after_the_call_also_on_torch_2_4(tmp_path, monkeypatch, own, content):
     live = LiveList()
     live.add_safe_globals(own)
     for name in ("get_safe_globals", "add_safe_globals", "clear_safe_globals"):

@@ -64,7 +64,7 @@ def go_on(folder, criterion, epoch, seed):
 
 
 @pytest.mark.parametrize("same_recorder", [True, False])
-def test_an_epoch_that_a_full_disk_lost_is_not_replaced_by_one_that_the_run_has_left(tmp_path, disk, same_recorder):
+def test_an_epoch_lost_to_a_full_disk_is_not_replaced_by_a_discarded_one(tmp_path, disk, same_recorder):
     """Also what was in force without any file stays in force: the weights of the epoch that was lost."""
     recorded(tmp_path, epochs=4)
     criterion = fresh()
@@ -83,7 +83,7 @@ def test_an_epoch_that_a_full_disk_lost_is_not_replaced_by_one_that_the_run_has_
         RunRecorder(tmp_path, fresh()).resume(3)
 
 
-def test_files_that_could_not_be_removed_are_not_taken_for_the_run_s(tmp_path, monkeypatch, capsys):
+def test_discarded_files_that_cannot_be_removed_are_not_resumed_from(tmp_path, monkeypatch, capsys):
     recorded(tmp_path, epochs=4)
     criterion = fresh()
 
@@ -100,7 +100,7 @@ def test_files_that_could_not_be_removed_are_not_taken_for_the_run_s(tmp_path, m
 
 
 @pytest.mark.parametrize("killed_before", ["write", "append_line"])
-def test_a_kill_while_an_epoch_is_written_leaves_nothing_of_what_the_run_has_left(tmp_path, killed_before, monkeypatch):
+def test_a_kill_while_an_epoch_is_written_leaves_no_discarded_epoch(tmp_path, killed_before, monkeypatch):
     recorded(tmp_path, epochs=4)
 
     def killed(*args):
@@ -117,7 +117,7 @@ def test_a_kill_while_an_epoch_is_written_leaves_nothing_of_what_the_run_has_lef
     assert RunRecorder(tmp_path, fresh()).resume() == len(there)
 
 
-def test_of_two_processes_in_a_folder_the_first_to_write_keeps_it(tmp_path, capsys):
+def test_the_first_of_two_processes_to_write_into_a_folder_keeps_it(tmp_path, capsys):
     recorders = [RunRecorder(tmp_path, fresh()) for _ in range(2)]
     for recorder in recorders:
         recorder.resume()
@@ -129,7 +129,7 @@ def test_of_two_processes_in_a_folder_the_first_to_write_keeps_it(tmp_path, caps
     assert shown(tmp_path) == ([0, 1], ())
 
 
-def test_a_process_that_was_taken_for_dead_leaves_the_folder_to_the_one_that_went_on(tmp_path, capsys):
+def test_an_older_process_stops_writing_once_another_has_resumed_the_run(tmp_path, capsys):
     criterion = fresh()
     recorder = RunRecorder(tmp_path, criterion)
     end_epochs(recorder, *range(3))
@@ -140,7 +140,7 @@ def test_a_process_that_was_taken_for_dead_leaves_the_folder_to_the_one_that_wen
     assert "another process" in capsys.readouterr().out
 
 
-def test_a_baseline_in_the_folder_of_a_re_weighted_run_leaves_none_of_its_epochs(tmp_path):
+def test_a_baseline_removes_the_epochs_of_the_re_weighted_run_that_it_replaces(tmp_path):
     recorded(tmp_path, epochs=3)
     recorder = RunRecorder(tmp_path)
     recorder.resume(0)
@@ -176,7 +176,7 @@ def host_run(tmp_path):
     return run
 
 
-def test_a_host_s_run_that_went_back_twice_shows_the_epochs_that_it_consists_of(host_run, tmp_path):
+def test_inspect_shows_the_epochs_of_the_last_resume_of_a_host_s_run(host_run, tmp_path):
     first = host_run(*range(8))
     second = host_run(4, 5, state=first[3])
     assert shown(copied(tmp_path / "run", tmp_path / "a")) == ([0, 1, 2, 3, 4, 5], (6, 7))
@@ -188,7 +188,7 @@ def test_a_host_s_run_that_went_back_twice_shows_the_epochs_that_it_consists_of(
     assert shown(copied(tmp_path / "run", tmp_path / "d")) == ([0], (1, 2, 3, 4, 5, 6, 7))
 
 
-def test_starts_that_left_no_epoch_are_no_part_of_an_identity():
+def test_an_identity_leaves_out_starts_without_an_epoch():
     run = new_start(0, None, [])
     for _ in range(50):
         run = new_start(5, run, [run])
@@ -217,7 +217,7 @@ def test_folders_of_two_runs_put_together_are_refused(host_run, tmp_path):
         inspect_run(tmp_path / "run")
 
 
-def test_a_host_s_process_that_was_taken_for_dead_writes_no_more_arrays(tmp_path, capsys):
+def test_an_older_process_of_a_host_stops_writing_arrays(tmp_path, capsys):
     hosts = [MiniHost({"type": "class_volume"}) for _ in range(2)]
     for host in hosts:
         host.args.output_dir = str(tmp_path)
@@ -229,7 +229,7 @@ def test_a_host_s_process_that_was_taken_for_dead_writes_no_more_arrays(tmp_path
     assert "another process has written epoch 0" in capsys.readouterr().out
 
 
-def test_the_identity_is_no_array_and_moves_no_random_generator(host_run, tmp_path):
+def test_the_identity_is_outside_the_arrays_and_uses_no_random_generator(host_run, tmp_path):
     host_run(0)
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -251,7 +251,7 @@ def test_the_identity_is_no_array_and_moves_no_random_generator(host_run, tmp_pa
         ([], 0, []),
     ],
 )
-def test_a_log_is_cut_where_the_epochs_begin_that_were_left(tmp_path, epochs, first, left):
+def test_a_log_is_cut_where_the_discarded_epochs_begin(tmp_path, epochs, first, left):
     path = tmp_path / "log.txt"
     path.write_text("".join(f'{{"epoch": {epoch}}}\n' for epoch in epochs))
     cut_log(path, first)

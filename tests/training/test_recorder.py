@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_written_costs_the_files_and_not_the_run(tmp_pat
 
 
 @pytest.mark.parametrize("left", [b'{"epoch": 1, "test_a', bytes(50)], ids=["half a line", "zeros of a power failure"])
-def test_a_run_goes_on_behind_a_torn_line(tmp_path, left):
+def test_a_resumed_run_writes_after_a_torn_line(tmp_path, left):
     RunRecorder(tmp_path).end_epoch(overall=50.0)
     with (tmp_path / "log.txt").open("ab") as file:
         file.write(left)

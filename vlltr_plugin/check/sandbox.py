@@ -17,12 +17,11 @@ from typing import Any
 import torch
 from torch._utils import _rebuild_tensor_v2
 
+# Variables that would make the host join other processes, or torch load unsafely.
 OUTSIDE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
-"""Variables that would make the host join other processes, or torch load unsafely."""
 
 _mkdir = os.mkdir
-_made: list[Path] = []
-"""Folders that the host made outside of the side folder."""
+_made: list[Path] = []  # folders that the host made outside of the side folder
 
 
 def safe_environment() -> dict[str, str]:

@@ -68,6 +68,8 @@ class Criterion(nn.Module):
         self._smoothing_checked = self._keeps_radii = False
         self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
         self._checks = LoopChecks(weighting)
+        self._loads_weighting = False
+        self.register_load_state_dict_post_hook(_forget_counts_of_another_run)  # type: ignore[no-untyped-call]
 
     def forward(self, logits: Tensor, targets: Tensor, reduction: str | None = None) -> Tensor:
         """The loss; feeds the batch to the statistics while training.
@@ -229,8 +231,7 @@ class Criterion(nn.Module):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        if any(name.startswith(f"{prefix}weighting.") for name in state_dict):
-            self._checks.forget()  # what was counted before belongs to another run
+        self._loads_weighting = any(name.startswith(f"{prefix}weighting.") for name in state_dict)
 
     def batch(self, logits: Tensor, targets: Tensor) -> Batch:
         """Checks a batch as `forward` does, and takes it apart for `observe_batch`; changes nothing."""
@@ -250,6 +251,12 @@ class Criterion(nn.Module):
         if statistics:
             weighting.observe_batch(batch)
         self._checks.count(batch)
+
+
+def _forget_counts_of_another_run(criterion: Criterion, incompatible_keys: Any) -> None:
+    """Called after a state was loaded; one that the weighting refuses leaves what was counted."""
+    if criterion._loads_weighting:
+        criterion._checks.forget()
 
 
 def check_criterion(criterion: object) -> None:

@@ -60,7 +60,7 @@ def make_standin(folder: str | os.PathLike[str]) -> Path:
 
 
 def refuse_filled(folder: Path) -> None:
-    """Raises FileExistsError where a folder holds anything but that mark."""
+    """Raises FileExistsError if a folder holds anything but the mark `UNFINISHED`."""
     if folder.exists() and (not folder.is_dir() or any(path.name != UNFINISHED for path in folder.iterdir())):
         raise FileExistsError(f"Expected a new or empty folder, but {folder} holds something: name another one")
 

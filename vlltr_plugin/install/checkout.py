@@ -46,7 +46,7 @@ def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ())
     ranks = {recipe.name: _rank(root, recipe) for recipe in there}
     if not any(marked or fits for marked, fits, _ in ranks.values()):
         parts = [recipe for recipe in known if missing[recipe.name]]
-        if there:  # then that file alone says nothing: most checkouts have one
+        if there:  # a file of such a usual name alone says nothing
             parts = [recipe for recipe in parts if len(missing[recipe.name]) < len(recipe.files)]
         others = [row for recipe in reversed(parts) for row in other_files(root, recipe)]
         if others or not there:
@@ -81,7 +81,7 @@ def _refuse_links(root: Path, recipe: Recipe) -> None:
 
 
 def _chosen(root: Path, recipes: list[Recipe], files: Sequence[str]) -> list[Recipe]:
-    """The recipes with the files of `--file`, `FILE` or `NAME=FILE`, in the places of their own."""
+    """The recipes with the files that `--file` names (`FILE` or `NAME=FILE`) instead of their own."""
     found: list[Recipe] = []
     for recipe in recipes:
         pairs = [text.rpartition("=") for text in files]

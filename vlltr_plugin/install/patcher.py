@@ -157,10 +157,11 @@ def _check_training(trains: Training, anchor: Anchor, patch: Patch) -> None:
         if name in needed and since < line <= (trains.loop.end_lineno or 0):
             raise Refusal(f"its line uses `{name}`, which line {line} sets again before the epoch loop ends")
 
+    # `attach` replaces the criterion: an attribute that the loop sets on it would not reach the host's own.
     nodes = list(ast.walk(trains.loop))
     for node in nodes:
         if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
-            name, owner = dotted(node), dotted(node.value)  # what is set on a stand-in never reaches the host's own
+            name, owner = dotted(node), dotted(node.value)
             if name in item.holds or owner in item.calls:
                 raise Refusal(f"the epoch loop sets `{name}` again in line {node.lineno}")
     called = {dotted(node.func) for node in nodes if isinstance(node, ast.Call)}

@@ -30,7 +30,7 @@ def _assigns(statement: ast.stmt, name: str) -> bool:
 
 
 def before_function(script: Script, item: Insertion) -> Iterator[Anchor]:
-    """After what stands before the function of that name at the file's own level."""
+    """After the statement before the function `subject`, at the file's own level."""
     for index, statement in enumerate(script.tree.body):
         if index and isinstance(statement, ast.FunctionDef) and statement.name == item.subject:
             yield script.after(item, Spot(script.tree.body, index - 1))

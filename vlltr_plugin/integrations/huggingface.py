@@ -19,14 +19,11 @@ from vlltr_plugin.integrations.epochs import EpochCallback, Metrics, evaluation_
 from vlltr_plugin.runs.files import whole_file
 from vlltr_plugin.training.messages import info
 
-STATE = "reweight.pt"
-"""The criterion's state, in each of the Trainer's checkpoint folders; of a named callback `reweight_NAME.pt`."""
+STATE = "reweight.pt"  # in each of the Trainer's checkpoint folders; of a named callback `reweight_NAME.pt`
+IGNORED = -100  # the label that the Trainer leaves out when it counts the items of a batch
 
-IGNORED = -100
-"""The label that the Trainer leaves out when it counts the items of a batch."""
-
+# Which model each criterion was trained with last, whatever the callback.
 _MODELS: "weakref.WeakKeyDictionary[Criterion, weakref.ref[Any]]" = weakref.WeakKeyDictionary()
-"""Which model each criterion was trained with last, whatever the callback."""
 
 
 class ReweightCallback(EpochCallback, TrainerCallback):
@@ -153,7 +150,7 @@ class ReweightCallback(EpochCallback, TrainerCallback):
         self._in_epoch = self._rest = False
         self.criterion.forget_epoch()
         if state.global_step:
-            self._go_on(args, state)
+            self._restore(args, state)
         elif again or another_model:  # of `model_init`, in a search say
             if self.criterion.weighting.uses_logits and self.criterion.weighting.has_radii:
                 another = "training begins anew" if again else "another model than before"
@@ -210,7 +207,7 @@ class ReweightCallback(EpochCallback, TrainerCallback):
         reference = _MODELS.get(self.criterion)
         return None if reference is None else reference()
 
-    def _go_on(self, args: TrainingArguments, state: TrainerState) -> None:
+    def _restore(self, args: TrainingArguments, state: TrainerState) -> None:
         """Takes the state of the checkpoint that the model comes from, and the number of the epoch in progress."""
         weighting = self.criterion.weighting
         path = Path(self._resume_from or _resumed_folder() or _checkpoint_folder(args, state)) / self._file

@@ -30,13 +30,11 @@ FOLDER = "reweight"
 NAME = re.compile(r"epoch_(\d+)\.npz")
 ZIP = b"PK\x03\x04"
 _RUN = re.compile(r"vlltr-plugin run (\d+):((?: [0-9a-f]*@\d+)+)")
-STATE = "state."
-"""Before the names of a criterion's state, which is no array of classes; see `training.hook`."""
+STATE = "state."  # before the names of a criterion's state, which is no array of classes; see `training.hook`
 WEIGHTS = "weights_"  # then the name of the logits that feed them
-OF_WEIGHTS = ("log_radius", "substituted", "samples")
-"""Arrays that every kind of weights has, each with the name of its logits behind it."""
+OF_WEIGHTS = ("log_radius", "substituted", "samples")  # stand beside every `weights_`, named in the same way
+# What reading a damaged .npz raises; RuntimeError where a flag says that it is encrypted, or packed in another way.
 BROKEN = (ValueError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged .npz raises; RuntimeError where a flag says that it is encrypted, or packed in another way."""
 
 Floats = NDArray[np.float64]
 
@@ -45,34 +43,23 @@ Floats = NDArray[np.float64]
 class Weights:
     """What one kind of logits gave in an epoch; arrays `[C]`, None where the file does not have them."""
 
-    in_force: Floats
-    """Alpha while the epoch ran."""
-    log_radius: Floats
-    """Log r as measured in the epoch."""
-    substituted: NDArray[np.bool_]
-    """Classes that took the mean log radius of the others."""
-    samples: Floats
-    """Independent samples behind each radius, all 0 where none was measured."""
-    next_weights: Floats | None = None
-    """Alpha of the epoch after it."""
-    bias: Floats | None = None
-    """How far few samples put log r below the truth on average."""
+    in_force: Floats  # alpha while the epoch ran
+    log_radius: Floats  # log r as measured in the epoch
+    substituted: NDArray[np.bool_]  # classes that took the mean log radius of the others
+    samples: Floats  # independent samples behind each radius, all 0 where none was measured
+    next_weights: Floats | None = None  # alpha of the epoch after it
+    bias: Floats | None = None  # how far few samples put log r below the truth on average
 
 
 @dataclass(frozen=True)
 class EpochArrays:
     """The arrays of one epoch; `[C]` each."""
 
-    epoch: int
-    """From 0."""
-    counts: NDArray[np.int64]
-    """Training images n."""
-    draws: Floats
-    """Expected draws m of an epoch."""
-    by_logits: dict[str, Weights]
-    """By the name of the logits that feed the weights, as in the file: the first are those in the log."""
-    drawn: Floats | None = None
-    """Samples that came; None where the file does not have them."""
+    epoch: int  # from 0
+    counts: NDArray[np.int64]  # training images n
+    draws: Floats  # expected draws m of an epoch
+    by_logits: dict[str, Weights]  # by the name of the logits that feed them; the first are those in the log
+    drawn: Floats | None = None  # samples that came; None where the file does not have them
 
 
 def write_arrays(output_dir: Path, epoch: int, arrays: Mapping[str, Tensor], comment: str = "") -> Path:
@@ -161,10 +148,8 @@ def _epoch_arrays(epoch: int, arrays: dict[str, NDArray[Any]], names: list[str])
 class RunIdentity:
     """One start of a run, and the starts that it goes on from."""
 
-    number: int
-    """Larger than those of all starts that were known when this one began, so the largest is the newest."""
-    starts: tuple[tuple[str, int], ...]
-    """Id and first epoch of each start in the chain, in ascending order of the epochs; the last one is this."""
+    number: int  # larger than those of all starts that were known when this one began: the largest is the newest
+    starts: tuple[tuple[str, int], ...]  # id and first epoch of each start, by ascending epochs; the last one is this
 
     def has(self, epoch: int, written_by: RunIdentity) -> bool:
         """Whether the file of an epoch that a start has written is a part of this run."""
@@ -175,8 +160,7 @@ class RunIdentity:
         return f"vlltr-plugin run {self.number}:" + "".join(f" {start}@{first}" for start, first in self.starts)
 
 
-UNNAMED = RunIdentity(0, (("", 0),))
-"""The identity of files and states that name none."""
+UNNAMED = RunIdentity(0, (("", 0),))  # of files and states that name none
 
 
 def new_start(first: int, before: RunIdentity | None, known: Iterable[RunIdentity]) -> RunIdentity:
@@ -232,8 +216,8 @@ class EpochWriter:
         files, found = numbered_files(self.folder), _identities(self.folder)
         return {epoch: files[epoch] for epoch, by in found.items() if by is None or (run and run.has(epoch, by))}
 
-    def go_on_from(self, run: RunIdentity | None, first: int | None = None) -> None:
-        """Goes on from another start of a run, from the next epoch on that ends."""
+    def resume_from(self, run: RunIdentity | None, first: int | None = None) -> None:
+        """Continues a run of another start, from the next epoch on that ends."""
         self.run, self._first, self._last = run, first, None
 
     def begin(self, epoch: int) -> None:

@@ -16,11 +16,10 @@ ZERO = "\0"
 _DECODER = json.JSONDecoder()
 _WORDS = ("true", "false", "null", "NaN", "-Infinity", "Infinity")
 _EXPONENTS = {".", "e", "E", "e-", "E-", "e+", "E+"}
+# What may be left over where a JSON object is cut inside a number or a word.
 _BEGINNINGS = {word[:length] for word in _WORDS for length in range(len(word))} | _EXPONENTS
-"""What may be left over where a JSON object is cut inside a number or a word."""
-
+# Where the text after a cut may begin: first what the host writes, then any object or comment.
 _NEXT_STARTS = (re.compile(r'\{"(?:train_|test_|val_|epoch")|#'), re.compile(r"[{#]"))
-"""Where the text after a cut may begin: first what the host writes, then any object or comment."""
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -16,25 +16,14 @@ from typing import Any
 from vlltr_plugin.core.epoch_statistics import LOGGED
 from vlltr_plugin.runs.files import whole_objects, write_whole
 
-KEY = "reweight"
-"""Of the settings in a config and in a run's arguments, and of the state in its checkpoint."""
-
+KEY = "reweight"  # of the settings in a config and in a run's arguments, and of the state in its checkpoint
 LOG = "log.txt"
-SETTINGS = "reweight_settings.json"
-"""Beside the log: what the run was made with, by name."""
+SETTINGS = "reweight_settings.json"  # beside the log: what the run was made with, by name
+SHOT_GROUPS = "shot groups"  # a setting: the thresholds of the groups of classes, as `convention_of` reads them
+CLASS_NAMES = "class_names.json"  # beside the log: a JSON list
+METRICS = ("overall", "many", "medium", "few", "loss")  # those that `compare` knows; any other is logged as well
 
-SHOT_GROUPS = "shot groups"
-"""Setting of a run: the thresholds of its groups of classes, as `convention_of` reads them."""
-
-CLASS_NAMES = "class_names.json"
-"""Beside the log: the names of the classes, a JSON list."""
-
-METRICS = ("overall", "many", "medium", "few", "loss")
-"""Metrics that `compare` knows, by their keys in the log; any other is logged as well."""
-
-Line = dict[str, float]
-"""The numbers of an epoch or of the final test, by the keys of the host's reader (`Metric.key`)."""
-
+Line = dict[str, float]  # numbers of an epoch or of the final test, by the keys of the host's reader (`Metric.key`)
 Numbers = dict[str, float | int]
 
 
@@ -43,18 +32,13 @@ class Log:
     """What a log says."""
 
     path: Path
-    epochs: dict[int, Line]
-    """Epoch, from 0, to its line, in ascending order; where epochs repeat, the later line."""
-    test: Line | None
-    """The result on the test split after the last epoch, if there is one."""
-    warnings: tuple[str, ...]
-    """What was left out or looks odd, one line each, with the file's name."""
+    epochs: dict[int, Line]  # epoch, from 0, to its line, in ascending order; where epochs repeat, the later line
+    test: Line | None  # the result on the test split after the last epoch, if there is one
+    warnings: tuple[str, ...]  # what was left out or looks odd, one line each, with the file's name
+    # Epochs discarded because the run resumed from an earlier one; None where each start has a log of its own.
     abandoned: tuple[int, ...] | None = ()
-    """Epochs discarded because the run resumed from an earlier one; None where each start has a log of its own."""
-    class_accuracy: tuple[float, ...] = ()
-    """Top-1 accuracy of each class in that test, percent; empty where it is not known."""
-    reweighted: bool | None = None
-    """Whether the run was re-weighted; None where it is not known."""
+    class_accuracy: tuple[float, ...] = ()  # top-1 of each class in that test, percent; empty where it is not known
+    reweighted: bool | None = None  # None where it is not known
 
 
 def shows_reweighting(epochs: Mapping[int, Line]) -> bool | None:
@@ -67,14 +51,11 @@ class StdoutLog:
     """What a run printed of its settings and times."""
 
     path: Path
+    # Arguments of the last start that ended an epoch, or of the last start; without values that are no literals.
     args: dict[str, Any]
-    """Arguments of the last start that ended an epoch, or of the last start; without values that are no literals."""
-    epoch_seconds: dict[int, float]
-    """Epoch to seconds of its training pass, without validation and without discarded epochs."""
-    training_seconds: float | None
-    """The host's own time of the whole training; None unless one start went through all epochs."""
-    starts: int
-    """How often the run was started."""
+    epoch_seconds: dict[int, float]  # of its training pass, without validation and without discarded epochs
+    training_seconds: float | None  # the host's own time of it all; None unless one start went through all epochs
+    starts: int  # how often the run was started
 
 
 def numbers_of(metrics: Mapping[str, Any]) -> Numbers:
@@ -95,10 +76,6 @@ def numbers_of(metrics: Mapping[str, Any]) -> Numbers:
                 f"Expected the metric {name} to be a number but got {type(value).__name__} {value!r}."
             ) from error
     return numbers
-
-
-def _epochs_in(text: bytes) -> list[int]:
-    return [epoch_of(line) for line in whole_objects(text.decode())[0] if "epoch" in line]
 
 
 def append_line(path: Path, line: Mapping[str, float | int]) -> None:
@@ -177,3 +154,7 @@ def read_class_names(start: Path, num_classes: int) -> list[str] | None:
         return None
     fits = isinstance(names, list) and len(names) == num_classes and all(isinstance(name, str) for name in names)
     return names if fits else None
+
+
+def _epochs_in(text: bytes) -> list[int]:
+    return [epoch_of(line) for line in whole_objects(text.decode())[0] if "epoch" in line]

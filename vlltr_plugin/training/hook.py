@@ -25,14 +25,9 @@ from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
 
-Statistics = dict[str, float | int | None]
-"""The numbers of an epoch by the name in a host's log; None for what is not known."""
-
-RUN = "run"
-"""Key of a state in a checkpoint: the identity of the run that saved it, see `runs.epoch_files`."""
-
-WEIGHTS_TOLERANCE = 1e-4
-"""Relative difference allowed between saved weights and those of their radii, computed on another machine."""
+Statistics = dict[str, float | int | None]  # by the name in a host's log; None for what is not known
+RUN = "run"  # key in a checkpoint's state: the identity of the run that saved it, see `runs.epoch_files`
+WEIGHTS_TOLERANCE = 1e-4  # relative, of saved weights and those of their radii, computed on another machine
 
 
 class Session:
@@ -126,8 +121,7 @@ class Hook:
         trains: whether anything is trained. If not (`--eval`), a state in a checkpoint is no reason for a message.
     """
 
-    weightings: Mapping[str, Weighting] = MappingProxyType({})
-    """By the name of the logits that feed them, the primary one first."""
+    weightings: Mapping[str, Weighting] = MappingProxyType({})  # by the name of their logits, the primary one first
 
     def __init__(self, trains: bool = True) -> None:
         self._trains = trains
@@ -169,7 +163,7 @@ class EpochHook(Hook):
         super().__init__()
         self._settings, self._every, self._clean_pass = settings.state(), settings.every, clean_pass
         self._session = Session(criterion.criteria, None, without="its arrays")
-        self._goes_on_from: RunIdentity | None = None
+        self._resumed_from: RunIdentity | None = None
         self.weightings: Mapping[str, Weighting] = {name: own.weighting for name, own in criterion.criteria.items()}
         if output_dir is not None:
             self.write_to(output_dir)
@@ -178,7 +172,7 @@ class EpochHook(Hook):
         """Names the run's folder, where it was not known before; does nothing the second time."""
         if self._session.files is None:
             self._session.files = EpochWriter(output_dir)
-            self._session.files.go_on_from(self._goes_on_from)
+            self._session.files.resume_from(self._resumed_from)
 
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Takes the state out of a checkpoint; ValueError where it does not fit, and then nothing is changed."""
@@ -208,9 +202,9 @@ class EpochHook(Hook):
             ) from error
         for name, weighting in self.weightings.items():
             weighting.load_state_dict(saved[name])
-        self._goes_on_from = identity_of(state.get(RUN))
+        self._resumed_from = identity_of(state.get(RUN))
         if self._session.files is not None:
-            self._session.files.go_on_from(self._goes_on_from)
+            self._session.files.resume_from(self._resumed_from)
         primary = next(iter(self._session.criteria.values()))
         largest = float(primary.in_force().max())
         info(f"resumed the weights in force from epoch {primary.weighting.epoch} on (largest {largest:.4g}).")

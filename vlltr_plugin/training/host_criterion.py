@@ -12,9 +12,7 @@ from vlltr_plugin.core.torch_context import observing
 from vlltr_plugin.training.messages import info
 from vlltr_plugin.training.settings import SINGLE, SUM
 
-TOLERANCE = 1e-4
-"""Relative difference allowed between a host's own loss and the one that takes its place."""
-
+TOLERANCE = 1e-4  # relative, of a host's own loss and the one that takes its place
 ADVICE = (
     "Something behind the sampler draws or relabels (the data set, a collate function), and the class weights do not "
     "fit what is trained on."

@@ -123,9 +123,9 @@ class RunRecorder:
         """
         if next_epoch is not None:
             check_whole("next_epoch", next_epoch, least=0)
-        start, state = _as_first_rank_sees(lambda: self._look(next_epoch))
+        start, state = _on_first_rank(lambda: self._find_state(next_epoch))
         if self.criterion is not None:
-            self._go_on(self.criterion, start, state)
+            self._restore(self.criterion, start, state)
         self._next, self._resumed = start, True
         return start
 
@@ -153,7 +153,7 @@ class RunRecorder:
         if self._next is not None:
             self._refuse_another_epoch(epoch, self._next)
         elif self.criterion is not None:
-            _as_first_rank_sees(self._refuse_another_run)  # a later rank would find what the first has just written
+            _on_first_rank(self._refuse_another_run)  # a later rank would find what the first has just written
         elif is_first_rank():  # nothing else of a baseline needs the other ranks
             self._refuse_another_run()
         started = time.perf_counter()
@@ -170,7 +170,7 @@ class RunRecorder:
 
     def last_epoch(self) -> int:
         """The last epoch that the folder holds, -1 in a new folder; every rank has to call it."""
-        return _as_first_rank_sees(self._read_last_epoch)
+        return _on_first_rank(self._read_last_epoch)
 
     def _refuse_another_epoch(self, ended: int, expected: int) -> None:
         if ended < expected:
@@ -191,7 +191,7 @@ class RunRecorder:
         if files.abandoned is not None:
             files.remove_abandoned()
             if (self.folder / SETTINGS).is_file():
-                with contextlib.suppress(ValueError):  # a log of another kind, said before
+                with contextlib.suppress(ValueError):  # a log of another kind, named when the recorder was made
                     cut_log(self.folder / LOG, files.abandoned)
             files.abandoned = None
         if arrays:
@@ -204,7 +204,7 @@ class RunRecorder:
             self._class_names = None  # once
         append_line(self.folder / LOG, {"epoch": epoch, **line})
 
-    def _look(self, next_epoch: int | None) -> tuple[int, dict[str, Tensor] | None]:
+    def _find_state(self, next_epoch: int | None) -> tuple[int, dict[str, Tensor] | None]:
         """The epoch to go on with, and the state for it."""
         if next_epoch != 0:  # 0 takes the place of whatever is there
             self._compare_settings()
@@ -220,7 +220,7 @@ class RunRecorder:
         if next_epoch is None:
             last = self._last_logged() if self.criterion is None else max(files, default=-1)
             next_epoch = last + 1
-        self._files.go_on_from(run, next_epoch)
+        self._files.resume_from(run, next_epoch)
         return next_epoch, read_epoch_state(files[next_epoch - 1]) if next_epoch - 1 in files else None
 
     def _compare_settings(self) -> None:
@@ -239,7 +239,7 @@ class RunRecorder:
         if other := differences(was, are):
             info(f"resumes the run in {self.folder} with other settings: {other}.")
 
-    def _go_on(self, criterion: Criterion, start: int, state: dict[str, Tensor] | None) -> None:
+    def _restore(self, criterion: Criterion, start: int, state: dict[str, Tensor] | None) -> None:
         """Puts the weights for an epoch in force, and says which."""
         weighting = criterion.weighting
         if state is not None:
@@ -273,7 +273,7 @@ class RunRecorder:
     def _last_logged(self) -> int:
         try:
             return last_epoch(self.folder / LOG)
-        except ValueError:  # said before
+        except ValueError:  # named when the recorder was made
             return -1
 
     def _read_last_epoch(self) -> int:
@@ -296,12 +296,12 @@ class RunRecorder:
         )
 
 
-def _as_first_rank_sees(look: Callable[[], T]) -> T:
+def _on_first_rank(read: Callable[[], T]) -> T:
     """The first rank's result on every rank, also what is wrong in its folder, as a ValueError."""
     found: list[Any] = [None, ""]
     if is_first_rank():
         try:
-            found[0] = look()
+            found[0] = read()
         except (ValueError, OSError) as error:
             found[1] = str(error)
     if world_size() > 1:

@@ -22,11 +22,8 @@ from vlltr_plugin.runs.log import KEY as KEY
 SINGLE, SUM = "single", "sum"
 SOURCES = ("stream", "clean_pass")
 LOSS_WEIGHT, LOGIT_ADJUSTMENT = FORMS = ("loss_weight", "logit_adjustment")
-OWN = ("branch", "source", "every", "form")
-"""The keys that are not the weighting's."""
-
-ELSEWHERE = ("type", "num_classes", "class_counts")
-"""Settings of a weighting that a description holds under other names."""
+OWN = ("branch", "source", "every", "form")  # the keys that are not the weighting's
+ELSEWHERE = ("type", "num_classes", "class_counts")  # of a weighting; a description has them under other names
 
 
 @dataclass(frozen=True)

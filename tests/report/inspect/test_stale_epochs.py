@@ -23,7 +23,7 @@ RESUMED = [*range(10), 5, 6]
 def started(run: Path, epochs: range, before: RunIdentity | None = None) -> RunIdentity:
     """A start of a run that writes epochs; `before` is the start that it goes on from."""
     writer, rng = EpochWriter(run), np.random.default_rng(next(SEEDS))
-    writer.go_on_from(before)
+    writer.resume_from(before)
     for epoch in epochs:
         writer.begin(epoch)
         writer.write(epoch, {key: torch.as_tensor(np.asarray(array)) for key, array in epoch_arrays(rng).items()})
