@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from vlltr_plugin.cli import main
@@ -39,6 +40,17 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, int]]:
             stat = entry.lstat()
             found[str(entry)] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
     return found
+
+
+def edited(name: str, old: str, new: str) -> Callable[[Path], None]:
+    """A function that replaces text in a file of a checkout."""
+
+    def edit(checkout: Path) -> None:
+        text = (checkout / name).read_text()
+        assert old in text
+        (checkout / name).write_text(text.replace(old, new))
+
+    return edit
 
 
 def only(found: Found, check: str) -> str:

@@ -1,20 +1,32 @@
 """Epochs of training a criterion, for the tests of its statistics and warnings."""
 
+import contextlib
+import warnings
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
-from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
+from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
 
 COUNTS = [60, 30, 12]
-
-
 TOTAL = sum(COUNTS)
-
-
 CRITERIA = {"re-weighted": ReweightedLoss, "adjusted": LogitAdjustedLoss}
-
-
 WEIGHTINGS = {"dv": ClassVolume, "inverse": InverseFrequency, "none": Uniform}
+
+
+def wide(counts, draws=None, **options):
+    """So many classes that sums are float32."""
+    return ClassVolume([*counts, *[1] * 200], draws and [*draws, *[1e-3] * 200], **options)
+
+
+EVERY_WEIGHTING = WEIGHTINGS | {
+    "bv": partial(ClassVolume, variant="bv"),
+    "pv": partial(ClassVolume, variant="pv"),
+    "mass": partial(ClassVolume, assign="mass"),
+    "wide": wide,
+    "effective number": EffectiveNumber,
+}
 
 
 def batches(seed, counts=COUNTS, size=20):
@@ -33,3 +45,38 @@ def train(criterion, epoch=0, kind="hard", counts=COUNTS):
             hard = F.one_hot(labels, len(counts)).float()
             targets = 0.9 * (0.7 * hard + 0.3 * hard.flip(0)) + 0.1 / len(counts)
         criterion(rows.clone().requires_grad_(), targets).backward()
+
+
+def numbers_of_a_run(criterion, soft, device="cpu", epochs=3):
+    """Losses, gradients and weights; one row of the last epoch is not finite."""
+    generator = torch.Generator().manual_seed(0)
+    classes, numbers = criterion.weighting.num_classes, []
+    labels = torch.arange(60) % 3
+    targets = F.one_hot(labels, classes).float() * 0.9 + 0.1 / classes if soft else labels
+    for epoch in range(epochs):
+        for _ in range(2):
+            logits = torch.randn(60, classes, generator=generator, dtype=torch.float32)
+            logits[0, 0] = -torch.inf if epoch == epochs - 1 else 0.0
+            logits = logits.to(device).requires_grad_()
+            loss = criterion(logits, targets.to(device))
+            loss.backward()
+            numbers += [loss.detach(), logits.grad]
+        criterion.end_epoch()
+        numbers.append(criterion.weighting.weights.clone())
+    return numbers
+
+
+@contextlib.contextmanager
+def quiet():
+    """Warnings are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def warnings_of(call, *args):
+    """What a call warns of, all of it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call(*args)
+    return [str(warning.message) for warning in caught]

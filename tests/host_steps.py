@@ -87,24 +87,38 @@ def expected_weights(
     return weights_of(radii, counts, draws, mass=seen).tolist()
 
 
-def read_calls(path: Path, epochs: int) -> list[list[Call]]:
-    """What a run under record_launch.py has saved, by epoch; both branches of a step stand beside each other."""
+def assert_two_epochs_of_losses(
+    path: Path,
+    logged: Sequence[float],
+    counts: Sequence[int],
+    *,
+    branch: str = "image_text",
+    mixed: bool = True,
+    weights: Sequence[float] | None = None,
+) -> None:
+    """A two-branch run under record_launch.py trained with the losses of the definition, and logged their means.
+
+    The weights of the second epoch follow from the first one's logits unless they are given.
+    """
     calls = [Call(*saved) for saved in torch.load(path, weights_only=True)]
-    each, rest = divmod(len(calls), epochs)
-    assert each
-    assert not rest
-    return [calls[epoch * each : (epoch + 1) * each] for epoch in range(epochs)]
+    half, rest = divmod(len(calls), 2)
+    first, second = calls[:half], calls[half:]
+    assert (half > 0, rest, first[0].targets.is_floating_point()) == (True, 0, mixed)
 
+    names, smoothing, draws = ("visual", "image_text"), 0.1, np.sqrt(counts).tolist()
+    logits = {name: torch.cat([call.logits for call in first[i::2]]) for i, name in enumerate(names)}
+    logits["sum"] = logits["visual"].double() + logits["image_text"].double()
+    parts = [sample for call in first[::2] for sample in parts_of(call.targets, smoothing)]
+    feeds = names if branch == "each" else (branch, branch)
+    alphas = [weights or expected_weights(logits[feed], parts, counts, draws) for feed in feeds]
+    assert all(max(alpha) > 1.5 * min(alpha) for alpha in alphas)
 
-def assert_two_branch_losses(
-    calls: Sequence[Call], visual: Sequence[float], image_text: Sequence[float], smoothing: float
-) -> float:
-    """Each call gave its own branch's loss under these class weights; returns the mean of the steps' sums."""
-    expected = [
-        expected_loss(call.logits, parts_of(call.targets, smoothing), alpha, smoothing).item()
-        for number, alpha in enumerate((visual, image_text))
-        for call in calls[number::2]
-    ]
-    found = [call.loss.item() for number in range(2) for call in calls[number::2]]
-    np.testing.assert_allclose(found, expected, rtol=2e-5)
-    return 2 * sum(expected) / len(expected)
+    for steps, class_weights, mean in ((first, [[1.0] * len(counts)] * 2, logged[0]), (second, alphas, logged[1])):
+        of_branches = [(call, alpha) for i, alpha in enumerate(class_weights) for call in steps[i::2]]
+        found = [call.loss.item() for call, _ in of_branches]
+        expected = [
+            expected_loss(call.logits, parts_of(call.targets, smoothing), alpha, smoothing).item()
+            for call, alpha in of_branches
+        ]
+        np.testing.assert_allclose(found, expected, rtol=2e-5)
+        np.testing.assert_allclose(mean, 2 * np.mean(expected), rtol=1e-5)

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vlltr_plugin
-from vlltr_plugin.hosts.vl_ltr.plan import Plan, plan
+from vlltr_plugin.hosts.plan import Plan
+from vlltr_plugin.hosts.vl_ltr.plan import plan
 
 COUNTS = [60, 30, 12, 5, 1]
 CLASSES = len(COUNTS)
@@ -65,11 +66,12 @@ class Images:
 class MiniHost:
     """One run: everything that the host's `main` builds before it calls `attach`."""
 
+    losses: list[list[float]]
+
     def __init__(self, reweight: Any = None, two_branch: bool = True, mixed: bool = True, **args: Any) -> None:
         torch.manual_seed(0)
-        self.args = argparse.Namespace(
-            nb_classes=CLASSES, two_branch=two_branch, output_dir="", device="cpu", batch_size=16, num_workers=0, **args
-        )
+        defaults = {"nb_classes": CLASSES, "output_dir": "", "device": "cpu", "batch_size": 16, "num_workers": 0}
+        self.args = argparse.Namespace(**(defaults | {"two_branch": two_branch} | args))
         if reweight is not None:
             self.args.reweight = reweight
         self.dataset = Images()
@@ -117,3 +119,11 @@ class MiniHost:
 
     def state(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "args": self.args, **self.hook.checkpoint()}
+
+
+def trained(reweight: Any = None, epochs: int = 0, **options: Any) -> MiniHost:
+    """A miniature host with the plug-in attached, after some epochs; their losses are in `losses`."""
+    host = MiniHost(reweight, **options)
+    host.attach()
+    host.losses = [host.epoch(epoch) for epoch in range(epochs)]
+    return host

@@ -54,13 +54,27 @@ def lines_of(folder):
     return [line for text in (Path(folder) / "log.txt").read_text().splitlines() for line in whole_objects(text)[0]]
 
 
-def recorded(folder, made=ReweightedLoss, epochs=2, **options):
-    criterion = made(ClassVolume(COUNTS, **options))
-    recorder = RunRecorder(folder, criterion)
-    for epoch in range(epochs):
-        observe(criterion, epoch)
-        recorder.end_epoch()
+def fresh(made=ReweightedLoss, **options):
+    return made(ClassVolume(COUNTS, **options))
+
+
+def end_epochs(recorder, *seeds, **metrics):
+    """An epoch for each seed of `observe`; without a criterion, as many epochs."""
+    for seed in seeds:
+        if recorder.criterion is not None:
+            observe(recorder.criterion, seed)
+        recorder.end_epoch(**metrics)
+
+
+def recorded(folder, epochs=2, **metrics):
+    """The criterion of a run of some epochs."""
+    criterion = fresh()
+    end_epochs(RunRecorder(folder, criterion), *range(epochs), **metrics)
     return criterion
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*.*")}
 
 
 if __name__ == "__main__":

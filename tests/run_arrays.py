@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vlltr_plugin.core.normalization import log_sigma_bias
+from vlltr_plugin.core.moments import log_sigma_bias
 from vlltr_plugin.report.inspect import Inspection, inspect_run
 from vlltr_plugin.runs.epoch_files import write_arrays
 

@@ -1,7 +1,6 @@
 """The supplied configs: upstream's settings but for the named keys, with either Config."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ METHODS = {
 }
 
 
-def split(name: str) -> tuple[str, str]:
+def split(name):
     """A config's name as the upstream config it extends and the method it adds."""
     for (data, tower), base in BASES.items():
         if name.startswith(f"{data}_{tower}_"):
@@ -41,7 +40,7 @@ def split(name: str) -> tuple[str, str]:
     raise AssertionError(f"{name} names no data set and backbone")
 
 
-def args_of(read: Callable[[str], Any], path: Path) -> dict[str, Any]:
+def args_of(read, path):
     """What the host sets on its arguments: every key of every top-level dict."""
     args: dict[str, Any] = {}
     for item in read(str(path))._cfg_dict.values():
@@ -50,7 +49,7 @@ def args_of(read: Callable[[str], Any], path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(params=["ours", "mmcv 1.x"])
-def read(request: pytest.FixtureRequest) -> Callable[[str], Any]:
+def read(request):
     if request.param == "ours":
         return Config.fromfile
     mmcv = pytest.importorskip("mmcv", reason="mmcv 1.x is not installed")
@@ -60,7 +59,7 @@ def read(request: pytest.FixtureRequest) -> Callable[[str], Any]:
 
 
 @pytest.fixture(params=["own words", "checkout"])
-def upstream(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def upstream(request, tmp_path):
     """A folder of configs to extend: a real checkout's, and one that only marks which file was read."""
     if request.param == "checkout":
         if "VLLTR_CHECKOUT" not in os.environ:
@@ -77,14 +76,15 @@ def upstream(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_there_is_one_config_for_every_run() -> None:
+def test_there_is_one_config_for_every_run_and_none_resumes_a_baseline_by_its_name():
     runs = {(base, method) for base in BASES.values() for method in METHODS if method != "baseline100"}
     runs |= {(base, "baseline100") for base in BASES.values() if base.startswith("inat")}
     assert sorted(split(name) for name in NAMES) == sorted(runs)
+    assert not set(NAMES) & {Path(base).stem for base in BASES.values()}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_args_are_upstreams_but_for_the_named_keys(name: str, read: Callable[[str], Any], upstream: Path) -> None:
+def test_args_are_upstreams_but_for_the_named_keys(name, read, upstream):
     base, method = split(name)
     expected = args_of(read, upstream / base) | METHODS[method]
     if name.startswith("inat18"):
@@ -93,7 +93,7 @@ def test_args_are_upstreams_but_for_the_named_keys(name: str, read: Callable[[st
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_reweight_key_builds_a_weighting_that_starts_at_epoch_1(name: str, upstream: Path) -> None:
+def test_the_reweight_key_builds_a_weighting_that_starts_at_epoch_1(name, upstream):
     reweight = args_of(Config.fromfile, upstream / "class_volume" / f"{name}.py").get("reweight")
     if reweight is None:
         assert name.endswith("baseline100")
@@ -102,7 +102,3 @@ def test_the_reweight_key_builds_a_weighting_that_starts_at_epoch_1(name: str, u
     weighting = build_weighting(settings.type, [5, 3, 2], draws=[3, 3, 3], **settings.options)
     assert weighting.start_epoch == 1
     assert torch.equal(weighting.weights, torch.ones(3))
-
-
-def test_names_differ_from_upstreams_so_that_no_run_resumes_a_baseline() -> None:
-    assert not set(NAMES) & {Path(base).stem for base in BASES.values()}

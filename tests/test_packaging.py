@@ -26,7 +26,7 @@ STRAY = ("patches/notes.txt", "vlltr_plugin/core/leftover.npz", "vlltr_plugin/ru
 """Put into the source tree before the build; no wheel may hold them."""
 
 
-def build(kind: str, tree: Path, out: Path) -> Path:
+def build(kind, tree, out):
     """A `wheel` or an `sdist` of a source tree, from setuptools' own backend: needs no network."""
     out.mkdir()
     call = f"import sys; from setuptools import build_meta; build_meta.build_{kind}(sys.argv[1])"
@@ -35,13 +35,13 @@ def build(kind: str, tree: Path, out: Path) -> Path:
     return next(out.iterdir())
 
 
-def contents(wheel: Path) -> dict[str, bytes]:
+def contents(wheel):
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(tmp_path_factory):
     """A copy of the sources: a build writes into its tree."""
     if importlib.util.find_spec("setuptools") is None:
         pytest.skip("no setuptools in this environment: pip install '.[test]'")
@@ -66,21 +66,21 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel_file(tree: Path) -> Path:
+def wheel_file(tree):
     return build("wheel", tree, tree / "built")
 
 
 @pytest.fixture(scope="module")
-def wheel(wheel_file: Path) -> dict[str, bytes]:
+def wheel(wheel_file):
     return contents(wheel_file)
 
 
 @pytest.fixture(scope="module")
-def sdist_file(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sdist_file(tree, tmp_path_factory):
     return build("sdist", tree, tmp_path_factory.mktemp("sdist") / "built")
 
 
-def expected_files(tree: Path) -> dict[str, bytes]:
+def expected_files(tree):
     """What belongs into the wheel, by its path there: every module, and the data that the package reads."""
     files = {f"vlltr_plugin/{path.relative_to(tree)}": path for path in (tree / "configs").glob("*.py")}
     files |= {f"vlltr_plugin/{path.relative_to(tree)}": path for path in (tree / "patches").glob("*.toml")}
@@ -98,17 +98,8 @@ def test_the_wheel_holds_the_package_with_its_data_patches_and_configs_and_nothi
     expected = expected_files(tree)
     assert sorted(found) == sorted(expected)
     assert found == expected
-
-
-def test_the_data_that_commands_read_is_in_the_wheel(wheel):
-    for name in (
-        "cifar_lt/published.json",
-        "hosts/vl_ltr/published.json",
-        "demo/standin/main.py",
-        "patches/vl_ltr.toml",
-        "configs/imagenet_lt_r50_dv.py",
-    ):
-        assert f"vlltr_plugin/{name}" in wheel
+    data = "cifar_lt/published.json", "hosts/vl_ltr/published.json", "demo/standin/main.py", "patches/vl_ltr.toml"
+    assert {f"vlltr_plugin/{name}" for name in (*data, "configs/imagenet_lt_r50_dv.py")} <= found.keys()
 
 
 def test_beside_the_package_the_wheel_holds_its_metadata_and_the_licence(tree, wheel):
@@ -128,18 +119,13 @@ def test_the_sdist_builds_the_same_wheel(sdist_file, wheel, tmp_path):
     assert [name for name in wheel if again[name] != wheel[name]] == []
 
 
-def test_twine_accepts_wheel_and_sdist(wheel_file, sdist_file):
-    pytest.importorskip("twine", reason="pip install twine")
-    call = [sys.executable, "-m", "twine", "check", "--strict", str(wheel_file), str(sdist_file)]
-    ran = subprocess.run(call, capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout.count("PASSED")) == (0, 2), ran.stdout + ran.stderr
-
-
-def test_check_wheel_contents_accepts_the_wheel(wheel_file):
-    pytest.importorskip("check_wheel_contents", reason="pip install check-wheel-contents")
-    call = [sys.executable, "-m", "check_wheel_contents", str(wheel_file)]
-    ran = subprocess.run(call, capture_output=True, text=True)
+@pytest.mark.parametrize(("tool", "options"), [("twine", ["check", "--strict"]), ("check_wheel_contents", [])])
+def test_twine_accepts_wheel_and_sdist_and_check_wheel_contents_the_wheel(tool, options, wheel_file, sdist_file):
+    pytest.importorskip(tool, reason=f"pip install {tool}")
+    files = [str(wheel_file), str(sdist_file)] if tool == "twine" else [str(wheel_file)]
+    ran = subprocess.run([sys.executable, "-m", tool, *options, *files], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert tool != "twine" or ran.stdout.count("PASSED") == 2, ran.stdout
 
 
 def test_readmes_first_block_runs_from_the_installed_wheel_in_an_empty_folder(wheel_file, tmp_path):
@@ -167,7 +153,7 @@ def test_readmes_first_block_runs_from_the_installed_wheel_in_an_empty_folder(wh
     assert Path(home).is_relative_to(site)
 
 
-def commands() -> list[str]:
+def commands():
     actions = build_parser()._subparsers._group_actions  # type: ignore[union-attr]
     return [name for action in actions if isinstance(action, argparse._SubParsersAction) for name in action.choices]
 

@@ -6,7 +6,7 @@ VLLTR_DATA=... python tests/benchmarks/readings.py
 from common import class_counts, table
 
 from vlltr_plugin import InverseFrequency
-from vlltr_plugin.core.normalization import expected_alpha
+from vlltr_plugin.core.epoch_statistics import expected_alpha
 
 READINGS = {
     'counts="sampler", normalize="expected"': {},

@@ -20,8 +20,7 @@ from vlltr_plugin.cifar_lt.batches import BORDER, Batches
 from vlltr_plugin.cifar_lt.data import from_npz
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.training import Schedule, Training
-from vlltr_plugin.core.moments import ClassMoments
-from vlltr_plugin.core.normalization import log_sigma_bias
+from vlltr_plugin.core.moments import ClassMoments, log_sigma_bias
 
 IMAGES, VIEWS, TRIALS = 200, 16, 500
 SIZES = (2, 3, 5, 10, 20, 50)

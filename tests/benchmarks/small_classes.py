@@ -22,7 +22,7 @@ from vlltr_plugin.cifar_lt.batches import Batches
 from vlltr_plugin.cifar_lt.data import from_npz
 from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.training import Schedule, Training
-from vlltr_plugin.core.normalization import log_sigma_bias
+from vlltr_plugin.core.moments import log_sigma_bias
 
 KNOWN_FROM = 200
 SUBSETS = 500

@@ -30,11 +30,9 @@ def test_uniform_epochs_hold_every_image_once_in_another_order(digits, batches):
     first, second = (image_numbers(batches, [0], epoch)[0] for epoch in (0, 1))
     assert torch.equal(torch.bincount(first), torch.from_numpy(digits.class_counts))
     assert not torch.equal(first, second)
-
-
-def test_the_last_batch_takes_what_is_left(digits):
+    np.testing.assert_allclose(batches.draws, digits.class_counts)
     sizes = [len(batch.images) for batch in Batches(digits, CPU, batch_size=30).epoch([0], 0)]
-    assert sizes == [30] * 6 + [19]
+    assert sizes == [30] * 6 + [19]  # the last batch takes what is left
 
 
 def test_crops_and_flips_equal_a_naive_loop(digits, batches):
@@ -75,10 +73,6 @@ def test_the_sqrt_sampler_draws_as_often_as_it_expects_to(digits):
                                digits.class_counts, rtol=1e-9)  # fmt: skip
     errors = (drawn - epochs * batches.draws) / (epochs * batches.draws).sqrt()
     assert errors.abs().max() < 4
-
-
-def test_the_uniform_sampler_expects_the_class_counts(digits, batches):
-    np.testing.assert_allclose(batches.draws, digits.class_counts)
 
 
 def test_mixup_mixes_images_and_labels_by_the_same_share(digits):

@@ -59,25 +59,18 @@ def test_a_replica_does_not_feel_its_neighbours_to_the_last_bit():
     assert not torch.equal(first.stem.convolution.weight[16:], second.stem.convolution.weight[16:])
 
 
-def test_a_seed_gives_one_initialisation_whatever_torch_drew_before():
+def test_a_seed_gives_one_he_initialisation_whatever_torch_drew_before():
     torch.rand(3)
     assert torch.equal(ResNet32(4, [3]).head.weight, ResNet32(4, [3]).head.weight)
     assert not torch.equal(ResNet32(4, [3]).head.weight, ResNet32(4, [4]).head.weight)
-
-
-def test_convolutions_start_with_he_initialisation():
     weight = ResNet32(4, [3, 4]).blocks[12].second.convolution.weight.detach()
     assert weight.std() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
 
 
-def test_cosine_logits_stay_within_their_scale():
+def test_cosine_logits_stay_within_their_scale_and_sigmoid_heads_start_at_the_prior():
     logits = ResNet32(4, [0], cosine=True)(torch.randn(8, 3, 8, 8))[0]
     assert logits.abs().max() <= 30 + 1e-4
-
-
-def test_sigmoid_heads_start_at_the_prior():
-    head = ResNet32(10, [0], prior=True).head
-    assert torch.sigmoid(head.bias.detach()).allclose(torch.tensor(0.1))
+    assert torch.sigmoid(ResNet32(10, [0], prior=True).head.bias.detach()).allclose(torch.tensor(0.1))
 
 
 def test_feature_norms_are_of_what_the_heads_see():
@@ -99,19 +92,25 @@ def test_logits_under_autocast_are_those_of_a_float32_head():
     assert not torch.equal(logits, logits.bfloat16().float())
 
 
-def test_ldam_lowers_the_labels_cosine_by_its_margin():
-    found = LDAMLoss(torch.tensor(COUNTS))(LOGITS, LABELS)
-    for row, label, loss in zip(LOGITS.double().tolist(), LABELS.tolist(), found.tolist(), strict=True):
-        margin = 0.5 * (3 / COUNTS[label]) ** 0.25
-        lowered = [z - 30 * margin * (k == label) for k, z in enumerate(row)]
-        assert math.isclose(loss, math.log(sum(map(math.exp, lowered))) - lowered[label], rel_tol=1e-5, abs_tol=1e-5)
+def lowered_by_margins(row, label):
+    """LDAM's scores of an image."""
+    return [z - 30 * 0.5 * (3 / COUNTS[label]) ** 0.25 * (k == label) for k, z in enumerate(row)]
 
 
-def test_balanced_softmax_counts_every_class_by_its_images():
-    found = BalancedSoftmaxLoss(torch.tensor(COUNTS))(LOGITS, LABELS)
-    for row, label, loss in zip(LOGITS.double().tolist(), LABELS.tolist(), found.tolist(), strict=True):
-        scores = [n * math.exp(z) for n, z in zip(COUNTS, row, strict=True)]
-        assert math.isclose(loss, -math.log(scores[label] / sum(scores)), rel_tol=1e-5, abs_tol=1e-5)
+def with_log_counts(row, label):
+    """Balanced softmax's."""
+    return [z + math.log(n) for z, n in zip(row, COUNTS, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("loss", "scores_of"), [(LDAMLoss, lowered_by_margins), (BalancedSoftmaxLoss, with_log_counts)]
+)
+def test_ldam_and_balanced_softmax_are_the_cross_entropy_of_their_scores(loss, scores_of):
+    found = loss(torch.tensor(COUNTS))(LOGITS, LABELS).tolist()
+    for row, label, value in zip(LOGITS.double().tolist(), LABELS.tolist(), found, strict=True):
+        scores = scores_of(row, label)
+        expected = math.log(sum(map(math.exp, scores))) - scores[label]
+        assert math.isclose(value, expected, rel_tol=1e-5, abs_tol=1e-5)
 
 
 def test_lade_adds_its_regulariser_to_balanced_softmax():

@@ -7,40 +7,25 @@ import pytest
 import torch
 from cifar_runs import run
 
-from vlltr_plugin.cifar_lt.results import (
-    TAUS,
-    ResultsError,
-    adjusted_errors,
-    append,
-    calibration,
-    class_errors,
-    read,
-)
+from vlltr_plugin.cifar_lt.results import TAUS, ResultsError, adjusted_errors, append, calibration, class_errors, read
 
 COUNTS = torch.tensor([500, 60, 5])
 LOGITS = torch.randn(40, 3, generator=torch.Generator().manual_seed(1)) * 3
 LABELS = torch.arange(40) % 3
 
 
-@pytest.mark.parametrize("left", range(1, 40))
-def test_a_line_cut_anywhere_is_no_run_and_no_fault(tmp_path, left):
-    path = tmp_path / "runs.jsonl"
-    append(path, run("ce", 0, 30.0))
-    text = json.dumps(run("ce", 1, 31.0, group_errors={"many": 1.0}, curve=[[1, {"a": {}}]], dummy={"b": {}}))
-    with path.open("a") as file:
-        file.write(text[:-left])
-    assert [line["seed"] for line in read(path)] == [0]
-    append(path, run("ce", 2, 32.0))
-    assert [line["seed"] for line in read(path)] == [0, 2]
+TEXT = json.dumps(run("ce", 1, 31.0, group_errors={"many": 1.0}, curve=[[1, {"a": {}}]], dummy={"b": {}}))
 
 
-def test_zeros_that_a_power_failure_left_are_no_run_and_no_fault(tmp_path):
+@pytest.mark.parametrize("left", [*(TEXT[:-cut].encode() for cut in range(1, 40)), bytes(100)])
+def test_what_a_kill_or_a_power_failure_left_of_a_line_is_no_run_and_no_fault(tmp_path, left):
     path = tmp_path / "runs.jsonl"
     append(path, run("ce", 0, 30.0))
     with path.open("ab") as file:
-        file.write(bytes(100))
-    append(path, run("ce", 1, 31.0))
-    assert [line["seed"] for line in read(path)] == [0, 1]
+        file.write(left)
+    assert [line["seed"] for line in read(path)] == [0]
+    append(path, run("ce", 2, 32.0))
+    assert [line["seed"] for line in read(path)] == [0, 2]
 
 
 @pytest.mark.parametrize("line", ['{"epoch": 3}', "[1]}", "{no json}", "my notes"])

@@ -8,6 +8,6 @@ from vlltr_plugin.compat import stand_ins
 
 
 @pytest.fixture(autouse=True)
-def without_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_stand_ins(monkeypatch):
     kept = [finder for finder in sys.meta_path if not isinstance(finder, stand_ins._StandIns)]
     monkeypatch.setattr(sys, "meta_path", kept)

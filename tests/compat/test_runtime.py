@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ class Arbitrary:
     """Not a type that checkpoints may hold."""
 
 
-def test_a_namespace_loads_safely_and_nothing_else_is_let_in(tmp_path: Path) -> None:
+def test_a_namespace_loads_safely_and_nothing_else_is_let_in(tmp_path):
     trust_argparse_namespace()
     torch.save({"args": argparse.Namespace(lr=0.1)}, tmp_path / "good.pth")
     torch.save({"args": Arbitrary()}, tmp_path / "bad.pth")
@@ -35,9 +34,7 @@ def test_a_namespace_loads_safely_and_nothing_else_is_let_in(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("version", ["2.4.1", "2.5.1+cpu"])
-def test_before_torch_2_6_loading_is_made_safe_unless_the_caller_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str
-) -> None:
+def test_before_torch_2_6_loading_is_made_safe_unless_the_caller_says_otherwise(monkeypatch, tmp_path, version):
     real = torch.load
 
     def load_of_then(f, map_location=None, pickle_module=None, *, weights_only=None, **options):
@@ -56,11 +53,11 @@ def test_before_torch_2_6_loading_is_made_safe_unless_the_caller_says_otherwise(
     assert isinstance(torch.load(tmp_path / "bad.pth", pickle_module=pickle)["args"], Arbitrary)
 
 
-def test_from_torch_2_6_on_loading_stays_as_it_is() -> None:
+def test_from_torch_2_6_on_loading_stays_as_it_is():
     assert torch.__version__ < "2.6" or not hasattr(torch.load, "wrapped_by_vlltr")
 
 
-def test_numpy_bool_is_supplied_only_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numpy_bool_is_supplied_only_where_it_is_missing(monkeypatch):
     supply_numpy_bool()
     assert np.zeros(2, dtype=np.bool).dtype == np.bool_
     monkeypatch.delitem(vars(np), "bool")
@@ -69,34 +66,27 @@ def test_numpy_bool_is_supplied_only_where_it_is_missing(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("options", "given", "expected"),
     [
-        (["--local-rank=1", "--port=8666"], ["--local_rank=1", "--port=8666"]),
-        (["--local-rank", "1"], ["--local_rank", "1"]),
-        (["--local_rank=1", "--local-ranks"], ["--local_rank=1", "--local-ranks"]),
-        ([], []),
+        ("'--local_rank'", ["--local-rank=1", "--port=8666"], ["--local_rank=1", "--port=8666"]),
+        ("'--local_rank'", ["--local-rank", "1"], ["--local_rank", "1"]),
+        ("'--local_rank'", ["--local_rank=1", "--local-ranks"], ["--local_rank=1", "--local-ranks"]),
+        ("'--local_rank'", [], []),
+        ("'--local_rank', '--local-rank'", ["--local-rank=1"], ["--local-rank=1"]),
     ],
 )
-def test_the_launcher_s_dash_becomes_an_underscore(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: list[str], expected: list[str]
-) -> None:
+def test_the_launcher_s_dash_becomes_an_underscore_unless_the_script_knows_it(
+    monkeypatch, tmp_path, options, given, expected
+):
     script = tmp_path / "main.py"
-    script.write_text("parser.add_argument('--local_rank')")
+    script.write_text(f"parser.add_argument({options})")
     monkeypatch.setattr(sys, "argv", [str(script), *given])
     accept_dashed_local_rank()
     accept_dashed_local_rank()
     assert sys.argv == [str(script), *expected]
 
 
-def test_a_script_that_knows_the_dash_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = tmp_path / "main.py"
-    script.write_text("parser.add_argument('--local_rank', '--local-rank')")
-    monkeypatch.setattr(sys, "argv", [str(script), "--local-rank=1"])
-    accept_dashed_local_rank()
-    assert sys.argv[1:] == ["--local-rank=1"]
-
-
-def test_importing_twice_changes_nothing_more() -> None:
+def test_importing_twice_changes_nothing_more():
     vlltr_plugin.compat.apply()  # an import hook of it goes when an earlier test imports the module that it waits for
     finders, modules = list(sys.meta_path), dict(sys.modules)
     importlib.reload(vlltr_plugin.compat)
@@ -132,7 +122,7 @@ print(before == names(), [(hook.name, [patch.__name__ for patch in hook.patches]
 """
 
 
-def run(code: str, *paths: Path) -> list[str]:
+def run(code, *paths):
     """Runs code in a process of its own, since the shims last as long as the process; returns the printed lines."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     environment["PYTHONPATH"] = os.pathsep.join([*map(str, paths), *filter(None, sys.path)])
@@ -142,11 +132,11 @@ def run(code: str, *paths: Path) -> list[str]:
     return [line for line in done.stdout.splitlines() if not line.startswith("[Gloo]")]  # torch 2.8 reports its ranks
 
 
-def test_cuda_calls_pass_and_nccl_becomes_gloo_without_cuda(tmp_path: Path) -> None:
+def test_cuda_calls_pass_and_nccl_becomes_gloo_without_cuda(tmp_path):
     assert run(SETUP.format(cuda=False) + PATCHED.format(folder=tmp_path)) == ["gloo", "True 0"]
 
 
-def test_torch_stays_as_it_is_with_cuda() -> None:
+def test_torch_stays_as_it_is_with_cuda():
     assert run(SETUP.format(cuda=True) + UNTOUCHED) == ["True [('utils', ['_save_whole_in'])]"]
 
 
@@ -169,7 +159,7 @@ print(started, dict(os.environ) == before)
 
 
 @pytest.mark.parametrize("set_by_user", ["", "os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '0'"])
-def test_asking_for_cuda_does_not_start_the_driver_which_would_settle_what_is_visible(set_by_user: str) -> None:
+def test_asking_for_cuda_does_not_start_the_driver_which_would_settle_what_is_visible(set_by_user):
     assert run(f"import os\n{set_by_user}\n{ASKED}") == ["[] True"]
 
 
@@ -189,25 +179,22 @@ state = "complete"
 """
 
 
-def declared(torchvision: str, folder: Path) -> list[str]:
+def declared(torchvision, folder):
     """Declares the operators in a process that sees a torchvision with this text and no timm."""
-    (folder / "torchvision").mkdir()
+    (folder / "torchvision").mkdir(exist_ok=True)
     (folder / "torchvision" / "__init__.py").write_text(torchvision)
     (folder / "torchvision" / "part.py").write_text("")
     return run(f"import sys; sys.modules['timm'] = None\n{DECLARE}", folder)
 
 
-@pytest.mark.parametrize(("text", "expected"), [(NEEDS_NMS, "1 complete"), ("state = 'healthy'", "0 healthy")])
-def test_schemas_are_declared_when_needed(tmp_path: Path, text: str, expected: str) -> None:
-    assert declared(text, tmp_path) == [expected]
-
-
-def test_another_failure_is_not_hidden(tmp_path: Path) -> None:
+def test_schemas_are_declared_when_needed_and_another_failure_is_not_hidden(tmp_path):
+    assert declared(NEEDS_NMS, tmp_path) == ["1 complete"]
+    assert declared("state = 'healthy'", tmp_path) == ["0 healthy"]
     with pytest.raises(AssertionError, match="RuntimeError: no disk"):
         declared("raise RuntimeError('no disk')", tmp_path)
 
 
-def test_the_installed_torchvision_and_timm_import() -> None:
+def test_the_installed_torchvision_and_timm_import():
     pytest.importorskip("torchvision", exc_type=ImportError)
     import timm.models
     import torchvision.transforms

@@ -5,10 +5,7 @@ import importlib.util
 import pickle
 import random
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +23,6 @@ from vlltr_plugin.compat.stand_ins import (
 
 augment = pytest.importorskip("timm.data.auto_augment", exc_type=ImportError)
 HOST_POLICY = "rand-m9-mstd0.5-inc1"
-Write = Callable[[dict[str, str]], None]
 FAULTS = {
     "ftfy_is_missing": ("import ftfy_is_missing", ModuleNotFoundError),
     "libGL.so.1": ("raise ImportError('libGL.so.1: cannot open shared object file')", ImportError),
@@ -36,11 +32,18 @@ FAULTS = {
 }
 
 
+def pillow_refuses_zero_bits(image, bits, by_pillow=ImageOps.posterize):
+    """Pillow 13's `posterize`."""
+    if bits < 1:
+        raise ValueError("bits must be between or equal to 1 and 8")
+    return by_pillow(image, bits)
+
+
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+def write(tmp_path, monkeypatch):
     """Writes files of packages that come before all others."""
 
-    def write_all(files: dict[str, str]) -> None:
+    def write_all(files):
         for name, text in files.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +77,7 @@ STATEMENTS = {
 
 @pytest.mark.parametrize("message", FAULTS)
 @pytest.mark.parametrize("package", BROKEN)
-def test_a_package_that_does_not_import_keeps_its_own_error(write: Write, package: str, message: str) -> None:
+def test_a_package_that_does_not_import_keeps_its_own_error(write, package, message):
     code, error = FAULTS[message]
     write({name: text.replace("CODE", code) for name, text in BROKEN[package].items()})
     supply_clip()
@@ -84,7 +87,7 @@ def test_a_package_that_does_not_import_keeps_its_own_error(write: Write, packag
             exec(statement)
 
 
-def test_a_folder_named_mmcv_is_completed(write: Write) -> None:
+def test_a_folder_named_mmcv_is_completed(write):
     write({"mmcv/readme.txt": ""})
     supply_mmcv()
     assert importlib.import_module("mmcv").Config is Config
@@ -92,11 +95,11 @@ def test_a_folder_named_mmcv_is_completed(write: Write) -> None:
 
 @pytest.mark.parametrize("where", ["timm/__init__.py", "timm/models/__init__.py", "timm/data/__init__.py"])
 @pytest.mark.parametrize("message", FAULTS)
-def test_a_broken_timm(write: Write, monkeypatch: pytest.MonkeyPatch, message: str, where: str) -> None:
+def test_a_broken_timm(write, monkeypatch, message, where):
     code, error = FAULTS[message]
     files = dict.fromkeys(["timm/__init__.py", "timm/models/__init__.py", "timm/data/__init__.py"], "")
     write({**files, where: code})
-    monkeypatch.setattr("vlltr_plugin.compat.stand_ins._pillow_posterizes_to_zero_bits", lambda: False)
+    monkeypatch.setattr(ImageOps, "posterize", pillow_refuses_zero_bits)
     supply_timm_registry()
     accept_zero_bit_posterize()
     with pytest.raises(error, match=message):
@@ -104,18 +107,18 @@ def test_a_broken_timm(write: Write, monkeypatch: pytest.MonkeyPatch, message: s
 
 
 @pytest.fixture
-def without_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_clip(monkeypatch):
     for name in ("clip", "clip.simple_tokenizer"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Any:
+def tokenizer():
     pytest.importorskip("open_clip", exc_type=ImportError)
     return load_tokenizer()
 
 
-def test_start_and_end_tokens_carry_openai_names(tokenizer: Any) -> None:
+def test_start_and_end_tokens_carry_openai_names(tokenizer):
     assert tokenizer.encoder["<|startoftext|>"] == 49406
     assert tokenizer.encoder["<|endoftext|>"] == 49407
     assert len(tokenizer.encoder) == len(tokenizer.decoder) == 49408
@@ -130,12 +133,12 @@ def test_start_and_end_tokens_carry_openai_names(tokenizer: Any) -> None:
         ("x <|endoftext|>", [343, 49407]),
     ],
 )
-def test_ids_are_those_of_openai(tokenizer: Any, text: str, ids: list[int]) -> None:
+def test_ids_are_those_of_openai(tokenizer, text, ids):
     assert tokenizer.encode(text) == ids
 
 
 @pytest.mark.usefixtures("without_clip")
-def test_a_missing_clip_is_supplied_twice_without_harm() -> None:
+def test_a_missing_clip_is_supplied_twice_without_harm():
     supply_clip()
     first = importlib.import_module("clip.simple_tokenizer")
     supply_clip()
@@ -148,7 +151,7 @@ REAL = "class SimpleTokenizer: real = True"
 
 @pytest.mark.parametrize("late", [False, True], ids=["there before", "on a path that is added later"])
 @pytest.mark.parametrize("code", [REAL, "import nothing_of_this_name"], ids=["real", "broken"])
-def test_a_real_clip_is_used(late: bool, code: str, write: Write, without_clip: None) -> None:
+def test_a_real_clip_is_used(late, code, write, without_clip):
     steps = [lambda: write({"clip/__init__.py": "own = True", "clip/simple_tokenizer.py": code}), supply_clip]
     for step in reversed(steps) if late else steps:
         step()
@@ -160,56 +163,41 @@ def test_a_real_clip_is_used(late: bool, code: str, write: Write, without_clip: 
     assert importlib.import_module("clip").own
 
 
-@pytest.mark.parametrize("file", ["clip/readme.txt", "clip/__init__.py", "clip.py"])
-def test_something_else_named_clip_gets_the_tokenizer_and_stays(file: str, write: Write, without_clip: None) -> None:
-    write({file: "own = True"})
+@pytest.mark.parametrize("file", ["clip/readme.txt", "clip/__init__.py", "clip.py", "imported before"])
+def test_something_else_named_clip_gets_the_tokenizer_and_stays(file, write, without_clip, monkeypatch):
+    other = ModuleType("clip")
+    if file == "imported before":
+        other.own = True
+        monkeypatch.setitem(sys.modules, "clip", other)
+    else:
+        write({file: "own = True"})
     supply_clip()
     assert importlib.import_module("clip.simple_tokenizer").SimpleTokenizer is load_tokenizer
-    assert hasattr(importlib.import_module("clip"), "own") == file.endswith(".py")
+    assert hasattr(importlib.import_module("clip"), "own") == (file != "clip/readme.txt")
+    assert (sys.modules["clip"] is other) == (file == "imported before")
 
 
-@pytest.mark.usefixtures("without_clip")
-def test_another_package_named_clip_stays_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = ModuleType("clip")
-    other.command_line = True  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "clip", other)
-    supply_clip()
-    from clip.simple_tokenizer import SimpleTokenizer
-
-    assert SimpleTokenizer is load_tokenizer
-    assert sys.modules["clip"] is other
-
-
-def test_a_missing_open_clip_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_open_clip_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip.tokenizer", None)
     with pytest.raises(ModuleNotFoundError, match="pip install open_clip_torch"):
         load_tokenizer()
 
 
-def pillow_refuses(*_: object) -> None:
-    raise ValueError("bits must be between or equal to 1 and 8")
-
-
 @pytest.fixture
-def original_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+def original_operations(monkeypatch):
     for name in [name for name in augment.NAME_TO_OP if name.startswith("Posterize")]:
         monkeypatch.setitem(augment.NAME_TO_OP, name, augment.posterize)
 
 
-def posterize_with_full_magnitude() -> Image.Image:
+def posterize_with_full_magnitude():
     random.seed(0)
     operation = augment.AugmentOp("PosterizeIncreasing", prob=1.0, magnitude=10, hparams={"magnitude_std": 0})
     return operation(Image.new("RGB", (4, 4), (200, 120, 40)))
 
 
 @pytest.mark.usefixtures("original_operations")
-def test_zero_bits_give_a_black_image_instead_of_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    by_pillow = ImageOps.posterize
-
-    def as_pillow_13(image: Image.Image, bits: int) -> Image.Image:
-        return by_pillow(image, bits) if bits > 0 else pillow_refuses()  # type: ignore[return-value]
-
-    monkeypatch.setattr(ImageOps, "posterize", as_pillow_13)
+def test_zero_bits_give_a_black_image_instead_of_an_error(monkeypatch):
+    monkeypatch.setattr(ImageOps, "posterize", pillow_refuses_zero_bits)
     with pytest.raises(ValueError, match="bits must be"):
         posterize_with_full_magnitude()
     accept_zero_bit_posterize()
@@ -220,21 +208,21 @@ def test_zero_bits_give_a_black_image_instead_of_an_error(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("original_operations")
-def test_nothing_changes_where_pillow_accepts_zero_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_changes_where_pillow_accepts_zero_bits(monkeypatch):
     monkeypatch.setattr(ImageOps, "posterize", lambda image, bits: image)
     accept_zero_bit_posterize()
     assert augment.NAME_TO_OP["PosterizeIncreasing"] is augment.posterize
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
-def test_other_bit_counts_are_timm_s(bits: int) -> None:
+def test_other_bit_counts_are_timm_s(bits):
     image = Image.effect_noise((8, 8), 80).convert("RGB")
     assert posterize_or_black(image, bits).tobytes() == augment.posterize(image, bits).tobytes()
 
 
 @pytest.mark.usefixtures("original_operations")
-def test_the_host_s_policy_runs_for_many_images_and_pickles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlltr_plugin.compat.stand_ins._pillow_posterizes_to_zero_bits", lambda: False)
+def test_the_host_s_policy_runs_for_many_images_and_pickles(monkeypatch):
+    monkeypatch.setattr(ImageOps, "posterize", pillow_refuses_zero_bits)
     accept_zero_bit_posterize()
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  (timm draws from numpy's global state)
@@ -245,21 +233,15 @@ def test_the_host_s_policy_runs_for_many_images_and_pickles(monkeypatch: pytest.
         policy(image)
 
 
-def test_a_registry_that_timm_still_has_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "timm.models.registry", raising=False)
-    there = importlib.util.find_spec("timm.models.registry") is not None
-    supply_timm_registry()
-    assert ("timm.models.registry" in sys.modules) is not there
-
-
-def test_a_registry_that_timm_dropped_is_supplied(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_registry_is_supplied_only_where_timm_has_dropped_it(monkeypatch, dropped):
     import timm.models
 
-    find_spec = importlib.util.find_spec
-    monkeypatch.delitem(sys.modules, "timm.models.registry", raising=False)
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "timm.models.registry" else find_spec(name)
-    )
+    name, find_spec = "timm.models.registry", importlib.util.find_spec
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    there = not dropped and find_spec(name) is not None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *more: None if dropped and n == name else find_spec(n))
     supply_timm_registry()
-    registry = sys.modules.pop("timm.models.registry")
-    assert registry.register_model is timm.models.register_model
+    assert (name in sys.modules) is not there
+    if not there:
+        assert sys.modules.pop(name).register_model is timm.models.register_model

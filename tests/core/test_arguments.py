@@ -206,25 +206,6 @@ def test_draws_near_the_smallest_numbers_keep_their_ratios():
     assert InverseFrequency([3, 3], draws=[8e307, 1.6e308]).draws.tolist() == [2, 4]
 
 
-def test_the_largest_effective_number_weight_is_the_definition_s_whatever_the_scale():
-    n = torch.tensor([1280.0, 200.0, 5.0]).double()
-    raw = (1 - 0.9999) / (1 - 0.9999**n)
-    expected = raw * n.sum() / (n * raw).sum()
-    for scale in (1, 1000, 1e-6):
-        found = EffectiveNumber(n, 0.9999, draws=scale * n).weights.double()
-        torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
-
-
-def test_a_state_whose_known_radii_are_other_ones_is_refused():
-    state = EffectiveNumber(COUNTS).plain_state()
-    state["log_radius64"] += torch.tensor([0.0, 0.0, 0.1])
-    weighting = EffectiveNumber(COUNTS)
-    before = weighting.weights.clone()
-    with pytest.raises(ValueError, match="the radii that these class counts and draws give"):
-        weighting.load_state_dict(state)
-    assert torch.equal(weighting.weights, before)
-
-
 @pytest.mark.parametrize("make", [InverseFrequency, InverseSqrtFrequency, EffectiveNumber])
 def test_a_state_whose_radii_differ_by_a_factor_only_loads(make):
     """As older versions wrote where `draws` did not sum to an epoch's samples."""

@@ -182,7 +182,7 @@ def test_the_radius_of_a_class_of_a_million_pixels_is_that_of_a_float64_loop(opt
         criterion.observe(logits, torch.zeros(2, side, side, dtype=torch.int64))
     pixels = logits.detach().double().movedim(1, -1).reshape(-1, classes)
     if options["variant"] == "bv":
-        columns = [k for k in weighting._variant.columns.tolist() if k != 0]
+        columns = [k for k in weighting._columns.tolist() if k != 0]
         pixels = pixels[:, :1] - pixels[:, columns]
     n = images * side * side
     sigma = pixels.std(dim=0, correction=0) * math.sqrt(n / (n - 1))
@@ -283,7 +283,7 @@ def test_weights_are_those_of_the_rows_that_no_mask_changed(mask, options, way):
     told, spared = (ReweightedLoss(ClassVolume(MASKED_COUNTS, **options)) for _ in range(2))
     for seed in range(2):
         logits, labels, masked = masked_batch(seed)
-        columns = told.weighting._variant.columns
+        columns = told.weighting._columns
         column = 0 if columns is None else int(columns[0])
         logits = logits.to(torch.bfloat16 if way == "bfloat16" else torch.float32)
         logits[masked, column] = torch.finfo(logits.dtype).min if mask == "float16" else MASKS[mask]

@@ -6,11 +6,12 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from epochs import EVERY_WEIGHTING, numbers_of_a_run
 from mini_host import MiniHost
 from oracles import observed
 
-from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
-from vlltr_plugin.core.normalization import expected_alpha
+from vlltr_plugin import ClassVolume, EffectiveNumber, LogitAdjustedLoss, ReweightedLoss
+from vlltr_plugin.core.epoch_statistics import expected_alpha
 from vlltr_plugin.hosts.vl_ltr.plan import check_base_criterion
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
 
@@ -37,53 +38,34 @@ def tensors_of(weighting):
     return found
 
 
-MAKERS = {
-    "dv": ClassVolume,
-    "bv": lambda n, draws: ClassVolume(n, draws, variant="bv", debias=True),
-    "pv": lambda n, draws: ClassVolume(n, draws, variant="pv"),
-    "mass": lambda n, draws: ClassVolume(n, draws, assign="mass"),
-    "wide": lambda n, draws: ClassVolume([*n, *[1] * 200], [*draws, *[1e-3] * 200]),
-    "effective number": lambda n, draws: EffectiveNumber(n, 0.999, draws),
-    "inverse": InverseFrequency,
-    "none": Uniform,
-}
-
-
 def a_run(make, soft):
-    """Statistics with a bad row, a new epoch, a state that is loaded, and a loss."""
-    generator = torch.Generator().manual_seed(0)
-    criterion = ReweightedLoss(make(COUNTS, DRAWS), smoothing=0.1)
+    """A run, a state that is loaded, and the losses of both criteria; tensors in the middle of an epoch."""
+    criterion = ReweightedLoss(make(COUNTS, draws=DRAWS), smoothing=0.1)
+    numbers = numbers_of_a_run(criterion, soft)
     classes = criterion.weighting.num_classes
-    for epoch in range(2):
-        rows = torch.randn(90, classes, generator=generator, dtype=torch.float32)
-        rows[0, 0] = torch.nan if epoch else 0.0
-        labels = torch.arange(90) % 3
-        targets = F.one_hot(labels, classes).float() * 0.9 + 0.1 / classes if soft else labels
-        criterion(rows.requires_grad_(), targets)
-        tensors = tensors_of(criterion.weighting)
-        criterion.end_epoch()
-    other = ReweightedLoss(make(COUNTS, DRAWS), smoothing=0.1)
+    rows, labels = torch.ones(3, classes, dtype=torch.float32), torch.arange(3)
+    other = ReweightedLoss(make(COUNTS, draws=DRAWS), smoothing=0.1)
     other.load_state_dict(criterion.state_dict())
-    rows = torch.randn(90, classes, generator=generator, dtype=torch.float32)
     adjusted = LogitAdjustedLoss(other.weighting, smoothing=0.1)
-    losses = torch.stack([other.losses(rows, targets), adjusted.losses(rows, targets)])
-    return other.weighting, tensors, losses
+    numbers += [other.losses(rows, labels), adjusted.losses(rows, labels)]
+    other.observe(rows, labels)
+    return other.weighting, tensors_of(other.weighting), numbers
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("make", EVERY_WEIGHTING)
 def test_dtypes_and_numbers_are_those_of_any_other_run(make, soft, dtype):
-    expected, expected_tensors, expected_losses = a_run(MAKERS[make], soft)
+    expected, expected_tensors, expected_numbers = a_run(EVERY_WEIGHTING[make], soft)
     with default_dtype(dtype):
-        weighting, tensors, losses = a_run(MAKERS[make], soft)
+        weighting, tensors, numbers = a_run(EVERY_WEIGHTING[make], soft)
     assert weighting.weights.dtype == torch.float32
     assert weighting.log_radius64.dtype == weighting.draws.dtype == weighting.class_counts.dtype == torch.float64
     assert {k: v.dtype for k, v in tensors.items()} == {k: v.dtype for k, v in expected_tensors.items()}
     assert torch.equal(weighting.weights, expected.weights)
-    assert torch.equal(losses, expected_losses)
-    assert losses.dtype == torch.float32
+    for found, wanted in zip(numbers, expected_numbers, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)  # dtypes, too
     if dtype == torch.bfloat16:
         assert expected_alpha(weighting.weights, weighting.draws) == pytest.approx(1, abs=1e-6)
 

@@ -62,12 +62,6 @@ def test_at_tau_1_with_equal_radii_it_is_balanced_softmax():
     assert found.item() == pytest.approx(total / len(labels), rel=1e-12)
 
 
-def test_no_weighting_is_plain_cross_entropy_at_any_tau():
-    logits, labels = batch_of()
-    found = LogitAdjustedLoss(Uniform(COUNTS, DRAWS), tau=2.0)(logits, labels)
-    torch.testing.assert_close(found, F.cross_entropy(logits, labels), rtol=1e-12, atol=0)
-
-
 @pytest.mark.parametrize("weighting", EVERY)
 @pytest.mark.parametrize("counts", ["sampler", "dataset"])
 def test_normalisation_and_with_it_the_mean_of_alpha_do_not_matter(weighting, counts):
@@ -122,19 +116,6 @@ def test_statistics_are_those_of_the_unadjusted_logits():
             criterion.end_epoch()
         assert torch.equal(adjusted.weighting.log_radius64, plain.weighting.log_radius64)
     assert not torch.equal(adjusted.weighting.log_radius64, torch.zeros(5).double())
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_gradient_is_softmax_of_the_lowered_logits_minus_the_target(smoothing):
-    logits, labels = batch_of()
-    logits.requires_grad_()
-    criterion = LogitAdjustedLoss(observed(ClassVolume(COUNTS)), smoothing=smoothing)
-    criterion(logits, labels).backward()
-    target = (1 - smoothing) * F.one_hot(labels, 5) + smoothing / 5
-    expected = (lowered(logits, criterion.weighting.margins.numpy()).softmax(dim=1) - target) / len(labels)
-    torch.testing.assert_close(logits.grad, expected)
-    assert [name for name, _ in criterion.named_parameters()] == []
-    assert not criterion.weighting.margins.requires_grad
 
 
 @pytest.mark.parametrize("empty", ["no samples", "no draws"])

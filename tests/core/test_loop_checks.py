@@ -1,41 +1,90 @@
-"""What a criterion says of a loop, and that honest loops are silent; the numbers of an epoch."""
+"""Warnings about a training loop: each comes once where the loop is wrong, and never in an honest one."""
 
-import contextlib
 import copy
 import pickle
 import warnings
 
 import pytest
 import torch
-from epochs import COUNTS, CRITERIA, WEIGHTINGS, train
+from epochs import COUNTS, CRITERIA, WEIGHTINGS, quiet, train, warnings_of
 from torch import nn
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
+
+MANY = torch.tensor([600, 300, 120])
+FEW = torch.tensor([12, 6, 3])
+LABELS = torch.repeat_interleave(torch.arange(3), FEW)
+
+
+def passes(criterion, labels, number=1):
+    for _ in range(number):
+        criterion(torch.randn(len(labels), 3, requires_grad=True), labels).backward()
+
+
+def said(loop, seed=0, **options):
+    """The warnings of a loop over `FEW` about what was expected of it."""
+    torch.manual_seed(seed)
+    criterion = ReweightedLoss(ClassVolume(FEW, **options))
+    return [message for message in warnings_of(loop, criterion) if "Expected" in message]
+
+
+def random_batches(labels):
+    for part in labels.split(7):
+        yield torch.randn(len(part), 3, requires_grad=True), part
+
+
+def epochs(labels_of, number=30):
+    def loop(criterion):
+        for _ in range(number):
+            for rows, part in random_batches(labels_of()):
+                criterion(rows, part).backward()
+            criterion.end_epoch()
+
+    return loop
+
+
+def weighted(power, times=1):
+    weights = FEW.double().pow(power)[LABELS]
+    return lambda: LABELS[torch.multinomial(weights, times * len(LABELS), replacement=True)]
+
+
+HONEST = {
+    "uniform with replacement": (weighted(0), None),
+    "square root": (weighted(-0.5), FEW.sqrt()),
+    "balanced": (weighted(-1), [1, 1, 1]),
+    "four times as many draws": (weighted(-0.5, 4), FEW.sqrt()),
+    "ten views": (lambda: LABELS.repeat(10)[torch.randperm(210)], None),
+    "repeated augmentation": (lambda: LABELS[torch.randperm(21)].repeat_interleave(3)[:21], None),
+    "a small labelled set": (lambda: LABELS[torch.randint(21, (30 * 21,))], None),
+}
+
+
+@pytest.mark.parametrize("kind", HONEST)
+def test_honest_loops_are_silent(kind):
+    labels_of, draws = HONEST[kind]
+    assert not [words for seed in range(2) for words in said(epochs(labels_of, 8), seed, draws=draws)]
+
 
 # A forgotten end_epoch
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-def test_a_forgotten_end_epoch_is_said_once_after_twenty_five_passes(criterion):
-    criterion = CRITERIA[criterion](ClassVolume([600, 300, 120]))
-    labels = torch.repeat_interleave(torch.arange(3), torch.tensor([600, 300, 120]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for _ in range(25):
-            criterion(torch.randn(1020, 3, requires_grad=True), labels)
+def test_a_forgotten_end_epoch_warns_once_after_twenty_five_passes(criterion):
+    criterion = CRITERIA[criterion](ClassVolume(MANY))
+    labels = torch.repeat_interleave(torch.arange(3), MANY)
+    with quiet():
+        passes(criterion, labels, 25)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for _ in range(4):
-            criterion(torch.randn(1020, 3, requires_grad=True), labels)
+        passes(criterion, labels, 4)
     assert [("end_epoch()" in str(warning.message)) for warning in caught] == [True]
     assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("ender", ["criterion", "weighting"])
-def test_ended_epochs_are_not_warned_of(ender):
+def test_ended_epochs_do_not_warn(ender):
     criterion = ReweightedLoss(ClassVolume(COUNTS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with quiet():
         for epoch in range(8):
             train(criterion, epoch)
             (criterion if ender == "criterion" else criterion.weighting).end_epoch()
@@ -44,89 +93,140 @@ def test_ended_epochs_are_not_warned_of(ender):
 @pytest.mark.parametrize("weighting", ["inverse", "none"])
 def test_weights_that_never_change_need_no_end_epoch(weighting):
     criterion = ReweightedLoss(WEIGHTINGS[weighting](COUNTS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with quiet():
         for epoch in range(8):
             train(criterion, epoch)
 
 
-def test_deferred_weights_that_never_come_are_warned_of():
-    criterion = ReweightedLoss(InverseFrequency([600, 300, 120], start_epoch=2))
+def test_deferred_weights_need_an_end_epoch():
+    criterion = ReweightedLoss(InverseFrequency(MANY, start_epoch=2))
     with pytest.warns(UserWarning, match=r"end_epoch\(\)"):
-        criterion(torch.randn(26 * 1020, 3, requires_grad=True), torch.zeros(26 * 1020, dtype=torch.int64))
+        passes(criterion, torch.zeros(26 * 1020, dtype=torch.int64))
+
+
+def test_a_loop_that_stops_ending_epochs_is_warned():
+    def loop(criterion):
+        epochs(lambda: LABELS, 3)(criterion)
+        for _ in range(11):
+            for rows, part in random_batches(LABELS):
+                criterion(rows, part).backward()
+
+    (words,) = said(loop)
+    assert "end_epoch()" in words
+
+
+@pytest.mark.parametrize(
+    ("images", "samples", "draws", "warned"),
+    [
+        (40, 65_536, None, False),  # an epoch of FixMatch
+        (40, 120_000, None, True),
+        (1000, 25_000, None, False),
+        (1000, 30_000, None, True),
+        (1000, 65_536, [32_768, 32_768], False),
+        (100, 2_000_000, [100_000, 100_000], False),
+        (100, 2_010_000, [100_000, 100_000], True),
+    ],
+)
+def test_the_first_warning_comes_later_for_small_sets_and_long_epochs(images, samples, draws, warned):
+    criterion = ReweightedLoss(ClassVolume([images // 2] * 2, draws=draws))
+
+    def loop():
+        for part in (torch.arange(samples) % 2).split(10_000):
+            criterion(torch.randn(len(part), 2, requires_grad=True), part).backward()
+
+    assert ["end_epoch()" in message for message in warnings_of(loop)] == [True] * warned
+
+
+@pytest.mark.parametrize(("ranks", "warned"), [(1, False), (2, True)])
+def test_the_samples_of_all_ranks_count_as_passes(monkeypatch, ranks, warned):
+    monkeypatch.setattr("vlltr_plugin.core.loop_checks.world_size", lambda: ranks)
+    found = warnings_of(passes, ReweightedLoss(ClassVolume(MANY)), torch.zeros(14_000, dtype=torch.int64))
+    assert ["end_epoch()" in message for message in found] == [True] * warned
 
 
 # Counts and draws of other data
 
 
-def test_another_data_set_s_counts_are_said_once():
+def test_class_counts_of_another_data_set_warn_once():
     criterion = ReweightedLoss(ClassVolume(COUNTS))
     train(criterion, counts=COUNTS[::-1])
     with pytest.warns(UserWarning, match=r"class 2 was drawn 60 times, expected 12.*draws="):
         criterion.end_epoch()
     train(criterion, epoch=1, counts=COUNTS[::-1])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with quiet():
         criterion.end_epoch()
 
 
-def balanced(criterion):
-    """An epoch of a sampler that balances the classes."""
+@pytest.mark.parametrize(("draws", "warned"), [(None, True), ([1, 1, 1], False)])
+def test_a_balancing_sampler_needs_its_draws(draws, warned):
+    criterion = ReweightedLoss(ClassVolume(COUNTS, draws=draws))
     for _ in range(5):
-        labels = torch.randperm(21) % 3
-        criterion(torch.randn(21, 3, requires_grad=True), labels)
-    return criterion.end_epoch()
-
-
-def test_a_weighted_sampler_wants_its_draws():
-    with pytest.warns(UserWarning, match="draws="):
-        balanced(ReweightedLoss(ClassVolume(COUNTS)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        balanced(ReweightedLoss(ClassVolume(COUNTS, draws=[1, 1, 1])))
+        passes(criterion, torch.randperm(21) % 3)
+    assert ["draws=" in message for message in warnings_of(criterion.end_epoch)] == [True] * warned
 
 
 @pytest.mark.parametrize("counts", [[1280, *[5] * 99], [500] * 10, [400, 20, 5], [30, 1]])
-def test_uniform_draws_with_replacement_are_never_judged(counts):
+def test_uniform_draws_with_replacement_never_warn(counts):
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
         criterion = ReweightedLoss(InverseFrequency(counts))
         drawn = labels[torch.randint(len(labels), (len(labels),), generator=generator)]
         criterion(torch.zeros(len(drawn), len(counts), requires_grad=True), drawn)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with quiet():
             criterion.end_epoch()
 
 
-def test_counts_before_the_data_are_refused_with_what_to_do():
-    with pytest.raises(ValueError, match=r"once the training set is there, from torch\.bincount"):
-        ClassVolume(torch.zeros(3, dtype=torch.int64))
+@pytest.mark.parametrize(("share", "warned"), [(0.85, False), (0.95, True)])
+def test_draws_are_compared_from_nine_tenths_of_an_epoch_on(share, warned):
+    """Data sorted by class, and a debugging run, begin with classes in other shares."""
+    criterion = ReweightedLoss(ClassVolume(MANY))
+    passes(criterion, torch.repeat_interleave(torch.arange(3), torch.tensor([0, 500, 520]))[: int(1020 * share)])
+    assert ["class_counts (or draws)" in message for message in warnings_of(criterion.end_epoch)] == [True] * warned
 
 
-def test_labels_of_more_classes_are_refused_with_what_to_do():
-    with pytest.raises(ValueError, match="class_counts of this data set"):
-        ReweightedLoss(ClassVolume(COUNTS))(torch.randn(2, 3), torch.tensor([0, 7]))
+def test_ignored_elements_are_no_draws_where_they_stay_in_the_batch(monkeypatch):
+    """As on a GPU."""
+    monkeypatch.setattr("vlltr_plugin.core.batch.cheap_to_read", lambda tensor: False)
+    criterion = ReweightedLoss(ClassVolume(FEW), ignore_index=-100)
+    passes(criterion, torch.cat([LABELS, torch.full((21,), -100)]))
+    criterion.end_epoch()
+    assert criterion.drawn.tolist() == FEW.tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "remedy"),
+    [
+        (
+            lambda: ClassVolume(torch.zeros(3, dtype=torch.int64)),
+            r"once the training set is there, from torch\.bincount",
+        ),
+        (
+            lambda: ReweightedLoss(ClassVolume(COUNTS))(torch.randn(2, 3), torch.tensor([0, 7])),
+            "class_counts of this data set",
+        ),
+    ],
+    ids=["counts before the data", "labels of more classes"],
+)
+def test_counts_that_cannot_be_right_are_refused_with_what_to_do(call, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        call()
+
+
+# Batches that count twice, and passes that do not train
 
 
 @pytest.mark.parametrize("made", CRITERIA)
-def test_the_same_logits_twice_are_said_once(made):
+def test_the_same_logits_twice_warn_once(made):
     """Mixup as two calls: with statistics of each image in full for both labels."""
     criterion = CRITERIA[made](ClassVolume(COUNTS))
     rows = torch.randn(20, 3, requires_grad=True)
-    for said in (False, True):
+    for warned in (False, True):
         logits = 2 * rows
         criterion(logits, torch.arange(20) % 3)
         twice = pytest.warns(UserWarning, match=r"came twice in a row.*one call, float \[B, C\]")
-        with quiet() if said else twice:
+        with quiet() if warned else twice:
             criterion(logits, torch.arange(20).flip(0) % 3)
-
-
-@contextlib.contextmanager
-def quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 @pytest.mark.parametrize("kind", ["hard", "mixed"])
@@ -146,7 +246,7 @@ def test_other_passes_are_not_taken_for_the_same_logits(kind):
         copied = copy.deepcopy(criterion.train())
         copied(logits, labels)
         pickle.loads(pickle.dumps(criterion))(logits, labels)
-        parameter = torch.nn.Parameter(rows.detach().clone())
+        parameter = nn.Parameter(rows.detach().clone())
         optimizer = torch.optim.SGD([parameter], lr=0.1)
         for epoch in range(4):
             criterion(parameter, labels).backward()
@@ -179,6 +279,41 @@ def test_one_tensor_that_every_pass_fills_anew_is_not_the_same_logits():
             criterion(logits, torch.arange(20) % 3).backward()
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_several_heads_warn_once_and_several_passes_of_one_do_not(heads):
+    def loop(criterion):
+        layers = [nn.Linear(4, 3) for _ in range(heads)] * (3 - heads)
+        for _ in range(3):
+            x = torch.randn(21, 4)
+            (criterion(layers[0](x), LABELS) + 0.4 * criterion(layers[1](x), LABELS)).backward()
+            criterion.end_epoch()
+
+    assert len(said(loop)) == heads - 1
+
+
+def test_validation_with_gradients_warns_once():
+    def loop(criterion):
+        for _ in range(4):
+            for rows, part in random_batches(LABELS):
+                criterion(rows, part).backward()
+            for rows, part in random_batches(LABELS[::3]):
+                criterion(rows, part)
+            criterion.end_epoch()
+
+    (words,) = said(loop)
+    assert "validation with gradients" in words
+
+
+def test_a_first_epoch_with_other_passes_before_it_warns_once():
+    lengths = iter([29, 21, 21, 21])
+    (words,) = said(epochs(lambda: LABELS.repeat(2)[torch.randperm(42)][: next(lengths)], 4))
+    assert "forget_epoch()" in words
+    assert "learning-rate finder" in words
+
+
+# Starting over
+
+
 @pytest.mark.parametrize("made", CRITERIA)
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("start_epoch", [0, 2])
@@ -194,168 +329,18 @@ def test_a_criterion_that_starts_over_is_a_new_one(made, weighting, start_epoch)
         found = []
         for criterion in (used, fresh):
             rows, labels = torch.randn(30, 3, generator=torch.Generator().manual_seed(epoch)), torch.arange(30) % 3
-            found.append(criterion(rows.requires_grad_(), labels).detach())
+            loss = criterion(rows.requires_grad_(), labels).item()
             train(criterion, epoch)
-            found.append(criterion.end_epoch())
-        assert torch.equal(found[0], found[2])
-        assert {**found[1], "seconds": 0} == {**found[3], "seconds": 0}
+            found.append({**criterion.end_epoch(), "seconds": 0, "loss": loss})
+        assert found[0] == found[1]
     for name, value in fresh.state_dict().items():
         assert torch.equal(used.state_dict()[name], value), name
-
-
-# Several ranks
-
-
-TENSOR_COUNTS = torch.tensor([12, 6, 3])
-LABELS = torch.repeat_interleave(torch.arange(3), TENSOR_COUNTS)
-
-
-def said(loop, seed=0, **options):
-    """First words of the warnings of a loop."""
-    torch.manual_seed(seed)
-    criterion = ReweightedLoss(ClassVolume(TENSOR_COUNTS, **options))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        loop(criterion)
-    return [str(warning.message) for warning in caught if "Expected" in str(warning.message)]
-
-
-def random_batches(labels):
-    for part in labels.split(7):
-        yield torch.randn(len(part), 3, requires_grad=True), part
-
-
-def epochs(labels_of, number=30):
-    def loop(criterion):
-        for _ in range(number):
-            for rows, part in random_batches(labels_of()):
-                criterion(rows, part).backward()
-            criterion.end_epoch()
-
-    return loop
-
-
-def weighted(power, times=1):
-    weights = TENSOR_COUNTS.double().pow(power)[LABELS]
-    return lambda: LABELS[torch.multinomial(weights, times * len(LABELS), replacement=True)]
-
-
-HONEST = {
-    "uniform with replacement": (weighted(0), None),
-    "square root": (weighted(-0.5), TENSOR_COUNTS.sqrt()),
-    "balanced": (weighted(-1), [1, 1, 1]),
-    "four times as many draws": (weighted(-0.5, 4), TENSOR_COUNTS.sqrt()),
-    "ten views": (lambda: LABELS.repeat(10)[torch.randperm(210)], None),
-    "repeated augmentation": (lambda: LABELS[torch.randperm(21)].repeat_interleave(3)[:21], None),
-    "a small labelled set": (lambda: LABELS[torch.randint(21, (30 * 21,))], None),
-}
-
-
-@pytest.mark.parametrize("kind", HONEST)
-def test_honest_loops_are_silent(kind):
-    labels_of, draws = HONEST[kind]
-    assert not [words for seed in range(2) for words in said(epochs(labels_of, 8), seed, draws=draws)]
-
-
-def test_a_first_epoch_with_other_passes_before_it_is_said_once():
-    lengths = iter([29, 21, 21, 21])
-    (words,) = said(epochs(lambda: LABELS.repeat(2)[torch.randperm(42)][: next(lengths)], 4))
-    assert "forget_epoch()" in words
-    assert "learning-rate finder" in words
-
-
-def test_validation_with_gradients_is_said_once():
-    def loop(criterion):
-        for _ in range(4):
-            for rows, part in random_batches(LABELS):
-                criterion(rows, part).backward()
-            for rows, part in random_batches(LABELS[::3]):
-                criterion(rows, part)
-            criterion.end_epoch()
-
-    (words,) = said(loop)
-    assert "validation with gradients" in words
-
-
-@pytest.mark.parametrize("heads", [1, 2])
-def test_several_heads_are_said_once_and_several_passes_of_one_are_not(heads):
-    def loop(criterion):
-        layers = [nn.Linear(4, 3) for _ in range(heads)] * (3 - heads)
-        for _ in range(3):
-            x = torch.randn(21, 4)
-            (criterion(layers[0](x), LABELS) + 0.4 * criterion(layers[1](x), LABELS)).backward()
-            criterion.end_epoch()
-
-    assert len(said(loop)) == heads - 1
-
-
-def test_a_loop_that_stops_ending_epochs_is_told():
-    def loop(criterion):
-        epochs(lambda: LABELS, 3)(criterion)
-        for _ in range(11):
-            for rows, part in random_batches(LABELS):
-                criterion(rows, part).backward()
-
-    (words,) = said(loop)
-    assert "end_epoch()" in words
-
-
-@pytest.mark.parametrize(
-    ("images", "samples", "draws", "told"),
-    [
-        (40, 65_536, None, False),  # an epoch of FixMatch
-        (40, 120_000, None, True),
-        (1000, 25_000, None, False),
-        (1000, 30_000, None, True),
-        (1000, 65_536, [32_768, 32_768], False),
-        (100, 2_000_000, [100_000, 100_000], False),
-        (100, 2_010_000, [100_000, 100_000], True),
-    ],
-)
-def test_a_first_end_is_missed_after_many_passes_and_later_where_few_images_are_labelled(images, samples, draws, told):
-    criterion = ReweightedLoss(ClassVolume([images // 2] * 2, draws=draws))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for part in (torch.arange(samples) % 2).split(10_000):
-            criterion(torch.randn(len(part), 2, requires_grad=True), part).backward()
-    assert ["end_epoch()" in str(warning.message) for warning in caught] == [True] * told
-
-
-@pytest.mark.parametrize(("ranks", "told"), [(1, False), (2, True)])
-def test_a_missed_end_is_judged_by_the_samples_of_all_ranks(monkeypatch, ranks, told):
-    monkeypatch.setattr("vlltr_plugin.core.loop_checks.world_size", lambda: ranks)
-    criterion = ReweightedLoss(ClassVolume([600, 300, 120]))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        criterion(torch.randn(14_000, 3, requires_grad=True), torch.zeros(14_000, dtype=torch.int64))
-    assert ["end_epoch()" in str(warning.message) for warning in caught] == [True] * told
-
-
-@pytest.mark.parametrize(("share", "told"), [(0.85, False), (0.95, True)])
-def test_other_counts_are_said_once_as_many_samples_came_as_an_epoch_has(share, told):
-    """Data sorted by class, and a debugging run, begin with classes in other shares."""
-    criterion = ReweightedLoss(ClassVolume([600, 300, 120]))
-    labels = torch.repeat_interleave(torch.arange(3), torch.tensor([0, 500, 520]))[: int(1020 * share)]
-    criterion(torch.randn(len(labels), 3, requires_grad=True), labels).backward()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        criterion.end_epoch()
-    assert ["class_counts (or draws)" in str(warning.message) for warning in caught] == [True] * told
-
-
-def test_ignored_elements_are_no_draws_where_they_stay_in_the_batch(monkeypatch):
-    """As on a GPU."""
-    monkeypatch.setattr("vlltr_plugin.core.batch.cheap_to_read", lambda tensor: False)
-    criterion = ReweightedLoss(ClassVolume(TENSOR_COUNTS), ignore_index=-100)
-    criterion(torch.randn(42, 3, requires_grad=True), torch.cat([LABELS, torch.full((21,), -100)])).backward()
-    criterion.end_epoch()
-    assert criterion.drawn.tolist() == TENSOR_COUNTS.tolist()
 
 
 def test_starting_over_drops_what_was_drawn_and_which_classes_were_substituted():
     criterion = ReweightedLoss(ClassVolume([12, 6, 1]))
     epochs(lambda: LABELS[:19], 1)(criterion)
-    criterion(torch.randn(5, 3, requires_grad=True), torch.zeros(5, dtype=torch.int64))
+    passes(criterion, torch.zeros(5, dtype=torch.int64))
     criterion.start_over()
     assert not criterion.weighting.substituted.any()
     epochs(lambda: LABELS[:19], 1)(criterion)

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
-from vlltr_plugin.core.batch import batch_of
+from vlltr_plugin.core.batch import batch_of, two_largest
 from vlltr_plugin.core.moments import ClassCovariances, ClassDifferences, ClassMoments
-from vlltr_plugin.core.targets import two_largest
 
 CLASSES, BATCH = 6, 24
 CPU = torch.device("cpu")
@@ -56,19 +55,6 @@ def test_statistics_of_sound_rows_are_those_of_the_path_that_reads_nothing(varia
         blind.observe_batch(replace(batch_of(rows, targets, CLASSES, 0.1), cheap=False))
     for a, b in zip(state_of(looking._moments), state_of(blind._moments), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
-
-
-def test_the_first_new_row_of_a_class_is_its_pivot_wherever_the_others_lie():
-    moments = MOMENTS["dv"]()
-    rows, labels, _ = samples_of(0)
-    moments.pivot.fill_(-1.0)
-    new = (torch.arange(BATCH) % 3 == 2) & (labels != 0)
-    moments._find_pivots(rows.double(), labels, new.double())
-    for label in range(CLASSES):
-        members = (new & (labels == label)).nonzero().flatten()
-        expected = rows[members[0]].double() if len(members) else torch.full((CLASSES,), -1.0, dtype=torch.float64)
-        assert torch.equal(moments.pivot[label], expected)
-    assert int(((labels == labels[new][0]) & new).sum()) > 1
 
 
 @pytest.mark.parametrize("variant", MOMENTS)
@@ -168,19 +154,3 @@ def test_a_first_sample_far_outside_its_class_costs_no_digits(differences, sigma
     wide = rows.double()
     expected = (wide[:, :1] - wide)[:, 1:] if differences else wide
     assert float(moments.mean_log_sigma()[0]) == pytest.approx(float(expected.std(0).log().mean()), abs=1e-4)
-
-
-@pytest.mark.parametrize("dim", [130, 400])
-@pytest.mark.parametrize("differences", [False, True])
-def test_centring_changes_pivots_and_no_radius(dim, differences):
-    generator = torch.Generator().manual_seed(0)
-    moments = ClassDifferences(dim, CPU) if differences else ClassMoments(dim, dim, CPU)
-    labels = torch.randint(0, 40, (1000,), generator=generator)
-    moments.add(100 + 3 * torch.randn(1000, dim, generator=generator), labels)
-    before, pivot = moments.mean_log_sigma(), moments.pivot.clone()
-    moments.centre()
-    after = moments.mean_log_sigma()
-    assert not torch.equal(moments.pivot[:40], pivot[:40])
-    assert torch.equal(moments.pivot[40:], pivot[40:])
-    torch.testing.assert_close(after[:40], before[:40], rtol=0, atol=1e-6)
-    assert bool(after[40:].isnan().all())

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from epochs import EVERY_WEIGHTING, numbers_of_a_run
 from float32_device import DEVICE, LazyTensor, SimulatedDevice
 from mini_host import MiniHost
 from torch import nn
@@ -13,24 +14,12 @@ from vlltr_plugin import (
     ClassVolume,
     EffectiveNumber,
     FocalLosses,
-    InverseFrequency,
     LogitAdjustedLoss,
     ReweightedLoss,
-    Uniform,
 )
 from vlltr_plugin.core.torch_context import float64_device
 
 CPU = torch.device("cpu")
-MAKERS = {
-    "dv": ClassVolume,
-    "bv": lambda n: ClassVolume(n, variant="bv"),
-    "pv": lambda n: ClassVolume(n, variant="pv"),
-    "mass": lambda n: ClassVolume(n, assign="mass"),
-    "wide": lambda n: ClassVolume(n + [1] * 200),  # float32 sums
-    "effective number": EffectiveNumber,
-    "inverse": InverseFrequency,
-    "none": Uniform,
-}
 
 
 @pytest.fixture
@@ -44,37 +33,26 @@ def kept(value):
 
 
 def a_run(make, device, soft, criterion=ReweightedLoss, **options):
-    generator = torch.Generator().manual_seed(0)
     criterion = criterion(make([50, 40, 30]), smoothing=0.1, **options)
-    classes = criterion.weighting.num_classes
-    numbers = []
-    for epoch in range(3):
-        for _ in range(2):
-            logits = torch.randn(60, classes, generator=generator)
-            logits[0, 0] = -torch.inf if epoch == 2 else 0.0
-            labels = torch.arange(60) % 3
-            targets = F.one_hot(labels, classes).float() * 0.9 + 0.1 / classes if soft else labels
-            logits = logits.to(device).requires_grad_()
-            loss = criterion(logits, targets.to(device))
-            assert loss.device.type == device.type
-            loss.backward()
-            numbers += [kept(loss.detach()), kept(logits.grad)]
-        criterion.end_epoch()
-        numbers.append(kept(criterion.weighting.weights).clone())
-    return criterion, numbers
+    return criterion, numbers_of_a_run(criterion, soft, device)
+
+
+def assert_same_numbers(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(kept(a), b, rtol=1e-6, atol=1e-9, equal_nan=True)
 
 
 @pytest.mark.usefixtures("_device")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("make", EVERY_WEIGHTING)
 def test_training_there_gives_the_weights_losses_and_gradients_of_the_cpu(make, soft):
-    criterion, found = a_run(MAKERS[make], DEVICE, soft)
-    twin, expected = a_run(MAKERS[make], CPU, soft)
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9, equal_nan=True)
+    criterion, found = a_run(EVERY_WEIGHTING[make], DEVICE, soft)
+    twin, expected = a_run(EVERY_WEIGHTING[make], CPU, soft)
+    assert_same_numbers(found, expected)
+    assert {number.device for number in found} == {DEVICE}
     weighting = criterion.weighting
-    assert (weighting.weights.device, weighting.weights.dtype) == (DEVICE, torch.float32)
+    assert weighting.weights.dtype == torch.float32
     assert {b.device for b in weighting.buffers() if b.dtype == torch.float64} == {CPU}
     assert (weighting.device64, twin.weighting.device64) == (CPU, CPU)
     assert getattr(weighting, "skipped", 0) == getattr(twin.weighting, "skipped", 0)
@@ -99,8 +77,7 @@ CRITERIA = {
 def test_every_criterion_runs_there(name, soft):
     _, found = a_run(ClassVolume, DEVICE, soft, **CRITERIA[name])
     _, expected = a_run(ClassVolume, CPU, soft, **CRITERIA[name])
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9, equal_nan=True)
+    assert_same_numbers(found, expected)
 
 
 @pytest.mark.usefixtures("_device")

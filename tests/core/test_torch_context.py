@@ -7,13 +7,13 @@ from contextlib import nullcontext
 import pytest
 import torch
 import torch.nn.functional as F
+from epochs import EVERY_WEIGHTING
 from oracles import observed
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
+from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
 from vlltr_plugin.core.frequency import FrequencyWeighting
-from vlltr_plugin.core.torch_context import recomputing
 
 COUNTS = [40, 20, 9, 2]
 
@@ -102,13 +102,6 @@ def test_the_weights_are_those_of_the_run_that_kept_everything(way, made, varian
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
 
 
-def test_nothing_is_recomputed_outside_backward():
-    assert not recomputing()
-    x = torch.ones(2, requires_grad=True)
-    x.sum().backward()
-    assert not recomputing()
-
-
 def test_where_torch_does_not_tell_a_pass_counts(monkeypatch):
     monkeypatch.delattr(torch._C, "_current_graph_task_id")
     criterion = ReweightedLoss(ClassVolume(COUNTS))
@@ -163,7 +156,7 @@ def test_gradients_are_autograd_s_and_nothing_is_observed(kind, soft, weighting,
     torch.testing.assert_close(of_sum, leaf.grad)
     each = torch.func.vmap(torch.func.grad(lambda z, t: criterion(z[None], t[None])))(logits, targets)
     torch.testing.assert_close(each, leaf.grad)
-    assert criterion._draws.drawn.sum() == 0
+    assert criterion._checks.drawn.sum() == 0
     assert getattr(criterion.weighting, "_moments", None) is None
 
 
@@ -234,13 +227,6 @@ def test_logits_on_meta_are_refused_as_something_to_observe():
         ClassVolume([5, 4, 3]).observe(torch.randn(6, 3, device="meta"), torch.zeros(6, dtype=torch.int64))
 
 
-MAKERS = {
-    "dv": ClassVolume,
-    "bv": lambda n, **options: ClassVolume(n, variant="bv", **options),
-    "pv": lambda n, **options: ClassVolume(n, variant="pv", **options),
-    "wide": lambda n, **options: ClassVolume(n + [1] * 200, **options),  # float32 sums
-    "effective number": EffectiveNumber,
-}
 PARTS = ("construct", "observe", "end_epoch", "begin_epoch", "load", "move")
 
 
@@ -286,12 +272,12 @@ class Life:
 
 @pytest.mark.parametrize("inside", [*((name,) for name in PARTS), PARTS], ids="+".join)
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("make", ["dv", "bv", "pv", "wide", "effective number"])
 def test_any_part_inside_inference_mode_gives_the_same_run_as_outside(make, soft, inside):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected, expected_losses = Life(MAKERS[make], (), soft).run()
-        criterion, losses = Life(MAKERS[make], inside, soft).run()
+        expected, expected_losses = Life(EVERY_WEIGHTING[make], (), soft).run()
+        criterion, losses = Life(EVERY_WEIGHTING[make], inside, soft).run()
     assert all(torch.equal(a, b) for a, b in zip(losses, expected_losses, strict=True))
     assert torch.equal(criterion.weighting.weights, expected.weighting.weights)
     assert not any(buffer.is_inference() for buffer in criterion.buffers())

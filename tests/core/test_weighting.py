@@ -22,8 +22,9 @@ from vlltr_plugin import (
     build_weighting,
     register_weighting,
 )
-from vlltr_plugin.core.normalization import class_weights, expected_alpha
+from vlltr_plugin.core.epoch_statistics import expected_alpha
 from vlltr_plugin.core.registry import WEIGHTINGS
+from vlltr_plugin.core.weighting import class_weights
 
 
 @settings(max_examples=60, deadline=None)

@@ -21,18 +21,30 @@ from vlltr_plugin.report.pictures import MissingExtraError
 RESULT = {"test_many": 90.0, "test_median": 80.0, "test_low": 50.0, "test_acc1": 75.0}
 
 
-def made_up_comparison(folder):
-    path = folder / "log.txt"
-    path.write_text(json.dumps(RESULT))
-    return compare([Method(name, (load_run(path),)) for name in "ab"])
+def method(folder, name, *lines):
+    """A method with one run, of which these are the log's lines."""
+    path = folder / name / "log.txt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return Method(name, (load_run(path),))
 
 
-def quiet_console():
+@pytest.fixture
+def console():
     return Console(file=io.StringIO(), width=1000)
 
 
-def test_demo_trains_all_four_resumes_and_prints_the_comparison(tmp_path):
-    console = quiet_console()
+@pytest.fixture
+def untrained(monkeypatch):
+    """The demo without its training; the logs stand in folders that the demo makes, and removes."""
+
+    def made_up(checkout, epochs, console):
+        return compare([method(checkout, name, RESULT) for name in ("data", "report")])
+
+    monkeypatch.setattr(run, "_demonstrate", made_up)
+
+
+def test_demo_trains_all_four_resumes_and_prints_the_comparison(tmp_path, console):
     comparison = run_demo(tmp_path / "demo", epochs=2, console=console)
     printed = console.file.getvalue()
     for words in ("6 lines in main.py", "started again", "many-shot", "few-shot", "standard errors", "reweight/*.npz"):
@@ -64,20 +76,10 @@ def test_demo_trains_all_four_resumes_and_prints_the_comparison(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_temporary_folder_stays_only_when_told(monkeypatch, tmp_path, keep):
+def test_temporary_folder_stays_only_when_told(monkeypatch, tmp_path, keep, console, untrained):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(run, "_demonstrate", lambda checkout, epochs, console: made_up_comparison(checkout))
-    run_demo(keep=keep, console=quiet_console())
+    run_demo(keep=keep, console=console)
     assert any(tmp_path.iterdir()) == keep
-
-
-def test_without_matplotlib_the_demo_works_and_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr(run, "_demonstrate", lambda checkout, epochs, console: made_up_comparison(checkout))
-    console = quiet_console()
-    run_demo(tmp_path / "demo", console=console)
-    assert "No pictures: Expected matplotlib" in console.file.getvalue()
-    assert (tmp_path / "demo" / "report" / "report.md").exists()
 
 
 @pytest.mark.parametrize("missing", [("sklearn",), ("sklearn", "matplotlib")])
@@ -93,24 +95,27 @@ def test_missing_libraries_are_named_at_once_before_anything_is_written(monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_matplotlib_it_is_said_before_the_training(monkeypatch, tmp_path):
-    console = quiet_console()
+def test_without_matplotlib_the_demo_works_and_says_what_to_install_before_the_training(
+    monkeypatch, tmp_path, console, untrained
+):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
+    without_training = run._demonstrate
 
-    def stops(*_):
-        raise KeyboardInterrupt
+    def demonstrate(*arguments):
+        assert "no pictures: Expected matplotlib" in console.file.getvalue()
+        assert "vlltr-plugin[demo]" in console.file.getvalue()
+        return without_training(*arguments)
 
-    monkeypatch.setattr(run, "_demonstrate", stops)
-    with pytest.raises(KeyboardInterrupt):
-        run_demo(tmp_path / "demo", console=console)
-    assert "no pictures: Expected matplotlib" in console.file.getvalue()
-    assert "vlltr-plugin[demo]" in console.file.getvalue()
+    monkeypatch.setattr(run, "_demonstrate", demonstrate)
+    run_demo(tmp_path / "demo", console=console)
+    assert "No pictures: Expected matplotlib" in console.file.getvalue()
+    assert (tmp_path / "demo" / "report" / "report.md").exists()
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError("a run failed"), OSError("disk full")])
 @pytest.mark.parametrize("there", [False, True])
-def test_a_demo_that_does_not_end_leaves_no_filled_folder(monkeypatch, tmp_path, stop, there):
-    out = tmp_path / "demo"
+def test_a_demo_that_does_not_end_leaves_no_filled_folder(monkeypatch, tmp_path, stop, there, console, untrained):
+    out, without_training = tmp_path / "demo", run._demonstrate
 
     def stops(checkout, epochs, console):
         for name in ("checkpoints", "report"):
@@ -122,29 +127,28 @@ def test_a_demo_that_does_not_end_leaves_no_filled_folder(monkeypatch, tmp_path,
         out.mkdir()
     monkeypatch.setattr(run, "_demonstrate", stops)
     with pytest.raises(stop if isinstance(stop, type) else type(stop)):
-        run_demo(out, console=quiet_console())
+        run_demo(out, console=console)
     assert out.exists() == there
     assert not there or list(out.iterdir()) == []
-    monkeypatch.setattr(run, "_demonstrate", lambda checkout, epochs, console: made_up_comparison(checkout))
-    run_demo(out, console=quiet_console())
+    monkeypatch.setattr(run, "_demonstrate", without_training)
+    run_demo(out, console=console)
     assert (out / "report" / "report.md").exists()
     assert not list(out.glob(".*"))
 
 
-def test_what_a_killed_demo_left_is_replaced_and_nothing_else(monkeypatch, tmp_path):
-    monkeypatch.setattr(run, "_demonstrate", lambda checkout, epochs, console: made_up_comparison(checkout))
+def test_what_a_killed_demo_left_is_replaced_and_nothing_else(tmp_path, console, untrained):
     out = tmp_path / "demo"
-    run_demo(out, console=quiet_console())
+    run_demo(out, console=console)
     with pytest.raises(FileExistsError, match="holds something"):  # a finished one stays
-        run_demo(out, console=quiet_console())
+        run_demo(out, console=console)
     (out / UNFINISHED).touch()
-    (out / "log.txt").unlink()  # of the made-up comparison
-    run_demo(out, console=quiet_console())
+    run_demo(out, console=console)
     assert not (out / UNFINISHED).exists()
     (out / UNFINISHED).touch()
+    (out / "mine.txt").touch()
     with pytest.raises(FileExistsError, match="holds something"):
-        run_demo(out, console=quiet_console())
-    assert (out / "log.txt").exists()
+        run_demo(out, console=console)
+    assert (out / "mine.txt").exists()
 
 
 def test_no_epochs_are_refused_before_anything_is_written(tmp_path):
@@ -153,34 +157,21 @@ def test_no_epochs_are_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "demo").exists()
 
 
-def test_failed_run_is_reported_with_what_it_printed(tmp_path):
-    with Progress(console=quiet_console()) as progress:
+def test_failed_run_is_reported_with_what_it_printed(tmp_path, console):
+    with Progress(console=console) as progress:
         watched = WatchedRun(tmp_path, "none.py", 1, "cpu", progress, "no main.py here", "none")
         with pytest.raises(RuntimeError, match=r"(?s)status 2.*main\.py"):
             watched.train()
 
 
-def test_standard_errors_are_the_binomial_ones_of_the_demos_test_images(tmp_path):
-    runs = []
-    for name, few in (("a", 50.0), ("b", 20.0)):
-        path = tmp_path / name / "log.txt"
-        path.parent.mkdir()
-        path.write_text(json.dumps({**RESULT, "test_low": few}))
-        runs.append(Method(name, (load_run(path),)))
+def test_standard_errors_are_the_binomial_ones_of_the_first_and_the_last_run_on_the_demos_test_images(tmp_path):
+    runs = [method(tmp_path, n, {**RESULT, "test_low": few}) for n, few in (("a", 50.0), ("between", 1.0), ("b", 20.0))]
     errors = standard_errors(compare(runs))
     assert list(errors) == ["overall top-1", "many-shot", "medium-shot", "few-shot"]
     assert errors["few-shot"] == pytest.approx(100 * ((0.25 + 0.16) / (3 * 36)) ** 0.5)
     assert errors["overall top-1"] == pytest.approx(100 * (2 * 0.75 * 0.25 / (10 * 36)) ** 0.5)
-
-
-def test_standard_errors_are_of_the_first_run_and_the_last(tmp_path):
-    runs = []
-    for name, few in (("a", 50.0), ("between", 1.0), ("b", 20.0)):
-        path = tmp_path / name / "log.txt"
-        path.parent.mkdir()
-        path.write_text(json.dumps({**RESULT, "test_low": few}))
-        runs.append(Method(name, (load_run(path),)))
-    assert standard_errors(compare(runs)) == standard_errors(compare([runs[0], runs[2]]))
+    with pytest.raises(RuntimeError, match="final test"):
+        standard_errors(compare([runs[0], method(tmp_path, "not tested", {**RESULT, "epoch": 3})]))
 
 
 @pytest.mark.parametrize(
@@ -197,14 +188,11 @@ def test_standard_errors_are_of_the_first_run_and_the_last(tmp_path):
 def test_the_verdict_says_what_the_numbers_say(tmp_path, few, second, words):
     runs, logs = [], []
     for name, value in zip("abcd", few, strict=True):
-        path = tmp_path / name / "log.txt"
-        path.parent.mkdir()
         lines = [{**RESULT, "epoch": e, "test_acc1": second if name == "c" and e == 1 else 60.0 + e} for e in range(3)]
         for line, largest in zip(lines, (1.0, 3.0, 3.0), strict=True):
             line |= {"train_reweight_alpha_min": 0.5, "train_reweight_alpha_max": largest}
         logs.append(lines)
-        path.write_text("\n".join(map(json.dumps, [*lines, {**RESULT, "test_low": value}])))
-        runs.append(Method(name, (load_run(path),)))
+        runs.append(method(tmp_path, name, *lines, {**RESULT, "test_low": value}))
     weights = SimpleNamespace(parts=SimpleNamespace(share=-0.034))
     told = verdict(compare(runs), logs[:3], weights)
     assert [line[:3] for line in told] == ["1. ", "2. ", "3. "]
@@ -222,32 +210,22 @@ def test_the_verdict_says_what_the_numbers_say(tmp_path, few, second, words):
 
 
 @pytest.mark.parametrize("error", [MissingExtraError("Expected torchmetrics"), ReportError("Expected torchmetrics")])
-def test_a_baseline_that_cannot_be_evaluated_does_not_end_the_demo(monkeypatch, tmp_path, error):
+def test_a_baseline_that_cannot_be_evaluated_does_not_end_the_demo(monkeypatch, tmp_path, error, console):
     def fails(*_):
         raise error
 
     monkeypatch.setattr(run, "run_evaluation", fails)
-    console = quiet_console()
     found = run._adjusted_after_training(make_standin(tmp_path), SimpleNamespace(output_dir=tmp_path), "cpu", console)
     assert found is None
     assert "not adjusted after training: Expected torchmetrics" in console.file.getvalue()
 
 
-def test_the_command_keeps_its_folder_unless_told_another(monkeypatch, tmp_path):
+def test_the_command_keeps_its_folder_unless_told_another(monkeypatch, tmp_path, untrained):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "_demonstrate", lambda checkout, epochs, console: made_up_comparison(checkout))
     assert main(["demo"]) == 0
     assert (tmp_path / "vlltr-demo" / "report" / "report.md").exists()
     assert main(["demo"]) == 2
     assert main(["demo", "--keep", "--out", "other"]) == 0
-
-
-def test_runs_without_a_final_test_have_no_standard_errors(tmp_path):
-    path = tmp_path / "log.txt"
-    path.write_text(json.dumps({**RESULT, "epoch": 3}))
-    runs = [Method(name, (load_run(path),)) for name in "ab"]
-    with pytest.raises(RuntimeError, match="final test"):
-        standard_errors(compare(runs))
 
 
 def test_log_reader_leaves_out_comments_blanks_and_torn_lines(tmp_path):

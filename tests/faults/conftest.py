@@ -1,6 +1,5 @@
 """A place that forks runs, and a stand-in checkout with the plug-in installed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,8 @@ from vlltr_plugin.install import install
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    place = Nursery(tmp_path_factory.mktemp("nursery"))
-    yield place
-    place.close()
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Nursery:
+    return Nursery(tmp_path_factory.mktemp("nursery"))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Kills the process that it is armed in, with SIGKILL, at a named moment of a run."""
 
 import io
+import itertools
 import os
 import pathlib
 import signal
@@ -28,30 +29,27 @@ def arm(moment: str, number: int = 0, share: float = 0.5) -> None:
         share: How far into it: of the bytes that are written, of the calls that are made.
     """
     {
-        "step": _in_step,
+        "step": lambda *where: _around(torch.Tensor, "backward", *where),
         "end_epoch": _in_end_epoch,
         "arrays": lambda *where: _in_write(".npz", *where),
         "checkpoint": _in_save,
-        "replace": _at_replace,
+        "replace": lambda *where: _around(os, "replace", *where),
         "log": lambda *where: _in_write("log.txt", *where),
     }[moment](number, share)
 
 
-class _Countdown:
-    def __init__(self, number: int) -> None:
-        self.left = number
-
-    def is_over(self) -> bool:
-        self.left -= 1
-        return self.left < 0
+def _after(number: int) -> Callable[[], bool]:
+    """A function that returns False so many times, then True."""
+    calls = itertools.count()
+    return lambda: next(calls) >= number
 
 
 def _around(owner: Any, name: str, number: int, share: float) -> None:
     """Dies before or after call `number` of a function."""
-    real, countdown = getattr(owner, name), _Countdown(number)
+    real, is_over = getattr(owner, name), _after(number)
 
     def fatal(*args: Any, **kwargs: Any) -> Any:
-        over = countdown.is_over()
+        over = is_over()
         if over and share < 0.5:
             die()
         result = real(*args, **kwargs)
@@ -62,24 +60,16 @@ def _around(owner: Any, name: str, number: int, share: float) -> None:
     setattr(owner, name, fatal)
 
 
-def _in_step(number: int, share: float) -> None:
-    _around(torch.Tensor, "backward", number, share)
-
-
-def _at_replace(number: int, share: float) -> None:
-    _around(os, "replace", number, share)
-
-
 def _in_end_epoch(number: int, share: float) -> None:
     from vlltr_plugin.training.hook import EpochHook
 
-    real, countdown = EpochHook.end_epoch, _Countdown(number)
+    real, is_over = EpochHook.end_epoch, _after(number)
 
     def fatal(self: EpochHook, epoch: int) -> Any:
-        if not countdown.is_over():
+        if not is_over():
             return real(self, epoch)
-        calls = _Countdown(int(share * CALLS_IN_END_EPOCH))
-        sys.setprofile(lambda frame, event, argument: die() if event == "call" and calls.is_over() else None)
+        last_call = _after(int(share * CALLS_IN_END_EPOCH))
+        sys.setprofile(lambda frame, event, argument: die() if event == "call" and last_call() else None)
         real(self, epoch)
         return die()
 
@@ -88,10 +78,10 @@ def _in_end_epoch(number: int, share: float) -> None:
 
 def _in_save(number: int, share: float) -> None:
     """Dies when a share of a checkpoint's bytes has reached its file."""
-    real, countdown = torch.save, _Countdown(number)
+    real, is_over = torch.save, _after(number)
 
     def fatal(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
-        if not countdown.is_over():
+        if not is_over():
             real(obj, f, *args, **kwargs)
             return
         buffer = io.BytesIO()
@@ -104,11 +94,11 @@ def _in_save(number: int, share: float) -> None:
 
 def _in_write(name: str, number: int, share: float) -> None:
     """Dies when a share of what is written to a file of that name has reached it."""
-    real, countdown = pathlib.Path.open, _Countdown(number)
+    real, is_over = pathlib.Path.open, _after(number)
 
     def fatal(self: pathlib.Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         file = real(self, mode, *args, **kwargs)
-        if name in self.name and set(mode) & set("wax") and countdown.is_over():
+        if name in self.name and set(mode) & set("wax") and is_over():
             file.write = _partial(file.write, file.flush, share)
         return file
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
-from mini_host import MiniHost
+from mini_host import trained
 
 
 def limit(size: int) -> None:
@@ -15,9 +15,7 @@ def limit(size: int) -> None:
 
 def train(folder: str, full: list[int], last: int) -> None:
     """Trains with the disk full at the end of some epochs."""
-    host = MiniHost({"type": "class_volume"})
-    host.args.output_dir = folder
-    host.attach()
+    host = trained({"type": "class_volume"}, output_dir=folder)
     end_epoch = host.hook.end_epoch
 
     def ends(epoch: int) -> dict[str, float]:

@@ -1,76 +1,82 @@
-"""Runs of a checkout that are started, killed and started again."""
+"""Runs of a checkout that are started, killed and started again: forks of a process that has imported everything."""
 
-import json
+import importlib
+import multiprocessing
 import os
-import signal
-import subprocess
+import runpy
 import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[2]
+import torch
+from faults import kill_switch
+
 CONFIG = "configs/digits/finetune/digits_dv.py"
+FORKSERVER = multiprocessing.get_context("forkserver")
+OF_HOSTS = (
+    "vlltr_plugin.compat",
+    "torchvision",
+    *(f"timm.{part}" for part in ("data", "loss", "models", "scheduler")),
+)
+
+
+def run(cwd: str, argv: tuple[Any, ...], console: str, call: str | None, **options: Any) -> None:
+    """In the forked process: `main.py` with arguments, or a function of a module."""
+    opened = os.open(console, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for number in (1, 2):
+        os.dup2(opened, number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1) for number in (1, 2))
+    os.chdir(cwd)
+    os.environ.update(options["env"])
+    torch.set_num_threads(options["threads"])
+    if options["kill"] is not None:
+        kill_switch.arm(**options["kill"])
+    if call is not None:
+        module, _, function = call.partition(":")
+        getattr(importlib.import_module(module), function)(*argv)
+    else:
+        sys.argv = ["main.py", *argv]
+        sys.path.insert(0, cwd)
+        runpy.run_path("main.py", run_name="__main__")
 
 
 @dataclass
 class Started:
     """A forked process."""
 
-    nursery: "Nursery"
-    pid: int
+    process: ForkServerProcess
     console: Path
-    status: int | None = None
 
-    def poll(self) -> int | None:
+    @property
+    def status(self) -> int | None:
         """Its exit status, None while it runs; minus the signal that killed it."""
-        if self.status is None:
-            self.status = self.nursery.ask({"wait": self.pid})
-        return self.status
+        return self.process.exitcode
 
     def wait(self, seconds: float = 120.0) -> int:
         """Its exit status."""
-        end = time.monotonic() + seconds
-        while self.poll() is None:
-            assert time.monotonic() < end, f"still running after {seconds} s:\n{self.printed()[-2000:]}"
-            time.sleep(0.005)
-        assert self.status is not None
+        self.process.join(seconds)
+        assert self.status is not None, f"still running after {seconds} s:\n{self.printed()[-2000:]}"
         return self.status
 
     def kill(self) -> None:
         """Kills it, if it still runs."""
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
-            self.wait()
+        self.process.kill()
+        self.wait()
 
     def printed(self) -> str:
         """What it printed."""
         return self.console.read_text(encoding="utf-8", errors="replace")
 
 
-@dataclass
 class Nursery:
-    """Forks runs of `main.py`, or calls of a function, from a process that has imported everything."""
+    """Starts runs of `main.py`, or calls of a function; what they print is in files of a folder."""
 
-    folder: Path
-    for_hosts: bool = True  # what their main.py imports is there as well
-    process: "subprocess.Popen[str]" = field(init=False)
-    started: int = 0
-
-    def __post_init__(self) -> None:
-        paths = [str(PROJECT), str(PROJECT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
-        environment["OMP_WAIT_POLICY"] = "PASSIVE"  # the tests share few cores
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("nursery.py")), *["--for-hosts"] * self.for_hosts],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        assert self._answer() == "ready"
+    def __init__(self, folder: Path, for_hosts: bool = True) -> None:
+        self.folder, self.started = folder, 0
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the tests share few cores
+        FORKSERVER.set_forkserver_preload(["torch", "vlltr_plugin.install", *OF_HOSTS * for_hosts])
 
     def start(
         self,
@@ -81,32 +87,17 @@ class Nursery:
         threads: int = 1,
         env: dict[str, str] | None = None,
     ) -> Started:
-        """Start `main.py` of a folder with arguments, or `call` ("module:function") with them."""
+        """Starts `main.py` of a folder with arguments, or `call` ("module:function") with them."""
         self.started += 1
         console = self.folder / f"console_{self.started}.txt"
-        job = {"cwd": str(cwd), "argv": argv, "console": str(console), "kill": kill}
-        pid = self.ask({"start": {**job, "call": call, "threads": threads, "env": env or {}}})
-        return Started(self, pid, console)
+        console.touch()
+        quiet = {"CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
+        options = {"kill": kill, "threads": threads, "env": {**os.environ, **quiet, **(env or {})}}
+        process = FORKSERVER.Process(target=run, args=(str(cwd), argv, str(console), call), kwargs=options)
+        process.start()
+        return Started(process, console)
 
     def train(self, checkout: Path, name: str, epochs: int, *more: str, **options: Any) -> Started:
-        """Start a class-volume run of the stand-in in `checkpoints/<name>`, or go on with it."""
+        """Starts a class-volume run of the stand-in in `checkpoints/<name>`, or goes on with it."""
         arguments = ("--device", "cpu", "--epochs", str(epochs), "--output_dir", f"checkpoints/{name}")
         return self.start(checkout, "--config", CONFIG, *arguments, *more, **options)
-
-    def ask(self, request: dict[str, Any]) -> Any:
-        """Send a request; returns the answer."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> Any:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.kill()
-        self.process.wait()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from faults.recovery import same_bits, visible_files_are_whole
 from faults.runs import Nursery
-from mini_host import MiniHost
+from mini_host import trained
 
 from vlltr_plugin import ClassVolume
 
@@ -64,11 +64,9 @@ def test_the_same_logits_give_the_same_bits_with_any_number_of_threads(variant: 
     assert len({statistics(variant, mixed, threads) for threads in (1, 2, 3, 1)}) == 1
 
 
-def trained(reweight: dict[str, Any]) -> list[Any]:
-    host = MiniHost(reweight)
-    host.attach()
-    losses = [host.epoch(epoch) for epoch in range(2)]
-    return [losses, {key: value for key, value in host.stats.items() if key != "reweight_seconds"}]
+def losses_and_statistics(reweight: dict[str, Any]) -> list[Any]:
+    host = trained(reweight, 2)
+    return [host.losses, {key: value for key, value in host.stats.items() if key != "reweight_seconds"}]
 
 
 @pytest.mark.parametrize(
@@ -80,9 +78,9 @@ def trained(reweight: dict[str, Any]) -> list[Any]:
     ],
     ids=str,
 )
-def test_deterministic_algorithms_are_all_there_is_and_change_nothing(
+def test_training_runs_with_deterministic_algorithms_and_gives_the_same_bits(
     reweight: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
-    expected = trained(reweight)
+    expected = losses_and_statistics(reweight)
     request.getfixturevalue("deterministic")
-    assert trained(reweight) == expected
+    assert losses_and_statistics(reweight) == expected

@@ -3,26 +3,15 @@
 import errno
 import os
 import pathlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from faults.runs import Nursery
-from mini_host import MiniHost
+from mini_host import trained
 
 from vlltr_plugin.demo.standin_checkout import STANDIN
-
-
-def trained(folder: Path, before: Callable[[int], None]) -> MiniHost:
-    host = MiniHost({"type": "class_volume"})
-    host.args.output_dir = str(folder)
-    host.attach()
-    for epoch in range(5):
-        before(epoch)
-        host.epoch(epoch)
-    return host
 
 
 def arrays(folder: Path) -> dict[str, list[Any]]:
@@ -38,7 +27,7 @@ def arrays(folder: Path) -> dict[str, list[Any]]:
 def test_training_goes_on_with_one_warning_and_later_arrays_come(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = trained(tmp_path / "expected", lambda epoch: None)
+    expected = trained({"type": "class_volume"}, 5, output_dir=str(tmp_path / "expected"))
     capsys.readouterr()
     owner: Any = pathlib.Path if call in ("open", "mkdir") else os
     real, full = getattr(owner, call), False
@@ -48,12 +37,11 @@ def test_training_goes_on_with_one_warning_and_later_arrays_come(
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(*args, **kwargs)
 
-    def fill(epoch: int) -> None:
-        nonlocal full
-        full = epoch in (1, 3)
-
     monkeypatch.setattr(owner, call, limited)
-    host = trained(tmp_path / "run", fill)
+    host = trained({"type": "class_volume"}, output_dir=str(tmp_path / "run"))
+    for epoch in range(5):
+        full = epoch in (1, 3)
+        host.epoch(epoch)
     assert capsys.readouterr().out.count("No space left on device") == 1
     assert host.stats["reweight_alpha_max"] == expected.stats["reweight_alpha_max"]
     whole = arrays(tmp_path / "expected")

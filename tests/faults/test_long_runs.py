@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.long_run import long_run
-from mini_host import MiniHost
+from mini_host import trained
 
 EPOCHS, LOOK_EVERY = 24, 6
 MEGABYTE = 2**20
@@ -22,9 +22,7 @@ def test_memory_and_state_are_flat(mixed: bool) -> None:
 
 
 def test_a_run_writes_one_file_of_one_size_an_epoch(tmp_path: Path) -> None:
-    host = MiniHost({"type": "class_volume"})
-    host.args.output_dir = str(tmp_path)
-    host.attach()
+    host = trained({"type": "class_volume"}, output_dir=str(tmp_path))
     state = []
     for epoch in range(30):
         host.epoch(epoch, batches=2)

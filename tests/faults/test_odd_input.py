@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import SequentialSampler, WeightedRandomSampler
 
 from vlltr_plugin import ClassVolume, FocalLosses, LogitAdjustedLoss, ReweightedLoss, Weighting, build_weighting
+from vlltr_plugin.core.epoch_statistics import expected_alpha
 from vlltr_plugin.core.frequency import FrequencyWeighting
-from vlltr_plugin.core.normalization import expected_alpha
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
 
 VOLUMES = ("dv", "bv", "pv")
@@ -60,9 +60,8 @@ def odd_epochs(draw):
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     epochs = []
     for _ in range(2):
-        scale = torch.tensor(
-            draw(st.lists(st.sampled_from([0.0, 1e-30, 1e-3, 1.0, 1e5, 1e36]), min_size=5, max_size=5))
-        )
+        sizes = st.sampled_from([0.0, 1e-30, 1e-3, 1.0, 1e5, 1e36])
+        scale = torch.tensor(draw(st.lists(sizes, min_size=5, max_size=5)))
         seen = draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=classes))
         dtype = draw(st.sampled_from([torch.float32, torch.float16, torch.float64]))
         batches = []
@@ -79,14 +78,7 @@ def odd_epochs(draw):
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    odd_epochs(),
-    st.sampled_from(VOLUMES),
-    st.sampled_from(["dominant", "mass"]),
-    st.booleans(),
-    st.booleans(),
-    st.data(),
-)
+@given(odd_epochs(), st.sampled_from(VOLUMES), st.sampled_from(["dominant", "mass"]), *[st.booleans()] * 2, st.data())
 def test_whatever_the_logits_weights_are_sound_and_spoiled_rows_are_counted_and_left_out(
     epochs, variant, assign, mixed, debias, data
 ):
@@ -110,10 +102,8 @@ def test_whatever_the_logits_weights_are_sound_and_spoiled_rows_are_counted_and_
 
 def test_a_class_a_hundred_digits_smaller_than_the_others_keeps_a_weight_that_a_state_may_hold():
     weighting = ClassVolume([4, 4])
-    rows = (
-        torch.randn(8, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e36, 1e-30]).repeat(4)[:, None]
-    )
-    weighting.observe(rows, torch.arange(8) % 2)
+    scale = torch.tensor([1e36, 1e-30]).repeat(4)[:, None]
+    weighting.observe(torch.randn(8, 2, generator=torch.Generator().manual_seed(0)) * scale, torch.arange(8) % 2)
     assert float(ended(weighting)[1]) == torch.finfo(torch.float32).tiny
 
 
@@ -265,7 +255,7 @@ def test_a_batch_that_does_not_fit_is_refused_and_changes_nothing(fault, seed, e
     st.sampled_from([-1, 0.5, math.nan, math.inf, -math.inf]),
     st.integers(0, 5),
 )
-def test_counts_and_draws_that_are_none_are_refused(kind, counts, bad, position):
+def test_counts_and_draws_that_are_not_valid_are_refused(kind, counts, bad, position):
     spoiled = [bad if i == position % len(counts) else n for i, n in enumerate(counts)]
     with pytest.raises(ValueError, match=r"Expected class_counts to be (finite|whole)"):
         made(kind, spoiled)
@@ -364,13 +354,13 @@ def test_a_focusing_parameter_that_would_make_the_loss_nan_is_refused(gamma):
 
 
 @pytest.mark.parametrize("smoothing", [math.nan, -0.1, 1.0])
-def test_a_smoothing_that_is_none_is_refused(smoothing):
+def test_a_smoothing_outside_0_to_1_is_refused(smoothing):
     with pytest.raises(ValueError, match="smoothing"):
         ReweightedLoss(made("none", [1, 1]), smoothing=smoothing)
 
 
 @pytest.mark.parametrize("kind", [ReweightedLoss, LogitAdjustedLoss])
 @pytest.mark.parametrize("given", [[3, 1], torch.tensor([3, 1]), "class_volume", None, ClassVolume])
-def test_what_is_no_weighting_is_refused(kind, given):
+def test_anything_but_a_weighting_is_refused(kind, given):
     with pytest.raises(TypeError, match=r"weighting to be a Weighting, such as ClassVolume\(class_counts\)"):
         kind(given)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from mini_host import MiniHost
+from mini_host import trained
 
 import vlltr_plugin
 
@@ -18,23 +18,18 @@ State = dict[str, Any]
 @pytest.fixture(scope="module")
 def saved() -> State:
     """A checkpoint after two epochs, as it comes back from a file."""
-    host = MiniHost(DV)
-    host.attach()
-    for epoch in range(2):
-        host.epoch(epoch)
     file = io.BytesIO()
-    torch.save(host.hook.checkpoint(), file)
+    torch.save(trained(DV, 2).hook.checkpoint(), file)
     file.seek(0)
     return torch.load(file, weights_only=True)
 
 
 def resumed(state: State, epoch: int = 2) -> torch.Tensor:
     """The weights in force in the next epoch."""
-    host = MiniHost(DV)
-    host.attach()
-    host.hook.load(copy.deepcopy(state))
-    host.hook.begin_epoch(epoch)
-    return host.hook.weightings["image_text"].weights
+    hook = trained(DV).hook
+    hook.load(copy.deepcopy(state))
+    hook.begin_epoch(epoch)
+    return hook.weightings["image_text"].weights
 
 
 def weighting(state: State) -> State:
@@ -45,14 +40,6 @@ def settings(state: State) -> State:
     return weighting(state)["_extra_state"]["settings"]
 
 
-def spread(state: State, factor: float) -> None:
-    weighting(state)["weights"] *= torch.tensor([factor, 1, 1, 1, 1])
-
-
-def move_radius(state: State) -> None:
-    weighting(state)["log_radius64"][2] += 0.01
-
-
 CHANGES: dict[str, tuple[str, Callable[[State], Any]]] = {
     "another class count": ("num_classes: saved 4, here 5", lambda s: settings(s).update(num_classes=4)),
     "other class counts": ("class_counts: saved", lambda s: settings(s).update(class_counts=[60, 30, 12, 5, 2])),
@@ -61,20 +48,22 @@ CHANGES: dict[str, tuple[str, Callable[[State], Any]]] = {
     "a setting of the future": ("shrinkage: saved 0.1, here None", lambda s: settings(s).update(shrinkage=0.1)),
     "a setting of the past": ("assign: saved None, here 'dominant'", lambda s: settings(s).pop("assign")),
     "all weights times 5": ("weights follow from its radii", lambda s: weighting(s)["weights"].mul_(5)),
-    "one weight a little larger": ("weights follow from its radii", lambda s: spread(s, 1.001)),
+    "one weight a little larger": ("weights follow from its radii", lambda s: weighting(s)["weights"][0].mul_(1.001)),
     "weights of 1": ("weights follow from its radii", lambda s: weighting(s)["weights"].fill_(1)),
     "weights in another order": (
         "weights follow from its radii",
         lambda s: weighting(s).update(weights=weighting(s)["weights"].flip(0)),
     ),
-    "a radius moved": ("weights follow from its radii", move_radius),
+    "a radius moved": ("weights follow from its radii", lambda s: weighting(s)["log_radius64"][2].add_(0.01)),
     "radii denied": ("weights follow from its radii", lambda s: weighting(s)["_extra_state"].update(has_radii=False)),
     "before the start": ("weights follow from its radii", lambda s: weighting(s)["_extra_state"].update(epoch=0)),
     "an infinite radius": ("log_radius64 is finite", lambda s: weighting(s)["log_radius64"].fill_(-torch.inf)),
-    "draws of another sampler": ("sampler", lambda s: weighting(s)["draws"].flip(0).mul_(2).sqrt_().cumsum_(0)),
+    "draws of another sampler": ("sampler", lambda s: weighting(s).update(draws=weighting(s)["draws"].flip(0))),
     "substituted as numbers": ("substituted is", lambda s: weighting(s).update(substituted=torch.zeros(5))),
     "a negative epoch": ("epoch", lambda s: weighting(s)["_extra_state"].update(epoch=-1)),
     "no branch at all": ("settings are missing", lambda s: s["reweight"]["weightings"].clear()),
+    "an empty state": ("damaged or foreign", lambda s: s["reweight"].clear()),
+    "settings that are a number": ("damaged or foreign", lambda s: s["reweight"].update(settings=3)),
     "a list": ("damaged or foreign", lambda s: s.update(reweight=[1, 2])),
 }
 
@@ -84,10 +73,7 @@ def test_a_changed_state_is_refused_with_what_is_wrong_and_nothing_changes(name:
     message, change = CHANGES[name]
     state = copy.deepcopy(saved)
     change(state)
-    if name == "draws of another sampler":
-        weighting(state)["draws"] = weighting(state)["draws"].flip(0)
-    host = MiniHost(DV)
-    host.attach()
+    host = trained(DV)
     own = host.hook.weightings["image_text"]
     before = copy.deepcopy(own.state_dict())
     with pytest.raises(ValueError, match=message):

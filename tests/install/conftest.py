@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
 import pytest
 from faults.runs import Nursery
 from install.small_hosts import HOST, LIFT_CONFIG, LIFT_TRAINER
 
 
 @pytest.fixture(scope="session")
-def host() -> str:
+def host():
     return HOST
 
 
 @pytest.fixture
-def make_checkout(tmp_path: Path) -> Callable[..., Path]:
+def make_checkout(tmp_path):
     """Writes a checkout with the given main.py and one config of its own."""
 
-    def make(main: str | bytes = HOST, name: str = "checkout") -> Path:
+    def make(main=HOST, name="checkout"):
         root = tmp_path / name
         (root / "configs" / "own").mkdir(parents=True)
         (root / "configs" / "own" / "run.py").write_text("data = dict()\n")
@@ -30,7 +27,7 @@ def make_checkout(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(autouse=True)
-def supplied_configs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def supplied_configs(tmp_path_factory, monkeypatch):
     """Two small configs in place of the supplied ones, so that the tests do not depend on those."""
     folder = tmp_path_factory.mktemp("supplied")
     for name in ("one", "two"):
@@ -39,30 +36,17 @@ def supplied_configs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     return folder
 
 
-@pytest.fixture
-def contents() -> Callable[[Path], dict[str, bytes | None]]:
-    """All files and folders below a folder, with the files' bytes."""
-
-    def look(root: Path) -> dict[str, bytes | None]:
-        paths = sorted(root.rglob("*"))
-        return {path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None for path in paths}
-
-    return look
-
-
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+def nursery(tmp_path_factory):
     """Forks processes that may be killed."""
-    place = Nursery(tmp_path_factory.mktemp("nursery"), for_hosts=False)
-    yield place
-    place.close()
+    return Nursery(tmp_path_factory.mktemp("nursery"), for_hosts=False)
 
 
 @pytest.fixture
-def make_lift(tmp_path: Path) -> Callable[..., Path]:
+def make_lift(tmp_path):
     """Writes a checkout with LIFT's shape."""
 
-    def make(trainer: str = LIFT_TRAINER, config: str = LIFT_CONFIG, name: str = "lift") -> Path:
+    def make(trainer=LIFT_TRAINER, config=LIFT_CONFIG, name="lift"):
         root = tmp_path / name
         (root / "utils").mkdir(parents=True)
         (root / "main.py").write_text("def main(args):\n    pass\n")

@@ -1,7 +1,6 @@
 """Miniature training scripts with the shapes that the inserted lines look for: VL-LTR's and LIFT's."""
 
 import types
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -117,27 +116,27 @@ _C.loss_type = "LA"'''  # no newline at the end of the file, as in several real 
 class RecordingHook:
     """Stands for the plug-in's hook and only records what it is asked."""
 
-    def __init__(self, events: list[Any]) -> None:
+    def __init__(self, events):
         self.events = events
 
-    def load(self, checkpoint: object) -> None:
+    def load(self, checkpoint):
         self.events.append(("load", checkpoint))
 
-    def begin_epoch(self, epoch: int) -> None:
+    def begin_epoch(self, epoch):
         self.events.append(("begin", epoch))
 
-    def end_epoch(self, epoch: int) -> dict[str, float]:
+    def end_epoch(self, epoch):
         self.events.append(("end", epoch))
         return {"reweight_seconds": 0.5}
 
-    def checkpoint(self) -> dict[str, object]:
+    def checkpoint(self):
         return {"reweight": len(self.events)}
 
 
-def imported(text: bytes, events: list[Any]) -> dict[str, Any]:
+def imported(text, events):
     """The globals of a script with the lines in, whose plug-in records in `events` what it is asked."""
 
-    def attach(*args: object, **parts: object) -> RecordingHook:
+    def attach(*args, **parts):
         events.append(("attach", parts or args))
         return RecordingHook(events)
 
@@ -151,7 +150,7 @@ def imported(text: bytes, events: list[Any]) -> dict[str, Any]:
     return space
 
 
-def run_host(text: bytes, **options: Any) -> tuple[list[Any], dict[str, Any]]:
+def run_host(text, **options):
     """Runs VL-LTR's miniature with the lines in; returns its calls of the plug-in, and its globals with the log."""
     events: list[Any] = []
     space = imported(text, events)
@@ -161,7 +160,7 @@ def run_host(text: bytes, **options: Any) -> tuple[list[Any], dict[str, Any]]:
     return events, space
 
 
-def rewrite(path: Path, *pairs: tuple[str, str]) -> Path:
+def rewrite(path, *pairs):
     """Replaces pieces of a script, each of which must be there, by others; the script stays valid Python."""
     text = path.read_text()
     for old, new in pairs:
@@ -172,14 +171,15 @@ def rewrite(path: Path, *pairs: tuple[str, str]) -> Path:
     return path
 
 
-def files_of(root: Path) -> dict[str, bytes]:
-    """The Python files of a checkout."""
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.py")}
+def contents(root):
+    """All files and folders below a folder, with the files' bytes."""
+    paths = sorted(root.rglob("*"))
+    return {path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None for path in paths}
 
 
-def assert_refused(root: Path, host: str, reason: str) -> None:
+def assert_refused(root, host, reason):
     """Installing names file and reason in one line, then the lines to insert by hand, and writes nothing."""
-    before = files_of(root)
+    before = contents(root)
     with pytest.raises(AnchorError) as caught:
         install(root)
     first, *rest = str(caught.value).splitlines()
@@ -188,5 +188,5 @@ def assert_refused(root: Path, host: str, reason: str) -> None:
     assert first.endswith("; nothing was written")
     for patch in load_recipes()[host].patches:
         assert all(any(item.line in line for line in rest) for item in patch.insertions)
-    assert files_of(root) == before
+    assert contents(root) == before
     assert f"install would be refused: {first.removesuffix('; nothing was written')}" in str(status(root))

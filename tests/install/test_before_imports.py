@@ -1,17 +1,13 @@
 """The compat import comes before what it has to come before, and after the settings that torch reads."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vlltr_plugin.install import install, status, uninstall
 
-Make = Callable[..., Path]
 OURS = "import vlltr_plugin.compat"
 SETTING = 'os.environ["CUDA_VISIBLE_DEVICES"] = "1"\n'
 
@@ -42,10 +38,10 @@ TOPS = {
 
 
 @pytest.fixture
-def make_top(make_checkout: Make, host: str) -> Callable[[str], Path]:
+def make_top(make_checkout, host):
     """A checkout with its own modules whose main.py starts with a text."""
 
-    def make(top: str) -> Path:
+    def make(top):
         rest = host[host.index("import json") :]
         root = make_checkout(top + rest)
         (root / "engine.py").write_text("import torch\n")
@@ -57,13 +53,13 @@ def make_top(make_checkout: Make, host: str) -> Callable[[str], Path]:
     return make
 
 
-def where(root: Path) -> list[int]:
+def where(root):
     """Indices of our line."""
     return [i for i, line in enumerate((root / "main.py").read_text().splitlines()) if line.lstrip().startswith(OURS)]
 
 
 @pytest.mark.parametrize("name", TOPS)
-def test_it_stands_right_before_the_first_import_that_reaches_torch(name: str, make_top: Callable[[str], Path]) -> None:
+def test_it_stands_right_before_the_first_import_that_reaches_torch(name, make_top):
     before, _, after = TOPS[name].partition("@")
     root = make_top(before + after)
     text = (root / "main.py").read_text()
@@ -75,16 +71,14 @@ def test_it_stands_right_before_the_first_import_that_reaches_torch(name: str, m
     assert (root / "main.py").read_text() == text
 
 
-def test_where_only_functions_import_torch_it_stands_before_training(
-    make_top: Callable[[str], Path],
-) -> None:
+def test_where_only_functions_import_torch_it_stands_before_training(make_top):
     root = make_top(f"import os\ndef first():\n    import torch\n{SETTING}")
     install(root)
     lines = (root / "main.py").read_text().splitlines()
     assert lines[where(root)[0] + 1] == "def main(args):"
 
 
-def test_settings_at_the_top_apply_before_torch_comes(make_top: Callable[[str], Path]) -> None:
+def test_settings_at_the_top_apply_before_torch_comes(make_top):
     look = "print('torch' in sys.modules, end=' ')\n"
     root = make_top(f"import sys, os\n{look}{SETTING}{look}import engine\n{look}")
     install(root)
@@ -94,7 +88,7 @@ def test_settings_at_the_top_apply_before_torch_comes(make_top: Callable[[str], 
     assert done.stdout == "False False True "
 
 
-def moved(root: Path, to: int) -> None:
+def moved(root, to):
     """Move our line before the line with that index."""
     lines = (root / "main.py").read_text().splitlines(keepends=True)
     ours = lines.pop(where(root)[0])
@@ -114,9 +108,7 @@ MOVED = [
 
 
 @pytest.mark.parametrize(("top", "to", "said", "after"), MOVED)
-def test_a_line_that_was_moved_stays_is_noted_or_is_a_problem(
-    top: str, to: int, said: str, after: int, make_top: Callable[[str], Path]
-) -> None:
+def test_a_line_that_was_moved_stays_is_noted_or_is_a_problem(top, to, said, after, make_top):
     root = make_top(top)
     install(root)
     moved(root, to)
@@ -128,19 +120,14 @@ def test_a_line_that_was_moved_stays_is_noted_or_is_a_problem(
     assert (status(root).fits, status(root).notes) == (True, ())
 
 
-def test_settings_added_above_the_line_later_fit(make_top: Callable[[str], Path]) -> None:
-    root = make_top("import torch\n")
-    install(root)
-    main = root / "main.py"
-    main.write_text(f"import os\n{SETTING}{main.read_text()}")
-    assert status(root).fits
-    assert install(root).changes == ()
-
-
-def test_inside_a_block_it_does_not_fit(make_top: Callable[[str], Path]) -> None:
+def test_settings_added_above_the_line_later_fit_and_a_line_inside_a_block_does_not(make_top):
     root = make_top("import os\nif os.name:\n    pass\nimport torch\n")
     install(root)
     main = root / "main.py"
-    ours = main.read_text().splitlines(keepends=True)[3]
-    main.write_text(main.read_text().replace(ours, "").replace("    pass\n", f"    {ours}    pass\n"))
+    text = main.read_text()
+    main.write_text(f"import os\n{SETTING}{text}")
+    assert status(root).fits
+    assert install(root).changes == ()
+    ours = text.splitlines(keepends=True)[3]
+    main.write_text(text.replace(ours, "").replace("    pass\n", f"    {ours}    pass\n"))
     assert not status(root).fits

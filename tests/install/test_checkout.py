@@ -1,32 +1,23 @@
 """Which host a checkout is of; training in files of other names: they are named, picked, and found again."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-from install.small_hosts import files_of
+from install.small_hosts import contents
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.install import AnchorError, InstallError, State, install, status, uninstall
 
-Make = Callable[..., Path]
 
-
-def moved(root: Path, old: str, new: str, left: str | None = None) -> None:
+def moved(root, old, new, left=None):
     (root / old).rename(root / new)
     if left is not None:
         (root / old).write_text(left)
 
 
 @pytest.mark.parametrize("left", [None, "def main(args):\n    return []\n"], ids=["alone", "beside another"])
-def test_a_script_of_another_name_is_named_picked_and_found_again(
-    left: str | None, make_checkout: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_script_of_another_name_is_named_picked_and_found_again(left, make_checkout, capsys):
     root = make_checkout()
     moved(root, "main.py", "main_dist.py", left)
-    before = files_of(root)
+    before = contents(root)
     assert main(["install", str(root)]) == 2
     assert "main_dist.py fits" in (said := capsys.readouterr().err)
     assert "--file main_dist.py" in said
@@ -35,15 +26,15 @@ def test_a_script_of_another_name_is_named_picked_and_found_again(
     assert status(root).fits, str(status(root))
     assert install(root).changes == ()
     uninstall(root)
-    assert files_of(root) == before
+    assert contents(root) == before
 
 
 @pytest.mark.parametrize("script", ["main.py", "main_mix.py"])
-def test_a_trainer_in_another_file_is_named_picked_and_found_again(script: str, make_lift: Make) -> None:
+def test_a_trainer_in_another_file_is_named_picked_and_found_again(script, make_lift):
     root = make_lift()
     moved(root, "trainer.py", "train.py")
     (root / script).write_text("from train import Trainer\n\nTrainer().train()\n")
-    before = files_of(root)
+    before = contents(root)
     with pytest.raises(InstallError, match=r"no trainer.py \(LIFT\)\ntrain.py fits.*`--file train.py`"):
         install(root)
     report = install(root, files=["trainer.py=train.py"])
@@ -51,34 +42,32 @@ def test_a_trainer_in_another_file_is_named_picked_and_found_again(script: str, 
     found = status(root)
     assert (found.state, found.problems) == (State.INSTALLED, ()), str(found)
     uninstall(root)
-    assert files_of(root) == before
+    assert contents(root) == before
 
 
-def test_lines_in_two_files_are_both_taken_out(make_checkout: Make) -> None:
+def test_lines_in_two_files_are_both_taken_out(make_checkout):
     root = make_checkout()
     (root / "main_dist.py").write_bytes((root / "main.py").read_bytes())
-    before = files_of(root)
+    before = contents(root)
     install(root)
     install(root, files=["main_dist.py"])
     assert status(root).fits
     uninstall(root)
-    assert files_of(root) == before
+    assert contents(root) == before
 
 
 @pytest.mark.parametrize("file", ["gone.py", "../main.py", "utils.py=main.py", "main.py=data/main.py"])
-def test_a_file_that_cannot_take_the_place_is_refused_before_anything_is_written(
-    file: str, make_checkout: Make
-) -> None:
+def test_a_file_that_cannot_take_the_place_is_refused_before_anything_is_written(file, make_checkout):
     root = make_checkout()
     (root / "data").mkdir()
     (root / "data" / "main.py").write_bytes((root / "main.py").read_bytes())
-    before = files_of(root)
+    before = contents(root)
     with pytest.raises(InstallError, match="expected --file"):
         install(root, files=[file])
-    assert files_of(root) == before
+    assert contents(root) == before
 
 
-def test_the_host_is_found_out(make_lift: Make, make_checkout: Make) -> None:
+def test_the_host_is_found_out(make_lift, make_checkout):
     assert install(make_lift()).recipe.host == "LIFT"
     assert install(make_checkout()).recipe.host == "VL-LTR"
     both = make_checkout(name="both")  # a VL-LTR checkout with files of these names is one all the same
@@ -90,7 +79,7 @@ def test_the_host_is_found_out(make_lift: Make, make_checkout: Make) -> None:
     uninstall(both)
 
 
-def test_a_checkout_that_fits_both_is_the_one_whose_lines_it_has(make_lift: Make, host: str) -> None:
+def test_a_checkout_that_fits_both_is_the_one_whose_lines_it_has(make_lift, host):
     root = make_lift()
     (root / "main.py").write_text(host)
     assert install(root, host="vl-ltr").recipe.host == "VL-LTR"
@@ -100,7 +89,7 @@ def test_a_checkout_that_fits_both_is_the_one_whose_lines_it_has(make_lift: Make
     assert install(root, dry_run=True).recipe.host == "LIFT"
 
 
-def test_the_host_can_be_named_and_a_wrong_name_is_refused(make_lift: Make, make_checkout: Make) -> None:
+def test_the_host_can_be_named_and_a_wrong_name_is_refused(make_lift, make_checkout):
     with pytest.raises(InstallError, match=r"no trainer\.py, no utils/config\.py"):
         install(make_checkout(), host="lift")
     with pytest.raises(AnchorError, match=r"^main\.py"):

@@ -1,10 +1,7 @@
 """The command line: what it prints and returns."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,15 +9,11 @@ import pytest
 import vlltr_plugin
 from vlltr_plugin.cli import main
 
-Make = Callable[..., Path]
 
-
-def test_install_status_uninstall_print_and_return_what_happened(
-    make_checkout: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_install_status_uninstall_print_and_return_what_happened(make_checkout, capsys):
     root = str(make_checkout())
 
-    def call(*arguments: str) -> tuple[int, str]:
+    def call(*arguments):
         code = main([*arguments, root])
         return code, capsys.readouterr().out
 
@@ -31,14 +24,14 @@ def test_install_status_uninstall_print_and_return_what_happened(
     assert (code, out.splitlines()[-1].startswith("installed in ")) == (0, True)
     assert call("install")[1].startswith("already installed in ")
     code, out = call("status")
-    assert (code, "and fits" in out) == (0, True)
+    assert (code, f"installed from version {vlltr_plugin.__version__}, and fits" in out) == (0, True)
     code, out = call("uninstall")
     assert (code, out.splitlines()[-1].startswith("uninstalled from ")) == (0, True)
     assert call("uninstall")[1].startswith("nothing to uninstall in ")
 
 
 @pytest.mark.parametrize("command", ["install", "uninstall", "status"])
-def test_a_user_error_is_one_line_and_exit_code_2(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_error_is_one_line_and_exit_code_2(command, capsys):
     assert main([command, "no such folder"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -46,9 +39,7 @@ def test_a_user_error_is_one_line_and_exit_code_2(command: str, capsys: pytest.C
     assert captured.err.count("\n") == 1
 
 
-def test_dry_run_is_the_hosts_diff_a_line_on_the_configs_and_the_next_command(
-    make_checkout: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_dry_run_is_the_hosts_diff_a_line_on_the_configs_and_the_next_command(make_checkout, capsys):
     root = make_checkout(name="my runs")
     assert main(["install", "--dry-run", str(root)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -69,14 +60,14 @@ def test_dry_run_is_the_hosts_diff_a_line_on_the_configs_and_the_next_command(
     assert "configs/class_volume/: 1 removed (copied configs)" in capsys.readouterr().out
 
 
-def test_an_anchor_error_ends_with_the_lines_to_insert(make_checkout: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_anchor_error_ends_with_the_lines_to_insert(make_checkout, capsys):
     assert main(["install", str(make_checkout("x = 1\n"))]) == 2
     error = capsys.readouterr().err
     assert "main.py: expected one function `main`" in error.splitlines()[0]
     assert "**reweight_hook.checkpoint()," in error.splitlines()[-1]
 
 
-def test_the_module_runs_and_survives_a_narrow_encoding(make_checkout: Make, host: str) -> None:
+def test_the_module_runs_and_survives_a_narrow_encoding(make_checkout, host):
     root = make_checkout(host.replace("import json\n", "# größer\nimport json\n"))
     command = [sys.executable, "-m", "vlltr_plugin", "install", str(root)]
     environment = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(vlltr_plugin.__file__).parents[1])}

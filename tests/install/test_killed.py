@@ -4,27 +4,24 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from faults.runs import Nursery
+from install.small_hosts import contents
 
 from vlltr_plugin import __version__
 from vlltr_plugin.install import State, install, status, uninstall
 
-Make = Callable[..., Path]
-Contents = Callable[[Path], "dict[str, bytes | None]"]
 CALL = "install.killed_operation:main"
 NOBODY = 65534
 
 
-def visible(found: "dict[str, bytes | None]") -> dict[str, bytes]:
+def visible(found):
     """The files that are not temporary."""
     return {name: data for name, data in found.items() if data is not None and not name.endswith(".vlltr-tmp")}
 
 
-def prepare(kind: str, make: Make) -> tuple[Path, str]:
+def prepare(kind, make):
     """A checkout to be killed in, and the operation."""
     root = make(name=kind)
     if kind != "install":
@@ -37,14 +34,7 @@ def prepare(kind: str, make: Make) -> tuple[Path, str]:
 
 @pytest.mark.parametrize("kind", ["install", "uninstall", "upgrade"])
 @pytest.mark.parametrize("host", ["make_checkout", "make_lift"])
-def test_killed_at_every_change_of_the_file_system(
-    kind: str,
-    host: str,
-    request: pytest.FixtureRequest,
-    contents: Contents,
-    supplied_configs: Path,
-    nursery: Nursery,
-) -> None:
+def test_killed_at_every_change_of_the_file_system(kind, host, request, supplied_configs, nursery):
     root, operation = prepare(kind, request.getfixturevalue(host))
     kept, before, state_before = shutil.copytree(root, root.with_name("kept")), contents(root), status(root).state
     again, back = (install, uninstall) if operation == "install" else (uninstall, install)
@@ -83,7 +73,7 @@ def test_killed_at_every_change_of_the_file_system(
     assert seen["as before"] >= 5
 
 
-def refuse_silent_baselines(root: Path, left: dict[str, bytes]) -> None:
+def refuse_silent_baselines(root, left):
     """A config or the node that takes `reweight.type` is never there without the hook: it would train a baseline."""
     asks = any(path.is_file() for path in (root / "configs" / "class_volume").glob("*.py"))
     asks |= b"_C.reweight" in left.get("utils/config.py", b"")
@@ -91,7 +81,7 @@ def refuse_silent_baselines(root: Path, left: dict[str, bytes]) -> None:
 
 
 @pytest.fixture
-def others_folder() -> Iterator[Path]:
+def others_folder():
     """A folder that another user can reach."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
@@ -99,9 +89,7 @@ def others_folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("part", [".", "configs", "main.py"])
-def test_without_write_permission_nothing_changes(
-    part: str, make_checkout: Make, contents: Contents, supplied_configs: Path, nursery: Nursery, others_folder: Path
-) -> None:
+def test_without_write_permission_nothing_changes(part, make_checkout, supplied_configs, nursery, others_folder):
     configs = shutil.copytree(supplied_configs, others_folder / "supplied")
     configs.chmod(0o755)
     root = shutil.copytree(make_checkout(), others_folder / "checkout")

@@ -1,20 +1,13 @@
 """LIFT's shape: a method that trains, two files, the host found out by itself."""
 
-from __future__ import annotations
-
 import types
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from install.small_hosts import assert_refused, imported, rewrite
+from install.small_hosts import assert_refused, contents, imported, rewrite
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.install import State, install, status, uninstall
-
-Make = Callable[..., Path]
-Contents = Callable[[Path], "dict[str, bytes | None]"]
 
 STEP = "            self.sched.step()\n"
 LOOP = "        for epoch_idx in range(num_epochs):\n"
@@ -87,7 +80,7 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("name", FITTING)
-def test_five_lines_go_in_run_right_and_come_out_byte_for_byte(name: str, make_lift: Make, contents: Contents) -> None:
+def test_five_lines_go_in_run_right_and_come_out_byte_for_byte(name, make_lift):
     root = make_lift()
     rewrite(root / "trainer.py", *FITTING[name])
     before = contents(root)
@@ -108,7 +101,7 @@ def test_five_lines_go_in_run_right_and_come_out_byte_for_byte(name: str, make_l
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_trainer_without_a_safe_place_is_refused_with_the_reason_and_its_line(name: str, make_lift: Make) -> None:
+def test_a_trainer_without_a_safe_place_is_refused_with_the_reason_and_its_line(name, make_lift):
     reason, pairs = REFUSED[name]
     root = make_lift()
     rewrite(root / "trainer.py", *pairs)
@@ -124,15 +117,13 @@ def test_a_trainer_without_a_safe_place_is_refused_with_the_reason_and_its_line(
     ],
     ids=["the first of two files", "the second of two", "one of two"],
 )
-def test_reasons_of_every_file_are_given_and_none_is_written(
-    pairs: list[tuple[str, str]], config: str, reason: str, make_lift: Make
-) -> None:
+def test_reasons_of_every_file_are_given_and_none_is_written(pairs, config, reason, make_lift):
     root = make_lift(config=config)
     rewrite(root / "trainer.py", *pairs)
     assert_refused(root, "lift", reason)
 
 
-def test_lines_in_one_file_only_are_a_part_and_named(make_lift: Make) -> None:
+def test_lines_in_one_file_only_are_a_part_and_named(make_lift):
     root = make_lift()
     config = (root / "utils" / "config.py").read_bytes()
     install(root)
@@ -144,7 +135,7 @@ def test_lines_in_one_file_only_are_a_part_and_named(make_lift: Make) -> None:
     assert status(root).fits
 
 
-def test_the_next_command_is_the_hosts_own(make_lift: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_next_command_is_the_hosts_own(make_lift, capsys):
     root = str(make_lift())
     assert main(["install", root, "--host", "lift", "--dry-run"]) == 0
     out = capsys.readouterr().out

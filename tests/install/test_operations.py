@@ -1,29 +1,23 @@
 """Install and uninstall on folders: nothing lost, all or nothing; also beside work in progress, and traps."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from install.small_hosts import contents
 
 from vlltr_plugin import __version__
 from vlltr_plugin.install import InstallError, State, files, install, status, uninstall
 
-Make = Callable[..., Path]
-Contents = Callable[[Path], "dict[str, bytes | None]"]
 COPY = Path("configs") / "class_volume" / "one.py"
 NOW = f"# vlltr-plugin {__version__}"
 
 
 @pytest.mark.parametrize("name", ["checkout", "my runs, größer"])
-def test_a_dry_run_writes_nothing_the_rest_leaves_no_trace_and_repeating_changes_nothing(
-    name: str, make_checkout: Make, contents: Contents
-) -> None:
+def test_a_dry_run_writes_nothing_the_rest_leaves_no_trace_and_repeating_changes_nothing(name, make_checkout):
     root = make_checkout(name=name)
     before = contents(root)
     planned = install(root, dry_run=True)
@@ -44,43 +38,44 @@ def test_a_dry_run_writes_nothing_the_rest_leaves_no_trace_and_repeating_changes
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o755, 0o600])
-def test_the_mode_of_main_is_kept(mode: int, make_checkout: Make) -> None:
+def test_the_mode_of_main_is_kept_and_a_hard_link_to_it_keeps_the_old_content(mode, make_checkout, tmp_path):
     root = make_checkout()
     (root / "main.py").chmod(mode)
-    install(root)
-    assert stat.S_IMODE((root / "main.py").stat().st_mode) == mode
-    uninstall(root)
-    assert stat.S_IMODE((root / "main.py").stat().st_mode) == mode
+    before = (root / "main.py").read_bytes()
+    (tmp_path / "snapshot.py").hardlink_to(root / "main.py")
+    for operation in (install, uninstall):
+        operation(root)
+        assert stat.S_IMODE((root / "main.py").stat().st_mode) == mode
+        assert (tmp_path / "snapshot.py").read_bytes() == before
 
 
-def test_an_edited_config_and_a_foreign_one_are_kept_and_named(make_checkout: Make) -> None:
+def test_configs_that_are_edited_foreign_lost_or_there_before_are_kept_and_named(make_checkout):
     root = make_checkout()
-    install(root)
-    with (root / COPY).open("a") as file:
-        file.write("data = dict(seed=1)\n")
-    (root / COPY).with_name("mine.py").write_text("x = dict()\n")
-    kept = (root / COPY).read_bytes()
-    assert any("one.py" in note and "edited" in note for note in install(root).notes)
-    report = uninstall(root)
-    assert (root / COPY).read_bytes() == kept
-    assert sorted(path.name for path in (root / COPY).parent.iterdir()) == ["mine.py", "one.py"]
-    assert any("one.py" in note for note in report.notes)
-    assert any("mine.py" in note for note in report.notes)
-    assert status(root).state is State.PARTIAL
-
-
-def test_a_config_of_the_same_name_is_not_overwritten(make_checkout: Make) -> None:
-    root = make_checkout()
+    two, mine = (root / COPY).with_name("two.py"), (root / COPY).with_name("mine.py")
     (root / COPY).parent.mkdir()
     (root / COPY).write_text("x = dict()\n")
-    install(root)
+    assert "one.py: file of yours" in "".join(install(root).notes)
     assert (root / COPY).read_text() == "x = dict()\n"
+    two.write_text(two.read_text() + "data = dict(seed=1)\n")
+    mine.write_text("x = dict()\n")
+    (root / COPY).unlink()
+    kept = two.read_bytes()
+    said = str(status(root)).replace("\\", "/")
+    assert "class_volume/one.py: missing" in said
+    assert "class_volume/two.py: edited copy" in said
+    assert "two.py: edited copy" in "".join(install(root).notes)
+    notes = "".join(uninstall(root).notes)
+    assert "two.py: edited copy" in notes
+    assert "mine.py: file of yours" in notes
+    assert sorted(path.name for path in two.parent.iterdir()) == ["mine.py", "two.py"]
+    assert two.read_bytes() == kept
+    assert status(root).state is State.PARTIAL
 
 
 @pytest.mark.parametrize("versions", [("0.0.1",), ("9.9.9",), ("0.0.1", "9.9.9"), ("0.0.1", __version__)])
 def test_lines_and_untouched_configs_of_any_versions_are_brought_up_to_this_one(
-    versions: tuple[str, ...], make_checkout: Make, supplied_configs: Path, contents: Contents
-) -> None:
+    versions, make_checkout, supplied_configs
+):
     root = make_checkout()
     clean = contents(root)
     old = supplied_configs / "old.py"
@@ -109,7 +104,7 @@ def test_lines_and_untouched_configs_of_any_versions_are_brought_up_to_this_one(
     assert contents(root) == clean
 
 
-def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_checkout_is_refused(tmp_path):
     with pytest.raises(InstallError, match="no folder"):
         install(tmp_path / "nowhere")
     with pytest.raises(InstallError, match=r"no main\.py"):
@@ -126,9 +121,7 @@ LINKS = [
 
 
 @pytest.mark.parametrize(("host", "part"), LINKS)
-def test_a_symbolic_link_inside_is_refused_and_its_target_untouched(
-    host: str, part: str, request: pytest.FixtureRequest, tmp_path: Path, contents: Contents
-) -> None:
+def test_a_symbolic_link_inside_is_refused_and_its_target_untouched(host, part, request, tmp_path):
     root, elsewhere = request.getfixturevalue(host)(), tmp_path / "elsewhere"
     (root / COPY).parent.mkdir(parents=True, exist_ok=True)
     (root / COPY).write_text("x = dict()\n")
@@ -141,27 +134,13 @@ def test_a_symbolic_link_inside_is_refused_and_its_target_untouched(
     assert contents(tmp_path) == before
 
 
-def test_a_link_to_the_whole_checkout_is_followed(make_checkout: Make, tmp_path: Path) -> None:
-    root = make_checkout()
-    (tmp_path / "link").symlink_to(root)
-    install(tmp_path / "link")
-    assert status(root).fits
-
-
 OPERATIONS = [(os, "replace"), (os, "fsync"), (Path, "unlink"), (Path, "mkdir")]
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 @pytest.mark.parametrize("operation", [install, uninstall])
 @pytest.mark.parametrize("failing_call", OPERATIONS)
-def test_a_failure_at_any_file_operation_rolls_back(
-    failing_call: tuple[object, str],
-    operation: Callable[[Path], object],
-    error: BaseException,
-    make_checkout: Make,
-    contents: Contents,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_failure_at_any_file_operation_rolls_back(failing_call, operation, error, make_checkout, monkeypatch):
     owner, call = failing_call
     for at in range(12):
         root = make_checkout(name=f"checkout{at}")
@@ -170,7 +149,7 @@ def test_a_failure_at_any_file_operation_rolls_back(
         before, left = contents(root), at
         real = getattr(owner, call)
 
-        def failing(*args: object, _real: Callable[..., object] = real, **options: object) -> object:
+        def failing(*args, _real=real, **options):
             nonlocal left
             left -= 1
             if left == -1:
@@ -192,7 +171,7 @@ def test_a_failure_at_any_file_operation_rolls_back(
     pytest.fail("expected the operation to need fewer calls")
 
 
-def test_a_file_that_changes_while_installing_is_not_overwritten(make_checkout: Make) -> None:
+def test_a_file_that_changes_while_installing_is_not_overwritten(make_checkout):
     root = make_checkout()
     plan = install(root, dry_run=True)
     (root / "main.py").write_text("mine = 1\n")
@@ -202,7 +181,7 @@ def test_a_file_that_changes_while_installing_is_not_overwritten(make_checkout: 
     assert not (root / COPY).parent.exists()
 
 
-def git(root: Path, *arguments: str) -> str:
+def git(root, *arguments):
     """Runs git without the user's settings."""
     identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.autocrlf=false", "-c", "commit.gpgsign=false"]
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
@@ -211,7 +190,7 @@ def git(root: Path, *arguments: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_uncommitted_changes_are_kept_as_they_are(make_checkout: Make, contents: Contents) -> None:
+def test_uncommitted_changes_are_kept_as_they_are(make_checkout):
     root, main = make_checkout(), "main.py"
     git(root, "init", "-q")
     git(root, "add", ".")
@@ -221,7 +200,7 @@ def test_uncommitted_changes_are_kept_as_they_are(make_checkout: Make, contents:
     (root / main).write_text((root / main).read_text().replace("log = []", "log = list()  # not staged"))
     (root / "new.py").write_text("mine = 1\n")
 
-    def seen() -> list[str]:
+    def seen():
         return [git(root, "status", "--porcelain"), git(root, "diff"), git(root, "diff", "--cached")]
 
     before, files = seen(), contents(root / "configs")
@@ -235,12 +214,11 @@ def test_uncommitted_changes_are_kept_as_they_are(make_checkout: Make, contents:
     assert contents(root / "configs") == files
 
 
-@pytest.mark.parametrize("way", ["{0}/configs/..", "{0}/../checkout", "{0}/.", "{0}/configs/own/../.."])
-def test_a_path_with_dots_changes_that_checkout_and_nothing_beside_it(
-    way: str, make_checkout: Make, tmp_path: Path, contents: Contents
-) -> None:
+@pytest.mark.parametrize("way", ["{0}/configs/..", "{0}/../checkout", "{0}/.", "{0}/configs/own/../..", "{0}/../link"])
+def test_a_path_with_dots_or_a_link_changes_that_checkout_and_nothing_beside_it(way, make_checkout, tmp_path):
     root = make_checkout()
     make_checkout(name="beside")
+    (tmp_path / "link").symlink_to(root)
     before = {name: data for name, data in contents(tmp_path).items() if not name.startswith("checkout/")}
     install(way.format(root))
     assert status(root).fits
@@ -248,7 +226,7 @@ def test_a_path_with_dots_changes_that_checkout_and_nothing_beside_it(
 
 
 @pytest.mark.parametrize("trap", [".main.py.vlltr-tmp", "configs/class_volume/.one.py.vlltr-tmp"])
-def test_a_link_under_a_temporary_name_is_not_written_through(trap: str, make_checkout: Make, tmp_path: Path) -> None:
+def test_a_link_under_a_temporary_name_is_not_written_through(trap, make_checkout, tmp_path):
     root, outside = make_checkout(), tmp_path / "outside.txt"
     outside.write_text("mine")
     (root / trap).parent.mkdir(exist_ok=True)
@@ -259,30 +237,16 @@ def test_a_link_under_a_temporary_name_is_not_written_through(trap: str, make_ch
     assert status(root).fits
 
 
-def test_a_second_name_of_main_elsewhere_keeps_the_old_content(make_checkout: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "fits"), [("mine.py", True), ("one.py", False)])
+def test_a_folder_named_like_a_config_stays_or_is_refused_in_the_place_of_one(name, fits, make_checkout):
     root = make_checkout()
-    (tmp_path / "snapshot.py").hardlink_to(root / "main.py")
-    before = (tmp_path / "snapshot.py").read_bytes()
-    install(root)
-    assert (tmp_path / "snapshot.py").read_bytes() == before
-
-
-def test_a_folder_named_like_a_config_is_left_alone(make_checkout: Make, contents: Contents) -> None:
-    root = make_checkout()
-    (root / "configs" / "class_volume" / "mine.py").mkdir(parents=True)
+    (root / COPY).with_name(name).mkdir(parents=True)
     before = contents(root)
-    install(root)
-    assert status(root).fits
-    uninstall(root)
-    assert contents(root) == before
-
-
-def test_a_folder_in_the_place_of_a_config_is_refused_and_nothing_changes(
-    make_checkout: Make, contents: Contents
-) -> None:
-    root = make_checkout()
-    (root / "configs" / "class_volume" / "one.py").mkdir(parents=True)
-    before = contents(root)
-    with pytest.raises(InstallError, match=r"one\.py"):
+    if fits:
         install(root)
+        assert status(root).fits
+        uninstall(root)
+    else:
+        with pytest.raises(InstallError, match=r"one\.py"):
+            install(root)
     assert contents(root) == before

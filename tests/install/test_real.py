@@ -1,7 +1,5 @@
 """Real checkouts: VLLTR_CHECKOUT names a clean clone of VL-LTR, VLLTR_LIFT a folder of those of LIFT's kin."""
 
-from __future__ import annotations
-
 import codecs
 import os
 import re
@@ -19,11 +17,11 @@ needs_checkout = pytest.mark.skipif("VLLTR_CHECKOUT" not in os.environ, reason="
 
 
 @needs_checkout
-def test_the_real_checkout_gets_insertions_only_and_is_clean_afterwards(tmp_path: Path) -> None:
+def test_the_real_checkout_gets_insertions_only_and_is_clean_afterwards(tmp_path):
     root = tmp_path / "real"
     shutil.copytree(os.environ["VLLTR_CHECKOUT"], root)
 
-    def git(*arguments: str) -> str:
+    def git(*arguments):
         return subprocess.run(["git", "-C", root, *arguments], check=True, capture_output=True, text=True).stdout
 
     assert git("status", "--porcelain") == ""
@@ -36,13 +34,13 @@ def test_the_real_checkout_gets_insertions_only_and_is_clean_afterwards(tmp_path
     assert git("status", "--porcelain") == ""
 
 
-def reformatted(width: int) -> Callable[[bytes], bytes]:
+def reformatted(width):
     """In the style of black."""
     command = [sys.executable, "-m", "ruff", "format", "--isolated", f"--line-length={width}", "-"]
     return lambda text: subprocess.run(command, input=text, check=True, capture_output=True).stdout
 
 
-def tabs(text: bytes) -> bytes:
+def tabs(text):
     """Indented with tabs, so far as four blanks are a level."""
     return re.sub(rb"(?m)^(?:    )+", lambda blanks: b"\t" * (len(blanks[0]) // 4), reformatted(120)(text))
 
@@ -60,7 +58,7 @@ STYLES: dict[str, Callable[[bytes], bytes]] = {
 
 @needs_checkout
 @pytest.mark.parametrize("name", STYLES)
-def test_in_another_style_it_is_patched_and_restored(name: str, tmp_path: Path) -> None:
+def test_in_another_style_it_is_patched_and_restored(name, tmp_path):
     root = tmp_path / "größer, real"
     (root / "configs").mkdir(parents=True)
     original = (Path(os.environ["VLLTR_CHECKOUT"]) / "main.py").read_bytes()
@@ -77,12 +75,11 @@ def test_in_another_style_it_is_patched_and_restored(name: str, tmp_path: Path) 
 
 FOLDER = Path(os.environ.get("VLLTR_LIFT", "."))
 CHECKOUTS = sorted(path.parent for path in FOLDER.glob("*/trainer.py")) if "VLLTR_LIFT" in os.environ else []
-Make = Callable[..., Path]
 LOOPS_BY_STEP = ("PartialCLIP", "LT-Soups")
 
 
 @pytest.mark.parametrize("checkout", CHECKOUTS, ids=lambda path: path.name)
-def test_real_checkouts_get_five_lines_and_are_restored_or_are_refused(checkout: Path, make_lift: Make) -> None:
+def test_real_checkouts_get_five_lines_and_are_restored_or_are_refused(checkout, make_lift):
     root = make_lift(name="real")
     files = ("main.py", "trainer.py", "utils/config.py")
     for file in files:

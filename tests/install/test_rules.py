@@ -1,17 +1,11 @@
 """Hosts that people changed: each is patched and runs right, or is refused; never a wrong insertion."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 from install.small_hosts import assert_refused, rewrite, run_host
 
 from vlltr_plugin.install import load_recipes
 from vlltr_plugin.install.patcher import with_lines, without_lines
 
-Make = Callable[..., Path]
 RECIPE = load_recipes()["vl-ltr"].patches[0]
 PLACES = {item.name: item.place for item in RECIPE.insertions}
 
@@ -169,9 +163,9 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("name", FITTING)
-def test_modified_host_is_patched_runs_right_and_is_restored(name: str, make_checkout: Make) -> None:
+def test_modified_host_is_patched_runs_right_and_is_restored(name, make_checkout):
     original = rewrite(make_checkout() / "main.py", *FITTING[name]).read_bytes()
-    result = with_lines(original, RECIPE).data
+    result = with_lines(original, RECIPE).after
     assert len(result.splitlines()) == len(original.splitlines()) + 6
     assert without_lines(result, RECIPE) == original
     events, space = run_host(result, found={"at": 0}, last=3)
@@ -188,17 +182,17 @@ def test_modified_host_is_patched_runs_right_and_is_restored(name: str, make_che
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_host_without_a_safe_place_is_refused_with_file_reason_and_lines(name: str, make_checkout: Make) -> None:
+def test_host_without_a_safe_place_is_refused_with_file_reason_and_lines(name, make_checkout):
     reason, pairs = REFUSED[name]
     assert_refused(rewrite(make_checkout() / "main.py", *pairs).parent, "vl-ltr", reason)
 
 
-def test_main_inside_another_function_is_refused(host: str, make_checkout: Make) -> None:
+def test_main_inside_another_function_is_refused(host, make_checkout):
     start, end = host.index("def main"), host.index("\n\nif __name__")
     inner = "".join(f"    {line}\n" for line in host[start:end].splitlines())
     assert_refused(make_checkout(f"{host[:start]}def outer():\n{inner}{host[end:]}"), "vl-ltr", "function `main`")
 
 
-def test_all_missing_places_are_named_at_once(host: str, make_checkout: Make) -> None:
+def test_all_missing_places_are_named_at_once(host, make_checkout):
     root = make_checkout(host.replace("checkpoint is not None", "checkpoint").replace("save_on_master", "save"))
     assert_refused(root, "vl-ltr", f"expected {PLACES['load']}; anchor `save`: found no place")

@@ -1,36 +1,28 @@
 """Accelerate, and with it DistributedDataParallel: two processes have identical weights, those of one process."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from integrations.three_classes import LABELS, ORDER, ROWS, linear_model, volume
 from process_groups import leave_group
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
-from vlltr_plugin import ClassVolume, ReweightedLoss
-
 accelerate = pytest.importorskip("accelerate", reason="pip install 'vlltr-plugin[integrations]'")
 
-COUNTS = [60, 30, 12]
 EPOCHS, BATCH = 3, 34  # which divides the samples, so that each rank has half of every batch
 
 
 def data():
-    labels = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
-    rows = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + labels[:, None])
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
-    return rows[order].double(), labels[order]
+    return ROWS[ORDER].double(), LABELS[ORDER]
 
 
 def model_and_optimizer():
-    model = torch.nn.Linear(4, 3, dtype=torch.float64)
-    torch.nn.init.constant_(model.weight, 0.01)
-    torch.nn.init.zeros_(model.bias)
+    model = linear_model(dtype=torch.float64)
     return model, torch.optim.SGD(model.parameters(), lr=0.1)
 
 
@@ -42,7 +34,7 @@ def with_accelerate(folder, stops=False):
         model, optimizer, loader = accelerator.prepare(
             *model_and_optimizer(), DataLoader(TensorDataset(*data()), batch_size=BATCH)
         )
-        criterion = ReweightedLoss(ClassVolume(COUNTS))
+        criterion = volume()
         accelerator.register_for_checkpointing(criterion)
         if part.start:
             accelerator.load_state(f"{folder}/state")
@@ -56,19 +48,20 @@ def with_accelerate(folder, stops=False):
     return accelerator.unwrap_model(model).weight.detach(), criterion.weighting.weights, statistics["drawn_alpha"]
 
 
-def with_ddp(rank, world):
+def with_torch(rank=0, world=1):
+    """A loop of its own, under DDP where there are several ranks."""
     model, optimizer = model_and_optimizer()
-    model = DistributedDataParallel(model)
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    called = model if world == 1 else DistributedDataParallel(model)
+    criterion = volume()
     rows, labels = data()
     for _ in range(EPOCHS):
         for start in range(0, len(labels), BATCH):
             part = slice(start + rank, start + BATCH, world)
             optimizer.zero_grad()
-            criterion(model(rows[part]), labels[part]).backward()
+            criterion(called(rows[part]), labels[part]).backward()
             optimizer.step()
         statistics = criterion.end_epoch()
-    return model.module.weight.detach(), criterion.weighting.weights, statistics["drawn_alpha"]
+    return model.weight.detach(), criterion.weighting.weights, statistics["drawn_alpha"]
 
 
 def one_rank(rank, world, how, folder):
@@ -76,7 +69,7 @@ def one_rank(rank, world, how, folder):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}  # asked for, and not used: the group is there
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    found = with_ddp(rank, world) if how == "ddp" else with_accelerate(folder, how == "accelerate, resumed")
+    found = with_torch(rank, world) if how == "ddp" else with_accelerate(folder, how == "accelerate, resumed")
     torch.save(found, Path(folder) / f"{rank}.pt")
     leave_group()
 
@@ -84,23 +77,13 @@ def one_rank(rank, world, how, folder):
 @pytest.fixture(scope="module")
 def alone():
     """The run of one process."""
-    model, optimizer = model_and_optimizer()
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
-    rows, labels = data()
-    for _ in range(EPOCHS):
-        for start in range(0, len(labels), BATCH):
-            optimizer.zero_grad()
-            criterion(model(rows[start : start + BATCH]), labels[start : start + BATCH]).backward()
-            optimizer.step()
-        statistics = criterion.end_epoch()
-    return model.weight.detach(), criterion.weighting.weights, statistics["drawn_alpha"]
+    return with_torch()
 
 
 @pytest.mark.parametrize("how", ["ddp", "accelerate", "accelerate, resumed"])
-def test_two_processes_have_the_weights_of_one(how, alone):
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(one_rank, args=(2, how, folder), nprocs=2)
-        first, second = (torch.load(Path(folder) / f"{rank}.pt") for rank in range(2))
+def test_two_processes_have_the_weights_of_one(how, alone, tmp_path):
+    mp.spawn(one_rank, args=(2, how, str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert torch.equal(first[1], second[1])
     assert not torch.equal(first[1], torch.ones(3))
     torch.testing.assert_close(first[1], alone[1], rtol=1e-5, atol=0)

@@ -1,32 +1,26 @@
-"""Hugging Face's Trainer: steps are those of undivided batches, and a resumed run has the weights of a whole one."""
+"""Hugging Face's Trainer: steps are those of undivided batches; a resumed run equals an uninterrupted one."""
 
 import pickle
 
 import pytest
 import torch
 import torch.nn.functional as F
+from integrations.three_classes import COUNTS, LABELS, LOSSES, ORDER, ROWS, linear_model, progress, volume
 
-from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, RunRecorder
+from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss, RunRecorder
 from vlltr_plugin.cli import main
 
 transformers = pytest.importorskip("transformers", reason="pip install 'vlltr-plugin[integrations]'")
 pytest.importorskip("accelerate", reason="pip install 'vlltr-plugin[integrations]'")
 from vlltr_plugin.integrations.huggingface import STATE, ReweightCallback  # noqa: E402
 
-COUNTS = [60, 30, 12]
-LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
-ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(1))
-ROWS = torch.randn(len(LABELS), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + LABELS[:, None])
 STEPS = 5  # a pass, in batches of 24
-LOSSES = [ReweightedLoss, LogitAdjustedLoss]
 
 
 class Model(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.layer = torch.nn.Linear(4, 3, dtype=torch.float64)
-        torch.nn.init.constant_(self.layer.weight, 0.01)
-        torch.nn.init.zeros_(self.layer.bias)
+        self.layer = linear_model(dtype=torch.float64)
 
     def forward(self, rows, labels=None):
         return {"logits": self.layer(rows.double())}
@@ -99,19 +93,12 @@ def train(folder, criterion, epochs=2, resume=None, **options):
     return trainer
 
 
-def volume(made=ReweightedLoss, **options):
-    return made(ClassVolume(COUNTS, **options))
-
-
 def radii_in(folder):
     return torch.load(folder / STATE)["weighting.log_radius64"]
 
 
-def progress(folder):
-    """Epoch in progress and whether there are radii, of a saved state."""
-    criterion = volume()
-    criterion.load_state_dict(torch.load(folder / STATE))
-    return [criterion.weighting.epoch, criterion.weighting.has_radii]
+def progress_in(folder):
+    return progress(torch.load(folder / STATE))
 
 
 # Steps
@@ -215,7 +202,7 @@ def test_the_loss_of_an_evaluation_is_the_plain_one_and_is_not_observed(tmp_path
 
 @pytest.mark.parametrize("saves", [{"save_strategy": "epoch"}, {"save_strategy": "steps", "save_steps": STEPS}])
 @pytest.mark.parametrize("made", LOSSES)
-def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path, made, saves):
+def test_a_resumed_run_has_the_weights_of_an_uninterrupted_run(tmp_path, made, saves):
     """A checkpoint of the last step of an epoch has what the epoch measured."""
     whole, resumed = volume(made), volume(made)
     expected = train(tmp_path / "whole", whole, 3)
@@ -397,7 +384,7 @@ def test_data_without_a_length_have_the_epochs_of_data_with_one(tmp_path):
     train(tmp_path, unknown, data=Stream(), max_steps=14, save_strategy="steps", save_steps=1)
     assert known.weighting.epoch == unknown.weighting.epoch == 3
     torch.testing.assert_close(unknown.weighting.weights, known.weighting.weights)
-    assert [progress(tmp_path / f"checkpoint-{step}") for step in (4, 5, 9, 10)] == [[0, 0], [1, 1], [1, 1], [2, 1]]
+    assert [progress_in(tmp_path / f"checkpoint-{step}") for step in (4, 5, 9, 10)] == [[0, 0], [1, 1], [1, 1], [2, 1]]
     train(tmp_path / "stopped", stopped, data=Stream(), max_steps=STEPS)
     assert stopped.weighting.epoch == 1
 
@@ -425,7 +412,7 @@ def test_steps_per_epoch_ends_epochs_by_steps_also_after_a_resume(tmp_path, data
     whole = volume()
     train(tmp_path, whole, save_strategy="steps", save_steps=1, **options)
     assert whole.weighting.epoch == 3
-    assert [progress(tmp_path / f"checkpoint-{step}")[0] for step in (2, 3, 5, 6, 9, 11)] == [0, 1, 1, 2, 3, 3]
+    assert [progress_in(tmp_path / f"checkpoint-{step}")[0] for step in (2, 3, 5, 6, 9, 11)] == [0, 1, 1, 2, 3, 3]
     for step in (3, 4):
         resumed = volume()
         train(tmp_path / "on", resumed, resume=str(tmp_path / f"checkpoint-{step}"), **options)

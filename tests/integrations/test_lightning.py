@@ -1,25 +1,21 @@
-"""Lightning: what is an epoch, what is training, and a resumed run has the weights of one that never stopped."""
+"""Lightning: what is an epoch, what is training; a resumed run equals an uninterrupted one."""
 
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from integrations.three_classes import COUNTS, LABELS, LOSSES, ORDER, ROWS, linear_model, progress, volume
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import vlltr_plugin.compat  # noqa: F401
-from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
+from vlltr_plugin import InverseFrequency, ReweightedLoss
 from vlltr_plugin.cli import main
 
 lightning = pytest.importorskip("lightning.pytorch", reason="pip install 'vlltr-plugin[integrations]'")
 from vlltr_plugin.integrations.lightning import ReweightCallback  # noqa: E402
 
-COUNTS = [60, 30, 12]
-LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
-ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(1))
-ROWS = torch.randn(len(LABELS), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + LABELS[:, None])
 STEPS = 6  # a pass, in batches of 17
-LOSSES = [ReweightedLoss, LogitAdjustedLoss]
 
 
 class Stream(IterableDataset):
@@ -36,9 +32,7 @@ class Stream(IterableDataset):
 class Model(lightning.LightningModule):
     def __init__(self, criterion, gradients=False):
         super().__init__()
-        self.layer = torch.nn.Linear(4, 3)
-        torch.nn.init.constant_(self.layer.weight, 0.01)
-        torch.nn.init.zeros_(self.layer.bias)
+        self.layer = linear_model()
         self.loss = lambda logits, labels: criterion(logits, labels)  # no submodule, with which the state would be its
         self.gradients, self.lr, self.plain, self.reported = gradients, 0.1, [], []
 
@@ -85,10 +79,6 @@ def fit(folder, criterion, data=None, gradients=None, ckpt=None, of_callback=Non
     return trainer, model
 
 
-def volume(made=ReweightedLoss, **options):
-    return made(ClassVolume(COUNTS, **options))
-
-
 def state_in(path):
     return torch.load(path)["callbacks"]["ReweightCallback"]
 
@@ -97,11 +87,8 @@ def radii_in(path):
     return state_in(path)["weighting.log_radius64"]
 
 
-def progress(path):
-    """Epoch in progress and whether there are radii, of a saved state."""
-    criterion = volume()
-    criterion.load_state_dict(state_in(path))
-    return [criterion.weighting.epoch, criterion.weighting.has_radii]
+def progress_in(path):
+    return progress(state_in(path))
 
 
 # Training
@@ -180,11 +167,11 @@ def test_what_a_stopped_fit_observed_is_no_part_of_the_next(tmp_path):
 @pytest.mark.parametrize("data", [None, Stream()], ids=["items", "stream"])
 @pytest.mark.parametrize("made", LOSSES)
 @pytest.mark.parametrize("gradients", [None, False])
-def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path, made, data, gradients):
+def test_a_resumed_run_has_the_weights_of_an_uninterrupted_run(tmp_path, made, data, gradients):
     """A checkpoint of the last batch holds what the epoch measured."""
     whole, resumed = volume(made), volume(made)
     _, expected = fit(tmp_path, whole, data, gradients, saves=True, max_epochs=3)
-    assert [progress(tmp_path / f"step={step}.ckpt") for step in (5, 6, 11, 12)] == [[0, 0], [1, 1], [1, 1], [2, 1]]
+    assert [progress_in(tmp_path / f"step={step}.ckpt") for step in (5, 6, 11, 12)] == [[0, 0], [1, 1], [1, 1], [2, 1]]
     trainer, model = fit(tmp_path / "on", resumed, data, gradients, tmp_path / "step=12.ckpt", max_epochs=3)
     assert whole.weighting.epoch == resumed.weighting.epoch == 3
     assert not torch.equal(whole.weighting.weights, torch.ones(3))
@@ -267,7 +254,7 @@ def test_steps_per_epoch_ends_epochs_of_endless_data(tmp_path):
     options = {"of_callback": {"steps_per_epoch": 4}, "max_steps": 10, "max_epochs": -1}
     trainer, _ = fit(tmp_path, whole, Stream(endless=True), saves=True, **options)
     assert whole.weighting.epoch == 2
-    assert [progress(tmp_path / f"step={step}.ckpt")[0] for step in (3, 4, 7, 8, 10)] == [0, 1, 1, 2, 2]
+    assert [progress_in(tmp_path / f"step={step}.ckpt")[0] for step in (3, 4, 7, 8, 10)] == [0, 1, 1, 2, 2]
     assert trainer.callback_metrics["train_reweight_alpha_max"] > 0
     fit(tmp_path / "on", resumed, Stream(endless=True), ckpt=tmp_path / "step=4.ckpt", **options)
     assert resumed.weighting.epoch == 2

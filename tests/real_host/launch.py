@@ -15,7 +15,6 @@ import torch
 
 import vlltr_plugin.compat  # noqa: F401  (before torchvision, timm and the host)
 from vlltr_plugin.compat.runtime import trust_argparse_namespace
-from vlltr_plugin.hosts.vl_ltr.evaluate import build_split
 
 EMBED_DIM = 64
 RESNET = {"vision_layers": (1, 1, 1, 1), "vision_width": 8}
@@ -54,12 +53,14 @@ def save_towers(parts: dict[str, Any], *, send: Any, path: str) -> None:
 @torch.no_grad()
 def teach(parts: dict[str, Any], *, send: Any, path: str) -> None:
     """A task for `open_host`: changes a checkpoint so that its predictions vary and are often right."""
+    import datasets  # the host's
+
     trust_argparse_namespace()
     saved = torch.load(path, weights_only=True)
     model, state, args = parts["model"], saved["model"], parts["args"]
     model.load_state_dict(state)
     model.eval()
-    images, labels = zip(*build_split("test" if args.test else "val", args), strict=True)
+    images, labels = zip(*datasets.build_dataset("test" if args.test else "val", args)[0], strict=True)
     features = model.encode_image(torch.stack(images))
     torch.manual_seed(0)
     labels, centre = torch.tensor(labels), features.mean(dim=0)

@@ -43,16 +43,7 @@ DATA_SETS = (IMAGENET_LT, PLACES_LT, INAT18)
 
 
 def prepare_checkout(source: Path, target: Path, data_root: Path) -> Path:
-    """Copy a clean checkout and link the data into it.
-
-    Args:
-        source: A clean VL-LTR clone.
-        target: The copy to make.
-        data_root: A folder filled by `write_data`.
-
-    Returns:
-        `target`, in which `git status` is clean.
-    """
+    """Copies a clean checkout and links data of `write_data` into it; `git status` stays clean there."""
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
     for name in LINKED:
         (target / name).symlink_to(data_root / name, target_is_directory=True)
@@ -83,15 +74,7 @@ def insert_small_towers(checkout: Path) -> None:
 
 
 def write_data(root: Path, seed: int = 0) -> Path:
-    """Write images, lists, texts and stage-one results of the three data sets below `root`.
-
-    Args:
-        root: A new folder; it gets `data`, `cached`, `checkpoints` and `pretrained`.
-        seed: For everything random.
-
-    Returns:
-        `root`.
-    """
+    """Writes images, lists, texts and stage-one results of the three data sets: `data`, `cached`, `checkpoints`."""
     rng = np.random.default_rng(seed)
     _write_clip_archives(root / "pretrained")
     images = _images(rng)

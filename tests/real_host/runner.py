@@ -15,17 +15,11 @@ SMALL = ("--device", "cpu", "--num_workers", "0", "--input-size", "32", "--sent-
 
 @dataclass(frozen=True)
 class HostRun:
-    """What one run of the host left.
+    """What one run of the host left."""
 
-    Attributes:
-        log: The JSON lines of `log.txt`, those of earlier runs of the same config included.
-        stdout: Both output streams.
-        folder: The run's output folder.
-    """
-
-    log: list[dict[str, Any]]
-    stdout: str
-    folder: Path
+    log: list[dict[str, Any]]  # the JSON lines of `log.txt`, those of earlier runs of the same config included
+    stdout: str  # both output streams
+    folder: Path  # the run's output folder
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
@@ -34,16 +28,9 @@ class HostRun:
 
 
 def write_config(checkout: Path, name: str, base: str, **values: Any) -> str:
-    """Write a config that extends another one, since a config's values win over the command line.
+    """Writes a config that extends another one, as a config's values win over the command line; its path there.
 
-    Args:
-        checkout: A prepared checkout.
-        name: The config's name without `.py`; it names the output folder too.
-        base: The config to extend, relative to the checkout.
-        **values: What differs; 2 epochs of batches of 16 unless given.
-
-    Returns:
-        The config's path relative to the checkout.
+    The name without `.py` names the output folder too. Without other values: 2 epochs of batches of 16.
     """
     path = checkout / "configs" / "real_host" / f"{name}.py"
     path.parent.mkdir(exist_ok=True)
@@ -62,22 +49,10 @@ def run_host(
     timeout_s: float = 300,
     launch: tuple[str, ...] = (str(LAUNCH),),
 ) -> HostRun:
-    """Run the host's main.py with small towers on the CPU.
+    """Runs the host's main.py with small towers on the CPU; more than one process with gloo, by a launcher module.
 
-    Args:
-        checkout: A prepared checkout whose main.py imports what a current stack needs.
-        config: A config relative to the checkout.
-        *cli_args: More arguments for main.py; they come last.
-        processes: More than one runs under a launcher, with gloo.
-        module: The launcher.
-        timeout_s: Give up after so many seconds.
-        launch: The script that runs main.py, and arguments of its own.
-
-    Returns:
-        The log and the output.
-
-    Raises:
-        AssertionError: The run failed; the message holds the end of its output.
+    `launch` is the script that runs main.py, with arguments of its own. AssertionError, with the end of the output, if
+    the run fails.
     """
     command = [sys.executable]
     if processes > 1:
@@ -95,7 +70,7 @@ def run_host(
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the JSON lines of a log; the host also writes blank lines and lines that start with `#`."""
+    """The JSON lines of a log; the host also writes blank lines and lines that start with `#`."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checking import Found, check, only, skipped
+from checking import Found, check, edited, only, skipped
+from hostile import Hostile
 
 from vlltr_plugin.hosts.door import open_host
 from vlltr_plugin.install import install
@@ -29,7 +30,6 @@ STAGE_ONE = {
 }
 HOST_ARGS = "--input-size 32 --sent-length 2"
 EMBEDDINGS = "checkpoints/pretrain_r50/txt_embed.npy"
-LIST = "data/imagenet/ImageNet_LT_train.txt"
 TOKENS = "cached/IMNET_LT_text_tokens.pkl"
 
 
@@ -97,126 +97,78 @@ def test_weights_and_memory_are_told_in_plain_numbers(checkout: Path) -> None:
     assert "statistics of 12 MB on each rank (16 MB while ranks merge)" in found["memory"][1]
 
 
-@pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_a_missing_list(checkout: Path, split: str) -> None:
-    own(checkout, f"data/imagenet/ImageNet_LT_{split}.txt").unlink()
-    assert f"ImageNet_LT_{split}.txt" in only(run(checkout, code=1), f"{split} list")
+def array(name: str, how: Callable[[Any], Any]) -> Callable[[Path], None]:
+    """A function that changes an array among the results of stage one."""
+
+    def spoil(checkout: Path) -> None:
+        path = own(checkout, f"checkpoints/pretrain_r50/{name}")
+        np.save(path, how(np.load(path)))
+
+    return spoil
 
 
-def test_images_that_are_not_there(checkout: Path) -> None:
+def with_row(value: float) -> Callable[[Path], None]:
+    return array("txt_embed.npy", lambda a: np.where(np.arange(len(a))[:, None] == 5, value, a))
+
+
+def saved(how: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    return lambda checkout: change(checkout / SAVED, how)
+
+
+def label_beyond(checkout: Path) -> None:
+    path = own(checkout, "data/imagenet/ImageNet_LT_train.txt")
+    path.write_text(path.read_text().replace("/0.png 900", "/0.png 1000"))
+
+
+def no_images(checkout: Path) -> None:
     folder = own(checkout, "data/imagenet/train/c0")
     folder.rename(folder.parent / "elsewhere")
-    message = only(run(checkout, code=1), "images")
-    assert "cannot be read; the first: " in message
-    assert "data/imagenet/train/c0/0.png" in message
 
 
-def test_a_label_beyond_the_class_count(checkout: Path) -> None:
-    path = own(checkout, LIST)
-    path.write_text(path.read_text().replace("/0.png 900", "/0.png 1000"))
-    assert "targets in 0..999 (1000 classes) but found 1000" in only(run(checkout, code=1), "classes")
+def copied(source: str, target: str) -> Callable[[Path], object]:
+    return lambda checkout: shutil.copy(checkout / source, own(checkout, target))
 
 
-def test_sentences_of_another_data_set(checkout: Path) -> None:
-    shutil.copy(checkout / "cached/PLACES_LT_text_tokens.pkl", own(checkout, TOKENS))
-    assert "sentences for 1000 classes but found them for 365" in only(run(checkout, code=1), "sentences")
+SAVED = "checkpoints/pretrain_r50/checkpoint.pth"
+LISTS = {split: f"ImageNet_LT_{split}.txt" for split in ("train", "val", "test")}
+ARRAY, LOSSES = "txt_embed.npy", "checkpoints/pretrain_r50/val_txt_ce.npy"
+WEIGHT = "visual.layer1.0.conv1.weight"
+FAULTS: dict[tuple[str, str], Callable[[Path], object]] = {
+    **{(f"{split} list", name): lambda c, name=name: own(c, f"data/imagenet/{name}").unlink()
+       for split, name in LISTS.items()},
+    ("images", "data/imagenet/train/c0/0.png"): no_images,
+    ("classes", "targets in 0..999 (1000 classes) but found 1000"): label_beyond,
+    ("sentences", "for 1000 classes but found them for 365"): copied("cached/PLACES_LT_text_tokens.pkl", TOKENS),
+    # The host would silently train on CLIP's tower.
+    ("stage one", "silently start from pretrained/RN50.pt"): lambda c: (c / SAVED).unlink(),
+    ("stage one", "is it whole?"): lambda c: (c / SAVED).write_bytes((c / SAVED).read_bytes()[:-2000]),
+    # The host would silently leave the rest random, and frozen.
+    ("model", f"parameters are not in it ({WEIGHT}, ...)"): saved(lambda s: s["model"].pop(WEIGHT)),
+    ("model", "size mismatch"): copied("checkpoints/places_pretrain_vit16/checkpoint.pth", SAVED),
+    ("step", "rows of visual logits"): saved(lambda s: s["model"]["visual.conv1.weight"].fill_(float("nan"))),
+    # The host would print a warning and train with whatever is in memory.
+    ("embeddings", f"There is no {EMBEDDINGS}"): lambda c: own(c, EMBEDDINGS).unlink(),
+    ("embeddings", "could not read it"): lambda c: own(c, EMBEDDINGS).write_bytes(b"<html>not found</html>"),
+    ("embeddings", "[1998, 64]: they belong to other texts"): array(ARRAY, lambda a: a[:-1]),
+    ("embeddings", "1999, 64] but got [1999, 32]"): array(ARRAY, lambda a: a[:, :32]),
+    ("embeddings", "[127936]: they belong to other texts"): array(ARRAY, np.ravel),
+    ("embeddings", "finite and not 0 but"): with_row(np.nan),
+    ("embeddings", "finite and not 0"): with_row(0),
+    ("embeddings", "sentences but got [1998]"): array("val_txt_ce.npy", lambda a: a[:-1]),
+    ("embeddings", "--select (for val)"): lambda c: own(c, LOSSES).unlink(),
+    ("training", 'assert args.loss_type == "smoothCE"'): edited(R50, "cfg = dict(", "cfg = dict(mixup=0.0,"),
+    ("reweight", "did you mean 'start_epoch'"): edited(R50, '"class_volume"', '"class_volume", start_epok=3'),
+}  # fmt: skip
 
 
-def test_a_missing_checkpoint_of_stage_one(checkout: Path) -> None:
-    """The host would silently train on CLIP's tower."""
-    (checkout / "checkpoints/pretrain_r50/checkpoint.pth").unlink()
-    message = only(run(checkout, code=1), "stage one")
-    assert "there is no checkpoints/pretrain_r50/checkpoint.pth" in message
-    assert "silently start from pretrained/RN50.pt" in message
-
-
-def test_a_damaged_checkpoint_of_stage_one(checkout: Path) -> None:
-    path = checkout / "checkpoints/pretrain_r50/checkpoint.pth"
-    path.write_bytes(path.read_bytes()[:-2000])
-    assert "is it whole?" in only(run(checkout, code=1), "stage one")
-
-
-def test_a_checkpoint_of_stage_one_without_all_of_the_tower(checkout: Path) -> None:
-    """The host would silently leave the rest random, and frozen."""
-    path = checkout / "checkpoints/pretrain_r50/checkpoint.pth"
-    change(path, lambda saved: saved["model"].pop("visual.layer1.0.conv1.weight"))
-    message = only(run(checkout, code=1), "model")
-    assert "parameters are not in it (visual.layer1.0.conv1.weight, ...)" in message
-
-
-def test_a_checkpoint_of_another_tower(checkout: Path) -> None:
-    shutil.copy(
-        checkout / "checkpoints/places_pretrain_vit16/checkpoint.pth",
-        checkout / "checkpoints/pretrain_r50/checkpoint.pth",
-    )
-    only(run(checkout, code=1), "model")
-
-
-def test_missing_embeddings(checkout: Path) -> None:
-    """The host would print a warning and train with whatever is in memory."""
-    own(checkout, EMBEDDINGS).unlink()
-    message = only(run(checkout, code=1), "embeddings")
-    assert f"There is no {EMBEDDINGS}" in message
-    assert "--eval-pretrain" in message
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (lambda array: array[:-1], "belong to other texts"),
-        (lambda array: array[:, :32], "1999, 64] but got [1999, 32]"),
-        (lambda array: array.ravel(), "belong to other texts"),
-        (lambda array: np.where(np.arange(len(array))[:, None] == 5, np.nan, array), "finite and not 0"),
-        (lambda array: np.where(np.arange(len(array))[:, None] == 5, 0, array), "finite and not 0"),
-    ],
-)
-def test_embeddings_that_do_not_fit(checkout: Path, spoil: Callable[[Any], Any], words: str) -> None:
-    path = own(checkout, EMBEDDINGS)
-    np.save(path, spoil(np.load(path)))
-    assert words in only(run(checkout, code=1), "embeddings")
-
-
-def test_embeddings_that_are_no_array(checkout: Path) -> None:
-    own(checkout, EMBEDDINGS).write_bytes(b"<html>not found</html>")
-    assert "could not read it" in only(run(checkout, code=1), "embeddings")
-
-
-def test_missing_or_other_losses_of_the_sentences(checkout: Path) -> None:
-    path = own(checkout, "checkpoints/pretrain_r50/val_txt_ce.npy")
-    np.save(path, np.load(path)[:-1])
-    assert "a loss for each of 1999 sentences but got [1998]" in only(run(checkout, code=1), "embeddings")
-    path.unlink()
-    assert "--select (for val)" in only(run(checkout, code=1), "embeddings")
+@pytest.mark.parametrize(("name", "message"), FAULTS)
+def test_a_fault_fails_the_check_of_its_own(checkout: Path, name: str, message: str) -> None:
+    FAULTS[name, message](checkout)
+    assert message in only(run(checkout, code=1), name)
 
 
 def test_more_sentences_wanted_than_any_class_has(checkout: Path) -> None:
     assert "size of tensor" in only(check(checkout, R50, "--host-args", "--input-size 32", code=1), "step")
-
-
-def test_a_base_criterion_that_the_host_refuses(checkout: Path) -> None:
-    path = checkout / R50
-    path.write_text(path.read_text().replace("cfg = dict(", "cfg = dict(mixup=0.0,"))
-    assert 'assert args.loss_type == "smoothCE"' in only(run(checkout, code=1), "training")
-
-
-def test_a_typing_error_in_reweight(checkout: Path) -> None:
-    path = checkout / R50
-    path.write_text(path.read_text().replace('type="class_volume"', 'type="class_volume", start_epok=3'))
-    assert "did you mean 'start_epoch'" in only(run(checkout, code=1), "reweight")
-
-
-def test_parameters_that_are_not_finite(checkout: Path) -> None:
-    path = checkout / "checkpoints/pretrain_r50/checkpoint.pth"
-    change(path, lambda saved: saved["model"]["visual.conv1.weight"].fill_(float("nan")))
-    assert "rows of visual logits" in only(run(checkout, code=1), "step")
-
-
-class Hostile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 def test_hostile_pickles_are_never_run(checkout: Path, tmp_path: Path) -> None:

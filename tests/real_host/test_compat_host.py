@@ -38,9 +38,26 @@ def test_baseline_trains_two_epochs(compat_checkout: Path, name: str) -> None:
     assert (run.folder / "checkpoint.pth").is_file()
 
 
-def test_two_runs_with_the_same_seeds_log_the_same(compat_checkout: Path) -> None:
+def test_two_runs_with_the_same_seeds_log_the_same_and_their_checkpoints_load_safely(compat_checkout: Path) -> None:
     runs = [run_host(compat_checkout, write_config(compat_checkout, name, R50, epochs=1)) for name in ("a", "b")]
     assert runs[0].log == runs[1].log
+    trust_argparse_namespace()
+    assert torch.load(runs[0].folder / "checkpoint.pth", weights_only=True)["args"].mixup == 0.8
+
+
+@pytest.mark.parametrize(
+    ("base", "more"),
+    [
+        ("configs/imagelt/pretrain/pretrain_r50.py", ()),
+        (R50, ("--mixup-mode", "elem")),
+        (R50, ("--mixup-mode", "pair")),
+    ],
+)
+def test_the_pretraining_stage_and_other_modes_of_mixup_train(
+    compat_checkout: Path, base: str, more: tuple[str, ...]
+) -> None:
+    run = run_host(compat_checkout, write_config(compat_checkout, "small", base, epochs=1), *more)
+    assert math.isfinite(run.epochs[0]["train_loss"])
 
 
 def test_resume_continues_and_evaluation_reads_the_checkpoint(compat_checkout: Path) -> None:
@@ -67,22 +84,3 @@ def test_two_gloo_processes_train(compat_checkout: Path, module: str) -> None:
     assert all(math.isfinite(loss) for pair in losses(run) for loss in pair)
     assert len(read_log(run.folder / "log.txt")) == 2  # from rank 0 alone: the epoch's and the test split's
     assert run.stdout.count("| distributed init") == 2
-
-
-def test_pretraining_stage_runs_too(compat_checkout: Path) -> None:
-    config = write_config(compat_checkout, "stage1", "configs/imagelt/pretrain/pretrain_r50.py", epochs=1)
-    run = run_host(compat_checkout, config)
-    assert math.isfinite(run.epochs[0]["train_loss"])
-
-
-@pytest.mark.parametrize("mode", ["elem", "pair"])
-def test_mixup_modes_per_sample_run(compat_checkout: Path, mode: str) -> None:
-    config = write_config(compat_checkout, "small", R50, epochs=1)
-    assert math.isfinite(run_host(compat_checkout, config, "--mixup-mode", mode).epochs[0]["train_loss"])
-
-
-def test_checkpoints_load_safely(compat_checkout: Path) -> None:
-    run = run_host(compat_checkout, write_config(compat_checkout, "small", R50, epochs=1))
-    trust_argparse_namespace()
-    checkpoint = torch.load(run.folder / "checkpoint.pth", weights_only=True)
-    assert checkpoint["args"].mixup == 0.8

@@ -128,13 +128,9 @@ def test_two_gloo_processes_hold_identical_weights(installed: Path) -> None:
     assert [line["epoch"] for line in run.epochs] == [0, 1]
     assert run.epochs[1]["train_reweight_alpha_max"] > 1
     assert run.epochs[1]["train_reweight_expected_alpha"] == pytest.approx(1, abs=1e-6)
-    assert arrays(run, 0)["drawn"].sum() == pytest.approx(run_size(run), rel=1e-5)
-
-
-def run_size(run: HostRun) -> int:
-    """Images of an epoch on all ranks: batches of 16 a rank, the rest dropped."""
     images = int(arrays(run, 0)["counts"].sum())
-    return 2 * (-(-images // 2) // 16) * 16
+    drawn = 2 * (-(-images // 2) // 16) * 16  # batches of 16 a rank, the rest dropped
+    assert arrays(run, 0)["drawn"].sum() == pytest.approx(drawn, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", DV_CONFIGS)
@@ -144,12 +140,15 @@ def test_every_dv_config_finishes_an_epoch(installed: Path, name: str) -> None:
     assert arrays(run, 0)["next_weights_image_text"].max() > 1
 
 
-def test_evaluation_needs_no_training_and_writes_no_arrays(installed: Path) -> None:
+def test_evaluation_writes_no_arrays_and_uninstall_leaves_the_checkout_clean(installed: Path) -> None:
     run = run_host(installed, write_config(installed, "dv", DV, epochs=1))
     before = sorted(path.name for path in (run.folder / "reweight").iterdir())
     again = run_host(installed, "configs/real_host/dv.py", "--eval")
     assert sorted(path.name for path in (run.folder / "reweight").iterdir()) == before
     assert len(again.log) == len(run.log) + 1
+    uninstall(installed)
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=installed, capture_output=True, text=True, check=True)
+    assert status.stdout == ""
 
 
 def test_the_pretraining_stage_is_refused_before_it_trains(installed: Path) -> None:
@@ -158,17 +157,3 @@ def test_the_pretraining_stage_is_refused_before_it_trains(installed: Path) -> N
     )
     with pytest.raises(AssertionError, match="pre-training stage"):
         run_host(installed, config)
-
-
-def test_a_clean_pass_gives_the_statistics(installed: Path) -> None:
-    reweight = {"type": "class_volume", "source": "clean_pass"}
-    run = run_host(installed, write_config(installed, "clean", R50, reweight=reweight))
-    assert run.epochs[1]["train_reweight_alpha_max"] > 1
-    assert run.epochs[1]["train_reweight_expected_alpha"] == pytest.approx(1, abs=1e-6)
-
-
-def test_uninstall_leaves_the_checkout_clean(installed: Path) -> None:
-    run_host(installed, write_config(installed, "dv", DV, epochs=1))
-    uninstall(installed)
-    status = subprocess.run(["git", "status", "--porcelain"], cwd=installed, capture_output=True, text=True, check=True)
-    assert status.stdout == ""

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 from mini_host import MiniHost
-from recorded_run import COUNTS, lines_of, observe, recorded
+from recorded_run import COUNTS, contents, end_epochs, fresh, lines_of, recorded
 
-from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss, RunRecorder
+from vlltr_plugin import InverseFrequency, ReweightedLoss, RunRecorder
 from vlltr_plugin.report.inspect import inspect_run
-from vlltr_plugin.runs.epoch_files import epoch_files
-from vlltr_plugin.runs.own_log import cut_log
-from vlltr_plugin.runs.run_identity import identity_of, new_start
+from vlltr_plugin.runs.epoch_files import epoch_files, identity_of, new_start
+from vlltr_plugin.runs.log import cut_log
 
 
 def shown(folder):
@@ -60,8 +59,7 @@ def disk(monkeypatch):
 def go_on(folder, criterion, epoch, seed):
     recorder = RunRecorder(folder, criterion)
     recorder.resume(epoch)
-    observe(criterion, seed)
-    recorder.end_epoch(epoch, overall=float(seed))
+    end_epochs(recorder, seed, overall=float(seed))
     return recorder
 
 
@@ -69,27 +67,25 @@ def go_on(folder, criterion, epoch, seed):
 def test_an_epoch_that_a_full_disk_lost_is_not_replaced_by_one_that_the_run_has_left(tmp_path, disk, same_recorder):
     """Also what was in force without any file stays in force: the weights of the epoch that was lost."""
     recorded(tmp_path, epochs=4)
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    criterion = fresh()
     recorder = RunRecorder(tmp_path, criterion)
     recorder.resume(2)
-    observe(criterion, 20)
     disk(full=True)
-    recorder.end_epoch(2, overall=20.0)
+    end_epochs(recorder, 20, overall=20.0)
     disk(full=False)
     again = recorder if same_recorder else RunRecorder(tmp_path, criterion)
     assert again.resume(3) == 3
     assert criterion.weighting.weights.tolist() == pytest.approx(weights_after(20), rel=1e-5)
-    observe(criterion, 30)
-    again.end_epoch(3, overall=30.0)
+    end_epochs(again, 30, overall=30.0)
     assert shown(tmp_path) == ([0, 1, 3], ())
     assert [line["epoch"] for line in lines_of(tmp_path)] == [0, 1, 3]
     with pytest.warns(UserWarning, match="after epoch 2 .*epochs there: 0, 1, 3.*START AT 1"):
-        RunRecorder(tmp_path, ReweightedLoss(ClassVolume(COUNTS))).resume(3)
+        RunRecorder(tmp_path, fresh()).resume(3)
 
 
 def test_files_that_could_not_be_removed_are_not_taken_for_the_run_s(tmp_path, monkeypatch, capsys):
     recorded(tmp_path, epochs=4)
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    criterion = fresh()
 
     def refused(path, *args, **kwargs):
         raise OSError(errno.EROFS, "Read-only file system")
@@ -114,38 +110,33 @@ def test_a_kill_while_an_epoch_is_written_leaves_nothing_of_what_the_run_has_lef
         owner = "recorder.append_line" if killed_before == "append_line" else "recorder.EpochWriter.write"
         patched.setattr(f"vlltr_plugin.training.{owner}", killed)
         with pytest.raises(KeyboardInterrupt):
-            go_on(tmp_path, ReweightedLoss(ClassVolume(COUNTS)), 2, 20)
+            go_on(tmp_path, fresh(), 2, 20)
     there = [0, 1] if killed_before == "write" else [0, 1, 2]
     assert shown(tmp_path) == (there, ())
     assert [line["epoch"] for line in lines_of(tmp_path)] == [0, 1]
-    assert RunRecorder(tmp_path, ReweightedLoss(ClassVolume(COUNTS))).resume() == len(there)
+    assert RunRecorder(tmp_path, fresh()).resume() == len(there)
 
 
 def test_of_two_processes_in_a_folder_the_first_to_write_keeps_it(tmp_path, capsys):
-    criteria = [ReweightedLoss(ClassVolume(COUNTS)) for _ in range(2)]
-    first, second = (RunRecorder(tmp_path, criterion) for criterion in criteria)
-    for recorder in (first, second):
+    recorders = [RunRecorder(tmp_path, fresh()) for _ in range(2)]
+    for recorder in recorders:
         recorder.resume()
     for epoch in range(2):
-        for recorder, criterion in zip((first, second), criteria, strict=True):
-            observe(criterion, epoch)
-            recorder.end_epoch(epoch, overall=1.0 + (recorder is second))
+        for number, recorder in enumerate(recorders, start=1):
+            end_epochs(recorder, epoch, overall=float(number))
     assert "another process has written epoch 0 there" in capsys.readouterr().out
     assert [line["overall"] for line in lines_of(tmp_path)] == [1.0, 1.0]
     assert shown(tmp_path) == ([0, 1], ())
 
 
 def test_a_process_that_was_taken_for_dead_leaves_the_folder_to_the_one_that_went_on(tmp_path, capsys):
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    criterion = fresh()
     recorder = RunRecorder(tmp_path, criterion)
-    for epoch in range(3):
-        observe(criterion, epoch)
-        recorder.end_epoch(epoch)
-    go_on(tmp_path, ReweightedLoss(ClassVolume(COUNTS)), 2, 20)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    observe(criterion, 3)
-    recorder.end_epoch(3)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+    end_epochs(recorder, *range(3))
+    go_on(tmp_path, fresh(), 2, 20)
+    before = contents(tmp_path)
+    end_epochs(recorder, 3)
+    assert contents(tmp_path) == before
     assert "another process" in capsys.readouterr().out
 
 
@@ -250,22 +241,6 @@ def test_the_identity_is_no_array_and_moves_no_random_generator(host_run, tmp_pa
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize(("resumed", "ended"), [(0, 3), (1, 3), (0, 1)])
-@pytest.mark.parametrize("told", [True, False])
-def test_another_epoch_than_the_one_resumed_at_is_noticed_before_anything_is_done(tmp_path, resumed, ended, told):
-    """As in Lightning, where the epoch that a checkpoint goes on with is known after `on_fit_start`."""
-    criterion = recorded(tmp_path, epochs=3)
-    recorder = RunRecorder(tmp_path, criterion)
-    recorder.resume(resumed)
-    if not told:  # the user loads a state then, and the epoch goes by the criterion
-        criterion.weighting.begin_epoch(ended)
-    observe(criterion, 9)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    with pytest.raises(ValueError, match=rf"epoch {resumed} to end first after resume\({resumed}\) but got {ended}"):
-        recorder.end_epoch(*[ended] * told)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
-
-
 @pytest.mark.parametrize(
     ("epochs", "first", "left"),
     [
@@ -281,12 +256,3 @@ def test_a_log_is_cut_where_the_epochs_begin_that_were_left(tmp_path, epochs, fi
     path.write_text("".join(f'{{"epoch": {epoch}}}\n' for epoch in epochs))
     cut_log(path, first)
     assert [line["epoch"] for line in lines_of(tmp_path)] == left
-
-
-@pytest.mark.parametrize("next_epoch", [None, 6])
-def test_a_renamed_file_is_not_resumed_from(tmp_path, next_epoch):
-    recorded(tmp_path, epochs=4)
-    folder = tmp_path / "reweight"
-    (folder / "epoch_0003.npz").rename(folder / "epoch_0005.npz")
-    with pytest.raises(ValueError, match="renamed or copied"):
-        RunRecorder(tmp_path, ReweightedLoss(ClassVolume(COUNTS))).resume(next_epoch)

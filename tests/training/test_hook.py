@@ -15,67 +15,56 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
-from mini_host import COUNTS, MiniHost
+from mini_host import COUNTS, MiniHost, trained
 from process_groups import leave_group
+from recorded_run import COUNTS as THREE
+from recorded_run import observe
 from torch.nn.parallel import DistributedDataParallel
 
-from vlltr_plugin import ClassVolume
+from vlltr_plugin import ClassVolume, ReweightedLoss
+from vlltr_plugin.core import criterion as core_criterion
+from vlltr_plugin.core import weighting as core_weighting
 from vlltr_plugin.core.registry import WEIGHTINGS
-from vlltr_plugin.runs.epoch_files import write_arrays
+from vlltr_plugin.training import hook as training_hook
+from vlltr_plugin.training.hook import Session
 
 DV = {"type": "class_volume"}
-KEYS = [
-    "alpha_min",
-    "alpha_median",
-    "alpha_max",
-    "log_radius_mean",
-    "substituted",
-    "skipped",
-    "expected_alpha",
-    "drawn_alpha",
-    "drawn_alpha_se",
-    "seconds",
-]
+EACH = {**DV, "branch": "each"}
+KEYS = (
+    *("alpha_min", "alpha_median", "alpha_max", "log_radius_mean", "substituted", "skipped"),
+    *("expected_alpha", "drawn_alpha", "drawn_alpha_se", "seconds"),
+)
 
 
-def baseline(mini_host, epochs, **options):
-    host = mini_host(**options)
-    host.attach()
-    return [host.epoch(e) for e in range(epochs)]
+def loaded(checkpoint):
+    """As the host saves it and torch >= 2.6 loads it: safely."""
+    file = io.BytesIO()
+    torch.save({key: value for key, value in checkpoint.items() if key != "args"}, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
 
 
 @pytest.mark.parametrize("mixed", [True, False])
 @pytest.mark.parametrize("branch", ["image_text", "visual", "sum", "each"])
-def test_the_first_epoch_is_the_baselines_to_the_last_bit_and_later_ones_differ(mini_host, mixed, branch):
-    host = mini_host({**DV, "branch": branch}, mixed=mixed)
-    host.attach()
-    found = [host.epoch(e) for e in range(2)]
-    expected = baseline(mini_host, 2, mixed=mixed)
+def test_the_first_epoch_equals_the_baseline_bit_for_bit_and_later_ones_differ(mixed, branch):
+    found, expected = (trained(key, 2, mixed=mixed).losses for key in ({**DV, "branch": branch}, None))
     assert found[0] == expected[0]
     assert found[1] != expected[1]
 
 
-def test_type_none_is_the_baseline_throughout(mini_host):
-    host = mini_host({"type": "none"})
-    host.attach()
-    assert [host.epoch(e) for e in range(3)] == baseline(mini_host, 3)
+def test_type_none_is_the_baseline_throughout():
+    assert trained({"type": "none"}, 3).losses == trained(None, 3).losses
 
 
-def test_each_branch_has_its_own_weights(mini_host, tmp_path):
-    host = mini_host({**DV, "branch": "each"})
-    host.args.output_dir = str(tmp_path)
-    host.attach()
-    host.epoch(0)
-    host.epoch(1)
+def test_each_branch_has_its_own_weights(tmp_path):
+    host = trained(EACH, 2, output_dir=str(tmp_path))
     assert host.stats["reweight_alpha_max"] != host.stats["reweight_visual_alpha_max"]
     arrays = np.load(tmp_path / "reweight" / "epoch_0001.npz")
     assert not np.array_equal(arrays["weights_image_text"], arrays["weights_visual"])
 
 
-def test_the_log_line_has_every_statistic_and_they_are_true(mini_host):
-    host = mini_host(DV)
-    host.attach()
-    host.epoch(0)
+def test_the_log_line_has_every_statistic_with_its_value():
+    host = trained(DV, 1)
     first = host.stats
     assert list(first) == [f"reweight_{key}" for key in KEYS]
     assert (first["reweight_alpha_min"], first["reweight_alpha_max"], first["reweight_drawn_alpha"]) == (1, 1, 1)
@@ -90,10 +79,8 @@ def test_the_log_line_has_every_statistic_and_they_are_true(mini_host):
     assert abs(second["reweight_drawn_alpha"] - 1) < 3 * second["reweight_drawn_alpha_se"]
 
 
-def test_the_drawn_alpha_is_the_mean_over_the_samples_that_came(mini_host):
-    host = mini_host({"type": "inverse", "start_epoch": 0}, mixed=False)
-    host.attach()
-    labels = []
+def test_the_drawn_alpha_is_the_mean_over_the_samples_that_came():
+    host, labels = trained({"type": "inverse", "start_epoch": 0}, mixed=False), []
     host.criterion.register_forward_pre_hook(lambda module, inputs: labels.append(inputs[2]))
     weights = host.hook.weightings["image_text"].weights.double()
     host.epoch(0)
@@ -101,19 +88,14 @@ def test_the_drawn_alpha_is_the_mean_over_the_samples_that_came(mini_host):
     assert host.stats["reweight_drawn_alpha"] == pytest.approx(float(drawn.mean()), rel=1e-9)
 
 
-def test_the_arrays_of_each_epoch_are_written(mini_host, tmp_path):
-    host = mini_host(DV)
-    host.args.output_dir = str(tmp_path)
-    host.attach()
-    for epoch in range(2):
-        host.epoch(epoch)
+def test_the_arrays_of_each_epoch_are_written(tmp_path):
+    trained(DV, 2, output_dir=str(tmp_path))
     files = sorted(path.name for path in (tmp_path / "reweight").iterdir())
     assert files == ["epoch_0000.npz", "epoch_0001.npz"]
     first, second = (np.load(tmp_path / "reweight" / name) for name in files)
     assert first["counts"].tolist() == [60, 30, 12, 5, 1]
     assert first["draws"].sum() == pytest.approx(108)
-    assert first["drawn"].sum() == pytest.approx(8 * 16)
-    assert second["drawn"].sum() == pytest.approx(8 * 16)
+    assert [arrays["drawn"].sum() for arrays in (first, second)] == pytest.approx([8 * 16] * 2)
     assert first["weights_image_text"].tolist() == [1] * 5
     assert np.array_equal(first["next_weights_image_text"], second["weights_image_text"])
     assert first["substituted_image_text"].tolist() == [False] * 4 + [True]
@@ -123,42 +105,10 @@ def test_the_arrays_of_each_epoch_are_written(mini_host, tmp_path):
     )
 
 
-def test_a_failed_write_leaves_nothing_and_training_goes_on_with_one_warning(mini_host, tmp_path, capsys):
-    host = mini_host(DV)
-    host.args.output_dir = str(tmp_path)
-    host.attach()
-    (tmp_path / "reweight").write_text("a file where the folder should be")
-    for epoch in range(3):
-        host.epoch(epoch)
-    assert capsys.readouterr().out.count("could not write epoch") == 1
-
-
-def test_an_interrupted_write_leaves_no_partial_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_arrays(tmp_path, 0, {"weights": torch.ones(3)})
-    assert list((tmp_path / "reweight").iterdir()) == []
-
-
-def through_a_file(checkpoint):
-    """As the host saves it and torch >= 2.6 loads it: safely."""
-    file = io.BytesIO()
-    torch.save({key: value for key, value in checkpoint.items() if key != "args"}, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
-
-
-@pytest.mark.parametrize("branch", ["image_text", "each"])
-def test_a_resumed_run_has_the_weights_and_the_losses_of_one_that_never_stopped(mini_host, branch):
-    reweight = {**DV, "branch": branch}
-    whole = mini_host(reweight)
-    whole.attach()
-    for epoch in range(2):
-        whole.epoch(epoch)
-    checkpoint = through_a_file(whole.state())
-    optimizer = copy.deepcopy(whole.optimizer.state_dict())
-    resumed = mini_host(reweight)
-    resumed.attach()
+@pytest.mark.parametrize("reweight", [DV, EACH])
+def test_a_resumed_run_has_the_weights_and_the_losses_of_an_uninterrupted_run(reweight):
+    whole, resumed = trained(reweight, 2), trained(reweight)
+    checkpoint, optimizer = loaded(whole.state()), copy.deepcopy(whole.optimizer.state_dict())
     resumed.hook.load(checkpoint)
     resumed.model.load_state_dict(checkpoint["model"])
     resumed.optimizer.load_state_dict(optimizer)
@@ -182,71 +132,75 @@ class Smoothed(ClassVolume):
         return self.mean.add_((super().radii() - self.mean) / self.epochs).clone()
 
 
-def test_a_resumed_run_has_the_buffers_of_a_weighting_of_the_user_s(mini_host, monkeypatch):
+def test_a_resumed_run_has_the_buffers_of_a_user_s_weighting(monkeypatch):
     monkeypatch.setitem(WEIGHTINGS, "smoothed", Smoothed)
-    whole, resumed = (mini_host({"type": "smoothed"}) for _ in range(2))
-    whole.attach()
-    for epoch in range(2):
-        whole.epoch(epoch)
-    resumed.attach()
-    resumed.hook.load(through_a_file(whole.state()))
+    whole, resumed = trained({"type": "smoothed"}, 2), trained({"type": "smoothed"})
+    resumed.hook.load(loaded(whole.state()))
     expected, found = (host.hook.weightings["image_text"].state_dict() for host in (whole, resumed))
     assert list(found) == list(expected)
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
 
 
-def test_the_state_is_small_and_leaves_the_model_state_alone(mini_host):
-    host = mini_host(DV)
-    host.attach()
-    host.epoch(0)
+def test_the_state_is_small_and_leaves_the_model_state_alone():
+    host = trained(DV, 1)
     state = host.hook.checkpoint()["reweight"]["weightings"]["image_text"]
     assert max(value.numel() for value in state.values() if isinstance(value, torch.Tensor)) == 5
-    assert list(host.model.state_dict()) == list(mini_host().model.state_dict())
+    assert list(host.model.state_dict()) == list(MiniHost().model.state_dict())
 
 
-def test_a_checkpoint_without_a_state_starts_at_1_and_says_so(mini_host, capsys):
-    host, plain = mini_host(DV), mini_host()
-    host.attach()
-    plain.attach()
+def test_a_checkpoint_without_a_state_starts_at_1_with_a_message(capsys):
+    host, plain = trained(DV), trained()
     host.hook.load({"model": {}, "epoch": 6})
     assert "weights start at 1" in capsys.readouterr().out
     assert host.epoch(7) == plain.epoch(7)
     assert host.epoch(8) != plain.epoch(8)
 
 
-def test_a_state_in_a_run_without_the_key_is_named_and_ignored(mini_host, capsys):
-    host = mini_host()
-    host.attach()
-    host.hook.load({"reweight": {}})
+def test_a_state_in_a_run_without_the_key_is_named_and_ignored(capsys):
+    trained().hook.load({"reweight": {}})
     assert "weights stay 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("saved", "own", "message"),
+    ("own", "message"),
     [
-        (DV, {**DV, "branch": "visual"}, "branch: saved 'image_text', here 'visual'"),
-        (DV, {**DV, "variant": "bv"}, "variant: saved 'dv', here 'bv'"),
-        (DV, {**DV, "start_epoch": 5}, "start_epoch: saved 1, here 5"),
-        (DV, {"type": "inverse"}, "type: saved 'ClassVolume', here 'InverseFrequency'"),
-        ({**DV, "min_samples": 30}, DV, "min_samples: saved 30, here 2"),
+        ({**DV, "branch": "visual"}, "branch: saved 'image_text', here 'visual'"),
+        ({**DV, "start_epoch": 5}, "start_epoch: saved 1, here 5"),
+        ({**DV, "min_samples": 30}, "min_samples: saved 2, here 30"),
+        ({"type": "inverse"}, "type: saved 'ClassVolume', here 'InverseFrequency'"),
     ],
 )
-def test_a_state_of_another_configuration_is_refused_and_changes_nothing(mini_host, saved, own, message):
-    first, second = mini_host(saved), mini_host(own)
-    first.attach()
-    first.epoch(0)
-    second.attach()
+def test_a_state_of_another_configuration_is_refused_and_changes_nothing(own, message):
+    second = trained(own)
     weighting = next(iter(second.hook.weightings.values()))
     before = weighting.weights.clone()
     with pytest.raises(ValueError, match=message):
-        second.hook.load(through_a_file(first.state()))
+        second.hook.load(loaded(trained(DV, 1).state()))
     assert torch.equal(weighting.weights, before)
 
 
-def test_a_loop_that_skips_epochs_puts_the_weights_of_its_epoch_in_force(mini_host):
-    host = mini_host({"type": "inverse", "start_epoch": 5, "branch": "each"})
-    host.attach()
+def test_a_state_with_one_damaged_branch_changes_no_branch():
+    state, second = loaded(trained(EACH, 1).state()), trained(EACH)
+    state["reweight"]["weightings"]["visual"]["weights"].fill_(math.nan)
+    with pytest.raises(ValueError, match="weights is finite"):
+        second.hook.load(state)
+    assert all(torch.equal(weighting.weights, torch.ones(5)) for weighting in second.hook.weightings.values())
+
+
+def test_a_state_without_a_form_is_one_of_loss_weights():
+    host = trained(DV, 1)
+    state = host.state()
+    del state["reweight"]["settings"]["form"]  # as saved before there was a choice
+    resumed = trained(DV).hook
+    resumed.load(state)
+    assert torch.equal(resumed.weightings["image_text"].weights, host.hook.weightings["image_text"].weights)
+    with pytest.raises(ValueError, match="form: saved 'loss_weight', here 'logit_adjustment'"):
+        trained({**DV, "form": "logit_adjustment"}).hook.load(state)
+
+
+def test_a_loop_that_skips_epochs_puts_the_weights_of_its_epoch_in_force():
+    host = trained({"type": "inverse", "start_epoch": 5, "branch": "each"})
     for epoch, active in ((0, False), (7, True), (4, False)):
         host.hook.begin_epoch(epoch)
         for weighting in host.hook.weightings.values():
@@ -255,9 +209,8 @@ def test_a_loop_that_skips_epochs_puts_the_weights_of_its_epoch_in_force(mini_ho
 
 
 @pytest.mark.parametrize("how", ["eval", "no_grad"])
-def test_evaluation_with_the_criterion_feeds_no_statistics(mini_host, how):
-    host = mini_host(DV, mixed=False)
-    host.attach()
+def test_evaluation_with_the_criterion_feeds_no_statistics(how):
+    host = trained(DV, mixed=False)
     host.criterion.train(how != "eval")
     with torch.set_grad_enabled(how != "no_grad"):
         outputs = host.model(host.dataset.data[:16])
@@ -266,9 +219,8 @@ def test_evaluation_with_the_criterion_feeds_no_statistics(mini_host, how):
     assert host.hook.end_epoch(0)["reweight_drawn_alpha"] is None
 
 
-def test_a_step_does_not_repeat_the_host_s_own_warnings(mini_host):
-    host = mini_host(DV)
-    host.attach()
+def test_a_step_does_not_repeat_the_host_s_own_warnings():
+    host = trained(DV)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")  # once for each place
         for _ in range(3):
@@ -278,17 +230,16 @@ def test_a_step_does_not_repeat_the_host_s_own_warnings(mini_host):
     assert [str(warning.message) for warning in caught] == ["the host's"]
 
 
-def test_the_outputs_of_a_step_are_not_kept_alive(mini_host):
-    host = mini_host(DV)
-    host.attach()
+def test_the_outputs_of_a_step_are_not_kept_alive():
+    host = trained(DV)
     outputs = host.model(host.dataset.data[:16])
     reference = weakref.ref(outputs[1])
     del outputs
     assert reference() is None
 
 
-def test_classes_without_images_do_not_enter_the_alphas_of_the_log(mini_host):
-    host = mini_host({"type": "inverse", "start_epoch": 0}, mixed=False)
+def test_classes_without_images_do_not_enter_the_alphas_of_the_log():
+    host = MiniHost({"type": "inverse", "start_epoch": 0}, mixed=False)
     host.dataset.targets = [0] * 100 + [1] * 8  # weights below and above 1; three classes are empty
     host.sampler = torch.utils.data.RandomSampler(host.dataset)
     host.attach()
@@ -298,58 +249,67 @@ def test_classes_without_images_do_not_enter_the_alphas_of_the_log(mini_host):
     assert stats["reweight_drawn_alpha"] is None
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda s: s["reweight"].clear(), "damaged or foreign"),
-        (lambda s: s["reweight"].update(settings=3), "damaged or foreign"),
-        (lambda s: s["reweight"]["weightings"].clear(), "settings are missing"),
-        (lambda s: s["reweight"]["weightings"]["visual"]["weights"].fill_(math.nan), "weights is finite"),
-    ],
-)
-def test_a_damaged_state_is_refused_and_changes_no_branch(mini_host, damage, message):
-    first, second = mini_host({**DV, "branch": "each"}), mini_host({**DV, "branch": "each"})
-    first.attach()
-    first.epoch(0)
-    second.attach()
-    state = through_a_file(first.state())
-    damage(state)
-    with pytest.raises(ValueError, match=message):
-        second.hook.load(state)
-    assert all(torch.equal(w.weights, torch.ones(5)) for w in second.hook.weightings.values())
-
-
-def test_a_resume_under_another_sampler_is_refused(mini_host):
-    first, second = mini_host(DV), mini_host(DV)
-    first.attach()
-    first.epoch(0)
-    second.sampler = torch.utils.data.RandomSampler(second.dataset)
-    second.attach()
-    with pytest.raises(ValueError, match="resume with the sampler"):
-        second.hook.load(through_a_file(first.state()))
-
-
-def test_rows_that_are_not_finite_are_counted_in_the_log(mini_host):
-    host = mini_host(DV, mixed=False)
-    host.attach()
+def test_rows_that_are_not_finite_are_counted_in_the_log():
+    host = trained(DV, mixed=False)
     host.dataset.data[0, 0] = math.nan
-    torch.manual_seed(100)
-    index = torch.arange(16)
-    outputs = host.model(host.dataset.data[index])
-    labels = torch.tensor(host.dataset.targets)[index]
-    for branch in outputs:
+    labels = torch.tensor(host.dataset.targets)[:16]
+    for branch in host.model(host.dataset.data[:16]):
         host.criterion(None, branch, labels)
     assert host.hook.end_epoch(0)["reweight_skipped"] == 1
 
 
-def one_rank(rank, reweight, folder):
+def test_an_epoch_that_keeps_the_radii_drops_what_it_observed_and_the_next_is_measured():
+    criterion, radii = ReweightedLoss(ClassVolume(THREE)), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for epoch in range(3):
+            observe(criterion, epoch)
+            if epoch == 1:
+                criterion.keep_radii()
+            criterion.end_epoch()
+            radii.append(criterion.weighting.log_radius64.clone())
+            assert criterion.drawn.tolist() == THREE
+    assert torch.equal(radii[0], radii[1])
+    assert not torch.equal(radii[1], radii[2])
+    assert criterion.weighting.epoch == 3
+
+
+def test_ranks_are_compared_once_an_epoch(monkeypatch):
+    compared = []
+    for module in (training_hook, core_criterion, core_weighting):
+        monkeypatch.setattr(module, "refuse_differing_ranks", lambda card, device: compared.append(card))
+    trained(EACH, 1)
+    assert len(compared) == 1
+    assert {"branch", "image_text: smoothing", "visual: smoothing", "visual: class_counts"} <= compared[0].keys()
+
+
+def join(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+
+
+def two_criteria(rank, folder):
+    join(rank, folder)
+    criteria = {name: ReweightedLoss(ClassVolume(THREE), smoothing=0.1 * rank * (name == "b")) for name in "ab"}
+    try:
+        Session(criteria, None, without="").end_epoch(0)
+    except ValueError as error:
+        Path(f"{folder}/{rank}.txt").write_text(str(error))
+    leave_group()
+
+
+def test_what_differs_between_ranks_is_named_with_its_criterion(tmp_path):
+    mp.spawn(two_criteria, args=(str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        assert "b: smoothing (rank 0 has 0.0, rank 1 has 0.1)" in (tmp_path / f"{rank}.txt").read_text()
+
+
+def one_rank(rank, reweight, folder):
+    join(rank, folder)
     sys.modules["datasets"] = types.ModuleType("datasets")
     sys.modules["datasets"].build_transform = lambda is_train, args: lambda image: image
-    host = MiniHost(reweight, mixed=False)
+    host = MiniHost(reweight, mixed=False, output_dir=f"{folder}/run{rank}")
     host.model = DistributedDataParallel(host.model)
-    host.args.output_dir = f"{folder}/run{rank}"
     if rank:
         host.dataset.data[:3] = math.nan
     seen = []
@@ -357,8 +317,7 @@ def one_rank(rank, reweight, folder):
         host.model.module.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
     host.attach()
     host.hook.begin_epoch(0)
-    outputs = host.model(host.dataset.data[:16])
-    for branch in outputs:
+    for branch in host.model(host.dataset.data[:16]):
         host.criterion(None, branch, torch.tensor(host.dataset.targets[:16]))
     seen.clear()
     stats = host.hook.end_epoch(0)
@@ -367,13 +326,13 @@ def one_rank(rank, reweight, folder):
     leave_group()
 
 
-def two_ranks(folder: Path, reweight) -> list:
+def two_ranks(folder, reweight):
     mp.spawn(one_rank, args=(reweight, str(folder)), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
 def test_counts_of_all_ranks_are_summed_and_the_first_rank_alone_writes(tmp_path):
-    first, second = two_ranks(tmp_path, {"type": "class_volume"})
+    first, second = two_ranks(tmp_path, DV)
     assert first["stats"]["reweight_skipped"] == second["stats"]["reweight_skipped"] == 3
     assert np.load(tmp_path / "run0" / "reweight" / "epoch_0000.npz")["drawn"].sum() == 32
     assert not (tmp_path / "run1").exists()
@@ -381,21 +340,8 @@ def test_counts_of_all_ranks_are_summed_and_the_first_rank_alone_writes(tmp_path
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_a_clean_pass_is_shared_out(tmp_path, every):
-    first, second = two_ranks(tmp_path, {"type": "class_volume", "source": "clean_pass", "every": every})
+def test_the_ranks_share_a_clean_pass(tmp_path, every):
+    first, second = two_ranks(tmp_path, {**DV, "source": "clean_pass", "every": every})
     total = sum(COUNTS) if every == 1 else 0
     assert [first["seen"], second["seen"]] == [total // 2, total // 2]
     assert torch.equal(first["weights"], second["weights"])
-
-
-def test_a_state_without_a_form_is_one_of_loss_weights(mini_host):
-    host = mini_host({"type": "class_volume"})
-    host.attach()
-    host.epoch(0)
-    state = host.state()
-    del state["reweight"]["settings"]["form"]  # as saved before there was a choice
-    resumed = mini_host({"type": "class_volume"}).attach()
-    resumed.load(state)
-    assert torch.equal(resumed.weightings["image_text"].weights, host.hook.weightings["image_text"].weights)
-    with pytest.raises(ValueError, match="form: saved 'loss_weight', here 'logit_adjustment'"):
-        mini_host({"type": "class_volume", "form": "logit_adjustment"}).attach().load(state)

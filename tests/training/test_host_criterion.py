@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
-from vlltr_plugin.hosts.vl_ltr.attach import _observe_clean
-from vlltr_plugin.hosts.vl_ltr.plan import check_base_criterion
+from vlltr_plugin.hosts.vl_ltr.plan import check_base_criterion, observe_clean
 from vlltr_plugin.training.host_criterion import HostCriterion
 
 TWO = [40, 9]
@@ -87,7 +86,7 @@ def test_the_sum_of_float64_branches_far_from_zero_is_not_rounded(clean_pass: bo
     weighting, expected = ClassVolume(THREE), ClassVolume(THREE)
     outputs = {"visual": visual.requires_grad_(), "image_text": image_text.requires_grad_()}
     if clean_pass:
-        _observe_clean({"sum": weighting}, (visual, image_text), labels)
+        observe_clean({"sum": ReweightedLoss(weighting)}, (visual, image_text), labels)
     else:
         loss = ReweightedLoss(weighting)
         criterion = HostCriterion(nn.CrossEntropyLoss(), {"sum": loss}, Outputs(outputs))

@@ -1,4 +1,4 @@
-"""What a recorded run tells of its settings, and how compare reads it."""
+"""The settings of a recorded run, and how compare and resume read them."""
 
 import json
 import math
@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from recorded_run import COUNTS, observe, recorded, run
+from recorded_run import COUNTS, contents, end_epochs, observe, recorded, run
 
 from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, RunRecorder, Uniform
 from vlltr_plugin.__main__ import main
 from vlltr_plugin.report.compare import compare_settings, load_all, load_run, reweight_of
+
+
+def record(folder, criterion=None, settings=None, **metrics):
+    """A run of one epoch in which nothing is observed."""
+    RunRecorder(folder, criterion, settings).end_epoch(**{"overall": 1.0, **metrics})
 
 
 def test_compare_names_the_settings_that_differ(tmp_path, capsys):
@@ -20,12 +25,9 @@ def test_compare_names_the_settings_that_differ(tmp_path, capsys):
         "margins": LogitAdjustedLoss(InverseFrequency(COUNTS, draws=[3, 2, 1]), tau=0.5),
         "theirs": None,
     }
+    observe(made["volume"])
     for name, criterion in made.items():
-        recorder = RunRecorder(tmp_path / name, criterion, settings={"lr": 0.1, "optimizer": Path("sgd"), "seed": name})
-        for _ in range(2):
-            if name == "volume":
-                observe(criterion)
-            recorder.end_epoch(overall=50.0)
+        record(tmp_path / name, criterion, {"lr": 0.1, "optimizer": Path("sgd"), "seed": name})
     methods = load_all([str(tmp_path / name) for name in made])
     assert {setting.name: setting.values for setting in compare_settings(methods).differing} == {
         "draws": ("as class_counts", "as class_counts", "given", "?"),
@@ -42,10 +44,10 @@ def test_compare_names_the_settings_that_differ(tmp_path, capsys):
     assert "validation split" not in capsys.readouterr().out
 
 
-def test_published_numbers_stand_only_beside_runs_of_the_same_data(tmp_path, capsys):
+def test_published_numbers_are_shown_for_runs_of_the_same_data_only(tmp_path, capsys):
     published = {"data_set": "IMNET_LT", "model": "my r50", "epochs": 50}
     for name, settings in (("unsaid", {}), ("other", {"data_set": "INAT"}), ("same", published)):
-        RunRecorder(tmp_path / name, settings=settings).end_epoch(overall=70.0)
+        record(tmp_path / name, settings=settings, overall=70.0)
         status = main(["compare", str(tmp_path / name), "--reference", "imagenet_lt/r50"])
         said = capsys.readouterr()
         assert status == (2 if name == "other" else 0)
@@ -54,15 +56,15 @@ def test_published_numbers_stand_only_beside_runs_of_the_same_data(tmp_path, cap
         assert ("Comparable: the same" in said.out) == (name == "same")
 
 
-def test_settings_are_the_last_start_s(tmp_path):
-    RunRecorder(tmp_path, settings={"lr": 0.1}).end_epoch(overall=1.0)
+def test_settings_are_those_of_the_last_start(tmp_path):
+    record(tmp_path, settings={"lr": 0.1})
     again = RunRecorder(tmp_path, settings={"lr": 0.2})
     again.resume()
     again.end_epoch(overall=2.0)
     assert load_run(tmp_path).args["lr"] == 0.2
 
 
-def test_settings_of_a_weighting_of_one_s_own_are_told_without_making_another(tmp_path):
+def test_settings_of_a_user_s_weighting_are_described_without_making_another(tmp_path):
     made = []
 
     class Mine(InverseFrequency):
@@ -74,7 +76,7 @@ def test_settings_of_a_weighting_of_one_s_own_are_told_without_making_another(tm
         def settings(self):
             return {**super().settings(), "power": self.power}
 
-    RunRecorder(tmp_path, ReweightedLoss(Mine(COUNTS, power=2.0))).end_epoch(overall=1.0)
+    record(tmp_path, ReweightedLoss(Mine(COUNTS, power=2.0)))
     assert load_run(tmp_path).args["reweight"] == {"type": "Mine", "normalize": "mean", "power": 2.0}
     assert len(made) == 1
 
@@ -84,11 +86,10 @@ def test_a_setting_of_the_plug_in_s_name_is_refused(tmp_path):
         RunRecorder(tmp_path, ReweightedLoss(Uniform(COUNTS)), settings={"smoothing": 0.1, "lr": 1})
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"lr": 0.', b"\xff\xfe"])
-def test_damaged_settings_cost_the_settings_only(tmp_path, content):
-    RunRecorder(tmp_path).end_epoch(overall=1.0)
-    path = tmp_path / "reweight_settings.json"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+@pytest.mark.parametrize("content", [b"", b"[1]", b'{"lr": 0.', b"\xff\xfe"])
+def test_a_run_with_damaged_settings_is_read_without_them(tmp_path, content):
+    record(tmp_path)
+    (tmp_path / "reweight_settings.json").write_bytes(content)
     run = load_run(tmp_path)
     assert run.line("last")["test_acc1"] == 1.0
     assert run.args_source is None
@@ -106,12 +107,11 @@ def test_a_log_without_its_settings_and_with_older_keys_is_compared(tmp_path, ca
     assert "settings of old" in capsys.readouterr().out
 
 
-def test_epochs_that_a_run_went_back_before_are_no_part_of_it(tmp_path):
+def test_epochs_that_a_resume_discarded_are_not_read(tmp_path):
     criterion = recorded(tmp_path, epochs=4)
     recorder = RunRecorder(tmp_path, criterion)
     recorder.resume(1)
-    observe(criterion)
-    recorder.end_epoch(overall=7.0)
+    end_epochs(recorder, 0, overall=7.0)
     run = load_run(tmp_path)
     assert (run.last_epoch, run.line("last")["test_acc1"]) == (1, 7.0)
 
@@ -122,47 +122,39 @@ def test_a_folder_with_a_comma_in_its_name_can_be_named(tmp_path):
     assert (one.name, len(one.runs)) == ("adjusted", 1)
 
 
-def verdict_of(*folders):
-    return compare_settings(load_all([str(folder) for folder in folders]))
+def verdict_of(folder, *names):
+    return compare_settings(load_all([str(folder / name) for name in names]))
 
 
-def differing(*folders):
-    return {setting.name: setting.values for setting in verdict_of(*folders).differing}
+def differing(folder, *names):
+    return {setting.name: setting.values for setting in verdict_of(folder, *names).differing}
 
 
 def test_a_setting_that_one_run_has_alone_differs(tmp_path):
-    RunRecorder(tmp_path / "a", settings={"lr": 1e-3, "augment": "randaug"}).end_epoch(overall=1.0)
-    RunRecorder(tmp_path / "b", settings={"lr": 1e-3}).end_epoch(overall=1.0)
-    RunRecorder(tmp_path / "c", ReweightedLoss(Uniform(COUNTS)), settings={"lr": 1e-3}).end_epoch(overall=1.0)
-    assert differing(tmp_path / "a", tmp_path / "b") == {"augment": ("randaug", "not set")}
-    assert differing(tmp_path / "b", tmp_path / "c") == {}
+    record(tmp_path / "a", settings={"lr": 1e-3, "augment": "randaug"})
+    record(tmp_path / "b", settings={"lr": 1e-3})
+    record(tmp_path / "c", ReweightedLoss(Uniform(COUNTS)), {"lr": 1e-3})
+    assert differing(tmp_path, "a", "b") == {"augment": ("randaug", "not set")}
+    assert differing(tmp_path, "b", "c") == {}
 
 
-@pytest.mark.parametrize(
-    ("counts", "draws", "name"),
-    [
-        ((COUNTS, COUNTS), ([9, 5, 3], [1, 1, 1]), "draws of the classes"),
-        ((COUNTS, COUNTS), ([9, 5, 3], [5, 9, 3]), "draws of the classes"),
-    ],
-)
-def test_other_images_and_other_samplers_are_told_apart(tmp_path, counts, draws, name):
-    for folder, n, m in zip("ab", counts, draws, strict=True):
-        RunRecorder(tmp_path / folder, ReweightedLoss(InverseFrequency(n, draws=m))).end_epoch(overall=1.0)
-    assert differing(tmp_path / "a", tmp_path / "b").keys() == {name}
-    twice = draws[0] and [2 * m for m in draws[0]]
-    RunRecorder(tmp_path / "c", ReweightedLoss(InverseFrequency(counts[0], draws=twice))).end_epoch(overall=1.0)
-    assert verdict_of(tmp_path / "a", tmp_path / "c").comparable
+def test_runs_of_other_samplers_differ_and_a_factor_of_the_draws_does_not_matter(tmp_path):
+    for name, draws in {"a": [9, 5, 3], "uniform": [1, 1, 1], "swapped": [5, 9, 3], "twice": [18, 10, 6]}.items():
+        record(tmp_path / name, ReweightedLoss(InverseFrequency(COUNTS, draws=draws)))
+    for other in ("uniform", "swapped"):
+        assert differing(tmp_path, "a", other).keys() == {"draws of the classes"}
+    assert verdict_of(tmp_path, "a", "twice").comparable
 
 
 @pytest.mark.parametrize("others", [[43, 43, 43], [30, 90, 9]])
 def test_runs_of_other_class_counts_are_refused(tmp_path, capsys, others):
     for folder, counts in (("a", [90, 30, 9]), ("b", others)):
-        RunRecorder(tmp_path / folder, ReweightedLoss(InverseFrequency(counts))).end_epoch(overall=1.0)
+        record(tmp_path / folder, ReweightedLoss(InverseFrequency(counts)))
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
     assert "class counts" in capsys.readouterr().err
 
 
-def test_an_empty_log_is_said_to_hold_no_accuracies(tmp_path, capsys):
+def test_compare_refuses_an_empty_log_for_its_missing_accuracies(tmp_path, capsys):
     recorded(tmp_path)
     (tmp_path / "log.txt").write_text("")
     assert main(["compare", str(tmp_path)]) == 2
@@ -183,10 +175,6 @@ def test_a_compiled_criterion_is_recorded_as_the_one_in_it(tmp_path):
         RunRecorder(tmp_path, torch.compile(ReweightedLoss(ClassVolume(COUNTS)), backend="eager")).resume()
 
 
-def one_of_another_loss(made, options):
-    return made and made(ClassVolume(COUNTS), **options)
-
-
 OTHER_LOSSES = {
     "tau": ((LogitAdjustedLoss, {}), (LogitAdjustedLoss, {"tau": 2.0}), "tau was 1.0 and is 2.0"),
     "form": ((ReweightedLoss, {}), (LogitAdjustedLoss, {}), "form was loss weights and is logit_adjustment"),
@@ -200,30 +188,24 @@ OTHER_LOSSES = {
 
 @pytest.mark.parametrize("case", OTHER_LOSSES)
 @pytest.mark.parametrize("next_epoch", [None, 1, 2])
-def test_a_run_of_another_loss_is_not_gone_on_with(tmp_path, case, next_epoch):
-    first, second, words = OTHER_LOSSES[case]
-    criterion = one_of_another_loss(*first)
-    recorder = RunRecorder(tmp_path, criterion)
-    for epoch in range(2):
-        if criterion:
-            observe(criterion, epoch)
-        recorder.end_epoch(overall=50.0)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    other = one_of_another_loss(*second)
+def test_a_run_of_another_loss_is_not_resumed(tmp_path, case, next_epoch):
+    *made, words = OTHER_LOSSES[case]
+    criterion, same, other = (made[i][0] and made[i][0](ClassVolume(COUNTS), **made[i][1]) for i in (0, 0, 1))
+    end_epochs(RunRecorder(tmp_path, criterion), 0, 1, overall=50.0)
+    before = contents(tmp_path)
     with pytest.raises(ValueError, match=words):
         RunRecorder(tmp_path, other).resume(next_epoch)
     with pytest.raises(ValueError, match="up to epoch 1"):
         RunRecorder(tmp_path, other).end_epoch(overall=1.0)
     assert other is None or other.weighting.epoch == 0
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
-    same = RunRecorder(tmp_path, one_of_another_loss(*first))
-    assert same.resume(next_epoch) == (2 if next_epoch is None else next_epoch)
-    assert RunRecorder(tmp_path, other).resume(0) == 0  # what takes the place of all is asked for
+    assert contents(tmp_path) == before
+    assert RunRecorder(tmp_path, same).resume(next_epoch) == (2 if next_epoch is None else next_epoch)
+    assert RunRecorder(tmp_path, other).resume(0) == 0  # a new run takes the place of all
 
 
-def test_other_settings_of_the_user_s_own_are_said_and_no_fault(tmp_path, capsys):
+def test_a_resume_with_other_settings_of_the_user_names_them(tmp_path, capsys):
     alike = lambda: {"clip": math.nan, "object": object()}  # noqa: E731
-    RunRecorder(tmp_path, settings={"lr": 0.1, "batch": 8, "sizes": (1, 2), **alike()}).end_epoch(overall=1.0)
+    record(tmp_path, settings={"lr": 0.1, "batch": 8, "sizes": (1, 2), **alike()})
     again = RunRecorder(tmp_path, settings={"lr": 0.2, "warm-up": 3, "sizes": (1, 2), **alike()})
     assert again.resume() == 1
     said = capsys.readouterr().out
@@ -232,7 +214,7 @@ def test_other_settings_of_the_user_s_own_are_said_and_no_fault(tmp_path, capsys
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"lr": 1}'])
-def test_settings_that_tell_nothing_refuse_nothing(tmp_path, content, capsys):
+def test_a_resume_is_not_refused_where_the_recorded_settings_lack_the_loss(tmp_path, content, capsys):
     recorded(tmp_path)
     (tmp_path / "reweight_settings.json").write_text(content)
     assert RunRecorder(tmp_path, LogitAdjustedLoss(ClassVolume(COUNTS)), settings={"lr": 1}).resume() == 2
@@ -259,10 +241,10 @@ def test_accuracies_as_fractions_are_shown_in_percent(tmp_path, capsys):
     assert "read as fractions" in capsys.readouterr().out
 
 
-def test_a_reference_of_data_of_another_size_is_refused(tmp_path, capsys):
+def test_a_reference_for_data_of_another_size_is_refused(tmp_path, capsys):
     counts = {"small": [60, 30, 12], "other images": [116] * 1000, "same": [115846 - 999 * 100] + [100] * 999}
     for name, of_class in counts.items():
-        RunRecorder(tmp_path / name, ReweightedLoss(Uniform(of_class))).end_epoch(overall=50.0)
+        record(tmp_path / name, ReweightedLoss(Uniform(of_class)), overall=50.0)
         status = main(["compare", str(tmp_path / name), "--reference", "imagenet_lt/r50"])
         assert status == (0 if name == "same" else 2)
         assert ("but the reference imagenet_lt/r50 of" in capsys.readouterr().err) == (name != "same")

@@ -62,7 +62,8 @@ def restrict(side: Path, safe_pickle: bool) -> None:
     if safe_pickle:
         import multiprocessing.reduction  # noqa: F401  (keeps the plain functions, for the workers of a DataLoader)
 
-        pickle.load, pickle.loads = _load_safely, _loads_safely
+        pickle.load = _load_safely
+        pickle.loads = lambda data, /, **options: _SafeUnpickler(io.BytesIO(data), **options).load()
 
 
 def remove_empty_folders() -> None:
@@ -89,10 +90,6 @@ def _link_entries(source: Path, target: Path) -> None:
         (target / entry.name).symlink_to(entry.resolve())
 
 
-def _loads_safely(data: Any, /, **options: Any) -> Any:
-    return _SafeUnpickler(io.BytesIO(data), **options).load()
-
-
 def _load_safely(file: Any, **options: Any) -> Any:
     try:
         return _SafeUnpickler(file, **options).load()
@@ -102,20 +99,15 @@ def _load_safely(file: Any, **options: Any) -> Any:
 
 class _SafeUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _SAFE[module, name]
-        except KeyError:
+        if (module, name) not in _SAFE:
             raise pickle.UnpicklingError(
                 f"it holds {module}.{name}, which could run code; remove the file if you did not make it yourself"
-            ) from None
-
-
-def _storage_from(data: bytes) -> Any:
-    return torch.load(io.BytesIO(data), weights_only=True)
+            )
+        return _SAFE[module, name]
 
 
 _SAFE: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
-    ("torch.storage", "_load_from_bytes"): _storage_from,
+    ("torch.storage", "_load_from_bytes"): lambda data: torch.load(io.BytesIO(data), weights_only=True),
 }

@@ -71,7 +71,11 @@ def _train(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     device = _device(options.device)
     torch.backends.cudnn.allow_tf32 = False  # results of all devices are float32's, unless --amp says otherwise
-    schedule = schedule_of(options)
+    names = ("epochs", "start_epoch", "sampler", "mixup", "batch_size", "evaluate_every", "amp", "compile")
+    given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if "epochs" in given:
+        given.setdefault("start_epoch", -1)  # the default of that many epochs, not the preset's
+    schedule = replace(PRESETS[options.preset], **given)
     data, labels = _images(options)
     for name in options.method:
         if METHODS[name].has_no_volume(data.num_classes):
@@ -81,15 +85,16 @@ def _train(options: argparse.Namespace) -> None:
             )
     batches = Batches(data, device, schedule.sampler, schedule.batch_size, schedule.mixup)
     sweep = Sweep(batches, labels, schedule, options.results, options.share_warmup, options.together, _say)
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    sweep.run(options.method, list(seeds))
+    sweep.run(options.method, list(range(options.first_seed, options.first_seed + options.seeds)))
 
 
 def _images(options: argparse.Namespace) -> tuple[LongTailed, dict[str, Any]]:
     """The images that the options name, and what the results call them."""
-    imbalance = None if options.imbalance is None else whole(options.imbalance)
-    if imbalance is not None and not 1 <= imbalance < math.inf:
-        raise DataError(f"Expected --imbalance to be 1 or more but got {imbalance:g}.")
+    imbalance = options.imbalance
+    if imbalance is not None:
+        if not 1 <= imbalance < math.inf:
+            raise DataError(f"Expected --imbalance to be 1 or more but got {imbalance:g}.")
+        imbalance = int(imbalance) if imbalance == int(imbalance) else imbalance  # results spell it in one way
     npz: Path | None = options.npz
     if npz is None:
         dataset, imbalance = options.dataset or DATASET, imbalance or IMBALANCE
@@ -99,21 +104,6 @@ def _images(options: argparse.Namespace) -> tuple[LongTailed, dict[str, Any]]:
     if options.dataset not in (None, labels["dataset"]):
         _say(f"{npz}: the test images are not those of {options.dataset}: the results call them {labels['dataset']}")
     return data, labels
-
-
-def whole(number: float) -> float:
-    """A whole number as an int, so that results spell it in one way."""
-    return int(number) if math.isfinite(number) and number == int(number) else number
-
-
-def schedule_of(options: argparse.Namespace) -> Schedule:
-    """The preset with what the options change in it."""
-    preset = PRESETS[options.preset]
-    names = ("epochs", "start_epoch", "sampler", "mixup", "batch_size", "evaluate_every", "amp", "compile")
-    given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if "epochs" in given and "start_epoch" not in given:
-        given["start_epoch"] = -1
-    return replace(preset, **given)
 
 
 def _device(name: str) -> torch.device:

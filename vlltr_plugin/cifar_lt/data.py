@@ -25,10 +25,10 @@ LARGEST = {"cifar10": 5000, "cifar100": 500}
 """Training images of CIFAR's classes."""
 
 TEST_SETS = {
-    "cifar10": "ce4775a95237188f8c1aedb1e4b0eafb2d035ce044f0697c6ae769638cc626e5",
-    "cifar100": "9441afb8a325bd66ff6bdf272a279a5b80611c688d9bf929da058b154807d930",
+    "ce4775a95237188f8c1aedb1e4b0eafb2d035ce044f0697c6ae769638cc626e5": "cifar10",
+    "9441afb8a325bd66ff6bdf272a279a5b80611c688d9bf929da058b154807d930": "cifar100",
 }
-"""Digests of CIFAR's 10,000 test images with their labels, in any order; see `test_set`."""
+"""Digests of CIFAR's 10,000 test images with their labels, sorted."""
 
 
 class DataError(ValueError):
@@ -59,14 +59,12 @@ def profile(largest: int, imbalance: float, num_classes: int) -> list[int]:
     """The exponential profile n_i = floor(n_max IF^(-i/(C-1))) (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019)."""
     if not 1 <= imbalance < math.inf:
         raise DataError(f"Expected an imbalance factor of 1 or more but got {imbalance:g}.")
-    return [_floor(largest, imbalance, i, num_classes - 1) for i in range(num_classes)]
-
-
-def _floor(largest: int, imbalance: float, i: int, last: int) -> int:
-    """floor(n_max IF^(-i/last)): in floats a whole number such as 16 can come out as 15.999..., hence exact powers."""
-    guess: int = round(largest / imbalance ** (i / last))
-    too_many = guess**last * Fraction(imbalance) ** i > largest**last
-    return guess - 1 if too_many else guess
+    counts, last = [], num_classes - 1
+    for i in range(num_classes):
+        guess: int = round(largest / imbalance ** (i / last))
+        # In floats a whole number such as 16 can come out as 15.999..., hence exact powers.
+        counts.append(guess - (guess**last * Fraction(imbalance) ** i > largest**last))
+    return counts
 
 
 def from_torchvision(dataset: str, imbalance: float, folder: Path) -> LongTailed:
@@ -134,16 +132,6 @@ def digest(data: LongTailed) -> str:
     return found.hexdigest()[:16]
 
 
-def test_set(data: LongTailed) -> str | None:
-    """`"cifar10"` or `"cifar100"` if the test images are those of CIFAR, in any order; else None."""
-    each = [
-        hashlib.sha256(int(label).to_bytes(8, "little") + image.tobytes()).digest()
-        for image, label in zip(data.x_test, data.y_test, strict=True)
-    ]
-    found = hashlib.sha256(b"".join(sorted(each))).hexdigest()
-    return next((name for name, known in TEST_SETS.items() if known == found), None)
-
-
 def imbalance_of(counts: Sequence[int], given: float | None = None) -> float:
     """The factor (`given` first) whose profile has these class counts, else largest over smallest, to two digits."""
     counts = list(counts)
@@ -168,15 +156,9 @@ def labels_of_file(path: Path, data: LongTailed, dataset: str | None, imbalance:
             f"Expected --imbalance to be that of {path}, {found:g} ({max(counts)} to {min(counts)} images a class), "
             f"but got {imbalance:g}: leave --imbalance out; it is read from the file."
         )
-    name = f"{path.name}.npz" if path.name in DATASETS else path.name
-    return {"dataset": test_set(data) or name, "imbalance": found}
-
-
-def is_published_set(run: dict[str, Any]) -> bool:
-    """Whether the training set of a line of results has the paper's class counts; without counts its name decides."""
-    counts = run.get("class_counts")
-    if counts is None:
-        return run["dataset"] in LARGEST
-    if run["dataset"] not in LARGEST or len(counts) != DATASETS[run["dataset"]]:
-        return False
-    return bool(counts == profile(LARGEST[run["dataset"]], run["imbalance"], len(counts)))
+    images = [
+        hashlib.sha256(int(label).to_bytes(8, "little") + image.tobytes()).digest()
+        for image, label in zip(data.x_test, data.y_test, strict=True)
+    ]
+    known = TEST_SETS.get(hashlib.sha256(b"".join(sorted(images))).hexdigest())
+    return {"dataset": known or (f"{path.name}.npz" if path.name in DATASETS else path.name), "imbalance": found}

@@ -21,19 +21,6 @@ BETA = 0.9999
 """Of effective numbers, as Cui et al. and the paper have it on CIFAR-LT."""
 
 
-def _base(name: str, class_counts: Tensor) -> Any:
-    """A base loss by name, for the criterion."""
-    if name in ("softmax", "sigmoid"):
-        return name
-    from vlltr_plugin.cifar_lt.network import BalancedSoftmaxLoss, LADELoss, LDAMLoss
-    from vlltr_plugin.core.base_losses import FocalLosses
-
-    if name == "focal":
-        return FocalLosses(gamma=1.0)
-    losses = {"ldam": LDAMLoss, "balanced_softmax": BalancedSoftmaxLoss, "lade": LADELoss}
-    return losses[name](class_counts)
-
-
 @dataclass(frozen=True)
 class Method:
     """How one row of the tables is trained: a base loss, a weighting of the core's registry with its options, and when.
@@ -74,17 +61,19 @@ class Method:
 
     def criterion(self, class_counts: Tensor, draws: Tensor, start_epoch: int) -> Criterion:
         """A new criterion for one run."""
+        from vlltr_plugin.cifar_lt.network import BalancedSoftmaxLoss, LADELoss, LDAMLoss
+        from vlltr_plugin.core.base_losses import FocalLosses
         from vlltr_plugin.core.criterion import ReweightedLoss
         from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
         from vlltr_plugin.core.registry import build_weighting
 
-        options = dict(self.options)
-        if self.deferred:
-            options["start_epoch"] = start_epoch
-        weighting = build_weighting(self.weighting, class_counts, draws, **options)
+        start = {"start_epoch": start_epoch} if self.deferred else {}
+        weighting = build_weighting(self.weighting, class_counts, draws, **self.options, **start)
         if self.margins:
             return LogitAdjustedLoss(weighting)
-        return ReweightedLoss(weighting, base=_base(self.base, class_counts))
+        of_counts = {"ldam": LDAMLoss, "balanced_softmax": BalancedSoftmaxLoss, "lade": LADELoss}
+        base: Any = of_counts[self.base](class_counts) if self.base in of_counts else self.base
+        return ReweightedLoss(weighting, base=FocalLosses(gamma=1.0) if self.base == "focal" else base)
 
 
 def _effective_number(explained: str, normalize: str = "mean", **method: Any) -> Method:

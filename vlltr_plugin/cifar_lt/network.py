@@ -42,7 +42,14 @@ class ResNet32(nn.Module):
                 width = out
         self.blocks = nn.Sequential(*blocks)
         self.head = _Head(width, num_classes, replicas, cosine, prior)
-        self._initialise(seeds)
+        with torch.no_grad():  # He et al.'s normal initialisation, ICCV 2015, of every weight but batch norm's
+            for replica, seed in enumerate(seeds):
+                generator = torch.Generator().manual_seed(seed)
+                for module in self.modules():
+                    if isinstance(module, nn.Conv2d | _Head):
+                        weight = module.weight.chunk(replicas)[replica]
+                        fan_in = weight[0].numel() if isinstance(module, nn.Conv2d) else weight.shape[-1]
+                        weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images `[B, S*3, H, W]` to logits `[S, B, C]` and the L1 norms of the features they come from, `[S, B]`."""
@@ -51,17 +58,6 @@ class ResNet32(nn.Module):
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 logits would blur margins and volumes
             features = maps.float().mean(dim=(2, 3)).reshape(len(images), replicas, width).transpose(0, 1)
             return self.head(features), features.abs().sum(dim=2)
-
-    @torch.no_grad()
-    def _initialise(self, seeds: list[int]) -> None:
-        """He et al.'s normal initialisation, ICCV 2015, of every weight but batch norm's."""
-        for replica, seed in enumerate(seeds):
-            generator = torch.Generator().manual_seed(seed)
-            for module in self.modules():
-                if isinstance(module, nn.Conv2d | _Head):
-                    weight = module.weight.chunk(len(seeds))[replica]
-                    fan_in = weight[0].numel() if isinstance(module, nn.Conv2d) else weight.shape[-1]
-                    weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
 
 
 class _Convolution(nn.Module):
@@ -162,13 +158,12 @@ class LADELoss:
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Losses `[B]`; each holds the regulariser of the batch."""
         self.share = self.share.to(logits)  # moved once
-        return self.balanced_softmax(logits, labels) + LADER_SHARE * self._regulariser(logits, labels)
-
-    def _regulariser(self, logits: Tensor, labels: Tensor) -> Tensor:
+        losses = self.balanced_softmax(logits, labels)
         own = F.one_hot(labels, logits.shape[1]).to(logits)
         of_class = (own * logits).sum(dim=0) / own.sum(dim=0).clamp(min=1)
         of_all = (logits - (len(self.share) * self.share).log()).logsumexp(dim=0) - math.log(len(logits))
-        return (self.share * (of_all + LADER_RIDGE * of_all**2 - of_class)).sum()
+        regulariser = (self.share * (of_all + LADER_RIDGE * of_all**2 - of_class)).sum()
+        return losses + LADER_SHARE * regulariser
 
 
 def influence_factors(logits: Tensor, targets: Tensor, feature_norms: Tensor) -> Tensor:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vlltr_plugin.cifar_lt.results import DATA, SETTING, once_each
 from vlltr_plugin.cifar_lt.tables import Runs, frame_of, grouped, methods_of
-from vlltr_plugin.report.frame import Frame
 from vlltr_plugin.report.labels import printable
-from vlltr_plugin.report.pictures import (
-    light_grid,
-    new_figure,
-    require_matplotlib,
-    run_style,
-    save,
-    styled,
-)
+from vlltr_plugin.report.pictures import light_grid, new_figure, require_matplotlib, run_style, save, styled
 
 
 def draw(runs: Runs, path: Path) -> Path:
@@ -28,18 +19,14 @@ def draw(runs: Runs, path: Path) -> Path:
     """
     require_matplotlib()
     runs = once_each(runs)
+    advice = "keep them in files of their own."
     for key in SETTING:
         if (number := len({run[key] for run in runs})) > 1:
-            raise ValueError(
-                f"Expected runs under one recipe for a picture but {key} takes {number} values: keep them in "
-                "files of their own."
-            )
+            raise ValueError(f"Expected runs under one recipe for a picture but {key} takes {number} values: {advice}")
     for part in grouped(runs, ("dataset", "imbalance")):
         if len({run.get(DATA) for run in part}) > 1:
-            raise ValueError(
-                f"Expected runs on the same images for a picture but those of {part[0]['dataset']} at imbalance factor "
-                f"{part[0]['imbalance']} differ: keep them in files of their own."
-            )
+            images = f"{part[0]['dataset']} at imbalance factor {part[0]['imbalance']}"
+            raise ValueError(f"Expected runs on the same images for a picture but those of {images} differ: {advice}")
     datasets = sorted(grouped(runs, ("dataset",)), key=lambda part: str(part[0]["dataset"]))
     factors = sorted({run["imbalance"] for run in runs})
     names = methods_of(runs)
@@ -49,7 +36,12 @@ def draw(runs: Runs, path: Path) -> Path:
         for axes, part in zip(panels, datasets, strict=True):
             frames = {own[0]["imbalance"]: frame_of(own) for own in grouped(part, ("imbalance",))}
             for number, name in enumerate(names):
-                _curve(axes, frames, name, number, len(names))
+                errors = {factor: frames[factor].summary(name, "last", "error") for factor in sorted(frames)}
+                beside = 1.12 ** (number / max(len(names) - 1, 1) - 0.5)  # curves stand a little beside each other
+                found = {factor * beside: error for factor, error in errors.items() if error}
+                if found:
+                    means, halves = zip(*((error.mean, error.half or 0.0) for error in found.values()), strict=True)
+                    axes.errorbar(list(found), means, yerr=halves, capsize=3, **run_style(number))
             axes.set_xscale("log")
             axes.set_xticks(factors, [str(factor) for factor in factors])
             axes.minorticks_off()
@@ -61,12 +53,3 @@ def draw(runs: Runs, path: Path) -> Path:
         handles = [panels[0].plot([], [], label=name, **run_style(number))[0] for number, name in enumerate(names)]
         figure.legend(handles=handles, loc="outside right upper")
         return save(figure, path)
-
-
-def _curve(axes: Any, frames: dict[float, Frame], name: str, number: int, curves: int) -> None:
-    """Means with intervals over the seeds; curves stand a little beside each other."""
-    errors = {factor: frames[factor].summary(name, "last", "error") for factor in sorted(frames)}
-    found = {factor * 1.12 ** (number / max(curves - 1, 1) - 0.5): error for factor, error in errors.items() if error}
-    if found:
-        means, halves = ([error.mean for error in found.values()], [error.half or 0.0 for error in found.values()])
-        axes.errorbar(list(found), means, yerr=halves, capsize=3, **run_style(number))

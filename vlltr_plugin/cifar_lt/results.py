@@ -28,7 +28,6 @@ RUN = ("dataset", "imbalance", *SETTING, "method", "seed")
 DATA = "data"
 """Digest of the images and labels, see `data.digest`."""
 
-
 TAUS = tuple(step / 4 for step in range(13))
 """Strengths of post-hoc logit adjustment (Menon et al., ICLR 2021, Eq. 9) whose errors are stored."""
 
@@ -47,7 +46,7 @@ def results_of(training: Training) -> list[dict[str, Any]]:
 def _result(training: Training, replica: int, logits: Tensor, shifted: Tensor) -> dict[str, Any]:
     """Errors in percent, measures of the test logits, the weights and log radii of the last epoch, seconds."""
     curve, batches = training.curve[replica], training.batches
-    labels, counts = batches.test_labels.cpu(), batches.class_counts.cpu()
+    labels, counts = batches.test_labels.cpu(), batches.class_counts
     weighting, weights = training.criteria[replica].weighting, training.weights[replica].double()
     line: dict[str, Any] = {
         "seed": training.seeds[replica],
@@ -63,7 +62,7 @@ def _result(training: Training, replica: int, logits: Tensor, shifted: Tensor) -
         "log_radius": None,
         "seconds": round(training.seconds / len(training.seeds), 1),
         "together": len(training.seeds),
-        "device": _device(batches.device),
+        "device": torch.cuda.get_device_name(batches.device) if batches.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "compile": training.schedule.compile,
         "torch": torch.__version__,
@@ -90,10 +89,7 @@ def calibration(logits: Tensor, labels: Tensor) -> dict[str, float]:
     confidence, predicted = log_probabilities.max(dim=1)
     bins = reliability(confidence.exp().numpy(), (predicted == labels).numpy())
     error = sum(entry["images"] * abs(entry["accuracy"] - entry["confidence"]) for entry in bins) / len(labels)
-    return {
-        "nll": round(float(functional.nll_loss(log_probabilities, labels)), 5),
-        "ece": round(100 * error, 4),
-    }
+    return {"nll": round(float(functional.nll_loss(log_probabilities, labels)), 5), "ece": round(100 * error, 4)}
 
 
 def adjusted_errors(logits: Tensor, labels: Tensor, class_counts: Tensor) -> list[list[float]]:
@@ -149,7 +145,3 @@ def identity(line: dict[str, Any]) -> tuple[Any, ...]:
 def once_each(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The runs without repetitions; of a run repeated, the newest line in the place of the first."""
     return list({identity(run): run for run in runs}.values())
-
-
-def _device(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

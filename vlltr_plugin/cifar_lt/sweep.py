@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vlltr_plugin.cifar_lt.batches import Batches
-from vlltr_plugin.cifar_lt.methods import METHODS, Method, never_weighted
+from vlltr_plugin.cifar_lt.methods import METHODS, never_weighted
 from vlltr_plugin.cifar_lt.results import DATA, append, identity, read, results_of
 from vlltr_plugin.cifar_lt.training import Schedule, Training
 from vlltr_plugin.runs.files import write_whole
@@ -51,57 +51,43 @@ class Sweep:
         """Trains every method with every seed that the results file does not hold yet."""
         methods, seeds = list(dict.fromkeys(methods)), list(dict.fromkeys(seeds))
         for name in methods:
-            warning = never_weighted(name, self.schedule.start_epoch, self.schedule.epochs)
-            if warning:
+            if warning := never_weighted(name, self.schedule.start_epoch, self.schedule.epochs):
                 self.say(f"warning: {warning}")
         for start in range(0, len(seeds), self.together):
             group = list(seeds[start : start + self.together])
             for name in methods:
-                self._run(name, group, self._missing(name, group))
+                self._run(name, group)
         if self.states.is_dir() and not any(self.states.iterdir()):
             self.states.rmdir()
 
-    def _missing(self, name: str, seeds: list[int]) -> list[int]:
-        """The seeds whose runs are not in the results yet."""
-        lines = read(self.results) if self.results.exists() else []
-        done = {identity(line) for line in lines}
-        missing = []
-        for seed in seeds:
-            if identity({**self.labels, "method": name, "seed": seed}) in done:
-                self.say(f"{name}, seed {seed}: in the results already")
-            else:
-                missing.append(seed)
-        return missing
-
-    def _run(self, name: str, group: list[int], missing: list[int]) -> None:
+    def _run(self, name: str, group: list[int]) -> None:
         """Trains the missing seeds of a group, together with all seeds of an interrupted run of this group."""
+        done = {identity(line) for line in (read(self.results) if self.results.exists() else [])}
+        missing = [seed for seed in group if identity({**self.labels, "method": name, "seed": seed}) not in done]
+        for seed in (seed for seed in group if seed not in missing):
+            self.say(f"{name}, seed {seed}: in the results already")
         begun = self._state(name, group)
         if not missing:
             begun.unlink(missing_ok=True)
             return
         seeds = group if begun.exists() else missing
-        method = METHODS[name]
+        method, state = METHODS[name], self._state(name, seeds)
         training = Training(self.batches, method, self.schedule, seeds)
-        state = self._state(name, seeds)
         if state.exists():
             training.load(_load(state))
             self.say(f"{name}, {_named(seeds)}: goes on from epoch {training.epoch}")
         elif self.share_warmup and method.warm_up and self.schedule.warm_up:
-            training.load(self._warm_up(method, seeds), weightings=False)
+            # The epochs before the weights apply, trained once.
+            path = self._state(f"warmup-{method.warm_up}", seeds)
+            shared = Training(self.batches, METHODS[method.warm_up], self.schedule, seeds)
+            if path.exists():
+                shared.load(_load(path))
+            self._train(shared, f"warm-up of {method.warm_up}", path, self.schedule.warm_up)
+            training.load(shared.state(), weightings=False)
         self._train(training, name, state, self.schedule.epochs)
         found = [{**self.labels, "method": name, **line} for line in results_of(training)]
         append(self.results, *(line for line in found if line["seed"] in missing))
         state.unlink()
-
-    def _warm_up(self, method: Method, seeds: list[int]) -> dict[str, Any]:
-        """The state after the epochs before the weights apply, trained once."""
-        assert method.warm_up
-        path = self._state(f"warmup-{method.warm_up}", seeds)
-        training = Training(self.batches, METHODS[method.warm_up], self.schedule, seeds)
-        if path.exists():
-            training.load(_load(path))
-        self._train(training, f"warm-up of {method.warm_up}", path, self.schedule.warm_up)
-        return training.state()
 
     def _train(self, training: Training, name: str, state: Path, until: int) -> None:
         saved = -math.inf

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vlltr_plugin.cifar_lt.data import is_published_set
+from vlltr_plugin.cifar_lt.data import DATASETS, LARGEST, profile
 from vlltr_plugin.cifar_lt.methods import METHODS, never_weighted
 from vlltr_plugin.cifar_lt.results import DATA, SETTING, identity, once_each
 from vlltr_plugin.cifar_lt.training import Schedule
@@ -66,16 +66,12 @@ def frame_of(runs: Runs) -> Frame:
         frame.add(*key, "last", numbers)
         frame.add(*key, "best", {"error": run["best_error"]})
         if run["method"] == "ce" and "adjusted_errors" in run:
-            for name, error in _adjusted(np.array(run["adjusted_errors"])).items():
-                frame.add(name, run["seed"], "last", {"error": error})
+            rows = np.array(run["adjusted_errors"])  # tau, and the errors on the two halves of the test images
+            best = rows[:, 1:].argmin(axis=0)  # the smallest tau of equals
+            chosen = float((rows[best[1], 1] + rows[best[0], 2]) / 2)
+            frame.add(AT_TAU_1, run["seed"], "last", {"error": float(rows[rows[:, 0] == 1, 1:].mean())})
+            frame.add(AT_CHOSEN_TAU, run["seed"], "last", {"error": chosen})
     return frame
-
-
-def _adjusted(rows: Any) -> dict[str, float]:
-    """Errors after adjustment, from rows of tau and its errors on the two halves of the test images."""
-    best = rows[:, 1:].argmin(axis=0)  # the smallest tau of equals
-    chosen = (rows[best[1], 1] + rows[best[0], 2]) / 2
-    return {AT_TAU_1: float(rows[rows[:, 0] == 1, 1:].mean()), AT_CHOSEN_TAU: float(chosen)}
 
 
 def _ratio(values: Sequence[float]) -> float:
@@ -94,8 +90,7 @@ def tables(runs: Runs) -> list[Table]:
         if len(parts) > 1:
             found.append(_overview(parts, several))
         for part in parts:
-            title = f"{_title(part[0])}, IF {part[0]['imbalance']}{_unusual(part[0])}"
-            title += f", {_images(part[0])}" if several else ""
+            title = _title(part[0], f"IF {part[0]['imbalance']}") + (f", {_images(part[0])}" if several else "")
             found += [_errors(part, title), _paired(part, title)]
             if any("ece" in run for run in part):
                 found.append(_measures(part, title))
@@ -141,8 +136,7 @@ def _overview(by_imbalance: list[Runs], several: bool) -> Table:
             cells.append(_with_interval(error) + beside)
         rows.append((method, *cells))
     columns = [f"IF {part[0]['imbalance']}" + (f"\n{_images(part[0])}" if several else "") for part in by_imbalance]
-    first = by_imbalance[0][0]
-    title = f"{_title(first)}{_unusual(first)}: last-epoch error, % [published, difference]; {INTERVAL}"
+    title = f"{_title(by_imbalance[0][0])}: last-epoch error, % [published, difference]; {INTERVAL}"
     return _table(title, ("method", *columns), rows)
 
 
@@ -153,19 +147,11 @@ def _errors(runs: Runs, title: str) -> Table:
     for method in methods_of(runs):
         last, best = (frame.summary(method, stage, "error") for stage in ("last", "best"))
         paper = _published(method, runs[0])
-        rows.append(
-            (
-                method,
-                str(last.n if last else 0),
-                _with_interval(last),
-                _with_interval(best),
-                *(_mean(frame, method, group, ".1f") for group in groups),
-                fixed(paper, 1),
-                signed(best.mean - paper, 1) if best and paper else MISSING,
-                _mean(frame, method, "radii", ".3g"),
-                _mean(frame, method, "weights", ".3g"),
-            )
-        )
+        errors = str(last.n if last else 0), _with_interval(last), _with_interval(best)
+        means = (_mean(frame, method, group, ".1f") for group in groups)
+        minus = signed(best.mean - paper, 1) if best and paper else MISSING
+        ratios = (_mean(frame, method, metric, ".3g") for metric in ("radii", "weights"))
+        rows.append((method, *errors, *means, fixed(paper, 1), minus, *ratios))
     header = (
         "method", "seeds", "last epoch", "best epoch", *groups, "published", "best minus\npublished",
         "largest /\nsmallest radius", "largest /\nsmallest weight",
@@ -175,18 +161,20 @@ def _errors(runs: Runs, title: str) -> Table:
 
 def _paired(runs: Runs, title: str) -> Table:
     """Last-epoch error minus that of the rivals, seed by seed."""
-    frame = frame_of(runs)
+    frame, rows = frame_of(runs), []
     rivals = [rival for rival in RIVALS if rival in methods_of(runs)]
-    rows = [
-        (
-            method,
-            *(
-                MISSING if method == rival else _difference(frame.paired(method, rival, "last", "error"))
-                for rival in rivals
-            ),
-        )
-        for method in methods_of(runs)
-    ]
+    for method in methods_of(runs):
+        cells = []
+        for rival in rivals:
+            apart = None if method == rival else frame.paired(method, rival, "last", "error")
+            if apart is None:
+                cells.append(MISSING)
+            elif apart.half is None:
+                cells.append(f"{signed(apart.mean, 1)} (1 seed)")
+            else:
+                mark = " *" if abs(apart.mean) > apart.half else ""
+                cells.append(signed(apart.mean, 1) + plus_minus(apart.half, 1) + mark)
+        rows.append((method, *cells))
     title = f"{title}: paired differences of the last-epoch error, points; {INTERVAL}, * excludes 0"
     return _table(title, ("method", *(f"minus {rival}" for rival in rivals)), rows)
 
@@ -210,11 +198,15 @@ def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]])
 
 def _published(method: str, run: dict[str, Any]) -> float | None:
     """The published error; None on other images, drawn or mixed otherwise, or where no weight ever was."""
-    if run["sampler"] != "uniform" or run["mixup"] or not is_published_set(run):
+    dataset, counts = run["dataset"], run.get("class_counts")
+    if run["sampler"] != "uniform" or run["mixup"] or dataset not in LARGEST:
+        return None
+    # Older lines have no class counts: the name decides.
+    if counts is not None and counts != profile(LARGEST[dataset], run["imbalance"], DATASETS[dataset]):
         return None
     if method in METHODS and METHODS[method].has_no_volume(len(run["weights"])):
         return None
-    return published_error(method, run["dataset"], run["imbalance"])
+    return published_error(method, dataset, run["imbalance"])
 
 
 def methods_of(runs: Runs) -> list[str]:
@@ -234,19 +226,17 @@ def grouped(runs: Runs, keys: tuple[str, ...]) -> list[Runs]:
     return list(groups.values())
 
 
-def _title(run: dict[str, Any]) -> str:
+def _title(run: dict[str, Any], factor: str = "") -> str:
+    """Data set and recipe; rarely changed parts of it, behind the imbalance `factor`, only where they were changed."""
     extras = [f"{run['sampler']} sampler"] if run["sampler"] != "uniform" else []
     extras += [f"mixup {run['mixup']:g}"] if run["mixup"] else []
     extras += ["bfloat16"] if run["amp"] else []
+    extras += [factor] if factor else []
+    usual = Schedule(epochs=run["epochs"])
+    for key in ("start_epoch", "batch_size"):
+        extras += [f"{key.replace('_', ' ')} {run[key]}"] if run[key] != getattr(usual, key) else []
     name = {"cifar10": "CIFAR-10-LT", "cifar100": "CIFAR-100-LT"}.get(run["dataset"], run["dataset"])
     return ", ".join([f"{name}, {run['epochs']} epochs", *extras])
-
-
-def _unusual(run: dict[str, Any]) -> str:
-    """Rarely changed parts of the recipe, where they were changed."""
-    usual = Schedule(epochs=run["epochs"])
-    keys = ("start_epoch", "batch_size")
-    return "".join(f", {key.replace('_', ' ')} {run[key]}" for key in keys if run[key] != getattr(usual, key))
 
 
 def _images(run: dict[str, Any]) -> str:
@@ -256,14 +246,6 @@ def _images(run: dict[str, Any]) -> str:
 
 def _with_interval(summary: Summary | None) -> str:
     return MISSING if summary is None else fixed(summary.mean, 1) + plus_minus(summary.half, 1)
-
-
-def _difference(summary: Summary | None) -> str:
-    if summary is None:
-        return MISSING
-    if summary.half is None:
-        return f"{signed(summary.mean, 1)} (1 seed)"
-    return signed(summary.mean, 1) + plus_minus(summary.half, 1) + " *" * (abs(summary.mean) > summary.half)
 
 
 def _mean(frame: Frame, method: str, metric: str, digits: str) -> str:

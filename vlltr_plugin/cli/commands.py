@@ -16,8 +16,6 @@ from vlltr_plugin.install import load_recipes
 from vlltr_plugin.report.labels import add_groups
 
 if TYPE_CHECKING:
-    from vlltr_plugin.check.results import Checks
-    from vlltr_plugin.hosts.host import CheckRequest
     from vlltr_plugin.install import Report
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -138,6 +136,7 @@ def _add_check(commands: Subcommands) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     """Prints the lines as they come, or all of them as JSON; writes nothing."""
+    from vlltr_plugin import __version__
     from vlltr_plugin.hosts import host_of_checkout
     from vlltr_plugin.hosts.host import CheckRequest, device_or_default, split_host_args
 
@@ -147,21 +146,16 @@ def _check(options: argparse.Namespace) -> int:
         request, lambda line: None if options.json else print(line, flush=True)
     )
     if options.json:
-        print(json.dumps(_as_json(request, lines), indent=2))
+        found = {
+            "format": CHECK_FORMAT,
+            "plugin_version": __version__,
+            "config": None if request.config is None else str(request.config),
+            "device": request.device,
+            "fine": lines.fine,
+            "lines": [asdict(line) for line in lines.lines],
+        }
+        print(json.dumps(found, indent=2))
     return 0 if lines.fine else 1
-
-
-def _as_json(request: CheckRequest, lines: Checks) -> dict[str, object]:
-    from vlltr_plugin import __version__
-
-    return {
-        "format": CHECK_FORMAT,
-        "plugin_version": __version__,
-        "config": None if request.config is None else str(request.config),
-        "device": request.device,
-        "fine": lines.fine,
-        "lines": [asdict(line) for line in lines.lines],
-    }
 
 
 def _add_compare(commands: Subcommands) -> None:

@@ -9,34 +9,25 @@ Importing the package twice is harmless. On a machine with CUDA nothing about de
 (`CUDA_VISIBLE_DEVICES=`) to run on the CPU there. Without CUDA, start the host with `--device cpu`.
 """
 
-from vlltr_plugin.compat.host_modules import default_to_cpu, save_checkpoints_whole
-from vlltr_plugin.compat.runtime import (
-    accept_dashed_local_rank,
-    declare_missing_ops,
-    load_safely_by_default,
-    run_without_cuda,
-    supply_numpy_bool,
-    trust_argparse_namespace,
-)
-from vlltr_plugin.compat.stand_ins import accept_zero_bit_posterize, supply_clip, supply_mmcv, supply_timm_registry
+from vlltr_plugin.compat import host_modules, runtime, stand_ins
 
 __all__ = ["apply"]
 
 
 def apply() -> None:
     """Applies every shim that this machine needs; safe to call again."""
-    supply_numpy_bool()
-    declare_missing_ops()
-    supply_mmcv()
-    supply_clip()
-    supply_timm_registry()
-    accept_zero_bit_posterize()
-    trust_argparse_namespace()
-    load_safely_by_default()
-    save_checkpoints_whole()
-    accept_dashed_local_rank()
-    run_without_cuda()
-    default_to_cpu()
+    runtime.supply_numpy_bool()
+    runtime.declare_missing_ops()
+    stand_ins.supply_mmcv()
+    stand_ins.supply_clip()
+    stand_ins.supply_timm_registry()
+    stand_ins.accept_zero_bit_posterize()
+    runtime.trust_argparse_namespace()
+    runtime.load_safely_by_default()
+    host_modules.save_checkpoints_whole()
+    runtime.accept_dashed_local_rank()
+    runtime.run_without_cuda()
+    host_modules.default_to_cpu()
 
 
 apply()

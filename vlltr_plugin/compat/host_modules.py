@@ -35,24 +35,19 @@ def default_to_cpu() -> None:
             after_import(name, _default_to_cpu_in)
 
 
-def replace_cuda_by_cpu(function: FunctionType) -> None:
-    """Replaces the string "cuda" by "cpu" in a function's default values and constants, in place."""
-    if function.__defaults__ is not None:
-        function.__defaults__ = _cuda_to_cpu(function.__defaults__)
-    function.__code__ = function.__code__.replace(co_consts=_cuda_to_cpu(function.__code__.co_consts))
-
-
-def _cuda_to_cpu(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple("cpu" if isinstance(value, str) and value == "cuda" else value for value in values)
-
-
 def _default_to_cpu_in(module: ModuleType) -> None:
+    """Replaces the string "cuda" by "cpu" in the functions' default values and constants, in place."""
     for place in _NAMES_CUDA[module.__name__]:
         found: Any = module
         for part in place.split("."):
             found = getattr(found, part, None)
         if isinstance(found, FunctionType):
-            replace_cuda_by_cpu(found)
+            found.__defaults__ = found.__defaults__ and _cuda_to_cpu(found.__defaults__)
+            found.__code__ = found.__code__.replace(co_consts=_cuda_to_cpu(found.__code__.co_consts))
+
+
+def _cuda_to_cpu(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple("cpu" if isinstance(value, str) and value == "cuda" else value for value in values)
 
 
 def save_checkpoints_whole() -> None:
@@ -67,19 +62,16 @@ def save_checkpoints_whole() -> None:
 
 def _save_whole_in(module: ModuleType) -> None:
     if isinstance(getattr(module, "save_on_master", None), FunctionType):
-        wrap_once(module, "save_on_master", _saving_whole)
+        wrap_once(module, "save_on_master", _save_whole_on_master)
 
 
-def _saving_whole(save_on_master: Callable[..., Any]) -> Callable[..., Any]:
-    def save_whole_on_master(*args: Any, **kwargs: Any) -> Any:
-        torch_save = torch.save
-        torch.save = functools.partial(_save_whole, torch_save)
-        try:
-            return save_on_master(*args, **kwargs)
-        finally:
-            torch.save = torch_save
-
-    return save_whole_on_master
+def _save_whole_on_master(save_on_master: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    torch_save = torch.save
+    torch.save = functools.partial(_save_whole, torch_save)
+    try:
+        return save_on_master(*args, **kwargs)
+    finally:
+        torch.save = torch_save
 
 
 def _save_whole(torch_save: Callable[..., None], obj: object, f: Any, *args: Any, **kwargs: Any) -> None:

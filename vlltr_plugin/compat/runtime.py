@@ -17,11 +17,8 @@ import torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
 _NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
-
-_SCHEMAS = {
-    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
+_OPS = ("nms", "qnms")
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 # A torch Library takes its declarations back when it is collected, so it must outlive the process's imports.
 _kept_alive: list[torch.library.Library] = []
@@ -71,15 +68,15 @@ def declare_missing_ops() -> None:
     except ModuleNotFoundError:
         return  # not installed: the code that needs it will say so
     except RuntimeError as error:
-        if not any(f"torchvision::{name}" in str(error) for name in _SCHEMAS):
+        if not any(f"torchvision::{name}" in str(error) for name in _OPS):
             raise
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:  # half imported
         del sys.modules[name]
     library = torch.library.Library("torchvision", "FRAGMENT")
     _kept_alive.append(library)
-    for name, schema in _SCHEMAS.items():
+    for name in _OPS:
         if not hasattr(torch.ops.torchvision, name):
-            library.define(schema)
+            library.define(name + _SCHEMA)
     importlib.import_module("torchvision")
 
 
@@ -99,16 +96,15 @@ def load_safely_by_default() -> None:
     `weights_only` or a pickle module get what they ask for.
     """
     if torch.__version__ < "2.6":
-        wrap_once(torch, "load", _safe_by_default)
+        wrap_once(torch, "load", _load_safely)
 
 
-def _safe_by_default(load: Callable[..., Any]) -> Callable[..., Any]:
-    def load_safely(f: Any, map_location: Any = None, pickle_module: Any = None, **kwargs: Any) -> Any:
-        if pickle_module is None and kwargs.get("weights_only") is None:
-            kwargs["weights_only"] = True
-        return load(f, map_location, pickle_module, **kwargs)
-
-    return load_safely
+def _load_safely(
+    load: Callable[..., Any], f: Any, map_location: Any = None, pickle_module: Any = None, **kwargs: Any
+) -> Any:
+    if pickle_module is None and kwargs.get("weights_only") is None:
+        kwargs["weights_only"] = True
+    return load(f, map_location, pickle_module, **kwargs)
 
 
 def accept_dashed_local_rank() -> None:
@@ -118,16 +114,11 @@ def accept_dashed_local_rank() -> None:
     dash since torch 2.0. A script that contains `--local-rank` itself is left alone.
     """
     dashed = [i for i, arg in enumerate(sys.argv) if i and (arg == "--local-rank" or arg.startswith("--local-rank="))]
-    if not dashed or ("--local-rank" in _text_of_script()):
-        return
-    for i in dashed:
-        sys.argv[i] = sys.argv[i].replace("--local-rank", "--local_rank", 1)
-
-
-def _text_of_script() -> str:
+    script = ""
     with contextlib.suppress(OSError):
-        return Path(sys.argv[0]).read_text(encoding="utf-8", errors="replace")
-    return ""
+        script = Path(sys.argv[0]).read_text(encoding="utf-8", errors="replace") if dashed else ""
+    for i in dashed if "--local-rank" not in script else ():
+        sys.argv[i] = sys.argv[i].replace("--local-rank", "--local_rank", 1)
 
 
 def run_without_cuda() -> None:
@@ -145,40 +136,35 @@ def run_without_cuda() -> None:
     torch.cuda.synchronize = _synchronize
     torch.cuda.set_device = _set_device
     if torch.distributed.is_available():
-        wrap_once(torch.distributed, "init_process_group", _with_gloo)
-    wrap_once(DistributedDataParallel, "__init__", _without_device_ids)
+        wrap_once(torch.distributed, "init_process_group", _init_with_gloo)
+    wrap_once(DistributedDataParallel, "__init__", _init_without_device_ids)
 
 
 # Two functions, not one: `torch.compile` of older versions refuses a function that has two of torch's names.
+def _synchronize(device: Any = None) -> None: ...
+def _set_device(device: Any = None) -> None: ...
 
 
-def _synchronize(device: Any = None) -> None:
-    """Replaces a call that needs CUDA."""
+def _init_with_gloo(init: Callable[..., None], backend: str | None = None, *args: Any, **kwargs: Any) -> None:
+    init("gloo" if backend == "nccl" else backend, *args, **kwargs)
 
 
-def _set_device(device: Any = None) -> None:
-    """Replaces a call that needs CUDA."""
+def _init_without_device_ids(
+    init: Callable[..., None], self: Any, module: Any, device_ids: Any = None, *args: Any, **kwargs: Any
+) -> None:
+    on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
+    init(self, module, None if on_cpu else device_ids, *args, **kwargs)
 
 
-def _with_gloo(original: Callable[..., None]) -> Callable[..., None]:
-    def init_process_group(backend: str | None = None, *args: Any, **kwargs: Any) -> None:
-        original("gloo" if backend == "nccl" else backend, *args, **kwargs)
-
-    return init_process_group
-
-
-def _without_device_ids(original: Callable[..., None]) -> Callable[..., None]:
-    def init(self: Any, module: Any, device_ids: Any = None, *args: Any, **kwargs: Any) -> None:
-        on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
-        original(self, module, None if on_cpu else device_ids, *args, **kwargs)
-
-    return init
-
-
-def wrap_once(owner: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Replaces a function by a wrapped one, unless this was done before."""
+def wrap_once(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+    """Replaces a function by `wrapper(function, *args, **kwargs)`, unless this was done before."""
     original = getattr(owner, name)
-    if not getattr(original, "wrapped_by_vlltr", False):
-        wrapped = functools.wraps(original)(wrapper(original))
-        wrapped.wrapped_by_vlltr = True  # type: ignore[attr-defined]
-        setattr(owner, name, wrapped)
+    if getattr(original, "wrapped_by_vlltr", False):
+        return
+
+    @functools.wraps(original)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(original, *args, **kwargs)
+
+    wrapped.wrapped_by_vlltr = True  # type: ignore[attr-defined]
+    setattr(owner, name, wrapped)

@@ -125,12 +125,12 @@ def accept_zero_bit_posterize() -> None:
     "ValueError: bits must be between or equal to 1 and 8": with the host's `rand-m9-mstd0.5-inc1` about one image in
     650 asks for it. Only timm's own operation is replaced, not Pillow's function.
     """
-    augment = None if _pillow_posterizes_to_zero_bits() else _imported(_AUGMENT)
-    if augment is None:
-        return
-    for name, operation in augment.NAME_TO_OP.items():
-        if operation is augment.posterize:
-            augment.NAME_TO_OP[name] = posterize_or_black
+    try:
+        ImageOps.posterize(Image.new("RGB", (1, 1)), 0)
+    except ValueError:
+        if augment := _imported(_AUGMENT):
+            ours = {name for name, operation in augment.NAME_TO_OP.items() if operation is augment.posterize}
+            augment.NAME_TO_OP.update(dict.fromkeys(ours, posterize_or_black))
 
 
 def posterize_or_black(img: Image.Image, bits_to_keep: int, **kwargs: Any) -> Any:
@@ -139,14 +139,6 @@ def posterize_or_black(img: Image.Image, bits_to_keep: int, **kwargs: Any) -> An
     if bits_to_keep < 1:
         return Image.new(img.mode, img.size)
     return importlib.import_module(_AUGMENT).posterize(img, bits_to_keep, **kwargs)
-
-
-def _pillow_posterizes_to_zero_bits() -> bool:
-    try:
-        ImageOps.posterize(Image.new("RGB", (1, 1)), 0)
-    except ValueError:
-        return False
-    return True
 
 
 _BASE, _DELETE = "_base_", "_delete_"
@@ -217,8 +209,25 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """Returns the variables of a config, merged over those of its bases."""
     if path.resolve() in seen:
         raise ValueError(f"{path} extends itself through `_base_`: {' -> '.join(map(str, (*seen, path.resolve())))}")
-    variables = _run(path, wanted_by=seen[-1] if seen else None)
-    bases = variables.pop(_BASE, [])
+    if path.suffix != ".py":
+        raise ValueError(f"Expected a .py config but got {path}.")
+    if not path.is_file():
+        whose = f" (a `_base_` of {seen[-1]})" if seen else ""
+        raise FileNotFoundError(
+            f"There is no config {path}{whose}. A path in `_base_` is relative to the folder of its config."
+        )
+    try:
+        code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
+    except SyntaxError as error:
+        raise SyntaxError(f"The config {path} is not valid Python: line {error.lineno}: {error.msg}") from error
+    space: dict[str, Any] = {"__file__": str(path), "__name__": path.stem}
+    exec(code, space)
+    bases = space.pop(_BASE, [])
+    variables = {
+        name: value
+        for name, value in space.items()
+        if not name.startswith("__") and not isinstance(value, ModuleType | FunctionType)
+    }
     merged: dict[str, Any] = {}
     for base in [bases] if isinstance(bases, str) else bases:
         inherited = _read(path.parent / base, seen=(*seen, path.resolve()))
@@ -227,28 +236,6 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
             raise KeyError(f"The bases of {path} define {', '.join(twice)} more than once; keep each in one base.")
         merged.update(inherited)
     return _merge(variables, merged, path)
-
-
-def _run(path: Path, wanted_by: Path | None) -> dict[str, Any]:
-    """Returns the variables that one config file itself defines."""
-    if path.suffix != ".py":
-        raise ValueError(f"Expected a .py config but got {path}.")
-    if not path.is_file():
-        whose = f" (a `_base_` of {wanted_by})" if wanted_by else ""
-        raise FileNotFoundError(
-            f"There is no config {path}{whose}. A path in `_base_` is relative to the folder of its config."
-        )
-    try:
-        code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
-    except SyntaxError as error:
-        raise SyntaxError(f"The config {path} is not valid Python: line {error.lineno}: {error.msg}") from error
-    variables: dict[str, Any] = {"__file__": str(path), "__name__": path.stem}
-    exec(code, variables)
-    return {
-        name: value
-        for name, value in variables.items()
-        if not name.startswith("__") and not isinstance(value, ModuleType | FunctionType)
-    }
 
 
 def _merge(child: dict[str, Any], base: dict[str, Any], path: Path) -> dict[str, Any]:

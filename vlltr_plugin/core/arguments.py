@@ -14,8 +14,8 @@ from torch import Tensor
 
 Counts = Tensor | NDArray[Any] | Sequence[int] | Sequence[float]
 
+# Smallest share of all draws that a class may have: with less its weight would leave float32's range.
 SMALLEST_SHARE = 1e-12
-"""Smallest share of all draws that a class may have: with less its weight would leave float32's range."""
 
 
 def numbers_of_classes(name: str, values: Counts) -> Tensor:

@@ -10,8 +10,7 @@ from torch import Tensor
 from vlltr_plugin.core.arguments import check_choice
 from vlltr_plugin.core.torch_context import in_vmap
 
-NO_LABEL = -(2**31)
-"""Passed as ignore_index so that no real label is ignored (torch's default is -100)."""
+NO_LABEL = -(2**31)  # passed as ignore_index so that no real label is ignored (torch's default is -100)
 
 PerSampleLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -174,25 +173,21 @@ class SampleLosses(BaseLoss):
 
     def of_mixtures(self, logits: Tensor, weights: Tensor, smoothing: float) -> Tensor:
         """As in `BaseLoss`, for any number of labels in a sample."""
-        heaviest = weights.topk(_most_labels(weights), dim=1)
+        most = two = min(2, weights.shape[1])
+        if in_vmap():
+            most = weights.shape[1]
+        elif not weights.is_meta and weights.numel():
+            most_labels = (weights > 0).sum(dim=1).max()
+            if torch.compiler.is_compiling():
+                message = "Expected mixtures of at most two labels for a callable base under compile."
+                torch._assert_async(most_labels <= two, message)
+            else:
+                most = max(1, int(most_labels))
+        heaviest = weights.topk(most, dim=1)
         # A sample with fewer labels repeats its heaviest: the loss of another label, times 0, might be 0 * inf.
         labels = torch.where(heaviest.values > 0, heaviest.indices, heaviest.indices[:, :1])
         columns = zip(labels.unbind(1), heaviest.values.unbind(1), strict=True)
         return torch.stack([weight * self.of_labels(logits, label, smoothing) for label, weight in columns]).sum(dim=0)
-
-
-def _most_labels(weights: Tensor) -> int:
-    """The most labels that a sample is mixed of, at least 1."""
-    two = min(2, weights.shape[1])
-    if weights.is_meta or weights.numel() == 0:
-        return two
-    if in_vmap():
-        return weights.shape[1]
-    most = (weights > 0).sum(dim=1).max()
-    if torch.compiler.is_compiling():
-        torch._assert_async(most <= two, "Expected mixtures of at most two labels for a callable base under compile.")
-        return two
-    return max(1, int(most))
 
 
 BASE_LOSSES: dict[str, Callable[[], BaseLoss]] = {

@@ -9,17 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.targets import MULTI_LABEL, unsmoothed
 from vlltr_plugin.core.torch_context import cheap_to_read, in_vmap
 
+# -65504: a common mask; a logit that float16 cannot hold becomes -inf, not this.
 HALF_MINIMUM = torch.finfo(torch.float16).min
-"""-65504: a common mask; a logit that float16 cannot hold becomes -inf, not this."""
-
 LARGEST = torch.finfo(torch.float32).max
 
+# A masked logit is at most minus this, and at most minus this times the absolute value of the row's largest logit.
+# Both ends of a row of large logits are far from 0, so these do not count as masked.
 MASKED_FROM = 1e5
-"""A masked logit is at most minus this, and at most minus this times the absolute value of the row's largest logit.
-Both ends of a row of large logits are far from 0, so these do not count as masked."""
+
+NEGLIGIBLE_MASS = 1e-3  # lighter constituents are rounding noise (float16 targets) and do not count in the statistics
+MANY_COLUMNS, BLOCK = 1000, 64  # rows of at least that length are searched for their two largest entries in blocks
+ROUNDINGS = 4  # of a target: smoothed, scaled twice and added by mixup
+MULTI_LABEL = (
+    "Multi-label targets (several labels of one sample, each a 1) are not supported: a sample is weighted by its "
+    "class. Give one label for each sample, or a mixture of labels whose masses sum to 1."
+)
 
 
 @dataclass
@@ -30,20 +36,13 @@ class Batch:
     all elements stay: an ignored one as a row of class 0 that `rows_kept` leaves out.
     """
 
-    logits: Tensor
-    """Float32 at least, `[N, C]`."""
-    targets: Tensor
-    """Labels, int64 `[N]`, or mixtures, floating point `[N, C]`."""
-    masses: Tensor | None
-    """Of mixtures: the mass of each hard label times 1 - smoothing, `[N, C]`."""
-    smoothing: float
-    """Label smoothing that mixtures contain."""
-    kept: Tensor | None
-    """Elements that are not ignored, bool over all of the caller's; None if all are kept."""
-    shape: torch.Size
-    """Of the caller's elements, `[B]` or `[B, d1, ...]`."""
-    cheap: bool
-    """Whether reading values costs nothing, see `cheap_to_read`; labels are known to be in range then."""
+    logits: Tensor  # float32 at least, `[N, C]`
+    targets: Tensor  # labels, int64 `[N]`, or mixtures, floating point `[N, C]`
+    masses: Tensor | None  # of mixtures: the mass of each hard label times 1 - smoothing, `[N, C]`
+    smoothing: float  # label smoothing that mixtures contain
+    kept: Tensor | None  # which of the caller's elements are not ignored, bool; None if all are kept
+    shape: torch.Size  # of the caller's elements, `[B]` or `[B, d1, ...]`
+    cheap: bool  # whether reading values costs nothing (`cheap_to_read`); labels are known to be in range then
 
     @property
     def rows_kept(self) -> Tensor | None:
@@ -73,14 +72,14 @@ class Batch:
     def reduced(self, losses: Tensor, reduction: str) -> Tensor:
         """Losses `[N]` as `torch.nn.CrossEntropyLoss` reduces them; the mean over no element is 0."""
         if reduction == "none":
-            return self.spread(losses)
+            return self.unflatten(losses)
         rows = self.rows_kept
         losses = losses if rows is None else losses.masked_fill(~rows, 0.0)
         if reduction == "sum" or not len(losses):
             return losses.sum()
         return losses.mean() if rows is None else losses.sum() / rows.sum().clamp(min=1)
 
-    def spread(self, losses: Tensor) -> Tensor:
+    def unflatten(self, losses: Tensor) -> Tensor:
         """Losses `[N]` in the shape of the caller's elements, 0 where they are ignored."""
         if self.kept is not None:
             rows = self.rows_kept
@@ -99,16 +98,15 @@ def batch_of(
     ignore_index: int | None = None,
     dense: bool = True,
 ) -> Batch:
-    """Checks logits `[B, C]` or (where `dense`) `[B, C, d1, ...]` and their targets, and puts them in rows.
-
-    Raises:
-        ValueError: for wrong shapes, or (on the CPU) labels outside 0..C-1 other than `ignore_index`.
-        TypeError: for wrong dtypes, and if one is no tensor.
-    """
-    _check_targets(logits, targets, num_classes, ignore_index, dense)
+    """Checks logits `[B, C]` or (where `dense`) `[B, C, d1, ...]` and their targets, and puts them in rows."""
+    _check_shapes(logits, targets, num_classes, dense)
     shape, soft, kept = logits.shape[:1] + logits.shape[2:], targets.is_floating_point(), None
     cheap = cheap_to_read(targets) and logits.device.type == "cpu"
-    logits, targets = _in_rows(logits), _in_rows(targets) if soft else targets.reshape(-1)
+    if not soft and targets.device.type == "cpu" and targets.numel() and not in_vmap():
+        _check_labels(targets, num_classes, ignore_index)
+    if logits.ndim > 2:
+        logits = logits.movedim(1, -1).reshape(-1, num_classes)
+        targets = targets.movedim(1, -1).reshape(-1, num_classes) if soft else targets.reshape(-1)
     if ignore_index is not None and not soft:
         kept = targets != ignore_index
         if not cheap:
@@ -119,10 +117,6 @@ def batch_of(
             logits, targets = logits[kept], targets[kept]
     masses = unsmoothed(targets, smoothing) if soft else None
     return Batch(widened(logits), targets, masses, smoothing, kept, shape, cheap)
-
-
-def _in_rows(tensor: Tensor) -> Tensor:
-    return tensor if tensor.ndim == 2 else tensor.movedim(1, -1).reshape(-1, tensor.shape[1])
 
 
 def widened(logits: Tensor) -> Tensor:
@@ -139,73 +133,56 @@ def all_within_reach(rows: Tensor) -> bool:
 
 
 def are_sound(rows: Tensor) -> Tensor:
-    """Whether each row `[B, D]` is finite and has no masked logit, bool `[B]`; does not wait for a GPU.
-
-    Models put -1e9 or the minimum of a floating point type in the place of logits of classes that cannot be (not
-    learned yet, not sampled). A logit is taken for masked if it is float16's minimum, or at most -1e5 and at most -1e5
-    times the absolute value of the largest logit of its row.
-    """
+    """Whether each row `[B, D]` is finite and has no masked logit, bool `[B]`; does not wait for a GPU."""
+    # Models put -1e9 or the minimum of a floating point type in the place of logits of classes that cannot be (not
+    # learned yet, not sampled).
     lowest, highest = torch.aminmax(rows, dim=1)
     masked_from = (highest.abs() * MASKED_FROM).clamp(MASKED_FROM, LARGEST)
     return (lowest + masked_from > 0) & (lowest != HALF_MINIMUM) & (highest <= LARGEST)
 
 
-def _check_targets(logits: Tensor, targets: Tensor, num_classes: int, ignore_index: int | None, dense: bool) -> None:
-    """Refuses shapes and dtypes that would broadcast or index silently, and (on the CPU) labels outside 0..C-1.
-
-    Where `dense`, logits `[B, C, d1, ...]` are allowed, too. Never waits for a GPU.
-    """
-    _check_tensors(logits, targets)
+def _check_shapes(logits: Tensor, targets: Tensor, num_classes: int, dense: bool) -> None:
+    """Refuses what is no tensor, and shapes and dtypes that would broadcast or index silently."""
+    for name, value in (("logits", logits), ("targets", targets)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"Expected {name} to be a tensor but got {type(value).__name__}: {_held(name, value)}.")
     if logits.ndim < 2 or logits.shape[1] != num_classes or (logits.ndim > 2 and not dense):
-        more = f" or [B, {num_classes}, d1, ...]" if dense else ""
+        more, cause = f" or [B, {num_classes}, d1, ...]" if dense else "", ""
+        if logits.shape == (num_classes,):
+            cause = " (of a single sample give logits[None] and targets[None])"
+        elif targets.ndim > 1 and targets.shape[1] == num_classes and targets.is_floating_point():
+            cause = " (logits come first, then targets)"
         raise ValueError(
             f"Expected logits of shape [B, {num_classes}]{more} (one column for each entry of class_counts) "
-            f"but got {list(logits.shape)}{_other_order(logits, targets, num_classes)}."
+            f"but got {list(logits.shape)}{cause}."
         )
     if not logits.is_floating_point():
         raise TypeError(f"Expected floating point logits but got {logits.dtype}.")
-    if targets.is_floating_point() and targets.shape == logits.shape:
-        return
     expected = logits.shape[:1] + logits.shape[2:]
-    if targets.dtype != torch.int64 or targets.shape != expected:
-        error = ValueError if targets.is_floating_point() or targets.dtype == torch.int64 else TypeError
-        raise error(
-            f"Expected {expected.numel()} labels {list(expected)}, int64, or soft targets of the logits' shape "
-            f"{list(logits.shape)}, floating point, but got {targets.dtype} {list(targets.shape)}: "
-            f"{_remedy(targets, logits, expected)}"
-        )
-    if targets.device.type == "cpu" and targets.numel() and not in_vmap():
-        _check_labels(targets, num_classes, ignore_index)
+    soft = targets.is_floating_point()
+    if targets.shape == logits.shape if soft else targets.dtype == torch.int64 and targets.shape == expected:
+        return
+    error = ValueError if soft or targets.dtype == torch.int64 else TypeError
+    raise error(
+        f"Expected {expected.numel()} labels {list(expected)}, int64, or soft targets of the logits' shape "
+        f"{list(logits.shape)}, floating point, but got {targets.dtype} {list(targets.shape)}: "
+        f"{_remedy(targets, logits, expected)}"
+    )
 
 
 def _remedy(targets: Tensor, logits: Tensor, expected: torch.Size) -> str:
     """Advice for targets of another dtype or shape."""
     if targets.shape == logits.shape:
         one_hot = "of one-hot targets give targets.argmax(dim=1)."
-        rows = targets.long() if cheap_to_read(targets) and not targets.is_complex() else None
-        if rows is None:
+        if not cheap_to_read(targets) or targets.is_complex():
             return f"{one_hot} {MULTI_LABEL}"
+        rows = targets.long()
         return one_hot if bool(((rows.sum(dim=1) == 1) & (rows.amin(dim=1) == 0)).all()) else MULTI_LABEL
     if targets.shape == expected:
         return "labels are whole numbers, give targets.long()."
     if targets.shape[:1] + targets.shape[2:] == expected and targets.shape[1] == 1:
         return "give targets.squeeze(1), as labels (targets.long())."
     return "give one label, or one row of masses, for each row of logits."
-
-
-def _other_order(logits: Tensor, targets: Tensor, num_classes: int) -> str:
-    """Probable cause of logits of another shape."""
-    if logits.shape == (num_classes,):
-        return " (of a single sample give logits[None] and targets[None])"
-    swapped = targets.ndim > 1 and targets.shape[1] == num_classes and targets.is_floating_point()
-    return " (logits come first, then targets)" if swapped else ""
-
-
-def _check_tensors(logits: Any, targets: Any) -> None:
-    """Raises TypeError unless both are tensors, naming the tensors that they hold."""
-    for name, value in (("logits", logits), ("targets", targets)):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"Expected {name} to be a tensor but got {type(value).__name__}: {_held(name, value)}.")
 
 
 def _held(name: str, value: Any) -> str:
@@ -237,3 +214,72 @@ def _check_labels(labels: Tensor, num_classes: int, ignore_index: int | None) ->
             f"Expected labels in 0..{num_classes - 1} but got {low if low < 0 else high}: give labels counted from 0, "
             "the class_counts of this data set (all of its classes), and a label to leave out as `ignore_index`."
         )
+
+
+def tolerance_of(dtype: torch.dtype) -> float:
+    """How far masses may be off 1 by the rounding of targets of that dtype."""
+    return max(2e-3, 8 * torch.finfo(dtype).eps)
+
+
+def check_smoothing(targets: Tensor, smoothing: float) -> None:
+    """Refuses soft targets whose rows do not sum to 1, hold negative entries, or show another label smoothing.
+
+    Smoothing leaves at least eps/C in every column, whatever C; a mixture of at most two labels leaves eps/C in
+    every other one, so for C >= 3 the row minimum shows eps. Reads the targets, which waits for a GPU.
+    """
+    if len(targets) == 0:
+        return
+    tolerance = tolerance_of(targets.dtype)
+    rows = targets.detach().float()
+    sums = rows.sum(dim=1)
+    worst = max(abs(float(extreme) - 1) for extreme in sums.aminmax())
+    if not worst <= tolerance:
+        empty = (rows == 0).all(dim=1)
+        advice = f" {MULTI_LABEL}" if bool(((rows == 0) | (rows == 1)).all()) else ""
+        if bool(empty.any()) and not bool(empty.all()) and bool((sums[~empty] - 1).abs().max() < 0.1):
+            advice = (
+                f" {int(empty.sum())} rows are all 0: leave samples without a label out (kept = targets.sum(1) > 0, "
+                "logits[kept], targets[kept]), or give labels, int64 [B], with an ignore_index."
+            )
+        raise ValueError(f"Expected soft targets whose rows sum to 1 but one is off by {worst:.3g}.{advice}")
+    minima = rows.amin(dim=1)
+    lowest, num_classes = float(minima.min()), rows.shape[1]
+    if lowest < -tolerance:
+        raise ValueError(f"Expected soft targets without negative entries but got {lowest:.3g}.")
+    slack = max(tolerance, 1e-2 * smoothing)
+    shown = lowest * num_classes
+    if num_classes >= 3 and shown >= smoothing - slack:
+        shown = float(minima.median()) * num_classes
+    if shown < smoothing - slack or (num_classes >= 3 and shown > smoothing + slack):
+        raise ValueError(
+            f"Expected soft targets smoothed by {smoothing:g} but they show {shown:.4g} (row minimum times C): "
+            "give the label smoothing that the mixup function applies as `smoothing`. Targets that give every label a "
+            "mass of its own are not supported: they cannot be told from smoothed ones."
+        )
+
+
+def unsmoothed(targets: Tensor, smoothing: float) -> Tensor:
+    """T - eps/C: the mass of each hard label times 1 - eps, new, at least float32, none below 0."""
+    values = targets if targets.dtype == torch.float64 else targets.float()
+    if not smoothing:
+        return torch.threshold(values, 0.0, 0.0)
+    # In labels that a target does not hold, rounding (mixing twice, in float32 at best) leaves a rest: it is set to 0.
+    uniform, kind = smoothing / targets.shape[1], torch.finfo(targets.dtype)
+    noise = ROUNDINGS * (max(kind.eps, torch.finfo(torch.float32).eps) * uniform + kind.smallest_normal * kind.eps)
+    return torch.threshold_(values - uniform, noise * (1.0 - smoothing), 0.0)
+
+
+def two_largest(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The two largest entries of each row and their places, `[B, min(2, C)]`; faster than `topk` for many columns."""
+    columns = values.shape[1]
+    if columns < MANY_COLUMNS:
+        largest = values.topk(min(2, columns), dim=1)
+        return largest.values, largest.indices
+    # They lie in the two blocks with the largest maxima (or behind the last whole block).
+    whole = columns // BLOCK * BLOCK
+    blocks = values[:, :whole].unflatten(1, (-1, BLOCK)).amax(dim=2).topk(2, dim=1).indices * BLOCK
+    within = torch.arange(BLOCK, device=values.device)
+    rest = torch.arange(whole, columns, device=values.device).expand(len(values), -1)
+    candidates = torch.cat([(blocks[:, :, None] + within).flatten(1), rest], dim=1)
+    largest = values.gather(1, candidates).topk(2, dim=1)
+    return largest.values, candidates.gather(1, largest.indices)

@@ -6,20 +6,23 @@ import torch
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed, warn_caller
-from vlltr_plugin.core.batch import Batch, all_within_reach, are_sound, batch_of
-from vlltr_plugin.core.moments import ClassMoments
-from vlltr_plugin.core.normalization import substitute
+from vlltr_plugin.core.batch import (
+    NEGLIGIBLE_MASS,
+    Batch,
+    all_within_reach,
+    are_sound,
+    batch_of,
+    tolerance_of,
+    two_largest,
+)
+from vlltr_plugin.core.moments import ClassCovariances, ClassDifferences, ClassMoments, log_sigma_bias, log_volume_bias
 from vlltr_plugin.core.ranks import collective_device, merge_moments, sum_over_ranks
-from vlltr_plugin.core.targets import NEGLIGIBLE_MASS, tolerance_of, two_largest
 from vlltr_plugin.core.torch_context import outside_inference_mode
-from vlltr_plugin.core.variants import variant_of
-from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.core.weighting import Weighting, substitute
 
+# Counted on the device and read at the end of the epoch, so that no step waits for a GPU.
 FAULTS = ("skipped rows", "labels out of range", "targets that are no mixture of two labels")
-"""Counted on the device and read at the end of the epoch, so that no step waits for a GPU."""
-
-MASS_TOLERANCE = 1e-3
-"""Masses of mixed targets add up with rounding: that many samples short still counts as enough."""
+MASS_TOLERANCE = 1e-3  # masses of mixed targets add up with rounding: that many samples short still counts as enough
 
 
 class ClassVolume(Weighting):
@@ -94,15 +97,7 @@ class ClassVolume(Weighting):
         check_choice("assign", assign, ("mass", "dominant"))
         check_choice("debias", debias, (False, True))
         check_whole("min_samples", min_samples, least=2)  # one sample has no spread
-        self._variant = variant_of(
-            variant,
-            self.num_classes,
-            axes=axes,
-            debias=debias,
-            features=features,
-            feature_seed=feature_seed,
-            memory_limit=memory_limit,
-        )
+        self._columns = _sampled_columns(variant, self.num_classes, axes, debias, features, feature_seed, memory_limit)
         self.variant, self.axes, self.assign = variant, axes, assign
         self.min_samples, self.debias = min_samples, bool(debias)
         self.features, self.feature_seed = features, feature_seed
@@ -154,27 +149,21 @@ class ClassVolume(Weighting):
                 labels, masses = labels[:, :1], None
             else:
                 masses = masses.masked_fill_(~(masses >= NEGLIGIBLE_MASS), 0.0)
-        rows = self._variant.features_of(batch.logits.detach(), labels)
-        if batch.cheap and kept is None and all_within_reach(rows):
-            self._add(rows, labels, masses)
-            return
-        sound = are_sound(rows)
-        valid = (labels >= 0) & (labels < self.num_classes)
-        mixture = torch.ones_like(sound) if mixture is None else mixture
-        kept = torch.ones_like(sound) if kept is None else kept
-        at_fault = (~sound & kept, ~valid & kept[:, None], ~mixture & kept)
-        self._faults += torch.stack([fault.sum() for fault in at_fault])
-        counted = (sound & mixture & kept)[:, None] & valid
-        masses = counted.float() if masses is None else masses * counted
-        self._add(torch.where(sound[:, None], rows, 0.0), labels.clamp(0, self.num_classes - 1), masses)
-
-    def _add(self, rows: Tensor, labels: Tensor, masses: Tensor | None) -> None:
-        """Adds features for labels and masses `[B, K]`; whole samples by default."""
         if self._moments is None:
             self._moments = self.empty_moments(self.device64)
+        rows = self._moments.rows_of(batch.logits.detach(), labels)
+        if not (batch.cheap and kept is None and all_within_reach(rows)):
+            sound = are_sound(rows)
+            valid = (labels >= 0) & (labels < self.num_classes)
+            mixture = torch.ones_like(sound) if mixture is None else mixture
+            kept = torch.ones_like(sound) if kept is None else kept
+            at_fault = (~sound & kept, ~valid & kept[:, None], ~mixture & kept)
+            self._faults += torch.stack([fault.sum() for fault in at_fault])
+            counted = (sound & mixture & kept)[:, None] & valid
+            masses = counted.float() if masses is None else masses * counted
+            rows, labels = torch.where(sound[:, None], rows, 0.0), labels.clamp(0, self.num_classes - 1)
         for k, label in enumerate(labels.unbind(1)):
-            own = self._variant.features_for(rows, k)
-            self._moments.add(own, label, None if masses is None else masses[:, k])
+            self._moments.add(self._moments.rows_for(rows, k), label, None if masses is None else masses[:, k])
 
     def radii(self) -> Tensor | None:
         """Log radii from the statistics of all ranks, which start anew."""
@@ -188,11 +177,13 @@ class ClassVolume(Weighting):
         if no_mixture:
             raise ValueError(_no_mixture(int(no_mixture)))
         merge_moments(moments)
-        self._warn_of_empty_classes(moments.mass)
+        unexpected = ((self.class_counts == 0) & (moments.mass > 0)).nonzero().flatten().tolist()
+        if unexpected:
+            warn_caller(f"Got samples of classes with class_counts 0 ({listed(unexpected)}); their weight stays 1.")
         samples = torch.minimum(self.class_counts, moments.mass)
-        log_radius = self._variant.log_radius(moments, self.class_counts)
+        log_radius = moments.log_radius(self.class_counts)
         if self.debias:
-            log_radius = self._variant.debiased(log_radius, samples)
+            log_radius = log_radius + log_sigma_bias(samples.clamp(min=1.5))
         under_represented = (samples < self.min_samples - MASS_TOLERANCE) | ~log_radius.isfinite()
         if bool(under_represented.all()):
             warn_caller(f"{self._why_no_radius(moments)}: the weights stay as they are.")
@@ -213,9 +204,10 @@ class ClassVolume(Weighting):
 
     def small_sample_bias(self) -> Tensor | None:
         """As in `Weighting`; that of pv's first few axes depends on all of them, so it is not known."""
-        if self.samples is None:
+        if self.samples is None or self.axes not in (None, self.num_classes):
             return None
-        return torch.zeros_like(self.samples) if self.debias else self._variant.small_sample_bias(self.samples)
+        dim = self.num_classes if self.variant == "pv" else 1
+        return torch.zeros_like(self.samples) if self.debias else log_volume_bias(self.samples, dim)
 
     def settings(self) -> dict[str, Any]:
         """As in `Weighting`, and the estimator's own."""
@@ -225,12 +217,13 @@ class ClassVolume(Weighting):
 
     def empty_moments(self, device: torch.device) -> ClassMoments:
         """Statistics of no sample, on a device (`meta` to know their size)."""
-        return self._variant.empty_moments(device, self._largest_class)
-
-    def _warn_of_empty_classes(self, mass: Tensor) -> None:
-        unexpected = ((self.class_counts == 0) & (mass > 0)).nonzero().flatten().tolist()
-        if unexpected:
-            warn_caller(f"Got samples of classes with class_counts 0 ({listed(unexpected)}); their weight stays 1.")
+        if self.variant == "pv":
+            return ClassCovariances(self.num_classes, self.num_classes, device, self.axes)
+        columns = None if self._columns is None else self._columns.to(device)
+        if self.variant == "bv":
+            return ClassDifferences(self.num_classes, device, self._largest_class, columns)
+        dim = self.num_classes if columns is None else len(columns)
+        return ClassMoments(self.num_classes, dim, device, self._largest_class, columns)
 
     def _why_no_radius(self, moments: ClassMoments) -> str:
         """Why no class has a radius."""
@@ -244,7 +237,7 @@ class ClassVolume(Weighting):
                 )
             where = "in eval mode, under no_grad or torch.func, or all ignored"
             return f"No training batch was observed this epoch (criterion {where}?)"
-        if reason := self._variant.why_no_radius(moments, self.class_counts):
+        if reason := moments.why_no_radius(self.class_counts):
             return reason
         reason = f"No class had {self.min_samples} samples that differ in every logit this epoch"
         return f"{reason} ({left_out})" if self.skipped else reason
@@ -252,10 +245,42 @@ class ClassVolume(Weighting):
     def _apply(self, fn: Any, recurse: bool = True) -> "ClassVolume":
         super()._apply(fn, recurse)
         self._faults = self._faults.to(self.device64)
-        self._variant.to(self.device64)
         if self._moments is not None:
             self._moments.to(self.device64)
         return self
+
+
+def _sampled_columns(
+    variant: str, num_classes: int, axes: int | None, debias: bool, features: int | None, seed: int, memory_limit: int
+) -> Tensor | None:
+    """Which logits a variant takes, in ascending order, None for all; ValueError for options that do not fit it."""
+    if axes is not None:
+        check_whole("axes", axes, least=1)
+    if axes is not None and (variant != "pv" or axes > num_classes):
+        raise ValueError(f"Expected axes (1 to {num_classes}) with variant='pv' only but got {axes}.")
+    if variant == "pv" and debias:
+        raise ValueError("Expected debias with variant 'dv' or 'bv' only: pv's axes are biased differently.")
+    if variant == "pv" and features is not None:
+        raise ValueError("Expected features with variant 'dv' or 'bv' only: a sample of columns has other axes.")
+    if variant == "bv" and num_classes < 2:
+        raise ValueError("Expected at least 2 classes for variant='bv', which takes differences of logits.")
+    check_whole("feature_seed", seed, least=0)
+    needed = num_classes**3 * torch.float64.itemsize
+    if variant == "pv" and needed > memory_limit:
+        raise ValueError(
+            f"Expected covariances within memory_limit={memory_limit:,} bytes but variant='pv' needs {needed:,} bytes "
+            f"({needed / 2**30:.1f} GiB): use variant='dv' or 'bv' (the paper finds no clear difference between them), "
+            "or raise memory_limit."
+        )
+    if features is None:
+        return None
+    check_whole("features", features, least=2 if variant == "bv" else 1)
+    if features > num_classes:
+        raise ValueError(f"Expected features to be at most the {num_classes} classes but got {features}.")
+    # Without replacement, so the mean of log sigma over them estimates the mean over all without bias.
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    columns = torch.randperm(num_classes, generator=generator, device="cpu")[:features].sort().values
+    return columns if features < num_classes else None
 
 
 def _no_mixture(number: int, smoothing: float | None = None) -> str:

@@ -10,12 +10,10 @@ from torch import Tensor, nn
 
 from vlltr_plugin.core.arguments import check_choice, shortened
 from vlltr_plugin.core.base_losses import BaseLoss, PerSampleLoss, base_loss, base_loss_name
-from vlltr_plugin.core.batch import Batch, batch_of
-from vlltr_plugin.core.draws import DrawCounter
+from vlltr_plugin.core.batch import Batch, batch_of, check_smoothing
 from vlltr_plugin.core.epoch_statistics import SECONDS, Statistics
 from vlltr_plugin.core.loop_checks import LoopChecks
 from vlltr_plugin.core.ranks import refuse_differing_ranks
-from vlltr_plugin.core.targets import check_smoothing
 from vlltr_plugin.core.torch_context import in_vmap, observing
 from vlltr_plugin.core.weighting import Weighting
 
@@ -45,8 +43,6 @@ class Criterion(nn.Module):
         ValueError: for a smoothing outside [0, 1), an ignore_index that is no whole number, or an unknown reduction.
     """
 
-    _loads_weighting = False
-
     def __init__(
         self,
         weighting: Weighting,
@@ -71,9 +67,7 @@ class Criterion(nn.Module):
         self.reduction = reduction
         self._smoothing_checked = self._keeps_radii = False
         self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
-        self._draws = DrawCounter(weighting.num_classes)
         self._checks = LoopChecks(weighting)
-        self.register_load_state_dict_post_hook(_forget_counts_of_another_run)  # type: ignore[no-untyped-call]
 
     def forward(self, logits: Tensor, targets: Tensor, reduction: str | None = None) -> Tensor:
         """The loss; feeds the batch to the statistics while training.
@@ -141,7 +135,7 @@ class Criterion(nn.Module):
 
     def losses_of(self, batch: Batch) -> Tensor:
         """`losses` of a checked batch."""
-        return batch.spread(self._losses(batch))
+        return batch.unflatten(self._losses(batch))
 
     def check(self, logits: Tensor, targets: Tensor) -> None:
         """Raises what `forward` would for a batch that does not fit; changes nothing."""
@@ -186,7 +180,7 @@ class Criterion(nn.Module):
         else:
             self.weighting.fold(ended)
         self._keeps_radii = False
-        self.drawn = self._checks.end_epoch(self._draws.take().to(self.weighting.device64))
+        self.drawn = self._checks.end_epoch()
         return self.weighting.statistics(in_force, self.drawn)
 
     def keep_radii(self) -> None:
@@ -196,7 +190,7 @@ class Criterion(nn.Module):
     def forget_epoch(self) -> None:
         """Drops what was observed since the last epoch ended, for example by a run that was stopped."""
         self.weighting.forget_epoch()
-        self._forget_counts()
+        self._checks.forget()
 
     def start_over(self, epoch: int = 0) -> None:
         """Begins `epoch` with another model: nothing of what was measured stays, and the weights are as in a new run.
@@ -205,7 +199,6 @@ class Criterion(nn.Module):
             epoch: counted from 0.
         """
         self.weighting.start_over(epoch)
-        self._draws.take()
         self._checks.start_over()
 
     def in_force(self) -> Tensor:
@@ -236,11 +229,8 @@ class Criterion(nn.Module):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._loads_weighting = any(name.startswith(f"{prefix}weighting.") for name in state_dict)
-
-    def _forget_counts(self) -> None:
-        self._draws.take()
-        self._checks.forget()
+        if any(name.startswith(f"{prefix}weighting.") for name in state_dict):
+            self._checks.forget()  # what was counted before belongs to another run
 
     def batch(self, logits: Tensor, targets: Tensor) -> Batch:
         """Checks a batch as `forward` does, and takes it apart for `observe_batch`; changes nothing."""
@@ -259,16 +249,7 @@ class Criterion(nn.Module):
         batch = batch.to(weighting.device64)
         if statistics:
             weighting.observe_batch(batch)
-        if self._checks.begins_epoch():
-            self._draws.take()
-        self._draws.add(batch)
         self._checks.count(batch)
-
-
-def _forget_counts_of_another_run(criterion: Criterion, incompatible_keys: Any) -> None:
-    """Called after a state was loaded."""
-    if criterion._loads_weighting:
-        criterion._forget_counts()
 
 
 def check_criterion(criterion: object) -> None:

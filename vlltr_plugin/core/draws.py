@@ -1,80 +1,34 @@
-"""The samples of each class that training draws: counted, and compared with what class counts and draws declare."""
+"""The samples of each class that the epochs of a run drew, compared with what class counts and draws declare."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vlltr_plugin.core.arguments import listed
-from vlltr_plugin.core.batch import Batch
-from vlltr_plugin.core.torch_context import outside_inference_mode, unshare
 from vlltr_plugin.core.weighting import Weighting
 
-ENOUGH = 0.9
-"""Share of an epoch's samples below which nothing is compared (data sorted by class, a debugging run)."""
-
-TOO_FAR = 0.1
-"""Share of the samples that came in other classes than declared (total variation distance)."""
-
-COPIES = 3.0
-"""Draws that count as one independent sample: repeated augmentation shows an image three times in a row."""
-
-CHANCE = 3.4
-"""Standard deviations: one chance in 3,000 for independent samples, each drawn `COPIES` times."""
-
-LONGER = 1.05
-"""How many times as long as the second epoch a first one must be to be called longer."""
-
-
-class DrawCounter:
-    """Adds up the samples of each class since the last epoch ended, on the device that they come on.
-
-    A GPU is not waited for.
-    """
-
-    @outside_inference_mode
-    def __init__(self, num_classes: int) -> None:
-        self.drawn = torch.zeros(num_classes, dtype=torch.float64, device="cpu")
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """After a copy or unpickling."""
-        vars(self).update(state)
-        unshare(vars(self))
-
-    @outside_inference_mode
-    def add(self, batch: Batch) -> None:
-        """Counts a batch on a device that holds float64."""
-        self.drawn = self.drawn.to(batch.logits.device)
-        self.drawn += batch.drawn()
-
-    @outside_inference_mode
-    def take(self) -> Tensor:
-        """What was counted since the last call, float64 `[C]`."""
-        drawn, self.drawn = self.drawn, torch.zeros_like(self.drawn)
-        return drawn
+ENOUGH = 0.9  # share of an epoch's samples below which nothing is compared (data sorted by class, a debugging run)
+TOO_FAR = 0.1  # share of the samples that came in other classes than declared (total variation distance)
+COPIES = 3.0  # draws that count as one independent sample: repeated augmentation shows an image three times in a row
+CHANCE = 3.4  # standard deviations: one chance in 3,000 for independent samples, each drawn `COPIES` times
+LONGER = 1.05  # how many times as long as the second epoch a first one must be to be called longer
 
 
 class DrawnEpochs:
-    """The samples that the epochs of one run drew on all ranks, against the class counts and draws of its weighting.
-
-    Attributes:
-        declared: samples of an epoch that reads each training sample once.
-        ended: epochs with samples that ended.
-        longest: samples of the longest epoch that ended; 0 before the first.
-    """
+    """The samples that the epochs of one run drew on all ranks, against the class counts and draws of its weighting."""
 
     def __init__(self, weighting: Weighting) -> None:
-        # A tuple, so that it is no submodule or buffer of whatever holds this.
-        self._weighting = (weighting,)
-        self.declared = float(weighting.class_counts.sum())  # once: on a GPU, reading it waits
+        self._weighting = (weighting,)  # a tuple, so that it is no submodule or buffer of whatever holds this
+        # Samples of an epoch that reads each training sample once; read once, since on a GPU it waits.
+        self.declared = float(weighting.class_counts.sum())
         self.restart()
 
     def restart(self) -> None:
         """Forgets all epochs."""
         self._drawn = torch.zeros(self._weighting[0].num_classes, dtype=torch.float64, device="cpu")
-        self._independent, self._lengths, self.longest = 0.0, [0.0, 0.0], 0.0
-        self.ended = 0
+        self._independent, self._lengths = 0.0, [0.0, 0.0]
+        self.ended, self.longest = 0, 0.0  # epochs with samples that ended, and the samples of the longest
 
     def add(self, drawn: Tensor, images: float = math.inf) -> None:
         """Adds an epoch: the samples of each class, and the number of images if a sample is a pixel."""
@@ -108,14 +62,11 @@ class DrawnEpochs:
         return f"class {most} was drawn {came:.0f} times, expected {declared:.0f}{named}"
 
     def first_was_longer(self) -> str | None:
-        """How much longer the first epoch was than the second, in words; None if it was not, or is so on purpose.
-
-        The second epoch must be about as long as declared. A first epoch of several whole passes (a warm-up) is fine.
-        """
+        """How much longer the first epoch was than the second, in words; None if it was not, or is so on purpose."""
         first, second = self._lengths
         if self.ended != len(self._lengths) or abs(second / self.declared - 1) > 1 - ENOUGH:
             return None
-        passes = first / second
+        passes = first / second  # a whole number is fine: a warm-up
         if first <= LONGER * max(second, self.declared) or abs(passes - round(passes)) < LONGER - 1:
             return None
         return f"{first:.0f} samples came in the first epoch but {second:.0f} in the second"

@@ -11,8 +11,7 @@ from vlltr_plugin.core.saved_state import SavedState
 from vlltr_plugin.core.torch_context import outside_inference_mode
 from vlltr_plugin.core.weighting import Weighting
 
-RADII_TOLERANCE = 1e-5
-"""Absolute, on the log radii of a saved state."""
+RADII_TOLERANCE = 1e-5  # absolute, on the log radii of a saved state
 
 
 class FrequencyWeighting(Weighting):

@@ -50,8 +50,7 @@ class LogitAdjustedLoss(Criterion):
         ...     statistics = criterion.end_epoch()
     """
 
-    base_name = "softmax"
-    """What the base loss is called."""
+    base_name = "softmax"  # what the base loss is called
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Warnings about a training loop of the user: batches that do not fit what was declared."""
+"""Checks of a training loop: what is drawn is counted and compared with what is declared; misfits give warnings."""
 
 import math
 import weakref
@@ -12,107 +12,59 @@ from vlltr_plugin.core.arguments import warn_caller
 from vlltr_plugin.core.batch import Batch
 from vlltr_plugin.core.draws import DrawnEpochs
 from vlltr_plugin.core.ranks import sum_over_ranks, world_size
+from vlltr_plugin.core.torch_context import outside_inference_mode, unshare
 from vlltr_plugin.core.weighting import Weighting
 
-LAYERS = 8
-"""Largest number of autograd nodes between the logits and the parameters that they are computed with last."""
-
-
-class ObservedPasses:
-    """The passes of an epoch: their samples, and those of passes whose loss had no backward pass so far."""
-
-    def __init__(self) -> None:
-        self.samples = self._added = self._together = self._most_together = 0
-        self._waiting: dict[int, int] = {}
-
-    def add(self, loss: Tensor, samples: int) -> None:
-        """Adds a pass and its loss."""
-        number = self._added
-        self._added += 1
-        self.samples += samples
-        self._waiting[number] = samples
-        self._together = 0
-        if loss.requires_grad:
-            loss.register_hook(lambda gradient: self._trained(number))
-
-    @property
-    def untrained(self) -> int:
-        """Samples of the passes that wait for a backward pass."""
-        return sum(self._waiting.values())
-
-    @property
-    def last_one_waits(self) -> bool:
-        """Whether no backward pass has run since the last pass was added."""
-        return self.samples > 0 and self._together == 0
-
-    def left_out(self) -> bool:
-        """Whether more passes wait than could belong to a sum of losses like those that were trained on together."""
-        return len(self._waiting) >= self._most_together > 0
-
-    def _trained(self, number: int) -> None:
-        """A backward pass has reached the loss of a pass; further ones change nothing."""
-        if self._waiting.pop(number, None) is not None:
-            self._together += 1
-            self._most_together = max(self._most_together, self._together)
-
-
-def nearest_parameters(logits: Tensor) -> frozenset[int]:
-    """Identities of the parameters that the logits were computed with last; empty if autograd cannot tell."""
-    nodes = {logits.grad_fn}
-    for _ in range(LAYERS):
-        inputs = [function for node in nodes if node is not None for function, _ in node.next_functions]
-        leaves = [getattr(node, "variable", None) for node in inputs]
-        found = frozenset(id(leaf) for leaf in leaves if isinstance(leaf, torch.nn.Parameter))
-        if found:
-            return found
-        nodes = set(inputs)
-    return frozenset()
-
-
+LAYERS = 8  # largest number of autograd nodes between the logits and the parameters that they are computed with last
+# Passes over the training set without `end_epoch` before the first warning: an epoch may show many views.
 FIRST_END = 25
-"""Passes over the training set without `end_epoch` before the first warning: an epoch may show many views."""
-
+# A smaller set may be the labelled part of a larger one (FixMatch draws 65,536 samples an epoch from 40 labelled
+# images): as many samples come before the first warning there.
 SMALL_SET, FIRST_SAMPLES = 1000, 100_000
-"""A smaller set may be the labelled part of a larger one (FixMatch draws 65,536 samples an epoch from 40 labelled
-images): as many samples come before the first warning there."""
 
-NEXT_END = 10
-"""Times the longest epoch so far (or the sum of `draws`) without `end_epoch` before a warning."""
-
-CALLS_CHECKED = 16
-"""First calls whose logits are compared to find several heads."""
-
+NEXT_END = 10  # times the longest epoch so far (or the sum of `draws`) without `end_epoch` before a warning
+CALLS_CHECKED = 16  # first calls whose logits are compared to find several heads
+# Share of samples without a backward pass that is too much, and the number of first epochs in which it is measured.
+NOT_TRAINED, WATCHED_EPOCHS = 0.05, 2
 ADVICE = (
     "Give the class_counts of this training set, torch.bincount(labels, minlength=C), and with a sampler that is not "
     "uniform draws=[samples of each class that it draws in an epoch]."
 )
 
-NOT_TRAINED, WATCHED_EPOCHS = 0.05, 2
-"""Share of samples without a backward pass that is too much, and the number of first epochs in which it is measured."""
-
 
 class LoopChecks:
-    """Compares the batches of one criterion with its weighting; warns once of each thing, and never waits for a GPU."""
+    """Counts and compares the batches of one criterion; warns once of each thing, and never waits for a GPU."""
 
-    advice = ADVICE
-    """What to do if the draws differ from those declared; empty if no weight depends on them."""
+    drawn: Tensor  # samples of each class since the last epoch ended, float64 `[C]` on the device that they come on
+    advice = ADVICE  # what to do if the draws differ from those declared; empty if no weight depends on them
+    # Prints a warning in a host, whose hook ends the epochs; None in a loop of the user's own: `warnings.warn`.
     say: Callable[[str], None] | None = None
-    """Prints a warning in a host, whose hook ends the epochs; None in a loop of the user's own: `warnings.warn`."""
-
     _last: weakref.ref[Tensor] | None = None
     _last_pass: tuple[int | None, int]
-    _allowed = math.inf
     _last_targets: weakref.ref[Tensor] | None = None
+    _last_parameters: frozenset[int] = frozenset()
+    _allowed = math.inf
+    _untrained_before = False
 
     def __init__(self, weighting: Weighting) -> None:
-        # A tuple, so that it is no submodule or buffer of whatever holds this.
-        self._weighting = (weighting,)
+        self._weighting = (weighting,)  # a tuple, so that it is no submodule or buffer of whatever holds this
         self._epochs = DrawnEpochs(weighting)
-        self._samples = self._images = self._calls = 0
-        self._passes, self._untrained_before = ObservedPasses(), False
-        self._last_parameters: frozenset[int] = frozenset()
-        self._epoch = weighting.epoch
         self._warned: set[str] = set()
+        self._calls = 0
+        self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
+        self.forget()
+
+    @outside_inference_mode
+    def forget(self) -> None:
+        """Begins counting again."""
+        self.drawn = torch.zeros_like(self.drawn)
+        self._epoch, self._samples, self._images = self._weighting[0].epoch, 0, 0
+        self._last, self._last_targets, self._passes = None, None, ObservedPasses()
+
+    def start_over(self) -> None:
+        """Begins counting again, for another model."""
+        self.forget()
+        self._epochs.restart()
 
     def see_logits(self, logits: Tensor, targets: Tensor | None = None) -> None:
         """Warns if the logits of a training pass are those of the one before, or (with targets) of another head."""
@@ -129,69 +81,77 @@ class LoopChecks:
                 "targets).mean().",
             )
         self._last, self._last_pass = weakref.ref(logits), this_pass
-        if targets is not None and self._calls < CALLS_CHECKED:
-            self._calls += 1
-            self._look_for_heads(logits, targets)
+        if targets is None or self._calls >= CALLS_CHECKED:
+            return
+        self._calls += 1
+        same_targets = self._last_targets is not None and self._last_targets() is targets
+        parameters, before = nearest_parameters(logits), self._last_parameters
+        if same_targets and self._passes.last_one_waits and parameters and before and before.isdisjoint(parameters):
+            self._warn(
+                "heads",
+                "Expected the logits of one head but got those of several for the same targets: their statistics are "
+                "mixed, so the radii belong to none of them. Call the criterion for the head that predicts, and "
+                "criterion.losses(logits, targets).mean() for the others.",
+            )
+        self._last_targets, self._last_parameters = weakref.ref(targets), parameters
 
     def see_loss(self, loss: Tensor, batch: Batch) -> None:
         """Notes the loss of a training pass, to see whether backward runs through it."""
         if not torch.compiler.is_compiling() and self._epochs.ended < WATCHED_EPOCHS:  # no guard on `ended`
             self._passes.add(loss, batch.shape[0])
 
-    def begins_epoch(self) -> bool:
-        """True if the epoch was ended from outside since the last batch."""
-        weighting = self._weighting[0]
-        if torch.compiler.is_compiling() or self._epoch == weighting.epoch:
-            return False
-        self._epochs.longest = max(self._epochs.longest, float(self._samples * world_size()))
-        self.forget()
-        return True
-
+    @outside_inference_mode
     def count(self, batch: Batch) -> None:
-        """Counts a batch of this rank; warns if no `end_epoch` came for long.
-
-        Not under `torch.compile`, where a Python number would compile anew in every step, and not where ignored
-        elements stay in the batch (on a GPU).
-        """
-        if torch.compiler.is_compiling():
+        """Counts a batch of this rank, on a device that holds float64; warns if no `end_epoch` came for long."""
+        weighting, compiling = self._weighting[0], torch.compiler.is_compiling()
+        if not compiling and self._epoch != weighting.epoch:  # ended, but not by the criterion
+            self._epochs.longest = max(self._epochs.longest, float(self._samples * world_size()))
+            self.forget()
+        self.drawn = self.drawn.to(batch.logits.device)
+        self.drawn += batch.drawn()
+        if compiling:  # a Python number would compile anew in every step
             return
         self._images += batch.shape[0]
-        if batch.rows_kept is not None:
+        if batch.rows_kept is not None:  # ignored elements stay in the batch, and are not to be counted (on a GPU)
             return
+        longest, declared = self._epochs.longest, self._epochs.declared
         if not self._samples:
-            self._allowed = self._longest_possible() / world_size()
+            first = FIRST_SAMPLES if declared < SMALL_SET else FIRST_END * declared
+            allowed = NEXT_END * longest if longest else max(first, NEXT_END * weighting.draws_given)
+            self._allowed = allowed / world_size()
         self._samples += len(batch.targets)
         if self._samples <= self._allowed:
             return
-        weighting, longest = self._weighting[0], self._epochs.longest
         if self.say is None and (weighting.uses_logits or weighting.epoch < weighting.start_epoch):
             ended = f"the longest epoch before had {longest:.0f}" if longest else "no epoch has ended"
             self._warn(
                 "forgotten",
                 f"Expected criterion.end_epoch() after each epoch but {self._samples} samples came without it here "
-                f"({ended}, class_counts count {self._epochs.declared:.0f}): only end_epoch changes the class weights, "
+                f"({ended}, class_counts count {declared:.0f}): only end_epoch changes the class weights, "
                 f"so they are still those of epoch {weighting.epoch}. Call it once an epoch, on every rank. If a "
                 "callback calls it after each pass over the data and the data are endless, give it steps_per_epoch.",
             )
 
-    def forget(self) -> None:
-        """Begins counting again."""
-        self._epoch, self._samples, self._images = self._weighting[0].epoch, 0, 0
-        self._last, self._last_targets, self._passes = None, None, ObservedPasses()
-
-    def start_over(self) -> None:
-        """Begins counting again, for another model."""
-        self.forget()
-        self._epochs.restart()
-
-    def end_epoch(self, drawn: Tensor) -> Tensor:
-        """Ends an epoch with the samples `[C]` drawn on this rank; returns those of all ranks, and warns of misfits."""
+    def end_epoch(self) -> Tensor:
+        """Ends an epoch: the samples `[C]` that all ranks drew in it; warns of misfits."""
+        drawn = self.drawn.to(self._weighting[0].device64)
         totals = sum_over_ranks(torch.cat([drawn, drawn.new_tensor([self._images])]))
         drawn, images, passes = totals[:-1], float(totals[-1]), self._passes
         self._epochs.add(drawn, images or math.inf)
         self.forget()
-        self._compare_epochs()
-        untrained = passes.untrained > NOT_TRAINED * passes.samples and passes.left_out()
+        if self.advice and (differs := self._epochs.other_classes()):
+            self._warn(
+                "other draws",
+                f"The classes drawn do not match class_counts (or draws): {differs}. {self.advice}",
+            )
+        if self.advice and (longer := self._epochs.first_was_longer()):
+            what_to_do = "" if self.say else " Call criterion.forget_epoch() after such passes."
+            self._warn(
+                "longer",
+                f"Expected epochs of one length but {longer}: the radii of the first may include passes before the "
+                f"training, such as those of a learning-rate finder or of a start that ran out of memory.{what_to_do}",
+            )
+        untrained = passes.untrained > NOT_TRAINED * passes.samples and passes.left_out
         if untrained and self._untrained_before:
             self._warn(
                 "untrained",
@@ -206,43 +166,63 @@ class LoopChecks:
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_last": None, "_last_targets": None}
 
-    def _longest_possible(self) -> float:
-        """Samples after which `end_epoch` must have been forgotten."""
-        if self._epochs.longest:
-            return NEXT_END * self._epochs.longest
-        declared = self._epochs.declared
-        first = FIRST_SAMPLES if declared < SMALL_SET else FIRST_END * declared
-        return max(first, NEXT_END * self._weighting[0].draws_given)
-
-    def _compare_epochs(self) -> None:
-        if not self.advice:
-            return
-        if differs := self._epochs.other_classes():
-            self._warn(
-                "other draws",
-                f"The classes drawn do not match class_counts (or draws): {differs}. {self.advice}",
-            )
-        if longer := self._epochs.first_was_longer():
-            what_to_do = "" if self.say else " Call criterion.forget_epoch() after such passes."
-            self._warn(
-                "longer",
-                f"Expected epochs of one length but {longer}: the radii of the first may include passes before the "
-                f"training, such as those of a learning-rate finder or of a start that ran out of memory.{what_to_do}",
-            )
-
-    def _look_for_heads(self, logits: Tensor, targets: Tensor) -> None:
-        same_targets = self._last_targets is not None and self._last_targets() is targets
-        parameters, before = nearest_parameters(logits), self._last_parameters
-        if same_targets and self._passes.last_one_waits and parameters and before and before.isdisjoint(parameters):
-            self._warn(
-                "heads",
-                "Expected the logits of one head but got those of several for the same targets: their statistics are "
-                "mixed, so the radii belong to none of them. Call the criterion for the head that predicts, and "
-                "criterion.losses(logits, targets).mean() for the others.",
-            )
-        self._last_targets, self._last_parameters = weakref.ref(targets), parameters
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        unshare(vars(self))
 
     def _warn(self, kind: str, message: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             (warn_caller if self.say is None else self.say)(message)
+
+
+class ObservedPasses:
+    """The passes of an epoch: their samples, and those of passes whose loss had no backward pass so far."""
+
+    def __init__(self) -> None:
+        self.samples = self._added = self._together = self._most_together = 0
+        self._waiting: dict[int, int] = {}
+
+    def add(self, loss: Tensor, samples: int) -> None:
+        """Adds a pass and its loss."""
+        number = self._added
+        self._added += 1
+        self.samples += samples
+        self._waiting[number] = samples
+        self._together = 0
+
+        def trained(gradient: Tensor) -> None:
+            if self._waiting.pop(number, None) is not None:  # further backward passes change nothing
+                self._together += 1
+                self._most_together = max(self._most_together, self._together)
+
+        if loss.requires_grad:
+            loss.register_hook(trained)
+
+    @property
+    def untrained(self) -> int:
+        """Samples of the passes that wait for a backward pass."""
+        return sum(self._waiting.values())
+
+    @property
+    def last_one_waits(self) -> bool:
+        """Whether no backward pass has run since the last pass was added."""
+        return self.samples > 0 and self._together == 0
+
+    @property
+    def left_out(self) -> bool:
+        """Whether more passes wait than could belong to a sum of losses like those that were trained on together."""
+        return len(self._waiting) >= self._most_together > 0
+
+
+def nearest_parameters(logits: Tensor) -> frozenset[int]:
+    """Identities of the parameters that the logits were computed with last; empty if autograd cannot tell."""
+    nodes = {logits.grad_fn}
+    for _ in range(LAYERS):
+        inputs = [function for node in nodes if node is not None for function, _ in node.next_functions]
+        leaves = [getattr(node, "variable", None) for node in inputs]
+        found = frozenset(id(leaf) for leaf in leaves if isinstance(leaf, torch.nn.Parameter))
+        if found:
+            return found
+        nodes = set(inputs)
+    return frozenset()

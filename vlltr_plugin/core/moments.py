@@ -1,4 +1,4 @@
-"""Streaming first and second moments of each class, in memory that does not grow with the samples."""
+"""Streaming first and second moments of each class, one class of them for each variant, and the radii from them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,24 +8,23 @@ from torch import Tensor
 
 from vlltr_plugin.core.torch_context import cheap_to_read, unshare
 
+# Classes moved or read out together, more of them where all have fewer numbers: temporaries stay in the cache (1 MB at
+# 8142 features).
 ROWS_AT_ONCE, NUMBERS_AT_ONCE = 16, 2**15
-"""Classes moved or read out together, more of them where all have fewer numbers: temporaries stay in the cache (1 MB at
-8142 features)."""
 
+# Up to that many classes and features sums are float64: averaging log sigma over a few does not even out the rounding
+# of float32 sums (up to 4.5e-6 of a weight for 1280 samples and 2 features), and the state is small anyway.
 FEW_FEATURES = 128
-"""Up to that many classes and features sums are float64: averaging log sigma over a few does not even out the rounding
-of float32 sums (up to 4.5e-6 of a weight for 1280 samples and 2 features), and the state is small anyway."""
 
+# With more samples of a class sums are float64, too: each square that float32 adds to a large sum loses digits. It
+# costs a log radius 6e-6 here, 2e-4 at 1e6 samples, 8e-3 at 1e7 (pixels; 129 normal logits).
 MANY_SAMPLES = 2**16
-"""With more samples of a class sums are float64, too: each square that float32 adds to a large sum loses digits. It
-costs a log radius 6e-6 here, 2e-4 at 1e6 samples, 8e-3 at 1e7 (pixels; 129 normal logits)."""
 
-BLOCK_BYTES = 2**26
-"""Largest temporary of `ClassCovariances.add`."""
+BLOCK_BYTES = 2**26  # largest temporary of `ClassCovariances.add`
 
 
 class ClassMoments:
-    """Sums of `x - pivot` and `(x - pivot)^2` for every class and feature, O(C*D).
+    """Variant dv: sums of `x - pivot` and `(x - pivot)^2` for every class and feature, O(C*D).
 
     The pivot of a class is its first sample: plain sums of squares lose every digit once |mean|/sigma reaches 100,
     differences from a sample of the same class do not. Float64 samples stay float64 until the pivot is subtracted. Sums
@@ -34,8 +33,8 @@ class ClassMoments:
     LeVeque, "Algorithms for Computing the Sample Variance" (1983), with weights.
 
     A first sample far outside its class would cost float32 sums the same digits, so the pivots move to the class
-    means after 2, 4, 8, ... calls of `add` (`centre`). Not inside `torch.compile`: there, over 100,000 samples, a first
-    one 100 standard deviations off costs 0.6 % of sigma, one 300 off the class's volume.
+    means after 2, 4, 8, ... calls of `add`. Not inside `torch.compile`: there, over 100,000 samples, a first one 100
+    standard deviations off costs 0.6 % of sigma, one 300 off the class's volume.
 
     Ranks merge by adding masses and sums once every rank has moved to one common pivot (`repivot`).
 
@@ -43,20 +42,25 @@ class ClassMoments:
     finite volume then).
     """
 
+    # The tensors that add up over ranks, once all have moved to one pivot; `ranks.merge_moments` reads this.
     ADD_OVER_RANKS = ("mass", "mass_squared", "sum", "second")
-    """The tensors that add up over ranks, once all have moved to one pivot; `ranks.merge_moments` reads this."""
+    always_float64 = False
+    mean_sign = 1.0  # -1 where a feature falls as its logit rises
 
-    def __init__(self, num_classes: int, dim: int, device: torch.device, samples: float = 0.0) -> None:
-        self.dtype = self._dtype_for(max(num_classes, dim), samples)
+    def __init__(
+        self, num_classes: int, dim: int, device: torch.device, samples: float = 0.0, columns: Tensor | None = None
+    ) -> None:
+        wide = self.always_float64 or max(num_classes, dim) <= FEW_FEATURES or samples > MANY_SAMPLES
+        self.dtype = torch.float64 if wide else torch.float32
         self.mass = torch.zeros(num_classes, dtype=torch.float64, device=device)
         self.mass_squared = torch.zeros_like(self.mass)
         self.pivot = torch.zeros(num_classes, dim, dtype=self.dtype, device=device)
         self.sum = torch.zeros_like(self.pivot)
-        self.second = self._zero_second()
+        self.second = torch.zeros_like(self.pivot)
+        self.columns = columns  # which logits are the features, int64; None for all
         self._calls, self._all_seen = 0, False
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """After a copy or unpickling."""
         vars(self).update(state)
         unshare(vars(self))
 
@@ -65,6 +69,14 @@ class ClassMoments:
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value.to(device))
+
+    def rows_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The logits `[B, D]` that are needed of samples that count for the classes `labels`, `[B, K]`."""
+        return logits if self.columns is None else logits.index_select(1, self.columns)
+
+    def rows_for(self, rows: Tensor, k: int) -> Tensor:
+        """Of what `rows_of` gave, the features of the samples as those of their k-th class, for `add`."""
+        return rows
 
     def add(self, rows: Tensor, labels: Tensor, mass: Tensor | None = None) -> None:
         """Adds finite features `[B, D]` of classes `[B]`, each by its mass (1 by default); never waits for a GPU."""
@@ -84,19 +96,21 @@ class ClassMoments:
         if self.dtype == torch.float32 and not torch.compiler.is_compiling():
             self._calls += 1
             if self._calls > 1 and self._calls.bit_count() == 1:
-                self.centre()
+                self.repivot()
                 self._all_seen = cheap_to_read(self.mass) and bool(self.mass.all())
 
-    def repivot(self, pivot: Tensor) -> None:
-        """Moves the sums to another pivot `[C, D]`; classes without mass simply take it."""
-        for part in self._parts():
-            self._move(part, pivot[part])
-
-    def centre(self) -> None:
-        """Moves every pivot to the mean of its class so far."""
+    def repivot(self, pivot: Tensor | None = None) -> None:
+        """Moves the sums to another pivot `[C, D]`, by default the mean of each class so far."""
         for part in self._parts():
             mass = self.mass[part, None].to(self.dtype)
-            self._move(part, self._centred(self.pivot[part], torch.where(mass > 0, self.sum[part] / mass, 0.0)))
+            if pivot is None:
+                to = self.pivot[part] + self.mean_sign * torch.where(mass > 0, self.sum[part] / mass, 0.0)
+            else:
+                to = pivot[part]
+            shift = self._features_of(self.pivot[part] - to, self._classes(part))
+            self._shift_second(part, shift, mass)
+            self.sum[part] += shift * mass
+            self.pivot[part] = to
 
     def degrees_of_freedom(self, images: Tensor | None = None) -> Tensor:
         """Divisor of the sum of squares for an unbiased variance, float64 `[C]`; nan without mass or images.
@@ -113,11 +127,16 @@ class ClassMoments:
         copies = whole + rest * (whole + 1) / passes
         return self.mass - self.mass_squared * copies / self.mass
 
-    def mean_log_sigma(self, images: Tensor | None = None) -> Tensor:
-        """Mean over the features of log sigma, sigma the unbiased standard deviation (paper, Eq. 3), float64 `[C]`.
+    def log_radius(self, images: Tensor) -> Tensor:
+        """Log r of each class, float64 `[C]`, given the number of its images; not finite where unknown."""
+        return self.mean_log_sigma(images)
 
-        It is -inf where a feature does not vary, nan where fewer than two samples came.
-        """
+    def why_no_radius(self, images: Tensor) -> str | None:
+        """Why samples that differ in every logit give no radius; None if nothing is known."""
+        return None
+
+    def mean_log_sigma(self, images: Tensor | None = None) -> Tensor:
+        """Mean over the features of log sigma (Eq. 3), float64 `[C]`; -inf if one is 0, nan below two samples."""
         means = []
         for part in self._parts():
             total = self.sum[part].double()
@@ -125,13 +144,6 @@ class ClassMoments:
             scatter = torch.addcmul(second, total, total / self.mass[part, None], value=-1.0)
             means.append(self._mean(scatter.clamp_(min=0.0).log_(), part))
         return (torch.cat(means) - self.degrees_of_freedom(images).log()) / 2
-
-    def _move(self, part: slice, pivot: Tensor) -> None:
-        shift = self._features_of(self.pivot[part] - pivot, self._classes(part))
-        mass = self.mass[part, None].to(self.dtype)
-        self._shift_second(part, shift, mass)
-        self.sum[part] += shift * mass
-        self.pivot[part] = pivot
 
     def _find_pivots(self, rows: Tensor, labels: Tensor, mass: Tensor | None) -> None:
         """Takes the first row of each class not seen before as its pivot, without asking a GPU whether there is one."""
@@ -160,19 +172,9 @@ class ClassMoments:
         for start in range(0, classes, step):
             yield slice(start, start + step)
 
-    @staticmethod
-    def _dtype_for(size: int, samples: float) -> torch.dtype:
-        return torch.float64 if size <= FEW_FEATURES or samples > MANY_SAMPLES else torch.float32
-
-    def _zero_second(self) -> Tensor:
-        return torch.zeros_like(self.pivot)
-
     def _features_of(self, values: Tensor, classes: Tensor) -> Tensor:
         """The features to sum, from deviations `[B, D]` from the pivots of `classes`; may write over them."""
         return values
-
-    def _centred(self, pivot: Tensor, mean: Tensor) -> Tensor:
-        return pivot + mean
 
     def _mean(self, values: Tensor, part: slice) -> Tensor:
         """Mean over the features that count for some classes; may write over `values`."""
@@ -187,25 +189,37 @@ class ClassMoments:
 
 
 class ClassDifferences(ClassMoments):
-    """As `ClassMoments`, of the differences f_i - f_j for samples of class i; the one with itself does not count.
+    """Variant bv: the differences f_i - f_j for samples of class i (Eq. 8 and 9); the one with itself does not count.
 
     Differences are formed of the deviations from the pivot, so that large means cost no digits. Feature j is f_j; with
     `columns`, int64 `[D - 1]`, the features are f_j of those classes and, as the last one, f_i itself.
     """
 
+    mean_sign = -1.0
+
     def __init__(
         self, num_classes: int, device: torch.device, samples: float = 0.0, columns: Tensor | None = None
     ) -> None:
-        self.columns = columns
-        super().__init__(num_classes, num_classes if columns is None else len(columns) + 1, device, samples)
+        super().__init__(num_classes, num_classes if columns is None else len(columns) + 1, device, samples, columns)
+
+    def rows_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """As in `ClassMoments`; behind a sample of the logits those of the K own classes."""
+        rows = super().rows_of(logits, labels)
+        if self.columns is None:
+            return rows
+        return torch.cat([rows, logits.gather(1, labels.clamp(0, len(self.mass) - 1))], dim=1)
+
+    def rows_for(self, rows: Tensor, k: int) -> Tensor:
+        """As in `ClassMoments`."""
+        dim = self.pivot.shape[1]
+        if rows.shape[1] == dim:
+            return rows
+        return torch.cat([rows[:, : dim - 1], rows[:, dim - 1 + k, None]], dim=1)
 
     def _features_of(self, values: Tensor, classes: Tensor) -> Tensor:
         # A copy of the own feature, since `values` is written over.
         own = values.gather(1, classes[:, None]) if self.columns is None else values[:, -1:].clone()
         return torch.sub(own, values, out=values)
-
-    def _centred(self, pivot: Tensor, mean: Tensor) -> Tensor:
-        return pivot - mean
 
     def _mean(self, values: Tensor, part: slice) -> Tensor:
         classes = self._classes(part)[:, None]
@@ -217,17 +231,31 @@ class ClassDifferences(ClassMoments):
 
 
 class ClassCovariances(ClassMoments):
-    """As `ClassMoments`, with the full matrix of second moments of each class, in float64: O(C*D*D).
+    """Variant pv: the full matrix of second moments of each class, in float64, O(C*D*D) (Eq. 7)."""
 
-    The last principal axes of a class can be thousands of times shorter than the first; float32 sums would
-    drown them.
-    """
+    always_float64 = True  # the last axes can be thousands of times shorter than the first: float32 would drown them
+
+    def __init__(self, num_classes: int, dim: int, device: torch.device, axes: int | None = None) -> None:
+        super().__init__(num_classes, dim, device)
+        self.second = self.pivot.new_zeros(num_classes, dim, dim)
+        self.axes = axes or dim
+
+    def log_radius(self, images: Tensor) -> Tensor:
+        """As in `ClassMoments`; -inf where the samples span fewer than `axes` dimensions."""
+        return self.axis_variances(images)[:, : self.axes].log().mean(dim=1) / 2
+
+    def why_no_radius(self, images: Tensor) -> str | None:
+        """As in `ClassMoments`."""
+        spanned = int((self.axis_variances(images) > 0).sum(dim=1).max())
+        if not 0 < spanned < self.axes:
+            return None
+        return (
+            f"No class spans {self.axes} dimensions of the logits this epoch, {spanned} at most (no more than the "
+            f"features that the logits are made of, or the samples): give axes={spanned} or fewer, or variant='dv'"
+        )
 
     def axis_variances(self, images: Tensor | None = None) -> Tensor:
-        """Variances along the principal axes of each class, the largest first, float64 `[C, D]`.
-
-        They are 0 beyond the dimensions that the samples span, nan where fewer than two samples came.
-        """
+        """Variances along the principal axes, the largest first, `[C, D]`; 0 beyond the span, nan below two samples."""
         freedom = self.degrees_of_freedom(images)
         dim = self.pivot.shape[1]
         noise = 1e3 * dim * torch.finfo(self.dtype).eps
@@ -239,14 +267,6 @@ class ClassCovariances(ClassMoments):
                 variances[i] = torch.where(variance > noise * variance[0], variance, 0.0)
         return variances
 
-    @staticmethod
-    def _dtype_for(size: int, samples: float) -> torch.dtype:
-        return torch.float64
-
-    def _zero_second(self) -> Tensor:
-        classes, dim = self.pivot.shape
-        return self.pivot.new_zeros(classes, dim, dim)
-
     def _add_second(self, delta: Tensor, weighted: Tensor, labels: Tensor) -> None:
         dim = delta.shape[1]
         rows = max(1, BLOCK_BYTES // (8 * dim * dim))
@@ -257,3 +277,25 @@ class ClassCovariances(ClassMoments):
         for second, total, moved, weight in zip(self.second[part], self.sum[part], shift, mass, strict=True):
             cross = torch.outer(moved, total)
             second += cross + cross.T + weight * torch.outer(moved, moved)
+
+
+def log_sigma_bias(samples: Tensor) -> Tensor:
+    """How far log sigma of n > 1 normal samples lies below the truth on average.
+
+    The sample variance is sigma^2 chi^2_(n-1) / (n-1), and E log chi^2_k = log 2 + digamma(k / 2), so the
+    bias is (log((n-1)/2) - digamma((n-1)/2)) / 2: a factor 0.53 on sigma at n = 2, 0.87 at n = 5.
+    """
+    half = (samples.double() - 1) / 2
+    return (half.log() - torch.digamma(half)) / 2
+
+
+def log_volume_bias(samples: Tensor, dim: int) -> Tensor:
+    """How far the mean log standard deviation along all axes of n normal samples in `dim` dimensions is too low.
+
+    The determinant of a sample covariance is a product of independent chi-squares with n - 1, n - 2, ... degrees of
+    freedom (Bartlett's decomposition). For `dim` 1 this is `log_sigma_bias`. Where n is not above `dim`, n = dim + 0.5
+    is taken, since there is no volume.
+    """
+    freedom = (samples.double() - 1).clamp(min=dim - 0.5)
+    own = freedom[:, None] - torch.arange(dim, dtype=torch.float64, device=samples.device)
+    return ((freedom / 2).log() - torch.digamma(own / 2).mean(dim=1)) / 2

@@ -65,8 +65,7 @@ def same_on_all_ranks(values: Tensor) -> Tensor:
     return shared.to(values.device)
 
 
-NUMBERS_TOLERANCE = 1e-5
-"""Relative, on vectors of numbers that each rank has computed by itself."""
+NUMBERS_TOLERANCE = 1e-5  # relative, on vectors of numbers that each rank has computed by itself
 
 
 def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None:
@@ -92,9 +91,13 @@ def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None
         return
     sizes = _of_all_ranks(torch.tensor([len(text)], device="cpu"), device).flatten().tolist()
     padded = torch.frombuffer(bytearray(text.ljust(max(sizes))), dtype=torch.uint8)
-    texts = _of_all_ranks(padded, device)
-    cards = [json.loads(bytes(row.tolist())) for row in texts]
-    differences = _differences(cards)
+    cards = [json.loads(bytes(row.tolist())) for row in _of_all_ranks(padded, device)]
+    differences = []
+    for name in sorted(set().union(*cards)):
+        first, *others = (card.get(name) for card in cards)
+        other = next((rank for rank, value in enumerate(others, 1) if not _same(first, value)), None)
+        if other is not None:
+            differences.append(f"{name} ({_shown(first, others[other - 1], other)})")
     if differences:
         raise ValueError(
             f"Expected the same re-weighting on all ranks but they differ in {'; '.join(differences)}. Give every rank "
@@ -104,10 +107,7 @@ def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None
 
 
 def fail_together(failure: Exception | None, has_result: bool, device: torch.device) -> None:
-    """Raises on every rank if a step failed on one (there `failure` itself), or gave a result on some ranks only.
-
-    One collective; without it the others would wait for the rank that failed.
-    """
+    """Raises on every rank if a step failed on one (there `failure` itself), or gave a result on some ranks only."""
     kind = -1 if failure is not None else int(has_result)
     kinds = _of_all_ranks(torch.tensor([kind], device="cpu"), device).flatten().tolist() if world_size() > 1 else [kind]
     if failure is not None:
@@ -126,28 +126,12 @@ def _of_all_ranks(values: Tensor, device: torch.device) -> Tensor:
     return gathered.cpu()
 
 
-def _differences(cards: list[dict[str, Any]]) -> list[str]:
-    """What differs, each with rank 0's value and that of the first rank that has another."""
-    found = []
-    for name in sorted(set().union(*cards)):
-        first = cards[0].get(name)
-        for rank, card in enumerate(cards):
-            if not _same(first, card.get(name)):
-                found.append(f"{name} ({_shown(first, card.get(name), rank)})")
-                break
-    return found
-
-
 def _same(a: Any, b: Any) -> bool:
-    if _is_vector(a) and _is_vector(b):
-        return len(a) == len(b) and all(
-            math.isclose(x, y, rel_tol=NUMBERS_TOLERANCE, abs_tol=1e-12) for x, y in zip(a, b, strict=True)
-        )
+    vectors = all(isinstance(value, list) and any(isinstance(item, float) for item in value) for value in (a, b))
+    if vectors and len(a) == len(b):
+        pairs = zip(a, b, strict=True)
+        return all(math.isclose(x, y, rel_tol=NUMBERS_TOLERANCE, abs_tol=1e-12) for x, y in pairs)
     return bool(a == b)
-
-
-def _is_vector(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(item, float) for item in value)
 
 
 def _shown(a: Any, b: Any, rank: int) -> str:

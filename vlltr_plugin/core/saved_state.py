@@ -18,11 +18,8 @@ from vlltr_plugin.core.arguments import shortened
 SETTINGS = "_extra_state"
 ENTRIES = ("weights", "log_radius64", "substitution", "draws", "progress", SETTINGS)
 
-DIGIT = 256
-"""Base of the digits of the epoch: whole numbers up to it are exact in bfloat16."""
-
-ROUNDING = 0.1
-"""How far a character code may be off a whole number; averages of equal ones are off by far less."""
+DIGIT = 256  # base of the digits of the epoch: whole numbers up to it are exact in bfloat16
+ROUNDING = 0.1  # how far a character code may be off a whole number; averages of equal ones are off by far less
 
 
 @dataclass(frozen=True)
@@ -40,10 +37,8 @@ class SavedState:
     log_radius: Tensor
     substituted: Tensor
     draws: Tensor
-    precision: float
-    """Relative, of the floating point type that the draws were saved in."""
-    largest: float
-    """Largest number of that type; draws beyond it are saved as infinite (more than 65504 in half precision)."""
+    precision: float  # relative, of the floating point type that the draws were saved in
+    largest: float  # of that type; draws beyond it are saved as infinite (more than 65504 in half precision)
 
     def tensors(self) -> dict[str, Tensor]:
         """The entries that a weighting takes from it, by name."""
@@ -83,9 +78,21 @@ def encoded(settings: Mapping[str, Any], device: torch.device) -> Tensor:
 def settings_of(state: object) -> dict[str, Any]:
     """The settings that a state was made with; ValueError if they are missing or cannot be read."""
     saved = state.get(SETTINGS) if isinstance(state, Mapping) else None
-    if isinstance(saved, Tensor):
-        return _decoded(saved)
     settings = saved.get("settings") if isinstance(saved, dict) else None
+    if isinstance(saved, Tensor):
+        codes = saved.detach().cpu().double().flatten()
+        whole = codes.round()
+        if not bool(((codes - whole).abs() <= ROUNDING).all()) or not bool(((whole >= 0) & (whole < 128)).all()):
+            raise ValueError(
+                "Expected the settings of a re-weighting but they cannot be read: the state is damaged, or an average "
+                "of states that were made with different settings."
+            )
+        try:
+            settings = json.loads(bytes(whole.to(torch.uint8).tolist()))
+        except ValueError as error:
+            raise ValueError(
+                "Expected the settings of a re-weighting but they cannot be read: it is damaged."
+            ) from error
     if not isinstance(settings, dict):
         raise ValueError("Expected the state of a re-weighting but its settings are missing.")
     return as_saved(settings)
@@ -103,11 +110,7 @@ def refuse_other_settings(saved: dict[str, Any], own: dict[str, Any]) -> None:
 
 
 def read_state(state: Mapping[str, Any], num_classes: int) -> SavedState:
-    """Reads what `state_dict` or `plain_state` gave, or an average or cast of the former.
-
-    Raises:
-        ValueError: naming the entry that is missing or damaged.
-    """
+    """Reads what `state_dict` or `plain_state` gave, or an average or cast of the former; ValueError if damaged."""
     settings, extra = settings_of(state), state[SETTINGS]
     exact = isinstance(extra, dict)
     single, double = (torch.float32, torch.float64) if exact else (None, None)
@@ -133,23 +136,6 @@ def read_state(state: Mapping[str, Any], num_classes: int) -> SavedState:
         log_radius = log_radius / share if 0 < share < 1 else log_radius
         substituted = substitution >= 0.5 * (share if has_radii else 1.0)
     return SavedState(settings, epoch, has_radii, weights, log_radius, substituted, draws, kind.eps, kind.max)
-
-
-def _decoded(codes: Tensor) -> dict[str, Any]:
-    numbers = codes.detach().cpu().double().flatten()
-    whole = numbers.round()
-    if not bool(((numbers - whole).abs() <= ROUNDING).all()) or not bool(((whole >= 0) & (whole < 128)).all()):
-        raise ValueError(
-            "Expected the settings of a re-weighting but they cannot be read: the state is damaged, or an average of "
-            "states that were made with different settings."
-        )
-    try:
-        settings = json.loads(bytes(whole.to(torch.uint8).tolist()))
-    except ValueError as error:
-        raise ValueError("Expected the settings of a re-weighting but they cannot be read: it is damaged.") from error
-    if not isinstance(settings, dict):
-        raise ValueError("Expected the state of a re-weighting but its settings are missing.")
-    return settings
 
 
 def _floats(state: Mapping[str, Any], name: str, size: int, dtype: torch.dtype | None = None) -> Tensor:

@@ -34,12 +34,9 @@ class Convention:
         return {"many": f">= {self.many_from}", "medium": medium, "few": f"<= {self.few_to}"}[group]
 
 
-UPSTREAM = Convention("upstream", many_from=100, few_to=20)
-"""Many >= 100, few <= 20."""
-
+UPSTREAM = Convention("upstream", many_from=100, few_to=20)  # many >= 100, few <= 20
+# Most other papers' (Liu et al., CVPR 2019): many > 100, few < 20.
 OTHERS = Convention("others", many_from=101, few_to=19)
-"""Most other papers' (Liu et al., CVPR 2019): many > 100, few < 20."""
-
 CONVENTIONS = (UPSTREAM, OTHERS)
 
 

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.autograd.function import BackwardCFunction
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 def observing(module: nn.Module) -> bool:
-    """Whether a call of the module belongs to a training step: train mode, gradients, no recomputation.
-
-    Never inside `torch.func.grad`, `vmap` and their like, which refuse functions that change tensors outside of them.
-    """
+    """Whether a call of the module belongs to a training step: train mode, gradients, no recomputation."""
+    # Inside `torch.func.grad`, `vmap` and their like, which refuse functions that change tensors outside, never.
     return module.training and torch.is_grad_enabled() and not _transforms() and not recomputing()
 
 
@@ -26,7 +27,8 @@ def recomputing() -> bool:
     kept. Reentrant checkpointing does so in the backward of an autograd function, whose forward ran without gradients:
     there the second pass belongs to the training step. The call stack tells which of them it is.
     """
-    if torch.compiler.is_compiling() or not _within_backward():
+    backward_of = getattr(torch._C, "_current_graph_task_id", None)  # -1 outside of backward
+    if torch.compiler.is_compiling() or backward_of is None or backward_of() == -1:
         return False
     frame = sys._getframe(1)
     while frame.f_back is not None:
@@ -39,10 +41,7 @@ def recomputing() -> bool:
 
 
 def cheap_to_read(tensor: Tensor) -> bool:
-    """Whether reading values costs nothing: not on a GPU, which would have to finish, nor while compiling.
-
-    Inside `torch.func.vmap` a condition has no single answer, and torch refuses to read.
-    """
+    """Whether reading values costs nothing: not on a GPU, which would have to finish, nor under compile or vmap."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not in_vmap()
 
 
@@ -57,16 +56,6 @@ def _transforms() -> list[Any]:
     return [] if torch.compiler.is_compiling() else get_interpreter_stack() or []
 
 
-def _within_backward() -> bool:
-    """Whether autograd's backward runs in this thread; False if torch cannot tell."""
-    task = getattr(torch._C, "_current_graph_task_id", None)
-    return task is not None and task() != -1
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
 def float64_device(device: torch.device) -> torch.device:
     """`device`, or the CPU when it holds no float64 (Apple's MPS, some of Intel's GPUs)."""
     try:
@@ -77,10 +66,7 @@ def float64_device(device: torch.device) -> torch.device:
 
 
 def unshare(values: MutableMapping[str, Any]) -> None:
-    """Replaces tensors in shared memory by copies.
-
-    `torch.multiprocessing` sends tensors as shared memory, so processes started by `spawn` would add to one sum.
-    """
+    """Replaces tensors in shared memory, as `torch.multiprocessing` sends them: processes would add to one sum."""
     for name, value in values.items():
         if isinstance(value, Tensor) and value.is_shared():
             values[name] = value.clone()

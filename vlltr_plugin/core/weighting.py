@@ -17,8 +17,7 @@ from vlltr_plugin.core.arguments import (
     warn_caller,
 )
 from vlltr_plugin.core.batch import Batch
-from vlltr_plugin.core.epoch_statistics import Statistics, epoch_statistics
-from vlltr_plugin.core.normalization import NORMALIZATIONS, class_weights, substitute
+from vlltr_plugin.core.epoch_statistics import Statistics, expected_alpha
 from vlltr_plugin.core.ranks import fail_together, refuse_differing_ranks, same_on_all_ranks
 from vlltr_plugin.core.saved_state import (
     ENTRIES,
@@ -34,8 +33,11 @@ from vlltr_plugin.core.saved_state import (
 )
 from vlltr_plugin.core.torch_context import float64_device, outside_inference_mode, unshare
 
-DRAWS_TOLERANCE = 1e-5
-"""Relative, on the share of the draws that a saved state was made with."""
+NORMALIZATIONS = ("expected", "dataset", "mean")
+
+# Radii more than 38 digits apart (huge logits) would make a float32 weight 0, which no saved state may hold.
+SMALLEST_WEIGHT = torch.finfo(torch.float32).tiny
+DRAWS_TOLERANCE = 1e-5  # relative, on the share of the draws that a saved state was made with
 
 
 class Weighting(nn.Module):
@@ -51,12 +53,13 @@ class Weighting(nn.Module):
             ratios matter (kept scaled to one epoch, sum_i m_i = sum_i n_i). Default: `class_counts`, what a uniform
             sampler gives.
         counts: `"sampler"`: alpha ~ r_i / m_i; `"dataset"`: alpha ~ r_i / n_i, as Eq. 6 is written.
-        normalize: `"expected"`, `"dataset"` or `"mean"`, see `core.normalization.class_weights`.
+        normalize: `"expected"`, `"dataset"` or `"mean"`, see `core.weighting.class_weights`.
         start_epoch: first epoch (counted from 0) in which the weights apply ("deferred re-weighting").
 
     Attributes:
         weights: alpha in force now, float32 `[C]`.
         margins: log alpha as `LogitAdjustedLoss` takes it, float64 `[C]`; see `update_margins`.
+        num_classes: C.
         epoch: the epoch in progress, counted from 0.
         draws_given: the sum of `draws` as they were given, 0 by default; an epoch may be that long.
 
@@ -71,12 +74,9 @@ class Weighting(nn.Module):
     has none, on the CPU. It holds numbers from the start, on the CPU also under `torch.device("meta")`.
     """
 
-    uses_logits = False
-    """Whether the radii come from observed logits."""
-
+    uses_logits = False  # whether the radii come from observed logits
+    # Independent samples behind the radii last measured, `[C]`; None before, or if they are not counted.
     samples: Tensor | None = None
-    """Independent samples behind the radii last measured, `[C]`; None before, or if they are not counted."""
-
     weights: Tensor
     margins: Tensor
     substitution: Tensor
@@ -110,8 +110,7 @@ class Weighting(nn.Module):
         check_choice("normalize", normalize, NORMALIZATIONS)
         check_whole("start_epoch", start_epoch, least=0)
         self.counts, self.normalize, self.start_epoch = counts, normalize, start_epoch
-        self.epoch = 0
-        self.has_radii = False
+        self.num_classes, self.epoch, self.has_radii = len(class_counts), 0, False
         self.register_buffer("weights", torch.ones_like(class_counts, dtype=torch.float32))
         self.register_buffer("log_radius64", torch.zeros_like(class_counts))
         self.register_buffer("substitution", torch.zeros_like(class_counts))
@@ -119,18 +118,12 @@ class Weighting(nn.Module):
         self.register_buffer("class_counts", class_counts, persistent=False)
         self.register_buffer("draws", draws)
         self.register_buffer("margins", torch.zeros_like(class_counts), persistent=False)
-        self.register_load_state_dict_post_hook(_margins_of_loaded_radii)  # type: ignore[no-untyped-call]
         empty = (class_counts == 0).nonzero().flatten().tolist()
         if empty:
             warn_caller(
                 f"{len(empty)} of {len(class_counts)} classes have no samples ({listed(empty)}): "
                 "their weight stays 1 and they stay out of the normalisation."
             )
-
-    @property
-    def num_classes(self) -> int:
-        """C."""
-        return len(self.weights)
 
     @property
     def device64(self) -> torch.device:
@@ -232,27 +225,41 @@ class Weighting(nn.Module):
         self.begin_epoch(ended + 1)
 
     def statistics(self, in_force: Tensor, drawn: Tensor | None = None) -> Statistics:
-        """The numbers of the epoch that has just ended, see `epoch_statistics`: weights in force and samples drawn."""
-        measured = self.uses_logits and self.has_radii
-        return epoch_statistics(
-            in_force,
-            self.class_counts,
-            self.draws,
-            self.log_radius64 if measured else None,
-            self.substituted,
-            skipped=int(getattr(self, "skipped", 0)),
-            drawn=drawn,
-        )
+        """The numbers of the epoch that has just ended, see `core.epoch_statistics`; what is not known is left out.
+
+        Args:
+            in_force: alpha during it, `[C]`.
+            drawn: samples of each class that came in it, `[C]`.
+        """
+        alpha, draws = in_force.to(self.draws.device).double(), self.draws
+        present, substituted = self.class_counts > 0, self.substituted
+        statistics: Statistics = {
+            "alpha_min": float(alpha[present].min()),
+            "alpha_median": float(alpha[present].median()),
+            "alpha_max": float(alpha[present].max()),
+        }
+        own = present & ~substituted
+        if self.uses_logits and self.has_radii and bool(own.any()):
+            statistics["log_radius_mean"] = float(self.log_radius64[own].mean())
+        statistics["substituted"] = int((substituted & present).sum())
+        statistics["skipped"] = int(getattr(self, "skipped", 0))
+        statistics["expected_alpha"] = expected_alpha(alpha, draws)
+        total = 0.0 if drawn is None else float(drawn.sum())
+        if drawn is not None and total > 0:
+            share = draws / draws.sum()
+            variance = (share * (alpha - (share * alpha).sum()).square()).sum()
+            statistics["drawn_alpha"] = float((drawn.to(alpha.device) * alpha).sum()) / total
+            statistics["drawn_alpha_se"] = float((variance / total).sqrt())
+        return statistics
 
     def _refuse_unusable(self, log_radius: Tensor) -> None:
-        """Refuses radii that would broadcast or make weights that are not finite."""
+        """Raises ValueError for radii that would broadcast or make weights that are not finite."""
         if log_radius.shape != self.log_radius64.shape:
             raise ValueError(f"Expected log radii [{self.num_classes}], one a class, but got {list(log_radius.shape)}.")
         if not bool(log_radius.isfinite().all()):
             raise ValueError(f"Expected finite log radii but got {shortened(log_radius.tolist())}.")
 
     def _take_radii(self, log_radius: Tensor) -> None:
-        """Takes log radii, refusing unusable ones."""
         self._refuse_unusable(log_radius)
         self.log_radius64.copy_(log_radius)
         self._go_on(self.epoch, has_radii=True)
@@ -295,8 +302,7 @@ class Weighting(nn.Module):
         places = list(range(old.num_classes)) if classes is None else [int(label) for label in classes]
         if not (self.uses_logits and old.uses_logits and old.has_radii):
             raise ValueError("Expected radii to carry over, measured from logits, but there are none: end an epoch.")
-        fits = len(places) == len(set(places)) == old.num_classes and set(places) <= set(range(self.num_classes))
-        if not fits:
+        if not (len(places) == len(set(places)) == old.num_classes and set(places) <= set(range(self.num_classes))):
             raise ValueError(
                 f"Expected one class of 0..{self.num_classes - 1} for each of {old.num_classes} classes but got "
                 f"{shortened(places)}."
@@ -393,6 +399,7 @@ class Weighting(nn.Module):
             own = {name: value for name, value in own.items() if name != "substituted"} | placed
             state_dict = {prefix + name: value for name, value in own.items()}
         super()._load_from_state_dict(state_dict, prefix, *args)
+        self.update_margins()
 
     def move_to(self, device: torch.device) -> None:
         """Moves to the device of the logits, once; not to the meta device, which holds no numbers."""
@@ -400,7 +407,6 @@ class Weighting(nn.Module):
             self.to(device)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """After a copy or unpickling."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         unshare(self._buffers)
         unshare(vars(self))
@@ -414,5 +420,21 @@ class Weighting(nn.Module):
         return self
 
 
-def _margins_of_loaded_radii(weighting: Weighting, incompatible_keys: Any) -> None:
-    weighting.update_margins()
+def class_weights(log_radius: Tensor, divisor: Tensor, class_counts: Tensor, draws: Tensor, normalize: str) -> Tensor:
+    """Class weights alpha, float64 `[C]`; a class without samples or draws gets 1 and is not normalised.
+
+    The divisor is n_i (Eq. 6) or the expected draws m_i. `normalize` is `"expected"`, E(alpha) = 1 over the draws (the
+    principle of Eq. 10), `"dataset"`, E(alpha) = 1 over the data set (Eq. 16), or `"mean"`, mean 1 over the classes.
+    """
+    present = (class_counts > 0) & (draws > 0)
+    log_raw = (log_radius.double() - divisor.double().log()).masked_fill(~present, -torch.inf)
+    raw = (log_raw - log_raw.max()).exp()
+    share = {"expected": draws, "dataset": class_counts, "mean": torch.ones_like(draws)}[normalize].double()
+    share = share.masked_fill(~present, 0.0)
+    beta = share.sum() / (share * raw).sum()
+    return torch.where(present, (beta * raw).clamp(min=SMALLEST_WEIGHT), 1.0)
+
+
+def substitute(log_radius: Tensor, under_represented: Tensor) -> Tensor:
+    """Gives under-represented classes the mean log radius of the others (paper, section 3.3; "S30")."""
+    return torch.where(under_represented, log_radius[~under_represented].mean(), log_radius)

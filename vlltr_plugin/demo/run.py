@@ -62,7 +62,12 @@ def run_demo(
     if epochs < 1:
         raise ValueError(f"Expected `epochs` of at least 1, but got {epochs}")
     console = console or plain_console()
-    _require_extra(console)
+    try:
+        require("sklearn", "matplotlib", extra="demo")
+    except MissingExtraError as missing:
+        if importlib.util.find_spec("sklearn") is None:  # it has the digits
+            raise
+        console.print(f"[yellow]There will be no pictures: {escape(str(missing))}[/]", soft_wrap=True)
     folder = Path(tempfile.mkdtemp(prefix="vlltr-plugin-demo-")) if out is None else Path(out)
     stays = keep or out is not None
     try:
@@ -73,16 +78,6 @@ def run_demo(
         if not stays:
             shutil.rmtree(folder, ignore_errors=True)
     return comparison
-
-
-def _require_extra(console: Console) -> None:
-    """Refuses to start without scikit-learn, which has the digits; says so where there will be no pictures."""
-    try:
-        require("sklearn", "matplotlib", extra="demo")
-    except MissingExtraError as missing:
-        if importlib.util.find_spec("sklearn") is None:
-            raise
-        console.print(f"[yellow]There will be no pictures: {escape(str(missing))}[/]", soft_wrap=True)
 
 
 def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
@@ -177,8 +172,11 @@ def _print_whereabouts(comparison: Comparison, checkout: Path, stays: bool, cons
             soft_wrap=True,
         )
     else:
-        report = checkout / "report"
-        print_files([*write_report(comparison, report), *_pictures_of_weights(checkout, report)], console)
+        report, run = checkout / "report", checkout / "checkpoints" / "digits_dv"
+        pictures: list[Path] = []
+        if run.is_dir() and importlib.util.find_spec("matplotlib") is not None:
+            pictures = [path for inspection in inspect_run(run) for path in write_pictures(inspection, None, report)]
+        print_files([*write_report(comparison, report), *pictures], console)
         opener = {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
         console.print(
             f"All of it is in {escape(str(checkout))}; to look at it: {opener} {escape(str(report))}", soft_wrap=True
@@ -188,11 +186,3 @@ def _print_whereabouts(comparison: Comparison, checkout: Path, stays: bool, cons
         console.print("  checkpoint.pth  the last epoch's; re-weighted runs add the key reweight")
         console.print("  reweight/*.npz  re-weighted runs only: counts, radii and weights of each epoch")
     console.print("Next: vlltr-plugin install CHECKOUT, on your own VL-LTR checkout; see README.md.")
-
-
-def _pictures_of_weights(checkout: Path, report: Path) -> list[Path]:
-    """Weights and radii of the class-volume run, as `inspect` draws them; none without matplotlib."""
-    run = checkout / "checkpoints" / "digits_dv"
-    if not run.is_dir() or importlib.util.find_spec("matplotlib") is None:
-        return []
-    return [path for inspection in inspect_run(run) for path in write_pictures(inspection, None, report)]

@@ -109,15 +109,9 @@ def main_command(config: str, *args: str, processes: int = 1) -> list[str]:
 
 def main_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns the environment for a run: one thread, this `vlltr_plugin` importable, and `env` over all."""
-    package_parent = str(Path(__file__).resolve().parents[2])
-    paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONUNBUFFERED": "1",
-    }
-    return {**environment, **(env or {})}
+    paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **ours, **(env or {})}
 
 
 def run_main(
@@ -155,12 +149,16 @@ def run_main(
         errors="replace",
         timeout=timeout,
     )
-    if finished.returncode != 0:
-        raise RuntimeError(f"main.py ended with status {finished.returncode}:\n{finished.stdout[-4000:]}")
+    _require_success(finished.returncode, finished.stdout)
     output_dir = f"checkpoints/{Path(config).stem}"
     if "--output_dir" in arguments:
         output_dir = arguments[arguments.index("--output_dir") + 1]
     return read_log(checkout / output_dir / "log.txt")
+
+
+def _require_success(code: int, printed: str) -> None:
+    if code != 0:
+        raise RuntimeError(f"main.py ended with status {code}:\n{printed[-4000:]}")
 
 
 def read_log(path: Path) -> list[LogLine]:
@@ -188,11 +186,6 @@ class WatchedRun:
         self.progress = progress
         self.task: TaskID = progress.add_task(title, total=epochs, start=False, loss="")
 
-    @property
-    def console_file(self) -> Path:
-        """What the run prints."""
-        return self.output_dir / "console.txt"
-
     def log(self) -> list[LogLine]:
         """Returns the lines of the run's log so far."""
         return read_log(self.output_dir / "log.txt")
@@ -205,7 +198,8 @@ class WatchedRun:
         """
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self.progress.start_task(self.task)
-        with self.console_file.open("ab") as console:
+        console_file = self.output_dir / "console.txt"
+        with console_file.open("ab") as console:
             process = subprocess.Popen(
                 self.command, cwd=self.checkout, env=main_environment(), stdout=console, stderr=subprocess.STDOUT
             )
@@ -219,9 +213,7 @@ class WatchedRun:
                 process.kill()
                 process.wait()
         self._show_progress()
-        if process.returncode != 0:
-            printed = self.console_file.read_text(encoding="utf-8", errors="replace")
-            raise RuntimeError(f"main.py ended with status {process.returncode}:\n{printed[-4000:]}")
+        _require_success(process.returncode, console_file.read_text(encoding="utf-8", errors="replace"))
         return True
 
     def _show_progress(self) -> int:

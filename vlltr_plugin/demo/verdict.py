@@ -103,19 +103,12 @@ def standard_errors(comparison: Comparison) -> dict[str, float]:
 
     Between the first and the last run, baseline and class volume; RuntimeError where one has no final test.
     """
-    return {metric.title: _standard_error(comparison, metric) for metric in METRICS}
-
-
-def images_of(metric: Metric) -> int:
-    """Test images of a group, or of all."""
-    if metric is OVERALL:
-        return CLASSES * TEST
-    return TEST * int((UPSTREAM.group(long_tailed_counts()) == metric.name).sum())
-
-
-def _standard_error(comparison: Comparison, metric: Metric) -> float:
-    summaries = [comparison.summary(m.name, "test", metric) for m in (comparison.methods[0], comparison.methods[-1])]
-    if None in summaries:
-        raise RuntimeError("Expected both runs to log a final test, but one did not: please report this")
-    shares = [summary.mean / 100.0 for summary in summaries if summary is not None]
-    return 100.0 * math.sqrt(sum(p * (1.0 - p) for p in shares) / images_of(metric))
+    groups = UPSTREAM.group(long_tailed_counts())
+    errors = {}
+    for metric in METRICS:
+        shares = [_test(comparison, number, metric) / 100.0 for number in (0, -1)]
+        if any(map(math.isnan, shares)):
+            raise RuntimeError("Expected both runs to log a final test, but one did not: please report this")
+        images = TEST * (CLASSES if metric is OVERALL else int((groups == metric.name).sum()))
+        errors[metric.title] = 100.0 * math.sqrt(sum(p * (1.0 - p) for p in shares) / images)
+    return errors

@@ -1,24 +1,47 @@
-"""The part of `vlltr-plugin check` that is the same for every host: runs checks in the host's process."""
+"""The part of `vlltr-plugin check` that hosts share: the host's own program builds the run, and it is checked there."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vlltr_plugin.check.results import CheckResult, Checks, SkipError
+from vlltr_plugin.check import FAIL, CheckResult, Checks, SkipError
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.door import Send, describe_error, open_host
+from vlltr_plugin.hosts.host import CheckRequest
+from vlltr_plugin.hosts.plan import Plan
 from vlltr_plugin.install import InstallError, State, status
+from vlltr_plugin.training.settings import KEY
 
 STEP = 8
 """Images of the step that is tried."""
+
+
+def run_checks(
+    request: CheckRequest,
+    say: Callable[[CheckResult], None],
+    arguments: list[str],
+    task: str,
+    built: str,
+    **door: Any,
+) -> Checks:
+    """Checks a run with a host's arguments; `built` names what its program builds before it calls `attach`."""
+    checks, checkout = Checks(say), request.checkout.resolve()
+    asked = any(argument.lstrip("-").startswith(KEY) for argument in request.host_args)
+    checks.run("plug-in", partial(check_installed, checkout, asked))
+    try:
+        add_from_host(checks, checkout, arguments, task, **door)
+    except ReportError as error:
+        checks.add(CheckResult(built, FAIL, " ".join(str(error).split())))
+    return checks
 
 
 def add_from_host(checks: Checks, checkout: Path, arguments: list[str], task: str, **options: Any) -> None:
@@ -31,6 +54,60 @@ def add_from_host(checks: Checks, checkout: Path, arguments: list[str], task: st
 def sent(send: Send) -> Checks:
     """Checks whose results are sent to the command."""
     return Checks(lambda result: send(asdict(result)))
+
+
+@dataclass(frozen=True)
+class BuiltRun:
+    """What a host has built, about to train; the functions raise what `Checks.run` takes."""
+
+    config: str  # the run in a few words
+    sampler: Any  # the training sampler
+    counts: Callable[[], Tensor]  # training images of each class, [C]
+    draws: Callable[[], Tensor]  # expected draws of each class, up to a common factor, [C]
+    plan: Callable[[], Plan | None]
+    apply: Callable[[Plan], Any]  # puts the plan's criterion into the run
+    step: Callable[[], tuple[Tensor, Tensor]]  # logits and loss of a step with a few images
+
+
+def check_built_run(run: BuiltRun, send: Send) -> None:
+    """In the host's process: checks labels, sampler, re-weighting and one step. Nothing is trained."""
+    checks = sent(send)
+    checks.run("config", lambda: run.config)
+    checks.run("labels", partial(_check_labels, run))
+    checks.run("sampler", partial(_check_sampler, run), needs=["labels"])
+    checks.run("reweight", partial(_check_reweight, run), needs=["labels", "sampler"])
+    checks.run("step", partial(_check_step, run), needs=["reweight"])
+
+
+def _check_labels(run: BuiltRun) -> str:
+    counts = run.counts()
+    empty = int((counts == 0).sum())
+    least, most = int(counts[counts > 0].min()), int(counts.max())
+    none = f"; {empty} classes have none" if empty else ""
+    return f"{int(counts.sum())} images of {len(counts)} classes, {least} to {most} each{none}"
+
+
+def _check_sampler(run: BuiltRun) -> str:
+    draws = run.draws()
+    share = draws / draws.sum()
+    least, most = float(share[share > 0].min()), float(share.max())
+    return f"{type(run.sampler).__name__}: a class is {least:.2%} to {most:.2%} of the draws"
+
+
+def _check_reweight(run: BuiltRun) -> str:
+    planned = run.plan()
+    if planned is None:
+        raise SkipError(f"no {KEY} type: nothing is re-weighted")
+    if never := planned.never_applies():
+        raise ReportError(f"Expected weights that apply before the run ends, but {never}")
+    run.apply(replace(planned, measure_first=False))  # which would take a pass over all images
+    return planned.announcement()
+
+
+def _check_step(run: BuiltRun) -> str:
+    logits, loss = run.step()
+    check_logits({"the": logits})
+    return f"{len(logits)} images give {list(logits.shape)} finite logits, loss {finite_losses([float(loss)])}"
 
 
 def check_installed(checkout: Path, asked: bool) -> str:

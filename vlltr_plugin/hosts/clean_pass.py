@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vlltr_plugin.training.preserve import preserve_rng_and_mode
+from vlltr_plugin.training.hook import preserve_rng_and_mode
 
 
 def clean_outputs(

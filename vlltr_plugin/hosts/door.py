@@ -119,22 +119,25 @@ class _Task:
         self._module, _, self._function = name.partition(":")
 
     def attached(self, *parts: Any) -> NoReturn:
-        self._call(getattr(importlib.import_module(self._module), self._function), parts)
+        self._carry_out(getattr(importlib.import_module(self._module), self._function), parts)
 
     def failed(self, error: Exception, frames: list[FrameType]) -> NoReturn:
         """main.py has failed, or begins to train, without a call of `attach`."""
-        handler = getattr(importlib.import_module(self._module), f"{self._function}_failed", None)
-        if handler is None:
-            self._end(describe_error(error))
-        self._call(handler, (error, frames))
+        handler = getattr(importlib.import_module(self._module), f"{self._function}_failed", _raise)
+        self._carry_out(handler, (error, frames))
 
-    def _call(self, function: Callable[..., None], parts: tuple[Any, ...]) -> NoReturn:
+    def _carry_out(self, function: Callable[..., None], parts: tuple[Any, ...]) -> NoReturn:
+        from vlltr_plugin.check.sandbox import remove_empty_folders
+
+        ended = ""
         try:
             function(*parts, send=self._send, **self._request)
         except Exception as error:  # the host's code may raise anything
             traceback.print_exc()
-            self._end(describe_error(error))
-        self._end("")
+            ended = describe_error(error)
+        self._send({"ended": ended})
+        remove_empty_folders()
+        os._exit(0)  # nothing of what main.py does after training
 
     def _send(self, message: Message) -> None:
         arrays = {name: value for name, value in message.items() if isinstance(value, np.ndarray)}
@@ -145,12 +148,9 @@ class _Task:
             self._channel.write(array.tobytes())
         self._channel.flush()
 
-    def _end(self, error: str) -> NoReturn:
-        from vlltr_plugin.check.sandbox import remove_empty_folders
 
-        self._send({"ended": error})
-        remove_empty_folders()
-        os._exit(0)  # nothing of what main.py does after training
+def _raise(error: Exception, frames: list[FrameType], **_: Any) -> None:
+    raise error
 
 
 _task: list[_Task] = []

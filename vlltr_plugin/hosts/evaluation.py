@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.runs.checkpoint_args import load_safely
+from vlltr_plugin.runs.files import sha256
 
 if TYPE_CHECKING:  # `compare` reads logs without torch
     from torch import Tensor
@@ -114,21 +116,29 @@ def differences(here: Mapping[str, Any], there: Mapping[str, Any], keys: Iterabl
 def evaluate_in_host(
     request: EvaluateRequest,
     arguments: list[str],
-    task: tuple[str, dict[str, Any]],
-    files: dict[str, Any],
+    task: str,
+    checkpoint: Path,
     progress: Progress,
     *,
     host: str,
+    config: Path | None = None,
+    asked: Mapping[str, Any] = MappingProxyType({}),
     host_log: Callable[..., dict[str, float | None]] | None = None,
     **door: Any,
 ) -> Iterator[TrainedModel]:
-    """Opens a model in the host's process: its task sends what is asked of it here, then splits by `send_split`."""
+    """Opens a model in the host's process: `task` sends what is asked of it here, then splits by `send_split`.
+
+    The task gets the checkpoint's path, `batch_size`, `limit` and what is `asked` besides; `door` is for `open_host`.
+    """
     from vlltr_plugin.hosts.door import open_host
 
-    name, asked = task
-    asked = asked | {"batch_size": request.batch_size, "limit": request.limit}
-    with open_host(request.checkout.resolve(), arguments, (name, asked), **door) as messages:
-        model = next(messages)
+    path = checkpoint.resolve()
+    config_file: dict[str, str | None] = {"file": None, "sha256": None}
+    if config is not None:
+        config_file = {"file": str(request.config or config), "sha256": sha256(config)}
+    limits = {"checkpoint": str(path), "batch_size": request.batch_size, "limit": request.limit}
+    with open_host(request.checkout.resolve(), arguments, (task, {**limits, **asked}), **door) as messages:
+        model: Message = {"outputs": (), "first_share": 0.0, "epoch": None, **next(messages)}
         outputs = tuple(model["outputs"])
         keys = {"model": model["model"], "two_branch": len(outputs) == 2, "device": model["device"]}
         settings = keys | {"batch_size": model["batch_size"], "host_args": list(request.host_args)}
@@ -140,13 +150,13 @@ def evaluate_in_host(
             draws_from=model["draws_from"],
             names=model["names"],
             facts={
-                "checkpoint": files["checkpoint"] | {"epoch": model["epoch"]},
-                "config": files["config"],
+                "checkpoint": {"file": str(checkpoint), "sha256": sha256(path), "epoch": model["epoch"]},
+                "config": config_file,
                 "data_set": model["data_set"],
                 "settings": settings,
                 "differs_from_training": model["differs"],
             },
-            predict=partial(_predict, messages, model["splits"], host, progress),
+            predict=partial(_predict, messages, model.get("splits", [model["split"]]), host, progress),
             outputs=outputs,
             first_share=model["first_share"],
             host_log=None if host_log is None else partial(host_log, model),
@@ -189,17 +199,26 @@ def send_split(send: Send, split: str, total: int) -> Callable[[list[Tensor], Te
 
     Send `{"split": split, "images": number of images in the whole split}` after the last batch.
     """
+    import torch
 
     def send_batch(outputs: list[Tensor], labels: Tensor) -> None:
-        logits = {f"logits_{number}": _numpy(output) for number, output in enumerate(outputs)}
-        send({"split": split, "outputs": len(outputs), "labels": _numpy(labels), **logits})
+        logits = [output.float() if output.dtype is torch.bfloat16 else output for output in outputs]
+        arrays = {f"logits_{number}": output.detach().cpu().numpy() for number, output in enumerate(logits)}
+        send({"split": split, "outputs": len(outputs), "labels": labels.detach().cpu().numpy(), **arrays})
 
     send({"split": split, "total": total})
     return send_batch
 
 
-def _numpy(tensor: Tensor) -> NDArray[Any]:
+def send_logits(
+    send: Send, split: str, loader: Iterable[Any], forward: Callable[[Tensor], Any], *, total: int, images: int
+) -> None:
+    """In the host's process: sends what a model gives for the `total` images of a loader, of `images` in the split."""
     import torch
 
-    wide = tensor.float() if tensor.dtype is torch.bfloat16 else tensor
-    return wide.detach().cpu().numpy()
+    send_batch = send_split(send, split, total)
+    with torch.no_grad():
+        for inputs, labels, *_ in loader:
+            outputs = forward(inputs)
+            send_batch([outputs] if isinstance(outputs, torch.Tensor) else list(outputs), labels)
+    send({"split": split, "images": images})

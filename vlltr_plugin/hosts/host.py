@@ -9,9 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlltr_plugin.check.results import CheckResult, Checks
+from vlltr_plugin.check import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
 from vlltr_plugin.runs.log import Line, Log, StdoutLog
 
 if TYPE_CHECKING:
@@ -120,6 +121,19 @@ class Host:
     class_names: Callable[[Path, int], list[str] | None] = lambda start, num_classes: None  # looked for around a path
     evaluated_line: Callable[[dict[str, float | None]], Line] = lambda numbers: {}  # `host_log` as a line of its log
     args_of_checkpoint: Callable[[Path | None], CheckpointArgs] = lambda path: (None, None, [])
+
+
+def finds_log(name: str) -> Callable[[Path], Path | None]:
+    """A `Host.find_log`: the file of that name in a run's folder."""
+    return lambda folder: folder / name if (folder / name).is_file() else None
+
+
+def args_of_checkpoint(path: Path | None) -> CheckpointArgs:
+    """The arguments in a checkpoint, if there is one; its path; a warning where it is damaged."""
+    try:
+        return read_checkpoint_args(path) if path is not None and path.is_file() else None, path, []
+    except ValueError as error:
+        return None, path, [str(error)]
 
 
 def later(name: str) -> Callable[..., Any]:

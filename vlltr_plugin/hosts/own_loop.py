@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.check.results import CheckResult, Checks
+from vlltr_plugin.check import CheckResult, Checks
 from vlltr_plugin.core.epoch_statistics import LOGGED, SECONDS
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, RunFiles, Words, line_of
+from vlltr_plugin.hosts.host import CheckRequest, Host, Metric, RunFiles, Words, finds_log, line_of
 from vlltr_plugin.runs.files import whole_objects
-from vlltr_plugin.runs.log import Line, Log, shows_reweighting
-from vlltr_plugin.runs.own_log import LOG, METRICS, SETTINGS, SHOT_GROUPS, epoch_of, read_class_names, read_settings
+from vlltr_plugin.runs.log import (
+    LOG,
+    METRICS,
+    SETTINGS,
+    SHOT_GROUPS,
+    Line,
+    Log,
+    epoch_of,
+    read_class_names,
+    read_settings,
+    shows_reweighting,
+)
 
 KEYS = dict(zip(METRICS, ("test_acc1", "test_many", "test_median", "test_low", "test_loss"), strict=True))
 """Metrics by their keys in report.json, which are also those of older logs."""
 
 ACCURACIES = frozenset(key for name, key in KEYS.items() if name != "loss")
-
-
-def find_log(folder: Path) -> Path | None:
-    """The log of a run's folder; None if there is none."""
-    return folder / LOG if (folder / LOG).is_file() else None
 
 
 def read_run(path: Path) -> RunFiles:
@@ -50,23 +55,15 @@ def read_log(path: Path) -> Log:
             warnings.append(f"{path}, line {number}: left out an epoch that a killed run wrote only in part")
     if not any(KEYS["overall"] in line for line in epochs.values()):
         raise ReportError(f"{path}: expected accuracies to compare: call recorder.end_epoch(epoch, overall=...)")
-    if _are_fractions(epochs.values()):
+    every = [line[key] for line in epochs.values() for key in ACCURACIES & line.keys() if isfinite(line[key])]
+    if all(0 <= value <= 1 for value in every) and any(0 < value < 1 for value in every):
         warnings.append(
             f"{path}: no accuracy in any epoch is above 1: read as fractions and shown times 100. Give "
             "recorder.end_epoch accuracies in percent."
         )
-        epochs = {epoch: _in_percent(line) for epoch, line in epochs.items()}
+        for line in epochs.values():
+            line |= {key: 100 * line[key] for key in ACCURACIES & line.keys()}
     return Log(path, dict(sorted(epochs.items())), None, tuple(warnings), reweighted=shows_reweighting(epochs))
-
-
-def _are_fractions(lines: Iterable[Line]) -> bool:
-    """Whether accuracies are from 0 to 1: none is larger, and some are neither 0 nor 1."""
-    found = [value for line in lines for key, value in line.items() if key in ACCURACIES and isfinite(value)]
-    return all(0 <= value <= 1 for value in found) and any(0 < value < 1 for value in found)
-
-
-def _in_percent(line: Line) -> Line:
-    return {key: 100 * value if key in ACCURACIES else value for key, value in line.items()}
 
 
 def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:
@@ -105,7 +102,7 @@ HOST = Host(
     title="a loop of your own",
     is_log=lambda head: head.startswith(b'{"epoch"'),
     beside=SETTINGS,
-    find_log=find_log,
+    find_log=finds_log(LOG),
     read_log=read_log,
     read_run=read_run,
     check=_check,

@@ -2,9 +2,8 @@
 
 from vlltr_plugin.errors import AnchorError, InstallError
 from vlltr_plugin.install.checkout import open_checkout
-from vlltr_plugin.install.operations import Report, install, uninstall
+from vlltr_plugin.install.operations import Report, State, Status, install, status, uninstall
 from vlltr_plugin.install.recipe import MARKER, load_recipes
-from vlltr_plugin.install.status import State, Status, status
 
 __all__ = [
     "MARKER",

@@ -6,32 +6,19 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vlltr_plugin.install.recipe import Insertion, Patch
+from vlltr_plugin.install.recipe import Patch
 from vlltr_plugin.install.script import LOOPS, goes_over_batches
-from vlltr_plugin.install.source import parse
-from vlltr_plugin.install.syntax import Spot, dotted, imports, in_full, spots
+from vlltr_plugin.install.syntax import Spot, dotted, imports, in_full, parse, spots
 
 _HOOK = "reweight_hook"
 
 
 @dataclass(frozen=True)
 class ByHand:
-    """The names of the plug-in that a file uses, under whatever local name."""
+    """The lines of a file that use the plug-in, under whatever local name."""
 
-    lines: tuple[int, ...]  # those that use it, from 1
-    missing: tuple[str, ...]  # names of the insertions that no line stands for
-    misplaced: tuple[str, ...] = ()  # a sentence for each line that cannot work where it stands
-
-    @property
-    def complete(self) -> bool:
-        """Whether a line stands for each insertion, none in a wrong place."""
-        return not self.missing and not self.misplaced
-
-    @property
-    def problems(self) -> str:
-        """Describes missing and misplaced lines; empty if all is well, or if the file has no line."""
-        missing = [f"of the plug-in's lines there, {', '.join(f'`{name}`' for name in self.missing)} is missing"]
-        return "; ".join([*(missing if self.missing else []), *self.misplaced]) if self.lines else ""
+    lines: tuple[int, ...]  # from 1
+    problems: tuple[str, ...]  # what is missing, or cannot work where it stands; empty if the lines are complete
 
     def __str__(self) -> str:
         return f"lines {', '.join(map(str, self.lines))}"
@@ -42,54 +29,19 @@ def by_hand(data: bytes, patch: Patch) -> ByHand:
     try:
         tree = parse(data)
     except SyntaxError:
-        return ByHand((), tuple(item.name for item in patch.insertions))
+        return ByHand((), ("it does not parse",))
     used = _used(tree)
-    missing = [item.name for item in patch.insertions if not any(_stands_for(name, item) for name in used)]
-    lines = tuple(sorted({line for lines in used.values() for line in lines}))
-    return ByHand(lines, tuple(missing), tuple(_misplaced(tree, used)))
-
-
-def _misplaced(tree: ast.Module, used: dict[str, list[int]]) -> Iterator[str]:
-    """Calls that cannot work: `attach` belongs before the loop over epochs, `end_epoch` into it, once an epoch.
-
-    Only calls in the same function are compared: how often another function runs is not known.
-    """
-    attaches = [line for name, lines in used.items() if name.endswith(".attach") for line in lines]
-    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-        inside = list(spots(function.body))
-        attach = [spot for spot in inside if _own_lines(spot.statement) & set(attaches)]
-        for name in (f"{_HOOK}.begin_epoch", f"{_HOOK}.end_epoch"):
-            for spot in (spot for spot in inside if _own_lines(spot.statement) & set(used.get(name, []))):
-                if attach and (reason := _reason(attach[0], spot)):
-                    yield f"line {spot.statement.lineno}, `{name.partition('.')[2]}`, {reason}"
-
-
-def _reason(attach: Spot, call: Spot) -> str:
-    """The reason why a call once an epoch cannot work where it stands; empty if it can."""
-    loops = [owner for owner in call.owners() if isinstance(owner, LOOPS)]
-    around = [loop for loop in loops if loop in list(attach.owners())]
-    if around:
-        return f"stands in the loop of line {around[0].lineno} with `attach`, which comes before the loop over epochs"
-    if not loops:
-        return "stands outside the loop over epochs: move it inside"
-    if attach.statement.lineno > loops[-1].lineno:
-        return f"stands in the loop of line {loops[-1].lineno}, before `attach` in line {attach.statement.lineno}"
-    if isinstance(loops[0], ast.For) and goes_over_batches(loops[0]):
-        return f"stands in the loop over the batches of line {loops[0].lineno}: move it out of that"
-    return ""
-
-
-def _own_lines(statement: ast.stmt) -> set[int]:
-    """The lines of a statement without the blocks in it."""
-    first = [part.lineno for part in getattr(statement, "body", []) if isinstance(part, ast.stmt)]
-    return set(range(statement.lineno, first[0] if first else (statement.end_lineno or statement.lineno) + 1))
-
-
-def _stands_for(name: str, item: Insertion) -> bool:
-    node = item.node
-    if isinstance(node, ast.Import):
-        return (name + ".").startswith(node.names[0].name + ".")
-    return any(isinstance(part, ast.Attribute) and dotted(part) == name for part in ast.walk(node)) and "." in name
+    missing = []
+    for item in patch.insertions:
+        if isinstance(item.node, ast.Import):
+            module = item.node.names[0].name
+            found = any(f"{name}.".startswith(f"{module}.") for name in used)
+        else:
+            found = any(isinstance(part, ast.Attribute) and dotted(part) in used for part in ast.walk(item.node))
+        missing += [] if found else [f"`{item.name}`"]
+    problems = [f"of the plug-in's lines there, {', '.join(missing)} is missing"] if missing else []
+    lines = sorted({line for lines in used.values() for line in lines})
+    return ByHand(tuple(lines), (*problems, *_misplaced(tree, used)))
 
 
 def _used(tree: ast.Module) -> dict[str, list[int]]:
@@ -107,3 +59,41 @@ def _used(tree: ast.Module) -> dict[str, list[int]]:
         if isinstance(node, ast.Attribute | ast.Name) and (full := in_full(dotted(node), meanings)):
             used.setdefault(full, []).append(node.lineno)
     return used
+
+
+def _misplaced(tree: ast.Module, used: dict[str, list[int]]) -> Iterator[str]:
+    """Calls that cannot work: `attach` belongs before the loop over epochs, `end_epoch` into it, once an epoch.
+
+    Only calls in the same function are compared: how often another function runs is not known.
+    """
+    attaches = {line for name, lines in used.items() if name.endswith(".attach") for line in lines}
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        inside = [(spot, _own_lines(spot.statement)) for spot in spots(function.body)]
+        attach = next((spot for spot, lines in inside if lines & attaches), None)
+        if attach is None:
+            continue
+        for method in ("begin_epoch", "end_epoch"):
+            for spot in (spot for spot, lines in inside if lines & {*used.get(f"{_HOOK}.{method}", [])}):
+                if reason := _reason(attach, spot):
+                    yield f"line {spot.statement.lineno}, `{method}`, {reason}"
+
+
+def _own_lines(statement: ast.stmt) -> set[int]:
+    """The lines of a statement without the blocks in it."""
+    first = [part.lineno for part in getattr(statement, "body", []) if isinstance(part, ast.stmt)]
+    return set(range(statement.lineno, first[0] if first else (statement.end_lineno or statement.lineno) + 1))
+
+
+def _reason(attach: Spot, call: Spot) -> str:
+    """The reason why a call once an epoch cannot work where it stands; empty if it can."""
+    loops = [owner for owner in call.owners() if isinstance(owner, LOOPS)]
+    around = [loop for loop in loops if loop in list(attach.owners())]
+    if around:
+        return f"stands in the loop of line {around[0].lineno} with `attach`, which comes before the loop over epochs"
+    if not loops:
+        return "stands outside the loop over epochs: move it inside"
+    if attach.statement.lineno > loops[-1].lineno:
+        return f"stands in the loop of line {loops[-1].lineno}, before `attach` in line {attach.statement.lineno}"
+    if isinstance(loops[0], ast.For) and goes_over_batches(loops[0]):
+        return f"stands in the loop over the batches of line {loops[0].lineno}: move it out of that"
+    return ""

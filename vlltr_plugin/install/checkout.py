@@ -1,21 +1,24 @@
-"""Opens a checkout: which host it is of, which of its files get lines, and whether it can be worked on."""
+"""A checkout: which host it is of, which files get lines, which of its classes train without them."""
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from vlltr_plugin.errors import InstallError
+from vlltr_plugin.install.by_hand import by_hand
 from vlltr_plugin.install.config_copies import FOLDER
-from vlltr_plugin.install.overrides import script_of
 from vlltr_plugin.install.patcher import with_lines
 from vlltr_plugin.install.recipe import Patch, Recipe, load_recipes
 from vlltr_plugin.install.script import Refusal, find_function
-from vlltr_plugin.install.source import Source, parse
+from vlltr_plugin.install.syntax import Source, dotted, imports, in_full, parse, spots
 
 AUTO = "auto"
+_CONDITIONS = (ast.If, ast.For, ast.While, ast.Match)
 
 
 def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ()) -> tuple[Path, Recipe]:
@@ -35,44 +38,33 @@ def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ())
         raise InstallError(f"{root}: expected the folder of a {names} checkout, but this is no folder")
     root = root.resolve()
     known = _chosen(root, known, files) if files else [_with_marked_files(root, recipe) for recipe in known]
-    there = [recipe for recipe in known if not _missing(root, recipe)]
-    if not any(_is_marked(root, recipe) or _would_fit(root, recipe) for recipe in there):
-        parts = [recipe for recipe in known if recipe not in there]
+    missing = {
+        recipe.name: [file for file in recipe.files if not ((root / file).is_file() or (root / file).is_symlink())]
+        for recipe in known
+    }
+    there = [recipe for recipe in known if not missing[recipe.name]]
+    ranks = {recipe.name: _rank(root, recipe) for recipe in there}
+    if not any(marked or fits for marked, fits, _ in ranks.values()):
+        parts = [recipe for recipe in known if missing[recipe.name]]
         if there:  # then that file alone says nothing: most checkouts have one
-            parts = [recipe for recipe in parts if len(_missing(root, recipe)) < len(recipe.files)]
+            parts = [recipe for recipe in parts if len(missing[recipe.name]) < len(recipe.files)]
         others = [row for recipe in reversed(parts) for row in other_files(root, recipe)]
         if others or not there:
-            missing = "; ".join(
-                f"no {', no '.join(files)} ({recipe.host})"
-                for recipe in reversed(known)
-                if (files := _missing(root, recipe))
-            )
-            raise InstallError(
-                "\n".join([f"{root}: expected the folder of a {names} checkout, but it has {missing}", *others])
-            )
-    there.reverse()  # of hosts that fit alike, the first in `names`
-    recipe = max(there, key=lambda recipe: (_is_marked(root, recipe), _would_fit(root, recipe), len(recipe.files)))
+            lacking = [(recipe.host, missing[recipe.name]) for recipe in reversed(known) if missing[recipe.name]]
+            has = "; ".join(f"no {', no '.join(absent)} ({name})" for name, absent in lacking)
+            first = f"{root}: expected the folder of a {names} checkout, but it has {has}"
+            raise InstallError("\n".join([first, *others]))
+    recipe = max(reversed(there), key=lambda recipe: ranks[recipe.name])  # of hosts that fit alike, first in `names`
     _refuse_links(root, recipe)
     return root, recipe
 
 
-def _missing(root: Path, recipe: Recipe) -> list[str]:
-    return [file for file in recipe.files if not ((root / file).is_file() or (root / file).is_symlink())]
-
-
-def _is_marked(root: Path, recipe: Recipe) -> bool:
-    """Whether a line of the plug-in stands in one of the recipe's files."""
-    return any(Source.of((root / file).read_bytes()).marked() for file in recipe.files if (root / file).is_file())
-
-
-def _would_fit(root: Path, recipe: Recipe) -> bool:
-    """Whether all lines have their places."""
-    try:
-        for patch in recipe.patches:
-            with_lines((root / patch.file).read_bytes(), patch)
-    except (Refusal, OSError):
-        return False
-    return True
+def _rank(root: Path, recipe: Recipe) -> tuple[bool, bool, int]:
+    """Whether lines of the plug-in are there, whether all would have their places, and the number of files."""
+    real = [patch for patch in recipe.patches if (root / patch.file).is_file()]  # a link may lead nowhere
+    plans = [with_lines((root / patch.file).read_bytes(), patch) for patch in real]
+    fits = len(plans) == len(recipe.files) and not any(plan.refused for plan in plans)
+    return any(plan.marked for plan in plans), fits, len(recipe.files)
 
 
 def _refuse_links(root: Path, recipe: Recipe) -> None:
@@ -92,10 +84,8 @@ def _chosen(root: Path, recipes: list[Recipe], files: Sequence[str]) -> list[Rec
     """The recipes with the files of `--file`, `FILE` or `NAME=FILE`, in the places of their own."""
     found: list[Recipe] = []
     for recipe in recipes:
-        chosen: dict[str, str] = {}
-        for text in files:
-            name, _, file = text.rpartition("=")
-            chosen[name or recipe.files[0]] = Path(file).as_posix()
+        pairs = [text.rpartition("=") for text in files]
+        chosen = {name or recipe.files[0]: Path(file).as_posix() for name, _, file in pairs}
         if not chosen.keys() <= set(recipe.files):
             continue
         for name, file in chosen.items():
@@ -136,15 +126,21 @@ def _with_files(root: Path, recipe: Recipe, files: dict[str, list[str]]) -> Reci
 
 
 def other_files(root: Path, recipe: Recipe) -> list[str]:
-    """A sentence for each file of the checkout that could take the place of one of the recipe's."""
+    """A sentence for each file of the checkout that fits in the place of one of the recipe's, or has its method."""
     rows = []
     for patch in recipe.patches:
         for path in _beside(root, patch.file):
             file = path.relative_to(root).as_posix()
-            if file in recipe.files or not (fits := _fit(path, patch)):
+            if file in recipe.files:
                 continue
-            option = file if patch is recipe.patches[0] else f"{patch.file}={file}"
-            rows.append(f"{file} {fits}: to take it in the place of {patch.file}, give install `--file {option}`")
+            fits = "" if with_lines(path.read_bytes(), patch).refused else "fits"
+            if not fits and "." in patch.function:
+                with suppress(Refusal, SyntaxError):
+                    find_function(parse(path.read_bytes()), patch)
+                    fits = f"has a `{patch.function}`"
+            if fits:
+                option = file if patch is recipe.patches[0] else f"{patch.file}={file}"
+                rows.append(f"{file} {fits}: to take it in the place of {patch.file}, give install `--file {option}`")
     return rows
 
 
@@ -154,17 +150,99 @@ def _beside(root: Path, file: str) -> list[Path]:
     return [path for folder in folders for path in sorted(folder.glob("*.py")) if path.is_file()]
 
 
-def _fit(path: Path, patch: Patch) -> str:
-    """Says that a file fits, or has the method that trains; empty if neither holds."""
-    data = path.read_bytes()
+def overriding_classes(root: Path, patch: Patch) -> tuple[list[str], bool]:
+    """A sentence for each class whose training does not run the lines, and whether that is all the script makes."""
+    if not patch.made_in:
+        return [], True
+    path = root / patch.made_in
+    script = _tree(path)
+    meanings = _meanings(script)
+    holder, _, method = patch.function.partition(".")
+    made: dict[tuple[Path, str], str] = {}  # each class that has the method: what is wrong with it
+    for call in (node for node in ast.walk(script) if isinstance(node, ast.Call)):
+        origin = _origin(root, path, meanings, dotted(call.func))
+        owner = _owner(root, origin, method) if origin else None
+        if origin is None or owner is None:
+            continue
+        file, name, function = owner
+        made[origin] = ""
+        ours = file == root / patch.file and name == holder
+        if not ours and not _runs_lines(file, function, patch):
+            made[origin] = (
+                f"{patch.made_in}, line {call.lineno}, makes `{origin[1]}`, whose own `{name}.{method}` "
+                f"({file.relative_to(root).as_posix()}, line {function.lineno}) does not run the inserted lines: with "
+                "reweight.type its training is refused at the first step"
+            )
+    rows = [row for row in made.values() if row]
+    return rows, len(rows) == len(made)
+
+
+def script_of(root: Path, file: str, usual: str) -> str:
+    """The script that uses a file's classes: the usual one or another of the checkout's, else the file itself."""
+    module = file.removesuffix(".py").replace("/", ".")
+    for script in (root / usual, *sorted(root.glob("*.py"))):
+        if any(f"{found.path}.".startswith(f"{module}.") for found in imports(_tree(script))):
+            return script.relative_to(root).as_posix()
+    return file
+
+
+def _tree(path: Path) -> ast.Module:
+    """A file's syntax; empty where it cannot be read."""
     try:
-        with_lines(data, patch)
-        return "fits"
-    except Refusal:
-        if "." not in patch.function:
-            return ""
-    try:
-        find_function(parse(data), patch)
-        return f"has a `{patch.function}`"
-    except (Refusal, SyntaxError):
-        return ""
+        return parse(path.read_bytes())
+    except (OSError, SyntaxError):
+        return parse(b"")
+
+
+def _meanings(tree: ast.Module) -> dict[str, str]:
+    """The names that a file imports, each with its full name."""
+    return {found.name: found.means for found in imports(tree)}
+
+
+def _origin(root: Path, file: Path, meanings: dict[str, str], name: str) -> tuple[Path, str] | None:
+    """File and name of a class that a file of the checkout uses, where that is one of the checkout's own."""
+    full = in_full(name, meanings)
+    module, _, in_module = full.rpartition(".")
+    path = root / f"{module.replace('.', '/')}.py" if full else file
+    return (path, in_module or name) if path.is_file() else None
+
+
+def _owner(root: Path, origin: tuple[Path, str], method: str) -> tuple[Path, str, ast.FunctionDef] | None:
+    """File, class and definition of the method that a class of the checkout has or inherits."""
+    seen = set()
+    pending = [origin]
+    while pending:
+        file, name = pending.pop(0)
+        if (file, name) in seen:
+            continue
+        seen.add((file, name))
+        tree = _tree(file)
+        classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+        for node in classes[name].body if name in classes else ():
+            if isinstance(node, ast.FunctionDef) and node.name == method:
+                return file, name, node
+        names = [dotted(base) for base in classes[name].bases] if name in classes else [name]
+        origins = (_origin(root, file, _meanings(tree), base) for base in names)
+        pending = [origin for origin in origins if origin] + pending
+    return None
+
+
+def _runs_lines(file: Path, function: ast.FunctionDef, patch: Patch) -> bool:
+    """Whether a method holds the lines, or calls its parent's, as `super().train()` or `Trainer.train(self)`.
+
+    A call that stands under a condition does not count.
+    """
+    hand = by_hand(file.read_bytes(), patch)
+    if not hand.problems and any(function.lineno <= line <= (function.end_lineno or 0) for line in hand.lines):
+        return True
+    for spot in spots(function.body):
+        if hasattr(spot.statement, "body") or any(isinstance(owner, _CONDITIONS) for owner in spot.owners()):
+            continue
+        for call in (node for node in ast.walk(spot.statement) if isinstance(node, ast.Call)):
+            if not isinstance(call.func, ast.Attribute) or call.func.attr != function.name:
+                continue
+            owner = call.func.value  # `self.tuner.train()` is the method of another object
+            by_super = isinstance(owner, ast.Call) and dotted(owner.func) == "super"
+            if by_super or [dotted(argument) for argument in call.args[:1]] == ["self"]:
+                return True
+    return False

@@ -11,18 +11,10 @@ from vlltr_plugin.install.files import Change
 from vlltr_plugin.resources import configs_dir
 
 FOLDER = Path("configs") / "class_volume"
+UNTOUCHED, EDITED, FOREIGN = "untouched copy", "edited copy", "file of yours"
 _STAMP = re.compile(
     rb"# vlltr-plugin (?P<version>\S+) copied this file, (?P<digest>[0-9a-f]{16}); an edited copy is kept\r?\n"
 )
-
-
-UNTOUCHED, EDITED, FOREIGN = "untouched copy", "edited copy", "file of yours"
-
-
-def stamped(text: bytes) -> bytes:
-    """A config as it is copied: one comment line with version and digest, then the text."""
-    stamp = f"# vlltr-plugin {__version__} copied this file, {_digest(text)}; an edited copy is kept\n"
-    return stamp.encode("ascii") + text
 
 
 def kind(data: bytes) -> str:
@@ -30,8 +22,7 @@ def kind(data: bytes) -> str:
     match = _STAMP.match(data)
     if match is None:
         return FOREIGN
-    untouched = _digest(data[match.end() :]).encode("ascii") == match["digest"]
-    return UNTOUCHED if untouched else EDITED
+    return UNTOUCHED if _digest(data[match.end() :]) == match["digest"].decode("ascii") else EDITED
 
 
 def _digest(text: bytes) -> str:
@@ -40,8 +31,10 @@ def _digest(text: bytes) -> str:
 
 
 def supplied() -> dict[str, bytes]:
-    """The configs of this version as they are copied, by file name."""
-    return {path.name: stamped(path.read_bytes()) for path in sorted(configs_dir().glob("*.py"))}
+    """The configs of this version as they are copied, by file name: one comment line with version and digest first."""
+    texts = {path.name: path.read_bytes() for path in sorted(configs_dir().glob("*.py"))}
+    stamp = f"# vlltr-plugin {__version__} copied this file, {{}}; an edited copy is kept\n"
+    return {name: stamp.format(_digest(text)).encode("ascii") + text for name, text in texts.items()}
 
 
 def present(checkout: Path) -> dict[str, bytes]:
@@ -49,9 +42,9 @@ def present(checkout: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((checkout / FOLDER).glob("*.py")) if path.is_file()}
 
 
-def copies_in(checkout: Path) -> tuple[list[Change], list[str]]:
-    """The changes of the folder when installing, and notes on files that are kept."""
-    wanted, found = supplied(), present(checkout)
+def copies(checkout: Path, installing: bool) -> tuple[list[Change], list[str]]:
+    """The changes of the folder when installing or uninstalling, and notes on files that are kept."""
+    wanted, found = supplied() if installing else {}, present(checkout)
     changes: list[Change] = []
     notes: list[str] = []
     for name in sorted(wanted.keys() | found.keys()):
@@ -60,15 +53,9 @@ def copies_in(checkout: Path) -> tuple[list[Change], list[str]]:
             changes += [Change(checkout / FOLDER / name, old, new)] if old != new else []
         elif new is not None:
             notes.append(f"kept {FOLDER / name}: {kind(old)}, not replaced by this version's")
+        elif not installing:
+            notes.append(f"kept {FOLDER / name}: {kind(old)}")
     return changes, notes
-
-
-def copies_out(checkout: Path) -> tuple[list[Change], list[str]]:
-    """The changes of the folder when uninstalling, and notes on files that are kept."""
-    found = present(checkout)
-    kept = {name: kind(data) for name, data in found.items() if kind(data) != UNTOUCHED}
-    changes = [Change(checkout / FOLDER / name, data, None) for name, data in found.items() if name not in kept]
-    return changes, [f"kept {FOLDER / name}: {whose}" for name, whose in kept.items()]
 
 
 def differences(checkout: Path) -> list[str]:
@@ -76,8 +63,7 @@ def differences(checkout: Path) -> list[str]:
     wanted, found = supplied(), present(checkout)
     rows = [f"{FOLDER / name}: missing" for name in wanted if name not in found]
     for name, data in found.items():
-        if data == wanted.get(name) or (name not in wanted and kind(data) == FOREIGN):
-            continue
-        whose = "copy of another version" if kind(data) == UNTOUCHED else kind(data)
-        rows.append(f"{FOLDER / name}: {whose}")
+        if data != wanted.get(name) and (name in wanted or kind(data) != FOREIGN):
+            whose = "copy of another version" if kind(data) == UNTOUCHED else kind(data)
+            rows.append(f"{FOLDER / name}: {whose}")
     return rows

@@ -39,7 +39,10 @@ def apply(changes: Iterable[Change]) -> None:
     try:
         for change in changes:
             _check(change)
-            folders += _make_folder(change.path.parent)
+            missing = [folder for folder in change.path.parents if not folder.exists()]
+            for folder in reversed(missing):
+                folder.mkdir(exist_ok=True)
+                folders.append(folder)
             _stage(change)
         for change in changes:
             _check(change)
@@ -86,14 +89,6 @@ def _put_in_place(change: Change) -> None:
         change.path.unlink(missing_ok=True)
     else:
         os.replace(_temporary(change.path), change.path)
-
-
-def _make_folder(folder: Path) -> list[Path]:
-    """Creates a folder and its parents; returns the new ones, outermost first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
-    for path in missing:
-        path.mkdir(exist_ok=True)
-    return missing
 
 
 def _roll_back(changes: list[Change], started: list[Change], folders: list[Path]) -> list[Path]:

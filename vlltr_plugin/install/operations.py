@@ -1,23 +1,22 @@
-"""Install into a checkout and uninstall again: first the whole plan, then all of it or nothing."""
+"""Install, uninstall and status: first the whole plan of what would change, then all of it or nothing."""
 
 from __future__ import annotations
 
 import difflib
+import enum
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlltr_plugin import __version__
 from vlltr_plugin.errors import AnchorError
-from vlltr_plugin.install.by_hand import by_hand
-from vlltr_plugin.install.checkout import AUTO, open_checkout, other_files
-from vlltr_plugin.install.config_copies import FOLDER, copies_in, copies_out
+from vlltr_plugin.install.checkout import AUTO, open_checkout, other_files, overriding_classes
+from vlltr_plugin.install.config_copies import FOLDER, FOREIGN, copies, differences, kind, present, supplied
 from vlltr_plugin.install.files import Change, apply, leftovers, remove_if_empty
-from vlltr_plugin.install.overrides import overriding_classes
-from vlltr_plugin.install.patcher import with_lines, without_lines
+from vlltr_plugin.install.patcher import Insertions, with_lines, without_lines
 from vlltr_plugin.install.recipe import Recipe
-from vlltr_plugin.install.script import Refusal
-from vlltr_plugin.install.source import Source
+from vlltr_plugin.install.syntax import Source, mentions, parse
 
 _ADVICE = (
     "Change the file so that the places can be found, or insert the lines by hand and run install again. Use the "
@@ -61,6 +60,12 @@ class Report:
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
         return f"{FOLDER.as_posix()}/: {counts} (copied configs)" if counts else ""
 
+    def write(self, changes: tuple[Change, ...]) -> None:
+        """Makes the changes in this order, all or none, and removes what a killed run left."""
+        for stale in leftovers((self.checkout / file for file in self.recipe.files), self.checkout / FOLDER):
+            stale.unlink()
+        apply(changes)
+
 
 def install(path: str | Path, *, host: str = AUTO, files: Sequence[str] = (), dry_run: bool = False) -> Report:
     """Inserts the lines into a checkout and copies the configs; repeating it changes nothing.
@@ -69,30 +74,24 @@ def install(path: str | Path, *, host: str = AUTO, files: Sequence[str] = (), dr
         InstallError: if it cannot be done; then nothing was written.
     """
     root, recipe = open_checkout(path, host, files)
-    copies, notes = copies_in(root) if recipe.copies else ([], [])
-    lines: list[Change] = []
-    refused: list[Refusal] = []
-    for patch in recipe.patches:
-        old = (root / patch.file).read_bytes()
-        try:
-            lines.append(Change(root / patch.file, old, with_lines(old, patch, root).data))
-        except Refusal as refusal:
-            hand = by_hand(old, patch)
-            if hand.complete:
-                notes.append(f"kept the lines of the plug-in in {patch.file} as they are ({hand}), their places "
-                             f"unchecked: {refusal}")  # fmt: skip
-            else:
-                refused.append(refusal)
-        notes += overriding_classes(root, patch)[0]
+    changes, notes = copies(root, installing=True) if recipe.copies else ([], [])
+    plans = [with_lines((root / patch.file).read_bytes(), patch, root) for patch in recipe.patches]
+    for plan in plans:
+        if plan.refused and not plan.hand.problems:
+            notes.append(f"kept the lines of the plug-in in {plan.patch.file} as they are ({plan.hand}), their places "
+                         f"unchecked: {plan.refused}")  # fmt: skip
+        notes += overriding_classes(root, plan.patch)[0]
+    refused = [plan.refused for plan in plans if plan.refused and plan.hand.problems]
     if refused:
         by_file = "\n".join(f"{patch.file}:\n{patch.by_hand()}" for patch in recipe.patches)
         others = "".join(f"{row}\n" for row in other_files(root, recipe))
-        raise AnchorError("; ".join(map(str, refused)), f"{others}{_ADVICE}{by_file}") from refused[0]
+        raise AnchorError("; ".join(refused), f"{others}{_ADVICE}{by_file}")
+    lines = (Change(root / plan.patch.file, plan.before, plan.after) for plan in plans if plan.after != plan.before)
     then = recipe.next_command.format(checkout=shlex.quote(str(root)))
-    report = _report(root, lines, copies, notes, recipe, then)
+    report = Report(root, tuple(lines), tuple(changes), tuple(notes), recipe, then)
     if not dry_run:
         # The lines first: with them alone the host runs as ever, but a config without them would train a baseline.
-        _write(report, report.lines + report.copies)
+        report.write(report.lines + report.copies)
     return report
 
 
@@ -103,27 +102,115 @@ def uninstall(path: str | Path, *, dry_run: bool = False) -> Report:
         InstallError: if it cannot be done; then nothing was written.
     """
     root, recipe = open_checkout(path)
-    copies, notes = copies_out(root) if recipe.copies else ([], [])
+    changes, notes = copies(root, installing=False) if recipe.copies else ([], [])
     lines = []
     for patch in recipe.patches:
         old = (root / patch.file).read_bytes()
-        lines.append(Change(root / patch.file, old, without_lines(old, patch)))
-    report = _report(root, lines, copies, notes, recipe)
+        new = without_lines(old, patch)
+        lines += [Change(root / patch.file, old, new)] if old != new else []
+    report = Report(root, tuple(lines), tuple(changes), tuple(notes), recipe)
     if not dry_run:
         # The lines last, in the reverse order: a config that is still there must not train a baseline.
-        _write(report, report.copies + report.lines[::-1])
+        report.write(report.copies + report.lines[::-1])
         remove_if_empty(root / FOLDER, root / FOLDER.parent)
     return report
 
 
-def _report(
-    root: Path, lines: list[Change], copies: list[Change], notes: list[str], recipe: Recipe, then: str = ""
-) -> Report:
-    changed = (change for change in lines if change.old != change.new)
-    return Report(root, tuple(changed), tuple(copies), tuple(notes), recipe, then)
+class State(enum.Enum):
+    """How much of the plug-in a checkout holds."""
+
+    ABSENT = "not installed"
+    PARTIAL = "partly installed"
+    INSTALLED = "installed"
 
 
-def _write(report: Report, changes: tuple[Change, ...]) -> None:
-    for stale in leftovers((report.checkout / file for file in report.recipe.files), report.checkout / FOLDER):
-        stale.unlink()
-    apply(changes)
+@dataclass(frozen=True)
+class Status:
+    """The state of a checkout."""
+
+    checkout: Path
+    state: State
+    versions: tuple[str, ...]  # of the plug-in, that the inserted lines state
+    problems: tuple[str, ...]  # what does not fit; empty if all is well
+    notes: tuple[str, ...]  # what is worth knowing but no problem, such as edited configs
+
+    @property
+    def fits(self) -> bool:
+        """Whether the plug-in is installed and nothing is wrong."""
+        return self.state is State.INSTALLED and not self.problems
+
+    def __str__(self) -> str:
+        version = f" from version {' and '.join(self.versions)}" if self.versions else ""
+        verdict = "" if self.state is State.ABSENT else ", and fits" if self.fits else ", but does not fit"
+        rows = [f"{self.checkout}: {self.state.value}{version}{verdict} (this is version {__version__})"]
+        return "\n".join([*rows, *(f"  problem: {row}" for row in self.problems), *(f"  {row}" for row in self.notes)])
+
+
+def status(path: str | Path) -> Status:
+    """Finds out what is installed in a checkout; writes nothing.
+
+    Raises:
+        InstallError: if the path is no checkout of a known host.
+    """
+    root, recipe = open_checkout(path)
+    files = [with_lines((root / patch.file).read_bytes(), patch, root) for patch in recipe.patches]
+    kept = [file for file in files if file.kept]
+    others = [file for file in files if not file.kept]
+    marked = [line for file in files for line in file.marked]
+    found = present(root) if recipe.copies else {}
+    copied = sum(kind(text) != FOREIGN for text in found.values())
+    left = leftovers((root / file for file in recipe.files), root / FOLDER)
+    problems = [f"{path} was left by an interrupted run: install or uninstall again" for path in left]
+    refused = "; ".join(file.refused for file in others if file.refused)
+    notes = [f"{file.patch.file}: all lines are there ({file.hand}), inserted by hand; their places are not checked: "
+             f"{file.refused}" for file in kept]  # fmt: skip
+    if marked or kept:
+        problems += [f"{file.patch.file}: {row}" for file in others for row in _misplaced(file)]
+        problems += [refused] if refused else []
+        notes += [f"{file.patch.file}: {row}" for file in files for row in _movable(file)]
+        notes += differences(root) if recipe.copies else []
+    else:
+        notes += [f"install would be refused: {refused}" if refused else f"install would fit ({recipe.host})"]
+        notes += other_files(root, recipe) if refused else []
+        problems += [f"{FOLDER} holds {copied} copied configs, but {recipe.files[0]} no line"] if copied else []
+        problems += [row for file in files for row in _unmarked(file)]
+    for file in files:
+        rows, all_override = overriding_classes(root, file.patch)
+        (problems if all_override and file.complete else notes).extend(rows)
+    interrupted = left and recipe.copies and not supplied().keys() <= found.keys()
+    whole = all(file.complete for file in files) and not interrupted
+    state = State.INSTALLED if whole else State.PARTIAL if marked or copied else State.ABSENT
+    versions = tuple(sorted({line.version for line in marked}))
+    if versions not in ((), (__version__,)):
+        notes.append("lines of another version: `install` brings them up to this one")
+    return Status(root, state, versions, tuple(problems), tuple(notes))
+
+
+def _misplaced(file: Insertions) -> list[str]:
+    """Lines that are missing, unknown, doubled, or not where this version would leave them."""
+    places = {anchor.insertion.line: (anchor.line, anchor.also) for anchor in file.anchors}
+    known = [item.line for item in file.patch.insertions]
+    seen = [line.code for line in file.marked]
+    rows = [f"missing line `{code}`" for code in known if code not in seen]
+    rows += [f"line {line.index + 1} is not a line of this version: `{line.code}`"
+             for line in file.marked if line.code not in known]  # fmt: skip
+    rows += [f"line `{code}` is there {seen.count(code)} times" for code in known if seen.count(code) > 1]
+    rows += [f"line {line.index + 1} is not where this version would put it: `{line.code}`"
+             for line in file.marked if line.code in places and line.at not in places[line.code]]  # fmt: skip
+    return rows
+
+
+def _movable(file: Insertions) -> list[str]:
+    """Lines that fit, but that `install` would move."""
+    also = {anchor.insertion.line: anchor.also for anchor in file.anchors if anchor.also is not None}
+    return [f"line {line.index + 1}, `{line.code}`, stands above code that may be settings for torch: `install` "
+            "moves it below" for line in file.marked if also.get(line.code) == line.at]  # fmt: skip
+
+
+def _unmarked(file: Insertions) -> list[str]:
+    """Lines of the plug-in without a marker, which uninstall would not find."""
+    try:
+        lines = mentions(parse(file.before), file.patch.reserved)
+    except SyntaxError:
+        return []
+    return [f"{file.patch.file}: line {lines[0]} uses the plug-in without its marker comment"] if lines else []

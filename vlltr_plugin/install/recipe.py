@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from vlltr_plugin import __version__
 from vlltr_plugin.resources import patches_dir
@@ -26,19 +25,14 @@ class Insertion:
 
     name: str  # short, for messages
     line: str  # the code, without indentation and marker
-    rule: str  # how its place is found, a key of `rules.RULES`
+    rule: str  # how its place is found, a function of rules.py
     place: str  # the place in words, for messages
     subject: str = ""  # the host's variable or function that marks the place
     holds_names: bool = False  # the names that the line uses must keep their values until the epoch loop ends
-    holds: tuple[str, ...] = ()  # attributes, such as `self.criterion`, that must keep theirs until then as well
-    calls: tuple[str, ...] = ()  # attributes that the epoch loop must call, and on which it must set nothing
-    modules: tuple[str, ...] = ()  # packages that must not be imported before the line, as the checkout's own modules
+    holds: Sequence[str] = ()  # attributes, such as `self.criterion`, that must keep theirs until then as well
+    calls: Sequence[str] = ()  # attributes that the epoch loop must call, and on which it must set nothing
+    modules: Sequence[str] = ()  # packages that must not be imported before the line, as the checkout's own modules
     pragma: str = ""  # a second comment that keeps formatters from moving or splitting the line
-
-    @property
-    def at_module_level(self) -> bool:
-        """Whether the line stands outside all functions."""
-        return self.rule in ("before_imports", "after_module_assignment", "before_function")
 
     @cached_property
     def node(self) -> ast.stmt | ast.expr:
@@ -83,7 +77,7 @@ class Recipe:
     host: str  # its name for messages
     patches: tuple[Patch, ...]
     next_command: str  # what to type after the installation; `{checkout}` stands for the checkout
-    copies: bool  # whether the supplied configs are copied into the checkout
+    copies: bool = False  # whether the supplied configs are copied into the checkout
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -93,20 +87,13 @@ class Recipe:
 
 def load_recipes() -> dict[str, Recipe]:
     """Reads the recipes that ship with the plug-in, by the name of the host."""
-    recipes = [_recipe(path) for path in sorted(patches_dir().glob("*.toml"))]
-    return {recipe.name: recipe for recipe in recipes}
-
-
-def _recipe(path: Path) -> Recipe:
-    raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    common = {"reserved": frozenset(raw["reserved"]), "host": raw["host"]}
-    patches = [
-        Patch(**{**patch, "insertions": tuple(_insertion(item) for item in patch["insertions"])}, **common)
-        for patch in raw["patches"]
-    ]
-    return Recipe(raw["name"], raw["host"], tuple(patches), raw["next_command"], raw.get("copies", False))
-
-
-def _insertion(raw: dict[str, Any]) -> Insertion:
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-    return Insertion(**values)
+    recipes = {}
+    for path in sorted(patches_dir().glob("*.toml")):
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        common = {"host": raw["host"], "reserved": frozenset(raw.pop("reserved"))}
+        patches = []
+        for patch in raw.pop("patches"):
+            insertions = tuple(Insertion(**item) for item in patch.pop("insertions"))
+            patches.append(Patch(insertions=insertions, **patch, **common))
+        recipes[raw["name"]] = Recipe(patches=tuple(patches), **raw)
+    return recipes

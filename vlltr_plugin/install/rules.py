@@ -1,9 +1,12 @@
-"""The rules that find places for lines in the host's syntax tree, by structure and never by line number."""
+"""The rules that find places for lines in the host's syntax tree, by structure and never by line number.
+
+A recipe names a rule by its function.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from vlltr_plugin.install.recipe import Insertion
@@ -14,7 +17,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _IMPORTERS = ("import_module", "__import__")
 
 
-def _after_module_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
+def after_module_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
     """After a statement at the file's own level that assigns the subject."""
     for index, statement in enumerate(script.tree.body):
         if _assigns(statement, item.subject):
@@ -26,14 +29,14 @@ def _assigns(statement: ast.stmt, name: str) -> bool:
     return any(isinstance(target, ast.Name) and target.id == name for target in targets)
 
 
-def _before_function(script: Script, item: Insertion) -> Iterator[Anchor]:
+def before_function(script: Script, item: Insertion) -> Iterator[Anchor]:
     """After what stands before the function of that name at the file's own level."""
     for index, statement in enumerate(script.tree.body):
         if index and isinstance(statement, ast.FunctionDef) and statement.name == item.subject:
             yield script.after(item, Spot(script.tree.body, index - 1))
 
 
-def _after_last_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
+def after_last_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
     """After the last statement before the epoch loop, at its level, that binds the subject, at any depth inside."""
     body, loop = script.training.function.body, script.training.epochs
     while loop.owner is not None:
@@ -43,7 +46,7 @@ def _after_last_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
         yield script.after(item, Spot(body, setting[-1]))
 
 
-def _first_if_not_none(script: Script, item: Insertion) -> Iterator[Anchor]:
+def first_if_not_none(script: Script, item: Insertion) -> Iterator[Anchor]:
     """First in `if <subject> is not None:`."""
     test = ast.dump(ast.parse(f"{item.subject} is not None", mode="eval").body)
     for spot in spots(script.training.function.body):
@@ -54,17 +57,17 @@ def _first_if_not_none(script: Script, item: Insertion) -> Iterator[Anchor]:
             yield script.before(item, Spot(statement.body, 0, spot))
 
 
-def _before_loop(script: Script, item: Insertion) -> Iterator[Anchor]:
+def before_loop(script: Script, item: Insertion) -> Iterator[Anchor]:
     """Before the epoch loop."""
     yield script.before(item, script.training.epochs)
 
 
-def _first_in_loop(script: Script, item: Insertion) -> Iterator[Anchor]:
+def first_in_loop(script: Script, item: Insertion) -> Iterator[Anchor]:
     """First in the epoch loop."""
     yield script.before(item, Spot(script.training.loop.body, 0, script.training.epochs))
 
 
-def _after_call(script: Script, item: Insertion) -> Iterator[Anchor]:
+def after_call(script: Script, item: Insertion) -> Iterator[Anchor]:
     """After a statement `<subject>(...)` at the epoch loop's own level."""
     trains, found = script.training, False
     for index, statement in enumerate(trains.loop.body):
@@ -79,7 +82,7 @@ def _after_call(script: Script, item: Insertion) -> Iterator[Anchor]:
         raise Refusal(f"found no place for it: {there}; expected {item.place}")
 
 
-def _after_call_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
+def after_call_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
     """After `<subject> = call(...)` in the epoch loop."""
     trains = script.training
     for spot in spots(trains.loop.body, trains.epochs):
@@ -91,7 +94,7 @@ def _after_call_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
             yield script.after(item, spot)
 
 
-def _dict_entry(script: Script, item: Insertion) -> Iterator[Anchor]:
+def dict_entry(script: Script, item: Insertion) -> Iterator[Anchor]:
     """A new entry of the dict literal given to a call of the subject, before the first entry that starts a line."""
     for spot in spots(script.training.loop.body, script.training.epochs):
         for call in _own_calls(spot.statement, item.subject):
@@ -128,7 +131,7 @@ def _entry_anchor(script: Script, item: Insertion, spot: Spot, literal: ast.Dict
     )
 
 
-def _before_imports(script: Script, item: Insertion) -> Iterator[Anchor]:
+def before_imports(script: Script, item: Insertion) -> Iterator[Anchor]:
     """Before the first statement that imports one of `item.modules` or a module of the checkout.
 
     So `os.environ["CUDA_VISIBLE_DEVICES"] = ...` above that import still comes first. Where only functions import such
@@ -136,27 +139,25 @@ def _before_imports(script: Script, item: Insertion) -> Iterator[Anchor]:
     fits as well.
     """
     body = script.tree.body
-    first = _first_statement(body)
+    first = int(ast.get_docstring(script.tree, clean=False) is not None)
+    while first < len(body) and getattr(body[first], "module", None) == "__future__":
+        first += 1
     if first == len(body):
         return
-    top = script.trains.top if script.trains else None
-    late = any(_reaches(statement, script, item, deep=True) for statement in body)
-    ends = (i for i in range(first, len(body)) if body[i] is top or _reaches(body[i], script, item))
-    last = next(ends, first) if late else first
+
+    def reaches(statement: ast.stmt, deep: bool = False) -> bool:
+        """Whether running a statement may import such a module; `deep`: or running what it defines."""
+        return any(name in item.modules or not name or script.is_own(name) for name in _imported(statement, deep))
+
+    last = first
+    if any(reaches(statement, deep=True) for statement in body):
+        trains = script.trains.function if script.trains else None
+        ends = (i for i in range(first, len(body)) if trains in {*ast.walk(body[i])} or reaches(body[i]))
+        last = next(ends, first)
     while last > first and first_line(body[last]) < (body[last - 1].end_lineno or 0):
         last -= 1  # `import os; import torch`
     anchor = script.before(item, Spot(body, last))
     yield _where_it_stands(script, anchor, first) or anchor
-
-
-def _first_statement(body: list[ast.stmt]) -> int:
-    """Index of the first statement that is neither the docstring nor a `from __future__` import."""
-    start = 0
-    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        start = int(isinstance(body[0].value.value, str))
-    while start < len(body) and getattr(body[start], "module", None) == "__future__":
-        start += 1
-    return start
 
 
 def _where_it_stands(script: Script, anchor: Anchor, first: int) -> Anchor | None:
@@ -176,11 +177,6 @@ def _where_it_stands(script: Script, anchor: Anchor, first: int) -> Anchor | Non
     return replace(anchor, also=at)
 
 
-def _reaches(statement: ast.stmt, script: Script, item: Insertion, deep: bool = False) -> bool:
-    """Whether running a statement may import one of the modules, or one of the checkout; `deep`: or what it defines."""
-    return any(name in item.modules or not name or script.is_own(name) for name in _imported(statement, deep))
-
-
 def _imported(node: ast.AST, deep: bool) -> Iterator[str]:
     """Top-level packages that running a statement imports, "" for a relative import."""
     if isinstance(node, _FUNCTIONS) and not deep:
@@ -196,17 +192,3 @@ def _imported(node: ast.AST, deep: bool) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
         if child not in skipped:
             yield from _imported(child, deep)
-
-
-RULES: dict[str, Callable[[Script, Insertion], Iterator[Anchor]]] = {
-    "before_imports": _before_imports,
-    "after_module_assignment": _after_module_assignment,
-    "before_function": _before_function,
-    "after_last_assignment": _after_last_assignment,
-    "first_if_not_none": _first_if_not_none,
-    "before_loop": _before_loop,
-    "first_in_loop": _first_in_loop,
-    "after_call": _after_call,
-    "after_call_assignment": _after_call_assignment,
-    "dict_entry": _dict_entry,
-}

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlltr_plugin.install.recipe import Insertion, Patch
-from vlltr_plugin.install.source import Source
-from vlltr_plugin.install.syntax import Spot, dotted, first_line, spots
+from vlltr_plugin.install.syntax import Source, Spot, dotted, first_line, spots
 
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 NO_EPOCHS = "a loop by steps has no end of an epoch, where weights could change"
@@ -47,7 +46,6 @@ class Anchor:
 class Training:
     """The function that trains, and its epoch loop."""
 
-    top: ast.stmt  # the function, or the class that holds it, at the file's top level
     function: ast.FunctionDef
     epochs: Spot  # the epoch loop
     loop: ast.For  # its statement
@@ -93,7 +91,7 @@ class Script:
 
 def find_training(tree: ast.Module, patch: Patch) -> Training:
     """The function that trains and its epoch loop, on its own level or in a `try` there; or a Refusal."""
-    top, function = find_function(tree, patch)
+    function = find_function(tree, patch)
     found = [spot for spot in _run_once(function.body) if _runs_over(spot.statement, patch.loop)]
     if len(found) != 1:
         raise Refusal(
@@ -102,25 +100,18 @@ def find_training(tree: ast.Module, patch: Patch) -> Training:
         )
     loop = found[0].statement
     assert isinstance(loop, ast.For)
-    return Training(top, function, found[0], loop)
+    return Training(function, found[0], loop)
 
 
-def find_function(tree: ast.Module, patch: Patch) -> tuple[ast.stmt, ast.FunctionDef]:
-    """The function that trains, and the statement at the file's top level that is it or holds it."""
+def find_function(tree: ast.Module, patch: Patch) -> ast.FunctionDef:
+    """The function or method that trains; or a Refusal."""
     *outer, name = patch.function.split(".")
-    if outer:
-        holders: list[ast.stmt] = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == outer[0]]
-    else:
-        holders = tree.body
-    found = [
-        (holder, node)
-        for holder in holders
-        for node in (holder.body if isinstance(holder, ast.ClassDef) and outer else [holder])
-        if isinstance(node, ast.FunctionDef) and node.name == name
-    ]
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name in outer]
+    nodes = [node for holder in classes for node in holder.body] if outer else tree.body
+    found = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == name]
     if len(found) != 1:
         kind, where = ("method", "") if outer else ("function", " at the top level")
-        lines = f" (lines {', '.join(str(method.lineno) for _, method in found)})" if found else ""
+        lines = f" (lines {', '.join(str(function.lineno) for function in found)})" if found else ""
         raise Refusal(
             f"expected one {kind} `{patch.function}`{where}, as {patch.host} has it, but found {len(found)}{lines}"
         )

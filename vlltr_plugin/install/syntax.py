@@ -1,14 +1,107 @@
-"""Positions in a syntax tree, and which names a function has surely bound at a position."""
+"""A Python file as bytes, lines and syntax tree: the plug-in's lines in it, positions, bound names, imports."""
 
 from __future__ import annotations
 
 import ast
+import codecs
+import contextlib
+import io
+import re
+import tokenize
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _OWN_NAMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _TRIES: tuple[type[ast.stmt], ...] = (ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
+
+# Python ends a line at LF, CRLF or a lone CR and nowhere else (bytes.splitlines would also do, str's would not).
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
+# The line must also name the plug-in's code, so that another comment that ends like a marker is never removed; one
+# more comment may follow (a linter's pragma). The version is free: every version finds the lines of every other one.
+_MARKED = re.compile(
+    rb"^(?P<code>.*\b(?:vlltr_plugin|reweight_hook)\b.*?)\s*#\s*vlltr-plugin(?:\s+(?P<version>\d[\w.+!-]*))?\s*(?:#.*)?$"
+)
+
+
+@dataclass(frozen=True)
+class MarkedLine:
+    """A line that the plug-in inserted."""
+
+    index: int  # among all lines
+    at: int  # how many unmarked lines stand before it
+    code: str  # without indentation and marker
+    version: str  # that its marker states, or "unknown"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, byte for byte: its byte order mark, if any, and its lines with their endings."""
+
+    bom: bytes
+    lines: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, data: bytes) -> Source:
+        """Splits a file's bytes."""
+        bom = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+        return cls(bom, tuple(_LINE.findall(data[len(bom) :])))
+
+    @property
+    def data(self) -> bytes:
+        """The file's bytes."""
+        return self.bom + b"".join(self.lines)
+
+    def indentation(self, index: int) -> bytes:
+        """Leading blanks of a line."""
+        line = self.lines[index]
+        return line[: len(line) - len(line.lstrip(b" \t\f"))]
+
+    def ending(self, index: int) -> bytes:
+        """Line ending of a line; LF if it has none."""
+        line = self.lines[index]
+        return line[len(line.rstrip(b"\r\n")) :] or b"\n"
+
+    def marked(self) -> list[MarkedLine]:
+        """The plug-in's lines, in file order."""
+        matches = {i: m for i, line in enumerate(self.lines) if (m := _MARKED.match(line.rstrip(b"\r\n")))}
+        quoted: set[int] = set()  # lines that end inside a string: what looks like a marker there is text
+        with contextlib.suppress(SyntaxError):
+            for node in ast.walk(parse(self.data)) if matches else ():
+                if isinstance(node, ast.Constant | ast.JoinedStr):
+                    quoted.update(range(node.lineno - 1, (node.end_lineno or node.lineno) - 1))
+        found: list[MarkedLine] = []
+        for index, match in matches.items():
+            if index not in quoted:
+                code = match["code"].decode("utf-8", "replace").strip()
+                version = (match["version"] or b"unknown").decode("ascii", "replace")
+                found.append(MarkedLine(index, index - len(found), code, version))
+        return found
+
+    def without_marked(self) -> Source:
+        """The file without the plug-in's lines."""
+        ours = {line.index for line in self.marked()}
+        return Source(self.bom, tuple(line for i, line in enumerate(self.lines) if i not in ours))
+
+    def text_lines(self) -> list[str]:
+        """The lines as text without their endings, for display only."""
+        try:
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(self.data).readline)
+        except SyntaxError:
+            encoding = "utf-8"
+        return [line.rstrip(b"\r\n").decode(encoding, "replace") for line in self.lines]
+
+
+def parse(data: bytes) -> ast.Module:
+    """Parses a file's bytes without the host's own warnings (such as invalid escapes); SyntaxError if it cannot."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(data)
+        except ValueError as error:  # null bytes, up to Python 3.11.3
+            raise SyntaxError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -73,62 +166,48 @@ def stored_names(*nodes: ast.AST) -> set[str]:
 
 def bound_before(function: ast.FunctionDef, spot: Spot) -> set[str]:
     """Names that a function has surely bound when it reaches a spot: its arguments count."""
-    arguments = function.args
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-    names = {argument.arg for argument in every if argument is not None}
+    names = {node.arg for node in ast.iter_child_nodes(function.args) if isinstance(node, ast.arg)}
     level: Spot | None = spot
     while level is not None:
         names |= _surely_bound(level.body[: level.index]) or set()
         level = level.owner
-        if level is not None:
-            names |= _bound_by_entering(level.statement)
+        around = level.statement if level else None  # entering it may bind names as well
+        if isinstance(around, ast.For | ast.AsyncFor):
+            names |= stored_names(around.target)
+        elif isinstance(around, ast.With | ast.AsyncWith):
+            names |= stored_names(*around.items)
+        elif isinstance(around, ast.If) and isinstance(around.test, ast.Compare):
+            names |= {node.id for node in [around.test.left] if isinstance(node, ast.Name)}
     return names
-
-
-def _bound_by_entering(statement: ast.stmt) -> set[str]:
-    """Names bound once the body of a compound statement runs."""
-    if isinstance(statement, (ast.For, ast.AsyncFor)):
-        return stored_names(statement.target)
-    if isinstance(statement, (ast.With, ast.AsyncWith)):
-        return stored_names(*statement.items)
-    if isinstance(statement, ast.If):
-        tested = statement.test
-        return {tested.left.id} if isinstance(tested, ast.Compare) and isinstance(tested.left, ast.Name) else set()
-    return set()
 
 
 def _surely_bound(statements: list[ast.stmt]) -> set[str] | None:
     """Names bound on every path through the statements; None if no path leads past them."""
     names: set[str] = set()
     for statement in statements:
+        bound: set[str] | None = set()  # of loops, which may run zero times, and of `match`, which may not match
+        if isinstance(statement, ast.Return | ast.Raise | ast.Continue | ast.Break):
+            return None
         if isinstance(statement, ast.Delete):
             names -= stored_names(statement)
-            continue
-        bound = _bound_after(statement)
+        elif isinstance(statement, ast.If):
+            paths = [statement.body, statement.orelse]
+            if isinstance(statement.test, ast.Constant):
+                paths = [paths[0] if statement.test.value else paths[1]]
+            bound = _common(paths)
+        elif isinstance(statement, ast.With):
+            inside = _surely_bound(statement.body)
+            bound = None if inside is None else inside | stored_names(*statement.items)
+        elif isinstance(statement, _TRIES):
+            body, *handlers, orelse, final = _blocks(statement)
+            common, after = _common([body + orelse, *handlers]), _surely_bound(final)
+            bound = None if common is None or after is None else common | after
+        elif isinstance(statement, _SCOPES) or not any(_blocks(statement)):
+            bound = stored_names(statement)
         if bound is None:
             return None
         names |= bound
     return names
-
-
-def _bound_after(statement: ast.stmt) -> set[str] | None:
-    """Names that one statement surely binds; None if nothing runs after it."""
-    if isinstance(statement, (ast.Return, ast.Raise, ast.Continue, ast.Break)):
-        return None
-    if isinstance(statement, ast.If):
-        if isinstance(statement.test, ast.Constant):
-            return _surely_bound(statement.body if statement.test.value else statement.orelse)
-        return _common([statement.body, statement.orelse])
-    if isinstance(statement, ast.With):
-        inside = _surely_bound(statement.body)
-        return None if inside is None else inside | stored_names(*statement.items)
-    if isinstance(statement, _TRIES):
-        body, *handlers, orelse, final = _blocks(statement)
-        common, after = _common([body + orelse, *handlers]), _surely_bound(final)
-        return None if common is None or after is None else common | after
-    if any(_blocks(statement)) and not isinstance(statement, _SCOPES):
-        return set()  # loops may run zero times, `match` may not match
-    return stored_names(statement)
 
 
 def _common(paths: list[list[ast.stmt]]) -> set[str] | None:
@@ -137,8 +216,7 @@ def _common(paths: list[list[ast.stmt]]) -> set[str] | None:
     return set.intersection(*going_on) if going_on else None
 
 
-@dataclass(frozen=True)
-class Import:
+class Import(NamedTuple):
     """A name that a file imports."""
 
     line: int

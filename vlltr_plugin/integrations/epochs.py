@@ -1,9 +1,8 @@
-"""Shared by both callbacks: ending the epochs of a criterion, and recording them if there is a folder."""
+"""What both callbacks share: they end the epochs of a criterion, and record them if there is a folder."""
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -11,8 +10,8 @@ from vlltr_plugin.core.arguments import check_whole
 from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, Statistics
 from vlltr_plugin.core.ranks import is_first_rank
-from vlltr_plugin.runs.own_log import LOG, METRICS, Numbers, append_line, numbers_of
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.runs.log import LOG, METRICS, Numbers, append_line, numbers_of
+from vlltr_plugin.training.messages import info
 from vlltr_plugin.training.recorder import RunRecorder
 
 Metrics = Callable[[Mapping[str, Any]], Mapping[str, SupportsFloat]]
@@ -38,89 +37,85 @@ def evaluation_metrics(found: Mapping[str, Any]) -> dict[str, SupportsFloat]:
     return metrics
 
 
-@contextmanager
-def evaluating(criterion: Criterion) -> Iterator[None]:
-    """Puts a criterion in eval mode for a while."""
-    training = criterion.training
-    criterion.eval()
-    try:
-        yield
-    finally:
-        criterion.train(training)
-
-
-class Epochs:
+class EpochCallback:
     """Ends the epochs of a criterion that a trainer trains with, and records them where there is a folder."""
 
     def __init__(
         self,
         criterion: Criterion,
-        name: str,
-        steps: int | None,
-        folder: str | Path | None,
-        metrics: Metrics,
-        groups: str | Sequence[int] | None,
-        class_names: Sequence[str] | None,
+        name: str = "",
+        steps_per_epoch: int | None = None,
+        folder: str | Path | None = None,
+        metrics: Metrics = evaluation_metrics,
+        groups: str | Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
+        super().__init__()
         check_criterion(criterion)
         if not isinstance(name, str) or (name and not name.isidentifier()):
             raise ValueError(f"Expected name to be a word (letters, digits, _) but got {name!r}.")
-        if steps is not None:
-            check_whole("steps_per_epoch", steps, least=1)
-        self.criterion, self.steps, self._metrics = criterion, steps, metrics
-        self._prefix = f"{LOGGED}{name}_" if name else LOGGED
-        self.recorder = None
+        if steps_per_epoch is not None:
+            check_whole("steps_per_epoch", steps_per_epoch, least=1)
+        self.criterion, self._name, self._steps, self._metrics = criterion, name, steps_per_epoch, metrics
+        self._recorder = None
         if folder is not None:
-            self.recorder = RunRecorder(folder, criterion, groups=groups, class_names=class_names)
-        self.statistics: Statistics = {}  # of the last epoch that ended
-        self.running = False  # from the beginning of a training until it ends well
-        self.in_epoch = False  # whether a step of the epoch in progress was taken
-        self.rest = False  # whether another process has trained, and observed, the beginning of the epoch in progress
+            self._recorder = RunRecorder(folder, criterion, groups=groups, class_names=class_names)
+        self._statistics: Statistics = {}
+        self._running = False  # from the beginning of a training until it ends well
+        self._in_epoch = False  # whether a step of the epoch in progress was taken
+        self._rest = False  # whether another process has trained, and observed, the beginning of the epoch in progress
         self._drawn = criterion.drawn  # every end of an epoch makes a new one
         self._evaluated: dict[str, SupportsFloat] = {}
         self._line: Numbers = {}
         self._ended_at = -1
 
-    def begin(self, new: bool, again: bool) -> None:
+    @property
+    def statistics(self) -> Statistics:
+        """The numbers of the last epoch that ended."""
+        return self._statistics
+
+    def _begin(self, new: bool, again: bool) -> None:
         """Begins a training once the state is in place: `new`, and `again` after one of this callback's broke off."""
         self._drawn, self._evaluated, self._ended_at = self.criterion.drawn, {}, -1
-        if self.recorder is None:
+        if self._recorder is None:
             return
         if not new:  # the state beside the model's checkpoint is the one in force, not that of the folder
             state = copy.deepcopy(self.criterion.state_dict())
-            self.recorder.resume(self.criterion.weighting.epoch)
+            self._recorder.resume(self.criterion.weighting.epoch)
             self.criterion.load_state_dict(state)
             return
-        if not again and (last := self.recorder.last_epoch()) >= 0:
+        if not again and (last := self._recorder.last_epoch()) >= 0:
             raise ValueError(
-                f"Expected a new folder but {self.recorder.folder} holds a run up to epoch {last}: give the callback "
+                f"Expected a new folder but {self._recorder.folder} holds a run up to epoch {last}: give the callback "
                 "another folder, or go on from a checkpoint of that run."
             )
-        self.recorder.resume(0)
+        self._recorder.resume(0)
 
-    def end(self, step: int, epoch: int | None = None) -> None:
-        """Ends an epoch after a step of the trainer's; every rank has to call it."""
-        self.refuse_another_end()
+    def _end(self, step: int, epoch: int | None = None) -> Statistics:
+        """Ends an epoch after a step of the trainer's, on every rank; its numbers by their names in the log."""
+        self._refuse_another_end()
         weighting = self.criterion.weighting
         ended = weighting.epoch if epoch is None else epoch
         # Radii of a whole epoch are better than those of its last batches, in which most classes have few samples.
-        if self.rest and weighting.uses_logits and weighting.has_radii:
-            say(f"only the rest of epoch {ended} was observed, since the run resumed inside it: the radii stay.")
+        if self._rest and weighting.uses_logits and weighting.has_radii:
+            info(f"only the rest of epoch {ended} was observed, since the run resumed inside it: the radii stay.")
             self.criterion.keep_radii()
-        if self.recorder is None:
-            self.statistics = self.criterion.end_epoch(epoch)
+        if self._recorder is None:
+            self._statistics = self.criterion.end_epoch(epoch)
         else:
-            self.statistics = self.recorder.end_epoch(epoch, **self._evaluated)
+            self._statistics = self._recorder.end_epoch(epoch, **self._evaluated)
         self._drawn, self._ended_at = self.criterion.drawn, step
-        numbers = {f"{LOGGED}{name}": value for name, value in self.statistics.items()}
+        numbers = {f"{LOGGED}{name}": value for name, value in self._statistics.items()}
         self._line, self._evaluated = {"epoch": ended, **numbers, **numbers_of(self._evaluated)}, {}
-        self.in_epoch = self.rest = False
+        self._in_epoch = self._rest = False
+        return self._logged()
 
-    def logged(self) -> Statistics:
+    def _logged(self) -> Statistics:
         """The numbers of the last epoch by their names in the trainer's log."""
-        return {f"{self._prefix}{name}": value for name, value in self.statistics.items()}
+        prefix = f"{LOGGED}{self._name}_" if self._name else LOGGED
+        return {f"{prefix}{name}": value for name, value in self._statistics.items()}
 
-    def refuse_another_end(self) -> None:
+    def _refuse_another_end(self) -> None:
         """Raises ValueError where another than this has ended an epoch of the criterion."""
         if self.criterion.drawn is not self._drawn:
             raise ValueError(
@@ -129,9 +124,9 @@ class Epochs:
                 "from ReweightCallback(criterion, folder=...)."
             )
 
-    def evaluated(self, step: int, found: Mapping[str, Any]) -> None:
+    def _take_evaluation(self, step: int, found: Mapping[str, Any]) -> None:
         """Takes an evaluation's numbers by name: for the epoch that has just ended, or for the one in progress."""
-        if self.recorder is None or not self.running:
+        if self._recorder is None or not self._running:
             return
         metrics = self._metrics(found)
         if step != self._ended_at:
@@ -140,6 +135,6 @@ class Epochs:
         self._line |= numbers_of(metrics)
         if is_first_rank():
             try:
-                append_line(self.recorder.folder / LOG, self._line)  # in the place of the epoch's line of before
+                append_line(self._recorder.folder / LOG, self._line)  # in the place of the epoch's line of before
             except OSError as error:
-                say(f"could not write the evaluation of epoch {self._line['epoch']}: {error}.")
+                info(f"could not write the evaluation of epoch {self._line['epoch']}: {error}.")

@@ -4,22 +4,20 @@ import pickle
 import sys
 import weakref
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from accelerate.state import GradientState
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length
 
 from vlltr_plugin.core.criterion import Criterion
-from vlltr_plugin.core.epoch_statistics import Statistics
-from vlltr_plugin.integrations.class_logits import class_logits
-from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluating, evaluation_metrics
+from vlltr_plugin.integrations.epochs import EpochCallback, Metrics, evaluation_metrics
 from vlltr_plugin.runs.files import whole_file
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.messages import info
 
 STATE = "reweight.pt"
 """The criterion's state, in each of the Trainer's checkpoint folders; of a named callback `reweight_NAME.pt`."""
@@ -31,7 +29,7 @@ _MODELS: "weakref.WeakKeyDictionary[Criterion, weakref.ref[Any]]" = weakref.Weak
 """Which model each criterion was trained with last, whatever the callback."""
 
 
-class ReweightCallback(TrainerCallback):
+class ReweightCallback(EpochCallback, TrainerCallback):
     """Gives the Trainer a criterion: the loss of a step, the end of an epoch, the state in each checkpoint.
 
     The epoch's numbers are in `statistics` and in the Trainer's log history, as `train_reweight_*`. A checkpoint saved
@@ -76,7 +74,7 @@ class ReweightCallback(TrainerCallback):
         groups: str | Sequence[int] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self._epochs = Epochs(criterion, name, steps_per_epoch, folder, metrics, groups, class_names)
+        super().__init__(criterion, name, steps_per_epoch, folder, metrics, groups, class_names)
         if criterion.ignore_index not in (None, IGNORED):
             raise ValueError(
                 f"Expected ignore_index=-100, which the Trainer counts by, but got {criterion.ignore_index}: map the "
@@ -84,14 +82,9 @@ class ReweightCallback(TrainerCallback):
             )
         if criterion.reduction != "mean":
             raise ValueError(f"Expected a criterion with reduction='mean' but got {criterion.reduction!r}.")
-        self.criterion, self._resume_from, self._name = criterion, resume_from, name
+        self._resume_from = resume_from
         self._file = f"reweight_{name}.pt" if name else STATE
         self._has_length = True
-
-    @property
-    def statistics(self) -> Statistics:
-        """The numbers of the last epoch that ended."""
-        return self._epochs.statistics
 
     def loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """For the Trainer's `compute_loss_func`: a scalar; in an evaluation the unweighted loss.
@@ -112,10 +105,16 @@ class ReweightCallback(TrainerCallback):
             ValueError: if the model predicts the next token: its own loss shifts the labels.
         """
         model = self._model()
-        logits, labels = class_logits(outputs, labels, self.criterion.weighting.num_classes, model)
+        logits, labels = _class_logits(outputs, labels, self.criterion.weighting.num_classes, model)
         trains = torch.is_grad_enabled() and (model is None or model.training)
-        with nullcontext() if trains else evaluating(self.criterion):
+        mode = self.criterion.training
+        if not trains:
+            self.criterion.eval()
+        try:
             loss: Tensor = self.criterion(logits, labels)
+        finally:
+            if not trains:
+                self.criterion.train(mode)
         if num_items_in_batch is None:
             return loss
         # DataParallel, of several GPUs in one process: an entry for each, and the Trainer multiplies by their number.
@@ -131,36 +130,48 @@ class ReweightCallback(TrainerCallback):
         Weights of 1 begin also with a model that is not that of the run before, as `model_init` makes them, and after
         a training that broke off and is begun anew, as `auto_find_batch_size` does when memory is short.
         """
-        self._refuse_another_of_its_name(state)
-        _refuse_smoothing_left_out(args, self.criterion.smoothing)
+        # The state is made anew for each training; two callbacks of one name would write one file.
+        named = vars(state).setdefault("_reweight_callbacks", {})
+        if named.setdefault(self._name, id(self)) != id(self):
+            raise ValueError(
+                f"Expected one ReweightCallback named {self._name!r} but this Trainer has two, and one would write "
+                "over the other's state: give each a name, ReweightCallback(criterion, name=...)."
+            )
+        factor, smoothing = float(args.label_smoothing_factor), self.criterion.smoothing
+        if factor not in (0.0, smoothing):
+            raise ValueError(
+                f"Expected label_smoothing_factor to be 0, or the criterion's smoothing {smoothing:g}, but got "
+                f"{factor:g}, which the Trainer ignores when it has a compute_loss_func: give the criterion "
+                f"smoothing={factor:g}."
+            )
         model, loader = kwargs.get("model"), kwargs.get("train_dataloader")
         another_model = model is not None and self.criterion in _MODELS and self._model() is not model
         if model is not None:
             _MODELS[self.criterion] = weakref.ref(model)
         self._has_length = loader is None or has_length(loader)
-        again, self._epochs.running = self._epochs.running, True
-        self._epochs.in_epoch = self._epochs.rest = False
+        again, self._running = self._running, True
+        self._in_epoch = self._rest = False
         self.criterion.forget_epoch()
         if state.global_step:
             self._go_on(args, state)
         elif again or another_model:  # of `model_init`, in a search say
             if self.criterion.weighting.uses_logits and self.criterion.weighting.has_radii:
                 another = "training begins anew" if again else "another model than before"
-                say(f"{another}: what was measured is dropped, the class weights start at 1.")
+                info(f"{another}: what was measured is dropped, the class weights start at 1.")
             self.criterion.start_over()
-        self._epochs.begin(new=not state.global_step, again=again)
+        self._begin(new=not state.global_step, again=again)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Notes that an epoch is in progress, which nothing else may have ended."""
-        self._epochs.refuse_another_end()
-        self._epochs.in_epoch = True
+        self._refuse_another_end()
+        self._in_epoch = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ends the epoch with its last step, so that a checkpoint of that step holds what the epoch measured."""
-        if self._epochs.steps is not None:
-            ends = state.global_step % self._epochs.steps == 0
+        if self._steps is not None:
+            ends = state.global_step % self._steps == 0
         elif self._has_length:
             ends = float(state.epoch or 0).is_integer()
         else:
@@ -172,14 +183,14 @@ class ReweightCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Ends an epoch that was stopped inside, or whose last batches made no whole step; called on every rank."""
-        if self._epochs.steps is None:
-            if self._epochs.in_epoch:
+        if self._steps is None:
+            if self._in_epoch:
                 self._end_epoch(state)
-            self._epochs.rest = False  # of a pass that was skipped as a whole there is no rest
+            self._rest = False  # of a pass that was skipped as a whole there is no rest
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Notes the numbers of an evaluation for the log of the run's folder."""
-        self._epochs.evaluated(state.global_step, kwargs.get("metrics") or {})
+        self._take_evaluation(state.global_step, kwargs.get("metrics") or {})
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes the criterion's state beside the Trainer's own: once, or with `save_on_each_node` on each node."""
@@ -192,7 +203,7 @@ class ReweightCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Marks the end of the run: later steps are not part of it."""
-        self._epochs.running = False
+        self._running = False
 
     def _model(self) -> Any:
         """The model that the criterion was trained with last; None where there is none (any more)."""
@@ -213,41 +224,22 @@ class ReweightCallback(TrainerCallback):
             epoch = epoch if self._has_length else weighting.epoch
         elif weighting.uses_logits:
             self.criterion.start_over()
-            say(
+            info(
                 f"expected the re-weighting's state in {path} but there is none: THE CLASS WEIGHTS START AT 1. Give "
                 "ReweightCallback resume_from=CHECKPOINT_FOLDER where it is in another folder."
             )
-        if self._epochs.steps is not None:
-            epoch, inside = divmod(state.global_step, self._epochs.steps)
-            self._epochs.rest = inside > 0
+        if self._steps is not None:
+            epoch, inside = divmod(state.global_step, self._steps)
+            self._rest = inside > 0
         else:
             inside = (state.epoch or 0) % 1 > 0 or not self._has_length
-            self._epochs.rest = inside and not args.ignore_data_skip
+            self._rest = inside and not args.ignore_data_skip
         if weighting.epoch != epoch:  # stopped inside an epoch, or before it ended
             weighting.begin_epoch(epoch)
 
     def _end_epoch(self, state: TrainerState) -> None:
-        self._epochs.end(state.global_step)
-        state.log_history.append({**self._epochs.logged(), "epoch": float(state.epoch or 0), "step": state.global_step})
-
-    def _refuse_another_of_its_name(self, state: TrainerState) -> None:
-        """Two would write one file; the state, which is made anew for each training, knows which callbacks it has."""
-        callbacks = vars(state).setdefault("_reweight_callbacks", {})
-        if callbacks.setdefault(self._name, id(self)) != id(self):
-            raise ValueError(
-                f"Expected one ReweightCallback named {self._name!r} but this Trainer has two, and one would write "
-                "over the other's state: give each a name, ReweightCallback(criterion, name=...)."
-            )
-
-
-def _refuse_smoothing_left_out(args: TrainingArguments, smoothing: float) -> None:
-    """The Trainer smooths labels in a loss of its own only, and says nothing where there is a compute_loss_func."""
-    factor = float(args.label_smoothing_factor)
-    if factor not in (0.0, smoothing):
-        raise ValueError(
-            f"Expected label_smoothing_factor to be 0, or the criterion's smoothing {smoothing:g}, but got {factor:g}, "
-            f"which the Trainer ignores when it has a compute_loss_func: give the criterion smoothing={factor:g}."
-        )
+        numbers = self._end(state.global_step)
+        state.log_history.append({**numbers, "epoch": float(state.epoch or 0), "step": state.global_step})
 
 
 def _checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
@@ -262,3 +254,45 @@ def _resumed_folder() -> str | None:
         if frame.f_code.co_name == "_inner_training_loop" and frame.f_locals.get("resume_from_checkpoint"):
             return str(frame.f_locals["resume_from_checkpoint"])
     return None
+
+
+def _class_logits(outputs: Any, labels: Any, num_classes: int, model: Any) -> tuple[Tensor, Tensor]:
+    """Logits `[B, C]` or `[B, C, d1, ...]`, classes in dimension 1 as in torch's losses, and labels that fit them.
+
+    `[B, C, T]` is taken as well as `[B, T, C]`, unless T = C. Logits of images are interpolated to the size of the
+    labels as the losses of transformers' segmentation models do: bilinear, with align_corners=False.
+    """
+    logits = getattr(outputs, "logits", None)
+    if logits is None:
+        logits = outputs.get("logits") if isinstance(outputs, dict) else outputs
+    if isinstance(logits, (tuple, list)) and logits:
+        logits = logits[0]
+    if not isinstance(logits, Tensor):
+        named = f" with {', '.join(map(str, outputs))}" if isinstance(outputs, dict) else ""
+        raise TypeError(
+            f"Expected the model's outputs to have `logits`, one column for each class, but got "
+            f"{type(outputs).__name__}{named}: give reweight.loss({{'logits': ...}}, labels, num_items_in_batch) those "
+            "that the labels are for."
+        )
+    if not isinstance(labels, Tensor):
+        raise TypeError(
+            f"Expected labels in a tensor but got {type(labels).__name__}: the data's labels come under the name "
+            "`labels`, one for each row of the logits."
+        )
+    # A tuple (return_dict=False) does not tell the kind of the model.
+    kind = type(model if isinstance(outputs, tuple) else outputs).__name__
+    if logits.ndim == 3 and ("CausalLM" in kind or "LMHeadModel" in kind):
+        raise ValueError(
+            "Expected one label for each row of the logits but this model predicts the next token, and its own loss "
+            "shifts the labels: give compute_loss_func a function that returns reweight.loss({'logits': "
+            "outputs.logits[:, :-1]}, labels[:, 1:], num_items_in_batch)."
+        )
+    # Of tokens the last dimension is that of the classes; of images it is, unless the shapes say otherwise.
+    classes_last = logits.ndim >= 3 and logits.shape[-1] == num_classes
+    if classes_last and logits.ndim > 3 and logits.shape[1] == num_classes:
+        classes_last = labels.shape == logits.shape[:-1] and labels.shape != logits.shape[:1] + logits.shape[2:]
+    if classes_last:
+        return logits.movedim(-1, 1), labels.movedim(-1, 1) if labels.is_floating_point() else labels
+    if logits.ndim == 4 and labels.ndim == 3 and logits.shape[2:] != labels.shape[1:]:
+        return F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=False), labels
+    return logits, labels

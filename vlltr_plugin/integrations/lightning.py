@@ -1,15 +1,11 @@
 """Lightning: a callback that ends the criterion's epochs, logs them, and keeps its state in every checkpoint."""
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlltr_plugin.core.criterion import Criterion
-from vlltr_plugin.core.epoch_statistics import Statistics
 from vlltr_plugin.core.saved_state import epoch_of
-from vlltr_plugin.integrations.epochs import Epochs, Metrics, evaluation_metrics
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.integrations.epochs import EpochCallback
+from vlltr_plugin.training.messages import info
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,7 +16,7 @@ else:
         from pytorch_lightning import Callback, LightningModule, Trainer
 
 
-class ReweightCallback(Callback):
+class ReweightCallback(EpochCallback, Callback):
     """Ends the epochs of a criterion where Lightning ends them; logs their numbers as `train_reweight_*`.
 
     The criterion's state is in Lightning's checkpoints: `trainer.fit(model, ckpt_path=...)` restores weights and radii
@@ -49,25 +45,8 @@ class ReweightCallback(Callback):
         >>> trainer = Trainer(callbacks=[ReweightCallback(criterion), ModelCheckpoint("runs")])
     """
 
-    def __init__(
-        self,
-        criterion: Criterion,
-        name: str = "",
-        steps_per_epoch: int | None = None,
-        folder: str | Path | None = None,
-        metrics: Metrics = evaluation_metrics,
-        groups: str | Sequence[int] | None = None,
-        class_names: Sequence[str] | None = None,
-    ) -> None:
-        self._epochs = Epochs(criterion, name, steps_per_epoch, folder, metrics, groups, class_names)
-        self.criterion, self._name = criterion, name
-        self._loaded = False
-        self._mode: bool | None = None
-
-    @property
-    def statistics(self) -> Statistics:
-        """The numbers of the last epoch that ended."""
-        return self._epochs.statistics
+    _loaded = False  # whether a checkpoint's state was loaded for the training to come
+    _mode: bool | None = None  # of the criterion, before the evaluation in progress
 
     @property
     def state_key(self) -> str:
@@ -77,55 +56,55 @@ class ReweightCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says when a run goes on from a checkpoint without the epoch's state; a new run begins with weights of 1."""
         weighting, new = self.criterion.weighting, trainer.global_step == 0
-        epoch = trainer.current_epoch if self._epochs.steps is None else trainer.global_step // self._epochs.steps
+        epoch = trainer.current_epoch if self._steps is None else trainer.global_step // self._steps
         reached = epoch_of(weighting.progress.tolist())  # the tensor is what a loader of the module's state has written
         loaded, self._loaded = self._loaded and not new, False
-        again, self._epochs.running = self._epochs.running, True
+        again, self._running = self._running, True
         self.criterion.forget_epoch()
         if loaded and reached != epoch:
-            say(f"the checkpoint was saved in epoch {reached} of the criterion: its weights are in force in {epoch}.")
+            info(f"the checkpoint was saved in epoch {reached} of the criterion: its weights are in force in {epoch}.")
             weighting.begin_epoch(epoch)
         elif reached != epoch:
             if weighting.uses_logits:
                 dropped = f"what the criterion measured before ({reached} epochs) is dropped"
                 why = "the checkpoint holds no re-weighting state" if epoch else dropped
-                say(f"{why}: the weights start at 1, in epoch {epoch}.")
+                info(f"{why}: the weights start at 1, in epoch {epoch}.")
             self.criterion.start_over(epoch)
-        self._epochs.in_epoch = False
-        self._epochs.rest = self._epochs.steps is not None and trainer.global_step % self._epochs.steps > 0
-        self._epochs.begin(new, again)
+        self._in_epoch = False
+        self._rest = self._steps is not None and trainer.global_step % self._steps > 0
+        self._begin(new, again)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begins an epoch with its first batch, also after other passes (for example a learning-rate finder)."""
-        self._epochs.refuse_another_end()
-        if not self._epochs.in_epoch:
+        self._refuse_another_end()
+        if not self._in_epoch:
             self.criterion.forget_epoch()
-            self._epochs.rest = self._epochs.rest or (
-                self._epochs.steps is None and batch_idx > 0 and _goes_on_inside(trainer)
-            )
-            self._epochs.in_epoch = True
+            if self._steps is None and batch_idx > 0:  # goes on inside a pass; one of unknown length begins anew
+                has_length = trainer.num_training_batches != math.inf
+                self._rest = self._rest or has_length or hasattr(trainer.train_dataloader, "load_state_dict")
+            self._in_epoch = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Ends the epoch with its last batch, so that every later checkpoint holds what the epoch measured."""
-        if self._epochs.steps is None:
+        if self._steps is None:
             if trainer.is_last_batch:
-                self._end_epoch(trainer)
-        elif trainer.global_step // self._epochs.steps > self.criterion.weighting.epoch:
-            self._end_epoch(trainer, trainer.global_step // self._epochs.steps - 1)
+                self._end(trainer.global_step, trainer.current_epoch)
+        elif trainer.global_step // self._steps > self.criterion.weighting.epoch:
+            self._end(trainer.global_step, trainer.global_step // self._steps - 1)
             self._log(pl_module, on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the epoch's numbers; ends an epoch that was stopped inside. Called on every rank."""
-        if self._epochs.steps is None:
-            if self._epochs.in_epoch:
-                self._end_epoch(trainer)
+        if self._steps is None:
+            if self._in_epoch:
+                self._end(trainer.global_step, trainer.current_epoch)
             self._log(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Marks the end of the run: later batches are not part of it."""
-        self._epochs.running = False
+        self._running = False
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts the criterion in eval mode."""
@@ -136,11 +115,9 @@ class ReweightCallback(Callback):
         """Puts the criterion back in its mode; notes what the validation has logged for the run's folder."""
         self._leave_evaluation()
         if not trainer.sanity_checking:
-            self._epochs.evaluated(trainer.global_step, trainer.callback_metrics)
+            self._take_evaluation(trainer.global_step, trainer.callback_metrics)
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """As `on_validation_start`."""
-        self.on_validation_start(trainer, pl_module)
+    on_test_start = on_validation_start
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts the criterion back in its mode."""
@@ -159,19 +136,11 @@ class ReweightCallback(Callback):
         self.criterion.load_state_dict(state_dict)
         self._loaded = True
 
-    def _end_epoch(self, trainer: Trainer, epoch: int | None = None) -> None:
-        self._epochs.end(trainer.global_step, trainer.current_epoch if epoch is None else epoch)
-
     def _log(self, pl_module: LightningModule, **when: bool) -> None:
-        numbers = {name: float(value) for name, value in self._epochs.logged().items()}
+        numbers = {name: float(value) for name, value in self._logged().items()}
         pl_module.log_dict(numbers, sync_dist=True, **when)  # else Lightning warns where there are ranks
 
     def _leave_evaluation(self) -> None:
         if self._mode is not None:
             self.criterion.train(self._mode)
         self._mode = None
-
-
-def _goes_on_inside(trainer: Trainer) -> bool:
-    """Whether a pass over the data goes on where it was stopped; Lightning begins one of unknown length anew."""
-    return trainer.num_training_batches != math.inf or hasattr(trainer.train_dataloader, "load_state_dict")

@@ -72,11 +72,7 @@ def group_masks(train_counts: Ints, convention: Convention, shots: bool = False)
 
 
 def expected_calibration_error(confidence: Floats, hits: Mask, bins: int = BINS) -> float:
-    """Mean over the images of |accuracy - confidence| of their bin (Guo et al., ICML 2017, Eq. 3).
-
-    Raises:
-        MissingExtraError: torchmetrics is not installed.
-    """
+    """Mean over the images of |accuracy - confidence| of their bin (Guo et al., ICML 2017, Eq. 3)."""
     import torch  # here, so that `compare` needs no torch
 
     import vlltr_plugin.compat  # noqa: F401  (torchmetrics imports torchvision)
@@ -85,10 +81,12 @@ def expected_calibration_error(confidence: Floats, hits: Mask, bins: int = BINS)
     from torchmetrics.functional.classification import binary_calibration_error
 
     # Top-label calibration has two outcomes: the predicted class is right or wrong.
-    error = binary_calibration_error(
-        torch.from_numpy(_inside(confidence)), torch.from_numpy(hits.astype(np.int64)), n_bins=bins, norm="l1"
-    )
-    return float(error)
+    inside, right = (torch.from_numpy(array) for array in (_inside(confidence), hits.astype(np.int64)))
+    return float(binary_calibration_error(inside, right, n_bins=bins, norm="l1"))
+
+
+def _inside(confidence: Floats) -> Floats:
+    return np.clip(np.nan_to_num(confidence, nan=0.0), 0.0, BELOW_1)
 
 
 def reliability(confidence: Floats, hits: Mask, bins: int = BINS) -> list[dict[str, float]]:
@@ -106,11 +104,6 @@ def reliability(confidence: Floats, hits: Mask, bins: int = BINS) -> list[dict[s
         }
         for index in np.unique(number).tolist()
     ]
-
-
-def _inside(confidence: Floats) -> Floats:
-    clipped: Floats = np.clip(np.nan_to_num(confidence, nan=0.0), 0.0, BELOW_1)
-    return clipped
 
 
 def overall_rule(rules: dict[str, Any]) -> str:

@@ -1,7 +1,4 @@
-"""One frame of numbers: method, seed, stage, metric and value; and what the seeds of a method give together.
-
-`±` means one thing in every report: the 95 % interval of a mean over runs (seeds), by Student's t.
-"""
+"""One frame of numbers: method, seed, stage, metric and value; and what the seeds of a method give together."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 INTERVAL = "± 95 % interval over seeds (Student's t)"
-"""What ± means, for titles and notes."""
+"""What ± means in every report, for titles and notes."""
 
 STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 8: 2.306, 12: 2.179, 30: 2.042, 1e9: 1.960}
 """97.5 % quantile of Student's t by degrees of freedom; between them 1/freedom is interpolated.
@@ -40,8 +37,7 @@ class Variance(NamedTuple):
 
 def half_width(variances: Sequence[Variance]) -> float:
     """Half of the 95 % interval of a sum of independent terms with these variances."""
-    known = np.array(list(STUDENT_T))
-    quantile = np.interp(-1 / freedom_of(variances), -1 / known, list(STUDENT_T.values()))
+    quantile = np.interp(-1 / freedom_of(variances), -1 / np.array(list(STUDENT_T)), list(STUDENT_T.values()))
     return float(quantile * np.sqrt(sum(one.value for one in variances)))
 
 
@@ -128,9 +124,9 @@ class Frame:
 
     def over_epochs(self, method: str, metric: str) -> dict[int, Summary]:
         """A number at each epoch that has it."""
-        epochs = [stage for name, stage, number in self._values if (name, number) == (method, metric)]
-        whole = sorted(epoch for epoch in epochs if isinstance(epoch, int))
-        return {epoch: summary for epoch in whole if (summary := self.summary(method, epoch, metric)) is not None}
+        stages = [stage for name, stage, number in self._values if (name, number) == (method, metric)]
+        epochs = sorted(stage for stage in stages if isinstance(stage, int))
+        return {epoch: summary for epoch in epochs if (summary := self.summary(method, epoch, metric)) is not None}
 
     def metrics(self, stages: Collection[Stage]) -> set[str]:
         """The metrics that any method has at any of these stages."""

@@ -31,11 +31,7 @@ def with_bounds(title: str, name: str, groups: Convention | None) -> str:
 
 
 def recorded_groups(host: Host, args: Mapping[str, Any], path: Path) -> Convention | None:
-    """The thresholds of the groups in a run's log; None where they are the user's and not recorded.
-
-    Raises:
-        ReportError: the recorded thresholds are not valid.
-    """
+    """The thresholds of the groups in a run's log; None where they are the user's and not recorded."""
     from vlltr_plugin.core.shot_groups import convention_of  # imports numpy, which --help does without
 
     if not host.groups_setting:
@@ -50,19 +46,19 @@ def recorded_groups(host: Host, args: Mapping[str, Any], path: Path) -> Conventi
 
 def add_groups(command: argparse.ArgumentParser | argparse._ArgumentGroup, more: str) -> None:
     """Adds the option `--groups`, its help ending with `more`."""
+
+    def convention(text: str) -> Convention:
+        from vlltr_plugin.core.shot_groups import convention_of
+
+        try:
+            return convention_of(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
     command.add_argument(
         "--groups",
-        type=_convention,
+        type=convention,
         metavar="MANY,FEW",
         help="training images of many- and few-shot classes: 50,10 (many from 50 on, few up to 10), upstream (100,20) "
         f"or others (101,19); {more}",
     )
-
-
-def _convention(text: str) -> Convention:
-    from vlltr_plugin.core.shot_groups import convention_of
-
-    try:
-        return convention_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

@@ -1,12 +1,4 @@
-"""One style for all pictures, optional imports, and saving.
-
-```python
-figure = new_figure(8, 4)
-axes = figure.subplots()
-axes.plot(epochs, accuracy, color=COLOURS["few"])
-save(figure, folder / "accuracy.png")
-```
-"""
+"""One style for all pictures, optional imports, and saving."""
 
 from __future__ import annotations
 
@@ -36,9 +28,7 @@ COLOURS = {"many": "#0072B2", "medium": "#E69F00", "few": "#CC79A7", "overall": 
 RUN_COLOURS = ("#444444", "#D55E00", "#009E73", "#56B4E9", "#8B5A2B", "#7B3294")
 """Colours of runs, in their order; none is the colour of a group of classes."""
 
-GREY = "#555555"
-"""For references and borders."""
-
+GREY = "#555555"  # for references and borders
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -65,26 +55,18 @@ STYLE: Mapping[str, Any] = {
 """Readable when an 8 inch wide figure is shown 800 pixels wide, as README does."""
 
 
-PACKAGES = {"sklearn": "scikit-learn"}
-"""Names of packages that differ from the module's name."""
-
-
 class MissingExtraError(UserError, ModuleNotFoundError):
     """Libraries of an extra are not installed."""
 
 
 def require(*modules: str, extra: str = "report") -> list[Any]:
-    """Imports libraries of an extra.
-
-    Raises:
-        MissingExtraError: some are not installed; the text names all of them and says how to get them.
-    """
+    """Imports libraries of an extra; a MissingExtraError names all that are not installed and says how to get them."""
     found, missing = [], []
     for module in modules:
         try:
             found.append(importlib.import_module(module))
         except ModuleNotFoundError:
-            missing.append(PACKAGES.get(module, module))
+            missing.append("scikit-learn" if module == "sklearn" else module)
     if missing:
         verb = "it is" if len(missing) == 1 else "they are"
         raise MissingExtraError(

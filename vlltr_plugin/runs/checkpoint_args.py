@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import pickle
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +29,21 @@ def read_checkpoint_args(path: Path) -> dict[str, Any] | None:
 
 
 def load_safely(path: Path) -> Any:
-    """Loads a checkpoint without running what is in it; by memory mapping where its format (torch >= 1.6) allows."""
+    """Loads a checkpoint without running what is in it; by memory mapping where its format (torch >= 1.6) allows.
+
+    `argparse.Namespace`, which hosts save their arguments in, is allowed too, for this call only.
+    """
     from torch import load  # here, so that reports without a checkpoint need no torch
+    from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
     with path.open("rb") as file:
         is_zip = file.read(4) == b"PK\3\4"
-    with _trusted(argparse.Namespace), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about odd pickles; what matters is raised
-        return load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-
-
-@contextmanager
-def _trusted(kind: type) -> Iterator[None]:
-    """Lets safe loading build one more kind of object, inside this context only."""
-    from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
-
     before = list(get_safe_globals())  # torch 2.4 and 2.5 give the list itself, and add to it
-    add_safe_globals([kind])
+    add_safe_globals([argparse.Namespace])
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd pickles; what matters is raised
+            return load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     finally:
         clear_safe_globals()
         add_safe_globals(before)

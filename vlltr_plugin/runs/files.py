@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,21 +70,14 @@ def whole_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
             value, start = _DECODER.raw_decode(text, start)
             found.append(value)
         except json.JSONDecodeError as error:
-            after = _end_of_cut(text, start)
+            # The next object or comment begins where what stands before it is the beginning of an object.
+            ends = (match.start() for pattern in _NEXT_STARTS for match in pattern.finditer(text, start + 1))
+            after = next((end for end in chain(ends, [len(text)]) if is_cut(text[start:end])), None)
             if after is None:
                 raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from error
             start, cut = after, True
         except RecursionError as error:
             raise ValueError("JSON nested too deeply") from error
-
-
-def _end_of_cut(text: str, start: int) -> int | None:
-    """Where the next object or comment begins after the cut one at `start`; None if that one is not just cut."""
-    for pattern in _NEXT_STARTS:
-        for match in pattern.finditer(text, start + 1):
-            if is_cut(text[start : match.start()]):
-                return match.start()
-    return len(text) if is_cut(text[start:]) else None
 
 
 def is_cut(fragment: str) -> bool:

@@ -49,7 +49,7 @@ def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_class
                 f"Expected a sampler whose draws are known but got {type(sampler).__name__}: give it an attribute "
                 "`weights`, one for each training image (all 1 when it draws uniformly)."
             )
-        return class_counts_of(labels, num_classes).double()
+        return torch.bincount(labels, minlength=num_classes).double()
     if getattr(sampler, "replacement", True) is not True:
         raise ValueError(
             "Expected a weighted sampler that draws with replacement: without it, what it draws does not follow from "

@@ -1,6 +1,7 @@
-"""The epoch hook: what the inserted lines of a host call after `attach`."""
+"""Ends the epochs of a run and writes its folder: the session, and the hooks that a host's inserted lines call."""
 
 import copy
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,28 +9,117 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
+from vlltr_plugin import __version__
+from vlltr_plugin.core import epoch_statistics
+from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.epoch_statistics import NAMES, SECONDS
+from vlltr_plugin.core.ranks import refuse_differing_ranks
 from vlltr_plugin.core.saved_state import refuse_other_settings
 from vlltr_plugin.core.weighting import Weighting
-from vlltr_plugin.runs.run_identity import EpochWriter, RunIdentity, identity_of
+from vlltr_plugin.runs.epoch_files import BROKEN, STATE, EpochWriter, RunIdentity, identity_of
 from vlltr_plugin.training.host_criterion import HostCriterion
-from vlltr_plugin.training.messages import say, warnings_said
-from vlltr_plugin.training.session import Session
+from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
 
 Statistics = dict[str, float | int | None]
 """The numbers of an epoch by the name in a host's log; None for what is not known."""
 
 RUN = "run"
-"""Key of a state in a checkpoint: the identity of the run that saved it, see `runs.run_identity`."""
+"""Key of a state in a checkpoint: the identity of the run that saved it, see `runs.epoch_files`."""
 
 WEIGHTS_TOLERANCE = 1e-4
 """Relative difference allowed between saved weights and those of their radii, computed on another machine."""
 
 
-class NoHook:
+class Session:
+    """Ends the epochs of criteria, by the name of the logits that feed them, and writes their files, if any."""
+
+    def __init__(self, criteria: Mapping[str, Criterion], files: EpochWriter | None, without: str) -> None:
+        self.criteria, self.files = criteria, files
+        self._without, self._warned = without, False
+
+    def end_epoch(
+        self, epoch: int, shared: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, epoch_statistics.Statistics], dict[str, Tensor]]:
+        """Ends an epoch: numbers of each criterion and arrays for the file; ValueError where ranks differ or fail."""
+        if not self.criteria:
+            return {}, {}
+        in_force = {name: criterion.in_force() for name, criterion in self.criteria.items()}
+        card = dict(shared or {})
+        for name, criterion in self.criteria.items():
+            own = criterion.must_agree(epoch)
+            card |= {f"{name}: {key}": own[key] for key in own} if len(self.criteria) > 1 else own
+        refuse_differing_ranks(card, next(iter(self.criteria.values())).weighting.weights.device)
+        statistics = {name: criterion.fold(epoch) for name, criterion in self.criteria.items()}
+        arrays: dict[str, Tensor] = {}
+        for name, criterion in self.criteria.items():
+            weighting = criterion.weighting
+            arrays |= {"counts": weighting.class_counts, "draws": weighting.draws, "drawn": criterion.drawn}
+            arrays |= arrays_of(name, weighting, in_force[name], criterion.in_force())
+        return statistics, arrays
+
+    def write(self, epoch: int, write: Callable[[EpochWriter], None]) -> None:
+        """Writes what an epoch left, once it has ended; says once where that fails."""
+        if self.files is None:
+            return
+        try:
+            self.files.begin(epoch)
+            write(self.files)
+        except OSError as error:
+            if not self._warned:
+                info(
+                    f"could not write epoch {epoch} into {self.files.folder} ({error}): training goes on without "
+                    f"{self._without}; each later epoch tries again. This is said once."
+                )
+            self._warned = True
+
+
+def arrays_of(name: str, weighting: Weighting, in_force: Tensor, to_come: Tensor) -> dict[str, Tensor]:
+    """What a weighting gives to an epoch's file."""
+    measured = weighting.uses_logits and weighting.has_radii
+    arrays = {
+        f"weights_{name}": in_force,
+        f"next_weights_{name}": to_come,
+        f"log_radius_{name}": weighting.log_radius64,
+        f"substituted_{name}": weighting.substituted,
+        f"samples_{name}": weighting.samples if measured else torch.zeros_like(weighting.class_counts),
+        f"bias_{name}": weighting.small_sample_bias() if measured else None,
+    }
+    return {key: value for key, value in arrays.items() if value is not None}
+
+
+def state_arrays(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A criterion's state dict as arrays of an epoch's file; bfloat16, which numpy lacks, as float32."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return {
+        f"{STATE}{name}": value.float() if value.dtype == torch.bfloat16 else value for name, value in tensors.items()
+    }
+
+
+def read_epoch_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in an epoch's file, without unpickling; ValueError where there is none."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            names = [name for name in archive.files if name.startswith(STATE)]
+            state = {name.removeprefix(STATE): torch.from_numpy(archive[name]) for name in names}
+    except (*BROKEN, OSError, TypeError) as error:
+        raise ValueError(
+            f"Expected the state of a re-weighting in {path} but could not read it ({error}): go on from an earlier "
+            "epoch with resume(next_epoch), and the model's checkpoint of that epoch."
+        ) from error
+    if not state:
+        raise ValueError(
+            f"Expected the state of a re-weighting in {path} but it holds arrays only: it was not written by "
+            "RunRecorder. Start in a new folder."
+        )
+    return state
+
+
+class Hook:
     """The hook of a run that is not re-weighted: every call does nothing.
 
     Args:
@@ -45,7 +135,7 @@ class NoHook:
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Prints a message if a checkpoint of the host holds a state; does not load it."""
         if self._trains and KEY in checkpoint:
-            say("this checkpoint holds a re-weighting state, but the config has no `reweight`: weights stay 1.")
+            info("this checkpoint holds a re-weighting state, but the config has no `reweight`: weights stay 1.")
 
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for this epoch in force."""
@@ -59,11 +149,7 @@ class NoHook:
         return {}
 
 
-Hook = NoHook
-"""The type of every hook."""
-
-
-class EpochHook(NoHook):
+class EpochHook(Hook):
     """Ends epochs: folds statistics into weights, gives the host's log line, writes the arrays, keeps the state.
 
     Args:
@@ -81,7 +167,7 @@ class EpochHook(NoHook):
         clean_pass: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
-        self._settings, self._clean_pass = settings, clean_pass
+        self._settings, self._every, self._clean_pass = settings.state(), settings.every, clean_pass
         self._session = Session(criterion.criteria, None, without="its arrays")
         self._goes_on_from: RunIdentity | None = None
         self.weightings: Mapping[str, Weighting] = {name: own.weighting for name, own in criterion.criteria.items()}
@@ -98,19 +184,28 @@ class EpochHook(NoHook):
         """Takes the state out of a checkpoint; ValueError where it does not fit, and then nothing is changed."""
         state = checkpoint.get(KEY)
         if state is None:
-            say("this checkpoint holds no re-weighting state: weights start at 1.")
+            info("this checkpoint holds no re-weighting state: weights start at 1.")
             return
         if not isinstance(state, dict) or not all(isinstance(state.get(k), dict) for k in ("settings", "weightings")):
             raise ValueError(
                 f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or foreign."
             )
-        with _version_named(state.get("version")):
+        saved = state["weightings"]
+        try:
             before_forms = {"form": LOSS_WEIGHT}  # of a version that had this form only
-            refuse_other_settings(before_forms | state["settings"], self._settings.state())
-            saved = state["weightings"]
+            refuse_other_settings(before_forms | state["settings"], self._settings)
             for name, weighting in self.weightings.items():
                 weighting.check_state(saved.get(name))
                 _refuse_other_weights(weighting, saved[name])
+        except ValueError as error:
+            version = state.get("version")
+            if version == __version__:
+                raise
+            known = f"version {version}" if isinstance(version, str) else "an unknown version"
+            raise ValueError(
+                f"{error} The state was saved by {known[:40]} of vlltr-plugin, this is {__version__}: if nothing "
+                "else differs, go on with that one."
+            ) from error
         for name, weighting in self.weightings.items():
             weighting.load_state_dict(saved[name])
         self._goes_on_from = identity_of(state.get(RUN))
@@ -118,7 +213,7 @@ class EpochHook(NoHook):
             self._session.files.go_on_from(self._goes_on_from)
         primary = next(iter(self._session.criteria.values()))
         largest = float(primary.in_force().max())
-        say(f"resumed the weights in force from epoch {primary.weighting.epoch} on (largest {largest:.4g}).")
+        info(f"resumed the weights in force from epoch {primary.weighting.epoch} on (largest {largest:.4g}).")
 
     def begin_epoch(self, epoch: int) -> None:
         """Puts the weights for this epoch in force, also where a resumed run skipped to it."""
@@ -129,9 +224,13 @@ class EpochHook(NoHook):
     def end_epoch(self, epoch: int) -> Statistics:
         """Ends an epoch of training on every rank; `Criterion.end_epoch` says what the numbers are."""
         start = time.perf_counter()
-        with warnings_said():
-            self._measure(epoch)
-            by_name, arrays = self._session.end_epoch(epoch, self._settings.state())
+        with print_warnings():
+            if self._clean_pass is not None and (epoch + 1) % self._every == 0:
+                self._clean_pass()
+            elif self._clean_pass is not None:
+                for criterion in self._session.criteria.values():
+                    criterion.keep_radii()
+            by_name, arrays = self._session.end_epoch(epoch, self._settings)
         statistics: Statistics = {}
         for name, numbers in by_name.items():
             prefix = f"{KEY}_{name}_" if statistics else f"{KEY}_"  # none before those of the primary one
@@ -141,39 +240,11 @@ class EpochHook(NoHook):
 
     def checkpoint(self) -> dict[str, Any]:
         """The entry for the host's checkpoint: plain values and tensors, O(C), and the run's identity as text."""
-        from vlltr_plugin import __version__
-
         weightings = {name: weighting.plain_state() for name, weighting in self.weightings.items()}
         files = self._session.files
         run = {} if files is None or files.run is None else {RUN: str(files.run)}
-        return {KEY: {"version": __version__, "settings": self._settings.state(), "weightings": weightings, **run}}
-
-    def _measure(self, epoch: int) -> None:
-        """Runs the clean pass, every so many epochs; in the others the radii stay."""
-        if self._clean_pass is None:
-            return
-        if (epoch + 1) % self._settings.every == 0:
-            self._clean_pass()
-            return
-        for criterion in self._session.criteria.values():
-            criterion.keep_radii()
-
-
-@contextmanager
-def _version_named(version: object) -> Iterator[None]:
-    """Adds to an error that another version saved the state."""
-    from vlltr_plugin import __version__
-
-    try:
-        yield
-    except ValueError as error:
-        if version == __version__:
-            raise
-        known = f"version {version}" if isinstance(version, str) else "an unknown version"
-        raise ValueError(
-            f"{error} The state was saved by {known[:40]} of vlltr-plugin, this is {__version__}: if nothing else "
-            "differs, go on with that one."
-        ) from error
+        settings = dict(self._settings)
+        return {KEY: {"version": __version__, "settings": settings, "weightings": weightings, **run}}
 
 
 def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:
@@ -188,3 +259,19 @@ def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:
             f"{float(saved.max()):.4g}, from the radii {float(expected.max()):.4g}): it is damaged or was changed. "
             "Take an older checkpoint, or start in a new folder."
         )
+
+
+@contextmanager
+def preserve_rng_and_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for an extra forward pass; then the modes of all modules and the random state are as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    model.eval()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002

@@ -5,11 +5,11 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from vlltr_plugin.core.batch import Batch, widened
+from vlltr_plugin.core.batch import widened
 from vlltr_plugin.core.criterion import Criterion
 from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.torch_context import observing
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.messages import info
 from vlltr_plugin.training.settings import SINGLE, SUM
 
 TOLERANCE = 1e-4
@@ -62,6 +62,8 @@ class HostCriterion(nn.Module):
         self.base = base
         self.criteria: Mapping[str, Criterion] = nn.ModuleDict(criteria)  # type: ignore[assignment]
         self._watch, self._observes, self._adjusts = watch, observes, adjusts
+        self.streams = observes and any(criterion.weighting.uses_logits for criterion in criteria.values())
+        """Whether the statistics stream from the training pass, of a weighting that reads logits."""
         for number, criterion in enumerate(criteria.values()):  # the draws of all are those of the first
             criterion.run_by_host(_warn, "" if number or isinstance(criterion.weighting, Uniform) else ADVICE)
 
@@ -74,30 +76,19 @@ class HostCriterion(nn.Module):
                 "loss cannot be re-weighted. Take `reweight` out of the config, or the argument out of the call."
             )
         branch = SINGLE if self._watch is None else self._watch.branch_of(outputs)
-        batch = self._observe(branch, outputs, targets) if observing(self) else None
-        criterion = self.criteria[branch if branch in self.criteria else next(iter(self.criteria))]
-        loss: Tensor
-        if self._adjusts or criterion.weighting.active:
-            loss = criterion.losses_of(batch or criterion.batch(outputs, targets)).mean()
-        else:
-            loss = self.base(outputs, targets)
-        return loss
-
-    @property
-    def streams(self) -> bool:
-        """Whether the statistics stream from the training pass, of a weighting that reads logits."""
-        return self._observes and any(criterion.weighting.uses_logits for criterion in self.criteria.values())
-
-    def _observe(self, branch: str, outputs: Tensor, targets: Tensor) -> Batch | None:
-        """Feeds the criteria of these outputs; the checked batch of the branch's own one, if it has one."""
         batch = None
-        if branch in self.criteria:
-            batch = self.criteria[branch].observe_in_host(outputs, targets, self._observes)
-        if self._watch is not None and SUM in self.criteria and branch == self._watch.names[-1]:
-            first, *others = (widened(self._watch.output(name).detach()) for name in self._watch.names)
-            self.criteria[SUM].observe_in_host(sum(others, first), targets, self._observes)
-        return batch
+        if observing(self):
+            if branch in self.criteria:
+                batch = self.criteria[branch].observe_in_host(outputs, targets, self._observes)
+            if self._watch is not None and SUM in self.criteria and branch == self._watch.names[-1]:
+                first, *others = (widened(self._watch.output(name).detach()) for name in self._watch.names)
+                self.criteria[SUM].observe_in_host(sum(others, first), targets, self._observes)
+        criterion = self.criteria[branch if branch in self.criteria else next(iter(self.criteria))]
+        if self._adjusts or criterion.weighting.active:
+            return criterion.losses_of(batch or criterion.batch(outputs, targets)).mean()
+        loss: Tensor = self.base(outputs, targets)
+        return loss
 
 
 def _warn(message: str) -> None:
-    say(f"warning: {message} This is said once.")
+    info(f"warning: {message} This is said once.")

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from vlltr_plugin.core.ranks import is_first_rank
 
 
-def say(message: str) -> None:
+def info(message: str) -> None:
     """Prints one line, marked as ours, on the first rank."""
     if is_first_rank():
         print(f"[vlltr-plugin] {message}")
 
 
 @contextmanager
-def warnings_said() -> Iterator[None]:
+def print_warnings() -> Iterator[None]:
     """Prints the warnings that come inside it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
     for message in dict.fromkeys(str(warning.message) for warning in caught):
-        say(message)
+        info(message)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,8 +15,9 @@ from vlltr_plugin.core.criterion import Criterion, check_criterion
 from vlltr_plugin.core.epoch_statistics import LOGGED, SECONDS, Statistics
 from vlltr_plugin.core.ranks import is_first_rank, world_size
 from vlltr_plugin.core.shot_groups import convention_of
-from vlltr_plugin.runs.epoch_files import FOLDER, numbered_files
-from vlltr_plugin.runs.own_log import (
+from vlltr_plugin.runs.epoch_files import FOLDER, EpochWriter, numbered_files
+from vlltr_plugin.runs.files import write_whole
+from vlltr_plugin.runs.log import (
     LOG,
     SETTINGS,
     SHOT_GROUPS,
@@ -29,16 +29,12 @@ from vlltr_plugin.runs.own_log import (
     read_settings,
     settings_as_json,
     write_class_names,
-    write_settings,
 )
-from vlltr_plugin.runs.run_identity import EpochWriter
-from vlltr_plugin.training.messages import say
-from vlltr_plugin.training.session import Session, read_epoch_state, state_arrays
-from vlltr_plugin.training.settings import SINGLE, describe_criterion, loss_settings
+from vlltr_plugin.training.hook import Session, read_epoch_state, state_arrays
+from vlltr_plugin.training.messages import info
+from vlltr_plugin.training.settings import SINGLE, describe_criterion, differences, loss_settings
 
 T = TypeVar("T")
-
-NOT_SET = "not set"
 
 
 class RunRecorder:
@@ -100,7 +96,14 @@ class RunRecorder:
         criteria = {} if criterion is None else {SINGLE: criterion}
         self._files = EpochWriter(self.folder)
         self._session = Session(criteria, self._files, without="it, and cannot be resumed from there")
-        self._look_at_log()
+        if is_first_rank():
+            try:
+                last_epoch(self.folder / LOG)
+            except ValueError as error:
+                own_folder = f"{error} Give the recorder a folder of its own."
+                if criterion is None:
+                    raise ValueError(own_folder) from error
+                info(f"`compare` will not read this run: {own_folder}")  # nothing else reads its log
 
     def resume(self, next_epoch: int | None = None) -> int:
         """Restores the weights of an epoch, to the last bit; every rank has to call it.
@@ -143,33 +146,31 @@ class RunRecorder:
                 another run and `resume` was not called.
         """
         line = numbers_of(metrics)
-        if epoch is not None:
-            check_whole("epoch", epoch, least=0)
-        ended = self._ended() if epoch is None else epoch
-        if self._next is None:
-            self._refuse_another_run()
+        if epoch is None:
+            epoch = (self._next or 0) if self.criterion is None else self.criterion.weighting.epoch
         else:
-            self._refuse_another_epoch(ended, self._next)
+            check_whole("epoch", epoch, least=0)
+        if self._next is not None:
+            self._refuse_another_epoch(epoch, self._next)
+        elif self.criterion is not None:
+            _as_first_rank_sees(self._refuse_another_run)  # a later rank would find what the first has just written
+        elif is_first_rank():  # nothing else of a baseline needs the other ranks
+            self._refuse_another_run()
         started = time.perf_counter()
-        by_name, arrays = self._session.end_epoch(ended)
+        by_name, arrays = self._session.end_epoch(epoch)
         statistics = by_name.get(SINGLE, {})
         if self.criterion is not None:
             statistics[SECONDS] = time.perf_counter() - started
             arrays |= state_arrays(self.criterion.state_dict())
-        self._next, self._resumed = ended + 1, False
+        self._next, self._resumed = epoch + 1, False
         if is_first_rank():
             line |= {f"{LOGGED}{name}": value for name, value in statistics.items()}
-            self._session.write(ended, lambda files: self._write(files, ended, arrays, line))
+            self._session.write(epoch, lambda files: self._write(files, epoch, arrays, line))
         return statistics
 
     def last_epoch(self) -> int:
         """The last epoch that the folder holds, -1 in a new folder; every rank has to call it."""
-        return _as_first_rank_sees(self._look_for_last_epoch)
-
-    def _ended(self) -> int:
-        if self.criterion is not None:
-            return self.criterion.weighting.epoch
-        return 0 if self._next is None else self._next
+        return _as_first_rank_sees(self._read_last_epoch)
 
     def _refuse_another_epoch(self, ended: int, expected: int) -> None:
         if ended < expected:
@@ -195,7 +196,9 @@ class RunRecorder:
             files.abandoned = None
         if arrays:
             files.write(epoch, arrays)
-        write_settings(self.folder, self.settings)
+        path, settings = self.folder / SETTINGS, settings_as_json(self.settings)
+        if not path.is_file() or path.read_bytes() != settings:
+            write_whole(path, settings)
         if self._class_names is not None:
             write_class_names(self.folder, self._class_names)
             self._class_names = None  # once
@@ -205,7 +208,7 @@ class RunRecorder:
         """The epoch to go on with, and the state for it."""
         if next_epoch != 0:  # 0 takes the place of whatever is there
             self._compare_settings()
-        runs = self._files.look()
+        runs = self._files.newest_runs()
         if len(runs) > 1 and next_epoch != 0:
             raise ValueError(
                 f"Expected the epochs of one run in {self.folder / FOLDER} but found those of {len(runs)}, and cannot "
@@ -227,14 +230,14 @@ class RunRecorder:
             return
         now = json.loads(settings_as_json(self.settings))
         known, mine = loss_settings(recorded), loss_settings(now)
-        if other := _differing(known, {name: value for name, value in mine.items() if name in known}):
+        if other := differences(known, {name: value for name, value in mine.items() if name in known}):
             raise ValueError(
                 f"Expected the settings of the run in {self.folder} but {other}: use those, call resume(0) to "
                 "replace it by a new run, or give another folder."
             )
         was, are = ({name: value for name, value in of.items() if name not in self._own} for of in (recorded, now))
-        if other := _differing(was, are):
-            say(f"resumes the run in {self.folder} with other settings: {other}.")
+        if other := differences(was, are):
+            info(f"resumes the run in {self.folder} with other settings: {other}.")
 
     def _go_on(self, criterion: Criterion, start: int, state: dict[str, Tensor] | None) -> None:
         """Puts the weights for an epoch in force, and says which."""
@@ -247,39 +250,25 @@ class RunRecorder:
                     f"Expected the state for epoch {start} in {path} but it is for epoch {weighting.epoch}: the "
                     "file was renamed or copied. Give it back its name, or resume at an epoch whose file is right."
                 )
-            say(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
+            info(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
         elif start and start == weighting.epoch and weighting.uses_logits and weighting.has_radii:  # the user loaded it
             criterion.forget_epoch()
-            say(f"no state for epoch {start} in {self.folder}: keeps the loaded weights ({_largest(criterion)}).")
+            info(f"no state for epoch {start} in {self.folder}: keeps the loaded weights ({_largest(criterion)}).")
         elif start:
             criterion.start_over(start)
             if weighting.uses_logits:
-                self._warn_of_missing_state(start)
+                known = ", ".join(map(str, self._files.files_of(self._files.run))) or "none"
+                warn_caller(
+                    f"Expected the state after epoch {start - 1} in {self.folder / FOLDER} but there is none (epochs "
+                    f"there: {known}): THE CLASS WEIGHTS START AT 1, until epoch {start} ends. Save the model's "
+                    "checkpoint after recorder.end_epoch, or go on from an epoch that is there."
+                )
         else:
             criterion.forget_epoch()  # of a run that was stopped; radii measured before training stay
             weighting.begin_epoch(0)
             measured = weighting.uses_logits and weighting.active
             weights = f", with weights measured before ({_largest(criterion)})" if measured else ""
-            say(f"a new run in {self.folder}{weights}.")
-
-    def _warn_of_missing_state(self, start: int) -> None:
-        known = ", ".join(map(str, self._files.files_of(self._files.run))) or "none"
-        warn_caller(
-            f"Expected the state after epoch {start - 1} in {self.folder / FOLDER} but there is none (epochs there: "
-            f"{known}): THE CLASS WEIGHTS START AT 1, until epoch {start} ends. Save the model's checkpoint after "
-            "recorder.end_epoch, or go on from an epoch that is there."
-        )
-
-    def _look_at_log(self) -> None:
-        """Refuses a log of another kind; with a criterion it only says so, since `compare` alone reads it."""
-        if not is_first_rank():
-            return
-        try:
-            last_epoch(self.folder / LOG)
-        except ValueError as error:
-            if self.criterion is None:
-                raise ValueError(f"{error} Give the recorder a folder of its own.") from error
-            say(f"`compare` will not read this run: {error} Give the recorder a folder of its own.")
+            info(f"a new run in {self.folder}{weights}.")
 
     def _last_logged(self) -> int:
         try:
@@ -287,21 +276,15 @@ class RunRecorder:
         except ValueError:  # said before
             return -1
 
-    def _refuse_another_run(self) -> None:
-        """Only the first rank looks: a later one would find what the first has just written."""
-        if self.criterion is not None:
-            _as_first_rank_sees(self._look_for_another_run)
-        elif is_first_rank():  # nothing else of a baseline needs the other ranks
-            self._look_for_another_run()
-
-    def _look_for_last_epoch(self) -> int:
+    def _read_last_epoch(self) -> int:
         last = max(numbered_files(self.folder), default=-1)
         if self.criterion is None or (self.folder / SETTINGS).is_file():
             last = max(last, self._last_logged())
         return last
 
-    def _look_for_another_run(self) -> None:
-        last = self._look_for_last_epoch()
+    def _refuse_another_run(self) -> None:
+        """Raises ValueError if the folder holds a run."""
+        last = self._read_last_epoch()
         if last < 0:
             return
         states = self.criterion is None or numbered_files(self.folder)
@@ -341,14 +324,3 @@ def _checked_names(names: Sequence[str], criterion: Criterion | None) -> list[st
 
 def _largest(criterion: Criterion) -> str:
     return f"largest {float(criterion.in_force().max()):.4g}"
-
-
-def _differing(recorded: dict[str, Any], now: dict[str, Any]) -> str:
-    """A sentence on the settings that differ; empty if none does."""
-    names = [name for name in recorded | now if _as_text(recorded, name) != _as_text(now, name)]
-    return ", ".join(f"{name} was {recorded.get(name, NOT_SET)} and is {now.get(name, NOT_SET)}" for name in names)
-
-
-def _as_text(settings: dict[str, Any], name: str) -> str:
-    """A setting as text, equal for equal ones: also for nan, and for objects whose text is their memory address."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", json.dumps(settings[name], sort_keys=True)) if name in settings else ""

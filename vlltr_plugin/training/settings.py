@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,7 +56,7 @@ class Settings:
         return self.form == LOGIT_ADJUSTMENT and self.type != "none"
 
 
-def asked(args: Any) -> Any:
+def reweight_setting(args: Any) -> Any:
     """The `reweight` key as plain values; None where it is missing, None or False, so that nothing is re-weighted."""
     reweight = plain_values(getattr(args, KEY, None))
     return None if reweight is False else reweight
@@ -64,15 +65,12 @@ def asked(args: Any) -> Any:
 def misspelling(args: Any) -> str | None:
     """A sentence about a dict under a name like `reweight` (`reweigth`, `re_weight`), in a config without that key."""
     # Only dicts: a host may have a flag `reweighting` or a file `weights` of its own.
-    names = {_letters(name): name for name, value in vars(args).items() if isinstance(value, Mapping)}
+    dicts = [name for name, value in vars(args).items() if isinstance(value, Mapping)]
+    names = {"".join(filter(str.isalnum, name)).lower(): name for name in dicts}
     near = difflib.get_close_matches(KEY, names, n=1, cutoff=0.75)
     if not near:
         return None
     return f"the config asks for no `{KEY}`, but has {names[near[0]]!r}: was that meant? Nothing is re-weighted."
-
-
-def _letters(name: str) -> str:
-    return "".join(filter(str.isalnum, name)).lower()
 
 
 def parse(reweight: Any, branches: tuple[str, ...] = ()) -> Settings:
@@ -91,7 +89,16 @@ def parse(reweight: Any, branches: tuple[str, ...] = ()) -> Settings:
     for key in given:
         if key not in known:
             raise ValueError(f"Expected known keys in reweight but got {key!r}{nearest(key, known)}")
-    settings = Settings(name, _branch(own.pop("branch", None), branches), options=given, **own)
+    branch = own.pop("branch", None)
+    if branch is None:
+        branch = (*branches, SINGLE)[0]
+    if not branches and branch != SINGLE:
+        raise ValueError(
+            f"Expected no branch for a model with a single output but got branch={branch!r}: take it out of reweight."
+        )
+    if branches:
+        check_choice("reweight's branch", branch, branches)
+    settings = Settings(name, branch, options=given, **own)
     check_choice("reweight's source", settings.source, SOURCES)
     check_choice("reweight's form", settings.form, FORMS)
     check_whole("reweight's every", settings.every, least=1)
@@ -110,18 +117,6 @@ def plain_values(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain_values(item) for item in value]
     return value
-
-
-def _branch(branch: str | None, branches: tuple[str, ...]) -> str:
-    if branch is None:
-        return (*branches, SINGLE)[0]
-    if not branches and branch != SINGLE:
-        raise ValueError(
-            f"Expected no branch for a model with a single output but got branch={branch!r}: take it out of reweight."
-        )
-    if branches:
-        check_choice("reweight's branch", branch, branches)
-    return branch
 
 
 def describe_criterion(criterion: Criterion | None) -> dict[str, Any]:
@@ -158,6 +153,21 @@ def loss_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return of_loss | {KEY: "the plug-in's", "form": form["form"], "tau": form["tau"]}
 
 
+def differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The described settings that differ, with both values; empty if none does."""
+
+    def as_text(value: Any) -> str:
+        """Equal for equal values: also for nan, and for objects whose text is their memory address."""
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", json.dumps(value, sort_keys=True))
+
+    found = []
+    for name in {**recorded, **now}:
+        was, is_now = (as_text(settings[name]) if name in settings else "" for settings in (recorded, now))
+        if was != is_now:
+            found.append(f"{name} was {recorded.get(name, 'not set')} and is {now.get(name, 'not set')}")
+    return ", ".join(found)
+
+
 def _summary(numbers: Sequence[int | str]) -> str:
     """Numbers of all classes in a few characters: the smallest, the largest, and a digest of all in order."""
     digest = hashlib.sha256(json.dumps(numbers).encode()).hexdigest()[:8]
@@ -165,15 +175,11 @@ def _summary(numbers: Sequence[int | str]) -> str:
 
 
 def _not_default(weighting: Weighting) -> dict[str, Any]:
+    """Settings of a weighting that differ from the defaults of its class and of its bases."""
     kind = type(weighting)
-    defaults = _defaults(kind)
+    makers = [cls.__init__ for cls in reversed(kind.__mro__) if issubclass(cls, Weighting) and "__init__" in vars(cls)]
+    parameters = [p for maker in makers for p in inspect.signature(maker).parameters.values()]
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     name = next((name for name, known in WEIGHTINGS.items() if known is kind), kind.__name__)
     settings = {key: value for key, value in weighting.settings().items() if key not in ELSEWHERE}
     return {"type": name} | {key: value for key, value in settings.items() if defaults.get(key, ...) != value}
-
-
-def _defaults(kind: type[Weighting]) -> dict[str, Any]:
-    """Defaults of the arguments of a class and of its bases."""
-    makers = [cls.__init__ for cls in reversed(kind.__mro__) if issubclass(cls, Weighting) and "__init__" in vars(cls)]
-    parameters = [p for maker in makers for p in inspect.signature(maker).parameters.values()]
-    return {p.name: p.default for p in parameters if p.default is not p.empty}

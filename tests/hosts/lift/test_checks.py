@@ -55,7 +55,7 @@ AMISS: dict[str, tuple[str, str, str]] = {
     "a wrong type": ("reweight.type class_volum", "reweight", "did you mean 'class_volume'"),
     "a wrong key": ("reweight.tpye class_volume", "trainer", "reweight.tpye"),
     "a sampler of unknown draws": ("sampler HardestFirst reweight.type class_volume", "sampler", "HardestFirst"),
-    "too few epochs": ("num_epochs 1 reweight.type class_volume", "reweight", "the run is the plain one"),
+    "too few epochs": ("num_epochs 1 reweight.type class_volume", "reweight", "the run is the baseline"),
 }
 
 

@@ -37,7 +37,7 @@ def test_the_first_epoch_is_the_plain_run_and_the_others_are_not(way: str, train
     assert on.rows[0] == plain.rows[0]
     assert all(row["train_loss"] != other["train_loss"] for row, other in zip(on.rows[1:], plain.rows[1:], strict=True))
     assert off.said == []
-    assert "class_volume, min_samples 5 as loss_weight, from epoch 1 on" in on.said[-1]
+    assert "class_volume, min_samples 5 as loss weights, from epoch 1 on" in on.said[-1]
 
 
 def test_uninstall_leaves_no_trace(checkout: Path) -> None:
@@ -112,11 +112,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 def test_options_come_from_the_command_line_and_from_yaml(train: Train, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("reweight: inverse\nreweight_opt: {start_epoch: 1, normalize: mean}\n")
     run = train(f"--config {tmp_path}/config.yaml --reweight-opt start_epoch=2")
-    assert "inverse, start_epoch 2, normalize mean as loss_weight, from epoch 2 on" in run.said[-1]
+    assert "inverse, start_epoch 2, normalize mean as loss weights, from epoch 2 on" in run.said[-1]
     assert train("--reweight-opt min_samples=5").said == [
         "there is --reweight-opt but no --reweight: nothing is re-weighted."
     ]
-    assert "the run is the plain one" in train(f"{DV} start_epoch=9").said[-1]
+    assert "the run is the baseline" in train(f"{DV} start_epoch=9").said[-1]
     with pytest.raises(SystemExit):
         train("--reweight class_volume --reweight-opt min_samples")
 
@@ -229,7 +229,7 @@ def test_samplers_whose_draws_are_known(batches: type[BatchSampler]) -> None:
 
 
 def test_a_loss_of_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"MultiMarginLoss gives .* --reweight would change more than the weights"):
+    with pytest.raises(ValueError, match=r"MultiMarginLoss gives .* re-weighting would change more than the weights"):
         attach(arguments(), nn.MultiMarginLoss(), nn.Identity(), loader(), None)
     with pytest.raises(ValueError, match="L1Loss fails on them"):
         attach(arguments(), nn.L1Loss(), nn.Identity(), loader(), None)

@@ -1,4 +1,6 @@
 import shutil
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,6 +8,15 @@ import pytest
 
 from vlltr_plugin.demo import CLASS_VOLUME, make_standin, run_main
 from vlltr_plugin.install import install
+
+
+@pytest.fixture
+def host_datasets(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The host's module with the evaluation transform, which here changes nothing."""
+    module = types.ModuleType("datasets")
+    module.build_transform = lambda is_train, args: lambda image: image
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """What `vlltr-plugin check` says about the run's folder and a checkpoint in it."""
 
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from checking import check, only
+from checking import check, edited, only
+from hostile import Hostile
 
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME
 from vlltr_plugin.demo.standin_checkout import CONTROL
@@ -38,30 +38,34 @@ def test_a_resume_of_the_same_settings_is_fine(begun: Path) -> None:
     assert found["output"] == ("ok", f"{SAVED}: resumes after 1 of 3 epochs, with the same settings")
 
 
-def test_other_settings(begun: Path) -> None:
-    message = only(check(begun, CLASS_VOLUME, code=1), "output")
-    assert "epochs: saved 3, here 30" in message
-    change(begun, lambda saved: vars(saved["args"]).update(mixup=0.2, seed=5, device="cuda"))
-    message = only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
-    assert "other settings (mixup: saved 0.2, here 0.8)" in message
+def test_other_settings_from_the_command_line(begun: Path) -> None:
+    assert "epochs: saved 3, here 30" in only(check(begun, CLASS_VOLUME, code=1), "output")
 
 
-def test_other_settings_of_the_weighting(begun: Path) -> None:
-    path = begun / "configs/digits/finetune/digits_dv.py"
-    path.write_text(path.read_text().replace('"class_volume"', '"class_volume", min_samples=30'))
-    message = only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
-    assert "min_samples: saved 2, here 30" in message
+def saved(how: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    return lambda checkout: change(checkout, how)
 
 
-def test_a_sampler_other_than_the_states(begun: Path) -> None:
-    path = begun / "samplers.py"
-    path.write_text(path.read_text().replace("weights, dtype=torch.double)", "weights, dtype=torch.double) ** 2"))
-    assert "same expected draws" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
+FAULTS = {
+    "other settings (mixup: saved 0.2, here 0.8)": saved(
+        lambda s: vars(s["args"]).update(mixup=0.2, seed=5, device="")
+    ),
+    "min_samples: saved 2, here 30": edited(CLASS_VOLUME, '"class_volume"', '"class_volume", min_samples=30'),
+    "same expected draws": edited("samplers.py", "weights, dtype=torch.double)", "weights, dtype=torch.double) ** 2"),
+    "weights are positive": saved(lambda s: s["reweight"]["weightings"]["image_text"]["weights"].fill_(-1.0)),
+    "head.0.weight": saved(lambda s: s["model"].pop("head.0.weight")),
+}
 
 
-def test_a_state_that_was_tampered_with(begun: Path) -> None:
-    change(begun, lambda saved: saved["reweight"]["weightings"]["image_text"]["weights"].fill_(-1.0))
-    assert "weights are positive" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
+@pytest.mark.parametrize("message", FAULTS)
+def test_a_checkpoint_that_does_not_fit_the_run(begun: Path, message: str) -> None:
+    FAULTS[message](begun)
+    assert message in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
+
+
+def test_resumed_parameters_that_are_not_finite(begun: Path) -> None:
+    change(begun, lambda saved: saved["model"]["head.2.bias"].fill_(float("nan")))
+    assert "rows of visual logits" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "step")
 
 
 @pytest.mark.parametrize(("config", "state"), [(BASELINE, True), (CLASS_VOLUME, False)])
@@ -72,16 +76,6 @@ def test_a_baselines_checkpoint_for_a_re_weighted_run_or_the_other_way_round(
         change(begun, lambda saved: saved.pop("reweight"))
     message = only(check(begun, config, "--host-args", f"--epochs 3 --resume {SAVED}", code=1), "output")
     assert f"is of a run with{'' if state else 'out'} re-weighting" in message
-
-
-def test_another_models_parameters(begun: Path) -> None:
-    change(begun, lambda saved: saved["model"].pop("head.0.weight"))
-    assert "head.0.weight" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
-
-
-def test_resumed_parameters_that_are_not_finite(begun: Path) -> None:
-    change(begun, lambda saved: saved["model"]["head.2.bias"].fill_(float("nan")))
-    assert "rows of visual logits" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "step")
 
 
 def test_a_finished_run(trained: Path, copied: Callable[[Path], Path]) -> None:
@@ -96,14 +90,6 @@ def test_a_damaged_checkpoint(begun: Path, cut: float) -> None:
     whole = (begun / SAVED).read_bytes()
     (begun / SAVED).write_bytes(whole[: int(cut * len(whole))])
     assert "checkpoint.pth" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
-
-
-class Hostile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
@@ -124,23 +110,16 @@ def test_a_hostile_pickle_is_never_run(begun: Path, tmp_path: Path, form: str) -
 def test_what_another_run_has_left(checkout: Path, left: str) -> None:
     path = checkout / "checkpoints/digits_dv" / left
     path.parent.mkdir(parents=True)
+    path.with_name("train.log").write_text("started\n")  # the launcher's own: still a new folder
+    assert check(checkout, CLASS_VOLUME, code=0)["output"] == ("ok", "checkpoints/digits_dv: new")
     path.write_bytes(b"")
     assert f"holds {left} without one" in only(check(checkout, CLASS_VOLUME, code=1), "output")
     assert check(checkout, CONTROL, code=0)["output"] == ("ok", "checkpoints/digits_inverse: new")
 
 
-def test_the_launchers_log_alone_is_a_new_folder(checkout: Path) -> None:
-    (checkout / "checkpoints/digits_dv").mkdir(parents=True)
-    (checkout / "checkpoints/digits_dv/train.log").write_text("started\n")
-    assert check(checkout, CLASS_VOLUME, code=0)["output"][1] == "checkpoints/digits_dv: new"
-
-
-def test_a_checkpoint_to_resume_from_that_is_not_there(checkout: Path) -> None:
+def test_a_checkpoint_to_resume_from_that_is_not_there_and_a_folder_that_is_a_file(checkout: Path) -> None:
     message = only(check(checkout, CLASS_VOLUME, "--host-args", "--resume checkpoints/gone.pth", code=1), "output")
     assert "there is no checkpoints/gone.pth" in message
-
-
-def test_an_output_folder_that_is_a_file(checkout: Path) -> None:
     (checkout / "checkpoints").mkdir(exist_ok=True)
     (checkout / "checkpoints/digits_dv").write_text("")
     assert "can be written" in only(check(checkout, CLASS_VOLUME, code=1), "output")

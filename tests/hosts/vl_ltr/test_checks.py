@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from checking import check, only, skipped
+from checking import check, edited, only, skipped
 
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME
 from vlltr_plugin.demo.standin_checkout import CONTROL
@@ -28,13 +29,9 @@ def reweight(checkout: Path, text: str) -> str:
     return str(path.relative_to(checkout))
 
 
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
-def test_all_is_fine(checkout: Path) -> None:
+def test_all_is_fine(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "3")  # as a scheduler may set it: no process group is joined
+    monkeypatch.setenv("WORLD_SIZE", "8")
     found = check(checkout, CLASS_VOLUME, code=0)
     assert list(found) == ALL
     assert skipped(found) == STAGE_ONE
@@ -45,221 +42,108 @@ def test_all_is_fine(checkout: Path) -> None:
     assert "2 x [8, 10] finite logits" in found["step"][1]
 
 
-def test_weights_that_start_after_the_last_epoch_are_amiss(checkout: Path) -> None:
-    late = "configs/digits/finetune/late.py"
-    (checkout / late).write_text(
-        '_base_ = ["./digits_dv.py"]\ncfg = dict(epochs=5)\n'
-        'reweighting = dict(reweight=dict(type="class_volume", start_epoch=5))\n'
-    )
-    assert "never apply, and the run is the baseline" in only(check(checkout, late, code=1), "weights")
-
-
-def test_weights_for_equal_radii_are_told_in_plain_numbers(checkout: Path) -> None:
+def test_weights_for_equal_radii_and_memory_of_the_statistics(checkout: Path) -> None:
     counts = np.bincount(np.load(checkout / DATA / "train.npz")["labels"])
     draws = np.sqrt(counts) * len(counts)  # the sampler's 1/sqrt(n)
     expected = (draws.sum() / len(counts)) / draws
-    message = check(checkout, CLASS_VOLUME, code=0)["weights"][1]
-    assert f"from {expected.min():.3g} (a class of 120 images) to {expected.max():.3g} (of 3), 1 on average" in message
-    letter = reweight(checkout, 'reweight=dict(type="class_volume", counts="dataset", normalize="dataset")')
+    memory = 3 * 10 * 10 * 8 + 2 * 10 * 8  # sums in float64 for few classes, and masses
+    found = check(checkout, CLASS_VOLUME, code=0)
+    weights = f"from {expected.min():.3g} (a class of 120 images) to {expected.max():.3g} (of 3), 1 on average"
+    assert weights in found["weights"][1]
+    assert f"of {memory / 1000:.3g} kB on each rank" in found["memory"][1]
+
+    letter = 'reweight=dict(type="class_volume", counts="dataset", normalize="dataset", branch="each")'
+    found = check(checkout, reweight(checkout, letter), code=0)
     alpha = counts.sum() / len(counts) / counts
     mean = (draws * alpha).sum() / draws.sum()
-    assert f"to {alpha.max():.3g} (of 3), {mean:.3g} on average" in check(checkout, letter, code=0)["weights"][1]
+    assert f"to {alpha.max():.3g} (of 3), {mean:.3g} on average" in found["weights"][1]
+    assert f"of {2 * memory / 1000:.3g} kB on each rank" in found["memory"][1]
     assert check(checkout, CONTROL, code=0)["weights"][1].startswith(f"from {expected.min():.3g}")
 
 
-def test_memory_of_the_statistics_is_that_of_their_tensors(checkout: Path) -> None:
-    each = reweight(checkout, 'reweight=dict(type="class_volume", branch="each")')
-    one = 3 * 10 * 10 * 8 + 2 * 10 * 8  # sums in float64 for few classes, and masses
-    assert f"of {one / 1000:.3g} kB on each rank" in check(checkout, CLASS_VOLUME, code=0)["memory"][1]
-    assert f"of {2 * one / 1000:.3g} kB on each rank" in check(checkout, each, code=0)["memory"][1]
-
-
 def test_a_baseline_is_fine_installed_or_not(checkout: Path) -> None:
-    found = check(checkout, BASELINE, code=0)
-    assert skipped(found) == [*STAGE_ONE, "reweight", "weights", "memory"]
+    for value in (None, False):
+        found = check(checkout, reweight(checkout, f"reweight={value}"), code=0)
+        assert found["reweight"] == ("skip", "the config asks for no `reweight`: nothing is re-weighted")
+    assert skipped(check(checkout, BASELINE, code=0)) == [*STAGE_ONE, "reweight", "weights", "memory"]
     uninstall(checkout)
-    found = check(checkout, BASELINE, code=0)
-    assert skipped(found) == ["plug-in", *STAGE_ONE, "reweight", "weights", "memory"]
-
-
-@pytest.mark.parametrize("value", [None, False])
-def test_a_key_that_asks_for_nothing_is_a_baseline(checkout: Path, value: object) -> None:
-    found = check(checkout, reweight(checkout, f"reweight={value}"), code=0)
-    assert found["reweight"] == ("skip", "the config asks for no `reweight`: nothing is re-weighted")
-
-
-def test_a_process_group_is_not_joined(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "3")  # as a scheduler may set it
-    monkeypatch.setenv("WORLD_SIZE", "8")
-    check(checkout, CLASS_VOLUME, code=0)
-
-
-def test_a_missing_list(checkout: Path) -> None:
-    (checkout / DATA / "val.npz").unlink()
-    found = check(checkout, CLASS_VOLUME, code=1)
-    assert "val.npz" in only(found, "val list")
-    assert "it needs val list" in found["model"][1]
-
-
-def test_an_image_that_cannot_be_read(checkout: Path) -> None:
-    edit(
-        checkout / "datasets.py",
-        "return self.pipeline(self.images[index])",
-        "if len(self) == 180 and index > 100:\n            raise OSError(f'{index}.png is cut short')\n"
-        "        return self.pipeline(self.images[index])",
-    )
-    assert "14 of 96 images tried cannot be read; the first: 101.png" in only(
-        check(checkout, CLASS_VOLUME, code=1), "images"
-    )
-
-
-def test_a_wrong_class_count(checkout: Path) -> None:
-    path = checkout / DATA / "sentence_counts.npy"
-    np.save(path, np.load(path)[:9])
-    assert "targets in 0..8 (9 classes) but found 9" in only(check(checkout, CLASS_VOLUME, code=1), "classes")
-
-
-def test_labels_out_of_range_in_another_split(checkout: Path) -> None:
-    arrays = dict(np.load(checkout / DATA / "val.npz"))
-    arrays["labels"][7] = 11
-    np.savez(checkout / DATA / "val.npz", **arrays)
-    assert "In the val set" in only(check(checkout, CLASS_VOLUME, code=1), "classes")
-
-
-def test_a_class_that_is_tested_but_not_trained_is_named(checkout: Path) -> None:
-    arrays = dict(np.load(checkout / DATA / "train.npz"))
-    keep = arrays["labels"] != 9
-    np.savez(checkout / DATA / "train.npz", **{name: array[keep] for name, array in arrays.items()})
-    message = check(checkout, CLASS_VOLUME, code=0)["classes"][1]
-    assert message.startswith("9 of 10 classes have training images")
-    assert "val has images of 1 classes that are not trained (9)" in message
-
-
-def test_a_class_without_sentences(checkout: Path) -> None:
-    path = checkout / DATA / "sentence_counts.npy"
-    counts = np.load(path)
-    counts[3] = 0
-    np.save(path, counts)
-    assert "1 have none (3)" in only(check(checkout, CLASS_VOLUME, code=1), "sentences")
-
-
-def test_less_than_a_batch(checkout: Path) -> None:
-    config = reweight(checkout, "batch_size=600")
-    edit(checkout / BASELINE, "    batch_size=32,\n", "")
-    assert "one batch of 600" in only(check(checkout, config, code=1), "train list")
-
-
-def test_a_forward_step_that_is_not_finite(checkout: Path) -> None:
-    path = checkout / DATA / "text_embeddings.npy"
-    embeddings = np.load(path)
-    embeddings[4, 0, 0] = np.nan
-    np.save(path, embeddings)
-    assert "8 of 8 rows of image-text logits" in only(check(checkout, CLASS_VOLUME, code=1), "step")
-
-
-FORWARD = "def forward(self, inputs: Tensor, outputs: Tensor, labels: Tensor)"
-
-
-@pytest.mark.parametrize("config", [BASELINE, CLASS_VOLUME])
-@pytest.mark.parametrize("more", [", epoch: int", ", *, epoch: int", ", epoch: int = 0", ", *args: int"])
-def test_a_fork_whose_criterion_takes_a_fourth_argument_is_fine(checkout: Path, config: str, more: str) -> None:
-    """Its loop gives the argument, which nothing but the loop knows."""
-    plain = check(checkout, config, code=0)["step"][1]
-    edit(checkout / "losses.py", FORWARD, FORWARD.replace(")", f"{more})"))
-    step = check(checkout, config, code=0)["step"][1]
-    needed = more in (", epoch: int", ", *, epoch: int")
-    assert step.split(", loss")[0] == plain.split(", loss")[0]
-    assert ("(of the base criterion; of DistillationLoss, missing a required" in step) == needed
-
-
-def test_a_fork_whose_loop_alone_can_call_its_criterion_is_fine(checkout: Path) -> None:
-    edit(checkout / "losses.py", FORWARD, FORWARD.replace(")", ", epoch: int)"))
-    edit(checkout / "losses.py", "self.base_criterion = base_criterion", "self.base = base_criterion")
-    edit(checkout / "losses.py", "self.base_criterion(", "self.base(")
-    message = check(checkout, BASELINE, code=0)["step"][1]
-    assert (
-        "finite logits; no loss tried: only the host's own loop can call its criterion: missing a required " in message
-    )
-
-
-def test_a_fork_whose_model_takes_another_argument_is_not_run(checkout: Path) -> None:
-    edit(
-        checkout / "models/finetune.py",
-        "(self, images: Tensor) -> Tensor | tup",
-        "(self, images: Tensor, epoch: int) -> Tensor | tup",
-    )
-    found = check(checkout, BASELINE, code=0)
-    assert found["step"] == (
-        "skip",
-        "only the host's own loop can call its model: missing a required argument: 'epoch'",
-    )
-
-
-def test_a_fork_whose_criterion_gives_parts_of_the_loss_beside_is_fine(checkout: Path) -> None:
-    edit(checkout / "losses.py", "return loss", "return loss, loss.detach()")
-    assert "finite logits, loss" in check(checkout, BASELINE, code=0)["step"][1]
-
-
-def test_logits_of_another_width(checkout: Path) -> None:
-    edit(checkout / "models/finetune.py", "visual: Tensor = self.head(x)", "visual: Tensor = self.head(x)[:, 1:]")
-    assert "but the model gives [[8, 9], [8, 10]]" in only(check(checkout, CLASS_VOLUME, code=1), "step")
-
-
-def test_a_model_with_one_output_for_two_branches(checkout: Path) -> None:
-    edit(checkout / "models/finetune.py", "two_branch=args.two_branch", "two_branch=False")
-    assert "make `two_branch` in the config agree" in only(check(checkout, CLASS_VOLUME, code=1), "step")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('reweight=dict(type="class_volumes")', "did you mean 'class_volume'?"),
-        ('reweight=dict(type="class_volume", min_sample=30)', "did you mean 'min_samples'?"),
-        ('reweight=dict(type="class_volume", branch="text")', "branch"),
-        ('reweight=dict(type="class_volume", normalize="sum")', "normalize"),
-        ('reweight=dict(type="class_volume", variant="pv", memory_limit=100)', "memory_limit"),
-        ('reweigth=dict(type="class_volume")', "'reweigth': was that meant?"),
-        ('reweight=None, re_weight=dict(type="class_volume")', "'re_weight': was that meant?"),
-    ],
-)
-def test_a_typing_error_in_reweight(checkout: Path, text: str, message: str) -> None:
-    found = check(checkout, reweight(checkout, text), code=1)
-    assert message in only(found, "reweight")
-    assert found["step"][0] == "ok"
-
-
-def test_a_typing_error_in_reweight_is_found_even_where_data_are_missing(checkout: Path) -> None:
-    (checkout / DATA / "train.npz").unlink()
-    found = check(checkout, reweight(checkout, 'reweight=dict(type="class_volumes")'), code=1)
-    assert [name for name, (status, _) in found.items() if status == "FAIL"] == ["train list", "reweight"]
-
-
-def test_a_sampler_that_cannot_be_re_weighted(checkout: Path) -> None:
-    edit(checkout / "samplers.py", "self.replacement = replacement", "self.replacement = False")
-    assert "draws with replacement" in only(check(checkout, CLASS_VOLUME, code=1), "reweight")
-
-
-def test_a_checkout_without_the_plugin(checkout: Path) -> None:
-    uninstall(checkout)
+    assert skipped(check(checkout, BASELINE, code=0)) == ["plug-in", *STAGE_ONE, "reweight", "weights", "memory"]
     found = check(checkout, CLASS_VOLUME, code=1)
     assert "not installed" in only(found, "plug-in")
     assert skipped(found) == STAGE_ONE
 
 
-def test_a_baseline_in_a_checkout_with_half_the_plugin(checkout: Path) -> None:
-    lines = (checkout / "main.py").read_text().splitlines(keepends=True)
-    (checkout / "main.py").write_text("".join(line for line in lines if "begin_epoch(epoch)" not in line))
-    assert "partly installed" in only(check(checkout, BASELINE, code=1), "plug-in")
+def changed(name: str, how: Callable[[Any], Any]) -> Callable[[Path], None]:
+    """A function that changes an array, or arrays by name, in the stand-in's data."""
+
+    def change(checkout: Path) -> None:
+        path = checkout / DATA / name
+        loaded = np.load(path)
+        value = how(dict(loaded) if path.suffix == ".npz" else loaded)
+        np.savez(path, **value) if path.suffix == ".npz" else np.save(path, value)
+
+    return change
 
 
-def test_a_main_that_never_calls_attach_is_stopped_before_it_trains(checkout: Path, tmp_path: Path) -> None:
-    mark = tmp_path / "trained"
-    step = "loss_scaler(loss, optimizer, clip_grad=max_norm or None, parameters=model.parameters())\n"
-    edit(checkout / "engine.py", step, f"{step}        open({str(mark)!r}, 'w').close()\n")
-    hijack = "    import vlltr_plugin\n    vlltr_plugin.attach = lambda *_, **__: vlltr_plugin.training.hook.NoHook()\n"
-    edit(checkout / "optim_factory.py", '    """Return', f'{hijack}    """Return')
-    assert "without calling the plug-in's `attach`" in only(check(checkout, BASELINE, code=1), "training")
-    assert not mark.exists()
+def put(array: Any, index: Any, value: float) -> Any:
+    array[index] = value
+    return array
+
+
+READ, HEAD = "return self.pipeline(self.images[index])", "visual: Tensor = self.head(x)"
+UNREADABLE = f"if len(self) == 180 and index > 100:\n            raise OSError(f'{{index}}.png is cut')\n        {READ}"
+FAULTS = {
+    ("val list", "val.npz"): lambda checkout: (checkout / DATA / "val.npz").unlink(),
+    ("train list", "one batch of 600"): edited(BASELINE, "batch_size=32", "batch_size=600"),
+    ("images", "14 of 96 images tried cannot be read; the first: 101.png"): edited("datasets.py", READ, UNREADABLE),
+    ("classes", "0..8 (9 classes) but found 9"): changed("sentence_counts.npy", lambda counts: counts[:9]),
+    ("classes", "In the val set"): changed("val.npz", lambda arrays: arrays | {"labels": put(arrays["labels"], 7, 11)}),
+    ("sentences", "1 have none (3)"): changed("sentence_counts.npy", lambda counts: put(counts, 3, 0)),
+    ("training", "optim_factory.py, line"): edited(
+        "optim_factory.py", '    """Return', '    assert 1 > 2\n    """Return'
+    ),
+    ("reweight", "draws with replacement"): edited(
+        "samplers.py", "self.replacement = replacement", "self.replacement = False"
+    ),
+    ("step", "make `two_branch` in the"): edited(
+        "models/finetune.py", "two_branch=args.two_branch", "two_branch=False"
+    ),
+    ("step", "the model gives [[8, 9], [8, 10]]"): edited("models/finetune.py", HEAD, f"{HEAD}[:, 1:]"),
+    ("step", "8 of 8 rows of image-text logits"): changed("text_embeddings.npy", lambda a: put(a, (4, 0, 0), np.nan)),
+}
+
+
+@pytest.mark.parametrize(("name", "message"), FAULTS)
+def test_a_fault_fails_the_check_of_its_own(checkout: Path, name: str, message: str) -> None:
+    FAULTS[name, message](checkout)
+    found = check(checkout, CLASS_VOLUME, code=1)
+    assert message in only(found, name)
+    assert name != "val list" or "it needs val list" in found["model"][1]
+    assert name != "training" or "AssertionError: optim_factory.py, line" in found[name][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ('reweight=dict(type="class_volumes")', "reweight", "did you mean 'class_volume'?"),
+        ('reweight=dict(type="class_volume", min_sample=30)', "reweight", "did you mean 'min_samples'?"),
+        ('reweight=dict(type="class_volume", branch="text")', "reweight", "branch"),
+        ('reweight=dict(type="class_volume", variant="pv", memory_limit=100)', "reweight", "memory_limit"),
+        ('reweigth=dict(type="class_volume")', "reweight", "'reweigth': was that meant?"),
+        ('reweight=None, re_weight=dict(type="class_volume")', "reweight", "'re_weight': was that meant?"),
+        ('reweight=dict(type="class_volume", start_epoch=30)', "weights", "never apply, and the run is the baseline"),
+    ],
+)
+def test_a_mistake_in_the_config(checkout: Path, text: str, name: str, message: str) -> None:
+    found = check(checkout, reweight(checkout, text), code=1)
+    assert message in only(found, name)
+    assert found["step"][0] == "ok"
+
+
+def test_a_mistake_in_the_config_is_found_even_where_data_are_missing(checkout: Path) -> None:
+    (checkout / DATA / "train.npz").unlink()
+    found = check(checkout, reweight(checkout, 'reweight=dict(type="class_volumes")'), code=1)
+    assert [name for name, (status, _) in found.items() if status == "FAIL"] == ["train list", "reweight"]
 
 
 @pytest.mark.parametrize("argument", ["--eval", "--debug"])
@@ -273,15 +157,64 @@ def test_too_little_memory(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "3 kB free" in only(check(checkout, CLASS_VOLUME, code=1), "memory")
 
 
-def test_a_host_that_fails_is_one_line(checkout: Path) -> None:
-    edit(
-        checkout / "optim_factory.py",
-        "def create_optimizer(",
-        "def create_optimizer(*_):\n    assert 1 > 2\n\n\ndef old(",
-    )
-    message = only(check(checkout, CLASS_VOLUME, code=1), "training")
-    assert "AssertionError: optim_factory.py, line" in message
-    assert "assert 1 > 2" in message
+def test_a_class_that_is_tested_but_not_trained_is_named(checkout: Path) -> None:
+    changed("train.npz", lambda arrays: {key: array[arrays["labels"] != 9] for key, array in arrays.items()})(checkout)
+    message = check(checkout, CLASS_VOLUME, code=0)["classes"][1]
+    assert message.startswith("9 of 10 classes have training images")
+    assert "val has images of 1 classes that are not trained (9)" in message
+
+
+def test_a_baseline_in_a_checkout_with_half_the_plugin(checkout: Path) -> None:
+    lines = (checkout / "main.py").read_text().splitlines(keepends=True)
+    (checkout / "main.py").write_text("".join(line for line in lines if "begin_epoch(epoch)" not in line))
+    assert "partly installed" in only(check(checkout, BASELINE, code=1), "plug-in")
+
+
+def test_a_main_that_never_calls_attach_is_stopped_before_it_trains(checkout: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "trained"
+    step = "loss_scaler(loss, optimizer, clip_grad=max_norm or None, parameters=model.parameters())\n"
+    edited("engine.py", step, f"{step}        open({str(mark)!r}, 'w').close()\n")(checkout)
+    hijack = "    import vlltr_plugin\n    vlltr_plugin.attach = lambda *_, **__: vlltr_plugin.training.hook.Hook()\n"
+    edited("optim_factory.py", '    """Return', f'{hijack}    """Return')(checkout)
+    assert "without calling the plug-in's `attach`" in only(check(checkout, BASELINE, code=1), "training")
+    assert not mark.exists()
+
+
+FORWARD = "def forward(self, inputs: Tensor, outputs: Tensor, labels: Tensor)"
+
+
+@pytest.mark.parametrize("config", [BASELINE, CLASS_VOLUME])
+@pytest.mark.parametrize("more", [", epoch: int", ", *, epoch: int", ", epoch: int = 0", ", *args: int"])
+def test_a_fork_whose_criterion_takes_a_fourth_argument_is_fine(checkout: Path, config: str, more: str) -> None:
+    """Its loop gives the argument, which nothing but the loop knows."""
+    edited("losses.py", FORWARD, FORWARD.replace(")", f"{more})"))(checkout)
+    step = check(checkout, config, code=0)["step"][1]
+    assert step.startswith("8 images give 2 x [8, 10] finite logits, loss")
+    of_base = "(of the base criterion; of DistillationLoss, missing a required" in step
+    assert of_base == (more in (", epoch: int", ", *, epoch: int"))
+
+
+FORKS = {
+    "only the host's own loop can call its criterion: missing a required ": [
+        edited("losses.py", FORWARD, FORWARD.replace(")", ", epoch: int)")),
+        edited("losses.py", "self.base_criterion = base_criterion", "self.base = base_criterion"),
+        edited("losses.py", "self.base_criterion(", "self.base("),
+    ],
+    "only the host's own loop can call its model: missing a required argument: 'epoch'": [
+        edited("models/finetune.py", "(self, images: Tensor) ->", "(self, images: Tensor, epoch: int) ->")
+    ],
+    "finite logits, loss": [edited("losses.py", "return loss", "return loss, loss.detach()")],
+}
+
+
+@pytest.mark.parametrize("message", FORKS)
+def test_a_fork_with_other_calls_is_fine(checkout: Path, message: str) -> None:
+    for edit in FORKS[message]:
+        edit(checkout)
+    found = check(checkout, BASELINE, code=0)["step"]
+    assert found[0] == ("skip" if "model" in message else "ok")
+    assert message in found[1]
+    assert ("finite logits" in found[1]) == (found[0] == "ok")
 
 
 @pytest.mark.parametrize(
@@ -292,23 +225,17 @@ def test_a_host_that_fails_is_one_line(checkout: Path) -> None:
         ([CLASS_VOLUME, "--host-args", "'open"], "as in a shell"),
         ([CLASS_VOLUME, "--device", "toaster"], "Expected a device of this machine but got 'toaster'"),
         (["configs/stage1.py"], "pre-training stage"),
+        ([CLASS_VOLUME], "has no main.py"),
     ],
 )
 def test_a_user_error_is_one_line(
     checkout: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     (checkout / "configs/stage1.py").write_text("cfg = dict(pretrain_cvlp=True)\n")
+    if message == "has no main.py":
+        (checkout / "main.py").unlink()
     check(checkout, *arguments, code=2)
     error = capsys.readouterr().err
     assert error.startswith("vlltr-plugin: error: ")
     assert message in error
     assert error.count("\n") == 1
-
-
-def test_a_folder_that_is_no_checkout(
-    tmp_path: Path, copied: Callable[[Path], Path], installed: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = str(copied(installed) / CLASS_VOLUME)
-    (tmp_path / "empty").mkdir()
-    check(tmp_path / "empty", config, code=2)
-    assert "has no main.py" in capsys.readouterr().err

@@ -13,14 +13,6 @@ from vlltr_plugin import ClassVolume
 CLEAN = {"type": "class_volume", "source": "clean_pass"}
 
 
-@pytest.fixture
-def host_datasets(monkeypatch):
-    module = types.ModuleType("datasets")
-    module.build_transform = lambda is_train, args: lambda image: image
-    monkeypatch.setitem(sys.modules, "datasets", module)
-    return module
-
-
 @pytest.mark.usefixtures("host_datasets")
 @pytest.mark.parametrize("branch", ["image_text", "sum", "each"])
 def test_weights_come_from_every_image_once_with_the_evaluation_transform(mini_host, branch):

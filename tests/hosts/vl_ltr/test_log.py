@@ -1,11 +1,12 @@
-"""Reading VL-LTR's log.txt."""
+"""Reading VL-LTR's log.txt, and the arguments and times that a run printed."""
 
+import argparse
 import json
 
 import pytest
 
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.log import read_log
+from vlltr_plugin.hosts.vl_ltr.log import find_stdout_log, parse_namespace, read_log
 
 
 def write(path, *texts):
@@ -28,6 +29,7 @@ def test_the_later_line_of_a_repeated_epoch_counts(path):
     assert log.epochs[1]["test_acc1"] == 20.0
     assert log.test == {"test_acc1": 30.0}
     assert log.warnings == ()
+    assert read_log(write(path, epoch(0))).test is None
 
 
 def test_blank_lines_and_comments_are_passed_over(path):
@@ -36,34 +38,13 @@ def test_blank_lines_and_comments_are_passed_over(path):
     assert log.test == {"test_acc1": 2.0}
 
 
-def test_without_a_test_line_there_is_no_test(path):
-    assert read_log(write(path, epoch(0))).test is None
-
-
-def test_a_test_before_further_training_does_not_count(path):
-    log = read_log(write(path, epoch(0), {"test_acc1": 1.0}, epoch(1)))
-    assert log.test is None
-    assert "line 3: training went on after a test result" in log.warnings[0]
-
-
-def test_a_test_of_another_epochs_checkpoint_does_not_count(path):
-    log = read_log(write(path, epoch(9), {"test_acc1": 1.0}, "# epoch=4, task=x", {"test_acc1": 2.0}))
-    assert log.test == {"test_acc1": 1.0}
-    assert any("a test of epoch 4, not of 9" in warning for warning in log.warnings)
-    again = read_log(write(path, epoch(9), {"test_acc1": 1.0}, "# epoch=9, task=x", {"test_acc1": 2.0}))
-    assert again.test == {"test_acc1": 2.0}
-    assert any("2 test results that differ" in warning for warning in again.warnings)
-
-
 def test_a_cut_line_is_left_out_with_a_warning_and_the_glued_one_is_kept(path):
     log = read_log(write(path, epoch(0), '{"train_loss": 1.0, "te' + json.dumps(epoch(1)), '{"train_'))
     assert list(log.epochs) == [0, 1]
     assert [warning.split(":")[0] for warning in log.warnings] == [f"{path}, line 2", f"{path}, line 3"]
 
 
-@pytest.mark.parametrize(
-    "zeros", ["\0" * 50, '{"train_loss": 1.0, "te' + "\0" * 50], ids=["alone", "behind half a line"]
-)
+@pytest.mark.parametrize("zeros", ["\0" * 50, '{"train_loss": 1.0, "te' + "\0" * 50], ids=["alone", "after a cut line"])
 def test_zeros_that_a_power_failure_left_cost_their_line_alone(path, zeros):
     log = read_log(write(path, epoch(0), zeros + json.dumps(epoch(1)), epoch(2)))
     assert list(log.epochs) == [0, 1, 2]
@@ -71,10 +52,12 @@ def test_zeros_that_a_power_failure_left_cost_their_line_alone(path, zeros):
     assert list(read_log(write(path, zeros[-50:], epoch(3))).epochs) == [3]
 
 
-def test_missing_and_outdated_epochs_are_named(path):
+def test_missing_and_discarded_epochs_are_named(path):
     log = read_log(write(path, epoch(0), epoch(4), epoch(5), epoch(6), epoch(2)))
     assert f"{path}: no line for epoch 1" in log.warnings
     assert any("now at epoch 2; 3 later ones up to 6 were discarded" in warning for warning in log.warnings)
+    absurd = read_log(write(path, epoch(0), epoch(10**15)))  # costs no memory
+    assert f"{path}: no line for epoch 1-{10**15 - 1}" in absurd.warnings
 
 
 @pytest.mark.parametrize(
@@ -100,12 +83,22 @@ def test_a_resume_replaces_what_came_after_it(path, written, left, abandoned):
     assert any("were discarded" in warning for warning in log.warnings) == bool(abandoned)
 
 
-def test_a_test_of_before_a_resume_does_not_count(path):
-    log = read_log(
-        write(path, epoch(0), epoch(1), {"test_acc1": 1.0}, epoch(0), "# epoch=1, task=x", {"test_acc1": 2.0})
-    )
-    assert log.test is None
-    assert any("a test of epoch 1, not of 0" in warning for warning in log.warnings)
+TEST, OTHER = {"test_acc1": 1.0}, {"test_acc1": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("lines", "test", "words"),
+    [
+        ([epoch(0), TEST, epoch(1)], None, "line 3: training went on after a test result"),
+        ([epoch(0), epoch(1), TEST, epoch(0), "# epoch=1, task=x", OTHER], None, "a test of epoch 1, not of 0"),
+        ([epoch(9), TEST, "# epoch=4, task=x", OTHER], TEST, "a test of epoch 4, not of 9"),
+        ([epoch(9), TEST, "# epoch=9, task=x", OTHER], OTHER, "2 test results that differ"),
+    ],
+)
+def test_a_test_counts_for_the_last_epoch_alone(path, lines, test, words):
+    log = read_log(write(path, *lines))
+    assert log.test == test
+    assert any(words in warning for warning in log.warnings)
 
 
 @pytest.mark.parametrize(
@@ -126,15 +119,6 @@ def test_each_line_of_an_evaluation_is_read_or_named(path, comment, line, words)
     assert any("line 4: left out" in warning and words in warning for warning in log.warnings)
 
 
-def test_a_log_of_evaluations_on_validation_alone_says_so(path):
-    with pytest.raises(ReportError, match=r"no line holds one .*validation split alone"):
-        read_log(write(path, "# epoch=3, task=x", {"val_acc1": 3.0}))
-
-
-def test_an_absurd_epoch_costs_nothing(path):
-    assert f"{path}: no line for epoch 1-{10**15 - 1}" in read_log(write(path, epoch(0), epoch(10**15))).warnings
-
-
 def test_only_numbers_are_kept(path):
     line = {**epoch(0), "classes": [1.0] * 5, "name": "x", "flag": True, "huge": 10**400, "none": None}
     assert read_log(write(path, line)).epochs[0] == {"train_loss": 1.0, "test_acc1": 50.0, "epoch": 0}
@@ -152,12 +136,79 @@ def test_only_numbers_are_kept(path):
         (b'{"epoch": -1, "test_acc1": 1}\n', "line 1: expected `epoch` to be a whole number"),
         (b'{"epoch": "0", "test_acc1": 1}\n', "line 1: expected `epoch` to be a whole number"),
         (b"# epoch=3\n", "no line holds one"),
+        (b'# epoch=3, task=x\n{"val_acc1": 3.0}\n', "no line holds one .*validation split alone"),
         (b'{"epoch": 0, "test_text_acc1": 1}\n', "results of stage two"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_with_the_place(path, content, message):
+def test_a_log_that_cannot_be_used_is_refused_in_one_line_with_the_place(path, content, message):
     path.write_bytes(content)
     with pytest.raises(ReportError, match=message) as caught:
         read_log(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+ARGS = {"epochs": 9, "data_set": "INAT", "reweight": {"type": "none"}}
+
+
+def printed(epochs, seconds_per_batch=0.5, training_time=""):
+    """What one start prints, 20 batches an epoch."""
+    lines = [repr(argparse.Namespace(**ARGS)), "Start training for 9 epochs"]
+    for number in epochs:
+        lines += [f"Epoch: [{number}]  [{batch:2d}/20]  eta: 0:00:09  loss: 5.0 (5.0)" for batch in (0, 10)]
+        clock = f"0:00:{int(20 * seconds_per_batch):02d}"
+        lines.append(f"Epoch: [{number}] Total time: {clock} ({seconds_per_batch:.4f} s / it)")
+        lines.append("Test: Total time: 0:00:01 (0.1 s / it)")
+    return "\n".join([*lines, f"Training time {training_time}" * bool(training_time)]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("starts", "epoch_seconds", "training_seconds"),
+    [
+        ([printed([0, 1], 0.5125, "1 day, 2:03:04")], {0: 10.25, 1: 10.25}, 86400 + 2 * 3600 + 3 * 60 + 4),
+        ([printed([0], training_time="10:01:00")], {0: 10.0}, 36060),
+        ([printed([0], training_time="2 days, 0:00:01")], {0: 10.0}, 172801),
+        ([printed([0, 1]), printed([1, 2], 0.25, "0:00:20")], {0: 10.0, 1: 5.0, 2: 5.0}, None),
+        # A start that goes back replaces the times of later epochs.
+        ([printed(range(4), 0.5, "0:00:40"), printed([1], 0.25)], {0: 10.0, 1: 5.0}, None),
+        # Starting a finished run again does not replace its training time.
+        ([printed([0, 1], 0.5, "0:00:20"), printed([], training_time="0:00:01")], {0: 10.0, 1: 10.0}, 20),
+    ],
+)
+def test_times_of_the_starts_of_a_run(tmp_path, starts, epoch_seconds, training_seconds):
+    (tmp_path / "train.log").write_text("".join(starts))
+    log = find_stdout_log(tmp_path)
+    assert log.epoch_seconds == pytest.approx(epoch_seconds)
+    assert log.training_seconds == training_seconds
+    assert (log.args, log.starts) == (ARGS, len(starts))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Test: Total time: 0:00:03 (0.1 s / it)\n",
+        "CUDA out of memory\n",
+        "Epoch: [2]  [ 0/20]  eta: 0:00:09\n",  # killed there: no line of the results is its
+    ],
+)
+def test_the_settings_are_those_of_the_last_start_that_ended_an_epoch(tmp_path, said):
+    last = "Namespace(epochs=9, eval=True, batch_size=999)\n"
+    (tmp_path / "train.log").write_text(printed([0, 1]) + last + said)
+    assert find_stdout_log(tmp_path).args == ARGS
+    (tmp_path / "train.log").write_text(last + said)
+    assert find_stdout_log(tmp_path).args == {"epochs": 9, "eval": True, "batch_size": 999}
+
+
+def test_other_output_is_passed_over_and_whole_seconds_serve_without_the_number_of_batches(tmp_path):
+    assert find_stdout_log(tmp_path) is None
+    (tmp_path / "train.log").write_bytes(b"\xff\x00\xfe\nEpoch: [0] Total time: 0:00:12 (0.6000 s / it)\n")
+    assert find_stdout_log(tmp_path).epoch_seconds == {0: 12.0}
+
+
+@pytest.mark.parametrize("text", ["Namespace(", "Namespace(a=1) + 2", "dict(a=1)", "Namespace(" + "(" * 10_000])
+def test_namespace_values_are_literals_only(tmp_path, text):
+    mark = tmp_path / "mark"
+    whole = f"Namespace(lr=0.5, betas=(0.9, None), d=device(type='cpu'), x=open({str(mark)!r}, 'w'), **{{'a-b': 1}})"
+    assert parse_namespace(whole) == {"lr": 0.5, "betas": (0.9, None), "a-b": 1}
+    assert not mark.exists()
+    assert parse_namespace(text) == {}

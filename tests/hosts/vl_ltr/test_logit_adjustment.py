@@ -1,8 +1,6 @@
 """`form="logit_adjustment"`: the class weights as margins in the host's losses, against naive float64 loops."""
 
 import math
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -14,13 +12,6 @@ ADJUSTED = {"type": "class_volume", "form": "logit_adjustment"}
 DRAWS = [n**0.5 for n in COUNTS]  # of the sampler by 1/sqrt(n), up to a factor
 SMOOTHING = 0.1
 BRANCHES = ["image_text", "visual", "sum", "each", "single"]
-
-
-@pytest.fixture(autouse=True)
-def host_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("datasets")
-    module.build_transform = lambda is_train, args: lambda image: image
-    monkeypatch.setitem(sys.modules, "datasets", module)
 
 
 def host_with(reweight: dict[str, object] | None, branch: str = "image_text", mixed: bool = True) -> MiniHost:
@@ -81,32 +72,36 @@ def test_the_first_epoch_is_not_the_baselines_and_that_is_said(mixed: bool, caps
     assert "not the baseline" not in capsys.readouterr().out
 
 
-def test_loss_weight_is_the_default() -> None:
-    runs = [host_with({"type": "class_volume", **more}) for more in ({}, {"form": "loss_weight"})]
-    for run in runs:
-        run.attach()
-    assert [[run.epoch(epoch) for epoch in range(2)] for run in runs[:1]] == [
-        [run.epoch(epoch) for epoch in range(2)] for run in runs[1:]
-    ]
+def attached(reweight: dict[str, object] | None, branch: str = "image_text") -> MiniHost:
+    host = host_with(reweight, branch)
+    host.attach()
+    return host
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"type": "class_volume"}, {"type": "class_volume", "form": "loss_weight"}),  # the default
+        ({"type": "none", "form": "logit_adjustment"}, None),  # the baseline in either form
+    ],
+)
+def test_runs_that_are_the_same_to_the_last_bit(one: dict[str, object], other: dict[str, object] | None) -> None:
+    first, second = ([run.epoch(epoch) for epoch in range(2)] for run in (attached(one), attached(other)))
+    assert first == second
 
 
 def test_radii_wait_for_start_epoch_while_the_margins_of_equal_radii_hold() -> None:
-    early, late = host_with({**ADJUSTED, "start_epoch": 1}), host_with({**ADJUSTED, "start_epoch": 2})
-    inverse = host_with({"type": "inverse", "form": "logit_adjustment"})
-    for run in (early, late, inverse):
-        run.attach()
-    found = [[run.epoch(epoch) for epoch in range(3)] for run in (early, late, inverse)]
-    assert found[0][0] == found[1][0] == pytest.approx(found[2][0])
-    assert found[1][1] == pytest.approx(found[2][1])
-    assert found[0][1] != pytest.approx(found[2][1], rel=1e-4)
-    assert found[1][2] != pytest.approx(found[2][2], rel=1e-4)
+    settings = {**ADJUSTED, "start_epoch": 1}, {**ADJUSTED, "start_epoch": 2}, {**ADJUSTED, "type": "inverse"}
+    early, late, inverse = ([run.epoch(epoch) for epoch in range(3)] for run in map(attached, settings))
+    assert early[0] == late[0] == pytest.approx(inverse[0])
+    assert late[1] == pytest.approx(inverse[1])
+    assert early[1] != pytest.approx(inverse[1], rel=1e-4)
+    assert late[2] != pytest.approx(inverse[2], rel=1e-4)
 
 
 @pytest.mark.parametrize("normalize", ["expected", "dataset", "mean"])
 def test_the_scale_of_alpha_does_not_matter(normalize: str) -> None:
-    one, other = host_with(ADJUSTED), host_with({**ADJUSTED, "normalize": normalize})
-    for run in (one, other):
-        run.attach()
+    one, other = attached(ADJUSTED), attached({**ADJUSTED, "normalize": normalize})
     for epoch in range(3):
         assert one.epoch(epoch) == pytest.approx(other.epoch(epoch), rel=1e-5)
 
@@ -120,24 +115,15 @@ def test_counts_dataset_is_logit_adjustment_by_the_training_images_until_the_rad
     assert [call.loss.item() for call in calls] == pytest.approx(expected, rel=1e-5)
 
 
-def test_type_none_is_the_baseline_to_the_last_bit_in_either_form() -> None:
-    host, baseline = host_with({"type": "none", "form": "logit_adjustment"}), host_with(None)
-    host.attach()
-    baseline.attach()
-    assert [host.epoch(epoch) for epoch in range(2)] == [baseline.epoch(epoch) for epoch in range(2)]
-
-
 def test_the_log_speaks_of_the_alpha_in_force_also_in_epoch_0() -> None:
-    host = host_with(ADJUSTED)
-    host.attach()
+    host = attached(ADJUSTED)
     host.epoch(0)
     shares = [draws / sum(DRAWS) for draws in DRAWS]
     alpha = [1 / (CLASSES * share) for share in shares]  # E(alpha) = 1 over the draws
     assert host.stats["reweight_alpha_max"] == pytest.approx(max(alpha), rel=1e-5)
     assert host.stats["reweight_alpha_min"] == pytest.approx(min(alpha), rel=1e-5)
     assert host.stats["reweight_expected_alpha"] == pytest.approx(1, rel=1e-5)
-    loss_weight = host_with({"type": "class_volume"})
-    loss_weight.attach()
+    loss_weight = attached({"type": "class_volume"})
     loss_weight.epoch(0)
     assert host.stats.keys() == loss_weight.stats.keys()
     assert loss_weight.stats["reweight_alpha_max"] == 1
@@ -166,9 +152,7 @@ def test_a_run_whose_radii_never_apply_is_told_what_it_is(capsys: pytest.Capture
 
 @pytest.mark.parametrize("branch", ["image_text", "each"])
 def test_a_resumed_run_goes_on_to_the_last_bit(branch: str) -> None:
-    whole, first, second = (host_with(ADJUSTED, branch) for _ in range(3))
-    for run in (whole, first, second):
-        run.attach()
+    whole, first, second = (attached(ADJUSTED, branch) for _ in range(3))
     for epoch in range(2):
         whole.epoch(epoch)
         first.epoch(epoch)
@@ -178,36 +162,15 @@ def test_a_resumed_run_goes_on_to_the_last_bit(branch: str) -> None:
 
 
 def test_a_state_of_another_form_is_refused() -> None:
-    runs = {form: host_with({"type": "class_volume", "form": form}) for form in ("loss_weight", "logit_adjustment")}
-    for run in runs.values():
-        run.attach()
+    forms = ("loss_weight", "logit_adjustment")
+    for saved, here in (forms, forms[::-1]):
+        run, other = (attached({"type": "class_volume", "form": form}) for form in (saved, here))
         run.epoch(0)
-    with pytest.raises(ValueError, match="form: saved 'loss_weight', here 'logit_adjustment'"):
-        runs["logit_adjustment"].hook.load(runs["loss_weight"].state())
-    with pytest.raises(ValueError, match="form: saved 'logit_adjustment', here 'loss_weight'"):
-        runs["loss_weight"].hook.load(runs["logit_adjustment"].state())
+        with pytest.raises(ValueError, match=f"form: saved '{saved}', here '{here}'"):
+            other.hook.load(run.state())
 
 
-@pytest.mark.parametrize("form", ["logit_adjusted", "", None, 1, ["logit_adjustment"]])
-def test_another_form_is_refused_before_anything_is_changed(form: object) -> None:
-    host = host_with({"type": "class_volume", "form": form})
-    with pytest.raises(ValueError, match="reweight's form to be"):
-        host.attach()
-    assert host.criterion.base_criterion is host.base
-
-
-def test_a_misspelt_form_is_named() -> None:
-    with pytest.raises(ValueError, match="did you mean 'form'"):
-        host_with({"type": "class_volume", "from": "logit_adjustment"}).attach()
-
-
-def test_the_base_criterion_must_be_softmax_cross_entropy_here_too() -> None:
-    host = host_with(ADJUSTED)
-    host.criterion.base_criterion = torch.nn.BCEWithLogitsLoss()
-    with pytest.raises(ValueError, match="softmax cross entropy"):
-        host.attach()
-
-
+@pytest.mark.usefixtures("host_datasets")
 def test_a_clean_pass_feeds_margins_too() -> None:
     host = host_with({**ADJUSTED, "source": "clean_pass"})
     calls = record_calls(host.criterion)

@@ -15,14 +15,12 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.compare import find_reference, run_compare
 from vlltr_plugin.report.tables import signed
 
+PICTURES, TEXTS = ["accuracy.png", "groups.png"], ["report.csv", "report.json", "report.md"]
+
 
 @pytest.fixture
 def good(write_run):
     return write_run("good", None, SETTINGS)
-
-
-def files(folder):
-    return sorted(path.relative_to(folder) for path in folder.rglob("*"))
 
 
 class Hostile:
@@ -33,66 +31,49 @@ class Hostile:
         return os.mkdir, (str(self.mark),)
 
 
-def empty(write_run):
-    return write_run("bad", "")
-
-
-def binary(write_run):
-    folder = write_run("bad")
-    (folder / "log.txt").write_bytes(bytes(range(256)) * 100)
-    return folder
-
-
-def no_log(write_run):
-    folder = write_run("bad")
-    (folder / "log.txt").unlink()
-    return folder
-
-
-def not_there(write_run):
-    return write_run("bad") / "nowhere"
-
-
-def other_data_set(write_run):
-    return write_run("bad", None, {**SETTINGS, "data_set": "PLACES_LT"})
-
-
-def hostile(write_run):
-    folder = write_run("bad")
-    content = {"args": argparse.Namespace(lr=Hostile(folder.parent / "mark"))}
-    torch.save(content, folder / "checkpoint.pth")
-    return folder
-
-
-def garbage(write_run):
-    return write_run("bad", '{"test_acc1": 1, "epoch": 0}\nTraceback\n')
+def spoil(write_run, how):
+    """A run named `bad`, or the path of something in it, that cannot be used."""
+    texts = {"empty": "", "garbage": '{"test_acc1": 1, "epoch": 0}\nTraceback\n'}
+    args = {**SETTINGS, "data_set": "PLACES_LT"} if how == "other data set" else None
+    folder = write_run("bad", texts.get(how), args)
+    if how == "binary":
+        (folder / "log.txt").write_bytes(bytes(range(256)) * 100)
+    if how == "no log":
+        (folder / "log.txt").unlink()
+    if how == "hostile":
+        torch.save({"args": argparse.Namespace(lr=Hostile(folder.parent / "mark"))}, folder / "checkpoint.pth")
+    return folder / "nowhere" if how == "not there" else folder
 
 
 @pytest.mark.parametrize("position", [0, 1])
-@pytest.mark.parametrize("make", [empty, binary, no_log, not_there, other_data_set, hostile, garbage])
-def test_wrong_input_is_one_line_and_code_2_with_nothing_written_or_run(good, write_run, capfd, make, position):
+@pytest.mark.parametrize("how", ["empty", "garbage", "binary", "no log", "not there", "other data set", "hostile"])
+def test_wrong_input_is_one_line_and_code_2_with_nothing_written_or_run(good, write_run, capfd, how, position):
     folder = good.parent
     runs = [str(good)]
-    runs.insert(position, str(make(write_run)))
-    before = files(folder)
+    runs.insert(position, str(spoil(write_run, how)))
+    before = sorted(folder.rglob("*"))
     assert main(["compare", *runs, "--out", str(folder / "out")]) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("vlltr-plugin: error: ")
     assert captured.err.count("\n") == 1
     assert str(folder / "bad") in captured.err
-    assert files(folder) == before
+    assert sorted(folder.rglob("*")) == before
 
 
-@pytest.mark.parametrize("arguments", [["--reference", "cifar/r50"], []])
-def test_a_wrong_reference_or_a_single_run_is_refused(good, capfd, arguments):
-    assert main(["compare", str(good), *arguments]) == 2
-    assert capfd.readouterr().err.count("\n") == 1
-
-
-def test_out_that_is_a_file_is_refused(good, capfd):
-    assert main(["compare", str(good), str(good), "--out", str(good / "log.txt")]) == 2
-    assert "log.txt" in capfd.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--reference", "cifar/r50"], "places_lt/vit16"),
+        ([], "name a second run or a reference"),
+        (["{good}", "--out", "{good}/log.txt"], "log.txt"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(good, capfd, arguments, said):
+    assert main(["compare", str(good), *(text.format(good=good) for text in arguments)]) == 2
+    error = capfd.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
 
 
 def test_tables_name_best_and_last_epoch_and_the_published_numbers(good, write_run, capfd):
@@ -101,19 +82,17 @@ def test_tables_name_best_and_last_epoch_and_the_published_numbers(good, write_r
     other = write_run("dv", lines, {**SETTINGS, "reweight": {"type": "class_volume"}})
     assert main(["compare", str(good), str(other), "--reference", "imagenet_lt/r50"]) == 0
     printed = capfd.readouterr().out
-    assert "best (0)" in printed
-    assert "last (1)" in printed
+    for text in ("best (0)", "last (1)", "70.3  +0.4"):
+        assert text in printed
     rows = {line.split("│")[1].strip(): line for line in printed.splitlines() if line.startswith("│")}
-    assert "70.3  +0.4" in printed
     assert "1:36:13" in rows["training time of the run"]
     assert [cell.strip() for cell in rows["reweight"].split("│")[2:4]] == ["none", "class_volume"]
     assert "Not comparable: different settings (epochs)" in printed  # 2 here, 50 in the paper
 
 
 def test_seeds_are_shown_as_mean_and_95_percent_interval(write_run, capfd):
-    for name, value in (("a", 10.0), ("b", 20.0), ("c", 30.0)):
-        write_run(name, [log_line(None, acc1=value)])
-    folder = write_run("d", [log_line(None, acc1=5.0)]).parent
+    for name, value in (("a", 10.0), ("b", 20.0), ("c", 30.0), ("d", 5.0)):
+        folder = write_run(name, [log_line(None, acc1=value)]).parent
     assert main(["compare", f"base={folder}/a,{folder}/b", f"dv={folder}/c,{folder}/d"]) == 0
     printed = capfd.readouterr().out
     assert "2 seeds, ± 95 %" in printed
@@ -126,7 +105,7 @@ def test_without_matplotlib_the_rest_is_written_and_the_extra_is_named(good, cap
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     out = good.parent / "out"
     assert main(["compare", str(good), str(good), "--out", str(out)]) == 0
-    assert [path.name for path in sorted(out.iterdir())] == ["report.csv", "report.json", "report.md"]
+    assert sorted(path.name for path in out.iterdir()) == TEXTS
     assert "pip install 'vlltr-plugin[report]'" in capfd.readouterr().out
     assert "vlltr-plugin[report]" in (out / "report.md").read_text()
 
@@ -135,13 +114,7 @@ def test_a_second_report_replaces_the_first(good, capfd):
     out = good.parent / "out"
     for _ in range(2):
         assert main(["compare", str(good), str(good), "--out", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == [
-        "accuracy.png",
-        "groups.png",
-        "report.csv",
-        "report.json",
-        "report.md",
-    ]
+    assert sorted(path.name for path in out.iterdir()) == PICTURES + TEXTS
 
 
 def test_the_report_is_written_even_if_nobody_reads_the_tables_to_the_end(good, tmp_path):
@@ -159,10 +132,8 @@ def test_two_folders_of_one_name_that_is_no_utf_8_keep_their_own_numbers(write_r
     runs = [str(write_run(f"{kind}/{name}", [log_line(None, acc1=number)])) for kind, number in (("a", 41), ("b", 52))]
     assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
     shown = capfd.readouterr().out
-    assert "a/dv\\udcff" in shown
-    assert "b/dv\\udcff" in shown
-    assert "41.00" in shown
-    assert "52.00" in shown
+    for text in ("a/dv\\udcff", "b/dv\\udcff", "41.00", "52.00"):
+        assert text in shown
     for file in ("report.md", "report.csv"):
         assert "b/dv\\udcff" in (tmp_path / "out" / file).read_text()
 
@@ -180,6 +151,7 @@ def test_no_difference_is_plus_zero_also_where_rounding_makes_it_so():
         ("places_lt/vit16", 50.8, 50.0, 0.7),
         ("inat2018/r50", 76.4, 76.4, 2.6),
         ("inat2018/vit16", 78.0, 77.1, 3.7),
+        ("inat18/r50", 76.4, 76.4, 2.6),  # as the configs name it
     ],
 )
 def test_published_results_are_those_of_tables_5_and_6(name, overall, few, overhead):
@@ -191,11 +163,7 @@ def test_published_results_are_those_of_tables_5_and_6(name, overall, few, overh
     assert round(100 * (ours["training_seconds"] / baseline["training_seconds"] - 1), 1) == overhead
 
 
-def test_the_configs_name_of_inaturalist_works_too():
-    assert find_reference("inat18/r50") == find_reference("inat2018/r50")
-
-
-@pytest.mark.parametrize("name", ["imagenet_lt", "imagenet_lt/", "r50", "cifar/r50", ""])
+@pytest.mark.parametrize("name", ["imagenet_lt", "imagenet_lt/", "r50", ""])
 def test_other_names_are_refused_with_the_list(name):
     with pytest.raises(ReportError, match="places_lt/vit16"):
         find_reference(name)

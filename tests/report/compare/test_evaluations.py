@@ -1,36 +1,40 @@
-"""`compare` takes the evaluations of `evaluate` beside logs, and refuses them on other images."""
+"""`compare` takes the evaluations of `evaluate` beside logs, and puts runs on their baseline's trade-off curve."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from report_lines import SETTINGS, compared, log_line
+from rich.console import Console
 
+from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.vl_ltr.host import HOST
-from vlltr_plugin.report.compare import compare, load
-from vlltr_plugin.report.compare.comparison import metrics_of
+from vlltr_plugin.report.compare import compare, load, run_compare
 from vlltr_plugin.report.compare.tables import tables_of
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
+from vlltr_plugin.report.tradeoff import place, trade_off
 from vlltr_plugin.report.tradeoff.predictions import Predictions
 
-LABELS = np.array([0, 0, 1, 1, 2, 2])
-BY_NAME = {metric.name: metric for metric in metrics_of(HOST)}
+pytest.importorskip("matplotlib")
+pytest.importorskip("torchmetrics")
 
-
-def predictions(top1):
-    top1 = np.array(top1)
-    return Predictions(top1, np.ones(6, bool), np.full(6, 0.5), np.zeros(6))
+COUNTS = np.array([300, 150, 60, 30, 8, 3])
+LABELS = np.repeat(np.arange(6), 40)
+HERE = "chosen on the test set itself, so slightly optimistic"
 
 
 @pytest.fixture
 def write_evaluation(tmp_path):
+    """Writes an evaluation of two branches on six images; its folder."""
+
     def write(name, **changes):
-        rules = {
-            "mixture": predictions([0, 0, 1, 1, 2, 0]),
-            "sum": predictions([0, 0, 1, 0, 0, 0]),
-            "visual": predictions([0, 0, 0, 0, 0, 0]),
-            "image_text": predictions([0, 0, 1, 1, 2, 2]),
+        rules = {"mixture": [0, 0, 1, 1, 2, 0], "sum": [0, 0, 1, 0, 0, 0], "visual": [0] * 6}
+        rules["image_text"] = labels = [0, 0, 1, 1, 2, 2]
+        by_rule = {
+            rule: Predictions(np.array(top1), np.ones(6, bool), np.full(6, 0.5), np.zeros(6))
+            for rule, top1 in rules.items()
         }
         content = {
             "format": FORMAT,
@@ -45,7 +49,7 @@ def write_evaluation(tmp_path):
             "classes": 1000,
             "settings": {"model": "LGR_r50"},
         }
-        content |= evaluate_predictions(LABELS, rules, np.array([200, 50, 4])) | changes
+        content |= evaluate_predictions(np.array(labels), by_rule, np.array([200, 50, 4])) | changes
         folder = tmp_path / name / "evaluation"
         folder.mkdir(parents=True)
         (folder / "evaluation.json").write_text(json.dumps(content))
@@ -54,24 +58,15 @@ def write_evaluation(tmp_path):
     return write
 
 
-def test_a_group_at_0_percent_in_two_evaluations_is_a_number(write_evaluation, write_run):
-    runs = [load(str(write_evaluation(name))) for name in ("base", "dv")]
-    comparison = compare(runs)
-    assert comparison.empty == ()
-    (few,) = (row for row in next(iter(tables_of(comparison))).rows if row[0] == "few-shot (<= 20)")
-    assert few[1:] == ("0.00", "0.00  +0.00")
-    zeros = {"low": 0.0, "10-shot": 0.0, "5-shot": 0.0}
-    log = load(str(write_run("log", [log_line(0, **zeros), log_line(None, **zeros)], SETTINGS)))
-    assert compare([log, runs[1]]).empty == ()  # the evaluation knows that there are images
+def means(comparison, name):
+    found = {m.name: comparison.summary(name, "test", m) for m in comparison.metrics if "top5" not in m.name}
+    return {metric: round(summary.mean, 2) for metric, summary in found.items() if summary}
 
 
 def test_an_evaluation_stands_beside_a_log(write_evaluation, write_run):
-    run = load(str(write_evaluation("dv")))
-    base = load(str(write_run("base", [log_line(0), log_line(None, low=20.0)], SETTINGS)))
-    comparison = compare([base, run])
-    found = {name: comparison.summary("dv", "test", metric) for name, metric in BY_NAME.items()}
-    values = {name: summary.mean for name, summary in found.items() if summary}
-    assert {name: round(value, 2) for name, value in values.items() if "top5" not in name} == {
+    base = write_run("base", [log_line(0), log_line(None, low=20.0)], SETTINGS)
+    comparison = compared(base, write_evaluation("dv"))
+    assert means(comparison, "dv") == {
         "overall": 83.33,
         "visual": 33.33,
         "image_text": 100.0,
@@ -84,10 +79,28 @@ def test_an_evaluation_stands_beside_a_log(write_evaluation, write_run):
         "harmonic": 75.0,
         "ece": 33.33,
     }
-    assert comparison.difference(run.name, "test", BY_NAME["few"]).value == -20.0
+    (few,) = (metric for metric in comparison.metrics if metric.name == "few")
+    assert comparison.difference("dv", "test", few).value == -20.0
     assert comparison.verdict.unknown == ("dv",)
-    titles = [sheet.title for sheet in tables_of(comparison)]
-    assert titles[0].startswith("Final test")
+    assert tables_of(comparison)[0].title.startswith("Final test")
+
+
+def test_a_group_at_0_percent_in_two_evaluations_is_a_number(write_evaluation, write_run):
+    runs = [write_evaluation(name) for name in ("base", "dv")]
+    comparison = compared(*runs)
+    assert comparison.empty == ()
+    (few,) = (row for row in tables_of(comparison)[0].rows if row[0] == "few-shot (<= 20)")
+    assert few[1:] == ("0.00", "0.00  +0.00")
+    zeros = {"low": 0.0, "10-shot": 0.0, "5-shot": 0.0}
+    log = write_run("log", [log_line(0, **zeros), log_line(None, **zeros)], SETTINGS)
+    assert compared(log, runs[1]).empty == ()  # the evaluation knows that there are images
+
+
+def test_a_group_without_images_has_no_number(write_evaluation):
+    runs = [write_evaluation(name, host_log={"acc1": 50.0, "many": None}) for name in "ab"]
+    found = means(compared(*runs), "b")
+    assert found["overall"] == 50.0
+    assert "many" not in found
 
 
 def test_the_checkpoint_beside_it_tells_the_settings(write_evaluation, write_run):
@@ -98,25 +111,18 @@ def test_the_checkpoint_beside_it_tells_the_settings(write_evaluation, write_run
     assert (setting.name, setting.values) == ("lr", ("0.001", "7.0"))
 
 
-def test_a_group_without_images_has_no_number(write_evaluation):
-    comparison = compared(*(write_evaluation(name, host_log={"acc1": 50.0, "many": None}) for name in "ab"))
-    assert comparison.summary("b", "test", BY_NAME["many"]) is None
-    assert comparison.summary("b", "test", BY_NAME["overall"]).mean == 50.0
-
-
-@pytest.mark.parametrize("changes", [{"split": "val"}, {"split_images": 7}])
-def test_another_split_or_a_part_is_not_set_beside_a_log(write_evaluation, write_run, changes):
-    run, base = load(str(write_evaluation("dv", **changes))), load(str(write_run("base", None, SETTINGS)))
-    for pair in ([base, run], [run, base]):
+def test_only_evaluations_of_the_same_images_stand_beside_each_other_and_whole_tests_beside_logs(
+    write_evaluation, write_run
+):
+    log = load(str(write_run("base", None, SETTINGS)))
+    val = load(str(write_evaluation("val", split="val")))
+    part = load(str(write_evaluation("part", split_images=7)))
+    other = load(str(write_evaluation("other", split="val", labels_sha256="other")))
+    for pair in ([log, val], [val, log], [log, part], [part, log], [val, other]):
         with pytest.raises(ReportError, match="not comparable"):
             compare(pair)
-
-
-def test_two_evaluations_need_the_same_images(write_evaluation):
-    one, same = load(str(write_evaluation("a", split="val"))), load(str(write_evaluation("b", split="val")))
-    assert next(tables_of(compare([one, same]))).title == "Evaluation (%), validation split"
-    with pytest.raises(ReportError, match="on other images"):
-        compare([one, load(str(write_evaluation("c", split="val", labels_sha256="other")))])
+    same = load(str(write_evaluation("same", split="val")))
+    assert tables_of(compare([val, same]))[0].title == "Evaluation (%), validation split"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format": "else"}', json.dumps({"format": FORMAT}), "[" * 100_000])
@@ -126,3 +132,125 @@ def test_what_is_no_evaluation_is_refused_in_one_line(tmp_path, text):
     with pytest.raises(ReportError, match="expected") as caught:
         load(str(path))
     assert "\n" not in str(caught.value)
+
+
+def logits(lean: float, seed: int) -> np.ndarray:
+    """Right more often than not, leaning to large classes."""
+    noise = np.random.default_rng(seed).normal(size=(len(LABELS), 6)) + lean * np.log(COUNTS)
+    noise[np.arange(len(LABELS)), LABELS] += 3 if lean == 1 else 2
+    return noise
+
+
+def curve(lean: float, seed: int):
+    return trade_off(logits(lean, seed), LABELS, COUNTS)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of evaluations: base, two seeds of a run, one with validation logits, one without many-shot classes."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    for name, given in {
+        "base": {"logits": logits(1.0, 0)},
+        "run1": {"logits": logits(0.4, 1)},
+        "run2": {"logits": logits(0.4, 2)},
+        "chosen": {"logits": logits(0.4, 3), "val_logits": logits(0.5, 9), "val_labels": LABELS},
+        "small": {"logits": logits(0.4, 4), "counts": np.full(6, 50)},
+        "other": {"logits": logits(0.4, 5), "labels": LABELS[::-1].copy()},
+    }.items():
+        np.savez(folder / f"{name}.npz", **({"labels": LABELS, "counts": COUNTS} | given))
+        assert main(["evaluate", "--logits", str(folder / f"{name}.npz")]) == 0
+    return folder
+
+
+def report(evaluated: Path, out: Path, *runs: str) -> tuple[dict, str]:
+    texts = [run.format(evaluated) for run in runs]
+    with (out / "printed").open("w") as file:
+        run_compare(texts, out=out, console=Console(file=file, width=400))
+    return json.loads((out / "report.json").read_text()), (out / "printed").read_text()
+
+
+def test_each_run_is_placed_as_trained_and_at_its_chosen_tau(evaluated: Path, tmp_path: Path) -> None:
+    content, printed = report(evaluated, tmp_path, "{}/base", "{}/chosen")
+    base, run, tau = curve(1.0, 0), curve(0.4, 3), curve(0.5, 9).best().tau
+    assert tau > 0
+    rows = content["trade_off"]["rows"]
+    assert [(row["run"], row["tau"], row["chosen"]) for row in rows] == [
+        ("base", 0, None),
+        ("base", base.best().tau, HERE),
+        ("chosen", 0, None),
+        ("chosen", tau, "chosen on the validation split"),
+    ]
+    assert [row["placement"] for row in rows[:2]] == [None, None]
+    for row, at in zip(rows[2:], (0, tau), strict=True):
+        expected = place(run, base, at, names=("chosen", "base"))
+        assert row["placement"]["few"] == vars(expected.few)
+        assert row["placement"]["overall"] == vars(expected.overall)
+        (swept,) = [swept for swept in run.rows if swept["tau"] == at]
+        assert {name: row[name] for name in swept} == swept
+    sentence = str(place(run, base, names=("chosen", "base")))
+    assert rows[2]["placement"]["sentence"] == sentence
+    for text in (printed, (tmp_path / "report.md").read_text()):
+        assert sentence in text
+        assert f"chosen: tau {tau:g} chosen on the validation split." in text
+        assert "chosen on the test set itself" in text
+    assert (tmp_path / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
+    assert "(tradeoff.png)" in (tmp_path / "report.md").read_text()
+
+
+def test_seeds_are_placed_by_their_mean(evaluated: Path, tmp_path: Path) -> None:
+    content, _ = report(evaluated, tmp_path, "{}/base", "run={0}/run1,{0}/run2")
+    runs = [curve(0.4, 1), curve(0.4, 2)]
+    (row,) = [row for row in content["trade_off"]["rows"] if row["run"] == "run" and row["tau"] == 0]
+    assert row["placement"]["few"] == vars(place(runs, curve(1.0, 0)).few)
+    for name in ("top1", "many", "medium", "few"):
+        assert row[name] == pytest.approx(np.mean([one.rows[0][name] for one in runs]))
+
+
+@pytest.mark.parametrize("seeds", ["{0}/chosen,{0}/run1", "{0}/run1,{0}/chosen"])
+def test_tau_is_chosen_on_the_test_set_of_all_seeds_if_one_has_no_validation_split(
+    evaluated: Path, tmp_path: Path, seeds: str
+) -> None:
+    content, _ = report(evaluated, tmp_path, "{}/base", f"run={seeds}")
+    pairs = zip(curve(0.4, 3).rows, curve(0.4, 1).rows, strict=False)
+    top1 = {one["tau"]: (one["top1"] + other["top1"]) / 2 for one, other in pairs}
+    row = content["trade_off"]["rows"][-1]
+    assert (row["chosen"], row["tau"]) == (HERE, max(top1, key=lambda tau: (top1[tau], -tau)))
+
+
+@pytest.mark.parametrize("name", ["gone", "stale"])
+def test_what_has_no_curve_is_named_and_the_rest_is_compared(evaluated: Path, tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(evaluated / "run1", tmp_path / name))
+    (folder / "tradeoff.npz").unlink()
+    if name == "stale":
+        shutil.copy(evaluated / "run2/tradeoff.npz", folder)
+    for runs in (["{}/base", str(folder)], [str(folder), "{}/base"]):
+        content, printed = report(evaluated, tmp_path, *runs)
+        assert f"{name} has no trade-off curve: " in printed
+        assert {row["run"] for row in content["trade_off"]["rows"]} == {"base"}
+        assert all(row["placement"] is None for row in content["trade_off"]["rows"])
+        assert content["runs"][1]["test"]["overall"]["mean"] > 0
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_without_the_groups_or_with_other_counts_nothing_is_placed(evaluated: Path, tmp_path: Path, order: int) -> None:
+    content, printed = report(evaluated, tmp_path, *["{}/base", "{}/small"][::order])
+    assert "small is not placed on a curve: Expected test images of many-shot classes" in printed
+    assert all(row["placement"] is None for row in content["trade_off"]["rows"])
+
+
+def test_logs_alone_have_no_trade_off(write_run, tmp_path: Path) -> None:
+    content, _ = report(tmp_path, tmp_path, str(write_run("a")), str(write_run("b")))
+    assert content["trade_off"] is None
+    assert not (tmp_path / "tradeoff.png").exists()
+
+
+def test_other_images_and_a_curve_with_keys_missing_are_refused(evaluated: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="on other images"):
+        run_compare([str(evaluated / "base"), str(evaluated / "other")])
+    folder = Path(shutil.copytree(evaluated / "run1", tmp_path / "odd"))
+    content = json.loads((folder / "evaluation.json").read_text())
+    for key in ("rules", "choice", "prior", "groups", "sha256"):
+        rest = {name: value for name, value in content["trade_off"].items() if name != key}
+        (folder / "evaluation.json").write_text(json.dumps(content | {"trade_off": rest}))
+        with pytest.raises(ReportError, match="missing or has a wrong value"):
+            run_compare([str(evaluated / "base"), str(folder)])

@@ -6,7 +6,7 @@ import pytest
 from report_lines import SETTINGS, compared, log_line
 
 from vlltr_plugin.report.compare import compare, find_reference, load
-from vlltr_plugin.report.compare import pictures as compare_pictures
+from vlltr_plugin.report.compare.pictures import draw_accuracy, draw_comparison, draw_groups, draw_times
 from vlltr_plugin.report.evaluate.pictures import draw_curves
 from vlltr_plugin.report.pictures import COLOURS, STYLE, styled
 
@@ -19,133 +19,124 @@ def comparison(write_run):
     return compare([load(str(run)) for run in runs], find_reference("imagenet_lt/r50"))
 
 
+def drawn(draw, *arguments):
+    with styled():
+        figure = draw(*arguments)
+        figure.canvas.draw()
+        return figure
+
+
 def hexes(colours):
     return {matplotlib.colors.to_hex(colour).upper() for colour in colours}
 
 
+def curves(axes):
+    return [line for line in axes.lines if len(line.get_xdata()) > 1]
+
+
+def overlap(boxes):
+    return any(one.overlaps(other) for number, one in enumerate(boxes) for other in boxes[:number])
+
+
 def test_each_panel_has_its_groups_colour_and_each_run_its_line_style(comparison):
-    with styled():
-        figure = compare_pictures.draw_accuracy(comparison)
-    names = ["overall", "many", "medium", "few"]
-    assert len(figure.axes) == 4
-    for axes, name in zip(figure.axes, names, strict=True):
+    panels = drawn(draw_accuracy, comparison).axes
+    for axes, name in zip(panels, ["overall", "many", "medium", "few"], strict=True):
         assert hexes(line.get_color() for line in axes.lines) == {COLOURS[name].upper()}
-        curves = [line for line in axes.lines if len(line.get_xdata()) > 1]
-        assert [line.get_linestyle() for line in curves] == ["-", "--"]
-    few = [line for line in figure.axes[3].lines if len(line.get_xdata()) > 1][1]
-    assert few.get_ydata().tolist() == [40.0, 50.0]
+        assert [line.get_linestyle() for line in curves(axes)] == ["-", "--"]
+    assert curves(panels[3])[1].get_ydata().tolist() == [40.0, 50.0]
 
 
-def test_bars_are_drawn_beside_a_baseline_that_diverged(write_run):
-    bad = dict.fromkeys(("acc1", "many", "median", "low"), float("nan"))
-    runs = [write_run("base", [log_line(0), log_line(1, **bad)]), write_run("dv", [log_line(0), log_line(1)])]
-    with styled():
-        (axes,) = compare_pictures.draw_groups(compare([load(str(run)) for run in runs])).axes
-    assert axes.get_ylim()[1] > max(log_line(1)[f"test_{key}"] for key in bad)
-
-
-def test_bars_have_the_values_and_the_differences(comparison):
-    with styled():
-        (axes,) = compare_pictures.draw_groups(comparison).axes
-    heights = [bar.get_height() for bar in axes.patches]
-    base = log_line(None)
-    assert heights[8:12] == [base["test_low"], 45.0, 47.8, 55.2]  # many, medium, few, overall; four bars each
-    assert hexes(bar.get_edgecolor() for bar in axes.patches[8:12]) == {COLOURS["few"].upper()}
-    labels = [text.get_text() for text in axes.texts]
-    assert labels[8:12] == [f"{base['test_low']:.1f}", f"{45.0 - base['test_low']:+.1f}", "47.8", "55.2"]
-    assert len({(bar.get_hatch(), bar.get_facecolor()) for bar in axes.patches[8:12]}) == 4
-
-
-def test_intervals_end_at_0_and_100_percent_below_their_label(write_run):
-    for name in ("a0", "a1", "b0", "b1"):
-        seed = int(name[1])
-        folder = write_run(name, [log_line(0, low=5.0 + 60 * seed, many=99.0 - 20 * seed)]).parent
-    with styled():
-        figure = compare_pictures.draw_groups(compared(*(f"{n}={folder}/{n}0,{folder}/{n}1" for n in "ab")))
-    (axes,) = figure.axes
-    ends = [line[:, 1] for bars in axes.collections for line in bars.get_segments()]
-    assert {(low, high) for low, high in ends} >= {(0.0, 100.0)}
-    assert all(0.0 <= low <= high <= 100.0 for low, high in ends)
-    assert max(text.xy[1] for text in axes.texts) == 100.0
-
-
-def test_groups_that_no_log_has_take_no_room(write_run):
-    line = {key: value for key, value in log_line(0).items() if not key.endswith(("many", "median", "low"))}
-    runs = [load(str(write_run(name, [line, line | {"epoch": 1}]))) for name in ("base", "dv")]
-    with styled():
-        panels = compare_pictures.draw_accuracy(compare(runs)).axes
-        (bars,) = compare_pictures.draw_groups(compare(runs)).axes
-    assert [axes.get_title() for axes in panels] == ["overall top-1"]
-    assert [label.get_text() for label in bars.get_xticklabels()] == ["overall top-1"]
-    assert "group" not in bars.get_title()
+def test_lines_of_several_seeds_differ_in_colour_and_dash(write_run):
+    methods = [load(f"{name}={write_run(f'{name}/0')},{write_run(f'{name}/1')}") for name in ("a", "b", "c")]
+    figure = drawn(draw_accuracy, compare(methods))
+    (legend,) = figure.legends
+    for axes in figure.axes:
+        found = curves(axes)
+        assert len(hexes(line.get_color() for line in found)) == len({line.get_linestyle() for line in found}) == 3
+        assert hexes(line.get_color() for line in legend.get_lines()) == hexes(line.get_color() for line in found)
 
 
 def test_a_single_run_has_a_marker_at_its_best_epoch(write_run):
     lines = [log_line(epoch, acc1=value) for epoch, value in enumerate([50.0, 60.0, 55.0])]
-    with styled():
-        figure = compare_pictures.draw_accuracy(compared(write_run("a", lines), f"b={write_run('b')},{write_run('c')}"))
+    figure = drawn(draw_accuracy, compared(write_run("a", lines), f"b={write_run('b')},{write_run('c')}"))
     single, several = figure.axes[0].lines
     assert (single.get_marker(), single.get_markevery()) == ("o", [1])
     assert several.get_marker() == ""
     assert figure.legends[0].get_title().get_text().endswith("marker: best epoch")
 
 
+def test_groups_that_no_log_has_take_no_room(write_run):
+    line = {key: value for key, value in log_line(0).items() if not key.endswith(("many", "median", "low"))}
+    comparison = compared(*(write_run(name, [line, line | {"epoch": 1}]) for name in ("base", "dv")))
+    (bars,) = drawn(draw_groups, comparison).axes
+    assert [axes.get_title() for axes in drawn(draw_accuracy, comparison).axes] == ["overall top-1"]
+    assert [label.get_text() for label in bars.get_xticklabels()] == ["overall top-1"]
+    assert "group" not in bars.get_title()
+
+
+def test_bars_have_the_values_and_the_differences_and_labels_do_not_overlap(comparison):
+    figure = drawn(draw_groups, comparison)
+    (axes,) = figure.axes
+    few = axes.patches[8:12]  # many, medium, few, overall; four bars each
+    base = log_line(None)["test_low"]
+    assert [bar.get_height() for bar in few] == [base, 45.0, 47.8, 55.2]
+    assert hexes(bar.get_edgecolor() for bar in few) == {COLOURS["few"].upper()}
+    labels = [text.get_text() for text in axes.texts]
+    assert labels[8:12] == [f"{base:.1f}", f"{45.0 - base:+.1f}", "47.8", "55.2"]
+    assert len({(bar.get_hatch(), bar.get_facecolor()) for bar in few}) == 4
+    assert not overlap([text.get_window_extent() for text in axes.texts])
+
+
+def test_bars_are_drawn_beside_a_baseline_that_diverged(write_run):
+    bad = dict.fromkeys(("acc1", "many", "median", "low"), float("nan"))
+    runs = [write_run("base", [log_line(0), log_line(1, **bad)]), write_run("dv", [log_line(0), log_line(1)])]
+    (axes,) = drawn(draw_groups, compared(*runs)).axes
+    assert axes.get_ylim()[1] > max(log_line(1)[f"test_{key}"] for key in bad)
+
+
+def test_intervals_end_at_0_and_100_percent_below_their_label(write_run):
+    for name in ("a0", "a1", "b0", "b1"):
+        seed = int(name[1])
+        folder = write_run(name, [log_line(0, low=5.0 + 60 * seed, many=99.0 - 20 * seed)]).parent
+    (axes,) = drawn(draw_groups, compared(*(f"{n}={folder}/{n}0,{folder}/{n}1" for n in "ab"))).axes
+    ends = [(low, high) for bars in axes.collections for (_, low), (_, high) in bars.get_segments()]
+    assert (0.0, 100.0) in ends
+    assert all(0.0 <= low <= high <= 100.0 for low, high in ends)
+    assert max(text.xy[1] for text in axes.texts) == 100.0
+
+
 def test_time_picture_has_the_passes(comparison):
-    with styled():
-        (axes,) = compare_pictures.draw_times(comparison).axes
+    (axes,) = drawn(draw_times, comparison).axes
     assert [line.get_ydata().tolist() for line in axes.lines] == [[1.0, 2.0]]
-
-
-def test_labels_do_not_overlap(comparison):
-    with styled():
-        figure = compare_pictures.draw_groups(comparison)
-        figure.canvas.draw()
-        renderer = figure.canvas.get_renderer()
-        boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
-    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
 
 
 def test_files_are_written_and_no_global_setting_changes(comparison, tmp_path):
     before, backend = dict(matplotlib.rcParams), matplotlib.get_backend()
-    paths = compare_pictures.draw_comparison(comparison, tmp_path / "out")
-    assert [path.name for path in paths] == ["groups.png", "accuracy.png", "time.png"]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in paths}
+    paths = draw_comparison(comparison, tmp_path / "out")
     assert dict(matplotlib.rcParams) == before
     assert matplotlib.get_backend() == backend
+    assert [path.name for path in paths] == ["groups.png", "accuracy.png", "time.png"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in paths}
     assert before["axes.spines.top"] != STYLE["axes.spines.top"]
-    assert "matplotlib.pyplot" not in compare_pictures.__dict__
 
 
 def test_a_dollar_in_a_name_is_a_dollar(write_run, tmp_path):
     runs = [load(str(write_run(name))) for name in ("lr$5_vs_$6^", "cost$\\frac{")]
-    paths = compare_pictures.draw_comparison(compare(runs), tmp_path / "out")
+    paths = draw_comparison(compare(runs), tmp_path / "out")
     assert [path.name for path in paths] == ["groups.png", "accuracy.png"]
-
-
-def test_lines_of_several_seeds_differ_in_colour_and_dash(write_run):
-    methods = [load(f"{name}={write_run(f'{name}/0')},{write_run(f'{name}/1')}") for name in ("a", "b", "c")]
-    with styled():
-        figure = compare_pictures.draw_accuracy(compare(methods))
-    for axes in figure.axes:
-        curves = [line for line in axes.lines if len(line.get_xdata()) > 1]
-        assert len(hexes(line.get_color() for line in curves)) == len({line.get_linestyle() for line in curves}) == 3
-    (legend,) = figure.legends
-    assert hexes(line.get_color() for line in legend.get_lines()) == hexes(line.get_color() for line in curves)
 
 
 @pytest.mark.parametrize("apart", [0.0, 0.2, 3.0])
 def test_taus_in_a_trade_off_picture_lie_on_no_other_tau_and_on_no_mark(apart):
     taus = [0.25 * step for step in range(9)]
-    curves = [
+    shown = [
         (name, [(tau, 80 - 4 * tau**2 + shift, 50 + 10 * tau + shift) for tau in taus])
         for name, shift in (("a", 0.0), ("b", apart), ("c", 2 * apart))
     ]
-    with styled():
-        figure = draw_curves(curves, "test")
-        figure.canvas.draw()
-        (axes,) = figure.axes
-        boxes = [text.get_window_extent() for text in axes.texts]
+    figure = drawn(draw_curves, shown, "test")
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
     assert {text.get_text() for text in axes.texts} >= {"0", "2"}
-    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
-    places = axes.transData.transform([step[1:] for _, steps in curves for step in steps])
+    assert not overlap(boxes)
+    places = axes.transData.transform([step[1:] for _, steps in shown for step in steps])
     assert not any(box.contains(*place) for box in boxes for place in places)

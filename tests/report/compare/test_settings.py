@@ -12,12 +12,16 @@ from vlltr_plugin.report.compare import compare_settings, find_reference, load, 
 
 @pytest.fixture
 def runs(write_run):
-    """Two runs with the given arguments; None for a run without a checkpoint."""
+    """Runs with the given arguments; None for a run without a checkpoint."""
 
-    def make(*arguments, lines=None):
-        return [load(str(write_run(f"run{n}", lines, args))) for n, args in enumerate(arguments)]
+    def make(*arguments):
+        return [load(str(write_run(f"run{n}", None, args))) for n, args in enumerate(arguments)]
 
     return make
+
+
+def differing(methods, reference=None):
+    return {setting.name: setting.values for setting in compare_settings(methods, reference).differing}
 
 
 def test_equal_settings_are_comparable_and_the_method_may_differ(runs, write_run):
@@ -28,39 +32,28 @@ def test_equal_settings_are_comparable_and_the_method_may_differ(runs, write_run
     assert [reweight_of(run) for run in made] == ["none", "class_volume (min_samples=30)"]
 
 
-@pytest.mark.parametrize(
-    ("reweight", "epochs", "said"),
-    [
-        (
-            {"type": "class_volume"},
-            8,
-            "from epoch 1 on, of 8. With start_epoch at half of the epochs, overall accuracy was 1.4",
-        ),
-        ({"type": "class_volume", "start_epoch": 0}, 30, "from epoch 1 on, of 30"),
-        (
-            {"type": "inverse"},
-            8,
-            "from epoch 0 on, of 8. With start_epoch at half of the epochs, overall accuracy was 1.9",
-        ),
-        ({"type": "inverse", "start_epoch": 1}, 8, "overall accuracy was 1.4"),
-        ({"type": "inverse", "start_epoch": 2}, 8, None),
-        ({"type": "inverse", "start_epoch": "2"}, 8, None),
-        ({"type": "inverse"}, 7, None),
-        ({"type": "inverse", "form": "logit_adjustment"}, 8, None),
-        ({"type": "effective_number"}, 8, None),
-        (None, 8, None),
-    ],
-)
-def test_an_early_start_of_weights_is_noted_with_what_it_cost_in_the_benchmark(
-    write_run, capfd, reweight, epochs, said
+@pytest.mark.parametrize(("reweight", "epochs", "start", "points"), [
+    ({"type": "class_volume"}, 8, 1, 1.4),
+    ({"type": "class_volume", "start_epoch": 0}, 30, 1, 1.4),
+    ({"type": "inverse"}, 8, 0, 1.9),
+    ({"type": "inverse", "start_epoch": 1}, 8, 1, 1.4),
+    ({"type": "inverse", "start_epoch": 2}, 8, None, None),
+    ({"type": "inverse", "start_epoch": "2"}, 8, None, None),
+    ({"type": "inverse"}, 7, None, None),
+    ({"type": "inverse", "form": "logit_adjustment"}, 8, None, None),
+    ({"type": "effective_number"}, 8, None, None),
+    (None, 8, None, None),
+])  # fmt: skip
+def test_an_early_start_of_weights_is_noted_with_its_cost_in_the_benchmark(
+    write_run, capfd, reweight, epochs, start, points
 ):
     lines = [log_line(epoch) | OURS for epoch in range(epochs)]
     runs = [write_run("base", lines[:1], SETTINGS), write_run("run", lines, {**SETTINGS, "reweight": reweight})]
     assert main(["compare", *map(str, runs)]) == 0
     printed = capfd.readouterr().out
-    assert ("points higher in the benchmark" in printed) == (said is not None)
-    if said is not None:
-        assert said in printed
+    said = f"run: weights from epoch {start} on, of {epochs}. With start_epoch at half of the epochs, overall accuracy"
+    assert (f"{said} was {points} points higher in the benchmark" in printed) == (start is not None)
+    assert ("points higher in the benchmark" in printed) == (start is not None)
 
 
 @pytest.mark.parametrize(("lines", "counts_as", "warns"), [
@@ -79,44 +72,34 @@ def test_a_run_counts_as_reweighted_only_where_its_lines_show_it(write_run, line
         (folder / "reweight_settings.json").write_text(json.dumps(args))
     found = load(str(folder))
     assert reweight_of(found) == counts_as
-    assert [f"{folder}/log.txt: its settings ask for reweight type class_volume" in w for w in found.runs[0].warnings] \
-        == [True] * warns  # fmt: skip
+    said = f"{folder}/log.txt: its settings ask for reweight type class_volume"
+    assert [said in warning for warning in found.runs[0].warnings] == [True] * warns
 
 
-def test_what_differs_is_listed_in_a_fixed_order(runs):
-    other = {**SETTINGS, "lr": 0.5, "model": "LGR_vit16", "aa": "x", "pretrain_cvlp_path": "/there/two"}
-    verdict = compare_settings(runs({**SETTINGS, "aa": "y", "pretrain_cvlp_path": "/here/one"}, other))
+def test_what_differs_is_listed_in_a_fixed_order_and_of_paths_the_last_part_counts(runs):
+    other = {**SETTINGS, "lr": 0.5, "model": "LGR_vit16", "aa": "x", "cvlp_path": "/there/two", "txt_path": "/b/t.npy"}
+    one = {**SETTINGS, "aa": "y", "cvlp_path": "/here/one", "txt_path": "/a/t.npy"}
+    verdict = compare_settings(runs(one, other))
     assert verdict.comparable is False
     assert [(setting.name, *setting.values) for setting in verdict.differing] == [
         ("model", "LGR_r50", "LGR_vit16"),
         ("lr", "0.001", "0.5"),
         ("aa", "y", "x"),
-        ("pretrain_cvlp_path", "one", "two"),
+        ("cvlp_path", "one", "two"),
     ]
-    settings = "model, lr, aa, pretrain_cvlp_path"
-    assert str(verdict) == f"Not comparable: different settings ({settings}); see the table."
+    assert str(verdict) == "Not comparable: different settings (model, lr, aa, cvlp_path); see the table."
 
 
 def test_a_data_set_that_only_one_run_or_the_reference_names_is_a_difference(runs):
     unnamed = {name: value for name, value in SETTINGS.items() if name not in ("data_set", "nb_classes")}
     named, alone = runs(SETTINGS, unnamed)
-    verdict = compare_settings([named, alone])
-    assert verdict.comparable is False
-    assert ("data_set", ("IMNET_LT", "not set")) in [(s.name, s.values) for s in verdict.differing]
-    beside = compare_settings([alone], find_reference("imagenet_lt/r50"))
-    assert "data_set" in [setting.name for setting in beside.differing]
-
-
-def test_the_same_file_elsewhere_is_no_difference(runs):
-    one, other = ({**SETTINGS, "txt_embed_path": f"/{root}/txt.npy"} for root in ("here", "there"))
-    assert compare_settings(runs(one, other)).comparable
+    assert differing([named, alone])["data_set"] == ("IMNET_LT", "not set")
+    assert "data_set" in differing([alone], find_reference("imagenet_lt/r50"))
 
 
 def test_a_run_that_ended_earlier_is_listed(write_run):
-    one = load(str(write_run("a", [log_line(0), log_line(1)], SETTINGS)))
-    other = load(str(write_run("b", [log_line(0)], SETTINGS)))
-    (setting,) = compare_settings([one, other]).differing
-    assert (setting.name, setting.values) == ("last epoch in the log", ("1", "0"))
+    runs = [load(str(write_run(f"{epochs}", [log_line(e) for e in range(epochs)], SETTINGS))) for epochs in (2, 1)]
+    assert differing(runs) == {"last epoch in the log": ("1", "0")}
 
 
 def test_unknown_settings_are_neither_equal_nor_different(runs):
@@ -127,34 +110,28 @@ def test_unknown_settings_are_neither_equal_nor_different(runs):
 
 def test_the_stdout_log_serves_where_there_is_no_checkpoint(write_run):
     printed = "Namespace(data_set='IMNET_LT', epochs=2, lr=0.25)\n"
-    one = load(str(write_run("a", None, SETTINGS)))
-    other = load(str(write_run("b", None, None, printed)))
-    assert other.runs[0].args_source.name == "train.log"
-    assert [setting.name for setting in compare_settings([one, other]).differing] == ["lr"]
+    runs = [load(str(write_run("a", None, SETTINGS))), load(str(write_run("b", None, None, printed)))]
+    assert runs[1].runs[0].args_source.name == "train.log"
+    assert [*differing(runs)] == ["lr"]
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("one", "other", "message"),
     [
-        ({"data_set": "INAT"}, "run1 is of data set INAT, but .*run0 of IMNET_LT: not comparable"),
-        ({"nb_classes": 365}, "this many classes: 365, but .*run0 of 1000: not comparable"),
+        (SETTINGS, SETTINGS | {"data_set": "INAT"}, "run1 is of data set INAT, but .*run0 of IMNET_LT: not comparable"),
+        (SETTINGS, SETTINGS | {"nb_classes": 365}, "this many classes: 365, but .*run0 of 1000: not comparable"),
+        ({"data_path": "data/digits"}, {"data_path": "data/letters"}, "of the data in data/letters"),
     ],
 )
-def test_different_data_sets_are_refused(runs, change, message):
+def test_different_data_sets_are_refused(runs, one, other, message):
     with pytest.raises(ReportError, match=message):
-        compare_settings(runs(SETTINGS, {**SETTINGS, **change}))
-
-
-def test_without_names_of_the_data_set_its_folder_decides(runs):
-    with pytest.raises(ReportError, match="of the data in data/letters"):
-        compare_settings(runs({"data_path": "data/digits"}, {"data_path": "data/letters"}))
+        compare_settings(runs(one, other))
 
 
 def test_without_any_settings_different_sizes_are_refused(write_run):
-    one = load(str(write_run("a")))
-    other = load(str(write_run("b", [{**log_line(0), "n_parameters": 7}])))
+    runs = [load(str(write_run("a"))), load(str(write_run("b", [{**log_line(0), "n_parameters": 7}])))]
     with pytest.raises(ReportError, match=r"b trained 7 parameters, but .*a 123"):
-        compare_settings([one, other])
+        compare_settings(runs)
 
 
 def test_a_reference_of_another_data_set_is_refused(runs):
@@ -165,16 +142,14 @@ def test_a_reference_of_another_data_set_is_refused(runs):
 def test_epochs_and_backbone_are_compared_with_the_reference(runs):
     made = runs({**SETTINGS, "epochs": 50}, {**SETTINGS, "epochs": 50})
     assert compare_settings(made, find_reference("imagenet_lt/r50")).comparable
-    (setting,) = compare_settings(made, find_reference("imagenet_lt/vit16")).differing
-    assert (setting.name, setting.values) == ("model", ("LGR_r50", "LGR_r50", "vit16"))
+    assert differing(made, find_reference("imagenet_lt/vit16")) == {"model": ("LGR_r50", "LGR_r50", "vit16")}
 
 
 def test_seeds_that_differ_in_more_than_the_seed_are_listed(write_run):
     folder = write_run("a", None, {**SETTINGS, "seed": 0}).parent
     write_run("b", None, {**SETTINGS, "seed": 1, "lr": 0.5})
-    run = load(f"m={folder}/a,{folder}/b")
-    (setting,) = compare_settings([run, load(str(write_run("c", None, SETTINGS)))]).differing
-    assert (setting.name, setting.values) == ("lr", ("0.001 / 0.5", "0.001"))
+    runs = [load(f"m={folder}/a,{folder}/b"), load(str(write_run("c", None, SETTINGS)))]
+    assert differing(runs) == {"lr": ("0.001 / 0.5", "0.001")}
 
 
 def test_a_damaged_checkpoint_is_a_warning_and_the_log_still_counts(write_run):

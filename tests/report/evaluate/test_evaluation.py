@@ -1,4 +1,4 @@
-"""The numbers of an evaluation against naive loops."""
+"""The numbers of an evaluation against naive loops; those that a trade-off curve has too are in its tests."""
 
 import csv
 import io
@@ -7,154 +7,95 @@ import math
 import numpy as np
 import pytest
 import torch
+from two_outputs import BOUNDS, CLASSES, COUNTS, SHARE, Outputs, collect, naive_probabilities, percent, two_outputs
 
 import vlltr_plugin.compat  # noqa: F401  (before torchmetrics)
+from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.evaluate.evaluation import evaluate_predictions
+from vlltr_plugin.report.evaluate.files import per_class_csv
+from vlltr_plugin.report.tradeoff.curve import curve_of
 from vlltr_plugin.report.tradeoff.predictions import PredictionCollector, Predictions
 
 pytest.importorskip("torchmetrics")
 pytest.importorskip("matplotlib")
 
-CLASSES = 9
-TRAIN_COUNTS = np.array([150, 100, 99, 21, 20, 19, 5, 1, 0])  # on both sides of every threshold, and none at all
-SHARE = 0.2
+
+@pytest.fixture(scope="module")
+def outputs() -> Outputs:
+    return two_outputs()
 
 
-@pytest.fixture
-def outputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits of both branches that are right more often than not, and labels: unequally many, of 8 classes of 9."""
-    torch.manual_seed(0)
-    labels = torch.tensor([0] * 7 + [1] * 3 + [2] * 4 + [3] * 9 + [4] * 5 + [5] * 6 + [6] * 4 + [8] * 3)
-    labels = labels[torch.randperm(len(labels))]
-    hints = 1.5 * torch.nn.functional.one_hot(labels, CLASSES)
-    visual, image_text = (scale * torch.randn(len(labels), CLASSES) + hints for scale in (1.0, 2.0))
-    image_text[labels == 6, 6] -= 30  # a class that no rule gets right
-    visual[labels == 6, 6] -= 30
-    return visual, image_text, labels
-
-
-def collect(outputs: tuple[torch.Tensor, ...], batch: int = 10) -> PredictionCollector:
-    *branches, labels = outputs
-    names = ("visual", "image_text") if len(branches) > 1 else ()
-    collector = PredictionCollector(CLASSES, outputs=names, first_share=SHARE)
-    for start in range(0, len(labels), batch):
-        parts = [branch[start : start + batch] for branch in branches]
-        collector.add(parts if len(parts) > 1 else parts[0], labels[start : start + batch])
-    return collector
-
-
-def probabilities(outputs: tuple[torch.Tensor, ...], rule: str) -> list[list[float]]:
-    """In plain Python."""
-
-    def softmax(row: list[float]) -> list[float]:
-        powers = [math.exp(value) for value in row]
-        return [power / sum(powers) for power in powers]
-
-    visual, image_text = outputs[0].tolist(), outputs[-2].tolist()
-    if rule == "sum":
-        return [softmax([a + b for a, b in zip(*rows, strict=True)]) for rows in zip(visual, image_text, strict=True)]
-    if rule == "mixture":
-        return [
-            [SHARE * a + (1 - SHARE) * b for a, b in zip(softmax(one), softmax(other), strict=True)]
-            for one, other in zip(visual, image_text, strict=True)
-        ]
-    return [softmax(row) for row in (image_text if rule == "image_text" else visual)]
-
-
-def percent(hits: list[bool]) -> float | None:
-    return 100 * sum(hits) / len(hits) if hits else None
-
-
-def test_every_number_of_every_rule_is_the_naive_loops(outputs: tuple[torch.Tensor, ...]) -> None:
+def evaluated(outputs: Outputs) -> dict:
     collector = collect(outputs)
-    found = evaluate_predictions(collector.labels(), collector.predictions(), TRAIN_COUNTS)
-    labels = outputs[2].tolist()
+    return evaluate_predictions(collector.labels(), collector.predictions(), COUNTS)
+
+
+def made(labels, top1, confidence, counts, names=None) -> dict:
+    """The evaluation of made-up predictions of one rule."""
+    labels, top1 = np.asarray(labels), np.asarray(top1)
+    number = len(labels)
+    predictions = Predictions(top1, labels >= 0, np.broadcast_to(confidence, number).astype(float), np.ones(number))
+    return evaluate_predictions(labels, {"single": predictions}, np.asarray(counts), names)
+
+
+def test_every_number_of_every_rule_is_the_naive_loops(outputs) -> None:
+    found = evaluated(outputs)
+    *branches, labels = outputs
+    labels = labels.tolist()
     assert set(found["rules"]) == {"mixture", "sum", "visual", "image_text"}
     for rule, values in found["rules"].items():
-        rows = probabilities(outputs, rule)
+        rows = naive_probabilities(branches, rule, 0.0)
         order = [sorted(range(CLASSES), key=lambda c, row=row: -row[c]) for row in rows]
         hits = [ranked[0] == label for ranked, label in zip(order, labels, strict=True)]
-        per_class = {
+        of_class = {
             c: percent([hit for hit, label in zip(hits, labels, strict=True) if label == c]) for c in set(labels)
         }
         assert values["top1"] == pytest.approx(percent(hits))
-        assert values["top5"] == pytest.approx(
-            percent([label in ranked[:5] for ranked, label in zip(order, labels, strict=True)])
-        )
-        assert values["macro_top1"] == pytest.approx(sum(per_class.values()) / len(per_class))
-        worst = min(per_class, key=lambda c: (per_class[c], c))
-        assert values["worst_class"] == {"class": worst, "name": None, "top1": per_class[worst]}
-        assert per_class[6] == values["harmonic_top1"] == 0
-        assert values["classes_at_0"] == sum(accuracy == 0 for accuracy in per_class.values())
+        in_five = [label in ranked[:5] for ranked, label in zip(order, labels, strict=True)]
+        assert values["top5"] == pytest.approx(percent(in_five))
+        assert values["macro_top1"] == pytest.approx(sum(of_class.values()) / len(of_class))
+        worst = min(of_class, key=lambda c: (of_class[c], c))
+        assert values["worst_class"] == {"class": worst, "name": None, "top1": of_class[worst]}
+        assert of_class[2] == values["harmonic_top1"] == 0
+        assert values["classes_at_0"] == sum(accuracy == 0 for accuracy in of_class.values())
         losses = [-math.log(row[label]) for row, label in zip(rows, labels, strict=True)]
         assert values["cross_entropy"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
-        confidence = [max(row) for row in rows]
-        gap = 0.0
-        for low in range(15):
-            inside = [i for i, value in enumerate(confidence) if low / 15 <= value < (low + 1) / 15]
-            gap += abs(sum(hits[i] - confidence[i] for i in inside)) / len(labels)
-        assert values["ece"] == pytest.approx(100 * gap, rel=1e-5)
         bins = values["reliability"]
         rebuilt = sum(entry["images"] * abs(entry["accuracy"] - entry["confidence"]) for entry in bins) / len(labels)
         assert 100 * rebuilt == pytest.approx(values["ece"], rel=1e-5)
 
 
-@pytest.mark.parametrize("convention", ["upstream", "others"])
-def test_groups_are_the_naive_loops_by_either_convention(outputs: tuple[torch.Tensor, ...], convention: str) -> None:
-    collector = collect(outputs)
-    predictions = collector.predictions()
-    found = evaluate_predictions(collector.labels(), predictions, TRAIN_COUNTS)
-    bounds = {
-        "upstream": {"many": (100, 10**9), "medium": (21, 99), "few": (1, 20), "10-shot": (1, 10), "5-shot": (1, 5)},
-        "others": {"many": (101, 10**9), "medium": (20, 100), "few": (1, 19)},
-    }[convention]
-    labels = outputs[2].tolist()
-    assert set(found["groups"][convention]) == set(bounds)
-    for group, (least, most) in bounds.items():
-        members = [c for c in range(CLASSES) if least <= TRAIN_COUNTS[c] <= most]
+@pytest.mark.parametrize("convention", BOUNDS)
+def test_groups_are_the_naive_loops_by_either_convention(outputs, convention: str) -> None:
+    found, predictions, labels = evaluated(outputs), collect(outputs).predictions(), outputs[2].tolist()
+    assert set(found["groups"][convention]) == set(BOUNDS[convention])
+    for group, (least, most) in BOUNDS[convention].items():
+        members = [c for c in range(CLASSES) if least <= COUNTS[c] <= most]
         images = [i for i, label in enumerate(labels) if label in members]
         assert found["groups"][convention][group] == {"classes": len(members), "images": len(images)}
         for rule, values in found["rules"].items():
-            hits = [bool(predictions[rule].top1[i] == labels[i]) for i in images]
-            of_class = [
-                percent([hit for hit, i in zip(hits, images, strict=True) if labels[i] == c])
-                for c in members
-                if c in labels
-            ]
-            assert values["groups"][convention][group]["micro"] == pytest.approx(percent(hits))
-            assert values["groups"][convention][group]["macro"] == pytest.approx(sum(of_class) / len(of_class))
-    assert found["groups"]["untrained"] == {"classes": 1, "images": 3}
+            hits = {i: bool(predictions[rule].top1[i] == labels[i]) for i in images}
+            of_class = [percent([hit for i, hit in hits.items() if labels[i] == c]) for c in members if c in labels]
+            shown = values["groups"][convention][group]
+            assert shown["micro"] == pytest.approx(percent(list(hits.values())))
+            assert shown["macro"] == pytest.approx(sum(of_class) / len(of_class))
+    assert found["groups"]["untrained"] == {"classes": 1, "images": 5}
 
 
-def test_the_hosts_keys_take_overall_from_the_mixture_and_groups_from_the_sum(
-    outputs: tuple[torch.Tensor, ...],
-) -> None:
-    collector = collect(outputs)
-    found = evaluate_predictions(collector.labels(), collector.predictions(), TRAIN_COUNTS)
-    rules, log = found["rules"], found["host_log"]
-    upstream = rules["sum"]["groups"]["upstream"]
+def test_the_hosts_keys_take_overall_from_the_mixture_and_groups_from_the_sum(outputs) -> None:
+    found = evaluated(outputs)
+    rules, upstream = found["rules"], found["rules"]["sum"]["groups"]["upstream"]
     assert rules["mixture"]["top1"] != rules["sum"]["top1"]
-    assert log == {
-        "acc1": rules["mixture"]["top1"],
-        "acc5": rules["mixture"]["top5"],
-        "acc0_1": rules["visual"]["top1"],
-        "acc0_5": rules["visual"]["top5"],
-        "acc1_1": rules["image_text"]["top1"],
-        "acc1_5": rules["image_text"]["top5"],
-        "many": upstream["many"]["micro"],
-        "median": upstream["medium"]["micro"],
-        "low": upstream["few"]["micro"],
-        "10-shot": upstream["10-shot"]["micro"],
-        "5-shot": upstream["5-shot"]["micro"],
-    }
+    tops = {"acc": "mixture", "acc0_": "visual", "acc1_": "image_text"}
+    groups = {"many": "many", "median": "medium", "low": "few", "10-shot": "10-shot", "5-shot": "5-shot"}
+    expected = {f"{key}{top}": rules[rule][f"top{top}"] for key, rule in tops.items() for top in (1, 5)}
+    assert found["host_log"] == expected | {key: upstream[group]["micro"] for key, group in groups.items()}
 
 
-def test_one_branch_gives_one_rule(outputs: tuple[torch.Tensor, ...]) -> None:
+def test_one_output_gives_one_rule(outputs) -> None:
     visual, _, labels = outputs
-    two, one = collect(outputs), collect((visual, labels))
-    alone = evaluate_predictions(one.labels(), one.predictions(), TRAIN_COUNTS)
-    both = evaluate_predictions(two.labels(), two.predictions(), TRAIN_COUNTS)
+    alone, both = evaluated((visual, labels)), evaluated(outputs)
     assert alone["rules"] == {"single": both["rules"]["visual"]}
     assert alone["host_log"]["acc1"] == alone["rules"]["single"]["top1"]
     assert alone["host_log"]["low"] == alone["rules"]["single"]["groups"]["upstream"]["few"]["micro"]
@@ -181,41 +122,35 @@ def test_of_equal_logits_five_classes_are_the_top_five_the_prediction_among_them
 
 
 def test_harmonic_mean_without_a_class_at_0() -> None:
-    labels = np.array([0, 0, 1, 1, 1, 1])
-    predictions = Predictions(np.array([0, 1, 1, 1, 1, 0]), labels >= 0, np.full(6, 0.5), np.ones(6))
-    found = evaluate_predictions(labels, {"single": predictions}, np.array([5, 200]), ["a", "b"])["rules"]["single"]
+    found = made([0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 1, 0], 0.5, [5, 200], ["a", "b"])["rules"]["single"]
     assert found["harmonic_top1"] == pytest.approx(2 / (1 / 50 + 1 / 75))
     assert found["worst_class"] == {"class": 0, "name": "a", "top1": 50.0}
     assert (found["macro_top1"], found["top1"]) == (62.5, pytest.approx(100 * 4 / 6))
 
 
-def test_a_confidence_of_exactly_1_falls_into_the_last_bin() -> None:
-    labels = np.zeros(4, dtype=np.int64)
-    predictions = Predictions(np.array([0, 0, 1, 0]), labels == 0, np.array([1.0, 0.95, 1.0, 0.97]), np.ones(4))
-    found = evaluate_predictions(labels, {"single": predictions}, np.array([5, 5]))["rules"]["single"]
-    assert [entry["images"] for entry in found["reliability"]] == [4]
-    assert found["ece"] == pytest.approx(100 * abs(0.75 - 3.92 / 4), abs=1e-5)
+EDGES = torch.linspace(0, 1, 16, dtype=torch.float64).numpy()[1:15]
 
 
-def test_a_confidence_on_an_edge_falls_into_the_upper_bin_in_both() -> None:
-    edges = torch.linspace(0, 1, 16, dtype=torch.float64).numpy()[1:15]
-    labels = np.zeros(42, dtype=np.int64)
-    confidence = np.concatenate([edges, edges + 0.02, edges + 0.04])
-    predictions = Predictions((np.arange(42) % 4 == 1).astype(np.int64), labels == 0, confidence, np.ones(42))
-    found = evaluate_predictions(labels, {"single": predictions}, np.array([5, 5]))["rules"]["single"]
-    assert [entry["images"] for entry in found["reliability"]] == [3] * 14
+@pytest.mark.parametrize(
+    ("top1", "confidence", "images"),
+    [
+        ([0, 0, 1, 0], [1.0, 0.95, 1.0, 0.97], [4]),  # exactly 1: in the last bin
+        ((np.arange(42) % 4 == 1).astype(int), np.concatenate([EDGES, EDGES + 0.02, EDGES + 0.04]), [3] * 14),
+    ],
+)
+def test_a_confidence_on_an_edge_falls_into_the_upper_bin_in_the_error_too(top1, confidence, images) -> None:
+    found = made(np.zeros(len(top1), int), top1, confidence, [5, 5])["rules"]["single"]
+    assert [entry["images"] for entry in found["reliability"]] == images
     rebuilt = sum(entry["images"] * abs(entry["accuracy"] - entry["confidence"]) for entry in found["reliability"])
-    assert 100 * rebuilt / 42 == pytest.approx(found["ece"])
+    assert 100 * rebuilt / len(top1) == pytest.approx(found["ece"], abs=1e-5)
 
 
 def test_confusion_counts_the_worst_classes_against_each_other_and_the_rest() -> None:
-    rng = np.random.default_rng(0)
-    classes = 30
+    rng, classes = np.random.default_rng(0), 30
     labels = np.repeat(np.arange(classes), 5)
     top1 = np.where(rng.random(len(labels)) < np.linspace(0, 1, classes)[labels], labels, rng.integers(0, 30, 150))
-    predictions = Predictions(top1, labels >= 0, np.full(150, 0.5), np.ones(150))
     names = [f"c{index}" for index in range(classes)]
-    found = evaluate_predictions(labels, {"single": predictions}, np.full(classes, 50), names)["confusion"]
+    found = made(labels, top1, 0.5, np.full(classes, 50), names)["confusion"]
     accuracy = [sum(top1[i] == c for i in range(150) if labels[i] == c) for c in range(classes)]
     assert found["classes"] == sorted(range(classes), key=lambda c: (accuracy[c], c))[:20]
     for row, own in enumerate(found["classes"]):
@@ -224,25 +159,22 @@ def test_confusion_counts_the_worst_classes_against_each_other_and_the_rest() ->
         assert found["counts"][row][-1] == sum(c not in found["classes"] for c in predicted)
         wrong = [c for c in predicted if c != own]
         taken = found["most_taken_for"][row]
-        assert taken["images"] == max(wrong.count(c) for c in wrong)
-        assert wrong.count(taken["class"]) == taken["images"]
+        assert taken["images"] == max(wrong.count(c) for c in wrong) == wrong.count(taken["class"])
         assert taken["name"] == names[taken["class"]]
 
 
-def test_the_csv_has_one_row_a_class_with_accuracy_only_where_there_are_images(
-    outputs: tuple[torch.Tensor, ...],
-) -> None:
-    from vlltr_plugin.report.evaluate.files import per_class_csv
-
+def test_the_csv_has_one_row_a_class_with_accuracy_only_where_there_are_images(outputs) -> None:
     collector = collect(outputs)
     labels, by_rule = collector.labels(), collector.predictions()
     names = ["a, b", *"bcdefghi"]
-    rows = list(csv.DictReader(io.StringIO(per_class_csv(labels, by_rule, TRAIN_COUNTS, names))))
+    curve = curve_of(collector, COUNTS, "draws", UPSTREAM)
+    rows = list(csv.DictReader(io.StringIO(per_class_csv(by_rule, curve, names))))
     assert [row["name"] for row in rows] == names
-    assert [int(row["training_images"]) for row in rows] == TRAIN_COUNTS.tolist()
-    many, medium, few = "many", "medium", "few"
-    assert [row["group_upstream"] for row in rows] == [many, many, medium, medium, few, few, few, few, ""]
-    assert [row["group_others"] for row in rows] == [many, medium, medium, medium, medium, few, few, few, ""]
+    assert [int(row["training_images"]) for row in rows] == COUNTS.tolist()
+    for convention, bounds in BOUNDS.items():
+        groups = {name: bounds[name] for name in ("many", "medium", "few")}
+        expected = [next((name for name, (least, most) in groups.items() if least <= n <= most), "") for n in COUNTS]
+        assert [row[f"group_{convention}"] for row in rows] == expected
     for index, row in enumerate(rows):
         images = labels == index
         assert int(row["images"]) == images.sum()
@@ -255,9 +187,10 @@ def test_rows_with_logits_that_are_not_finite_are_counted_and_the_numbers_stay_f
     visual, image_text = torch.randn(4, CLASSES), torch.randn(4, CLASSES)
     visual[0, 0] = math.nan
     image_text[1, 2] = math.inf
-    collector = collect((visual, image_text, torch.tensor([0, 1, 2, 3])))
+    collector = PredictionCollector(CLASSES, outputs=("visual", "image_text"))
+    collector.add((visual, image_text), torch.tensor([0, 1, 2, 3]))
     assert collector.not_finite == 2
-    found = evaluate_predictions(collector.labels(), collector.predictions(), TRAIN_COUNTS)
+    found = evaluate_predictions(collector.labels(), collector.predictions(), COUNTS)
     assert found["rules"]["sum"]["cross_entropy"] is None
     assert all(math.isfinite(values["ece"]) for values in found["rules"].values())
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 import warnings
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scipy.stats import spearmanr
 from vlltr_plugin import ClassVolume
 from vlltr_plugin.report.inspect import Inspection, findings
 from vlltr_plugin.report.inspect.size_relation import rank_correlation
-from vlltr_plugin.training.session import arrays_of
+from vlltr_plugin.training.hook import arrays_of
 
 
 def test_groups_are_the_naive_loops(run: Path) -> None:
@@ -24,22 +25,19 @@ def test_groups_are_the_naive_loops(run: Path) -> None:
             arrays[f"{key}_image_text"].tolist() for key in ("weights", "log_radius", "substituted")
         )
     bounds = {"many": (100, 10**9), "medium": (21, 99), "few": (1, 20)}
-    total = sum(DRAWS)
-    weighted = sum(m * a for m, a in zip(DRAWS, alpha, strict=True))
+    weighted = [m * a for m, a in zip(DRAWS, alpha, strict=True)]
     for summary in found.summaries:
         least, most = bounds[summary.name]
         members = [c for c, n in enumerate(COUNTS) if least <= n <= most]
-        own = sorted(log_radius[c] for c in members if not substituted[c])
-        middle = (own[(len(own) - 1) // 2] + own[len(own) // 2]) / 2
-        weights = sorted(alpha[c] for c in members)
-        median = (weights[(len(weights) - 1) // 2] + weights[len(weights) // 2]) / 2
+        own = [log_radius[c] for c in members if not substituted[c]]
+        weights = [alpha[c] for c in members]
         assert summary.classes == len(members)
         assert summary.images == (min(COUNTS[members]), max(COUNTS[members]))
-        assert summary.weights == pytest.approx((weights[0], median, weights[-1]))
-        assert summary.radius == pytest.approx(math.exp(middle))
+        assert summary.weights == pytest.approx((min(weights), statistics.median(weights), max(weights)))
+        assert summary.radius == pytest.approx(math.exp(statistics.median(own)))
         assert summary.substituted == sum(substituted[c] for c in members)
-        assert summary.share_of_draws == pytest.approx(sum(DRAWS[c] for c in members) / total)
-        assert summary.share_of_weight == pytest.approx(sum(DRAWS[c] * alpha[c] for c in members) / weighted)
+        assert summary.share_of_draws == pytest.approx(sum(DRAWS[c] for c in members) / sum(DRAWS))
+        assert summary.share_of_weight == pytest.approx(sum(weighted[c] for c in members) / sum(weighted))
 
 
 def test_correlation_and_spreads_leave_out_what_they_should(run: Path) -> None:
@@ -94,77 +92,72 @@ def said(inspection: Inspection) -> tuple[str, ...]:
 
 def test_findings_follow_the_sign_and_the_chance_level(write: Write) -> None:
     rng = np.random.default_rng(0)
-    falling = write(epoch_arrays(rng), epoch_arrays(rng), name="falling")
-    rising = write(epoch_arrays(rng, slope=0.2), epoch_arrays(rng, slope=0.2), name="rising")
-    assert "tend to have larger radii" in said(one(falling))[0]
-    assert "tend to have smaller radii, against the paper" in said(one(rising))[0]
-    none = epoch_arrays(rng)
-    none["log_radius_image_text"] = np.array([0, 3, 1, 4, 1.5, 5, 9, 2, 6, 0, 0, 0])
-    unrelated = write(epoch_arrays(rng), none, name="none")
-    assert "No relation beyond chance" in said(one(unrelated))[0]
-    assert any("2 classes with too few samples" in sentence for sentence in said(one(falling)))
-    assert any("1 classes have no training images" in sentence for sentence in said(one(falling)))
+    unrelated = np.array([0, 3, 1, 4, 1.5, 5, 9, 2, 6, 0, 0, 0])
+    for name, arrays, claim in (
+        ("falling", epoch_arrays(rng), "tend to have larger radii"),
+        ("rising", epoch_arrays(rng, slope=0.2), "tend to have smaller radii, against the paper"),
+        ("none", epoch_arrays(rng, log_radius_image_text=unrelated), "No relation beyond chance"),
+    ):
+        first, *others = said(one(write(arrays, name=name)))
+        assert claim in first
+        assert any("2 classes with too few samples" in sentence for sentence in others)
+        assert any("1 classes have no training images" in sentence for sentence in others)
 
 
 def test_weights_from_counts_alone_are_called_so(write: Write) -> None:
-    rng = np.random.default_rng(0)
-    constant = epoch_arrays(rng, log_radius_image_text=np.zeros(12), substituted_image_text=np.zeros(12, dtype=bool))
-    inverse = np.where(COUNTS > 0, 3 / np.maximum(DRAWS, 1), 1).astype(np.float32)
-    by_draws = write(*[{**constant, "weights_image_text": inverse}] * 2, name="draws")
-    assert "just 1/m" in said(one(by_draws))[1]
-    assert not any("How much of the weights comes from the volume" in sentence for sentence in said(one(by_draws)))
-    assert "Unknown" in said(one(by_draws))[0]
-    inverse = np.where(COUNTS > 0, 3 / np.maximum(COUNTS, 1), 1).astype(np.float32)
-    by_images = write(*[{**constant, "weights_image_text": inverse}] * 2, name="images")
-    assert "Yes: alpha * n is the same" in said(one(by_images))[1]
-    fixed = {**constant, "samples_image_text": np.zeros(12)}
-    assert "never change" in said(one(write(fixed, fixed, name="fixed")))[0]
-    ones = epoch_arrays(rng, weights_image_text=np.ones(12, dtype=np.float32))
-    assert "All weights are 1" in said(one(write(ones, name="ones")))[1]
+    equal = {"log_radius_image_text": np.zeros(12), "substituted_image_text": np.zeros(12, dtype=bool)}
+    by_draws, by_images = (np.where(COUNTS > 0, 3 / np.maximum(c, 1), 1).astype(np.float32) for c in (DRAWS, COUNTS))
+    for name, changes, number, claim in (
+        ("draws", equal | {"weights_image_text": by_draws}, 1, "just 1/m"),
+        ("draws_unknown", equal | {"weights_image_text": by_draws}, 0, "Unknown"),
+        ("images", equal | {"weights_image_text": by_images}, 1, "Yes: alpha * n is the same"),
+        ("fixed", equal | {"samples_image_text": np.zeros(12)}, 0, "never change"),
+        ("ones", {"weights_image_text": np.ones(12, dtype=np.float32)}, 1, "All weights are 1"),
+    ):
+        arrays = epoch_arrays(np.random.default_rng(0), **changes)
+        sentences = said(one(write(arrays, arrays, name=name)))
+        assert claim in sentences[number]
+        assert not any("How much of the weights comes from the volume" in sentence for sentence in sentences)
 
 
-def test_the_radii_and_the_sampler_are_told_apart(write: Write) -> None:
-    """Naive loops over log alpha = log r - log c of a run whose radii are known."""
+@pytest.mark.parametrize(("reading", "divisor"), [("draws", DRAWS), ("images", COUNTS)])
+def test_the_parts_of_radii_and_sampler_are_those_of_a_run_whose_radii_are_known(
+    write: Write, reading: str, divisor: np.ndarray
+) -> None:
+    """log alpha = log r - log c, up to a constant."""
     rng = np.random.default_rng(4)
     log_radius = 0.1 * rng.standard_normal(12)
-    present = [c for c in range(12) if COUNTS[c]]
-    for reading, divisor in (("draws", DRAWS), ("images", COUNTS)):
-        weights = [math.exp(log_radius[c]) / divisor[c] if COUNTS[c] else 1.0 for c in range(12)]
-        total = sum(DRAWS[c] * weights[c] for c in present)
-        weights = [w * sum(DRAWS) / total if COUNTS[c] else 1.0 for c, w in enumerate(weights)]
-        measured = log_radius + 0.01 * rng.standard_normal(12)  # the radii of this epoch are not quite those in force
-        arrays = epoch_arrays(
-            rng,
-            log_radius_image_text=measured,
-            substituted_image_text=np.zeros(12, bool),
-            weights_image_text=np.array(weights),
-        )
-        found = one(write(arrays, arrays, name=reading))
-        parts = found.parts
-        assert parts.by_draws == (reading == "draws")
-        radii = [math.exp(log_radius[c]) for c in present]
-        assert parts.radii.whole == pytest.approx(max(radii) / min(radii), rel=1e-6)
-        assert parts.radii.middle == pytest.approx(np.quantile(radii, 0.9) / np.quantile(radii, 0.1), rel=1e-6)
-        ratio = [COUNTS[c] / DRAWS[c] for c in present]
-        assert parts.sampler.whole == pytest.approx(max(ratio) / min(ratio))
-        log_alpha = [math.log(weights[c]) for c in present]
-        mean = sum(log_alpha) / len(present)
-        variance = sum((a - mean) ** 2 for a in log_alpha) / len(present)
-        mean_r = sum(log_radius[present]) / len(present)
-        pairs = zip(present, log_alpha, strict=True)
-        covariance = sum((log_radius[c] - mean_r) * (a - mean) for c, a in pairs) / len(present)
-        assert parts.share == pytest.approx(covariance / variance, abs=1e-6)
-        assert parts.spread_of_log == pytest.approx(variance**0.5, rel=1e-6)
-        assert parts.spread_without == pytest.approx(np.std([math.log(divisor[c]) for c in present]))
-        equal = [1 / divisor[c] for c in present]
-        scale = sum(DRAWS) / sum(DRAWS[c] * e for c, e in zip(present, equal, strict=True))
-        assert parts.with_equal_radii[present] == pytest.approx([scale * e for e in equal])
-        text = said(found)[1]
-        assert f"The radii vary by a factor of {parts.radii.middle:.3g} ({parts.radii.whole:.3g})" in text
-        assert (f"by {parts.sampler.middle:.3g} ({parts.sampler.whole:.3g}), which has nothing to do" in text) == (
-            reading == "draws"
-        )
-        assert f"The radii explain {100 * parts.share:.1f} % of the variance of log alpha" in said(found)[2]
+    present = COUNTS > 0
+    weights = np.ones(12)
+    weights[present] = np.exp(log_radius[present]) / divisor[present]
+    weights[present] *= DRAWS.sum() / (DRAWS * weights)[present].sum()
+    arrays = epoch_arrays(
+        rng,
+        log_radius_image_text=log_radius + 0.01 * rng.standard_normal(12),  # not quite those in force
+        substituted_image_text=np.zeros(12, bool),
+        weights_image_text=weights,
+    )
+    found = one(write(arrays, arrays))
+    parts = found.parts
+    assert parts.by_draws == (reading == "draws")
+    for spread, values in (
+        (parts.radii, np.exp(log_radius[present])),
+        (parts.sampler, COUNTS[present] / DRAWS[present]),
+    ):
+        assert spread.whole == pytest.approx(values.max() / values.min(), rel=1e-6)
+        assert spread.middle == pytest.approx(np.quantile(values, 0.9) / np.quantile(values, 0.1), rel=1e-6)
+    log_alpha = np.log(weights[present])
+    deviation = log_alpha - log_alpha.mean()
+    covariance = ((log_radius[present] - log_radius[present].mean()) * deviation).mean()
+    assert parts.share == pytest.approx(covariance / (deviation**2).mean(), abs=1e-6)
+    assert parts.spread_of_log == pytest.approx((deviation**2).mean() ** 0.5, rel=1e-6)
+    assert parts.spread_without == pytest.approx(np.std(np.log(divisor[present])))
+    equal = 1 / divisor[present]
+    assert parts.with_equal_radii[present] == pytest.approx(equal * DRAWS.sum() / (DRAWS[present] * equal).sum())
+    text = said(found)[1]
+    assert f"The radii vary by a factor of {parts.radii}" in text
+    assert (f"by {parts.sampler}, which has nothing to do" in text) == (reading == "draws")
+    assert f"The radii explain {100 * parts.share:.1f} % of the variance of log alpha" in said(found)[2]
 
 
 def test_radii_against_the_counts_are_said_in_words_not_as_a_negative_share(write: Write) -> None:

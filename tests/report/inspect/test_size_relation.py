@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from run_arrays import Write, write  # noqa: F401  (fixture)
+from run_arrays import COUNTS as RUN_COUNTS
+from run_arrays import Write, epoch_arrays, write  # noqa: F401  (fixture)
 from scipy.stats import rankdata
 
-from vlltr_plugin import ClassVolume, InverseFrequency, InverseSqrtFrequency, ReweightedLoss, RunRecorder
+from vlltr_plugin import (
+    ClassVolume,
+    InverseFrequency,
+    InverseSqrtFrequency,
+    LogitAdjustedLoss,
+    ReweightedLoss,
+    RunRecorder,
+)
+from vlltr_plugin.cli import main
 from vlltr_plugin.core.frequency import EffectiveNumber, Uniform
-from vlltr_plugin.core.normalization import log_volume_bias
+from vlltr_plugin.core.moments import log_volume_bias
 from vlltr_plugin.report.inspect import Inspection, findings, inspect_run, write_pictures
 from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
 
@@ -116,8 +126,6 @@ def test_three_or_four_classes_in_perfect_order_are_no_evidence(write: Write, cl
 @pytest.mark.parametrize("make", [InverseFrequency, InverseSqrtFrequency, EffectiveNumber, Uniform])
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_nothing_is_said_of_volumes_that_nothing_measured(tmp_path: Path, make, epochs: int, capsys) -> None:
-    from vlltr_plugin.cli import main
-
     recorder = RunRecorder(tmp_path / "run", ReweightedLoss(make(COUNTS)))
     for _ in range(epochs):
         recorder.end_epoch(overall=1.0)
@@ -149,6 +157,31 @@ def test_radius_against_accuracy_is_said_at_equal_class_size(tmp_path: Path, slo
     assert found.accuracy.at_equal_size == pytest.approx(np.corrcoef(*rest)[0, 1])
     (sentence,) = (text for text in findings(found, None) if answer in text and "harder" in text)
     assert sentence.endswith("accuracies from evaluation/per_class.csv.")
+
+
+def test_an_evaluation_of_another_epoch_names_both_epochs(tmp_path: Path, write: Write) -> None:  # noqa: F811
+    accuracy = np.random.default_rng(0).uniform(0, 100, len(RUN_COUNTS))
+    table = "".join(f"{n},{a}\n" for n, a in zip(RUN_COUNTS, accuracy, strict=True))
+    folder = write(*(epoch_arrays(np.random.default_rng(0)) for _ in range(3))) / "evaluation"
+    folder.mkdir()
+    (folder / "per_class.csv").write_text(f"training_images,top1_single\n{table}")
+    for epoch, both in ((1, ", of epoch 1 (the radii are of epoch 2)."), (2, "."), (None, ".")):
+        (folder / "evaluation.json").write_text(json.dumps({"checkpoint": {"epoch": epoch}}))
+        (sentence,) = (text for text in findings(inspect_run(folder.parent)[0], None) if "harder" in text)
+        assert sentence.endswith(f"accuracies from evaluation/per_class.csv{both}")
+
+
+@pytest.mark.parametrize("form", ["loss_weight", "logit_adjustment"])
+def test_an_early_start_of_weights_is_noted_with_its_cost_in_the_benchmark(tmp_path: Path, form: str, capsys) -> None:
+    made = LogitAdjustedLoss if form == "logit_adjustment" else ReweightedLoss
+    recorder = RunRecorder(tmp_path, made(InverseFrequency(COUNTS)))
+    for _ in range(8):
+        recorder.end_epoch(overall=1.0)
+    assert main(["inspect", str(tmp_path)]) == 0
+    said = (
+        "This run has weights from epoch 0 on, of 8. With start_epoch at half of the epochs, overall accuracy was 1.9"
+    )
+    assert (said in capsys.readouterr().out) == (form == "loss_weight")
 
 
 @pytest.mark.parametrize("text", ["", "class\n1\n", "training_images,top1_a\n5,x\n", "training_images,top1_a\n7,1\n"])

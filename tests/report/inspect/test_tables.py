@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,10 @@ from vlltr_plugin.report.inspect import inspect_run, run_inspect
 from vlltr_plugin.runs.epoch_files import write_arrays
 
 
+def made(**changes: Any) -> dict[str, Any]:
+    return epoch_arrays(np.random.default_rng(0)) | changes
+
+
 def test_the_command_prints_names_and_draws_pictures_only_when_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,9 +34,8 @@ def test_the_command_prints_names_and_draws_pictures_only_when_asked(
     (tmp_path / "data/some/categories.json").write_text(json.dumps([{"name": f"[b]thing {n}"} for n in range(12)]))
     (tmp_path / "main.py").touch()
     run = tmp_path / "run"
-    rng = np.random.default_rng(0)
     for epoch in range(2):
-        write_arrays(run, epoch, {key: torch.from_numpy(np.asarray(a)) for key, a in epoch_arrays(rng).items()})
+        write_arrays(run, epoch, {key: torch.from_numpy(np.asarray(array)) for key, array in made().items()})
     before = sorted(run.rglob("*"))
     assert main(["inspect", str(run)]) == 0
     printed = capsys.readouterr().out
@@ -70,9 +72,7 @@ def test_each_kind_of_logits_has_tables_and_pictures(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
-    rng = np.random.default_rng(0)
-    both = epoch_arrays(rng)
-    both |= {key.replace("image_text", "visual"): value for key, value in epoch_arrays(rng).items() if "_" in key}
+    both = made() | {key.replace("image_text", "visual"): value for key, value in made().items()}
     assert main(["inspect", str(write(both)), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert 0 < printed.index("from the image_text logits") < printed.index("from the visual logits")
@@ -102,50 +102,51 @@ def test_a_hostile_array_is_refused_and_never_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     executed = tmp_path / "executed"
-    arrays = epoch_arrays(np.random.default_rng(0), counts=np.array([Hostile(executed)] * 12, dtype=object))
-    np.savez(run / "reweight/epoch_0004.npz", **arrays)
+    np.savez(run / "reweight/epoch_0004.npz", **made(counts=np.array([Hostile(executed)] * 12, dtype=object)))
     assert "epoch_0004.npz" in refused(run, capsys)
     (run / "reweight/epoch_0004.npz").write_bytes(pickle.dumps(Hostile(executed)))
     assert "epoch_0004.npz" in refused(run, capsys)
     assert not executed.exists()
 
 
-def npy(path: Path) -> None:
-    with path.open("wb") as file:
-        np.save(file, np.zeros(3))
-
-
 def huge(path: Path) -> None:
     """An array header that promises 16 EB."""
-    np.savez(path, **epoch_arrays(np.random.default_rng(0)))
+    np.savez(path, **made())
     path.write_bytes(path.read_bytes().replace(b"'shape': (12,), }    ", b"'shape': (2**60,), }"[:21].ljust(21)))
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "content",
     [
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(b"PK\x03\x04 and no more"),
-        lambda path: path.write_bytes(b"\x00\xfe" * 50),
-        npy,
+        b"",
+        b"PK\x03\x04 and no more",
+        b"\x00\xfe" * 50,
+        np.zeros(3),  # no archive
         huge,
-        lambda path: np.savez(path, a=np.zeros(3)),
-        lambda path: np.savez(path, counts=np.ones(3), draws=np.ones(3)),
-        lambda path: np.savez(path, **{**epoch_arrays(np.random.default_rng(0)), "draws": np.ones((12, 2))}),
-        lambda path: np.savez(path, **{**epoch_arrays(np.random.default_rng(0)), "draws": np.array(["x"] * 12)}),
-        lambda path: np.savez(path, **{**epoch_arrays(np.random.default_rng(0)), "draws": np.full(12, np.nan)}),
-        lambda path: np.savez(
-            path, **{**epoch_arrays(np.random.default_rng(0)), "log_radius_image_text": np.full(12, np.inf)}
-        ),
-        lambda path: np.savez(path, **{**epoch_arrays(np.random.default_rng(0)), "counts": np.zeros(12)}),
-        lambda path: np.savez(path, **{**epoch_arrays(np.random.default_rng(0)), "weights_image_text": np.zeros(12)}),
-        lambda path: np.savez(path, **{key: a[:5] for key, a in epoch_arrays(np.random.default_rng(0)).items()}),
+        {"a": np.zeros(3)},
+        {"counts": np.ones(3), "draws": np.ones(3)},
+        made(draws=np.ones((12, 2))),
+        made(draws=np.array(["x"] * 12)),
+        made(draws=np.full(12, np.nan)),
+        made(log_radius_image_text=np.full(12, np.inf)),
+        made(counts=np.zeros(12)),
+        made(weights_image_text=np.zeros(12)),
+        {key: array[:5] for key, array in made().items()},
     ],
 )
 def test_a_broken_or_foreign_file_is_one_line_that_names_it(
-    run: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], Any]
+    run: Path, capsys: pytest.CaptureFixture[str], content: Any
 ) -> None:
-    spoil(run / "reweight/epoch_0002.npz")
+    path = run / "reweight/epoch_0002.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        np.savez(path, **content)
+    elif callable(content):
+        content(path)
+    else:
+        with path.open("wb") as file:
+            np.save(file, content)
     assert "epoch_0002.npz" in refused(run, capsys)
 
 
@@ -184,20 +185,10 @@ def test_a_run_of_inaturalists_size_takes_little_memory(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for number in range(2):
         log_radius = -0.05 * np.log(counts) + 0.1 * rng.standard_normal(8142)
-        arrays = {
-            "weights": np.exp(log_radius) / counts,
-            "log_radius": log_radius,
-            "substituted": counts < 3,
-            "samples": counts,
-        }
-        np.savez(
-            tmp_path / f"{number}.npz",
-            counts=counts,
-            draws=counts,
-            drawn=counts,
-            next_weights_image_text=arrays["weights"],
-            **{f"{key}_image_text": value for key, value in arrays.items()},
-        )
+        weights = np.exp(log_radius) / counts
+        arrays = {"weights": weights, "next_weights": weights, "log_radius": log_radius, "samples": counts}
+        named = {f"{key}_a": value for key, value in (arrays | {"substituted": counts < 3}).items()}
+        np.savez(tmp_path / f"{number}.npz", counts=counts, draws=counts, drawn=counts, **named)
     for epoch in range(360):
         (folder / f"epoch_{epoch:04d}.npz").symlink_to(tmp_path / f"{epoch % 2}.npz")
     # Not getrusage: a child inherits its parent's peak there.
@@ -211,7 +202,6 @@ def test_a_run_of_inaturalists_size_takes_little_memory(tmp_path: Path) -> None:
 
 
 def test_mixed_runs_in_one_folder_are_refused(run: Path, write: Write) -> None:
-    arrays = epoch_arrays(np.random.default_rng(0))
-    write({key.replace("image_text", "visual"): value for key, value in arrays.items()}, first=4)
+    write({key.replace("image_text", "visual"): value for key, value in made().items()}, first=4)
     with pytest.raises(ReportError, match="two runs in one folder"):
         inspect_run(run)

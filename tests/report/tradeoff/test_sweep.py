@@ -39,22 +39,41 @@ def naive_rows(scores, prior, taus, bounds):
     return rows
 
 
-def test_the_rows_are_the_naive_loops_over_images_and_classes() -> None:
-    scores = logits()
-    found = trade_off(scores, LABELS, COUNTS)
-    assert found.taus == DEFAULT_TAUS == (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2)
-    expected = naive_rows(scores, COUNTS, DEFAULT_TAUS, [(100, 10**9), (21, 99), (0, 20)])
+@pytest.mark.parametrize(
+    ("draws", "options", "taus", "bounds"),
+    [
+        (None, {}, DEFAULT_TAUS, [(100, 10**9), (21, 99), (0, 20)]),
+        (
+            [5.0, 3.0, 9.0, 1.0, 2.0, 4.0],
+            {"taus": [1, 0.5], "groups": OTHERS},
+            [0.5, 1],
+            [(101, 10**9), (20, 100), (0, 19)],
+        ),
+    ],
+)
+def test_the_rows_are_the_naive_loops_over_images_and_classes(draws, options, taus, bounds) -> None:
+    found = trade_off(logits(), LABELS, COUNTS, draws, **options)
+    assert found.taus == tuple(taus)
+    expected = naive_rows(logits(), draws or COUNTS, taus, bounds)
     assert [list(row.values()) for row in found.rows] == [pytest.approx(row) for row in expected]
-    assert found.prior == "counts"
+    assert found.prior == ("draws" if draws else "counts")
+    assert DEFAULT_TAUS == (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2)
 
 
-def test_the_order_of_bytes_and_of_the_view_change_nothing() -> None:
-    scores, counts = logits(np.float32), np.array(COUNTS)
-    expected = trade_off(scores, LABELS, counts).rows
-    assert trade_off(scores.astype(">f4"), LABELS.astype(">i8"), counts.astype(">i4")).rows == expected
-    assert trade_off(scores[::-1], LABELS[::-1], counts).rows == expected
-    with pytest.raises(TradeOffError, match="but got ndarray of <U3"):
-        trade_off(scores, LABELS, np.array(["200"] * 6))
+@pytest.mark.parametrize(
+    "make",
+    [
+        torch.from_numpy,
+        np.ndarray.tolist,
+        lambda array: torch.from_numpy(array).requires_grad_(array.dtype.kind == "f"),
+        lambda array: array.astype(array.dtype.newbyteorder(">")),
+        lambda array: array[::-1].copy()[::-1],
+        lambda array: array.astype(np.float32) if array.ndim == 1 else array,
+    ],
+)
+def test_arrays_tensors_and_lists_are_the_same(make) -> None:
+    expected = trade_off(logits(), LABELS, COUNTS).rows
+    assert trade_off(make(logits()), make(LABELS), make(np.array(COUNTS))).rows == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -66,22 +85,6 @@ def test_of_equal_logits_the_first_counts_at_every_tau(dtype) -> None:
     assert (top_two[:, 0] == top_two[:, 1]).any()
     found = trade_off(scores, labels, np.full(100, 50))  # a constant prior takes the same off every class
     assert (found.predictions["single"] == scores.double().numpy().argmax(axis=1)).all()
-
-
-def test_draws_are_the_prior_where_they_are_given_and_groups_stay_those_of_the_counts() -> None:
-    scores, draws = logits(), [5.0, 3.0, 9.0, 1.0, 2.0, 4.0]
-    found = trade_off(scores, LABELS, COUNTS, draws, taus=[1, 0.5], groups=OTHERS)
-    expected = naive_rows(scores, draws, [0.5, 1], [(101, 10**9), (20, 100), (0, 19)])
-    assert [list(row.values()) for row in found.rows] == [pytest.approx(row) for row in expected]
-    assert found.prior == "draws"
-
-
-@pytest.mark.parametrize(
-    "make", [torch.from_numpy, np.asarray, np.ndarray.tolist, lambda a: torch.from_numpy(a).requires_grad_()]
-)
-def test_arrays_tensors_and_lists_are_the_same(make) -> None:
-    found = trade_off(make(logits()), torch.from_numpy(LABELS), np.array(COUNTS, dtype=np.float32))
-    assert found.rows == trade_off(logits(), LABELS.astype(np.int32), COUNTS).rows
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64])
@@ -146,6 +149,7 @@ def broken(at, value):
         ({"logits": logits().astype(complex)}, "logits to be real numbers"),
         ({"logits": "logits.npz"}, "logits to be an array"),
         ({"logits": np.array([["a"] * 6] * 120)}, "logits to be an array"),
+        ({"counts": np.array(["200"] * 6)}, "counts to be an array of numbers but got ndarray of <U3"),
         ({"labels": LABELS[:-1]}, r"labels of shape \[120\].*\[119\]"),
         ({"labels": np.eye(6)[LABELS]}, r"labels of shape \[120\]"),
         ({"labels": LABELS + 1}, "labels in 0..5 but found 6"),

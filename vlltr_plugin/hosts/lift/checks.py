@@ -1,97 +1,51 @@
-"""`check` for LIFT: its main.py builds a trainer in a process of its own, where checks take the place of training.
-
-So what is checked is what a run would use, whatever its arguments. Nothing is trained. What the host downloads itself
-(CLIP, CIFAR) it downloads here as well.
-"""
+"""`check` for LIFT: its main.py builds a trainer in a process of its own, which is checked instead of trained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vlltr_plugin.check.results import FAIL, CheckResult, Checks, SkipError
+from vlltr_plugin.check import CheckResult, Checks, SkipError
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.checks import STEP, add_from_host, check_installed, check_logits, finite_losses, sent
+from vlltr_plugin.hosts import checks
 from vlltr_plugin.hosts.door import Send
 from vlltr_plugin.hosts.host import CheckRequest
-from vlltr_plugin.hosts.lift.hook import apply
+from vlltr_plugin.hosts.lift.hook import apply, plan
 from vlltr_plugin.hosts.lift.log import UNKEPT_OUTPUT
-from vlltr_plugin.hosts.lift.plan import number_of_classes, plan
-from vlltr_plugin.hosts.lift.trainer import draws_of, forward_of, logits_of
-from vlltr_plugin.training.draws import class_counts_of
-from vlltr_plugin.training.settings import KEY
+from vlltr_plugin.hosts.lift.trainer import class_counts, draws_of, forward_of, logits_of, number_of_classes
 
 
 def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
     """Checks what a run of LIFT needs."""
     if request.config is not None:
         raise ReportError("Expected no CONFIG for LIFT: give main.py's arguments as --host-args.")
-    checks, checkout = Checks(say), request.checkout.resolve()
-    asked = any(argument.startswith(f"{KEY}.") for argument in request.host_args)
-    checks.run("plug-in", partial(check_installed, checkout, asked))
     arguments = [*request.host_args, *UNKEPT_OUTPUT]
-    try:
-        add_from_host(checks, checkout, arguments, f"{__name__}:check_trainer")
-    except ReportError as error:
-        checks.add(CheckResult("trainer", FAIL, " ".join(str(error).split())))
-    return checks
+    return checks.run_checks(request, say, arguments, f"{__name__}:check_trainer", "trainer")
 
 
 def check_trainer(trainer: Any, *, send: Send, checkout: str) -> None:
     """In the host's process: checks a trainer that is about to train; puts the re-weighting into it."""
-    checks = sent(send)
-    checks.run("config", partial(_check_config, trainer))
-    checks.run("labels", partial(_check_labels, trainer))
-    checks.run("sampler", partial(_check_sampler, trainer), needs=["labels"])
-    checks.run("reweight", partial(_check_reweight, trainer), needs=["labels", "sampler"])
-    checks.run("step", partial(_check_step, trainer), needs=["reweight"])
-
-
-def _check_config(trainer: Any) -> str:
     cfg = trainer.cfg
-    return f"{cfg.dataset}, loss_type {cfg.loss_type}, {cfg.num_epochs} epochs of batches of {cfg.batch_size}"
+    run = checks.BuiltRun(
+        config=f"{cfg.dataset}, loss_type {cfg.loss_type}, {cfg.num_epochs} epochs of batches of {cfg.batch_size}",
+        sampler=trainer.train_loader.sampler,
+        counts=partial(class_counts, trainer),
+        draws=partial(draws_of, trainer),
+        plan=partial(plan, trainer),
+        apply=lambda planned: apply(planned, trainer),
+        step=partial(_step, trainer),
+    )
+    checks.check_built_run(run, send)
 
 
-def _counts(trainer: Any) -> Tensor:
-    return class_counts_of(trainer.train_loader.dataset.labels, number_of_classes(trainer))
-
-
-def _check_labels(trainer: Any) -> str:
-    if not hasattr(trainer.train_loader.dataset, "labels"):
-        raise ReportError("Expected the training set to hold one label an image as `labels`, as LIFT's do.")
-    counts = _counts(trainer)
-    empty = int((counts == 0).sum())
-    least, most = int(counts[counts > 0].min()), int(counts.max())
-    none = f"; {empty} classes have none" if empty else ""
-    return f"{int(counts.sum())} images of {len(counts)} classes, {least} to {most} each{none}"
-
-
-def _check_sampler(trainer: Any) -> str:
-    draws = draws_of(trainer.train_loader, trainer.train_loader.dataset.labels, len(_counts(trainer)))
-    share = draws / draws.sum()
-    name = type(trainer.train_loader.sampler).__name__
-    return f"{name}: a class is {float(share[share > 0].min()):.2%} to {float(share.max()):.2%} of the draws"
-
-
-def _check_reweight(trainer: Any) -> str:
-    planned = plan(trainer)
-    if planned is None:
-        raise SkipError(f"no {KEY}.type: nothing is re-weighted")
-    said = planned.announcement()
-    if planned.first_epoch >= planned.epochs and planned.settings.common.type != "none":
-        raise ReportError(said)
-    apply(replace(planned, settings=replace(planned.settings, measure_first=False)), trainer)  # a pass over all images
-    return said
-
-
-def _check_step(trainer: Any) -> str:
+def _step(trainer: Any) -> tuple[Tensor, Tensor]:
+    """Logits and loss of a few training images."""
     loader = trainer.train_loader
-    images, labels, *_ = next(iter(DataLoader(loader.dataset, STEP, sampler=loader.sampler)))
+    images, labels, *_ = next(iter(DataLoader(loader.dataset, checks.STEP, sampler=loader.sampler)))
     trainer.tuner.train()
     try:
         output = forward_of(trainer)(images.to(trainer.device))
@@ -103,6 +57,4 @@ def _check_step(trainer: Any) -> str:
         raise SkipError(
             f"only the host's own loop can tell which part of the output goes into the loss: {error}"
         ) from error
-    check_logits({"the": logits})
-    loss = finite_losses([float(trainer.criterion(logits, labels.to(trainer.device)))])
-    return f"{len(images)} images give {list(logits.shape)} finite logits, loss {loss}"
+    return logits, trainer.criterion(logits, labels.to(trainer.device))

@@ -29,14 +29,13 @@ from vlltr_plugin.hosts.evaluation import (
 )
 from vlltr_plugin.hosts.lift.host import CHECKPOINT, HOST
 from vlltr_plugin.hosts.lift.log import UNKEPT_OUTPUT, find_log, read_config, read_run
-from vlltr_plugin.hosts.lift.plan import number_of_classes
-from vlltr_plugin.hosts.lift.trainer import draws_of, forward_of, logits_of
-from vlltr_plugin.runs.files import sha256
-from vlltr_plugin.training.draws import class_counts_of
+from vlltr_plugin.hosts.lift.trainer import class_counts, draws_of, forward_of, logits_of, number_of_classes
 
-GROUPS = {"many": ("many_idxs", "many_classes"), "medium": ("med_idxs", "med_classes"),
-          "few": ("few_idxs", "few_classes")}  # fmt: skip
-"""Names under which the trainers of LIFT and LIFT+ hold the classes of each group."""
+GROUPS = {
+    **{"many_idxs": "many", "med_idxs": "medium", "few_idxs": "few"},  # LIFT
+    **{"many_classes": "many", "med_classes": "medium", "few_classes": "few"},  # LIFT+
+}
+"""Names under which the trainers hold the classes of each group."""
 
 HINT = " Give main.py's arguments of that run as --host-args."
 MISFIT = "The checkpoint does not fit the model that main.py builds (give its arguments of that run as --host-args)"
@@ -51,10 +50,11 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContex
     return evaluate_in_host(
         request,
         [*request.host_args, *UNKEPT_OUTPUT],
-        (f"{__name__}:evaluate", {"checkpoint": str(path), "device": request.device}),
-        {"checkpoint": {"file": str(path), "sha256": sha256(path)}, "config": {"file": None, "sha256": None}},
+        f"{__name__}:evaluate",
+        path,
         progress,
         host="LIFT",
+        asked={"device": request.device},
         host_log=host_log,
         environment={"CUDA_VISIBLE_DEVICES": ""} if request.device == "cpu" else {},
     )
@@ -99,33 +99,47 @@ def evaluate(
             "NUMBER` in --host-args for another one."
         )
     put_in(trainer, read_parts(Path(checkpoint)))
-    host, cfg, classes = trainer.test_loader, trainer.cfg, number_of_classes(trainer)
+    host = trainer.test_loader
     if limit is not None or batch_size is not None:
         options = {"batch_size": batch_size or host.batch_size, "num_workers": host.num_workers}
         trainer.test_loader = evaluation_loader(host.dataset, limit, **options)
-    names = [str(name) for name in getattr(trainer, "classnames", ())]
-    config = read_config(str(cfg).splitlines())
-    send(
-        {
-            "split": "test",
-            "splits": ["test"],
-            "classes": classes,
-            "outputs": (),
-            "first_share": 0.0,
-            "names": names if len(names) == classes else None,
-            "epoch": None,
-            "data_set": str(cfg.dataset),
-            "model": str(getattr(cfg, "backbone", "")),
-            "device": str(trainer.device),
-            "batch_size": trainer.test_loader.batch_size,
-            "differs": _differences(Path(checkpoint).parent, config),
-            **_training(trainer, classes),
-            **_groups(trainer),
-        }
-    )
+    send(_describe(trainer, Path(checkpoint).parent))
     send_batch = send_split(send, "test", len(trainer.test_loader.dataset))
     _test(trainer, lambda logits, labels: send_batch([logits], labels))
     send({"split": "test", "images": len(host.dataset)})
+
+
+def _describe(trainer: Any, folder: Path) -> dict[str, Any]:
+    """What `evaluate_in_host` asks of a trainer; `folder` holds the log of its run."""
+    cfg, classes = trainer.cfg, number_of_classes(trainer)
+    names = [str(name) for name in getattr(trainer, "classnames", ())]
+    config, trained = read_config(str(cfg).splitlines()), {}
+    with contextlib.suppress(ReportError, OSError):
+        log = find_log(folder)
+        trained = {} if log is None else read_run(log).args
+    try:
+        counts = class_counts(trainer).numpy()
+    except ValueError as error:
+        raise ReportError(str(error)) from error
+    draws, draws_from = {}, ""
+    with contextlib.suppress(ValueError):  # a sampler of the user's own
+        draws = {"draws": draws_of(trainer).numpy()}
+        draws_from = f"by {type(trainer.train_loader.sampler).__name__} of the training loader"
+    groups = {group: getattr(trainer, name) for name, group in GROUPS.items() if hasattr(trainer, name)}
+    return {
+        "split": "test",
+        "classes": classes,
+        "names": names if len(names) == classes else None,
+        "data_set": str(cfg.dataset),
+        "model": str(getattr(cfg, "backbone", "")),
+        "device": str(trainer.device),
+        "batch_size": trainer.test_loader.batch_size,
+        "differs": differences(config, trained, sorted(config.keys() - HOST.irrelevant - {"model_dir"})),
+        "counts": counts,
+        "draws_from": draws_from,
+        **draws,
+        **{group: np.atleast_1d(np.asarray(labels, dtype=np.int64)) for group, labels in groups.items()},
+    }
 
 
 class _TestedError(Exception):
@@ -134,7 +148,9 @@ class _TestedError(Exception):
 
 def _test(trainer: Any, take: Callable[[Tensor, Tensor], None]) -> None:
     """Runs the trainer's own test; `take` gets the logits and labels that it gives to its evaluator."""
-    evaluator = _evaluator_of(trainer)
+    # LIFT's is `self.evaluator`; LIFT+ makes one in `test`.
+    of_test = getattr(type(trainer).test, "__globals__", {}).get("Evaluator")
+    evaluator = type(trainer.evaluator) if hasattr(trainer, "evaluator") else of_test
     with torch.no_grad():
         if evaluator is None:
             return _test_without_evaluator(trainer, take)
@@ -150,13 +166,6 @@ def _test(trainer: Any, take: Callable[[Tensor, Tensor], None]) -> None:
             trainer.test()
 
 
-def _evaluator_of(trainer: Any) -> Any:
-    """The class of LIFT's `self.evaluator`, or the one that LIFT+ makes in `test`; None if there is none."""
-    if hasattr(trainer, "evaluator"):
-        return type(trainer.evaluator)
-    return getattr(type(trainer).test, "__globals__", {}).get("Evaluator")
-
-
 def _test_without_evaluator(trainer: Any, take: Callable[[Tensor, Tensor], None]) -> None:
     """The model on the test images, the mean over the crops of each."""
     trainer.model.eval()
@@ -165,39 +174,6 @@ def _test_without_evaluator(trainer: Any, take: Callable[[Tensor, Tensor], None]
         crops = images.unbind(1) if images.ndim == 5 else [images]
         logits = [logits_of(forward(crop.to(trainer.device)), classes) for crop in crops]
         take(torch.stack(logits).mean(dim=0), labels)
-
-
-def _training(trainer: Any, classes: int) -> dict[str, Any]:
-    """Training images of each class, and their expected draws if they are known; where these are known from."""
-    labels = getattr(trainer.train_loader.dataset, "labels", None)
-    if labels is None:
-        raise ReportError("Expected the training set to hold one label an image as `labels`, as LIFT's do.")
-    counts = {"counts": class_counts_of(labels, classes).numpy()}
-    try:
-        draws = draws_of(trainer.train_loader, labels, classes).numpy()
-    except ValueError:  # a sampler of the user's own
-        return counts | {"draws_from": ""}
-    source = f"by {type(trainer.train_loader.sampler).__name__} of the training loader"
-    return counts | {"draws": draws, "draws_from": source}
-
-
-def _groups(trainer: Any) -> dict[str, NDArray[np.int64]]:
-    """The classes of the trainer's own groups, where it has them."""
-    found = {}
-    for group, names in GROUPS.items():
-        for name in names:
-            if hasattr(trainer, name):
-                found[group] = np.atleast_1d(np.asarray(getattr(trainer, name), dtype=np.int64))
-    return found
-
-
-def _differences(folder: Path, here: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """Where the config differs from the one in the log beside the checkpoint."""
-    there: dict[str, Any] = {}
-    with contextlib.suppress(ReportError, OSError):
-        log = find_log(folder)
-        there = {} if log is None else read_run(log).args
-    return differences(here, there, sorted(here.keys() - HOST.irrelevant - {"model_dir"}))
 
 
 def host_log(groups: dict[str, Any], labels: NDArray[np.int64], top1: NDArray[np.int64]) -> dict[str, float | None]:
@@ -212,7 +188,7 @@ def host_log(groups: dict[str, Any], labels: NDArray[np.int64], top1: NDArray[np
         "macro": float(known.mean()),
         "harmonic": float(100.0 / np.mean(100.0 / np.maximum(known, 0.001))),
     }
-    for group in GROUPS:
+    for group in dict.fromkeys(GROUPS.values()):
         if group in groups:
             inside = accuracy[groups[group]]
             found[group] = float(np.nanmean(inside)) if np.isfinite(inside).any() else None

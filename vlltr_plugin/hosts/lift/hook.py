@@ -1,16 +1,19 @@
 """`attach`: puts class re-weighting into a run of LIFT, or leaves it alone."""
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
+from vlltr_plugin.core.frequency import InverseFrequency, Uniform
+from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.hosts.door import enter
-from vlltr_plugin.hosts.lift.plan import Plan, number_of_classes, plan
-from vlltr_plugin.hosts.lift.settings import attached, given
-from vlltr_plugin.hosts.lift.trainer import clean_pass
-from vlltr_plugin.training.hook import EpochHook, Hook, NoHook, Statistics
-from vlltr_plugin.training.host_criterion import HostCriterion
-from vlltr_plugin.training.messages import say, warnings_said
+from vlltr_plugin.hosts.lift.settings import attached, given, read
+from vlltr_plugin.hosts.lift.trainer import check_output, class_counts, clean_pass, draws_of
+from vlltr_plugin.hosts.plan import Plan, check_base_loss, make_criteria
+from vlltr_plugin.training.hook import EpochHook, Hook, Statistics
+from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, SINGLE
 
 SEVERAL = 1.5
@@ -35,33 +38,61 @@ def attach(trainer: Any) -> Hook:
     """
     attached()
     enter(trainer)
-    with warnings_said():
+    with print_warnings():
         planned = plan(trainer)
     if planned is None:
         if left := ", ".join(f"{KEY}.{key}" for key in given(trainer.cfg)):
-            say(f"there is {left} but no {KEY}.type: nothing is re-weighted.")
-        return NoHook()
-    say(planned.announcement())
+            info(f"there is {left} but no {KEY}.type: nothing is re-weighted.")
+        return Hook()
+    planned.announce()
     return apply(planned, trainer)
 
 
 def apply(planned: Plan, trainer: Any) -> "LiftHook":
     """Puts the re-weighted criterion in the place of the trainer's; measures the radii if that is asked for."""
-    weighting = planned.weighting
-    classes, at_once = number_of_classes(trainer), planned.adjusts_at_once
-    measure = partial(clean_pass, trainer, classes, weighting.observe)
-    source = measure if planned.settings.common.source == "clean_pass" else None
-    criterion = HostCriterion(trainer.criterion, {SINGLE: planned.loss}, observes=source is None, adjusts=at_once)
-    trainer.criterion = criterion
-    if planned.settings.measure_first:
-        measure()
-        with warnings_said():
-            weighting.end_epoch(-1)  # the epoch before the first
-    hook = EpochHook(planned.settings.common, criterion, Path(trainer.cfg.output_dir), source)
+    trainer.criterion, hook = planned.apply(trainer.criterion, Path(trainer.cfg.output_dir))
+    if planned.measure is not None and planned.measure_first:
+        planned.measure()
+        with print_warnings():
+            planned.primary.end_epoch(-1)  # the epoch before the first
     return LiftHook(trainer, hook)
 
 
-class LiftHook(NoHook):
+def plan(trainer: Any) -> Plan | None:
+    """Checks everything that can be known before training; ValueError says what to change. None without a type."""
+    asked = given(trainer.cfg)
+    if "type" not in asked:
+        return None
+    loss_type, epochs = trainer.cfg.loss_type, trainer.cfg.num_epochs
+    settings, tau, measure_first = read(asked, loss_type)
+    counts, draws = class_counts(trainer), draws_of(trainer)
+    smoothing = float(getattr(trainer.criterion, "label_smoothing", 0.0))
+    expected: Criterion
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes without images the weighting below warns
+        if loss_type == "CE":
+            equation, expected = "softmax cross entropy", ReweightedLoss(Uniform(counts), smoothing=smoothing)
+        else:
+            equation, expected = "cross entropy of logits + log n_i", LogitAdjustedLoss(InverseFrequency(counts))
+    named = f"the criterion of loss_type {loss_type}"
+    check_base_loss(trainer.criterion, expected, named, equation, device=trainer.device)
+    criteria = make_criteria(settings, counts, draws, smoothing=smoothing, tau=tau)
+    weighting = criteria[SINGLE].weighting
+    measures = weighting.uses_logits and (measure_first or settings.source == "clean_pass")
+    if measures:
+        check_output(trainer)
+    return Plan(
+        settings,
+        criteria,
+        epochs,
+        at_once=settings.adjusts and loss_type == "CE",
+        measure=partial(clean_pass, trainer, weighting.observe) if measures else None,
+        measure_first=measure_first,
+        name_epoch=lambda epoch: f"[{epoch + 1}/{epochs}]",
+    )
+
+
+class LiftHook(Hook):
     """Ends epochs: new weights, one printed line, TensorBoard where the trainer has it, arrays in the output folder."""
 
     def __init__(self, trainer: Any, hook: EpochHook) -> None:
@@ -77,29 +108,26 @@ class LiftHook(NoHook):
             ValueError: if the loop did not call the re-weighted criterion in this epoch.
         """
         statistics = self._hook.end_epoch(epoch)
-        self._warn_of_several_calls()
+        came, images = float(self._criterion.criteria[SINGLE].drawn.sum()), len(self._trainer.train_loader.sampler)
+        if self._criterion.streams and came >= SEVERAL * images and not self._said:
+            self._said = True
+            info(
+                f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they are those "
+                f"of different outputs, the radii belong to none of them: give {KEY}.source clean_pass, which reads "
+                f"the logits that the model returns, or a {KEY}.type that reads none. This is said once."
+            )
         if self._trainer.criterion is not self._criterion or statistics["reweight_drawn_alpha"] is None:
             raise ValueError(
                 "Expected the epoch to call trainer.criterion as `attach` has left it but it was replaced or never "
                 f"called: this run is not re-weighted. Leave the criterion alone, or {KEY}.type out."
             )
         known = {name: value for name, value in statistics.items() if value is not None}
-        say(f"epoch [{epoch + 1}/{self._trainer.cfg.num_epochs}] " + " ".join(f"{k} {v:.6g}" for k, v in known.items()))
+        info(
+            f"epoch [{epoch + 1}/{self._trainer.cfg.num_epochs}] " + " ".join(f"{k} {v:.6g}" for k, v in known.items())
+        )
         writer = getattr(self._trainer, "_writer", None)
         if writer is not None:
             last_step = (epoch + 1) * len(self._trainer.train_loader) - 1
             for name, value in known.items():
                 writer.add_scalar(f"train/{name}", value, last_step)
         return statistics
-
-    def _warn_of_several_calls(self) -> None:
-        """Warns once if each image came more than once: the calls may be for different outputs of the model."""
-        came, images = float(self._criterion.criteria[SINGLE].drawn.sum()), len(self._trainer.train_loader.sampler)
-        if self._said or not self._criterion.streams or came < SEVERAL * images:
-            return
-        say(
-            f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they are those of "
-            f"different outputs, the radii belong to none of them: give {KEY}.source clean_pass, which reads the "
-            f"logits that the model returns, or a {KEY}.type that reads none. This is said once."
-        )
-        self._said = True

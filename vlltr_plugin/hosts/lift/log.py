@@ -156,30 +156,16 @@ def _logs(folder: Path) -> list[Path]:
     """LIFT's logs in a folder, by the time in their names; the first has none."""
     logs = [*folder.glob("log.txt"), *folder.glob("log.txt-*"), *folder.glob("log-*.txt")]
     logs.sort(key=lambda log: log.name.removeprefix("log").removesuffix(".txt").removeprefix(".txt"))
-    return [log for log in logs if _head_is_lifts(log)]
-
-
-def _head_is_lifts(log: Path) -> bool:
-    with log.open("rb") as file:
-        return is_log(file.read(4096))
+    own = []
+    for log in logs:
+        with log.open("rb") as file:
+            own += [log] if is_log(file.read(4096)) else []
+    return own
 
 
 def _trained(log: Path) -> bool:
     with log.open(encoding="utf-8", errors="replace") as file:
         return any(BATCH_BEGINS.match(line) for line in file)
-
-
-def read_run(path: Path) -> RunFiles:
-    """Reads a log: results, config and times; ReportError if it holds neither an epoch nor a result on the test set."""
-    runs = _read_runs(path)
-    run = _that_counts(runs)
-    warnings = [*_other_runs(path, runs, run), *run.warnings]
-    if run.commas:
-        warnings.append(
-            f"{path}: left out {len(run.commas)} lines, the first line {run.commas[0]}: expected numbers with a "
-            "decimal point but got a decimal comma. Write points in their place, or run the host with LC_ALL=C"
-        )
-    return _finish(run, runs, path, warnings)
 
 
 def _read_runs(path: Path) -> list[Reading]:
@@ -225,13 +211,25 @@ def _other_logs(path: Path, before: bool = False) -> list[Path]:
     return [log for log in logs[: logs.index(path) if before else None] if log != path]
 
 
-def _finish(run: Reading, runs: list[Reading], path: Path, warnings: list[str]) -> RunFiles:
+def read_run(path: Path) -> RunFiles:
+    """Reads a log: results, config and times; ReportError if it holds neither an epoch nor a result on the test set."""
+    runs = _read_runs(path)
+    run = _that_counts(runs)
+    warnings = [*_other_runs(path, runs, run), *run.warnings]
+    if run.commas:
+        warnings.append(
+            f"{path}: left out {len(run.commas)} lines, the first line {run.commas[0]}: expected numbers with a "
+            "decimal point but got a decimal comma. Write points in their place, or run the host with LC_ALL=C"
+        )
     if not run.losses and not run.results:
         left_out = f" ({warnings[-1]})" if warnings else ""
         raise ReportError(
             f"{path}: expected a run of LIFT, but it holds neither an epoch nor a result on the test set{left_out}"
         )
-    results = {epoch: _finite(line) for epoch, line in run.results.items()}
+    results = {
+        epoch: {key: value for key, value in line.items() if math.isfinite(value)}
+        for epoch, line in run.results.items()
+    }
     epochs: dict[int, Line] = {}
     for epoch, losses in sorted(run.losses.items()):
         known = [loss for loss in losses if math.isfinite(loss)]
@@ -266,10 +264,6 @@ def _claim(run: Reading, runs: list[Reading], path: Path) -> str:
     if ended and ended <= numbered_files(path.parent).keys() and not any(other.attached for other in others):
         return ""  # a host that keeps the plug-in's lines out of its log
     return "there is no line of the plug-in in its text"
-
-
-def _finite(line: Line) -> Line:
-    return {key: value for key, value in line.items() if math.isfinite(value)}
 
 
 def _epoch_seconds(run: Reading) -> dict[int, float]:

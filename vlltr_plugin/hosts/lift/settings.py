@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -18,15 +17,6 @@ from vlltr_plugin.training.settings import KEY, LOGIT_ADJUSTMENT, LOSS_WEIGHT, O
 FORMS = {"CE": (LOSS_WEIGHT, LOGIT_ADJUSTMENT), "LA": (LOGIT_ADJUSTMENT,)}
 """By the host's `loss_type`, the default first. LA is cross entropy with margins log n_i: class volume changes them to
 log(n_i / r_i). To weight that loss as well would count n_i twice."""
-
-
-@dataclass(frozen=True)
-class LiftSettings:
-    """The settings in the node."""
-
-    common: Settings  # what every host has
-    tau: float  # strength of the margins
-    measure_first: bool  # measure the radii before the first epoch, in one pass without augmentation
 
 
 def config_node() -> Any:
@@ -49,8 +39,12 @@ def given(cfg: Any) -> dict[str, Any]:
     return {key: value for key, value in (getattr(cfg, KEY, None) or {}).items() if value is not None}
 
 
-def read(asked: dict[str, Any], loss_type: str) -> LiftSettings:
-    """Checks the keys; ValueError for a loss_type that cannot be re-weighted, and for wrong keys and values."""
+def read(asked: dict[str, Any], loss_type: str) -> tuple[Settings, float, bool]:
+    """The settings, the strength tau of margins, and whether the radii are measured before the first epoch.
+
+    Raises:
+        ValueError: for a loss_type that cannot be re-weighted, and for wrong keys and values.
+    """
     if loss_type not in FORMS:
         raise ValueError(
             f"Expected loss_type CE (class weights) or LA (class margins) with reweight.type but got {loss_type!r}, "
@@ -59,23 +53,23 @@ def read(asked: dict[str, Any], loss_type: str) -> LiftSettings:
     asked = dict(asked)
     tau, first = asked.pop("tau", None), asked.pop("measure_first", False)
     check_choice("reweight.measure_first", first, (False, True))
-    common = parse({"form": FORMS[loss_type][0], **asked})
-    check_choice(f"reweight.form with loss_type {loss_type}", common.form, FORMS[loss_type])
-    if common.form == LOGIT_ADJUSTMENT:
-        common.options.setdefault("counts", "dataset")  # as LA: n_i, whatever the sampler
+    settings = parse({"form": FORMS[loss_type][0], **asked})
+    check_choice(f"reweight.form with loss_type {loss_type}", settings.form, FORMS[loss_type])
+    if settings.form == LOGIT_ADJUSTMENT:
+        settings.options.setdefault("counts", "dataset")  # as LA: n_i, whatever the sampler
     elif tau is not None:
         raise ValueError(f"Expected reweight.tau with reweight.form {LOGIT_ADJUSTMENT} only but got {tau!r}.")
-    if first and not WEIGHTINGS[common.type].uses_logits:
+    if first and not WEIGHTINGS[settings.type].uses_logits:
         raise ValueError(
-            f"Expected reweight.measure_first with a type that reads logits only but got {common.type!r}: its weights "
-            "are known before training, and apply from reweight.start_epoch on."
+            f"Expected reweight.measure_first with a type that reads logits only but got {settings.type!r}: its "
+            "weights are known before training, and apply from reweight.start_epoch on."
         )
-    if first and common.options.setdefault("start_epoch", 0) != 0:
+    if first and settings.options.setdefault("start_epoch", 0) != 0:
         raise ValueError(
-            f"Expected reweight.start_epoch 0 with reweight.measure_first but got {common.options['start_epoch']!r}: "
+            f"Expected reweight.start_epoch 0 with reweight.measure_first but got {settings.options['start_epoch']!r}: "
             "what is measured before the first epoch would never apply."
         )
-    return LiftSettings(common, 1.0 if tau is None else tau, bool(first))
+    return settings, 1.0 if tau is None else tau, bool(first)
 
 
 _handles: list[RemovableHandle] = []

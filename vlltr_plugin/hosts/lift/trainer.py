@@ -1,4 +1,4 @@
-"""Reads LIFT's trainer: logits, expected draws, one pass over its training images."""
+"""Reads LIFT's trainer: class counts and expected draws, logits, one pass over its training images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from torch import Tensor
 
 from vlltr_plugin.hosts.clean_pass import clean_outputs
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
+from vlltr_plugin.training.settings import KEY
 
 
 def logits_of(output: Any, num_classes: int) -> Tensor:
     """The logits in what a model returns; ValueError if it holds none, or several that are not the same tensor."""
-    found = {id(tensor): tensor for tensor in _tensors(output) if _may_be_logits(tensor, num_classes)}
+    tensors = list(_tensors(output))
+    fits = [tensor for tensor in tensors if tensor.ndim == 2 and tensor.shape[1] == num_classes]
+    found = {id(tensor): tensor for tensor in fits if torch.is_floating_point(tensor)}
     if len(found) != 1:
-        shapes = ", ".join(str(list(tensor.shape)) for tensor in _tensors(output)) or "no tensor"
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors) or "no tensor"
         raise ValueError(
             f"Expected the model to return one tensor of logits [B, {num_classes}] but got {len(found)} in a "
             f"{type(output).__name__} of {shapes}, so it is not known which of them to measure. Let it return the "
@@ -26,17 +29,12 @@ def logits_of(output: Any, num_classes: int) -> Tensor:
     return next(iter(found.values()))
 
 
-def _may_be_logits(tensor: Tensor, num_classes: int) -> bool:
-    return tensor.ndim == 2 and tensor.shape[1] == num_classes and torch.is_floating_point(tensor)
-
-
 def _tensors(output: Any) -> Iterator[Tensor]:
     if isinstance(output, Tensor):
         yield output
-    elif isinstance(output, Mapping):
-        yield from (tensor for part in output.values() for tensor in _tensors(part))
-    elif isinstance(output, tuple | list):
-        yield from (tensor for part in output for tensor in _tensors(part))
+    elif isinstance(output, Mapping | tuple | list):
+        for part in output.values() if isinstance(output, Mapping) else output:
+            yield from _tensors(part)
 
 
 CAPPED = {"DownSampler": "cls_num_list", "ReSampler": "sampled_cls_num_list"}
@@ -47,24 +45,45 @@ BALANCED = "ClassAwareSampler"
 """Goes through the classes in turn: each is drawn equally often."""
 
 
-def draws_of(loader: Any, labels: Any, num_classes: int) -> Tensor:
+def number_of_classes(trainer: Any) -> int:
+    """C: as many as the classifier has; the host's own `num_classes` leaves out classes without images."""
+    return max(len(getattr(trainer, "classnames", ())), int(trainer.num_classes))
+
+
+def labels_of(trainer: Any) -> Any:
+    """One label a training image; ValueError where the training set does not hold them."""
+    dataset = trainer.train_loader.dataset
+    if not hasattr(dataset, "labels"):
+        raise ValueError(
+            f"Expected the training set to hold one label an image as `labels`, as LIFT's do, but "
+            f"{type(dataset).__name__} does not: the classes cannot be counted."
+        )
+    return dataset.labels
+
+
+def class_counts(trainer: Any) -> Tensor:
+    """Training images of each class, int64 `[C]`."""
+    return class_counts_of(labels_of(trainer), number_of_classes(trainer))
+
+
+def draws_of(trainer: Any) -> Tensor:
     """Expected draws m_i of each class in an epoch, up to a common factor; ValueError if the sampler's are unknown."""
+    loader, counts = trainer.train_loader, class_counts(trainer).double()
     sampler = loader.sampler
     if type(loader.batch_sampler) is not torch.utils.data.BatchSampler:
         raise ValueError(
             "Expected a training loader that draws image by image but it has a batch_sampler of its own "
             f"({type(loader.batch_sampler).__name__}), whose draws are not known: use a sampler."
         )
-    counts = class_counts_of(labels, num_classes).double()
     name = type(sampler).__name__
     if name == BALANCED:
         return (counts > 0).double()
     if name not in CAPPED:
-        return expected_draws(sampler, labels, num_classes)
+        return expected_draws(sampler, labels_of(trainer), len(counts))
     capped = torch.as_tensor(getattr(sampler, CAPPED[name], []), dtype=torch.float64)
     if capped.shape != counts.shape or bool((capped > counts).any()):
         raise ValueError(
-            f"Expected {name} to hold its draws of each of the {num_classes} classes as `{CAPPED[name]}`, as LIFT's "
+            f"Expected {name} to hold its draws of each of the {len(counts)} classes as `{CAPPED[name]}`, as LIFT's "
             "does, but it does not: its draws are not known. Use plain shuffling."
         )
     return capped
@@ -74,17 +93,27 @@ UNAUGMENTED = ("train_init_loader", "init_loader")
 """Loaders of the training images by which LIFT and LIFT+ initialise the classifier: resized and cropped only."""
 
 
-def clean_pass(trainer: Any, num_classes: int, observe: Callable[[Tensor, Tensor], None]) -> None:
+def clean_pass(trainer: Any, observe: Callable[[Tensor, Tensor], None]) -> None:
     """Calls `observe(logits, labels)` for each batch of the training images, as they are."""
-    loader = trainer.train_loader
+    loader, classes = trainer.train_loader, number_of_classes(trainer)
     for output, labels in _clean_outputs(trainer, loader.batch_size, loader.num_workers):
-        observe(logits_of(output, num_classes), labels)
+        observe(logits_of(output, classes), labels)
 
 
-def first_output(trainer: Any) -> Any:
-    """What the model returns for two images."""
-    with contextlib.closing(_clean_outputs(trainer, 2, 0)) as outputs:
-        return next(outputs)[0]
+def check_output(trainer: Any) -> None:
+    """ValueError unless the model, called with two images, returns one tensor that can be the logits.
+
+    Only for radii that are measured from the model's output; those that stream are of what the criterion gets.
+    """
+    try:
+        with contextlib.closing(_clean_outputs(trainer, 2, 0)) as outputs:
+            output = next(outputs)[0]
+    except Exception as error:
+        raise ValueError(
+            f"Expected a model that can be called with images alone, for {KEY}.source clean_pass and "
+            f"{KEY}.measure_first, but it fails ({error}): leave both out."
+        ) from error
+    logits_of(output, number_of_classes(trainer))
 
 
 def _clean_outputs(trainer: Any, batch_size: int, num_workers: int) -> Generator[tuple[Any, Tensor], None, None]:

@@ -16,11 +16,7 @@ PLAIN_BATCHES = ("BatchSampler", "ScheduledBatchSampler", "_RepeatSampler")
 
 
 def labels_of(dataset: Any) -> Any:
-    """One label an image: `targets` or `labels` of torchvision's data sets, those of the reader of timm's own.
-
-    Raises:
-        ValueError: when the data set does not tell them.
-    """
+    """One label an image, of torchvision's data sets or of the reader of timm's own; ValueError where not known."""
     if type(dataset).__name__ == "ScheduledTransformDataset":  # of `--train-img-sizes`
         return labels_of(dataset.dataset)
     reader: Any = getattr(dataset, "reader", None)
@@ -42,22 +38,23 @@ def labels_of(dataset: Any) -> Any:
     )
 
 
-def counts_and_draws(loader: Any, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Training images of each class, and their expected draws in an epoch, `[C]` each.
-
-    Raises:
-        ValueError: for labels that cannot be known or do not fit, and samplers whose draws are not known.
-    """
+def sampler_of(loader: Any) -> Any:
+    """The sampler that a training loader draws by."""
     loader = getattr(loader, "loader", loader)  # inside timm's prefetcher
-    labels = labels_of(loader.dataset)
-    counts = class_counts_of(labels, num_classes)
     batches = loader.batch_sampler
-    if type(batches).__name__ not in PLAIN_BATCHES:
+    return batches.sampler if type(batches).__name__ == "ScheduledBatchSampler" else loader.sampler
+
+
+def counts_and_draws(loader: Any, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Training images of each class, and their expected draws in an epoch, `[C]`; ValueError where not known."""
+    loader = getattr(loader, "loader", loader)
+    labels, batches, sampler = labels_of(loader.dataset), type(loader.batch_sampler).__name__, sampler_of(loader)
+    counts = class_counts_of(labels, num_classes)
+    if batches not in PLAIN_BATCHES:
         raise ValueError(
-            f"Expected a training loader that draws image by image but it has a {type(batches).__name__}, whose draws "
-            "are not known: use a sampler."
+            f"Expected a training loader that draws image by image but it has a {batches}, whose draws are not known: "
+            "use a sampler."
         )
-    sampler = batches.sampler if type(batches).__name__ == "ScheduledBatchSampler" else loader.sampler
     if type(sampler).__name__ == REPEATING:
         return counts, counts.double()
     return counts, expected_draws(sampler, labels, num_classes)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.door import Send
@@ -20,14 +19,15 @@ from vlltr_plugin.hosts.evaluation import (
     EvaluateRequest,
     Progress,
     TrainedModel,
+    differences,
     evaluate_in_host,
     evaluation_loader,
     load_checkpoint,
-    send_split,
+    load_parameters,
+    send_logits,
 )
 from vlltr_plugin.hosts.timm_train.data import class_names_of, counts_and_draws
 from vlltr_plugin.hosts.timm_train.host import HOST, OF_THE_START, find_checkpoint
-from vlltr_plugin.runs.files import sha256
 
 ELSEWHERE = {
     **dict.fromkeys(("resume", "initial_checkpoint"), ""),
@@ -57,8 +57,8 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> Iterator[Train
         with evaluate_in_host(
             request,
             ["--config", str(config), *arguments],
-            (f"{__name__}:evaluate", {"checkpoint": str(path)}),
-            {"checkpoint": {"file": str(path), "sha256": sha256(path)}, "config": {"file": None, "sha256": None}},
+            f"{__name__}:evaluate",
+            path,
             progress,
             host="timm's train.py",
             script="train.py",
@@ -82,8 +82,10 @@ def evaluate(parts: dict[str, Any], *, send: Send, checkpoint: str, limit: int |
         raise ReportError("Expected a validation set but --val-split names none.")
     saved = load_checkpoint(Path(checkpoint), "timm")
     averaged = saved.get("state_dict_ema") is not None and not getattr(saved["args"], "model_ema_force_cpu", False)
-    _put_in(model, saved["state_dict_ema" if averaged else "state_dict"])
-    classes = args.num_classes
+    state = saved["state_dict_ema" if averaged else "state_dict"]
+    load_parameters(model, state, "The checkpoint does not fit the model that train.py builds")
+    classes, there = args.num_classes, vars(saved["args"])
+    unlike = {*HOST.irrelevant, *ELSEWHERE, *OF_THE_START}
     try:
         counts, draws = counts_and_draws(parts["loader_train"], classes)
     except ValueError as error:
@@ -100,47 +102,25 @@ def evaluate(parts: dict[str, Any], *, send: Send, checkpoint: str, limit: int |
     send(
         {
             "split": "val",
-            "splits": ["val"],
             "classes": classes,
-            "outputs": (),
-            "first_share": 0.0,
             "names": class_names_of(parts["loader_train"].dataset, classes),
             "epoch": saved.get("epoch"),
             "data_set": args.dataset or Path(getattr(args, "data_dir", None) or args.data or "").name,
             "model": str(args.model) + ", averaged weights (--model-ema)" * averaged,
             "device": str(args.device),
             "batch_size": inner.batch_size,
-            "differs": _differences(args, saved["args"]),
+            "differs": differences(vars(args), there, sorted(there.keys() - unlike)),
             "counts": counts.numpy(),
             "draws": draws.numpy(),
             "draws_from": "by the sampler of the training loader",
         }
     )
-    send_batch = send_split(send, "val", len(inner.dataset))
     dtype = getattr(torch, getattr(args, "amp_dtype", "float16"))
+
+    def forward(inputs: torch.Tensor) -> Any:
+        output = model(inputs.to(args.device))
+        return output[0] if isinstance(output, (tuple, list)) else output
+
     model.eval()
-    with torch.inference_mode(), torch.autocast(torch.device(args.device).type, dtype, enabled=args.amp):
-        for inputs, labels in loader:
-            output = model(inputs.to(args.device))
-            send_batch([output[0] if isinstance(output, (tuple, list)) else output], labels)
-    send({"split": "val", "images": images})
-
-
-def _differences(here: argparse.Namespace, there: argparse.Namespace) -> dict[str, dict[str, str]]:
-    """Where the arguments differ from those of the training; values by `repr`."""
-    return {
-        name: {"here": repr(getattr(here, name)), "training": repr(value)}
-        for name, value in sorted(vars(there).items())
-        if name in vars(here)
-        and name not in {*HOST.irrelevant, *ELSEWHERE, *OF_THE_START}
-        and getattr(here, name) != value
-    }
-
-
-def _put_in(model: nn.Module, state: dict[str, Any]) -> None:
-    """Loads the parameters; ReportError if they do not fit."""
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ReportError(f"The checkpoint does not fit the model that train.py builds: {reason}") from error
+    with torch.autocast(torch.device(args.device).type, dtype, enabled=args.amp):
+        send_logits(send, "val", loader, forward, total=len(inner.dataset), images=images)

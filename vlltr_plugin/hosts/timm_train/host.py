@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from vlltr_plugin.check.results import CheckResult, Checks
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel, checkpoint_path
-from vlltr_plugin.hosts.host import CheckpointArgs, CheckRequest, Host, Metric, RunFiles, Words, line_of
-from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
-from vlltr_plugin.runs.log import KEY, Line, Log, shows_reweighting
-from vlltr_plugin.runs.own_log import read_class_names
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, checkpoint_path
+from vlltr_plugin.hosts.host import (
+    CheckpointArgs,
+    Host,
+    Metric,
+    RunFiles,
+    Words,
+    args_of_checkpoint,
+    finds_log,
+    later,
+    line_of,
+)
+from vlltr_plugin.runs.log import KEY, Line, Log, read_class_names, shows_reweighting
 
 LOG, ARGUMENTS, CHECKPOINT = "summary.csv", "args.yaml", "model_best.pth.tar"
 
@@ -37,17 +42,10 @@ WORDS = Words(
 )
 
 
-def find_log(folder: Path) -> Path | None:
-    """The log of a run's folder; None if there is none."""
-    return folder / LOG if (folder / LOG).is_file() else None
-
-
 def read_log(path: Path) -> Log:
     """The numbers of summary.csv, which a resumed run goes on with under another heading.
 
-    Raises:
-        ReportError: it is no summary of train.py, or none of its epochs was validated.
-        OSError: it cannot be read.
+    ReportError for a file that is no summary of train.py, or has no epoch that was validated.
     """
     epochs: dict[int, Line] = {}
     abandoned: set[int] = set()
@@ -76,28 +74,22 @@ def read_run(path: Path) -> RunFiles:
     """Reads a log, and the arguments beside it."""
     log, source = read_log(path), path.with_name(ARGUMENTS)
     try:
-        args = read_arguments(source)
-    except (OSError, ValueError) as error:
+        args = _read_yaml(source)
+    except (ImportError, OSError, ValueError) as error:
         return RunFiles(log, {}, None, None, (*log.warnings, f"{source}: the arguments were not read ({error})"))
-    return RunFiles(log, args, source, None, log.warnings, args_whole=True)
+    return RunFiles(log, _named(args), source, None, log.warnings, args_whole=True)
 
 
-def read_arguments(path: Path) -> dict[str, Any]:
-    """The arguments of a run, under the names that all hosts have.
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
 
-    Raises:
-        ValueError: for a file that is no mapping in YAML, or without PyYAML.
-        OSError: it cannot be read.
-    """
     try:
-        import yaml
-
         args = yaml.safe_load(path.read_text("utf-8"))
-    except (ImportError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
     if not isinstance(args, dict):
         raise ValueError("expected arguments by name")
-    return _named(args)
+    return args
 
 
 def _named(args: dict[str, Any]) -> dict[str, Any]:
@@ -110,44 +102,27 @@ def _named(args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _args_of_checkpoint(path: Path | None) -> CheckpointArgs:
-    try:
-        args = read_checkpoint_args(path) if path is not None and path.is_file() else None
-    except ValueError as error:
-        return None, path, [str(error)]
-    known = None if args is None else {name: value for name, value in args.items() if name not in OF_THE_START}
-    return None if known is None else _named(known), path, []
+    args, path, warnings = args_of_checkpoint(path)
+    if args is not None:
+        args = _named({name: value for name, value in args.items() if name not in OF_THE_START})
+    return args, path, warnings
 
 
 def find_checkpoint(request: EvaluateRequest) -> Path:
-    """The checkpoint that a request names: of a run's folder the best one.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ReportError: with a config, which train.py takes as an argument.
-    """
+    """The checkpoint that a request names, of a run's folder the best one; ReportError for a config."""
     if request.config is not None:
         raise ReportError("Expected no --config for timm: the checkpoint holds its arguments.")
     return checkpoint_path(request.checkpoint, CHECKPOINT)
-
-
-def _open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
-    from vlltr_plugin.hosts.timm_train.evaluate import open_trained  # torch
-
-    return open_trained(request, progress)
-
-
-def _check(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
-    raise ReportError("Expected another host than timm: train.py --reweight ... makes all checks itself, at its start.")
 
 
 HOST = Host(
     name="timm",
     title="timm's train.py",
     is_log=lambda head: head.startswith(b"epoch,train_"),
-    find_log=find_log,
+    find_log=finds_log(LOG),
     read_log=read_log,
     read_run=read_run,
-    check=_check,
+    check=later("vlltr_plugin.hosts.timm_train.checks:run_checks"),
     overall=OVERALL,
     groups=GROUP_METRICS,
     metrics=(
@@ -161,7 +136,7 @@ HOST = Host(
     logs_groups=False,
     args_of_checkpoint=_args_of_checkpoint,
     class_names=read_class_names,
-    open_trained=_open_trained,
+    open_trained=later("vlltr_plugin.hosts.timm_train.evaluate:open_trained"),
     find_checkpoint=find_checkpoint,
     evaluated_line=line_of(
         {"acc1": "eval_top1", "acc5": "eval_top5", "many": "eval_many", "median": "eval_medium", "low": "eval_few"}

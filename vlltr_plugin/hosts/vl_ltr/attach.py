@@ -1,25 +1,19 @@
 """`attach`: puts class re-weighting into a run of the host, or leaves it alone."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from vlltr_plugin.core.batch import widened
-from vlltr_plugin.core.criterion import Criterion, ReweightedLoss
-from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.ranks import is_first_rank
-from vlltr_plugin.core.weighting import Weighting
 from vlltr_plugin.hosts.door import enter
-from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL, OutputWatch
+from vlltr_plugin.hosts.plan import Plan
+from vlltr_plugin.hosts.vl_ltr.branches import OutputWatch
 from vlltr_plugin.hosts.vl_ltr.fast import speed_up
-from vlltr_plugin.hosts.vl_ltr.plan import Plan, plan
-from vlltr_plugin.training.hook import EpochHook, Hook, NoHook
-from vlltr_plugin.training.host_criterion import HostCriterion
-from vlltr_plugin.training.messages import say, warnings_said
-from vlltr_plugin.training.settings import SINGLE, asked, misspelling
+from vlltr_plugin.hosts.vl_ltr.plan import plan
+from vlltr_plugin.training.hook import EpochHook, Hook
+from vlltr_plugin.training.messages import info, print_warnings
+from vlltr_plugin.training.settings import misspelling, reweight_setting
 
 
 def attach(
@@ -60,38 +54,24 @@ def attach(
     enter({"args": args, **parts})
     if not getattr(args, "eval", False):  # an evaluation runs the host's own code
         speed_up(args, model)
-    reweight = asked(args)
+    reweight = reweight_setting(args)
     if reweight is None:
         if sentence := misspelling(args):
-            say(sentence)
-        return NoHook()
+            info(sentence)
+        return Hook()
     args.reweight = reweight  # mmcv's ConfigDict would make the host's checkpoints unsafe to load
     if getattr(args, "eval", False):
-        return NoHook(trains=False)
-    with warnings_said():
+        return Hook(trains=False)
+    with print_warnings():
         planned = plan(args, **parts)
     hook = apply(planned, args, model, criterion)
-    say(planned.announcement())
-    if warning := planned.never_applies():
-        say(f"warning: {warning}")
+    planned.announce()
     return hook
 
 
-def apply(planned: Plan, args: Any, model: nn.Module, criterion: nn.Module) -> EpochHook:
+def apply(planned: Plan, args: Any, model: nn.Module, criterion: Any) -> EpochHook:
     """Puts the re-weighted criterion in the place of the host's base criterion, and returns the hook."""
-    settings, weightings = planned.settings, dict(planned.weightings)
-    kind = LogitAdjustedLoss if settings.adjusts else ReweightedLoss
-    criteria: dict[str, Criterion] = {name: kind(own, smoothing=planned.smoothing) for name, own in weightings.items()}
-    watch, clean_pass = OutputWatch(model, planned.two_branch), planned.clean_pass
-    wrapped = HostCriterion(planned.base, criteria, watch, observes=not clean_pass, adjusts=settings.adjusts)
-    criterion.base_criterion = wrapped
+    watch = OutputWatch(model, bool(getattr(args, "two_branch", False)))
     output_dir = Path(args.output_dir) if getattr(args, "output_dir", "") and is_first_rank() else None
-    run = partial(clean_pass.run, partial(_observe_clean, weightings)) if clean_pass else None
-    return EpochHook(settings, wrapped, output_dir, run)
-
-
-def _observe_clean(weightings: dict[str, Weighting], outputs: Any, labels: Tensor) -> None:
-    by_name = {SINGLE: outputs} if isinstance(outputs, Tensor) else {VISUAL: outputs[0], IMAGE_TEXT: outputs[1]}
-    for name, weighting in weightings.items():
-        logits = sum(widened(tensor) for tensor in by_name.values()) if name == "sum" else by_name[name]
-        weighting.observe(torch.as_tensor(logits), labels)
+    criterion.base_criterion, hook = planned.apply(criterion.base_criterion, output_dir, watch)
+    return hook

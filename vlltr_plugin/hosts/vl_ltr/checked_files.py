@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vlltr_plugin.check.results import SkipError
+from vlltr_plugin.check import SkipError
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts.plan import Plan
 from vlltr_plugin.hosts.vl_ltr.evaluate import Checkpoint, put_in, read_checkpoint
-from vlltr_plugin.hosts.vl_ltr.host import HOST
-from vlltr_plugin.hosts.vl_ltr.plan import Plan
+from vlltr_plugin.hosts.vl_ltr.host import CHECKPOINT, HOST
 from vlltr_plugin.training.hook import Hook
-from vlltr_plugin.training.settings import KEY, asked, plain_values
+from vlltr_plugin.training.settings import KEY, plain_values, reweight_setting
 
 EMBEDDINGS = "run the pre-training config with --eval --eval-pretrain"
-LOSSES = f"{EMBEDDINGS} --select"
 TOWER = ("visual.", "logit_scale")
 """Parameters that the host takes from the checkpoint."""
 
@@ -38,6 +37,7 @@ class Run:
     args: argparse.Namespace  # the host's arguments, config included
     parts: dict[str, Any]  # what main.py gave to `attach`; empty if it failed before
     error: Exception | None = None  # why it failed
+    failed_in_model: bool = False  # whether that was while it built the model
     builds: bool = False  # whether all of it fits together, as far as is known
     data_sets: dict[str, Any] = field(default_factory=dict)  # by split, as far as they could be built
     stage_one: dict[str, Tensor] = field(default_factory=dict)  # parameters from the pre-training stage
@@ -57,7 +57,7 @@ class Run:
 
 def check_stage_one(run: Run) -> str:
     """Reads the pre-training stage's checkpoint, safely."""
-    name = _folder(run) / "checkpoint.pth"
+    name = _stage_one_folder(run) / CHECKPOINT
     path = run.checkout / name
     if not path.is_file():
         instead = getattr(run.args, "pretrained_clip", None)
@@ -70,17 +70,20 @@ def check_stage_one(run: Run) -> str:
     run.stage_one = {key: value for key, value in saved.model.items() if key.startswith(TOWER)}
     if not run.stage_one:
         raise ReportError(f"{name}: expected parameters of an image tower (visual.*) but it has none.")
-    return f"{name}: {len(run.stage_one)} tensors of the image tower" + (
-        f", after {saved.epoch + 1} epochs" if saved.epoch is not None else ""
-    )
+    after = "" if saved.epoch is None else f", after {saved.epoch + 1} epochs"
+    return f"{name}: {len(run.stage_one)} tensors of the image tower{after}"
 
 
 def check_embeddings(run: Run) -> str:
     """Compares the embeddings with sentences and image tower; reads the losses by which sentences are chosen."""
-    name, sentences = _folder(run) / "txt_embed.npy", sum(run.data_sets["train"].end_idxs)
+    name, sentences = _stage_one_folder(run) / "txt_embed.npy", sum(run.data_sets["train"].end_idxs)
     instead = "the model would be trained with whatever is in memory in their place"
     embeddings = _array(run, name, f"{instead}; {EMBEDDINGS}")
-    width = _tower_width(run)
+    width = None  # of the image features, where the checkpoint tells
+    if "visual.attnpool.c_proj.weight" in run.stage_one:
+        width = len(run.stage_one["visual.attnpool.c_proj.weight"])
+    elif "visual.proj" in run.stage_one:
+        width = run.stage_one["visual.proj"].shape[1]
     if embeddings.ndim != 2 or len(embeddings) != sentences or width not in (None, embeddings.shape[1]):
         raise ReportError(
             f"{name}: expected embeddings of {sentences} sentences [{sentences}, {width or 'dim'}] but got "
@@ -89,25 +92,26 @@ def check_embeddings(run: Run) -> str:
     parts = (embeddings[start : start + 4096] for start in range(0, len(embeddings), 4096))  # they may be gigabytes
     if not all(np.isfinite(part).all() and part.any(axis=1).all() for part in parts):
         raise ReportError(f"{name}: expected embeddings that are finite and not 0 but some are not; {EMBEDDINGS}.")
-    split = _losses_split(run)
-    if split is None:
+
+    model = str(run.args.model)
+    if not model.startswith("LGR_"):  # not known to choose sentences by their losses
         return f"{name}: {list(embeddings.shape)}"
+    split = "val" if model == "LGR_r50" or getattr(run.args, "test", False) else "train"
     losses_name = name.with_name(f"{split}_txt_ce.npy")
-    losses = _array(run, losses_name, f"{LOSSES} (for {split})")
+    losses = _array(run, losses_name, f"{EMBEDDINGS} --select (for {split})")
     if losses.shape != (sentences,):
         raise ReportError(
-            f"{losses_name}: expected a loss for each of {sentences} sentences but got {list(losses.shape)}; {LOSSES}."
+            f"{losses_name}: expected a loss for each of {sentences} sentences but got {list(losses.shape)}; "
+            f"{EMBEDDINGS} --select."
         )
     return f"{name}: {list(embeddings.shape)}, chosen by {losses_name.name}"
 
 
 def refuse_unfilled(run: Run, model: nn.Module) -> None:
     """Raises ReportError if parameters of the image tower are not in the checkpoint: the host would not say so."""
-    if not run.stage_one:
-        return
     wanted = [key for key in model.state_dict() if key.startswith(TOWER) and not key.endswith("num_batches_tracked")]
     missing = [key for key in wanted if key not in run.stage_one]
-    if missing:
+    if run.stage_one and missing:
         raise ReportError(
             f"Expected the pre-training stage's checkpoint to hold the model's image tower but {len(missing)} of "
             f"{len(wanted)} parameters are not in it ({missing[0]}, ...) and would silently stay random: give the "
@@ -115,7 +119,7 @@ def refuse_unfilled(run: Run, model: nn.Module) -> None:
         )
 
 
-def _folder(run: Run) -> Path:
+def _stage_one_folder(run: Run) -> Path:
     folder = getattr(run.args, "pretrain_cvlp_path", "")
     if not folder and not str(run.args.model).startswith("LGR_"):
         raise SkipError("this run takes nothing from a pre-training stage (no pretrain_cvlp_path)")
@@ -133,87 +137,51 @@ def _array(run: Run, name: Path, advice: str) -> NDArray[np.floating]:
     return array
 
 
-def _losses_split(run: Run) -> str | None:
-    """Which losses the host's models choose sentences by; None for a model of another name."""
-    model = str(run.args.model)
-    if not model.startswith("LGR_"):
-        return None
-    return "val" if model == "LGR_r50" or getattr(run.args, "test", False) else "train"
-
-
-def _tower_width(run: Run) -> int | None:
-    """Width of the image features, where the checkpoint tells."""
-    if "visual.attnpool.c_proj.weight" in run.stage_one:
-        return len(run.stage_one["visual.attnpool.c_proj.weight"])
-    if "visual.proj" in run.stage_one:
-        return run.stage_one["visual.proj"].shape[1]
-    return None
-
-
 def check_output(run: Run) -> str:
     """Checks what the run would find in its output folder; resumes from a checkpoint there, safely."""
     name, resume = str(run.args.output_dir), str(getattr(run.args, "resume", ""))
     folder = run.checkout / name
-    _refuse_unwritable(folder)
-    if resume.startswith("https"):
-        raise SkipError(f"{resume} is not fetched")
-    if not resume or not (run.checkout / resume).is_file():
-        _refuse_leftovers(run, folder, resume)
-        return f"{name}: new"
-    checkpoint = read_checkpoint(run.checkout / resume)
-    _refuse_other_settings(run, checkpoint, resume)
-    _refuse_finished(run, checkpoint, resume)
-    _refuse_other_method(run, checkpoint, resume)
-    if run.hook is None:
-        raise SkipError(f"{resume}: the same settings; parameters and weights could not be compared yet")
-    put_in(run.parts["model"], checkpoint)
-    if checkpoint.reweight is not None:
-        run.hook.load({KEY: checkpoint.reweight})
-    return f"{resume}: resumes after {_epochs(checkpoint)} of {run.args.epochs} epochs, with the same settings"
-
-
-def _refuse_unwritable(folder: Path) -> None:
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise ReportError(f"Expected an output folder that can be written but {nearest} cannot.")
+    if resume.startswith("https"):
+        raise SkipError(f"{resume} is not fetched")
+    path = run.checkout / resume
+    if resume and path.is_file():
+        return _check_resume(run, read_checkpoint(path), resume)
 
-
-def _refuse_leftovers(run: Run, folder: Path, resume: str) -> None:
-    if resume and (run.checkout / resume).resolve() != (folder / "checkpoint.pth").resolve():
+    if resume and path.resolve() != (folder / CHECKPOINT).resolve():
         raise ReportError(f"Expected the checkpoint to resume from but there is no {resume}: the run would start anew.")
     if left := [found for pattern in LEFT_BY_A_RUN for found in sorted(folder.glob(pattern))]:
         raise ReportError(
-            f"Expected a new folder, or a checkpoint.pth to resume from, but {run.args.output_dir} holds "
+            f"Expected a new folder, or a checkpoint.pth to resume from, but {name} holds "
             f"{left[0].relative_to(folder)} without one: the run would start anew and mix with it; {ELSEWHERE}."
         )
+    return f"{name}: new"
 
 
-def _refuse_other_settings(run: Run, checkpoint: Checkpoint, resume: str) -> None:
-    here, saved = (
-        {key: plain_values(value) for key, value in args.items()} for args in (vars(run.args), checkpoint.args)
-    )
+def _check_resume(run: Run, checkpoint: Checkpoint, resume: str) -> str:
+    """Compares a checkpoint with the run that would go on from it, and loads it."""
+    here, saved = plain_values(vars(run.args)), plain_values(checkpoint.args)
     if differing := sorted(key for key in here.keys() & saved.keys() - NOT_SETTINGS if here[key] != saved[key]):
         parts = "; ".join(f"{key}: saved {saved[key]!r}, here {here[key]!r}" for key in differing)
         raise ReportError(
             f"{resume} is of other settings ({parts}), and the run would go on from it: use those (--host-args for "
             f"what the launch command says), or {ELSEWHERE}."
         )
-
-
-def _refuse_finished(run: Run, checkpoint: Checkpoint, resume: str) -> None:
-    if checkpoint.epoch is not None and checkpoint.epoch + 1 >= int(run.args.epochs):
-        raise ReportError(f"{resume} has all {run.args.epochs} epochs: the run would train nothing; {ELSEWHERE}.")
-
-
-def _refuse_other_method(run: Run, checkpoint: Checkpoint, resume: str) -> None:
-    wanted, found = asked(run.args) is not None, checkpoint.reweight is not None
-    if checkpoint.epoch is None or wanted == found:
-        return
-    raise ReportError(
-        f"{resume} is of a run with{'' if found else 'out'} re-weighting, and this one, with{'' if wanted else 'out'}, "
-        f"would go on from it: {ELSEWHERE}."
-    )
-
-
-def _epochs(checkpoint: Checkpoint) -> str:
-    return "an unknown number" if checkpoint.epoch is None else str(checkpoint.epoch + 1)
+    epochs = "an unknown number" if checkpoint.epoch is None else str(checkpoint.epoch + 1)
+    if checkpoint.epoch is not None:
+        if checkpoint.epoch + 1 >= int(run.args.epochs):
+            raise ReportError(f"{resume} has all {run.args.epochs} epochs: the run would train nothing; {ELSEWHERE}.")
+        wanted, found = ("out" * (state is None) for state in (reweight_setting(run.args), checkpoint.reweight))
+        if wanted != found:
+            raise ReportError(
+                f"{resume} is of a run with{found} re-weighting, and this one, with{wanted}, would go on from it: "
+                f"{ELSEWHERE}."
+            )
+    if run.hook is None:
+        raise SkipError(f"{resume}: the same settings; parameters and weights could not be compared yet")
+    put_in(run.parts["model"], checkpoint)
+    if checkpoint.reweight is not None:
+        run.hook.load({KEY: checkpoint.reweight})
+    return f"{resume}: resumes after {epochs} of {run.args.epochs} epochs, with the same settings"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vlltr_plugin.check.results import CheckResult, Checks, SkipError
+from vlltr_plugin.check import CheckResult, Checks, SkipError
 from vlltr_plugin.core.arguments import listed
 from vlltr_plugin.core.class_volume import ClassVolume
 from vlltr_plugin.core.normalization import expected_alpha
@@ -47,8 +47,8 @@ from vlltr_plugin.hosts.vl_ltr.evaluate import main_frame, refuse_pretraining
 from vlltr_plugin.hosts.vl_ltr.host import config_path
 from vlltr_plugin.hosts.vl_ltr.plan import misfit, plan
 from vlltr_plugin.training.draws import class_counts_of
-from vlltr_plugin.training.hook import NoHook
-from vlltr_plugin.training.settings import asked, misspelling, parse
+from vlltr_plugin.training.hook import Hook
+from vlltr_plugin.training.settings import misspelling, parse, reweight_setting
 
 SAMPLE = 32
 """Images opened of each split, evenly spaced over its list."""
@@ -69,8 +69,7 @@ def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Che
 
 def check_run(parts: dict[str, Any], *, send: Send, checkout: str) -> None:
     """In the host's process, with what main.py gives to `attach`."""
-    args = parts.pop("args")
-    _check_all(Run(Path(checkout), args, parts), sent(send))
+    _check_all(Run(Path(checkout), parts.pop("args"), parts), sent(send))
 
 
 def check_run_failed(error: Exception, frames: list[FrameType], *, send: Send, checkout: str) -> None:
@@ -78,13 +77,8 @@ def check_run_failed(error: Exception, frames: list[FrameType], *, send: Send, c
     main = main_frame(frames)
     if main is None:
         raise error
-    if any(frame.f_code.co_name == "create_model" for frame in frames):
-        error = BuildError(describe_error(error))
-    _check_all(Run(Path(checkout), main.f_locals["args"], {}, error), sent(send))
-
-
-class BuildError(ReportError):
-    """main.py failed while it built the model."""
+    in_model = any(frame.f_code.co_name == "create_model" for frame in frames)
+    _check_all(Run(Path(checkout), main.f_locals["args"], {}, error, in_model), sent(send))
 
 
 def _check_all(run: Run, checks: Checks) -> None:
@@ -92,7 +86,7 @@ def _check_all(run: Run, checks: Checks) -> None:
     splits = ["train", "val", "test"] if getattr(run.args, "test", False) else ["train", "val"]
     lists = [f"{split} list" for split in splits]
     checks.run("config", partial(_check_config, run.args))
-    checks.run("plug-in", partial(check_installed, run.checkout, asked(run.args) is not None))
+    checks.run("plug-in", partial(check_installed, run.checkout, reweight_setting(run.args) is not None))
     for split, name in zip(splits, lists, strict=True):
         checks.run(name, partial(_check_list, run, split))
     checks.run("images", partial(_check_images, run))
@@ -104,8 +98,8 @@ def _check_all(run: Run, checks: Checks) -> None:
     checks.run("model", partial(_check_model, run), needs=data)
     checks.run("training", partial(_check_training, run), needs=["model"])
     checks.run("reweight", partial(_check_reweight, run))
-    checks.run("weights", partial(check_weights, run), needs=["training", "reweight"])
-    checks.run("memory", partial(check_memory, run), needs=["training", "reweight"])
+    checks.run("weights", partial(_check_weights, run), needs=["training", "reweight"])
+    checks.run("memory", partial(_check_memory, run), needs=["training", "reweight"])
     checks.run("output", partial(check_output, run))
     checks.run("step", partial(_check_step, run), needs=["images", "training"])
 
@@ -143,13 +137,12 @@ def _check_images(run: Run) -> str:
     tried, bad = 0, []
     for data_set in run.data_sets.values():
         number = min(SAMPLE, len(data_set))
-        for index in [position * len(data_set) // number for position in range(number)]:
-            tried += 1
+        tried += number
+        for position in range(number):
             try:
-                with host_code():
-                    data_set[index]
-            except (ReportError, OSError) as error:
-                bad.append(str(error))
+                data_set[position * len(data_set) // number]
+            except Exception as error:  # the host's code may raise anything
+                bad.append(describe_error(error))
     if bad:
         raise ReportError(f"{len(bad)} of {tried} images tried cannot be read; the first: {bad[0]}")
     return f"{tried} opened, evenly spaced over {', '.join(run.data_sets)}"
@@ -159,16 +152,17 @@ def _check_classes(run: Run) -> str:
     """Labels of all splits against the class count."""
     counts = class_counts_of(run.data_sets["train"].targets, run.classes)
     trained = counts > 0
-    notes = []
+    notes = ""
     for split, data_set in run.data_sets.items():
         try:
             present = class_counts_of(data_set.targets, run.classes) > 0
         except ValueError as error:
             raise ReportError(f"In the {split} set: {error}") from error
         if untrained := (present & ~trained).nonzero().flatten().tolist():
-            notes.append(f"; {split} has images of {len(untrained)} classes that are not trained ({listed(untrained)})")
-    of = f"{run.classes} classes" if bool(trained.all()) else f"{int(trained.sum())} of {run.classes} classes"
-    return f"{of} have training images, from {int(counts[trained].min())} to {int(counts.max())}" + "".join(notes)
+            notes += f"; {split} has images of {len(untrained)} classes that are not trained ({listed(untrained)})"
+    of = "" if bool(trained.all()) else f"{int(trained.sum())} of "
+    images = f"training images, from {int(counts[trained].min())} to {int(counts.max())}"
+    return f"{of}{run.classes} classes have {images}{notes}"
 
 
 def _check_sentences(run: Run) -> str:
@@ -190,13 +184,14 @@ def _check_sentences(run: Run) -> str:
 
 
 def _check_model(run: Run) -> str:
-    if isinstance(run.error, BuildError):
-        raise run.error
     if run.error is not None:
+        if run.failed_in_model:
+            raise ReportError(describe_error(run.error))
         raise SkipError("main.py fails, though not while it builds the model")
-    refuse_unfilled(run, run.parts["model"])
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in run.parts["model"].parameters()]
-    whole, trained = sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains)
+    model = run.parts["model"]
+    refuse_unfilled(run, model)
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return f"{run.args.model}: {whole / 1e6:.1f} million parameters, {trained / 1e6:.1f} of them trained"
 
 
@@ -204,32 +199,32 @@ def _check_training(run: Run) -> str:
     """What main.py takes besides the model."""
     if run.error is not None:
         raise ReportError(describe_error(run.error))
-    criterion = run.parts["criterion"]
-    named = run.parts["sampler"], getattr(criterion, "base_criterion", criterion)
-    sampler, base = (type(part).__name__ for part in named)
     run.builds = True
-    return f"{sampler}, {base}, {'no ' if run.parts['mixup'] is None else ''}mixup or cutmix"
+    criterion = run.parts["criterion"]
+    base = getattr(criterion, "base_criterion", criterion)
+    mixed = "no mixup or cutmix" if run.parts["mixup"] is None else "mixup or cutmix"
+    return f"{type(run.parts['sampler']).__name__}, {type(base).__name__}, {mixed}"
 
 
 def _check_reweight(run: Run) -> str:
     """Reads the `reweight` key, and attaches."""
     args, parts = run.args, run.parts
-    if asked(args) is None:
+    args.reweight = reweight_setting(args)
+    if args.reweight is None:
         if sentence := misspelling(args):
             raise ReportError(sentence)
-        run.hook = NoHook() if run.builds else None
+        run.hook = Hook() if run.builds else None
         raise SkipError("the config asks for no `reweight`: nothing is re-weighted")
-    parse(asked(args), BRANCHES if run.two_branch else ())
+    parse(args.reweight, BRANCHES if run.two_branch else ())
     if not run.builds:
         raise SkipError("its keys are valid; whether it fits sampler and criterion is not known yet")
-    args.reweight = asked(args)
     run.plan = plan(args, **parts)
     run.hook = apply(run.plan, args, parts["model"], parts["criterion"])
     form = ", as logit adjustment" if run.plan.settings.adjusts else ""
     return run.plan.settings.type + run.plan.source() + form
 
 
-def check_weights(run: Run) -> str:
+def _check_weights(run: Run) -> str:
     """Smallest and largest weight for equal radii (by frequency: the weights); whether they ever apply."""
     if run.plan is None:
         raise SkipError("nothing is re-weighted")
@@ -253,7 +248,7 @@ def check_weights(run: Run) -> str:
     )
 
 
-def check_memory(run: Run) -> str:
+def _check_memory(run: Run) -> str:
     """Memory of the statistics on each rank against what is free on the device."""
     weightings = run.plan.weightings.values() if run.plan else ()
     volumes = [weighting for weighting in weightings if isinstance(weighting, ClassVolume)]
@@ -266,13 +261,15 @@ def check_memory(run: Run) -> str:
         merging = moments.pivot.nbytes  # one weighting after the other
     device = torch.device(run.args.device)
     free = free_memory(device)
-    text = f"statistics of {in_bytes(state)} on each rank ({in_bytes(state + merging)} while ranks merge)"
-    if free is not None and state + merging > free:
+    text = f"statistics of {_in_bytes(state)} on each rank ({_in_bytes(state + merging)} while ranks merge)"
+    if free is None:
+        return text
+    if state + merging > free:
         raise ReportError(
-            f"Expected room for {text} but {device} has {in_bytes(free)} free: take features=512 or "
+            f"Expected room for {text} but {device} has {_in_bytes(free)} free: take features=512 or "
             "less with variant='dv' or 'bv', fewer branches, or a larger device."
         )
-    return text + (f", {in_bytes(free)} free on {device}" if free is not None else "")
+    return f"{text}, {_in_bytes(free)} free on {device}"
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -286,7 +283,7 @@ def free_memory(device: torch.device) -> int | None:
         return None
 
 
-def in_bytes(number: float) -> str:
+def _in_bytes(number: float) -> str:
     """In the largest unit that fits, as `12.0 MB`."""
     for unit in ("bytes", "kB", "MB"):
         if number < 1000:
@@ -303,6 +300,7 @@ def _check_step(run: Run) -> str:
         raise SkipError(f"only the host's own loop can call its model: {other}")
     criterion, note = _callable_criterion(run.parts["criterion"])
     size = min(int(args.batch_size), STEP + int(args.batch_size) % 2)  # mixup takes pairs of the run's batch
+    names = ("visual", "image-text") if run.two_branch else ("the",)
     with host_code():
         loader = DataLoader(run.parts["dataset"], batch_size=size, sampler=run.parts["sampler"])
         images, targets = (tensor.to(device) for tensor in next(iter(loader)))
@@ -313,11 +311,18 @@ def _check_step(run: Run) -> str:
         with torch.autocast(device.type, enabled=amp):
             outputs = model(images)
             outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-            _refuse_odd_logits(outputs, size, run)
-            found = f"{size} images give {len(outputs)} x {list(outputs[0].shape)} finite logits"
+            shapes = [list(logits.shape) for logits in outputs]
+            if shapes != [[size, run.classes]] * len(names):
+                expected = f"{len(names)} x [{size}, {run.classes}] logits"
+                raise ReportError(f"Expected {expected} but the model gives {shapes}.")
+            hint = ": look at the weights that the model starts from, and at the embeddings"
+            check_logits(dict(zip(names, outputs, strict=True)), hint)
+            found = f"{size} images give {len(outputs)} x {shapes[0]} finite logits"
             if criterion is None:
                 return f"{found}; no loss tried: {note}"
-            losses = [_number(criterion(images, logits, targets)) for logits in outputs]
+            losses = [criterion(images, logits, targets) for logits in outputs]
+            # A fork's criterion may give parts of the loss beside it.
+            losses = [float(loss[0] if isinstance(loss, tuple | list) else loss) for loss in losses]
     return f"{found}, loss {finite_losses(losses)}{note}"
 
 
@@ -331,17 +336,3 @@ def _callable_criterion(criterion: Any) -> tuple[Any, str]:
         return None, f"only the host's own loop can call its criterion: {other}"
     name = type(criterion).__name__
     return lambda images, logits, targets: base(logits, targets), f" (of the base criterion; of {name}, {other})"
-
-
-def _number(loss: Any) -> float:
-    """The loss of a criterion that may give parts of it beside."""
-    return float(loss[0] if isinstance(loss, tuple | list) else loss)
-
-
-def _refuse_odd_logits(outputs: tuple[Tensor, ...], size: int, run: Run) -> None:
-    names = ("visual", "image-text") if run.two_branch else ("the",)
-    shapes = [list(logits.shape) for logits in outputs]
-    if shapes != [[size, run.classes]] * len(names):
-        raise ReportError(f"Expected {len(names)} x [{size}, {run.classes}] logits but the model gives {shapes}.")
-    hint = ": look at the weights that the model starts from, and at the embeddings"
-    check_logits(dict(zip(names, outputs, strict=True)), hint)

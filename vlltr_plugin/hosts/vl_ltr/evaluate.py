@@ -28,14 +28,12 @@ from vlltr_plugin.hosts.evaluation import (
     evaluation_loader,
     load_checkpoint,
     load_parameters,
-    send_split,
+    send_logits,
 )
 from vlltr_plugin.hosts.host import device_or_default
 from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL
-from vlltr_plugin.hosts.vl_ltr.class_names import class_names
-from vlltr_plugin.hosts.vl_ltr.host import CHECKPOINT, config_path
-from vlltr_plugin.runs.files import sha256
-from vlltr_plugin.training.draws import class_counts_of
+from vlltr_plugin.hosts.vl_ltr.host import CHECKPOINT, class_names, config_path
+from vlltr_plugin.training.draws import expected_draws
 from vlltr_plugin.training.settings import KEY
 
 MATTER = (
@@ -81,35 +79,29 @@ def put_in(model: nn.Module, checkpoint: Checkpoint) -> None:
 
 def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
     """Opens a checkpoint in a process of the host's."""
-    named = checkpoint_path(request.checkpoint, CHECKPOINT)
-    given = None if request.config is None else config_path(request.config, request.checkout)
-    config = given or config_trained_with(read_checkpoint(named).args, request.checkout)
-    path = named.resolve()
+    named, checkout = checkpoint_path(request.checkpoint, CHECKPOINT), request.checkout.resolve()
+    if request.config is not None:
+        config = config_path(request.config, request.checkout)
+    else:  # the one that the checkpoint names, where it lies in the checkout: a config is code
+        name = read_checkpoint(named).args.get("config")
+        config = (checkout / name).resolve() if isinstance(name, str) and name else checkout
+        if not config.is_file() or not config.is_relative_to(checkout):
+            said = "none" if config == checkout else f"{name}, which is not in {checkout}"
+            raise ReportError(
+                f"Expected --config, as the checkpoint names {said}: give the config that it was trained with."
+            )
     return evaluate_in_host(
         request,
         ["--config", str(config), "--device", device_or_default(request.device), *request.host_args],
-        (f"{__name__}:evaluate", {"checkpoint": str(path), "split": request.split}),
-        {
-            "checkpoint": {"file": str(named), "sha256": sha256(path)},
-            "config": {"file": str(request.config or config), "sha256": sha256(config)},
-        },
+        f"{__name__}:evaluate",
+        named,
         progress,
         host="VL-LTR",
+        config=config,
+        asked={"split": request.split},
         written=("cached",),
         safe_pickle=True,
     )
-
-
-def config_trained_with(args: dict[str, Any], checkout: Path) -> Path:
-    """The config that a checkpoint's arguments name, where it lies in the checkout: a config is code."""
-    named = args.get("config")
-    path = (checkout / named).resolve() if isinstance(named, str) and named else None
-    if path is None or not path.is_file() or not path.is_relative_to(checkout.resolve()):
-        said = f"{named}, which is not in {checkout.resolve()}" if path else "none"
-        raise ReportError(
-            f"Expected --config, as the checkpoint names {said}: give the config that it was trained with."
-        )
-    return path
 
 
 def evaluate(
@@ -124,16 +116,23 @@ def evaluate(
     split = split or _reported_split(args)
     batch_size = batch_size or int(1.5 * args.batch_size)
     labels, classes = list(parts["dataset"].targets), int(args.nb_classes)
-    draws, draws_from = draws_of_run(args, labels, classes, saved.reweight)
     data_set, two_branch = str(getattr(args, "data_set", "")), bool(getattr(args, "two_branch", False))
+    device = torch.device(args.device)
+
+    def forward(images: Tensor) -> Any:
+        with torch.autocast(device.type, enabled=device.type == "cuda"):  # as the host evaluates
+            outputs = model(images.to(device, non_blocking=True))
+        if isinstance(outputs, Tensor) == two_branch:
+            raise ReportError(f"The model's outputs do not agree with two_branch={two_branch} in the config.")
+        return outputs
+
     send(
         {
             "split": split,
             "splits": ["val", "test"],
             "classes": classes,
             "counts": np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes),
-            "draws": draws.numpy(),
-            "draws_from": draws_from,
+            **draws_of_run(parts["sampler"], labels, classes, saved.reweight),
             "outputs": (VISUAL, IMAGE_TEXT) if two_branch else (),
             "first_share": 0.7 if "INAT" in data_set else 0.2,
             "names": class_names(Path.cwd(), classes, str(getattr(args, "desc_path", ""))),
@@ -146,37 +145,17 @@ def evaluate(
         }
     )
     for name in dict.fromkeys((split, "val")):
-        _send_logits(send, name, args, model, batch_size, limit)
-
-
-@torch.no_grad()
-def _send_logits(
-    send: Send, split: str, args: argparse.Namespace, model: nn.Module, batch_size: int, limit: int | None
-) -> None:
-    dataset, device = build_split(split, args), torch.device(args.device)
-    if len(dataset) == 0:
-        raise ReportError(f"Expected images in the {split} split but there are none.")
-    workers = min(getattr(args, "num_workers", 0), os.cpu_count() or 1)
-    pin = device.type == "cuda"
-    loader = evaluation_loader(dataset, limit, batch_size=batch_size, num_workers=workers, pin_memory=pin)
-    two_branch = bool(getattr(args, "two_branch", False))
-    send_batch = send_split(send, split, len(loader.dataset))  # type: ignore[arg-type]
-    for images, labels in loader:
-        with torch.autocast(device.type, enabled=device.type == "cuda"):  # as the host evaluates
-            outputs = model(images.to(device, non_blocking=True))
-        if isinstance(outputs, Tensor) == two_branch:
-            raise ReportError(f"The model's outputs do not agree with two_branch={two_branch} in the config.")
-        send_batch([outputs] if isinstance(outputs, Tensor) else list(outputs), labels)
-    send({"split": split, "images": len(dataset)})
+        dataset = importlib.import_module("datasets").build_dataset(split=name, args=args)[0]
+        if len(dataset) == 0:
+            raise ReportError(f"Expected images in the {name} split but there are none.")
+        pin, workers = device.type == "cuda", min(getattr(args, "num_workers", 0), os.cpu_count() or 1)
+        loader = evaluation_loader(dataset, limit, batch_size=batch_size, num_workers=workers, pin_memory=pin)
+        total = len(loader.dataset)  # type: ignore[arg-type]
+        send_logits(send, name, loader, forward, total=total, images=len(dataset))
 
 
 def _reported_split(args: argparse.Namespace) -> str:
     return "test" if getattr(args, "test", False) else "val"
-
-
-def build_split(split: str, args: argparse.Namespace) -> Any:
-    """A split of the data set, built by the host's code."""
-    return importlib.import_module("datasets").build_dataset(split=split, args=args)[0]
 
 
 def evaluate_failed(error: Exception, frames: list[FrameType], *, split: str | None, **_: Any) -> None:
@@ -204,31 +183,19 @@ def refuse_pretraining(args: argparse.Namespace) -> None:
         )
 
 
-def draws_of_run(
-    args: argparse.Namespace, targets: list[int], num_classes: int, reweight: Any = None
-) -> tuple[Tensor, str]:
-    """Expected draws m_i of each class in an epoch, and where they are known from.
+def draws_of_run(sampler: Any, targets: list[int], num_classes: int, reweight: Any) -> dict[str, Any]:
+    """Expected draws of each class in training, where they are known, and where they are known from.
 
-    A re-weighted run keeps them in its checkpoint. Any other run's follow from the arguments by which VL-LTR chooses
-    its sampler: with `weight_sample` an image is drawn by 1/n of its class, with `use_sqrt_freq` by 1/sqrt(n), unless
-    `repeated_aug` takes its place; else uniformly.
+    Those in the checkpoint of a re-weighted run; else those of the sampler that main.py builds.
     """
-    saved = _saved_draws(reweight, num_classes)
-    if saved is not None:
-        return saved, "those in the checkpoint"
-    counts = class_counts_of(targets, num_classes).double()
-    if getattr(args, "weight_sample", False) and not getattr(args, "repeated_aug", False):
-        if getattr(args, "use_sqrt_freq", False):
-            return counts.sqrt(), "an image drawn by 1/sqrt(n), as the config says"
-        return (counts > 0).double(), "an image drawn by 1/n, as the config says"
-    return counts, "images drawn uniformly, as the config says"
-
-
-def _saved_draws(reweight: Any, num_classes: int) -> Tensor | None:
     try:
-        draws = next(iter(reweight["weightings"].values()))["draws"]
-    except (AttributeError, KeyError, StopIteration, TypeError, IndexError):
-        return None
-    if not isinstance(draws, Tensor) or draws.shape != (num_classes,) or not bool(draws.isfinite().all()):
-        return None
-    return None if bool((draws < 0).any()) or not bool((draws > 0).any()) else draws.double().cpu()
+        saved = next(iter(reweight["weightings"].values()))["draws"]
+        if saved.shape == (num_classes,) and bool(saved.isfinite().all() and (saved >= 0).all() and (saved > 0).any()):
+            return {"draws": saved.double().numpy(), "draws_from": "those in the checkpoint"}
+    except (AttributeError, KeyError, StopIteration, TypeError, IndexError, RuntimeError):
+        pass  # no state of ours
+    try:
+        draws = expected_draws(sampler, targets, num_classes).numpy()
+    except ValueError:  # a sampler of the user's own
+        return {"draws_from": ""}
+    return {"draws": draws, "draws_from": f"by {type(sampler).__name__} of the training loader"}

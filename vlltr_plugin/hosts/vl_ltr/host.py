@@ -1,41 +1,23 @@
-"""VL-LTR's numbers, words and files, for reports."""
+"""VL-LTR's numbers, words and files, for reports; names of classes from the files that its data sets come with."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.hosts.evaluation import EvaluateRequest, checkpoint_path
-from vlltr_plugin.hosts.host import CheckpointArgs, Host, Metric, Reference, RunFiles, Words, later
-from vlltr_plugin.hosts.vl_ltr.class_names import class_names
-from vlltr_plugin.hosts.vl_ltr.log import read_log
-from vlltr_plugin.hosts.vl_ltr.stdout_log import find_stdout_log
-from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
-
-_FILE = Path(__file__).with_name("published.json")
-_BASELINE = "published VL-LTR"
-_SIZES = {"IMNET_LT": (1000, 115846), "PLACES_LT": (365, 62500), "INAT": (8142, 437513)}
-"""Classes and training images of the data sets."""
-
-_ALIASES = {"inat18": "inat2018"}  # as in the names of the configs
-
-
-def references() -> dict[str, Reference]:
-    """The six references by name, then those of iNaturalist once more by its name in the configs."""
-    content = json.loads(_FILE.read_text(encoding="utf-8"))
-    found = {}
-    for name, results in content["results"].items():
-        settings = results.pop("settings")
-        data = dict(zip(("nb_classes", "training images"), _SIZES[settings["data_set"]], strict=True))
-        found[name] = Reference(name, _BASELINE, settings, results, content["source"], data)
-    for alias, data_set in _ALIASES.items():
-        found |= {name.replace(data_set, alias): one for name, one in found.items() if name.startswith(data_set)}
-    return found
-
+from vlltr_plugin.hosts.host import Host, Metric, Reference, RunFiles, Words, args_of_checkpoint, finds_log, later
+from vlltr_plugin.hosts.vl_ltr.log import find_stdout_log, read_log
 
 LOG = "log.txt"
 CHECKPOINT = "checkpoint.pth"
+LEVELS_UP = 5  # from a run's folder to its checkout: checkpoints/<name> is two, people nest deeper
+SIZES = {"IMNET_LT": (1000, 115846), "PLACES_LT": (365, 62500), "INAT": (8142, 437513)}
+"""Classes and training images of the data sets."""
 
 OVERALL = Metric("overall", "test_acc1", "overall top-1")
 GROUP_METRICS = (
@@ -91,12 +73,53 @@ def read_run(log_path: Path) -> RunFiles:
     return RunFiles(log, args or {}, source if args else None, stdout, (*log.warnings, *warnings), whole)
 
 
-def args_of_checkpoint(path: Path | None) -> CheckpointArgs:
-    """The arguments in a checkpoint, if there is one; its path; a warning where it is damaged."""
-    try:
-        return read_checkpoint_args(path) if path is not None and path.is_file() else None, path, []
-    except ValueError as error:
-        return None, path, [str(error)]
+def references() -> dict[str, Reference]:
+    """The six references by name, then those of iNaturalist once more by its name in the configs."""
+    content = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    found = {}
+    for name, results in content["results"].items():
+        settings = results.pop("settings")
+        data = dict(zip(("nb_classes", "training images"), SIZES[settings["data_set"]], strict=True))
+        found[name] = Reference(name, "published VL-LTR", settings, results, content["source"], data)
+    inat = {name: one for name, one in found.items() if name.startswith("inat2018")}
+    return found | {name.replace("inat2018", "inat18"): one for name, one in inat.items()}
+
+
+def class_names(start: Path, num_classes: int, folder: str = "") -> list[str] | None:
+    """Looks for `labels.txt` or `categories.json` below `data/` of the checkout that a path lies in."""
+    start = start.resolve()
+    if folder and (names := _names_in([start / folder], num_classes)):
+        return names[0]
+    for place in [start, *start.parents][: LEVELS_UP + 1]:
+        if (place / "data").is_dir() and (place == start or (place / "main.py").is_file()):
+            names = _names_in(sorted((place / "data").iterdir()), num_classes)
+            return names[0] if names and all(other == names[0] for other in names) else None
+    return None
+
+
+def _names_in(folders: Sequence[Path], num_classes: int) -> list[list[str]]:
+    """The names in each file of data sets that has one for each class; none from a file in another format."""
+    found = []
+    for folder, name in product(folders, ("labels.txt", "categories.json")):
+        try:
+            text = (folder / name).read_text(encoding="utf-8")
+            names = _names_of_labels(text) if name == "labels.txt" else [str(one["name"]) for one in json.loads(text)]
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            continue
+        if len(names) == num_classes:
+            found.append(names)
+    return found
+
+
+def _names_of_labels(text: str) -> list[str]:
+    """`<wordnet id> <number> <name>`, numbered in the order of the ids; or `/<letter>/<name> <number>`."""
+    rows = [line.split() for line in text.splitlines() if line.strip()]
+    if all(len(row) == 2 for row in rows):
+        by_number = {int(number): re.sub(r"^/\w/", "", name) for name, number in rows}
+        names = [by_number[number] for number in range(len(by_number))]
+    else:
+        names = [row[-1] for row in sorted(rows)]
+    return [name.replace("_", " ").replace("/", " ").strip() for name in names]
 
 
 def _find_checkpoint(request: EvaluateRequest) -> Path:
@@ -118,7 +141,7 @@ HOST = Host(
     name="vl-ltr",
     title="VL-LTR",
     is_log=lambda head: head.lstrip().startswith((b"{", b"#")),
-    find_log=lambda folder: folder / LOG if (folder / LOG).is_file() else None,
+    find_log=finds_log(LOG),
     read_log=read_log,
     read_run=read_run,
     check=later("vlltr_plugin.hosts.vl_ltr.checks:run_checks"),

@@ -1,4 +1,4 @@
-"""VL-LTR's `log.txt` as it is: a JSON line for each epoch, and one without `epoch` for the test split.
+"""What a VL-LTR run writes: `log.txt`, a JSON line an epoch and one without `epoch` for the test; printed output.
 
 A resumed run writes again from the epoch that it went back to: earlier lines from that epoch on are not part of
 the run any more. A killed run can end in half a line, with the next one glued to it. Runs that only evaluate append a
@@ -8,8 +8,8 @@ validation or training split.
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -17,17 +17,49 @@ from typing import Any
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.runs.files import whole_objects
-from vlltr_plugin.runs.log import Line, Log, shows_reweighting
+from vlltr_plugin.runs.log import Line, Log, StdoutLog, shows_reweighting
 
 _HEAD = 4096  # bytes by which a file is recognised
 _EVALUATED_EPOCH = re.compile(r"#\s*epoch=(\d+)")
 _SPLITS = {"val_": "the validation split", "train_": "the training split"}
+
+PRINTED = ("train.log", "console.txt")
+"""Files looked for beside `log.txt`: upstream's launcher writes the first, our demo the second."""
+
+_LONGEST = 1_000_000  # characters of a printed line that are read
+_CLOCK = r"((?:\d+ days?, )?\d+:\d\d:\d\d)"
+_BATCH = re.compile(r"Epoch: \[(\d+)\]\s+\[\s*\d+/(\d+)\]")
+_EPOCH = re.compile(rf"Epoch: \[(\d+)\] Total time: {_CLOCK} \((\d+(?:\.\d*)?) s / it\)")
+_TRAINING = re.compile(rf"Training time {_CLOCK}")
+
+
+def read_log(path: Path) -> Log:
+    """Reads a log; ReportError if it is empty, no text, holds no result, or has a line that upstream does not write."""
+    reading = _Reading(path)
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+        if not head.strip():
+            raise ReportError(f"{path}: expected the JSON lines of a VL-LTR log, but the file is empty")
+        if b"\0" in head and not head.lstrip(b"\0\r\n ").startswith((b"{", b"#")):  # zeros: see `whole_objects`
+            raise ReportError(f"{path}, line 1: expected the JSON lines of a VL-LTR log, but this is a binary file")
+        file.seek(0)
+        for number, line in enumerate(file, start=1):
+            reading.where = f"{path}, line {number}"
+            try:
+                reading.read(line.decode("utf-8").strip())
+            except UnicodeDecodeError as error:
+                raise ReportError(f"{reading.where}: expected text in UTF-8, but got other bytes") from error
+            except ValueError as error:
+                raise ReportError(f"{reading.where}: {error}") from error
+    return reading.finish()
 
 
 @dataclass
 class _Reading:
     """A log while it is read."""
 
+    path: Path
+    where: str = ""  # file and number of the line
     epochs: dict[int, Line] = field(default_factory=dict)
     latest: int | None = None  # the epoch of the latest line
     abandoned: set[int] = field(default_factory=set)  # epochs after `latest` that were written before it
@@ -35,122 +67,145 @@ class _Reading:
     comment: str | None = None  # just above this line; empty for a blank line
     warnings: list[str] = field(default_factory=list)
 
+    def warn(self, text: str) -> None:
+        """Adds a warning about this line."""
+        self.warnings.append(f"{self.where}: {text}")
 
-def read_log(path: Path) -> Log:
-    """Reads a log; ReportError if it is empty, no text, holds no result, or has a line that upstream does not write."""
-    reading = _Reading()
-    for number, text in _text_lines(path):
-        where = f"{path}, line {number}"
+    def read(self, text: str) -> None:
+        """Reads one line of the file."""
         if not text or text.startswith("#"):
-            reading.comment = text
-            continue
-        try:
-            found, cut = whole_objects(text)
-            if cut:
-                reading.warnings.append(f"{where}: left out a result that a killed run wrote only in part")
-            for values in found:
-                _take(values, reading, where)
-        except ValueError as error:
-            raise ReportError(f"{where}: {error}") from error
+            self.comment = text
+            return
+        found, cut = whole_objects(text)
+        if cut:
+            self.warn("left out a result that a killed run wrote only in part")
+        for values in found:
+            line = {key: value for key, value in values.items() if type(value) in (int, float)}
+            line = {key: value for key, value in line.items() if type(value) is float or abs(value) < 2**1023}
+            if "epoch" in values:
+                self.read_epoch(values["epoch"], line)
+            else:
+                self.read_evaluation(line)
+            self.comment = None
         glued = _EVALUATED_EPOCH.search(text)  # to half a line
-        reading.comment = glued[0] if glued else None
-    return _finish(reading, path)
+        self.comment = glued[0] if glued else None
+
+    def read_epoch(self, epoch: object, line: Line) -> None:
+        """A line of training: what was written of this epoch and later ones is replaced."""
+        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
+            raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
+        if self.tests:
+            self.warn("training went on after a test result, which is left out")
+        later = {other for other in self.epochs if other > epoch}
+        for other in later:
+            del self.epochs[other]
+        self.abandoned = {other for other in self.abandoned | later if other > epoch}
+        self.epochs[epoch] = line
+        self.latest, self.tests = epoch, []
+
+    def read_evaluation(self, line: Line) -> None:
+        """A result without epoch: the final test, or that of a run that only evaluated; what is not taken is named."""
+        comment = _EVALUATED_EPOCH.match(self.comment or "")
+        epoch = int(comment[1]) if comment else None
+        if not any(key.startswith("test_") for key in line):
+            splits = [name for start, name in _SPLITS.items() if any(key.startswith(start) for key in line)]
+            split = splits[0] if splits else "no split"
+            numbers = ", ".join(f"{key} {value:.4g}" for key, value in line.items() if key.endswith("acc1"))
+            of_epoch = "" if epoch is None else f" of epoch {epoch}"
+            numbers = numbers or ", ".join(line) or "no numbers"
+            self.warn(f"left out, an evaluation{of_epoch} on {split} alone ({numbers})")
+        elif epoch is not None and self.latest is not None and epoch != self.latest:
+            self.warn(f"left out, a test of epoch {epoch}, not of {self.latest}")
+        elif self.comment == "" and self.tests:
+            self.warn("left out, a test without a checkpoint, after a test of this run")
+        else:
+            self.tests.append(line)
+
+    def finish(self) -> Log:
+        """Checks the whole and orders it."""
+        path, warnings, epochs = self.path, self.warnings, dict(sorted(self.epochs.items()))
+        lines = [*epochs.values(), *self.tests]
+        if not lines:
+            left_out = f" ({warnings[-1]})" if warnings else ""
+            raise ReportError(
+                f"{path}: expected a result of an epoch or of the test split, but no line holds one{left_out}"
+            )
+        if not any("test_acc1" in line for line in lines):
+            keys = ", ".join(sorted(lines[-1]))
+            raise ReportError(f"{path}: expected results of stage two (`test_acc1`), but the lines hold {keys}")
+        gaps = [(before + 1, after - 1) for before, after in pairwise((-1, *epochs)) if after > before + 1]
+        if gaps:
+            missing = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in gaps)
+            warnings.append(f"{path}: no line for epoch {missing}")
+        if self.abandoned:
+            warnings.append(
+                f"{path}: training went back and is now at epoch {self.latest}; "
+                f"{len(self.abandoned)} later ones up to {max(self.abandoned)} were discarded and are left out"
+            )
+        if len({line.get("test_acc1") for line in self.tests}) > 1:
+            warnings.append(f"{path}: {len(self.tests)} test results that differ; the last one counts")
+        test = self.tests[-1] if self.tests else None
+        abandoned = tuple(sorted(self.abandoned))
+        return Log(path, epochs, test, tuple(warnings), abandoned, reweighted=shows_reweighting(epochs))
 
 
-def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-        if not head.strip():
-            raise ReportError(f"{path}: expected the JSON lines of a VL-LTR log, but the file is empty")
-        if b"\0" in head and not head.lstrip(b"\0\r\n ").startswith((b"{", b"#")):  # zeros: see `torn_lines`
-            raise ReportError(f"{path}, line 1: expected the JSON lines of a VL-LTR log, but this is a binary file")
-        file.seek(0)
-        for number, line in enumerate(file, start=1):
-            try:
-                yield number, line.decode("utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise ReportError(f"{path}, line {number}: expected text in UTF-8, but got other bytes") from error
+def find_stdout_log(folder: Path) -> StdoutLog | None:
+    """Reads what one or more starts of a run printed into one file, if a folder holds it."""
+    path = next((folder / name for name in PRINTED if (folder / name).is_file()), None)
+    if path is None:
+        return None
+    printed: dict[str, Any] = {}  # by the latest start
+    trained_with: dict[str, Any] | None = None  # by the latest that went through an epoch
+    batches: dict[int, int] = {}
+    seconds: dict[int, float] = {}
+    since_start: set[int] = set()
+    starts, training = 0, None
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            text = text[:_LONGEST]
+            if text.startswith("Namespace("):
+                printed, starts, since_start = parse_namespace(text), starts + 1, set()
+            elif match := _EPOCH.search(text):
+                epoch = int(match[1])
+                trained_with = printed
+                since_start.add(epoch)
+                training = None  # until this start, too, has come to its end
+                seconds = {other: value for other, value in seconds.items() if other < epoch}
+                # The time per batch is finer than the whole seconds, if it agrees with them.
+                number, rounded = batches.get(epoch, 0), _seconds(match[2])
+                finer = float(match[3]) * number
+                seconds[epoch] = finer if abs(finer - rounded - 0.5) <= 0.5 + 1e-4 * number else rounded
+            elif match := _BATCH.search(text):
+                batches[int(match[1])] = int(match[2])
+            elif (match := _TRAINING.search(text)) and since_start:
+                training = _seconds(match[1]) if 0 in since_start else None
+    args = printed if trained_with is None else trained_with
+    return StdoutLog(path, args, dict(sorted(seconds.items())), training, starts)
 
 
-def _take(values: dict[str, Any], reading: _Reading, where: str) -> None:
-    """Sorts one object in, by its `epoch` or the lack of it."""
-    line = {key: value for key, value in values.items() if _is_number(value)}
-    if "epoch" in values:
-        _take_epoch(values["epoch"], line, reading, where)
-    else:
-        _take_evaluation(line, reading, where)
-    reading.comment = None
+def parse_namespace(text: str) -> dict[str, Any]:
+    """The arguments of a printed `Namespace(...)`, literals only; nothing of it is evaluated."""
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Namespace"):
+        return {}
+    found = {}
+    for keyword in call.keywords:
+        try:
+            value = ast.literal_eval(keyword.value)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if keyword.arg is not None:
+            found[keyword.arg] = value
+        elif isinstance(value, dict):  # names that are no Python names
+            found.update(value)
+    return found
 
 
-def _take_epoch(epoch: object, line: Line, reading: _Reading, where: str) -> None:
-    """A line of training: what was written of this epoch and later ones is replaced."""
-    if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
-        raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
-    if reading.tests:
-        reading.warnings.append(f"{where}: training went on after a test result, which is left out")
-    later = {other for other in reading.epochs if other > epoch}
-    for other in later:
-        del reading.epochs[other]
-    reading.abandoned = {other for other in reading.abandoned | later if other > epoch}
-    reading.epochs[epoch] = line
-    reading.latest = epoch
-    reading.tests = []
-
-
-def _take_evaluation(line: Line, reading: _Reading, where: str) -> None:
-    """A result without epoch: the final test, or that of a run that only evaluated; what is not taken is named."""
-    comment = _EVALUATED_EPOCH.match(reading.comment or "")
-    epoch = int(comment[1]) if comment else None
-    of_epoch = "" if epoch is None else f" of epoch {epoch}"
-    if not any(key.startswith("test_") for key in line):
-        split = next(
-            (name for start, name in _SPLITS.items() if any(key.startswith(start) for key in line)), "no split"
-        )
-        numbers = ", ".join(f"{key} {value:.4g}" for key, value in line.items() if key.endswith("acc1"))
-        numbers = numbers or ", ".join(line) or "no numbers"
-        reading.warnings.append(f"{where}: left out, an evaluation{of_epoch} on {split} alone ({numbers})")
-    elif epoch is not None and reading.latest is not None and epoch != reading.latest:
-        reading.warnings.append(f"{where}: left out, a test of epoch {epoch}, not of {reading.latest}")
-    elif reading.comment == "" and reading.tests:
-        reading.warnings.append(f"{where}: left out, a test without a checkpoint, after a test of this run")
-    else:
-        reading.tests.append(line)
-
-
-def _is_number(value: object) -> bool:
-    if type(value) is int:
-        return abs(value) < 2**1023  # else no float
-    return type(value) is float
-
-
-def _finish(reading: _Reading, path: Path) -> Log:
-    """Checks the whole and orders it."""
-    epochs = dict(sorted(reading.epochs.items()))
-    test = reading.tests[-1] if reading.tests else None
-    lines = [*epochs.values(), *reading.tests]
-    if not lines:
-        left_out = f" ({reading.warnings[-1]})" if reading.warnings else ""
-        raise ReportError(
-            f"{path}: expected a result of an epoch or of the test split, but no line holds one{left_out}"
-        )
-    if not any("test_acc1" in line for line in lines):
-        raise ReportError(
-            f"{path}: expected results of stage two (`test_acc1`), but the lines hold {', '.join(sorted(lines[-1]))}"
-        )
-    warnings = list(reading.warnings)
-    missing = [_range(before + 1, after - 1) for before, after in pairwise((-1, *epochs)) if after > before + 1]
-    if missing:
-        warnings.append(f"{path}: no line for epoch {', '.join(missing)}")
-    if reading.abandoned:
-        warnings.append(
-            f"{path}: training went back and is now at epoch {reading.latest}; "
-            f"{len(reading.abandoned)} later ones up to {max(reading.abandoned)} were discarded and are left out"
-        )
-    if len({line.get("test_acc1") for line in reading.tests}) > 1:
-        warnings.append(f"{path}: {len(reading.tests)} test results that differ; the last one counts")
-    shown = shows_reweighting(epochs)
-    return Log(path, epochs, test, tuple(warnings), tuple(sorted(reading.abandoned)), reweighted=shown)
-
-
-def _range(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}-{last}"
+def _seconds(clock: str) -> float:
+    """Seconds of `H:MM:SS` or `D days, H:MM:SS`."""
+    days, _, clock = clock.rpartition(", ")
+    hours, minutes, seconds = map(int, clock.split(":"))
+    return 86400.0 * int(days.split()[0] if days else 0) + 3600.0 * hours + 60.0 * minutes + seconds

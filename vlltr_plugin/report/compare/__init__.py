@@ -14,8 +14,7 @@ from vlltr_plugin.hosts import HOSTS, get_host
 from vlltr_plugin.hosts.host import Reference
 from vlltr_plugin.report.compare.comparison import Comparison, compare
 from vlltr_plugin.report.compare.files import write_report
-from vlltr_plugin.report.compare.loading import load, load_all, load_run
-from vlltr_plugin.report.compare.runs import Method
+from vlltr_plugin.report.compare.runs import Method, load, load_all, load_run
 from vlltr_plugin.report.compare.settings import compare_settings, reweight_of
 from vlltr_plugin.report.compare.tables import notes_of, tables_of
 
@@ -48,9 +47,7 @@ def run_compare(
 ) -> Comparison:
     """Compares runs with the first one, writes a report if told to, and prints the tables.
 
-    Raises:
-        ReportError: something given cannot be used; nothing was written.
-        OSError: a file cannot be read or written.
+    ReportError if something given cannot be used; nothing was written then.
     """
     published = None if reference is None else find_reference(reference)
     comparison = compare(load_all(runs, groups), published)
@@ -63,11 +60,7 @@ def run_compare(
 
 
 def find_reference(name: str) -> Reference:
-    """The published results of a name, of whichever host.
-
-    Raises:
-        ReportError: there are none.
-    """
+    """The published results of a name, of whichever host; ReportError if there are none."""
     known = {key: one for host in HOSTS for key, one in get_host(host).references().items()}
     if name not in known:
         names = dict.fromkeys(one.name for one in known.values())  # without aliases
@@ -95,10 +88,9 @@ def print_files(paths: Sequence[Path], console: Console) -> None:
     """Names the files of the report, and what is missing for pictures."""
     from vlltr_plugin.report.pictures import MissingExtraError, require_matplotlib
 
-    lines = [f"wrote {escape(str(path))}" for path in paths]
+    for path in paths:
+        console.print(f"wrote {escape(str(path))}", soft_wrap=True, highlight=False)
     try:
         require_matplotlib()
     except MissingExtraError as error:
-        lines.append(f"[yellow]No pictures: {escape(str(error))}[/]")
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False)
+        console.print(f"[yellow]No pictures: {escape(str(error))}[/]", soft_wrap=True, highlight=False)

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Host, Metric, Reference
-from vlltr_plugin.report.compare.runs import EVALUATED, Method, Run
+from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.report.compare.settings import Verdict, compare_settings
 from vlltr_plugin.report.frame import Difference, Frame, Stage, Summary, at_tau, subtract
 from vlltr_plugin.report.labels import with_bounds
-from vlltr_plugin.runs.log import Line
 
 if TYPE_CHECKING:
-    from vlltr_plugin.report.compare.trade_offs import TradeOffs
+    from vlltr_plugin.report.compare.evaluations import TradeOffs
 
-STAGES = ("best", "last", "test")
-"""Best and last epoch, and the final test."""
+EVALUATED = (
+    Metric("macro", "eval_macro_top1", "mean over classes"),
+    Metric("harmonic", "eval_harmonic_top1", "harmonic mean"),
+    Metric("ece", "eval_ece", "calibration error"),
+)
+"""What an evaluation says of the overall prediction beyond the host's log, `eval_` before its own keys."""
 
-PUBLISHED, TIMES = "published", "times"
-"""Stages of published results (methods of their own) and of the times of a run."""
-
-SECONDS = PASS_SECONDS, REWEIGHT_SECONDS = "pass_seconds", "reweight_seconds"
-"""Of each epoch: its training pass, and the re-weighting at its end."""
-
+STAGES = ("best", "last", "test")  # best and last epoch, and the final test
+PUBLISHED, TIMES = "published", "times"  # stages of published results (methods of their own) and of a run's times
+SECONDS = PASS_SECONDS, REWEIGHT_SECONDS = "pass_seconds", "reweight_seconds"  # of an epoch, and of its end
 PER_EPOCH, REWEIGHTING = "per_epoch", "reweight_per_epoch"
 COSTS = {
     "training": "training time of the run",
@@ -51,17 +51,9 @@ class Comparison:
     trade_offs: TradeOffs | None  # None where nothing is evaluated
 
     @property
-    def baseline(self) -> Method | None:
-        """The method that the others are compared with; None where that is the published baseline."""
-        return self.methods[0] if len(self.methods) > 1 else None
-
-    @property
     def baseline_name(self) -> str:
-        """Name of the method or published result that differences are to."""
-        if self.baseline is not None:
-            return self.baseline.name
-        assert self.reference is not None
-        return self.reference.baseline
+        """Name of the method, or for a single one of the published result, that differences are to."""
+        return self.reference.baseline if self.reference and len(self.methods) == 1 else self.methods[0].name
 
     @property
     def host(self) -> Host:
@@ -89,23 +81,22 @@ class Comparison:
         return next((run.evaluated.split for run in self.runs if run.evaluated is not None), "test")
 
     @property
-    def published(self) -> tuple[str, ...]:
-        """Names of the published results."""
-        return () if self.reference is None else tuple(self.reference.results)
+    def published(self) -> dict[str, dict[str, float]]:
+        """The published results by name."""
+        return {} if self.reference is None else self.reference.results
 
     @property
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> list[str]:
         """Warnings from reading the files."""
-        return tuple(warning for run in self.runs for warning in run.warnings)
+        return [warning for run in self.runs for warning in run.warnings]
 
     @cached_property
     def empty(self) -> tuple[Metric, ...]:
         """Groups that are 0.0 in every line of every log: most likely groups without test images; they are not shown.
 
-        Only for hosts that write 0.0 for such groups; not if all groups are 0.0 (the runs have learned nothing yet),
-        and no group that an evaluation has a number for.
+        None if all are 0.0 (the runs have learned nothing yet), and none that an evaluation has a number for.
         """
-        if not self.host.words.empty_groups:
+        if not self.host.words.empty_groups:  # the host does not write 0.0 for such groups
             return ()
         lines = [line for run in self.runs for line in run.log.epochs.values()]
         lines += [run.log.test for run in self.runs if run.log.test and not run.evaluated]
@@ -121,7 +112,7 @@ class Comparison:
     def difference(self, name: str, stage: Stage, metric: Metric) -> Difference | None:
         """A number minus the baseline's at the same stage; None for the baseline, and where either is missing."""
         other, against = self.baseline_name, stage
-        if self.reference is not None and (stage == PUBLISHED or (self.baseline is None and stage == "test")):
+        if self.reference is not None and (stage == PUBLISHED or (len(self.methods) == 1 and stage == "test")):
             other, against = self.reference.baseline, PUBLISHED
         if (name, stage) == (other, against):
             return None
@@ -137,9 +128,8 @@ class Comparison:
         own = self.frame.summary(name, TIMES, cost)
         if own is None:
             return None
-        base = None if self.baseline is None or self.baseline.name == name else self.baseline.name
-        of, from_there = (name, PER_EPOCH) if cost == REWEIGHTING else (base, cost)
-        whole = None if of is None else self.frame.summary(of, TIMES, from_there)
+        other = (name, PER_EPOCH) if cost == REWEIGHTING else (self.baseline_name, cost)
+        whole = None if other == (name, cost) else self.frame.summary(other[0], TIMES, other[1])
         if whole is None or whole.mean <= 0:
             return own, None
         return own, 100.0 * own.mean / whole.mean - (0.0 if cost == REWEIGHTING else 100.0)
@@ -154,33 +144,27 @@ def compare(methods: Sequence[Method], reference: Reference | None = None) -> Co
     if len(methods) < 2 and reference is None:
         raise ReportError("Expected a baseline and another run, but got one only: name a second run or a reference")
     verdict = compare_settings(methods, reference)
-    metrics = metrics_of(methods[0].host)
+    of_host = methods[0].host.metrics
+    names = {metric.name for metric in of_host}
+    others = [metric for metric in EVALUATED if metric.name not in names]
+    metrics = tuple(sorted((*of_host, *others), key=lambda metric: not metric.percent))  # losses last
     frame = _frame(methods, reference, metrics)
     trade_offs = None
     if len(methods) > 1 and any(run.evaluated for method in methods for run in method.runs):
-        from vlltr_plugin.report.compare.trade_offs import trade_offs_of  # not for logs
+        from vlltr_plugin.report.compare.evaluations import trade_offs_of  # not for logs
 
         trade_offs = trade_offs_of(methods, frame)
     return Comparison(tuple(methods), reference, verdict, metrics, frame, trade_offs)
 
 
-def metrics_of(host: Host) -> tuple[Metric, ...]:
-    """All numbers of a host's runs and their evaluations: accuracies, those of an evaluation alone, losses."""
-    own = {metric.name for metric in host.metrics}
-    return (
-        *(metric for metric in host.metrics if metric.percent),
-        *(metric for metric in EVALUATED if metric.name not in own),
-        *(metric for metric in host.metrics if not metric.percent),
-    )
-
-
 def _frame(methods: Sequence[Method], reference: Reference | None, metrics: Sequence[Metric]) -> Frame:
     frame = Frame()
+    for name, numbers in reference.results.items() if reference is not None else ():
+        frame.add(name, 0, PUBLISHED, numbers)
     for method in methods:
+        keys = {metric.name: metric.key for metric in metrics} | {REWEIGHT_SECONDS: method.host.reweight_seconds}
         for seed, run in enumerate(method.runs):
-            keys = {metric.name: metric.key for metric in metrics} | {REWEIGHT_SECONDS: run.host.reweight_seconds}
-            lines: dict[Stage, Line | None] = {stage: run.line(stage) for stage in STAGES}
-            for stage, line in (lines | dict(run.log.epochs)).items():
+            for stage, line in [(stage, run.line(stage)) for stage in STAGES] + list(run.log.epochs.items()):
                 frame.add(method.name, seed, stage, {name: line.get(key) for name, key in keys.items()} if line else {})
             for epoch, seconds in run.stdout.epoch_seconds.items() if run.stdout else ():
                 frame.add(method.name, seed, epoch, {PASS_SECONDS: seconds})
@@ -188,8 +172,6 @@ def _frame(methods: Sequence[Method], reference: Reference | None, metrics: Sequ
             curve = run.evaluated.curve if run.evaluated else None
             for tau, row in zip(curve.taus, curve.rows, strict=True) if curve else ():
                 frame.add(method.name, seed, at_tau(tau), row)
-    for name, numbers in reference.results.items() if reference is not None else ():
-        frame.add(name, 0, PUBLISHED, numbers)
     return frame
 
 

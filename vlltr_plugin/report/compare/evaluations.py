@@ -1,8 +1,11 @@
-"""Reads an `evaluation.json` of `vlltr-plugin evaluate` as a run; README.md in report/ documents its keys."""
+"""Evaluations in a comparison: reads an `evaluation.json` (README.md in report/) as a run; places runs on a curve."""
 
 from __future__ import annotations
 
 import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +14,28 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import get_host
 from vlltr_plugin.hosts.host import Host, RunFiles
 from vlltr_plugin.report.accuracy import overall_rule
-from vlltr_plugin.report.compare.runs import EVALUATED, Evaluated
-from vlltr_plugin.report.evaluate.evaluation import FORMAT, HOST_GROUPS, Choice
+from vlltr_plugin.report.compare.comparison import EVALUATED
+from vlltr_plugin.report.compare.runs import Evaluated, Method
+from vlltr_plugin.report.evaluate.evaluation import FORMAT, HOST_GROUPS, Choice, choice_on
 from vlltr_plugin.report.evaluate.files import read_trade_off
-from vlltr_plugin.report.tradeoff.curve import TradeOffError, regrouped
-from vlltr_plugin.runs.log import Line, Log
+from vlltr_plugin.report.frame import Frame, at_tau
+from vlltr_plugin.report.tables import MISSING, Table, fixed
+from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOffError, best_tau, regrouped, steps_of
+from vlltr_plugin.report.tradeoff.place import Placement, Scores, placement
+from vlltr_plugin.runs.log import Log
+
+ABOUT = (
+    "Trade-off curve: the baseline's accuracies after tau * log(prior) is subtracted from its trained logits. The last "
+    "two columns are a run's accuracies minus the curve's at equal many-shot accuracy, with a 95 % interval for other "
+    "test images of the same classes. With several seeds, the interval includes the scatter between trainings; with "
+    "one it does not."
+)
 
 
 def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[RunFiles, Evaluated]:
     """The numbers and settings of an evaluation, and what it was made on; `host` is that of logits of any model.
 
-    Its checkpoint tells more settings, if it still lies beside the evaluation's folder.
-
-    Raises:
-        ReportError: it is no evaluation of ours.
-        OSError: it cannot be read.
+    Its checkpoint tells more settings, if it still lies beside the evaluation's folder. ReportError for other files.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -37,7 +47,14 @@ def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[
     try:
         evaluated = _evaluated(path, content, groups)
         host = get_host(evaluated.host) if evaluated.host else host
-        log = Log(path, {}, _line(content, host, evaluated), ())
+        numbers = dict(content["host_log"])
+        if evaluated.groups != UPSTREAM and evaluated.curve is not None:
+            trained = evaluated.curve.rows[evaluated.curve.taus.index(0.0)]
+            numbers |= {key: trained[group] for key, group in HOST_GROUPS.items() if group in GROUPS}
+        overall = content["rules"][overall_rule(content["rules"])]
+        line = host.evaluated_line(numbers)
+        line |= {metric.key: overall[metric.key.removeprefix("eval_")] for metric in EVALUATED}
+        line = {key: float(value) for key, value in line.items() if value is not None}  # groups without images
         settings = {**content.get("run_settings", {}), "nb_classes": content["classes"]}
         settings |= {"model": content["settings"]["model"]} if "model" in content["settings"] else {}
         settings |= {"data_set": content["data_set"]} if content["data_set"] else {}
@@ -49,19 +66,25 @@ def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[
     args, source, warnings = host.args_of_checkpoint(beside / evaluated.checkpoint if evaluated.checkpoint else None)
     source = source if args else path if recorded else None
     whole = recorded or args is not None
-    return RunFiles(log, settings | (args or {}), source, None, tuple(warnings), whole), evaluated
+    return RunFiles(Log(path, {}, line, ()), settings | (args or {}), source, None, tuple(warnings), whole), evaluated
 
 
 def _evaluated(path: Path, content: dict[str, Any], groups: Convention | None) -> Evaluated:
-    curve = _curve(path, content)
-    made_with = convention_of(content["trade_off"]["groups"])
+    """What an evaluation was made on, with its curve by these groups or by its own."""
+    checkpoint, stored = content["checkpoint"], content["trade_off"]
+    made_with = convention_of(stored["groups"])
+    curve, choice, no_curve = None, None, ""
+    try:
+        curve = read_trade_off(path.parent, stored)
+        choice = Choice(**stored["choice"])
+    except TradeOffError as error:
+        no_curve = str(error)
     if groups is not None and groups != made_with:
-        if "curve" not in curve:
+        if curve is None:
             raise ReportError(
-                f"{path}: expected a trade-off curve, which the groups {groups.name} are made from: {curve['no_curve']}"
+                f"{path}: expected a trade-off curve, which the groups {groups.name} are made from: {no_curve}"
             )
-        curve["curve"] = regrouped(curve["curve"], groups)
-    checkpoint = content["checkpoint"]
+        curve = regrouped(curve, groups)
     return Evaluated(
         host=content["host"],
         split=content["split"],
@@ -71,28 +94,101 @@ def _evaluated(path: Path, content: dict[str, Any], groups: Convention | None) -
         epoch=checkpoint["epoch"],
         checkpoint=checkpoint["file"] and Path(checkpoint["file"]).name,
         groups=groups or made_with,
-        **curve,
+        curve=curve,
+        no_curve=no_curve,
+        choice=choice,
     )
 
 
-def _curve(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Of `Evaluated`: the curve and on what tau was chosen, or why there is none."""
-    stored = content["trade_off"]
-    try:
-        curve = read_trade_off(path.parent, stored)
-    except TradeOffError as error:
-        return {"no_curve": str(error)}
-    return {"curve": curve, "choice": Choice(**stored["choice"])}
+@dataclass(frozen=True)
+class Placed:
+    """A method at one tau: how that was chosen (if it was), and its place on the baseline's curve (if it has one)."""
+
+    method: str
+    chosen: str
+    numbers: dict[str, float | None]  # by `COLUMNS`, mean over the runs; None for groups without images
+    placement: Placement | None
 
 
-def _line(content: dict[str, Any], host: Host, evaluated: Evaluated) -> Line:
-    """The numbers by the keys of the host's log and of `EVALUATED`; groups without images are left out."""
-    numbers = dict(content["host_log"])
-    if evaluated.groups != UPSTREAM and evaluated.curve is not None:
-        trained = evaluated.curve.rows[evaluated.curve.taus.index(0.0)]
-        key_of = {group: key for key, group in HOST_GROUPS.items()}
-        numbers |= {key_of[group]: trained[group] for group in GROUPS}
-    overall = content["rules"][overall_rule(content["rules"])]
-    ours = {metric.key: overall[metric.key.removeprefix("eval_")] for metric in EVALUATED}
-    line = host.evaluated_line(numbers) | ours
-    return {key: float(value) for key, value in line.items() if value is not None}
+@dataclass(frozen=True)
+class TradeOffs:
+    """The curves in a comparison: each run as it was trained and at its chosen tau, and what is missing."""
+
+    rows: tuple[Placed, ...]
+    curves: tuple[tuple[str, list[tuple[float, float, float]]], ...]  # of each run tau, many- and few-shot accuracy
+    missing: tuple[str, ...]
+
+    @property
+    def table(self) -> Table:
+        """A row for each entry of `rows`."""
+        header = ("", "tau", "overall", *GROUPS, "few-shot at\nequal many-shot", "overall at\nequal many-shot")
+        rows = []
+        for row in self.rows:
+            gaps = (None, None) if row.placement is None else (row.placement.few, row.placement.overall)
+            cells = [f"{row.numbers['tau']:g}", *(fixed(row.numbers[name]) for name in COLUMNS[1:])]
+            rows.append((row.method, *cells, *(MISSING if gap is None else str(gap) for gap in gaps)))
+        return Table("On the baseline's trade-off curve (%)", header, tuple(rows))
+
+    @property
+    def sentences(self) -> list[str]:
+        """Where each run lies as it was trained, what was chosen, what is missing."""
+        if not self.rows:
+            return list(self.missing)
+        placed = [str(row.placement) for row in self.rows if row.placement is not None and not row.chosen]
+        chosen = [f"{row.method}: tau {row.numbers['tau']:g} {row.chosen}." for row in self.rows if row.chosen]
+        return [*placed, ABOUT, *chosen, *self.missing]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        rows = []
+        for row in self.rows:
+            place = row.placement
+            shown = None if place is None else asdict(place) | {"verdict": place.verdict, "sentence": str(place)}
+            rows.append({"run": row.method, "chosen": row.chosen or None, **row.numbers, "placement": shown})
+        return {"rows": rows, "missing": list(self.missing)}
+
+
+def trade_offs_of(methods: Sequence[Method], frame: Frame) -> TradeOffs:
+    """Places evaluated runs on the first one's curve."""
+    rows: list[Placed] = []
+    steps, missing = [], []
+    baseline: Scores | None = None
+    for number, method in enumerate(methods):
+        curves = [run.evaluated.curve for run in method.runs if run.evaluated and run.evaluated.curve]
+        if len(curves) < len(method.runs):
+            reasons = {run.evaluated.no_curve if run.evaluated else "not an evaluation" for run in method.runs} - {""}
+            missing += [f"{method.name} has no trade-off curve: {reason}." for reason in sorted(reasons)]
+            continue
+        shared = [tau for tau in curves[0].taus if all(tau in curve.taus for curve in curves)]
+        numbers = {tau: _numbers(frame, method, tau) for tau in shared}
+        tau, chosen = _chosen(method, shared)
+        taus = dict.fromkeys((0.0, tau))
+        places: dict[float, Placement] = {}
+        try:
+            scores = Scores(curves)
+            if number == 0:
+                baseline = scores
+            elif baseline is not None:
+                places = {one: placement(scores, baseline, one, (method.name, methods[0].name)) for one in taus}
+        except TradeOffError as error:
+            missing.append(f"{method.name} is not placed on a curve: {error}")
+        rows += [Placed(method.name, chosen if one else "", numbers[one], places.get(one)) for one in taus]
+        steps.append((method.name, steps_of(list(numbers.values()))))
+    return TradeOffs(tuple(rows), tuple(steps), tuple(missing))
+
+
+def _chosen(method: Method, taus: Sequence[float]) -> tuple[float, str]:
+    """The tau with the highest overall top-1, mean over the runs; on a validation split where all have one."""
+    evaluated = [run.evaluated for run in method.runs if run.evaluated]
+    choices = [one.choice for one in evaluated if one.choice is not None]
+    if any(choice.same_images for choice in choices):
+        choices = [choice_on(one.curve, one.split) for one in evaluated if one.curve is not None]
+    top1 = [dict(zip(choice.taus, choice.top1, strict=True)) for choice in choices]
+    return best_tau(taus, [statistics.fmean(one[tau] for one in top1) for tau in taus]), choices[0].words
+
+
+def _numbers(frame: Frame, method: Method, tau: float) -> dict[str, float | None]:
+    """The means of a method at one tau; None where a run has no number."""
+    found = {name: frame.summary(method.name, at_tau(tau), name) for name in COLUMNS[1:]}
+    means = {name: one.mean if one is not None and one.n == len(method.runs) else None for name, one in found.items()}
+    return {"tau": tau, **means}

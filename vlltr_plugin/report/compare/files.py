@@ -11,7 +11,7 @@ from typing import Any
 
 from vlltr_plugin import __version__
 from vlltr_plugin.report.compare.comparison import COSTS, PUBLISHED, SECONDS, STAGES, Comparison, costs_of
-from vlltr_plugin.report.compare.runs import Method, Run
+from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.settings import reweight_of
 from vlltr_plugin.report.compare.tables import notes_of, tables_of
 from vlltr_plugin.report.frame import Stage
@@ -31,32 +31,25 @@ CAPTIONS = {
 
 
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes all files of a report; each appears whole or not at all, and report.md last.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+    """Writes all files of a report; each appears whole or not at all, and report.md last."""
     from vlltr_plugin.report.compare.pictures import draw_comparison
     from vlltr_plugin.report.pictures import MissingExtraError
 
     folder.mkdir(parents=True, exist_ok=True)
-    missing = ""
+    pictures, missing = [], ""
     try:
         pictures = draw_comparison(comparison, folder)
     except MissingExtraError as error:
-        pictures, missing = [], str(error)
-    texts = {
-        "report.json": json_text(comparison),
-        "report.csv": csv_text(comparison),
-        "report.md": _markdown_text(comparison, [path.name for path in pictures], missing),
-    }
+        missing = str(error)
+    texts = {"report.json": json_text(comparison), "report.csv": csv_text(comparison)}
+    texts["report.md"] = markdown_text(comparison, [path.name for path in pictures], missing)
     for name, text in texts.items():
         write_whole(folder / name, printable(text).encode("utf-8"))
     return [*pictures, *(folder / name for name in texts)]
 
 
-def _markdown_text(comparison: Comparison, pictures: Sequence[str], missing: str) -> str:
-    """The report for people."""
+def markdown_text(comparison: Comparison, pictures: Sequence[str], missing: str) -> str:
+    """The report for people; `missing` is why there are no pictures."""
     first, *others = [method.name for method in comparison.methods]
     names = f"{', '.join(others) or first} and {comparison.baseline_name}"
     parts = [f"# Comparison of {names}", "", f"**{comparison.verdict}**", ""]
@@ -111,40 +104,32 @@ def csv_text(comparison: Comparison) -> str:
 
 
 def _method(comparison: Comparison, method: Method) -> dict[str, Any]:
-    times = {cost: comparison.time(method.name, cost) for cost in COSTS}
-    return {
-        "name": method.name,
-        "method": reweight_of(method),
-        "seeds": [_run(run) for run in method.runs],
-        **{stage: _stage(comparison, method, stage) for stage in STAGES},
-        "times": {cost: {**asdict(time[0]), "percent": time[1]} for cost, time in times.items() if time is not None},
-    }
-
-
-def _run(run: Run) -> dict[str, Any]:
-    """A training run: the lines of its log by the host's own keys, and its times in seconds."""
-    return {
-        "path": str(run.path),
-        "settings_from": None if run.args_source is None else str(run.args_source),
-        "best_epoch": run.best_epoch,
-        "last_epoch": run.last_epoch,
-        "epochs": list(run.log.epochs.values()),
-        "test": run.log.test,
-        "times": costs_of(run),
-        "pass_seconds": run.stdout.epoch_seconds if run.stdout else {},
-    }
-
-
-def _stage(comparison: Comparison, method: Method, stage: str) -> dict[str, Any]:
-    """The numbers of a method at a stage, by metric."""
-    found = {}
-    for metric in comparison.metrics:
-        summary = comparison.summary(method.name, stage, metric)
-        if summary is not None:
+    """The seeds of a method, with the lines of their logs by the host's own keys; its numbers by stage and metric."""
+    seeds = [
+        {
+            "path": str(run.path),
+            "settings_from": None if run.args_source is None else str(run.args_source),
+            "best_epoch": run.best_epoch,
+            "last_epoch": run.last_epoch,
+            "epochs": list(run.log.epochs.values()),
+            "test": run.log.test,
+            "times": costs_of(run),
+            "pass_seconds": run.stdout.epoch_seconds if run.stdout else {},
+        }
+        for run in method.runs
+    ]
+    stages: dict[str, dict[str, Any]] = {stage: {} for stage in STAGES}
+    for stage, numbers in stages.items():
+        for metric in comparison.metrics_at([stage]):
+            summary = comparison.summary(method.name, stage, metric)
             difference = comparison.difference(method.name, stage, metric)
-            more = {} if difference is None else {"difference": difference.value, "difference_se": difference.se}
-            found[metric.name] = {**asdict(summary), **more}
-    return found
+            if summary is not None:
+                numbers[metric.name] = asdict(summary)
+            if difference is not None:
+                numbers[metric.name] |= {"difference": difference.value, "difference_se": difference.se}
+    times = {cost: comparison.time(method.name, cost) for cost in COSTS}
+    shown = {cost: {**asdict(time[0]), "percent": time[1]} for cost, time in times.items() if time is not None}
+    return {"name": method.name, "method": reweight_of(method), "seeds": seeds, **stages, "times": shown}
 
 
 def _finite(value: Any) -> Any:

@@ -37,37 +37,34 @@ BAR = 0.8  # of the room of a group that its bars take
 
 
 def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Draws what the logs allow into a folder.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
+    """Draws what the logs allow into a folder; MissingExtraError without matplotlib."""
+    curves = [] if comparison.trade_offs is None else [curve for curve in comparison.trade_offs.curves if curve[1]]
     with styled():
-        figures = {
-            "groups.png": draw_groups(comparison),
-            "accuracy.png": draw_accuracy(comparison),
-            "tradeoff.png": draw_trade_offs(comparison),
-            "time.png": draw_times(comparison),
-        }
+        figures = {"groups.png": draw_groups(comparison), "accuracy.png": draw_accuracy(comparison)}
+        if curves:
+            from vlltr_plugin.report.evaluate.pictures import draw_curves  # not for logs
+
+            figures["tradeoff.png"] = draw_curves(curves, comparison.split, comparison.groups)
+        figures["time.png"] = draw_times(comparison)
         return [save(figure, folder / name) for name, figure in figures.items() if figure is not None]
 
 
 def draw_accuracy(comparison: Comparison) -> Figure | None:
     """Accuracy over the epochs: a panel for overall and each group that a log has, a line for each run."""
     frame, methods = comparison.frame, comparison.methods
-    found = [(m, [frame.over_epochs(method.name, m.name) for method in methods]) for m in _metrics(comparison)]
-    shown = [(metric, curves) for metric, curves in found if any(curves)]
+    found = {metric: [frame.over_epochs(one.name, metric.name) for one in methods] for metric in _metrics(comparison)}
+    shown = {metric: curves for metric, curves in found.items() if any(curves)}
     if not shown:
         return None
-    several = any(len(method.runs) > 1 for method in comparison.methods)
+    several = any(len(method.runs) > 1 for method in methods)
     rows = (len(shown) + 1) // 2
     figure = new_figure(8.0, (3.6, 6.0)[rows - 1])
     panels = list(figure.subplots(rows, min(len(shown), 2), sharex=True, squeeze=False).flat)
     for axes in panels[len(shown) :]:
         axes.remove()
-    for axes, (metric, of_methods) in zip(panels, shown, strict=False):
+    for axes, (metric, of_methods) in zip(panels, shown.items(), strict=False):
         axes.set_title(comparison.title_of(metric), color=COLOURS[metric.name], fontweight="bold")
-        for number, (method, curve) in enumerate(zip(comparison.methods, of_methods, strict=True)):
+        for number, (method, curve) in enumerate(zip(methods, of_methods, strict=True)):
             style = run_style(number) | ({} if several else {"color": COLOURS[metric.name]})
             best = method.runs[0].best_epoch if len(method.runs) == 1 else None  # of several seeds, each has its own
             _line(axes, curve, method.name, style, best)
@@ -124,16 +121,6 @@ def draw_groups(comparison: Comparison) -> Figure | None:
 
     legend_above(figure, [Patch(label=name, **_bar_style(GREY, n)) for n, (name, _) in enumerate(bars)])
     return figure
-
-
-def draw_trade_offs(comparison: Comparison) -> Figure | None:
-    """Few- against many-shot accuracy, a curve for each evaluated run."""
-    curves = [] if comparison.trade_offs is None else [curve for curve in comparison.trade_offs.curves if curve[1]]
-    if not curves:
-        return None
-    from vlltr_plugin.report.evaluate.pictures import draw_curves  # not for logs
-
-    return draw_curves(curves, comparison.split, comparison.groups)
 
 
 def draw_times(comparison: Comparison) -> Figure | None:

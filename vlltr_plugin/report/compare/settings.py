@@ -55,16 +55,12 @@ class Verdict:
 
 
 def compare_settings(methods: Sequence[Method], reference: Reference | None = None) -> Verdict:
-    """Lists what differs.
-
-    Raises:
-        ReportError: the data sets differ, or, with the settings unknown, the sizes of the models.
-    """
+    """Lists what differs; ReportError if the data sets do, or, with the settings unknown, the sizes of the models."""
     _refuse_different_data(methods, reference)
     host = methods[0].host
-    published = set() if reference is None else set(reference.settings)
-    names = {name for method in methods for run in method.runs for name in set(run.args) - run.host.irrelevant}
-    names = (names - {KEY, host.groups_setting}) | published
+    published = {} if reference is None else reference.settings
+    names = {name for method in methods for run in method.runs for name in set(run.args) - host.irrelevant}
+    names = (names - {KEY, host.groups_setting}) | set(published)
     rank = {name: number for number, name in enumerate(host.first)}
     rows = {
         name: [_values(method, name, name in published) for method in methods]
@@ -75,7 +71,10 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
     rows["last epoch in the log"] = [{str(run.last_epoch) for run in runs if run.log.epochs} for runs in runs_of]
     if reference is not None:
         for name, row in rows.items():
-            row.append(_published(reference, name, set().union(*row)))
+            known = {str(published[name])} if name in published else set()
+            # The host's model name holds the published backbone.
+            same = {value for value in set().union(*row) if name == "model" and any(one in value for one in known)}
+            row.append(same or known)
     differing = [
         Setting(name, tuple(" / ".join(sorted(values)) or "?" for values in row))
         for name, row in rows.items()
@@ -90,7 +89,14 @@ def reweight_of(method: Method) -> str:
     if None in {run.args_source for run in method.runs}:
         known = any(run.host.reweight_seconds in line for run in method.runs for line in run.log.epochs.values())
         return "re-weighted, settings unknown" if known else "?"
-    return " / ".join(sorted({_in_words(run.args.get(KEY)) for run in method.runs}))
+    found = set()
+    for value in [run.args.get(KEY) for run in method.runs]:
+        if isinstance(value, dict):
+            others = ", ".join(f"{key}={value[key]!r}" for key in value if key != "type")
+            found.add(str(value.get("type", "?")) + (f" ({others})" if others else ""))
+        else:
+            found.add("none" if value is None else str(value))
+    return " / ".join(sorted(found))
 
 
 def early_start(reweight: Any, epochs: int) -> str:
@@ -106,13 +112,6 @@ def early_start(reweight: Any, epochs: int) -> str:
         f"weights from epoch {start} on, of {epochs}. With start_epoch at half of the epochs, overall accuracy was "
         f"{1.4 if start else 1.9} points higher in the benchmark of README (CIFAR-100-LT, frozen features)."
     )
-
-
-def _in_words(value: Any) -> str:
-    if not isinstance(value, dict):
-        return "none" if value is None else str(value)
-    others = ", ".join(f"{key}={value[key]!r}" for key in value if key != "type")
-    return str(value.get("type", "?")) + (f" ({others})" if others else "")
 
 
 def _values(method: Method, name: str, published: bool) -> set[str]:
@@ -137,16 +136,6 @@ def _as_text(name: str, args: Mapping[str, Any]) -> str:
     return str(value)
 
 
-def _published(reference: Reference, name: str, values: set[str]) -> set[str]:
-    """The reference's value; where the host's model name holds its backbone, that name."""
-    if name not in reference.settings:
-        return set()
-    published = str(reference.settings[name])
-    if name == "model":
-        return {value for value in values if published in value} or {published}
-    return {published}
-
-
 def _refuse_different_data(methods: Sequence[Method], reference: Reference | None) -> None:
     """Raises `ReportError` where two runs, or a run and the reference, are not of one data set."""
     first, *others = [run for method in methods for run in method.runs]
@@ -157,8 +146,16 @@ def _refuse_different_data(methods: Sequence[Method], reference: Reference | Non
         named = "data_set" in first.args and "data_set" in other.args
         words = _SAME_DATA if named else _SAME_DATA | {"data_path": "the data in"}
         _refuse_other_data(other, words, str(first.path), first.args)
-        if not named and not ("data_path" in first.args and "data_path" in other.args):
-            _refuse_other_sizes(first, other)
+        if named or ("data_path" in first.args and "data_path" in other.args):
+            continue
+        # Where no setting tells the data sets apart, the numbers of trained parameters may.
+        key, both = first.host.parameters, (first, other)
+        ours, theirs = ({line[key] for line in run.log.epochs.values() if key in line} for run in both)
+        if ours and theirs and ours.isdisjoint(theirs):
+            raise ReportError(
+                f"{other.path} trained {max(theirs):.0f} parameters, but {first.path} {max(ours):.0f}: another data "
+                f"set or model; which of the two can be told only with a {first.host.words.settings_from}"
+            )
     if reference is not None:
         published = {"data_set": reference.data_set, **reference.data}
         words = {name: _SAME_DATA.get(name, f"a data set with this many {name}:") for name in published}
@@ -171,17 +168,6 @@ def _refuse_other_data(run: Run, words: Mapping[str, str], beside: str, settings
         mine, others = run.args[name], settings[name]
         if mine != others and _as_text(name, run.args) != _as_text(name, settings):
             raise ReportError(f"{run.path} is of {words[name]} {mine}, but {beside} of {others}: not comparable")
-
-
-def _refuse_other_sizes(one: Run, other: Run) -> None:
-    """Where no setting tells the data sets apart, the numbers of trained parameters may."""
-    key = one.host.parameters
-    sizes, others = ({line[key] for line in run.log.epochs.values() if key in line} for run in (one, other))
-    if sizes and others and sizes.isdisjoint(others):
-        raise ReportError(
-            f"{other.path} trained {max(others):.0f} parameters, but {one.path} {max(sizes):.0f}: another data set or "
-            f"model; which of the two can be told only with a {one.host.words.settings_from}"
-        )
 
 
 def _refuse_other_images(one: Run, other: Run) -> None:

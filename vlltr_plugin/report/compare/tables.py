@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.hosts.host import Metric
 from vlltr_plugin.report.compare.comparison import COSTS, PUBLISHED, REWEIGHTING, STAGES, TIMES, Comparison
-from vlltr_plugin.report.compare.runs import Method, Run
+from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.settings import early_start, reweight_of
 from vlltr_plugin.report.tables import MISSING, Table, plus_minus, signed
 from vlltr_plugin.runs.log import KEY
 
+_TRAINING_LOSS = "The training loss of a re-weighted run is weighted, so it cannot be compared with that of other runs."
 _UNKNOWN_GROUPS = (
     "The thresholds of many-, medium- and few-shot classes are unknown or differ between runs, so the groups may hold "
     'different classes. Record them with RunRecorder(..., groups="50,10"), or give them here with --groups 50,10.'
@@ -22,71 +21,66 @@ _SEEDS = (
 )
 
 
-def tables_of(comparison: Comparison) -> Iterator[Table]:
+def tables_of(comparison: Comparison) -> list[Table]:
     """The tables that have anything to show: test, trade-off curve, validation, times, settings."""
-    curves = [] if comparison.trade_offs is None else [comparison.trade_offs.table]
-    tables = [test_table(comparison), *curves, validation_table(comparison), time_table(comparison)]
-    yield from (table for table in [*tables, settings_table(comparison)] if table.rows)
+    methods, reference = comparison.methods, comparison.reference
+    seeds = [f"\n{len(method.runs)} seeds, ± 95 %" if len(method.runs) > 1 else "" for method in methods]
+    headings = [method.name + more for method, more in zip(methods, seeds, strict=True)]
+    headings += [name.replace(" ", "\n", 1) for name in comparison.published]
 
-
-def test_table(comparison: Comparison) -> Table:
-    """The final test, with the published results beside it."""
-    columns = [(method.name, "test") for method in comparison.methods]
-    columns += [(name, PUBLISHED) for name in comparison.published]
+    columns = [(method.name, "test") for method in methods] + [(name, PUBLISHED) for name in comparison.published]
     title = "Final test (%), after the last epoch" if comparison.split == "test" else "Evaluation (%), validation split"
-    return _numbers(comparison, title, _headings(comparison), columns)
+    tables = [_numbers(comparison, title, headings, columns)]
+    if comparison.trade_offs is not None:
+        tables.append(comparison.trade_offs.table)
 
-
-def validation_table(comparison: Comparison) -> Table:
-    """Best and last epoch side by side."""
-    columns = [(method, stage) for method in comparison.methods for stage in STAGES[:2] if method.has_epochs]
-    header = [f"{method.name}\n{_epochs(method, stage)}" for method, stage in columns]
+    trained = [method for method in methods if any(run.log.epochs for run in method.runs)]
+    stages = [(method, stage) for method in trained for stage in STAGES[:2]]
     title = f"{comparison.host.words.epochs_on.split()[0].capitalize()} accuracy (%), best and last epoch"
-    return _numbers(comparison, title, header, [(method.name, stage) for method, stage in columns])
+    header = [f"{method.name}\n{_epochs(method, stage)}" for method, stage in stages]
+    tables.append(_numbers(comparison, title, header, [(method.name, stage) for method, stage in stages]))
 
-
-def time_table(comparison: Comparison) -> Table:
-    """Training time and overhead."""
-    rows = []
+    times = []
     for cost, title in COSTS.items():
-        cells = [_time_cell(comparison, method, cost) for method in comparison.methods]
-        results = comparison.reference.results.values() if comparison.reference else ()
-        cells += [_clock(one["training_seconds"]) if cost == "training" else MISSING for one in results]
+        cells = [_time_cell(comparison, method, cost) for method in methods]
+        published = comparison.published.values()
+        cells += [_clock(one["training_seconds"]) if cost == "training" else MISSING for one in published]
         if set(cells) != {MISSING}:
-            rows.append((title, *cells))
-    return Table("Training time, and overhead over the baseline", ("", *_headings(comparison)), tuple(rows))
+            times.append((title, *cells))
+    tables.append(Table("Training time, and overhead over the baseline", ("", *headings), tuple(times)))
 
-
-def settings_table(comparison: Comparison) -> Table:
-    """The method, and every setting that differs."""
-    last = [] if comparison.reference is None else [comparison.reference.name]
-    header = ("", *(method.name for method in comparison.methods), *last)
-    method = (KEY, *(reweight_of(method) for method in comparison.methods), *[MISSING] * len(last))
-    differing = [(setting.name, *setting.values) for setting in comparison.verdict.differing]
-    return Table("Settings that differ", header, (method, *differing))
+    last = [] if reference is None else [reference.name]
+    settings = [(KEY, *map(reweight_of, methods), *[MISSING] * len(last))]
+    settings += [(setting.name, *setting.values) for setting in comparison.verdict.differing]
+    header = ["", *(method.name for method in methods), *last]
+    tables.append(Table("Settings that differ", tuple(header), tuple(settings)))
+    return [table for table in tables if table.rows]
 
 
 def notes_of(comparison: Comparison) -> list[str]:
     """Notes below the tables, one or two sentences each."""
     words, reference = comparison.host.words, comparison.reference
     shown = {metric.name for metric in comparison.metrics_at(STAGES)}
-    timed = comparison.frame.metrics([TIMES]) - {REWEIGHTING}
     notes = [] if comparison.trade_offs is None else comparison.trade_offs.sentences
     notes.append(f"Differences are to {comparison.baseline_name}, in percentage points for accuracies.")
     notes += [note for metric, note in words.notes_with.items() if metric in shown]
     if any(run.evaluated is None for run in comparison.runs):
+        timed = comparison.frame.metrics([TIMES]) - {REWEIGHTING}
         notes += [*words.notes, words.times if timed else words.no_times]
-    if "train_loss" in shown:
-        notes.append(
-            "The training loss of a re-weighted run is weighted, so it cannot be compared with that of other runs."
-        )
-    if comparison.groups is None and shown & set(GROUPS):
-        notes.append(_UNKNOWN_GROUPS)
-    if any(len(method.runs) > 1 for method in comparison.methods):
-        notes.append(_SEEDS)
-    if comparison.empty:
-        notes.append(words.empty_groups.format(groups=", ".join(metric.title for metric in comparison.empty)))
-    evaluated = dict.fromkeys(_evaluated(run) for run in comparison.runs if run.evaluated)
+    empty = ", ".join(metric.title for metric in comparison.empty)
+    for holds, note in (
+        ("train_loss" in shown, _TRAINING_LOSS),
+        (comparison.groups is None and shown & set(GROUPS), _UNKNOWN_GROUPS),
+        (any(len(method.runs) > 1 for method in comparison.methods), _SEEDS),
+        (empty, words.empty_groups.format(groups=empty)),
+    ):
+        if holds:
+            notes.append(note)
+    evaluated: dict[str, None] = {}
+    for run in comparison.runs:
+        if run.evaluated:
+            of_epoch = "" if run.evaluated.epoch is None else f" of epoch {run.evaluated.epoch}"
+            evaluated[f"{run.path}{of_epoch} on {run.evaluated.images} images of {run.evaluated.split}"] = None
     if evaluated:
         about = "Mean over classes, harmonic mean and calibration error are of the overall prediction."
         notes.append(f"Evaluations: {'; '.join(evaluated)}. {about}")
@@ -95,18 +89,12 @@ def notes_of(comparison: Comparison) -> list[str]:
         if 0 < tested < len(method.runs):
             notes.append(f"Only {tested} of {len(method.runs)} seeds of {method.name} have a final test.")
     for method in comparison.methods:
-        advice = {early_start(run.args.get(KEY), len(run.log.epochs)): None for run in method.runs}
+        advice = dict.fromkeys(early_start(run.args.get(KEY), len(run.log.epochs)) for run in method.runs)
         notes += [f"{method.name}: {sentence}" for sentence in advice if sentence]
     if reference is not None:
         title = comparison.host.title
         notes.append(f"Published, {reference.name} (class volume with its difference to {title}): {reference.source}")
     return notes
-
-
-def _evaluated(run: Run) -> str:
-    assert run.evaluated is not None
-    of_epoch = "" if run.evaluated.epoch is None else f" of epoch {run.evaluated.epoch}"
-    return f"{run.path}{of_epoch} on {run.evaluated.images} images of {run.evaluated.split}"
 
 
 def _numbers(comparison: Comparison, title: str, header: list[str], columns: list[tuple[str, str]]) -> Table:
@@ -131,12 +119,6 @@ def _cell(comparison: Comparison, name: str, stage: str, metric: Metric) -> str:
     return f"{text}  {signed(difference.value, digits)}{plus_minus(difference.half, digits)}"
 
 
-def _headings(comparison: Comparison) -> list[str]:
-    seeds = [f"\n{len(method.runs)} seeds, ± 95 %" if len(method.runs) > 1 else "" for method in comparison.methods]
-    names = [method.name + more for method, more in zip(comparison.methods, seeds, strict=True)]
-    return [*names, *(name.replace(" ", "\n", 1) for name in comparison.published)]
-
-
 def _epochs(method: Method, stage: str) -> str:
     """The stage with the epochs that it is of."""
     numbers = [run.best_epoch if stage == "best" else run.last_epoch for run in method.runs]
@@ -151,20 +133,16 @@ def _time_cell(comparison: Comparison, method: Method, cost: str) -> str:
     if found is None:
         return MISSING
     seconds, percent = found
-    show: Callable[[float], str] = _whole_clock if cost == "training" else _clock  # the host prints whole seconds
-    text = show(seconds.mean) + ("" if seconds.half is None else f" ±{show(seconds.half)}")
+    whole = cost == "training"  # the host prints whole seconds
+    text = _clock(seconds.mean, whole) + ("" if seconds.half is None else f" ±{_clock(seconds.half, whole)}")
     if percent is None:
         return text
     return f"{text}  {percent:.1f}%" if cost == REWEIGHTING else f"{text}  {signed(percent, 1)}%"
 
 
-def _clock(seconds: float) -> str:
-    """Seconds as people read them: `2.2 ms`, `34.5 s`, `1:36:13`."""
-    if seconds < 100:
+def _clock(seconds: float, whole: bool = False) -> str:
+    """Seconds as people read them: `2.2 ms`, `34.5 s`, `1:36:13`, which is also the form of `whole` seconds."""
+    if seconds < 100 and not whole:
         return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.1f} s"
-    return _whole_clock(seconds)
-
-
-def _whole_clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import host_of_checkout
-from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress, TrainedModel
+from vlltr_plugin.hosts.evaluation import EvaluateRequest, Progress
 from vlltr_plugin.hosts.host import Host, split_host_args
 from vlltr_plugin.report.accuracy import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import Evaluation, Prior, Sweep, make_evaluation
@@ -31,26 +31,18 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
     if options.checkpoint is None:
         raise ReportError("Expected a run's folder or its checkpoint, or --logits FILE.")
     host = host_of_checkout(options.checkout)
-    request = EvaluateRequest(
-        checkpoint=options.checkpoint,
-        config=options.config,
-        checkout=options.checkout,
-        split=options.split,
-        device=options.device,
-        batch_size=options.batch_size,
-        limit=options.limit,
-        host_args=tuple(split_host_args(options.host_args)),
-    )
+    names = ("checkpoint", "config", "checkout", "split", "device", "batch_size", "limit")
+    given = {name: getattr(options, name) for name in names}
+    request = EvaluateRequest(**given, host_args=tuple(split_host_args(options.host_args)))
     checkpoint = host.find_checkpoint(request)
     if checkpoint.suffix == ".npz":
         raise ReportError(f"Expected a checkpoint but {checkpoint} is an .npz: of logits, give it as --logits.")
     out = folder_for(options.out, checkpoint.parent / "evaluation")
     sweep = Sweep.from_options(options, host.convention)
-    columns = ("{task.description}", bars.BarColumn(), bars.MofNCompleteColumn(), "images")
+    columns = "{task.description}", bars.BarColumn(), bars.MofNCompleteColumn(), "images"
+    times = bars.TimeElapsedColumn(), bars.TimeRemainingColumn()
     # On stderr: while this one runs, stdout holds back what the host prints.
-    with bars.Progress(
-        *columns, bars.TimeElapsedColumn(), bars.TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
+    with bars.Progress(*columns, *times, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("evaluating", total=None)
         evaluation = run_evaluation(
             host, request, sweep, lambda done, total: bar.update(task, completed=done, total=total, refresh=True)
@@ -71,10 +63,20 @@ def run_evaluation(
     if host.open_trained is None:
         raise ReportError(f"Expected a checkout whose models can be built, but {host.title}'s cannot: give --logits.")
     require_for_evaluation()  # before the work, not after it
+    taus = FAR_TAUS if sweep.taus == DEFAULT_TAUS else sweep.taus  # to pass over the images only once
     with host.open_trained(request, progress) as model:
         prior = Prior.choose(sweep.prior, model.train_counts, model.draws, model.draws_from)
-        images, number = _predict(model, sweep, prior, model.split)
-        validation, why_here = _validation(model, sweep, prior)
+        of_prior = model.classes, taus, log_prior(prior.values), model.outputs, model.first_share
+        images, validation, why_here = PredictionCollector(*of_prior), None, ""
+        number = model.predict(images, model.split)
+        if sweep.choose_tau != "here" and model.split != "val":
+            try:
+                model.predict(collector := PredictionCollector(*of_prior), "val")
+                validation = collector
+            except (ReportError, OSError) as error:
+                if sweep.choose_tau == "val":
+                    raise
+                why_here = str(error)
     facts = {
         "host": host.name,
         **model.facts,
@@ -86,22 +88,3 @@ def run_evaluation(
     return make_evaluation(
         facts, images, validation, model.train_counts, model.names, sweep, prior, why_here, model.host_log
     )
-
-
-def _predict(model: TrainedModel, sweep: Sweep, prior: Prior, split: str) -> tuple[PredictionCollector, int]:
-    """Predictions on a split, and the number of images in it."""
-    taus = FAR_TAUS if sweep.taus == DEFAULT_TAUS else sweep.taus  # to pass over the images only once
-    collector = PredictionCollector(model.classes, taus, log_prior(prior.values), model.outputs, model.first_share)
-    return collector, model.predict(collector, split)
-
-
-def _validation(model: TrainedModel, sweep: Sweep, prior: Prior) -> tuple[PredictionCollector | None, str]:
-    """Predictions on the validation split, to choose tau on; None, and why, if it is chosen on the same images."""
-    if sweep.choose_tau == "here" or model.split == "val":
-        return None, ""
-    try:
-        return _predict(model, sweep, prior, "val")[0], ""
-    except (ReportError, OSError) as error:
-        if sweep.choose_tau == "val":
-            raise
-        return None, str(error)

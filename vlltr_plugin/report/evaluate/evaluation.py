@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlltr_plugin.core.shot_groups import OTHERS, UPSTREAM, Convention
+from vlltr_plugin.core.shot_groups import CONVENTIONS, UPSTREAM, Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.accuracy import (
     accuracies,
@@ -34,7 +34,6 @@ from vlltr_plugin.report.tradeoff.curve import (
 from vlltr_plugin.report.tradeoff.predictions import PredictionCollector, Predictions
 
 FORMAT = "vlltr-plugin evaluation 1"
-CONVENTIONS = (UPSTREAM, OTHERS)
 WORST = 20
 HOST_GROUPS = {"many": "many", "median": "medium", "low": "few", "10-shot": "10-shot", "5-shot": "5-shot"}
 """Key in the host's log to the group's name here."""
@@ -123,9 +122,7 @@ class Evaluation:
     """An evaluation: `content` of evaluation.json, and what its other files are written from."""
 
     content: dict[str, Any]
-    labels: Ints
     by_rule: dict[str, Predictions]
-    counts: Ints  # training images of each class, `[C]`
     names: list[str] | None  # of the classes
     curve: TradeOff
 
@@ -169,7 +166,7 @@ def make_evaluation(
         choice = choice_on(curve, facts["split"], why_here=why_here)
     of_prior = {"prior_source": prior.source, "without_prior": int((prior.values == 0).sum())}
     content["trade_off"] = curve.as_json() | of_prior | {"choice": asdict(choice)}
-    return Evaluation(content, labels, by_rule, counts, names, curve)
+    return Evaluation(content, by_rule, names, curve)
 
 
 def evaluate_predictions(
@@ -181,9 +178,7 @@ def evaluate_predictions(
 ) -> dict[str, Any]:
     """The keys `groups`, `rules`, `host_log` and `confusion` of evaluation.json.
 
-    Raises:
-        MissingExtraError: torchmetrics is not installed.
-        ReportError: without images.
+    Raises a ReportError without images, and a MissingExtraError without torchmetrics.
     """
     if len(labels) == 0:
         raise ReportError("Expected at least one image to evaluate.")
@@ -191,11 +186,19 @@ def evaluate_predictions(
     conventions = dict.fromkeys((*CONVENTIONS, groups))
     members = {convention.name: group_masks(train_counts, convention, shots=True) for convention in conventions}
     rules = {rule: _rule(labels, predictions, images, members, names) for rule, predictions in by_rule.items()}
-    sizes = {name: {group: _size(mask, images) for group, mask in masks.items()} for name, masks in members.items()}
+
+    def size(mask: Mask) -> dict[str, int]:
+        return {"classes": int(mask.sum()), "images": int(images[mask].sum())}
+
+    sizes = {name: {group: size(mask) for group, mask in masks.items()} for name, masks in members.items()}
+    overall, shots = rules[overall_rule(rules)], rules[shots_rule(rules)]["groups"][UPSTREAM.name]
+    host_log = {"acc1": overall["top1"], "acc5": overall["top5"]}
+    for number, output in enumerate(outputs_of(rules)):
+        host_log |= {f"acc{number}_{top}": rules[output][f"top{top}"] for top in (1, 5)}
     return {
-        "groups": sizes | {"untrained": _size(train_counts == 0, images)},
+        "groups": sizes | {"untrained": size(train_counts == 0)},
         "rules": rules,
-        "host_log": _host_log(rules),
+        "host_log": host_log | {key: shots[name]["micro"] for key, name in HOST_GROUPS.items()},
         "confusion": _confusion(labels, by_rule, images, names),
     }
 
@@ -207,6 +210,12 @@ def _rule(
     of_class = class_accuracies(labels, predictions.top1, len(images))
     worst = int(np.nanargmin(of_class))
     loss = float(predictions.cross_entropy.mean())
+    groups: dict[str, dict[str, dict[str, float | None]]] = {convention: {} for convention in members}
+    for convention, masks in members.items():
+        for name, mask in masks.items():
+            micro = group_accuracy(hits, mask[labels])
+            macro = None if micro is None else float(np.nanmean(of_class[mask]))
+            groups[convention][name] = {"micro": micro, "macro": macro}
     return {
         **accuracies(labels, predictions.top1, predictions.confidence, {}, len(images)),
         "top5": 100.0 * float(predictions.in_top5.mean()),
@@ -214,29 +223,8 @@ def _rule(
         "worst_class": {"class": worst, "name": names[worst] if names else None, "top1": float(of_class[worst])},
         "cross_entropy": loss if math.isfinite(loss) else None,
         "reliability": reliability(predictions.confidence, hits),
-        "groups": {
-            convention: {name: _group(mask, hits, labels, of_class) for name, mask in masks.items()}
-            for convention, masks in members.items()
-        },
+        "groups": groups,
     }
-
-
-def _group(mask: Mask, hits: Mask, labels: Ints, of_class: Floats) -> dict[str, float | None]:
-    micro = group_accuracy(hits, mask[labels])
-    return {"micro": micro, "macro": None if micro is None else float(np.nanmean(of_class[mask]))}
-
-
-def _size(mask: Mask, images: Ints) -> dict[str, int]:
-    return {"classes": int(mask.sum()), "images": int(images[mask].sum())}
-
-
-def _host_log(rules: dict[str, Any]) -> dict[str, float | None]:
-    overall, shots = rules[overall_rule(rules)], rules[shots_rule(rules)]
-    log = {"acc1": overall["top1"], "acc5": overall["top5"]}
-    for number, output in enumerate(outputs_of(rules)):
-        log |= {f"acc{number}_1": rules[output]["top1"], f"acc{number}_5": rules[output]["top5"]}
-    groups = shots["groups"][UPSTREAM.name]
-    return log | {key: groups[name]["micro"] for key, name in HOST_GROUPS.items()}
 
 
 def outputs_of(rules: dict[str, Any]) -> list[str]:
@@ -250,17 +238,13 @@ def _confusion(labels: Ints, by_rule: dict[str, Predictions], images: Ints, name
     accuracy = class_accuracies(labels, predicted, len(images))
     tested = np.flatnonzero(images > 0)
     worst = tested[np.argsort(accuracy[tested], kind="stable")][:WORST].tolist()
-    rows = [np.bincount(predicted[labels == index], minlength=len(images)) for index in worst]
-    counts = [[*row[worst].tolist(), int(row.sum() - row[worst].sum())] for row in rows]
-    taken = [_most_taken_for(row, index, names) for row, index in zip(rows, worst, strict=True)]
+    counts, taken = [], []
+    for own in worst:
+        row = np.bincount(predicted[labels == own], minlength=len(images))
+        counts.append([*row[worst].tolist(), int(row.sum() - row[worst].sum())])
+        row[own] = 0
+        other = int(row.argmax())
+        found = {"class": other, "name": names[other] if names else None, "images": int(row[other])}
+        taken.append(found if row.any() else None)
     shown = [names[index] for index in worst] if names else None
     return {"rule": rule, "classes": worst, "names": shown, "counts": counts, "most_taken_for": taken}
-
-
-def _most_taken_for(row: Ints, own: int, names: list[str] | None) -> dict[str, Any] | None:
-    errors = row.copy()
-    errors[own] = 0
-    if not errors.any():
-        return None
-    other = int(errors.argmax())
-    return {"class": other, "name": names[other] if names else None, "images": int(errors[other])}

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
-from vlltr_plugin.core.shot_groups import UPSTREAM, Convention, convention_of
+from vlltr_plugin.core.shot_groups import CONVENTIONS, convention_of
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.accuracy import class_accuracies
-from vlltr_plugin.report.evaluate.evaluation import CONVENTIONS, Evaluation
+from vlltr_plugin.report.evaluate.evaluation import Evaluation
 from vlltr_plugin.report.evaluate.pictures import draw_evaluation
 from vlltr_plugin.report.evaluate.tables import print_evaluation
 from vlltr_plugin.report.labels import run_name
@@ -43,11 +43,7 @@ def folder_for(wanted: Path | None, default: Path) -> Path:
 
 
 def show_and_write(evaluation: Evaluation, folder: Path, console: Console) -> list[Path]:
-    """Writes an evaluation's files, prints its tables and names the files.
-
-    Raises:
-        OSError: a file cannot be written; the tables are printed all the same.
-    """
+    """Writes an evaluation's files, prints its tables (even if a file cannot be written) and names the files."""
     try:  # first: the tables may go to a pipe that is closed early
         files = write_evaluation(evaluation, folder)
     finally:
@@ -58,18 +54,24 @@ def show_and_write(evaluation: Evaluation, folder: Path, console: Console) -> li
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Writes everything; evaluation.json last."""
-    arrays = npz_bytes(evaluation.curve)
-    content, curve = evaluation.content, evaluation.curve
-    content["trade_off"]["sha256"] = _digest(arrays)
+    """Writes everything; evaluation.json last.
+
+    tradeoff.npz has `taus` [T], `labels` [N], `counts` [C]; of each rule `predictions_<rule>` [T, N], of 2 or 4 bytes
+    each, and `right_<rule>` [2, N], see `TradeOff.right`.
+    """
+    content, curve, arrays = evaluation.content, evaluation.curve, io.BytesIO()
+    of_rules: dict[str, Any] = {PREFIX + rule: found for rule, found in curve.predictions.items()}
+    of_rules |= {RIGHT + rule: found for rule, found in curve.right.items()}
+    np.savez_compressed(arrays, taus=np.array(curve.taus), labels=curve.labels, counts=curve.counts, **of_rules)
+    # evaluation.json names the tradeoff.npz that belongs to it.
+    content["trade_off"]["sha256"] = hashlib.sha256(arrays.getvalue()).hexdigest()
     with styled():
-        figures = draw_evaluation(content, evaluation.counts, curve, run_name(folder))
+        figures = draw_evaluation(content, curve, run_name(folder))
         pictures = [save(figure, folder / name) for name, figure in figures.items()]
-    of_classes = evaluation.labels, evaluation.by_rule, evaluation.counts
     files = {
-        PER_CLASS: per_class_csv(*of_classes, evaluation.names, curve.groups).encode(),
+        PER_CLASS: per_class_csv(evaluation.by_rule, curve, evaluation.names).encode(),
         CSV: curve.csv().encode(),
-        NPZ: arrays,
+        NPZ: arrays.getvalue(),
         JSON: (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(),
     }
     for name, data in files.items():
@@ -77,64 +79,38 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     return [*(folder / name for name in (JSON, PER_CLASS, CSV, NPZ)), *pictures]
 
 
-def per_class_csv(
-    labels: Ints, by_rule: dict[str, Predictions], counts: Ints, names: list[str] | None, groups: Convention = UPSTREAM
-) -> str:
+def per_class_csv(by_rule: dict[str, Predictions], curve: TradeOff, names: list[str] | None) -> str:
     """One row a class: index, name, training and evaluated images, group by each convention, accuracy in percent.
 
     Classes without training images belong to no group; without evaluated images they have no accuracy.
     """
-    conventions = dict.fromkeys((*CONVENTIONS, groups))
+    labels, counts = curve.labels, curve.counts
+    conventions = dict.fromkeys((*CONVENTIONS, curve.groups))
     of_class = [np.where(counts > 0, convention.group(counts), "") for convention in conventions]
     images = np.bincount(labels, minlength=len(counts))
     of_rules = [class_accuracies(labels, one.top1, len(counts)) for one in by_rule.values()]
-    header = ["class", "name", "training_images", "images"]
-    header += [f"group_{convention.name}" for convention in conventions]
+    header = ["class", "name", "training_images", "images", *(f"group_{convention.name}" for convention in conventions)]
     header += [f"top1_{rule}" for rule in by_rule]
-    rows = [
-        (
-            *(index, names[index] if names else "", counts[index], images[index]),
-            *(group[index] for group in of_class),
-            *(float(accuracy[index]) if images[index] else "" for accuracy in of_rules),
-        )
-        for index in range(len(counts))
-    ]
+    rows = []
+    for index in range(len(counts)):
+        accuracies = [float(accuracy[index]) if images[index] else "" for accuracy in of_rules]
+        name = names[index] if names else ""
+        rows.append((index, name, counts[index], images[index], *(group[index] for group in of_class), *accuracies))
     return Table("", tuple(header), tuple(rows)).csv()
-
-
-def npz_bytes(trade_off: TradeOff) -> bytes:
-    """`taus` [T], `labels` [N], `counts` [C]; of each rule `predictions_<rule>` [T, N] and `right_<rule>` [2, N].
-
-    Predictions are of 2 or 4 bytes each; `right_<rule>` is `TradeOff.right`.
-    """
-    buffer = io.BytesIO()
-    of_rules: dict[str, Any] = {PREFIX + rule: found for rule, found in trade_off.predictions.items()}
-    of_rules |= {RIGHT + rule: found for rule, found in trade_off.right.items()}
-    np.savez_compressed(
-        buffer, taus=np.array(trade_off.taus), labels=trade_off.labels, counts=trade_off.counts, **of_rules
-    )
-    return buffer.getvalue()
-
-
-def _digest(content: bytes) -> str:
-    """evaluation.json names the tradeoff.npz that belongs to it."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def read_trade_off(folder: Path, content: dict[str, Any]) -> TradeOff:
     """The curve of an evaluation, from the key `trade_off` of its evaluation.json and the file beside it.
 
-    Raises:
-        TradeOffError: tradeoff.npz is missing, damaged, or was not written with this evaluation.json.
-        KeyError: for keys that are missing in `content`.
-        TypeError: for keys with other values.
+    Raises a TradeOffError if tradeoff.npz is missing, damaged, or was not written with this evaluation.json; KeyError
+    and TypeError for missing keys and wrong values in `content`.
     """
     path, rules = folder / NPZ, content["rules"].items()
     try:
         data = path.read_bytes()
     except OSError as error:
         raise TradeOffError(f"{path}: cannot be read ({error.strerror}), so the run has no trade-off curve") from error
-    if _digest(data) != content["sha256"]:
+    if hashlib.sha256(data).hexdigest() != content["sha256"]:
         raise TradeOffError(f"{path}: does not belong to the evaluation.json beside it: evaluate again")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -150,13 +126,5 @@ def read_trade_off(folder: Path, content: dict[str, Any]) -> TradeOff:
     fit = shapes == {(len(taus), len(labels))} and {array.shape for array in right.values()} == {(2, len(labels))}
     if not fit or labels.min() < 0 or labels.max() >= len(counts):
         raise TradeOffError(f"{path}: expected arrays that fit together but it is damaged")
-    return TradeOff(
-        taus=tuple(taus.tolist()),
-        prior=str(content["prior"]),
-        groups=convention_of(content["groups"]),
-        labels=labels,
-        counts=counts,
-        predictions=predictions,
-        points=points,
-        right=right,
-    )
+    groups = convention_of(content["groups"])
+    return TradeOff(tuple(taus.tolist()), str(content["prior"]), groups, labels, counts, predictions, points, right)

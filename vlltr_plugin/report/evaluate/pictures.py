@@ -25,15 +25,13 @@ Steps = Sequence[tuple[float, float, float]]
 """tau, many-shot and few-shot accuracy."""
 
 
-def draw_evaluation(
-    evaluation: dict[str, Any], train_counts: NDArray[np.int64], curve: TradeOff, run: str
-) -> dict[str, Figure]:
+def draw_evaluation(evaluation: dict[str, Any], curve: TradeOff, run: str) -> dict[str, Figure]:
     """The figures by file name, the trade-off curve where both its groups have images; within `styled`."""
     steps = steps_of(curve.rows)
     curves = {"tradeoff.png": draw_curves([(run, steps)], evaluation["split"], curve.groups)} if steps else {}
     return curves | {
         "reliability.png": _reliability(evaluation, run),
-        "confusion.png": _confusion(evaluation, train_counts, curve.groups, run),
+        "confusion.png": _confusion(evaluation, curve.counts, curve.groups, run),
     }
 
 
@@ -44,27 +42,23 @@ def _reliability(evaluation: dict[str, Any], run: str) -> Figure:
     panels = figure.subplots(2, len(rules), sharex=True, sharey="row", height_ratios=[5, 2], squeeze=False)
     for (above, below), rule in zip(panels.T, rules, strict=True):
         values = evaluation["rules"][rule]
-        _draw_bins(above, below, values["reliability"], evaluation["images"])
+        start, end, images, confidence, accuracy = (
+            np.array([entry[key] for entry in values["reliability"]])
+            for key in ("from", "to", "images", "confidence", "accuracy")
+        )
+        above.bar(start, accuracy, end - start, align="edge", color=BAR, edgecolor="white", label="accuracy")
+        above.plot([0, 1], [0, 1], "--", color=GREY, lw=1.2, label="perfectly calibrated")
+        gap = np.minimum(accuracy, confidence), np.maximum(accuracy, confidence)
+        above.vlines(confidence, *gap, GAP, lw=2, label="gap")
         above.set(title=f"{PANELS[rule]}: ECE {values['ece']:.1f} %", xlim=(0, 1), ylim=(0, 1))
+        below.bar(start, images / evaluation["images"], end - start, align="edge", color=IMAGES, ec="white")
         below.set(xlabel="confidence", xticks=[0, 0.25, 0.5, 0.75, 1], xticklabels=["0", "0.25", "0.5", "0.75", "1"])
+        light_grid(below, "y")
     panels[0, 0].set_ylabel("accuracy")
     panels[1, 0].set_ylabel("share of\nimages")
     figure.suptitle(f"{run}, {evaluation['split']} split", fontsize=12)
-    handles, texts = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=3)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
-
-
-def _draw_bins(above: Axes, below: Axes, bins: list[dict[str, float]], images: int) -> None:
-    start = [entry["from"] for entry in bins]
-    width = [entry["to"] - entry["from"] for entry in bins]
-    accuracy = np.array([entry["accuracy"] for entry in bins])
-    confidence = np.array([entry["confidence"] for entry in bins])
-    above.bar(start, accuracy, width, align="edge", color=BAR, edgecolor="white", label="accuracy")
-    above.plot([0, 1], [0, 1], "--", color=GREY, lw=1.2, label="perfectly calibrated")
-    above.vlines(confidence, np.minimum(accuracy, confidence), np.maximum(accuracy, confidence), GAP, lw=2, label="gap")
-    below.bar(start, [entry["images"] / images for entry in bins], width, align="edge", color=IMAGES, ec="white")
-    light_grid(below, "y")
 
 
 def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64], convention: Convention, run: str) -> Figure:
@@ -84,67 +78,35 @@ def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64], conv
         colour = "white" if value > 50 else "black"
         axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7 if number > 10 else 9, color=colour)
     names = confusion["names"] or [None] * number
-    axes.set_yticks(
-        range(number), [_title(name, index) for name, index in zip(names, classes, strict=True)], fontsize=9
-    )
+    axes.set_yticks(range(number), list(map(_class_title, names, classes)), fontsize=9)
     columns = [str(index) for index in classes] + ([] if everything else ["other"])
     axes.set_xticks(range(len(columns)), columns, rotation=90 if number > 10 else 0)
     axes.set_xlabel("predicted class")
-    figure.suptitle(f"{run}\n{_confusion_title(evaluation, number)}", fontsize=12)
     groups = convention.group(train_counts)[classes]
     for tick, group in zip([*axes.get_yticklabels(), *axes.get_xticklabels()], [*groups, *groups], strict=False):
         tick.set_color(COLOURS[str(group)])
     axes.grid(False)
     axes.tick_params(length=0)
-    _second_names(axes, evaluation)
-    figure.legend(
-        handles=group_marks(axes, groups, convention, marker="s"),
-        loc="outside lower center",
-        ncols=3,
-        title="colour of a class's name",
-    )
+    # Beside each row the class that it is most often taken for: usually none of the worst ones.
+    beside: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
+    for row, taken in enumerate(confusion["most_taken_for"]):
+        if taken is not None:
+            text = f"{_class_title(taken['name'], taken['class'])}: {100 * taken['images'] / counts[row].sum():.0f} %"
+            axes.annotate(text, (1.0, row), (6, 0), xycoords=("axes fraction", "data"), va="center", **beside)
+    axes.annotate("most often taken for", (1.0, 1.0), (6, 4), xycoords="axes fraction", style="italic", **beside)
+
+    rule = confusion["rule"]
+    at_0 = evaluation["rules"][rule]["classes_at_0"]
+    what = f"The first {number} of the {at_0} classes at 0 %" if at_0 > number else f"The {number} worst classes"
+    what = "All classes" if number == evaluation["classes"] else what
+    of_rule = "" if rule == "single" else f" ({rule})"
+    figure.suptitle(f"{run}\n{what}: predictions in percent of their images{of_rule}", fontsize=12)
+    marks = group_marks(axes, groups, convention, marker="s")
+    figure.legend(handles=marks, loc="outside lower center", ncols=3, title="colour of a class's name")
     return figure
 
 
-def _confusion_title(evaluation: dict[str, Any], number: int) -> str:
-    rule = evaluation["confusion"]["rule"]
-    at_0 = evaluation["rules"][rule]["classes_at_0"]
-    what = f"The {number} worst classes"
-    if number == evaluation["classes"]:
-        what = "All classes"
-    elif at_0 > number:
-        what = f"The first {number} of the {at_0} classes at 0 %"
-    return f"{what}: predictions in percent of their images{'' if rule == 'single' else f' ({rule})'}"
-
-
-def _second_names(axes: Axes, evaluation: dict[str, Any]) -> None:
-    """Beside each row the class that it is most often taken for: usually none of the worst ones."""
-    confusion = evaluation["confusion"]
-    for row, taken in enumerate(confusion["most_taken_for"]):
-        if taken is None:
-            continue
-        part = 100 * taken["images"] / sum(confusion["counts"][row])
-        axes.annotate(
-            f"{_title(taken['name'], taken['class'])}: {part:.0f} %",
-            (1.0, row),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-        )
-    axes.annotate(
-        "most often taken for",
-        (1.0, 1.0),
-        xycoords="axes fraction",
-        xytext=(6, 4),
-        textcoords="offset points",
-        fontsize=9,
-        style="italic",
-    )
-
-
-def _title(name: str | None, index: int) -> str:
+def _class_title(name: str | None, index: int) -> str:
     if name is None:
         return f"class {index}"
     short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
@@ -169,9 +131,8 @@ def draw_curves(curves: Sequence[tuple[str, Steps]], split: str, groups: Convent
     axes.set_title("Trade-off curves: logits - tau * log(prior)")
     axes.margins(0.08)
     light_grid(axes, "both")
-    figure.legend(
-        loc="outside upper center", ncols=min(3, len(curves)), title="filled: tau 0, as trained; numbers: tau"
-    )
+    title = "filled: tau 0, as trained; numbers: tau"
+    figure.legend(loc="outside upper center", ncols=min(3, len(curves)), title=title)
     _write_taus(figure, axes, [steps for _, steps in curves])
     return figure
 
@@ -181,33 +142,31 @@ def _write_taus(figure: Figure, axes: Axes, curves: Sequence[Steps]) -> None:
     from matplotlib.transforms import Bbox
 
     figure.draw_without_rendering()  # the places of the points are known then
-    ends = [(number, steps, end) for number, steps in enumerate(curves) for end in (True, False)]
-    places = axes.transData.transform([step[1:] for steps in curves for step in steps])
-    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in places]  # the marks
-    for number, steps, end in sorted(ends, key=lambda entry: not entry[2]):
-        found = list(_labels(steps).items())
-        for (x, y), text in found[:: max(1, len(found) - 1)] if end else found[1:-1]:
-            side = 1 if number % 2 else -1  # the first run's numbers on the inner side of its curve
-            label = axes.annotate(
-                text,
-                (x, y),
-                xytext=(7 * side, 5 * side),
-                textcoords="offset points",
-                ha="left" if side > 0 else "right",
-                va="bottom" if side > 0 else "top",
-                fontsize=9,
-                color=RUN_COLOURS[number % len(RUN_COLOURS)],
-            )
-            place = label.get_window_extent()
-            if any(place.overlaps(other) for other in taken):
-                label.remove()
-            else:
-                taken.append(place)
-
-
-def _labels(steps: Steps) -> dict[tuple[float, float], str]:
-    """The taus of each place; on few test images several share one."""
-    places: dict[tuple[float, float], list[str]] = {}
-    for tau, many, few in steps:
-        places.setdefault((many, few), []).append(f"{tau:g}")
-    return {place: ", ".join(taus) for place, taus in places.items()}
+    ends: list[tuple[int, tuple[float, float], str]] = []
+    between: list[tuple[int, tuple[float, float], str]] = []
+    for number, steps in enumerate(curves):
+        places: dict[tuple[float, float], list[str]] = {}
+        for tau, many, few in steps:
+            places.setdefault((many, few), []).append(f"{tau:g}")  # on few test images several taus share a place
+        found = [(number, place, ", ".join(taus)) for place, taus in places.items()]
+        ends += found[:: max(1, len(found) - 1)]
+        between += found[1:-1]
+    marks = axes.transData.transform([step[1:] for steps in curves for step in steps])
+    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in marks]
+    for number, place, text in ends + between:
+        side = 1 if number % 2 else -1  # the first run's numbers on the inner side of its curve
+        label = axes.annotate(
+            text,
+            place,
+            xytext=(7 * side, 5 * side),
+            textcoords="offset points",
+            ha="left" if side > 0 else "right",
+            va="bottom" if side > 0 else "top",
+            fontsize=9,
+            color=RUN_COLOURS[number % len(RUN_COLOURS)],
+        )
+        extent = label.get_window_extent()
+        if any(extent.overlaps(other) for other in taken):
+            label.remove()
+        else:
+            taken.append(extent)

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from vlltr_plugin.core.shot_groups import GROUPS, OTHERS, UPSTREAM, Convention, convention_of
+from vlltr_plugin.core.shot_groups import GROUPS, OTHERS, UPSTREAM, convention_of
 from vlltr_plugin.hosts import get_host
 from vlltr_plugin.report.accuracy import overall_rule, shots_rule
 from vlltr_plugin.report.evaluate.evaluation import Choice, outputs_of
@@ -19,13 +19,11 @@ Evaluation = dict[str, Any]
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Prints overall numbers, groups and the trade-off curve."""
     trade_off = evaluation["trade_off"]
-    console.print(overall_table(evaluation).rich())
-    console.print(groups_table(evaluation).rich())
-    for line in notes(evaluation):
-        console.print(escape(line), soft_wrap=True, highlight=False)
-    console.print(trade_off_table(trade_off).rich())
-    for line in trade_off_notes(trade_off):
-        console.print(escape(line), soft_wrap=True, highlight=False)
+    shown: list[Any] = [overall_table(evaluation).rich(), groups_table(evaluation).rich(), *notes(evaluation)]
+    shown += [trade_off_table(trade_off).rich(), *trade_off_notes(trade_off)]
+    for one in shown:
+        line = isinstance(one, str)
+        console.print(escape(one) if line else one, soft_wrap=line, highlight=False)
 
 
 def overall_table(evaluation: Evaluation) -> Table:
@@ -59,7 +57,8 @@ def groups_table(evaluation: Evaluation) -> Table:
             cells = {rule: fixed(rules[rule]["groups"][convention.name][name]["micro"]) for rule in rules}
             if convention is UPSTREAM and _logs(evaluation) and get_host(evaluation["host"]).logs_groups:
                 cells[shots_rule(rules)] += HOST_MARK
-            rows.append((_group_title(name, convention), str(size["classes"]), str(size["images"]), *cells.values()))
+            title = f"{name} {convention.bounds(name)}" if name in GROUPS else f"<= {name.removesuffix('-shot')}"
+            rows.append((title, str(size["classes"]), str(size["images"]), *cells.values()))
         sections.append(len(rows))
     return Table(
         "Top-1 by training images of a class",
@@ -113,18 +112,20 @@ def trade_off_table(trade_off: dict[str, Any]) -> Table:
     """One row a tau."""
     bounds = convention_of(trade_off["groups"]).bounds
     points = trade_off["rules"][overall_rule(trade_off["rules"])]
+    rows = []
+    for row, point in zip(trade_off["rows"], points, strict=True):
+        numbers = [
+            *(row[name] for name in ("top1", *GROUPS)),
+            point["macro_top1"],
+            point["harmonic_top1"],
+            point["ece"],
+        ]
+        rows.append((f"{row['tau']:g}", *map(fixed, numbers)))
     return Table(
         f"Trade-off: logits - tau * log({trade_off['prior']}), in percent",
         ("tau", "top-1", *(f"{group}\n{bounds(group)}" for group in GROUPS), "class mean", "harmonic", "ECE"),
-        tuple(
-            (f"{row['tau']:g}", *(fixed(row[name]) for name in ("top1", *GROUPS)), *map(fixed, _of_classes(point)))
-            for row, point in zip(trade_off["rows"], points, strict=True)
-        ),
+        tuple(rows),
     )
-
-
-def _of_classes(point: dict[str, float]) -> list[float]:
-    return [point[name] for name in ("macro_top1", "harmonic_top1", "ece")]
 
 
 def trade_off_notes(trade_off: dict[str, Any]) -> list[str]:
@@ -163,7 +164,3 @@ def _logs(evaluation: Evaluation) -> bool:
 
 def _title(rule: str) -> str:
     return rule.replace("_", "-")
-
-
-def _group_title(name: str, convention: Convention) -> str:
-    return f"{name} {convention.bounds(name)}" if name in GROUPS else f"<= {name.removesuffix('-shot')}"

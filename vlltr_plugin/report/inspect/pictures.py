@@ -34,11 +34,7 @@ LONGEST_NAME = 32
 def write_pictures(
     inspection: Inspection, names: list[str] | None, folder: Path, suffix: str = "", run: str = ""
 ) -> list[Path]:
-    """Draws `class_size.png`, `epochs.png` and, where radii were measured, `extremes.png`.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
+    """Draws `class_size.png`, `epochs.png` and, where radii were measured, `extremes.png`."""
     with styled():
         figures = {"class_size": _class_size(inspection), "epochs": _epochs(inspection)}
         if inspection.measured and inspection.own.sum() > 1:
@@ -52,37 +48,19 @@ def write_pictures(
 def _class_size(inspection: Inspection) -> Figure:
     figure = new_figure(8, 4.6)
     panels = figure.subplots(1, 1 + inspection.measured, squeeze=False)[0]
-    left = panels[0]
-    _scatter(left, inspection, inspection.weights)
-    _references(left, inspection)
-    left.set(title=f"Weights in force in epoch {inspection.epoch}", ylabel="weight alpha")
-    left.legend(loc="lower left")
+    _weights_and_size(panels[0], inspection)
     if inspection.measured:
-        right = panels[1]
-        _scatter(right, inspection, inspection.radii)
-        _equal_volumes(right, inspection)
-        _running_median(right, inspection)
-        right.set(title=f"Radii as measured in epoch {inspection.epoch}", ylabel="radius r")
+        _radii_and_size(panels[1], inspection)
     for axes in panels:
         axes.set(xscale="log", yscale="log", xlabel="training images of the class")
         _plain_ticks(axes)
-    marks = group_marks(left, inspection.group, inspection.groups)
+    marks = group_marks(panels[0], inspection.group, inspection.groups)
     if inspection.measured and inspection.substituted.any():
-        marks += left.plot([], [], "o", mfc="none", mec=GREY, label="substituted")
+        marks += panels[0].plot([], [], "o", mfc="none", mec=GREY, label="substituted")
     if inspection.measured:
-        marks += right.get_legend_handles_labels()[0]
+        marks += panels[1].get_legend_handles_labels()[0]
     figure.legend(handles=marks, loc="outside lower center", ncols=3, columnspacing=1.2, handletextpad=0.4)
     return figure
-
-
-def _equal_volumes(axes: Axes, inspection: Inspection) -> None:
-    """The radii that classes of equal volumes would have on average: fewer samples give smaller radii."""
-    if inspection.equal_volumes is None:
-        return
-    counts = inspection.counts[inspection.own]
-    order = np.argsort(counts, kind="stable")
-    label = "radii if all volumes were equal"
-    axes.plot(counts[order], np.exp(inspection.equal_volumes[order]), "--", color=GREY, lw=1.4, label=label)
 
 
 def _scatter(axes: Axes, inspection: Inspection, values: Floats) -> None:
@@ -95,8 +73,9 @@ def _scatter(axes: Axes, inspection: Inspection, values: Floats) -> None:
         axes.scatter(inspection.counts[taken], values[taken], size, facecolors="none", edgecolors=colour, lw=0.8)
 
 
-def _references(axes: Axes, inspection: Inspection) -> None:
-    """Weights from the counts alone, with the same mean over the draws."""
+def _weights_and_size(axes: Axes, inspection: Inspection) -> None:
+    """The weights, and those that the counts alone would give, with the same mean over the draws."""
+    _scatter(axes, inspection, inspection.weights)
     present = inspection.group != ""
     counts, order = inspection.counts[present], np.argsort(inspection.counts[present], kind="stable")
     draws = inspection.draws[present]
@@ -106,71 +85,59 @@ def _references(axes: Axes, inspection: Inspection) -> None:
     for (text, shape), style in zip(lines.items(), ("--", ":"), strict=False):
         weights = shape * draws.sum() / (shape * draws).sum()
         axes.plot(counts[order], weights[order], style, color=GREY, lw=1.4, label=text, zorder=0.5)
+    axes.set(title=f"Weights in force in epoch {inspection.epoch}", ylabel="weight alpha")
+    axes.legend(loc="lower left")
 
 
-def _running_median(axes: Axes, inspection: Inspection) -> None:
-    """The median radius in slices of equally many classes, largest classes to smallest, where there are enough."""
+def _radii_and_size(axes: Axes, inspection: Inspection) -> None:
+    """The radii, those of equal volumes (fewer samples give smaller radii), and a running median of many classes."""
+    _scatter(axes, inspection, inspection.radii)
     indices = np.flatnonzero(inspection.own)
+    order = np.argsort(inspection.counts[indices], kind="stable")
+    if inspection.equal_volumes is not None:
+        radii = np.exp(inspection.equal_volumes[order])
+        label = "radii if all volumes were equal"
+        axes.plot(inspection.counts[indices][order], radii, "--", color=GREY, lw=1.4, label=label)
     slices = min(20, len(indices) // 25)
-    if slices < 4:
-        return
-    parts = np.array_split(indices[np.argsort(inspection.counts[indices], kind="stable")], slices)
-    medians = [(np.median(inspection.counts[part]), np.median(inspection.radii[part])) for part in parts]
-    axes.plot(*np.array(medians).T, color=COLOURS["overall"], label="median radius")
+    if slices >= 4:
+        parts = np.array_split(indices[order], slices)
+        medians = [(np.median(inspection.counts[part]), np.median(inspection.radii[part])) for part in parts]
+        axes.plot(*np.array(medians).T, color=COLOURS["overall"], label="median radius")
+    axes.set(title=f"Radii as measured in epoch {inspection.epoch}", ylabel="radius r")
 
 
 def _epochs(inspection: Inspection) -> Figure:
     """Weights over the epochs; where radii were measured, those and their relation to class size below."""
-    measured = inspection.measured
+    measured, series = inspection.measured, inspection.series
     figure = new_figure(8, 8.0 if measured else 4.0)
-    panels = figure.subplots(
-        3 if measured else 1, 1, sharex=True, squeeze=False, height_ratios=[3, 3, 2][: 1 + 2 * measured]
-    )
-    weights, *others = panels[:, 0]
-    series = inspection.series
-    for group in (name for name in GROUPS if name in inspection.group):
-        _quantiles(weights, series.epochs, series.weights[group], COLOURS[group])
-        if measured:
-            _quantiles(others[0], series.epochs, series.radii[group], COLOURS[group])
-    weights.set(title="Weights in force: median of the group's classes, 10 % to 90 % shaded", ylabel="weight alpha")
-    if measured:
-        others[0].set(title="Radii as measured (substituted classes left out)", ylabel="radius r")
-        _correlations(others[1], inspection)
-    for axes in (weights, *others[:1]):
+    heights = [3, 3, 2] if measured else [3]
+    panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    marker = "o" if len(series.epochs) < 3 else ""  # a line of one point cannot be seen
+    for axes, values in zip(panels, (series.weights, series.radii), strict=False):
+        for group in (name for name in GROUPS if name in inspection.group):
+            low, median, high = np.array(values[group]).T
+            band(axes, series.epochs, low, high, COLOURS[group])
+            axes.plot(series.epochs, median, color=COLOURS[group], marker=marker)
         axes.set_yscale("log")
         _plain_ticks(axes)
-    panels[-1, 0].set_xlabel("epoch")
-    whole_epochs(panels[-1, 0])
-    handles = [
-        *group_marks(weights, inspection.group, inspection.groups, marker="-"),
-        *panels[-1, 0].get_legend_handles_labels()[0],
-    ]
+    title = "Weights in force: median of the group's classes, 10 % to 90 % shaded"
+    panels[0].set(title=title, ylabel="weight alpha")
+    if measured:
+        panels[1].set(title="Radii as measured (substituted classes left out)", ylabel="radius r")
+        level = inspection.size.level
+        if np.isfinite(level):
+            chance = "95 % range if all volumes were equal"
+            panels[2].axhspan(-level, level, color="#dddddd", lw=0, zorder=0, label=chance)
+        panels[2].plot(series.epochs, series.corrected, color=COLOURS["overall"], marker=marker)
+        panels[2].axhline(0, color=GREY, lw=1)
+        title = "Rank correlation of class size and corrected radius (below 0: rare classes are larger)"
+        panels[2].set(title=title, ylabel="Spearman's rho", ylim=(-1.05, 1.05))
+    panels[-1].set_xlabel("epoch")
+    whole_epochs(panels[-1])
+    marks = group_marks(panels[0], inspection.group, inspection.groups, marker="-")
+    handles = [*marks, *panels[-1].get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower center", ncols=3 if len(handles) < 4 else 2)
     return figure
-
-
-def _correlations(axes: Axes, inspection: Inspection) -> None:
-    """Rank correlation of corrected radius and class size, and how far chance would go with equal volumes."""
-    series, level = inspection.series, inspection.size.level
-    if np.isfinite(level):
-        axes.axhspan(-level, level, color="#dddddd", lw=0, zorder=0, label="95 % range if all volumes were equal")
-    axes.plot(series.epochs, series.corrected, color=COLOURS["overall"], marker=_marker(series.epochs))
-    axes.axhline(0, color=GREY, lw=1)
-    axes.set(
-        title="Rank correlation of class size and corrected radius (below 0: rare classes are larger)",
-        ylabel="Spearman's rho",
-        ylim=(-1.05, 1.05),
-    )
-
-
-def _quantiles(axes: Axes, epochs: list[int], rows: list[Floats], colour: str) -> None:
-    low, median, high = np.array(rows).T
-    band(axes, epochs, low, high, colour)
-    axes.plot(epochs, median, color=colour, marker=_marker(epochs))
-
-
-def _marker(epochs: list[int]) -> str:
-    return "o" if len(epochs) < 3 else ""  # a line of one point cannot be seen
 
 
 def _extremes(inspection: Inspection, names: list[str] | None) -> Figure:

@@ -1,4 +1,4 @@
-"""Radius against class size: corrected for few samples, compared with classes of equal volumes."""
+"""Radius and weight against class size; radii corrected for few samples, compared with classes of equal volumes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from vlltr_plugin.core.normalization import log_sigma_bias
+from vlltr_plugin.core.moments import log_sigma_bias
 from vlltr_plugin.runs.epoch_files import EpochArrays, Floats
 
-EQUAL = 1e-6
-"""Relative: log radii that differ by less are equal; weights are stored as float32."""
-
-ROUNDING = 1e-9
-"""Of a rank correlation."""
-
+EQUAL = 1e-6  # relative: log radii that differ by less are equal; weights are stored as float32
+ROUNDING = 1e-9  # of a rank correlation
 CORRECTIONS = (0.5, 1.0, 2.0)
 """Multiples of the correction under which a relation must hold: logits are not quite normal, and draws of one image
 differ by augmentation. For uniform logits half of it is right, for Laplace-distributed ones twice."""
@@ -27,8 +23,8 @@ INDEPENDENT_LOGITS = 2
 """Of the simulation. Logits of a network are correlated; more independent ones give a slightly lower level."""
 
 DRAWS = 2_000
-SIMULATED_CLASSES = 400_000
-"""Classes in all simulated runs together, so that 8,142 classes take a second."""
+SIMULATED_CLASSES = 400_000  # in all simulated runs together, so that 8,142 classes take a second
+ENUMERATED = 7  # up to so many pairs all orders are enumerated (5,040)
 
 
 @dataclass(frozen=True)
@@ -59,16 +55,6 @@ class SizeRelation:
     corrected: float  # of radii corrected for few samples; NaN if that correction is not known
     level: float  # 95 % quantile of |corrected| under equal volumes, with this run's samples
     sign: int  # 1 or -1 if `corrected` is beyond it whatever the correction within reason, else 0
-
-    @property
-    def few_classes(self) -> bool:
-        """True if even a perfect order comes by chance more than once in 20."""
-        return math.isnan(self.level) or self.level >= 1
-
-    @property
-    def beyond(self) -> bool:
-        """True if the correlation is beyond the level with the plain correction."""
-        return abs(self.corrected) > self.level + ROUNDING
 
 
 def own_radii(arrays: EpochArrays, name: str) -> Radii:
@@ -128,10 +114,6 @@ def _correlation(log_radius: Floats, radii: Radii) -> float:
     return rank_correlation(log_radius, radii.counts)
 
 
-ENUMERATED = 7
-"""Up to so many pairs all orders are enumerated (5,040)."""
-
-
 @dataclass(frozen=True)
 class AccuracyRelation:
     """Rank correlation of corrected radius and accuracy over the classes that have both."""
@@ -159,6 +141,59 @@ def accuracy_relation(radii: Radii, accuracy: Floats, source: str) -> AccuracyRe
     if known.sum() < 4 or math.isnan(plain) or not rest > ROUNDING:
         return None
     return AccuracyRelation(int(known.sum()), plain, (plain - with_size * of_size) / math.sqrt(rest), source)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far a positive quantity varies over the classes, as factors: 1 means not at all."""
+
+    middle: float  # 90 % quantile over 10 % quantile
+    whole: float  # largest over smallest
+
+    @classmethod
+    def of(cls, values: Floats) -> Spread:
+        """Of positive numbers."""
+        low, high = np.quantile(values, [0.1, 0.9])
+        return cls(float(high / low), float(values.max() / values.min()))
+
+    def __str__(self) -> str:
+        return f"{self.middle:.3g} ({self.whole:.3g})"
+
+
+@dataclass(frozen=True)
+class WeightParts:
+    """alpha = const * r / c for the classes that are drawn: log alpha is log r - log c, up to a constant."""
+
+    by_draws: bool  # whether c are the sampler's expected draws m (`counts="sampler"`), else the training images n
+    radii: Spread  # of alpha * c, the radii behind these weights (those of the epoch before)
+    sampler: Spread  # of n / m
+    share: float  # cov(log r, log alpha) / var(log alpha); below 0 if the radii make the weights more equal
+    spread_of_log: float  # standard deviation of log alpha over the classes
+    spread_without: float  # the same with equal radii
+    with_equal_radii: Floats  # weights for equal radii with the same mean over the draws, `[C]`; NaN if not drawn
+
+
+def take_apart(weights: Floats, log_radius: Floats, counts: NDArray[np.int64], draws: Floats) -> WeightParts:
+    """Radii and counts behind weights, each `[C]`; `log_radius` tells by which counts they were divided."""
+    drawn = (counts > 0) & (draws > 0)
+    alpha, n, m = np.log(weights[drawn]), np.log(counts[drawn]), np.log(draws[drawn])
+    by_draws = bool(np.std(alpha + m - log_radius[drawn]) < np.std(alpha + n - log_radius[drawn]) - 1e-9)
+    divisor = m if by_draws else n
+    radii = alpha + divisor
+    variance = float(np.var(alpha))
+    equal = np.exp(-divisor)
+    equal *= (draws[drawn] * weights[drawn]).sum() / (draws[drawn] * equal).sum()
+    everywhere: Floats = np.full(len(weights), np.nan)
+    everywhere[drawn] = equal
+    return WeightParts(
+        by_draws=by_draws,
+        radii=Spread.of(np.exp(radii)),
+        sampler=Spread.of(np.exp(n - m)),
+        share=float(np.cov(radii, alpha, bias=True)[0, 1]) / variance if variance > 0 else 0.0,
+        spread_of_log=float(np.std(alpha)),
+        spread_without=float(np.std(divisor)),
+        with_equal_radii=everywhere,
+    )
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:

@@ -55,27 +55,16 @@ def checked_taus(taus: Sequence[float]) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Point:
-    """One tau; accuracies and calibration error in percent.
+    """One tau; accuracies and calibration error in percent."""
 
-    Attributes:
-        tau: what the log prior was multiplied by.
-        top1: over all images.
-        many: over the images of many-shot classes; None without such images.
-        medium: of medium-shot classes.
-        few: of few-shot classes.
-        macro_top1: mean over the classes with images.
-        harmonic_top1: harmonic mean over them; 0 if one of them is at 0.
-        ece: expected calibration error.
-    """
-
-    tau: float
-    top1: float
-    many: float | None
+    tau: float  # what the log prior was multiplied by
+    top1: float  # over all images
+    many: float | None  # over the images of many-shot classes; None without such images
     medium: float | None
     few: float | None
-    macro_top1: float
-    harmonic_top1: float
-    ece: float
+    macro_top1: float  # mean over the classes with images
+    harmonic_top1: float  # harmonic mean over them; 0 if one of them is at 0
+    ece: float  # expected calibration error
 
 
 @dataclass(frozen=True)
@@ -148,17 +137,12 @@ def best_tau(taus: Sequence[float], top1: Sequence[float]) -> float:
 def regrouped(trade_off: TradeOff, groups: Convention) -> TradeOff:
     """The same predictions with other thresholds of many, medium and few."""
     inside = {name: mask[trade_off.labels] for name, mask in group_masks(trade_off.counts, groups).items()}
-
-    def accuracies_of(found: NDArray[np.integer[Any]]) -> dict[str, Any]:
-        return {name: group_accuracy(found == trade_off.labels, mask) for name, mask in inside.items()}
-
-    points = {
-        rule: tuple(
-            replace(point, **accuracies_of(found))
-            for point, found in zip(trade_off.points[rule], predictions, strict=True)
-        )
-        for rule, predictions in trade_off.predictions.items()
-    }
+    points: dict[str, tuple[Point, ...]] = {}
+    for rule, predictions in trade_off.predictions.items():
+        points[rule] = ()
+        for point, hits in zip(trade_off.points[rule], predictions == trade_off.labels, strict=True):
+            of_groups: dict[str, Any] = {name: group_accuracy(hits, mask) for name, mask in inside.items()}
+            points[rule] += (replace(point, **of_groups),)
     return replace(trade_off, groups=groups, points=points)
 
 
@@ -186,23 +170,12 @@ def curve_of(
 ) -> TradeOff:
     """The curve of collected predictions, at all of their taus or some; raises MissingExtraError (torchmetrics)."""
     labels, masks, taus = images.labels(), group_masks(counts, groups), taus or images.taus
-    by_rule = {rule: one for rule, one in images.predictions().items() if one.right is not None}
-    return TradeOff(
-        taus=taus,
-        prior=prior,
-        groups=groups,
-        labels=labels,
-        counts=counts,
-        predictions={rule: _small(np.stack([one.at(tau)[0] for tau in taus])) for rule, one in by_rule.items()},
-        points={
-            rule: tuple(Point(tau, **accuracies(labels, *one.at(tau), masks, len(counts))) for tau in taus)
-            for rule, one in by_rule.items()
-        },
-        right={rule: one.right for rule, one in by_rule.items() if one.right is not None},
-    )
-
-
-def _small(predictions: Ints) -> NDArray[np.integer[Any]]:
-    """In two bytes each where the classes allow it: a large test split has some hundred thousand at each tau."""
-    fits = predictions.max(initial=0) <= np.iinfo(np.int16).max
-    return predictions.astype(np.int16 if fits else np.int32)
+    small = np.int16 if len(counts) <= 2**15 else np.int32  # some hundred thousand images have a prediction at each tau
+    predictions: dict[str, NDArray[np.integer[Any]]] = {}
+    points, right = {}, {}
+    for rule, found in images.predictions().items():
+        if found.right is not None:
+            predictions[rule] = np.stack([found.at(tau)[0] for tau in taus]).astype(small)
+            points[rule] = tuple(Point(tau, **accuracies(labels, *found.at(tau), masks, len(counts))) for tau in taus)
+            right[rule] = found.right
+    return TradeOff(taus, prior, groups, labels, counts, predictions, points, right)

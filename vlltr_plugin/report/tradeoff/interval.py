@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,79 +18,53 @@ ROUNDING = 1e-9
 """Points of accuracy; a single image is more."""
 
 
-@dataclass(frozen=True)
-class Classes:
-    """The classes of the test images `[N]`, each a stratum: a test set has a fixed number of images of each."""
+def variance_of_sum(scores: Floats, labels: NDArray[np.int64]) -> Variance:
+    """Variance of the sum of `scores`, `[N]`, for other images of the same classes.
 
-    labels: NDArray[np.int64]
-
-    @property
-    def alone(self) -> NDArray[np.bool_]:
-        """Whether an image is the only one of its class, `[N]`."""
-        alone: NDArray[np.bool_] = np.bincount(self.labels)[self.labels] == 1
-        return alone
-
-    def variance_of_sum(self, scores: Floats) -> Variance:
-        """Variance of the sum of `scores`, `[N]`, for other images of the same classes.
-
-        In a class of n images it is n times the unbiased variance, with n - 1; of a single image its square, an upper
-        bound.
-        """
-        size = np.maximum(np.bincount(self.labels), 1)
-        total, squares = (np.bincount(self.labels, weights=scores**power) for power in (1, 2))
-        spread = np.where(size > 1, (squares - total**2 / size) * size / np.maximum(size - 1, 1), squares)
-        spread = np.maximum(spread, 0.0)
-        value = float(spread.sum())
-        freedom = value**2 / float((spread**2 / np.maximum(size - 1, 1)).sum()) if value else 1.0
-        return Variance(value, freedom)
-
-    def variance_of_seeds(self, methods: Sequence[Floats]) -> Variance:
-        """Variance, for other seeds, of the sum over methods of the mean over seeds of scores, `[S, N]`, summed.
-
-        The variance of the seeds' sums contains that of the test images within each seed, which `variance_of_sum` of
-        the seeds' mean contains too: it is subtracted. A method of one seed adds nothing.
-        """
-        between, value = [], 0.0
-        for scores in methods:
-            seeds = len(scores)
-            if seeds > 1:
-                apart = scores - scores.mean(axis=0)
-                within = sum(self.variance_of_sum(one).value for one in apart) / (seeds - 1)
-                between.append(Variance(float(scores.sum(axis=1).var(ddof=1)) / seeds, seeds - 1))
-                value += between[-1].value - within / seeds
-        return Variance(max(value, 0.0), freedom_of(between))
+    A test set has a fixed number of images of each class. In a class of n images the variance is n times the unbiased
+    one, with n - 1; of a single image its square, an upper bound.
+    """
+    size = np.maximum(np.bincount(labels), 1)
+    total, squares = (np.bincount(labels, weights=scores**power) for power in (1, 2))
+    spread = np.where(size > 1, (squares - total**2 / size) * size / np.maximum(size - 1, 1), squares)
+    spread = np.maximum(spread, 0.0)
+    value = float(spread.sum())
+    freedom = value**2 / float((spread**2 / np.maximum(size - 1, 1)).sum()) if value else 1.0
+    return Variance(value, freedom)
 
 
-@dataclass(frozen=True)
+def variance_of_seeds(methods: Sequence[Floats], labels: NDArray[np.int64]) -> Variance:
+    """Variance, for other seeds, of the sum over methods of the mean over seeds of scores, `[S, N]`, summed.
+
+    The variance of the seeds' sums contains that of the test images within each seed, which `variance_of_sum` of the
+    seeds' mean contains too: it is subtracted. A method of one seed adds nothing.
+    """
+    between, value = [], 0.0
+    for scores in methods:
+        seeds = len(scores)
+        if seeds > 1:
+            apart = scores - scores.mean(axis=0)
+            within = sum(variance_of_sum(one, labels).value for one in apart) / (seeds - 1)
+            between.append(Variance(float(scores.sum(axis=1).var(ddof=1)) / seeds, seeds - 1))
+            value += between[-1].value - within / seeds
+    return Variance(max(value, 0.0), freedom_of(between))
+
+
 class Apart:
-    """A run's many-shot, few-shot and overall accuracy minus those of the baseline at one tau, in points."""
+    """A run's many-shot, few-shot and overall accuracy minus those of the baseline at one tau, in points.
 
-    run: Floats  # what each image adds to the three accuracies, in each seed, `[3, S, N]`
-    baseline: Floats
-    classes: Classes
+    `run` and `baseline` are what each image adds to the three accuracies, in each seed, `[3, S, N]`.
+    """
 
-    @cached_property
-    def scores(self) -> Floats:
-        """What each image adds to the differences, `[3, N]`."""
-        scores: Floats = self.run.mean(axis=1) - self.baseline.mean(axis=1)
-        return scores
-
-    @cached_property
-    def sums(self) -> Floats:
-        """The differences, `[3]`."""
-        sums: Floats = self.scores.sum(axis=1)
-        return sums
-
-    @cached_property
-    def room(self) -> float:
-        """Half of the 95 % interval of the difference in many-shot accuracy."""
-        return half_width(self._of_many)
-
-    @property
-    def share(self) -> float:
-        """Difference in many-shot accuracy over `room`; above 1 if it differs significantly."""
+    def __init__(self, run: Floats, baseline: Floats, labels: NDArray[np.int64]) -> None:
+        self._seeds, self.labels = (run, baseline), labels
+        self.scores: Floats = run.mean(axis=1) - baseline.mean(axis=1)  # what each image adds, [3, N]
+        self.sums: Floats = self.scores.sum(axis=1)  # the differences, [3]
+        self._of_many = self._variances(MANY)
+        self.room = half_width(self._of_many)  # half of the 95 % interval of the difference in many-shot accuracy
         apart = abs(float(self.sums[0]))
-        return 0.0 if apart <= ROUNDING else apart / max(self.room, ROUNDING)
+        # Difference in many-shot accuracy over `room`; above 1 if it differs significantly.
+        self.share = 0.0 if apart <= ROUNDING else apart / max(self.room, ROUNDING)
 
     def interval(self, number: int, spent: float = 0.0) -> tuple[float, float] | None:
         """Interval of the difference in few-shot accuracy (1) or top-1 (2) at equal many-shot accuracy.
@@ -114,11 +86,7 @@ class Apart:
         centre = float(rest @ self.sums)
         return centre - half, centre + half
 
-    @cached_property
-    def _of_many(self) -> list[Variance]:
-        return self._variances(MANY)
-
     def _variances(self, weights: Floats) -> list[Variance]:
         """Variances, for other images and for other seeds, of a weighted sum `[3]` of the differences."""
-        methods = [np.tensordot(weights, scores, 1) for scores in (self.run, self.baseline)]
-        return [self.classes.variance_of_sum(weights @ self.scores), self.classes.variance_of_seeds(methods)]
+        methods = [np.tensordot(weights, scores, 1) for scores in self._seeds]
+        return [variance_of_sum(weights @ self.scores, self.labels), variance_of_seeds(methods, self.labels)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vlltr_plugin.report.accuracy import group_masks
 from vlltr_plugin.report.tradeoff.curve import TradeOff, TradeOffError
-from vlltr_plugin.report.tradeoff.interval import Apart, Classes
-from vlltr_plugin.report.tradeoff.spans import Curve, curve_at_every_tau, hits_at
+from vlltr_plugin.report.tradeoff.interval import Apart
+from vlltr_plugin.report.tradeoff.spans import Curve, hits_at
 
 STEPS = 32
 """Taus evaluated on either side of the run's place."""
@@ -24,13 +24,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gap:
-    """A run's accuracy minus the curve's.
-
-    Attributes:
-        value: in points of percent.
-        low: lower end of its 95 % interval; None where there is none.
-        high: the upper end.
-    """
+    """A run's accuracy minus the curve's, in points of percent, and its 95 % interval; None where there is none."""
 
     value: float
     low: float | None
@@ -52,29 +46,17 @@ class Gap:
 
 @dataclass(frozen=True)
 class Placement:
-    """A run beside its baseline's curve.
+    """A run beside its baseline's curve; accuracies in percent."""
 
-    Attributes:
-        run: its name.
-        baseline: the baseline's.
-        tau: what the run itself is adjusted with; 0 as it was trained.
-        many: its many-shot accuracy, in percent.
-        reach: smallest and largest many-shot accuracy of the curve.
-        few: difference in few-shot accuracy at equal many-shot accuracy; None outside the curve.
-        overall: likewise in overall top-1.
-        at: tau of the baseline there; outside the curve that of the nearer end.
-        note: why there is no difference, or no interval.
-    """
-
-    run: str
+    run: str  # its name
     baseline: str
-    tau: float
-    many: float
-    reach: tuple[float, float]
-    few: Gap | None
-    overall: Gap | None
-    at: float
-    note: str = ""
+    tau: float  # what the run itself is adjusted with; 0 as it was trained
+    many: float  # the run's many-shot accuracy
+    reach: tuple[float, float]  # smallest and largest many-shot accuracy of the curve
+    few: Gap | None  # difference in few-shot accuracy at equal many-shot accuracy; None outside the curve
+    overall: Gap | None  # likewise in overall top-1
+    at: float  # tau of the baseline there; outside the curve that of the nearer end
+    note: str = ""  # why there is no difference, or no interval
 
     @property
     def verdict(self) -> str:
@@ -151,7 +133,7 @@ class Scores:
     @cached_property
     def curve(self) -> Curve:
         """Mean accuracies at every tau."""
-        return curve_at_every_tau(self._shots, self._overall, self.many, self.few)
+        return Curve.of(self._shots, self._overall, self.many, self.few)
 
     def points(self, tau: float) -> Floats:
         """What each image adds to many-shot, few-shot and overall accuracy in percent, `[3, S, N]`."""
@@ -180,82 +162,66 @@ def refuse_others(one: TradeOff, other: TradeOff) -> None:
 def placement(run: Scores, baseline: Scores, tau: float, names: tuple[str, str]) -> Placement:
     """Places the run at one tau; see `place`."""
     refuse_others(run.first, baseline.first)
-    curve = baseline.curve
+    curve, points = baseline.curve, run.points(tau)
+
+    def beside(index: int) -> Apart:
+        """The run minus the baseline at a point of its curve."""
+        return Apart(points, baseline.points(float(curve.taus[index])), run.first.labels)
+
     many, few, overall = run.accuracies(tau)
-    reach = float(curve.many[-1]), float(curve.many[curve.top])
+    low, high = reach = float(curve.many[-1]), float(curve.many[curve.top])
     at = curve.at_many(many, few, overall)
     if at is None:
+        above = many > high
+        at = curve.top if above else len(curve.many) - 1
         # Not significantly beyond an end counts as at the end; to leave such runs out would bias the others.
-        end = curve.top if many > reach[1] else len(curve.many) - 1
-        if _apart(run, baseline, tau, end).share > 1:
-            note = _beyond((many, few), curve)
-            return Placement(*names, tau, many, reach, None, None, float(curve.taus[end]), note)
-        at = end
-    values = few - float(curve.few[at]), overall - float(curve.overall[at])
-    ends, note = _intervals(run, baseline, tau, at)
-    gaps = [Gap(value, *([None, None] if one is None else one)) for value, one in zip(values, ends, strict=True)]
+        if beside(at).share > 1:
+            note = (
+                f"its many-shot accuracy of {many:.1f} % is {'above' if above else 'below'} all of the curve's "
+                f"({low:.1f} to {high:.1f} %), and nothing is extrapolated. Relative to that end of the curve (tau "
+                f"{curve.taus[at]:.2g}) it has {many - curve.many[at]:+.1f} points of many-shot and "
+                f"{few - curve.few[at]:+.1f} of few-shot accuracy."
+            )
+            return Placement(*names, tau, many, reach, None, None, float(curve.taus[at]), note)
+    values, note = (few - float(curve.few[at]), overall - float(curve.overall[at])), ""
+    here = beside(at)
+    alone = np.bincount(run.first.labels)[run.first.labels] == 1
+    if any((alone & group).sum() > group.sum() / 2 for group in (run.many, run.few)):
+        gaps = [Gap(value, None, None) for value in values]
+        note = "as most of its classes have one test image each, which gives no interval"
+    elif not here.scores.any():  # the run is the baseline at that tau
+        gaps = [Gap(value, 0.0, 0.0) for value in values]
+    else:
+        ends = _intervals(here, beside, baseline, at)
+        gaps = [Gap(value, *interval) for value, interval in zip(values, ends, strict=True)]
     return Placement(*names, tau, many, reach, gaps[0], gaps[1], float(curve.taus[at]), note)
 
 
-def _apart(run: Scores, baseline: Scores, tau: float, at: int) -> Apart:
-    """The run at `tau` minus the baseline at a point of its curve."""
-    return Apart(run.points(tau), baseline.points(float(baseline.curve.taus[at])), Classes(run.first.labels))
-
-
-def _intervals(run: Scores, baseline: Scores, tau: float, at: int) -> tuple[Sequence[tuple[float, float] | None], str]:
-    """Intervals of the differences in few-shot accuracy and top-1, and why there are none; `at` is the run's place.
+def _intervals(here: Apart, beside: Callable[[int], Apart], baseline: Scores, at: int) -> list[tuple[float, float]]:
+    """Intervals of the differences in few-shot accuracy and top-1; `here` is `beside(at)`.
 
     Joins the intervals of the difference beside all taus of the baseline that may have the run's many-shot accuracy: a
     profile over tau. Where the curve is straight this is the delta method; at its top many-shot accuracy says little
     about tau, and the interval is wide.
     """
-    here = _apart(run, baseline, tau, at)
-    if any((here.classes.alone & group).sum() > group.sum() / 2 for group in (run.many, run.few)):
-        return (None, None), "as most of its classes have one test image each, which gives no interval"
-    if not here.scores.any():  # the run is the baseline at that tau
-        return ((0.0, 0.0), (0.0, 0.0)), ""
-    possible = [
-        (_apart(run, baseline, tau, index), _before_top(here, baseline, index))
-        for index in _around(here, baseline.curve, at)
-    ]
-    ends = [
-        [interval for apart, spent in possible if (interval := apart.interval(number, spent)) is not None]
-        for number in (1, 2)
-    ]
-    return [
-        (min([value, *(low for low, _ in of)]), max([value, *(high for _, high in of)]))
-        for value, of in zip(here.sums[1:].tolist(), ends, strict=True)
-    ], ""
-
-
-def _around(here: Apart, curve: Curve, at: int) -> list[int]:
-    """Points of the curve on either side of `at`, as far as they may have the run's many-shot accuracy."""
+    curve = baseline.curve
     far = abs(curve.many - curve.many[at] - here.sums[0]) > 2 * here.room
     before, after = np.flatnonzero(far[:at]), np.flatnonzero(far[at:])
     first, last = (before[-1] + 1 if len(before) else 0), (at + after[0] - 1 if len(after) else len(far) - 1)
     steps = np.concatenate([np.linspace(first, at, STEPS), np.linspace(at, last, STEPS)])
-    found: list[int] = np.unique(steps.astype(int)).tolist()
-    return found
 
-
-def _before_top(here: Apart, baseline: Scores, index: int) -> float:
-    """How significantly a point of the curve is before its top, as `Apart.share`."""
-    curve = baseline.curve
-    if index >= curve.top:
-        return 0.0
-    apart = baseline.points(float(curve.taus[curve.top])) - baseline.points(float(curve.taus[index]))
-    return Apart(apart, np.zeros_like(apart[:, :1]), here.classes).share
-
-
-def _beyond(point: tuple[float, float], curve: Curve) -> str:
-    """On which side of the curve's nearer end a run of this many- and few-shot accuracy lies."""
-    more = point[0] > curve.many[curve.top]
-    end = curve.top if more else len(curve.many) - 1
-    low, high = curve.many[-1], curve.many[curve.top]
-    apart = point[1] - curve.few[end]
-    return (
-        f"its many-shot accuracy of {point[0]:.1f} % is {'above' if more else 'below'} all of the curve's "
-        f"({low:.1f} to {high:.1f} %), and nothing is extrapolated. Relative to that end of the curve (tau "
-        f"{curve.taus[end]:.2g}) it has {point[0] - curve.many[end]:+.1f} points of many-shot and {apart:+.1f} of "
-        "few-shot accuracy."
-    )
+    found: list[list[tuple[float, float]]] = [[], []]
+    top = baseline.points(float(curve.taus[curve.top]))
+    for index in np.unique(steps.astype(int)).tolist():
+        spent = 0.0  # how significantly this point is before the curve's top
+        if index < curve.top:
+            apart = top - baseline.points(float(curve.taus[index]))
+            spent = Apart(apart, np.zeros_like(apart[:, :1]), here.labels).share
+        other = beside(index)
+        for number, of in enumerate(found, 1):
+            if (interval := other.interval(number, spent)) is not None:
+                of.append(interval)
+    return [
+        (min([value, *(low for low, _ in of)]), max([value, *(high for _, high in of)]))
+        for value, of in zip(here.sums[1:].tolist(), found, strict=True)
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -43,25 +43,12 @@ class Predictions:
 class PredictionCollector:
     """Collects predictions batch by batch; keeps nothing of size C.
 
-    ```python
-    collector = PredictionCollector(num_classes=1000)
-    for images, labels in loader:
-        collector.add(model(images), labels)
-    labels, by_rule = collector.labels(), collector.predictions()
-    ```
+    A model with one output has the rule `single`. One with two `outputs` has `mixture` (of the softmaxes, `first_share`
+    of the first one), `sum` (of the logits), and each output under its name.
 
-    A model with one output has the rule `single`. One with two has `mixture` (of the softmaxes, `first_share` of the
-    first one), `sum` (of the logits), and each output under its name.
-
-    Logits are adjusted as in Menon et al., ICLR 2021, Eq. 9: `logits - tau * log prior`. Each of two outputs is
-    adjusted, as each was trained under that prior, and then mixed or summed. At tau 0 nothing is subtracted.
-
-    Args:
-        num_classes: C.
-        taus: to adjust with, ascending.
-        log_prior: float64 `[C]`; None adjusts nothing.
-        outputs: names of the model's two outputs; empty for one.
-        first_share: part of the first of two outputs in the mixture.
+    Logits are adjusted as in Menon et al., ICLR 2021, Eq. 9, by the ascending `taus`: `logits - tau * log_prior`; None
+    adjusts nothing. Each of two outputs is adjusted, as each was trained under that prior, and then mixed or summed. At
+    tau 0 nothing is subtracted.
     """
 
     def __init__(
@@ -79,22 +66,24 @@ class PredictionCollector:
         self.not_finite = 0
 
     def add(self, outputs: Tensor | tuple[Tensor, ...] | list[Tensor], labels: Tensor) -> None:
-        """Adds a batch.
-
-        Raises:
-            ReportError: for outputs or labels that do not fit.
-        """
+        """Adds a batch; raises a ReportError for outputs or labels that do not fit."""
         import torch
 
         each = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-        self._check(each, labels)
+        expected, shapes = (len(labels), self._num_classes), [tuple(logits.shape) for logits in each]
+        if len(each) != (len(self._outputs) or 1) or any(shape != expected for shape in shapes):
+            number = "two outputs" if self._outputs else "one output"
+            raise ReportError(f"Expected {number} of shape {list(expected)} from the model but got {shapes}.")
+        if labels.ndim != 1 or labels.is_floating_point() or bool(((labels < 0) | (labels >= self._num_classes)).any()):
+            raise ReportError(f"Expected one label in 0..{self._num_classes - 1} for each image.")
         labels = labels.to(each[0].device)
         self.not_finite += int((~torch.stack([logits.isfinite().all(dim=1) for logits in each]).all(dim=0)).sum())
         found = {rule: self._unadjusted(*of, labels) for rule, of in self._rules(each).items()}
         if self._prior is not None:
             wide = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in each]
-            for rule, more in self._adjusted(wide, labels, self._prior).items():
-                found[rule] |= more
+            for more in (self._right_between(wide, labels, self._prior), self._adjusted(wide, self._prior)):
+                for rule, numbers in more.items():
+                    found[rule] |= numbers
         for rule, numbers in found.items():
             self._parts.setdefault(rule, []).append(numbers)
         self._labels.append(labels.cpu().numpy())
@@ -140,33 +129,10 @@ class PredictionCollector:
         first, second = outputs
         return first.softmax(1) * self.first_share + second.softmax(1) * (1 - self.first_share)
 
-    def _adjusted(self, outputs: list[Tensor], labels: Tensor, prior: Floats) -> dict[str, dict[str, NDArray[Any]]]:
-        """By rule: predicted class and its probability at each tau, `[T, B]`, and where each image is right."""
-        import torch
-
-        log_prior = torch.from_numpy(prior).to(outputs[0])
-        found: dict[str, dict[str, NDArray[Any]]] = self._right_between(outputs, labels, prior)
-        at_each = list(self._at_each_tau(outputs, log_prior))
-        for rule in at_each[0] if at_each else ():
-            top1, confidence = (torch.stack(column).cpu() for column in zip(*(at[rule] for at in at_each), strict=True))
-            found[rule] |= {"swept_top1": top1.numpy(), "swept_confidence": confidence.double().numpy()}
-        return found
-
-    def _at_each_tau(self, outputs: list[Tensor], log_prior: Tensor) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-        """By rule, at each tau but 0, the most probable class and its probability; one memory for all taus."""
-        import torch
-
-        adjusted = [torch.empty_like(logits) for logits in outputs]
-        for tau in filter(None, self.taus):
-            for logits, own in zip(outputs, adjusted, strict=True):
-                torch.sub(logits, tau * log_prior, out=own)
-            if len(adjusted) == 1:
-                yield {"single": _most_probable(adjusted[0])}
-            else:
-                confidence, top1 = self._mixture(adjusted).max(dim=1)
-                yield {"mixture": (top1, confidence), "sum": _most_probable(adjusted[0].add_(adjusted[1]))}
-
-    def _right_between(self, outputs: list[Tensor], labels: Tensor, prior: Floats) -> dict[str, dict[str, Floats]]:
+    def _right_between(
+        self, outputs: list[Tensor], labels: Tensor, prior: Floats
+    ) -> dict[str, dict[str, NDArray[Any]]]:
+        """By rule: the taus between which each image is right."""
         import torch
 
         on_cpu = labels.cpu().numpy()
@@ -182,14 +148,27 @@ class PredictionCollector:
             "sum": {"right": right_between((outputs[0] + outputs[1]).cpu().numpy(), on_cpu, 2 * prior)},
         }
 
-    def _check(self, outputs: list[Tensor], labels: Tensor) -> None:
-        expected = (len(labels), self._num_classes)
-        shapes = [tuple(logits.shape) for logits in outputs]
-        if len(outputs) != (len(self._outputs) or 1) or any(shape != expected for shape in shapes):
-            number = "two outputs" if self._outputs else "one output"
-            raise ReportError(f"Expected {number} of shape {list(expected)} from the model but got {shapes}.")
-        if labels.ndim != 1 or labels.is_floating_point() or bool(((labels < 0) | (labels >= self._num_classes)).any()):
-            raise ReportError(f"Expected one label in 0..{self._num_classes - 1} for each image.")
+    def _adjusted(self, outputs: list[Tensor], prior: Floats) -> dict[str, dict[str, NDArray[Any]]]:
+        """By rule: the most probable class and its probability at each tau but 0, `[T, B]`."""
+        import torch
+
+        log_prior = torch.from_numpy(prior).to(outputs[0])
+        adjusted = [torch.empty_like(logits) for logits in outputs]  # one memory for all taus
+        columns: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        for tau in filter(None, self.taus):
+            for logits, own in zip(outputs, adjusted, strict=True):
+                torch.sub(logits, tau * log_prior, out=own)
+            if len(adjusted) == 1:
+                columns.setdefault("single", []).append(_most_probable(adjusted[0]))
+            else:
+                confidence, top1 = self._mixture(adjusted).max(dim=1)
+                columns.setdefault("mixture", []).append((top1, confidence))
+                columns.setdefault("sum", []).append(_most_probable(adjusted[0].add_(adjusted[1])))
+        found = {}
+        for rule, pairs in columns.items():
+            top1, confidence = (torch.stack(column).cpu() for column in zip(*pairs, strict=True))
+            found[rule] = {"swept_top1": top1.numpy(), "swept_confidence": confidence.double().numpy()}
+        return found
 
 
 def _most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 CHUNK = 2**16
 """Logits processed together: 512 KiB of float64, which stay in a processor's cache."""
 
+NEVER = [[np.inf], [-np.inf]]
+"""The taus between which an image that is right at no tau is right."""
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 def right_between(logits: NDArray[np.floating[Any]], labels: Ints, log_prior: Floats) -> Floats:
-    """Smallest and largest tau, `[2, B]`, at which `argmax(logits - tau * log_prior)` is the label.
+    """Smallest and largest tau, `[2, B]`, at which `argmax(logits - tau * log_prior)` is the label; or `NEVER`.
 
     The label y leads class j while `tau * (log p_j - log p_y) >= z_j - z_y`: a half-line of taus for each j. Their
-    intersection is one interval, both ends included; (inf, -inf) for an image that is right at no tau. At equal values
-    the first class is the prediction.
+    intersection is one interval, both ends included. At equal values the first class is the prediction.
     """
     spans = np.empty((2, len(labels)))
     of_label = log_prior[labels]
@@ -39,7 +41,7 @@ def _right_between(logits: Floats, labels: Ints, gain: Floats) -> Floats:
     level = np.flatnonzero(gain == 0)
     best = level[lead.take(level, axis=1).argmax(axis=1)]
     spans = np.stack([_leads_from(lead, gain, labels), -_leads_from(lead, -gain, labels)])
-    return _ordered(spans, (spans[0] <= spans[1]) & (best == labels))
+    return np.where((spans[0] <= spans[1]) & (best == labels), spans, NEVER)
 
 
 def _leads_from(lead: Floats, gain: Floats, labels: Ints) -> Floats:
@@ -56,34 +58,26 @@ def _leads_from(lead: Floats, gain: Floats, labels: Ints) -> Floats:
     return begins
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def between_margins(margins: Floats, taus: Floats) -> Floats:
     """`right_between` from the margin of the label over the best other class, `[T, B]`, at ascending taus.
 
     The margin is linear between the taus; before the first and after the last its sign stays. Several intervals give
     their hull.
     """
-    right = margins > 0
-    last = len(taus) - 1
-    start = right.argmax(axis=0)
-    end = last - right[::-1].argmax(axis=0)
-    before, after = _crossing(margins, taus, start - 1, start), _crossing(margins, taus, end, end + 1)
-    spans = np.stack([np.where(start == 0, -np.inf, before), np.where(end == last, np.inf, after)])
-    return _ordered(spans, np.any(right, axis=0))
+    right, images, last = margins > 0, np.arange(margins.shape[1]), len(taus) - 1
+    start, end = right.argmax(axis=0), last - right[::-1].argmax(axis=0)
 
+    def crossing(low: Ints, high: Ints) -> Floats:
+        """Where the line between two taus' margins is 0; halfway where one of them is not finite."""
+        low, high = low.clip(min=0), high.clip(max=last)
+        one, other = margins[low, images], margins[high, images]
+        share = np.nan_to_num(one / (one - other), nan=0.5).clip(0, 1)
+        between: Floats = taus[low] + share * (taus[high] - taus[low])
+        return between
 
-@np.errstate(divide="ignore", invalid="ignore")
-def _crossing(margins: Floats, taus: Floats, low: Ints, high: Ints) -> Floats:
-    """Where the line between two taus' margins is 0; halfway where one of them is not finite."""
-    low, high = low.clip(min=0), high.clip(max=len(taus) - 1)
-    images = np.arange(margins.shape[1])
-    one, other = margins[low, images], margins[high, images]
-    share = np.nan_to_num(one / (one - other), nan=0.5).clip(0, 1)
-    crossing: Floats = taus[low] + share * (taus[high] - taus[low])
-    return crossing
-
-
-def _ordered(spans: Floats, right: NDArray[np.bool_]) -> Floats:
-    return np.where(right, spans, [[np.inf], [-np.inf]])
+    first = np.where(start == 0, -np.inf, crossing(start - 1, start))
+    return np.where(right.any(axis=0), [first, np.where(end == last, np.inf, crossing(end, end + 1))], NEVER)
 
 
 def hits_at(spans: Floats, tau: float) -> NDArray[np.bool_]:
@@ -109,6 +103,20 @@ class Curve:
     few: Floats
     overall: Floats
 
+    @classmethod
+    def of(cls, shots: Floats, overall: Floats, many: NDArray[np.bool_], few: NDArray[np.bool_]) -> Curve:
+        """The mean curve of S seeds, from where images are right by the groups' and the overall rule, `[S, 2, N]`.
+
+        `many` and `few` say whether each image is of a many- or a few-shot class, `[N]`.
+        """
+        changes = np.concatenate([shots.ravel(), overall.ravel()])
+        changes = np.unique(changes[np.isfinite(changes)])
+        changes = np.concatenate([[-1.0], changes, [1.0]]) if len(changes) else np.zeros(1)
+        changes[[0, -1]] += changes[[1, -2]] if len(changes) > 1 else 0  # a tau beyond either end
+        taus = np.sort(np.concatenate([changes, (changes[1:] + changes[:-1]) / 2]))
+        parts = shots[..., many], shots[..., few], overall
+        return cls(taus, *(100.0 * right_at(part, taus) / part[:, 0].size for part in parts))
+
     @property
     def top(self) -> int:
         """Where many-shot accuracy is highest, the last of several; smaller taus lose few-shot accuracy as well."""
@@ -131,17 +139,3 @@ class Curve:
         here = np.arange(top + min(ends), top + max(ends) + 1)
         order = np.lexsort((abs(self.overall[here] - overall), abs(self.few[here] - few)))
         return int(here[order[0]])
-
-
-def curve_at_every_tau(shots: Floats, overall: Floats, many: NDArray[np.bool_], few: NDArray[np.bool_]) -> Curve:
-    """The mean curve of S seeds, from where images are right by the groups' and the overall rule, `[S, 2, N]`.
-
-    `many` and `few` say whether each image is of a many- or a few-shot class, `[N]`.
-    """
-    changes = np.concatenate([shots.ravel(), overall.ravel()])
-    changes = np.unique(changes[np.isfinite(changes)])
-    changes = np.concatenate([[-1.0], changes, [1.0]]) if len(changes) else np.zeros(1)
-    changes[[0, -1]] += changes[[1, -2]] if len(changes) > 1 else 0  # a tau beyond either end
-    taus = np.sort(np.concatenate([changes, (changes[1:] + changes[:-1]) / 2]))
-    parts = shots[..., many], shots[..., few], overall
-    return Curve(taus, *(100.0 * right_at(part, taus) / part[:, 0].size for part in parts))

@@ -75,39 +75,40 @@ def trade_off(
 
 def swept(images: Sequence[Logits], taus: Sequence[float], prior: NDArray[np.float64]) -> list[PredictionCollector]:
     """Predictions of one model on each of several sets of images, at the same taus; see `until_it_falls`."""
+
+    def collect(taus: Sequence[float]) -> list[PredictionCollector]:
+        found = [PredictionCollector(one.logits.shape[1], taus, log_prior(prior)) for one in images]
+        for collector, one in zip(found, images, strict=True):
+            rows = max(1, CHUNK // one.logits.shape[1])
+            for logits, labels in zip(one.logits.split(rows), one.labels.split(rows), strict=True):
+                collector.add(logits, labels)
+        return found
+
     taus = checked_taus(taus)
-    found = [_swept(one, taus, prior) for one in images]
+    found = collect(taus)
     wanted = until_it_falls(taus, found)
-    return found if wanted == taus else [_swept(one, wanted, prior) for one in images]
-
-
-def _swept(images: Logits, taus: Sequence[float], prior: NDArray[np.float64]) -> PredictionCollector:
-    number, classes = images.logits.shape
-    collector = PredictionCollector(classes, taus, log_prior(prior))
-    rows = max(1, CHUNK // classes)
-    for start in range(0, number, rows):
-        collector.add(images.logits[start : start + rows], images.labels[start : start + rows])
-    return collector
+    return found if wanted == taus else collect(wanted)
 
 
 def checked(logits: Any, labels: Any, counts: Any, draws: Any = None) -> Logits:
     """Arrays or tensors as `Logits`; raises a TradeOffError that names the one that does not fit."""
+    import torch
+
     outputs = _tensor("logits", logits)
     if outputs.ndim != 2 or 0 in outputs.shape:
         raise TradeOffError(f"Expected logits of shape [N, C], none of them 0, but got {list(outputs.shape)}.")
     number, classes = outputs.shape
     if not outputs.is_floating_point():
         outputs = outputs.double()
-    rows = max(1, CHUNK // classes)
-    for start in range(0, number, rows):
-        bad = (~outputs[start : start + rows].isfinite().all(dim=1)).nonzero()
-        if len(bad):
-            raise TradeOffError(f"Expected finite logits but those of image {start + int(bad[0])} (from 0) are not.")
-    of_image = _whole("labels", labels, number, "image")
+    finite = torch.cat([rows.isfinite().all(dim=1) for rows in outputs.split(max(1, CHUNK // classes))])
+    if not bool(finite.all()):
+        image = int((~finite).nonzero()[0])
+        raise TradeOffError(f"Expected finite logits but those of image {image} (from 0) are not.")
+    of_image = _vector("labels", labels, number, "image", whole=True)
     if bool(((of_image < 0) | (of_image >= classes)).any()):
         low, high = int(of_image.min()), int(of_image.max())
         raise TradeOffError(f"Expected labels in 0..{classes - 1} but found {low if low < 0 else high}.")
-    of_class = _whole("counts", counts, classes, "class")
+    of_class = _vector("counts", counts, classes, "class", whole=True)
     if bool((of_class < 0).any()) or not bool(of_class.any()):
         raise TradeOffError("Expected counts that are not negative and not all 0.")
     drawn = None if draws is None else _vector("draws", draws, classes, "class").double().numpy()
@@ -116,19 +117,14 @@ def checked(logits: Any, labels: Any, counts: Any, draws: Any = None) -> Logits:
     return Logits(outputs, of_image, of_class.numpy(), drawn)
 
 
-def _whole(name: str, given: Any, length: int, what: str) -> Tensor:
-    """Whole numbers, int64 `[length]`."""
-    values = _vector(name, given, length, what)
-    if values.is_floating_point() and not bool((values.isfinite() & (values == values.round())).all()):
-        raise TradeOffError(f"Expected {name} to be whole numbers but got others.")
-    return values.long()
-
-
-def _vector(name: str, given: Any, length: int, what: str) -> Tensor:
+def _vector(name: str, given: Any, length: int, what: str, whole: bool = False) -> Tensor:
+    """Numbers `[length]`, one for each image or class; `whole` ones as int64."""
     values = _tensor(name, given)
     if list(values.shape) != [length]:
         raise TradeOffError(f"Expected {name} of shape [{length}], one for each {what}, but got {list(values.shape)}.")
-    return values
+    if whole and values.is_floating_point() and not bool((values.isfinite() & (values == values.round())).all()):
+        raise TradeOffError(f"Expected {name} to be whole numbers but got others.")
+    return values.long() if whole else values
 
 
 def _tensor(name: str, given: Any) -> Tensor:

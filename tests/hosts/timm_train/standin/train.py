@@ -21,6 +21,7 @@ for name in ("jsd-loss", "bce-loss", "bce-sum", "no-prefetcher", "naflex-loader"
 for name in ("cutmix-minmax", "bce-target-thresh", "bce-pos-weight"):
     parser.add_argument(f"--{name}", type=float)
 numbers = {"epochs": 3, "num-classes": 4, "grad-accum-steps": 1, "aug-splits": 0, "seed": 0, "lr": 0.5}
+numbers["batch-size"] = 10
 texts = {"resume": "", "output": "o", "data-dir": "points", "dataset": "", "model": "linear", "labels": "reader"}
 for name, default in {**numbers, "smoothing": 0.1, "mixup": 0.0, "cutmix": 0.0, **texts, "device": "cpu"}.items():
     parser.add_argument(f"--{name}", type=type(default), default=default)
@@ -95,7 +96,7 @@ def main():
         return share * points + (1 - share) * points.flip(0), share * soft + (1 - share) * soft.flip(0)
 
     mixup_active = args.mixup > 0 or args.cutmix > 0
-    loader_train = DataLoader(dataset_train, 10, shuffle=True, drop_last=True)
+    loader_train = DataLoader(dataset_train, args.batch_size, shuffle=True, drop_last=True)
     if mixup_active or not args.no_prefetcher:
         loader_train = Prefetcher(loader_train, mix if mixup_active else None)
     loader_eval = DataLoader(Points([9] * len(COUNTS), 1, args.labels), 10)

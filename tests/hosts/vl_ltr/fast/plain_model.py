@@ -1,5 +1,6 @@
 """A model with the parts and names of VL-LTR's stage two, its head the published mathematics written straight down."""
 
+import argparse
 import importlib.util
 import sys
 from pathlib import Path
@@ -8,6 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from vlltr_plugin.hosts.vl_ltr.fast import speed_up
+
+IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(4))
 
 
 class PlainAttention(nn.Module):
@@ -115,6 +120,16 @@ def build(
     counts[0], counts[-1] = 1, length
     visual = Tower(dim).requires_grad_(False) if tower else None
     return PlainModel(head, sentences, counts, visual)
+
+
+def sped_up(model: Any, **keys: Any) -> Any:
+    speed_up(argparse.Namespace(**keys), model)
+    return model
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    for ours, theirs in zip(one(IMAGES), other(IMAGES), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def host_block(checkout: Path) -> type[nn.Module]:

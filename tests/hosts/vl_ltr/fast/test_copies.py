@@ -1,6 +1,5 @@
 """A model that is sped up, when it is copied or saved whole."""
 
-import argparse
 import copy
 import io
 import pickle
@@ -14,12 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from vlltr_plugin.hosts.vl_ltr.fast import speed_up
-
-from .plain_model import build
+from .plain_model import IMAGES, assert_equal, build, sped_up
 
 KEYS = [{"fast_head": True}, {"fast_tower": True}, {"fast_head": True, "fast_tower": True}]
-IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(4))
 OURS = ["forward", "sentence_cache", "fold", "__getstate__", "__deepcopy__"]
 
 
@@ -30,15 +26,9 @@ def plain() -> Any:
 
 @pytest.fixture(params=KEYS, ids=["head", "tower", "both"])
 def fast(request: pytest.FixtureRequest, plain: Any) -> Any:
-    model = copy.deepcopy(plain)
-    speed_up(argparse.Namespace(**request.param), model)
+    model = sped_up(copy.deepcopy(plain), **request.param)
     model(IMAGES)  # with what it keeps
     return model
-
-
-def assert_equal(one: Any, other: Any) -> None:
-    for ours, theirs in zip(one(IMAGES), other(IMAGES), strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def speeded(model: nn.Module) -> list[str]:
@@ -62,21 +52,19 @@ def test_a_model_that_is_saved_whole_comes_back_as_the_plain_one(
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(loaded(IMAGES), plain(IMAGES), strict=True))
     assert speeded(fast) != []
     assert_equal(fast, plain)
-    speed_up(argparse.Namespace(fast_head=True, fast_tower=True), loaded)
-    assert_equal(saved(loaded), plain)
+    assert_equal(saved(sped_up(loaded, fast_head=True, fast_tower=True)), plain)
 
 
 def test_a_saved_model_loads_where_the_plugin_is_not(fast: Any, tmp_path: Path) -> None:
     torch.save(fast, tmp_path / "model.pth")
-    code = (
-        "import sys; sys.modules['vlltr_plugin'] = None; import torch\n"
+    name = type(fast).__module__  # where the other process finds the model's class
+    script = (
+        f"import sys, {name}, torch\n"
+        "for module in [name for name in sys.modules if name.startswith('vlltr_plugin')]: sys.modules[module] = None\n"
         f"model = torch.load({str(tmp_path / 'model.pth')!r}, weights_only=False)\n"
         "print(model(torch.zeros(1, 3, 8, 8))[1].shape)"
     )
-    tests = str(Path(__file__).parents[3])
-    # the class of the model has a name by which another process finds it
-    script = f"import sys; sys.path.insert(0, {tests!r}); import tests.hosts.vl_ltr.fast.plain_model\n{code}"
-    root = str(Path(__file__).parents[4])
+    root = Path(__file__).parents[4]
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
     assert done.stdout == "torch.Size([1, 5])\n", done.stderr
 

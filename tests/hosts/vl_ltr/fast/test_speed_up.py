@@ -1,6 +1,5 @@
 """`fast_head` and `fast_tower` among the host's arguments: what they change, and what they refuse."""
 
-import argparse
 import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,15 +13,9 @@ from process_groups import leave_group
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vlltr_plugin.hosts.vl_ltr.fast import speed_up
-
-from .plain_model import PlainBlock, build
+from .plain_model import IMAGES, PlainBlock, assert_equal, build, sped_up
 
 BOTH = {"fast_head": True, "fast_tower": True}
-
-
-def asked(**keys: Any) -> argparse.Namespace:
-    return argparse.Namespace(**keys)
 
 
 def patched(model: nn.Module) -> list[str]:
@@ -38,18 +31,15 @@ def one_process(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("keys", [{}, {"fast_head": False, "fast_tower": False}])
 def test_without_the_keys_nothing_is_touched(keys: dict[str, Any]) -> None:
-    model = build(tower=True)
-    speed_up(asked(**keys), model)
-    assert patched(model) == []
+    assert patched(sped_up(build(tower=True), **keys)) == []
 
 
-def test_outputs_agree_and_names_and_values_of_the_state_stay() -> None:
+def test_outputs_agree_and_names_and_values_of_the_state_and_random_numbers_stay() -> None:
     plain = build(tower=True)
-    fast = copy.deepcopy(plain)
-    speed_up(asked(**BOTH), fast)
-    images = torch.randn(4, 3, 8, 8)
-    for theirs, ours in zip(plain(images), fast(images), strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-5)
+    random = torch.get_rng_state()
+    fast = sped_up(copy.deepcopy(plain), **BOTH)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert_equal(fast, plain)
     before, after = plain.state_dict(), fast.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) and after[name].is_contiguous() for name in before)
@@ -58,32 +48,17 @@ def test_outputs_agree_and_names_and_values_of_the_state_stay() -> None:
 
 @pytest.mark.parametrize("fast_first", [True, False])
 def test_a_checkpoint_goes_both_ways(fast_first: bool) -> None:
-    fast, plain = build(tower=True, seed=1), build(tower=True, seed=2)
-    speed_up(asked(**BOTH), fast)
+    fast, plain = sped_up(build(tower=True, seed=1), **BOTH), build(tower=True, seed=2)
     source, target = (fast, plain) if fast_first else (plain, fast)
-    images = torch.randn(4, 3, 8, 8)
-    target(images)
+    target(IMAGES)
     target.load_state_dict(source.state_dict())
     target.text_padding_mask = source.text_padding_mask
-    for theirs, ours in zip(source(images), target(images), strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-5)
-
-
-def test_the_runs_random_numbers_stay_as_they_are() -> None:
-    model = build(tower=True)
-    before = torch.get_rng_state()
-    speed_up(asked(**BOTH), model)
-    assert torch.equal(torch.get_rng_state(), before)
+    assert_equal(source, target)
 
 
 def change(path: str, value: Any) -> Callable[[Any], None]:
-    def apply(model: Any) -> None:
-        *steps, last = path.split(".")
-        for step in steps:
-            model = getattr(model, step)
-        setattr(model, last, value)
-
-    return apply
+    module, _, name = path.rpartition(".")
+    return lambda model: setattr(model.get_submodule(module), name, value)
 
 
 class Warmer(PlainBlock):
@@ -96,112 +71,91 @@ class Warmer(PlainBlock):
         return results
 
 
-REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "heads": (change("text_block.attn.num_heads", 2), "attn.num_heads=1 .* got 2"),
-    "constant norm": (change("text_block.use_constant_norm", True), "use_constant_norm=False .* got True"),
-    "op_type": (change("text_block.op_type", "cosine"), "op_type='two_branch' .* got 'cosine'"),
-    "trained sentences": (lambda model: model.text_embeddings.requires_grad_(True), "frozen text_embeddings"),
-    "no head": (change("text_block", None), "two-branch head .* got PlainModel without"),
-    "no scale": (change("logit_scale", None), "a logit_scale"),
-    "dropout": (change("text_block.attn.attn_drop", nn.Dropout(0.1)), r"no dropout .* got p=0.1"),
-    "key bias": (change("text_block.attn.wk", nn.Linear(16, 16)), "without bias"),
-    "norm": (change("text_block.attn.norm1k", nn.LayerNorm(16, bias=False)), "norm1k to be a LayerNorm"),
-    "norm's class": (change("text_block.attn.norm1q", nn.Identity()), "norm1q to be a LayerNorm"),
-    "half": (lambda model: model.text_block.attn.half(), "float32 or float64 .* got torch.float16"),
-    "own maths": (
-        change("text_block", Warmer(16, num_classes=5)),
-        r"computes what VL-LTR's does \(image-text logits\)",
-    ),
-    "trained tower": (lambda model: model.visual.conv2.requires_grad_(True), "frozen tower .* conv2.weight"),
-    "no batch norm": (change("visual", nn.Conv2d(3, 4, 1).requires_grad_(False)), "batch norms after convolutions"),
-    "no tower": (change("visual", None), "a model with a tower"),
+MATHS = r"computes what VL-LTR's does \(image-text logits\)"
+REFUSED: dict[str, Callable[[Any], Any]] = {
+    "attn.num_heads=1 .* got 2": change("text_block.attn.num_heads", 2),
+    "use_constant_norm=False .* got True": change("text_block.use_constant_norm", True),
+    "op_type='two_branch' .* got 'cosine'": change("text_block.op_type", "cosine"),
+    "frozen text_embeddings": lambda model: model.text_embeddings.requires_grad_(True),
+    "two-branch head .* got PlainModel without": change("text_block", None),
+    "a logit_scale": change("logit_scale", None),
+    r"no dropout .* got p=0.1": change("text_block.attn.attn_drop", nn.Dropout(0.1)),
+    "without bias": change("text_block.attn.wk", nn.Linear(16, 16)),
+    "norm1k to be a LayerNorm": change("text_block.attn.norm1k", nn.LayerNorm(16, bias=False)),
+    "norm1q to be a LayerNorm": change("text_block.attn.norm1q", nn.Identity()),
+    "float32 or float64 .* got torch.float16": lambda model: model.text_block.attn.half(),
+    MATHS: change("text_block", Warmer(16, num_classes=5)),
+    "frozen tower .* conv2.weight": lambda model: model.visual.conv2.requires_grad_(True),
+    "batch norms after convolutions": change("visual", nn.Conv2d(3, 4, 1).requires_grad_(False)),
+    "a model with a tower": change("visual", None),
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_would_not_compute_the_same_is_refused_before_anything_changes(case: str) -> None:
-    apply, message = REFUSED[case]
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_would_not_compute_the_same_is_refused_before_anything_changes(message: str) -> None:
     model = build(tower=True)
-    apply(model)
+    REFUSED[message](model)
     with pytest.raises(ValueError, match=f"(?s)Expected .*{message}.*out of the config"):
-        speed_up(asked(**BOTH), model)
+        sped_up(model, **BOTH)
     assert patched(model) == []
     assert not hasattr(model.text_block, "sentence_cache")
 
 
 @pytest.mark.parametrize("key", BOTH)
-@pytest.mark.parametrize("value", [1, "True", None])
-def test_other_values_than_true_and_false_are_refused(key: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"Expected {key} to be True or False but got {value!r}"):
-        speed_up(asked(**{key: value}), build(tower=True))
-
-
-@pytest.mark.parametrize("key", BOTH)
-def test_a_second_time_is_refused(key: str) -> None:
+def test_other_values_than_true_and_false_and_a_second_time_are_refused(key: str) -> None:
     model = build(tower=True)
-    speed_up(asked(**{key: True}), model)
+    for value in (1, "True", None):
+        with pytest.raises(ValueError, match=f"Expected {key} to be True or False but got {value!r}"):
+            sped_up(model, **{key: value})
+    sped_up(model, **{key: True})
     with pytest.raises(ValueError, match="call attach once"):
-        speed_up(asked(**{key: True}), model)
+        sped_up(model, **{key: True})
 
 
-class TestAttach:
-    """Through `vlltr_plugin.attach`, as the host calls it."""
+def host_with(**keys: Any) -> MiniHost:
+    """A miniature host whose model takes features; attached."""
+    host = MiniHost(**keys)
+    host.model = build(classes=CLASSES, dim=6)
+    host.optimizer = torch.optim.SGD(host.model.parameters(), lr=1e-3)
+    host.attach()
+    return host
 
-    def host(self, **keys: Any) -> MiniHost:
-        host = MiniHost(**keys)
-        host.model = build(classes=CLASSES, dim=6)  # features go in
-        host.optimizer = torch.optim.SGD(host.model.parameters(), lr=1e-3)
-        return host
 
-    def test_works_without_reweight(self) -> None:
-        host = self.host(fast_head=True)
-        host.attach()
-        assert patched(host.model) == ["text_block"]
+def test_attach_speeds_up_without_reweight_too_but_no_evaluation() -> None:
+    assert patched(host_with(fast_head=True).model) == ["text_block"]
+    assert patched(host_with(fast_head=True, fast_tower=True, eval=True).model) == []
 
-    def test_losses_agree_with_and_without_under_reweight(self) -> None:
-        losses = {}
-        for key in (False, True):
-            host = self.host(reweight={"type": "class_volume"}, fast_head=key)
-            host.attach()
-            losses[key] = [loss for epoch in range(2) for loss in host.epoch(epoch)]
-            assert host.stats["reweight_alpha_max"] > 1
-        assert losses[True] == pytest.approx(losses[False], abs=1e-4)
-        assert losses[True] != losses[False]
 
-    def test_an_evaluation_runs_the_hosts_own_code(self) -> None:
-        host = self.host(fast_head=True, fast_tower=True, eval=True)
-        host.attach()
-        assert patched(host.model) == []
+def test_losses_agree_with_and_without_under_reweight() -> None:
+    losses = {}
+    for key in (False, True):
+        host = host_with(reweight={"type": "class_volume"}, fast_head=key)
+        losses[key] = [loss for epoch in range(2) for loss in host.epoch(epoch)]
+        assert host.stats["reweight_alpha_max"] > 1
+    assert losses[True] == pytest.approx(losses[False], abs=1e-4)
+    assert losses[True] != losses[False]
 
 
 @pytest.mark.usefixtures("one_process")
-class TestDistributed:
-    """With DDP around the model before the keys are read."""
+def test_under_ddp_every_parameter_receives_its_gradient_at_every_step() -> None:
+    model = build(tower=True)
+    model.text_embeddings.requires_grad_(False)
+    wrapped = sped_up(DistributedDataParallel(model), **BOTH)
+    for _ in range(3):  # DDP complains at the next step about a parameter that received none
+        model.zero_grad()
+        visual, image_text = wrapped(IMAGES)
+        (visual.sum() + image_text.square().sum()).backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
-    def test_every_parameter_receives_its_gradient_at_every_step(self) -> None:
-        model = build(tower=True)
-        model.text_embeddings.requires_grad_(False)
-        wrapped = DistributedDataParallel(model)
-        speed_up(asked(**BOTH), wrapped)
-        for _ in range(3):  # DDP complains at the next step about a parameter that received none
-            model.zero_grad()
-            visual, image_text = wrapped(torch.randn(4, 3, 8, 8))
-            (visual.sum() + image_text.square().sum()).backward()
-        assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
-    def test_buffers_of_the_frozen_tower_are_not_broadcast(self) -> None:
-        wrapped = DistributedDataParallel(build(tower=True))
-        speed_up(asked(fast_head=True), wrapped)
-        assert wrapped.broadcast_buffers
-        speed_up(asked(fast_tower=True), wrapped)
-        assert not wrapped.broadcast_buffers
-
-    def test_other_buffers_are_still_broadcast(self) -> None:
-        model = build(tower=True)
-        model.register_buffer("mean", torch.zeros(3))
-        wrapped = DistributedDataParallel(model)
-        speed_up(asked(**BOTH), wrapped)
-        assert wrapped.broadcast_buffers
+@pytest.mark.usefixtures("one_process")
+def test_ddp_broadcasts_no_buffers_if_all_are_the_frozen_towers() -> None:
+    wrapped = DistributedDataParallel(build(tower=True))
+    assert sped_up(wrapped, fast_head=True).broadcast_buffers
+    assert not sped_up(wrapped, fast_tower=True).broadcast_buffers
+    other = build(tower=True)
+    other.register_buffer("mean", torch.zeros(3))
+    assert sped_up(DistributedDataParallel(other), **BOTH).broadcast_buffers
 
 
 def one_of_two(rank: int, folder: str) -> None:
@@ -210,7 +164,7 @@ def one_of_two(rank: int, folder: str) -> None:
     model = build()
     with torch.no_grad():
         model.text_embeddings.add_(rank)
-    speed_up(asked(fast_head=True), model)
+    sped_up(model, fast_head=True)
     x = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
     before = model(x)[1]
     torch.save((before, DistributedDataParallel(model)(x)[1]), f"{folder}/{rank}.pt")

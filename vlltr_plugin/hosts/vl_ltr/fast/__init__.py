@@ -5,9 +5,10 @@ from typing import Any
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vlltr_plugin.hosts.vl_ltr.fast.head import check_head, install_head
+from vlltr_plugin.hosts.vl_ltr.fast.head import SentenceCache, check_head, fast_forward
+from vlltr_plugin.hosts.vl_ltr.fast.in_place import replace_forward
 from vlltr_plugin.hosts.vl_ltr.fast.tower import check_tower, install_tower
-from vlltr_plugin.training.messages import say
+from vlltr_plugin.training.messages import info
 
 
 def speed_up(args: Any, model: nn.Module) -> None:
@@ -19,30 +20,23 @@ def speed_up(args: Any, model: nn.Module) -> None:
     Raises:
         ValueError: naming what to change, when the model would not compute the same.
     """
-    fast_head, fast_tower = _flag(args, "fast_head"), _flag(args, "fast_tower")
-    inner = model.module if isinstance(model, DistributedDataParallel) else model
-    if fast_head:
+    wanted = {name: getattr(args, name, False) for name in ("fast_head", "fast_tower")}
+    for name, value in wanted.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"Expected {name} to be True or False but got {value!r}: correct the config.")
+    wrapped = isinstance(model, DistributedDataParallel)
+    inner: Any = model.module if wrapped else model
+    if wanted["fast_head"]:
         check_head(inner)
-    pairs = check_tower(inner) if fast_tower else []
-    if fast_head:
-        install_head(inner)
-        say("fast_head: the attention over the sentences computes the same without projecting them at each step.")
-    if fast_tower:
-        install_tower(pairs)
-        _stop_broadcasts(model)
-        say(f"fast_tower: {len(pairs)} frozen batch norms run inside their convolutions, channels last.")
+    pairs = check_tower(inner) if wanted["fast_tower"] else []
 
-
-def _flag(args: Any, name: str) -> bool:
-    value = getattr(args, name, False)
-    if not isinstance(value, bool):
-        raise ValueError(f"Expected {name} to be True or False but got {value!r}: correct the config.")
-    return value
-
-
-def _stop_broadcasts(model: nn.Module) -> None:
-    """DDP need not send a frozen tower's batch norm statistics at every step, and would write them unnoticed."""
-    if isinstance(model, DistributedDataParallel):
-        of_tower = {id(buffer) for buffer in model.module.visual.buffers()}
-        if all(id(buffer) in of_tower for buffer in model.buffers()):
-            model.broadcast_buffers = False
+    if wanted["fast_head"]:
+        replace_forward(inner.text_block, fast_forward, sentence_cache=SentenceCache(inner))
+        info("fast_head: the attention over the sentences computes the same without projecting them at each step.")
+    if wanted["fast_tower"]:
+        install_tower(inner.visual, pairs)
+        # DDP need not send a frozen tower's batch norm statistics at every step, and would write them unnoticed.
+        of_tower = {id(buffer) for buffer in inner.visual.buffers()}
+        if wrapped and all(id(buffer) in of_tower for buffer in model.buffers()):
+            model.broadcast_buffers = False  # type: ignore[assignment]
+        info(f"fast_tower: {len(pairs)} frozen batch norms run inside their convolutions, channels last.")

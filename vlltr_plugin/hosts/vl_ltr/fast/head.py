@@ -18,25 +18,21 @@ for the gradient. The largest tensors are [C, S, 2 * B]; the cache is [C, S, S +
 
 import copy
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlltr_plugin.hosts.vl_ltr.fast.in_place import Cache, expect, replace_forward
+from vlltr_plugin.hosts.vl_ltr.fast.in_place import Cache, expect
 
 MODULES = ("attn.norm1q", "attn.norm1k", "attn.wq", "attn.wk", "visual_fc")
 FULL_PRECISION = (["torch.float32"], ["torch.float64"])
 CLASSES_AT_ONCE = 64  # of 64 sentences x 1024: 32 MiB in float64
 _expect = partial(expect, "fast_head")
 
-
-class SentenceStatistics(NamedTuple):
-    """Functions of the sentences alone."""
-
-    rstd: Tensor  # [C, S], the inverse standard deviation that LayerNorm divides each sentence by
-    gram: Tensor  # [C, S, S], the inner products of each class's sentences
+SentenceStatistics = tuple[Tensor, Tensor]
+"""Functions of the sentences alone: 1 / std of each [C, S], and the Gram matrix of each class's sentences [C, S, S]."""
 
 
 @torch.no_grad()
@@ -51,7 +47,7 @@ def sentence_statistics(sentences: Tensor, eps: float, dtype: torch.dtype) -> Se
             chunk = sentences[some].double()
             rstd[some] = (chunk.var(dim=-1, correction=0) + eps).rsqrt()
             gram[some] = chunk @ chunk.mT
-    return SentenceStatistics(rstd, gram)
+    return rstd, gram
 
 
 class SentenceCache:
@@ -74,22 +70,13 @@ class SentenceCache:
         expect_same(sentences.shape == source.shape and (recast or sentences.data_ptr() == source.data_ptr()))
 
         def compute() -> SentenceStatistics:
-            # Comparing values waits for the device: a cast copy is only compared when its statistics are new.
-            expect_same(not recast or _same_values(sentences, source))
+            # Comparing values waits for the device: a cast copy is only compared when its statistics are new, and in
+            # parts, without a second copy of all of it.
+            pairs = zip(sentences.split(CLASSES_AT_ONCE), source.split(CLASSES_AT_ONCE), strict=True)
+            expect_same(not recast or all(torch.equal(ours, theirs.to(ours.dtype)) for ours, theirs in pairs))
             return sentence_statistics(sentences, eps, dtype)
 
         return self.cache.get([source], sentences.dtype, compute)
-
-
-def _same_values(sentences: Tensor, source: Tensor) -> bool:
-    """Whether `sentences` are `source` in another type, without a second copy of all of them."""
-    pairs = zip(sentences.split(CLASSES_AT_ONCE), source.split(CLASSES_AT_ONCE), strict=True)
-    return all(torch.equal(ours, theirs.to(ours.dtype)) for ours, theirs in pairs)
-
-
-def install_head(model: Any) -> None:
-    """Lets the model's `text_block` compute with `fast_forward`; its parameters and their names stay."""
-    replace_forward(model.text_block, fast_forward, sentence_cache=SentenceCache(model))
 
 
 def fast_forward(
@@ -107,22 +94,25 @@ def two_branch_logits(
 ) -> tuple[Tensor, Tensor]:
     """Both branches' logits [B, C] of the features `x` [B, d]; the arguments as in `fast_forward`."""
     visual = cast(Tensor, block.visual_fc(x))
+    attn, (rstd, gram) = block.attn, statistics
     with torch.autocast(x.device.type, enabled=False):
-        x = x.to(block.attn.wk.weight.dtype)
-        queries = folded_query(block.attn, x), F.normalize(x, dim=-1)
-        products = Products.apply(*queries, sentences)  # type: ignore[no-untyped-call]
+        x = x.to(attn.wk.weight.dtype)
+        query = attn.wq(attn.norm1q(x)) @ attn.wk.weight
+        query = query * attn.norm1k.weight + 0 * attn.norm1k.bias  # DDP wants the shift's gradient, 0
+        query = query - query.mean(dim=-1, keepdim=True)
+        products = Products.apply(query, F.normalize(x, dim=-1), sentences)  # type: ignore[no-untyped-call]
         scores, along = products.to(x.dtype).split(len(x), dim=-1)
-        attention = _attention(scores, statistics.rstd, block.attn.scale, padding)
-        cosine = (attention * along).sum(dim=1) / _length(attention, statistics.gram, block.v_detach)
-        image_text = (cosine * scale.exp()).T.contiguous()
+
+        shift = torch.zeros_like(rstd)
+        if padding is not None:
+            shift = shift.masked_fill(padding, float("-inf"))
+        attention = torch.addcmul(shift.unsqueeze(-1), scores, rstd.unsqueeze(-1), value=attn.scale).softmax(dim=1)
+
+        # |v|: with v_detach the host divides by the bare length, else F.normalize has a floor, squared here.
+        weights, floor = (attention.detach(), 0.0) if block.v_detach else (attention, 1e-24)
+        length = (weights * (gram @ weights)).sum(dim=1).clamp_min(floor).sqrt()
+        image_text = ((attention * along).sum(dim=1) / length * scale.exp()).T.contiguous()
     return visual, image_text.to(visual.dtype)
-
-
-def folded_query(attn: Any, x: Tensor) -> Tensor:
-    """The query u [B, d] whose inner products with the sentences give the scores, up to scales and a shift."""
-    query = attn.wq(attn.norm1q(x)) @ attn.wk.weight
-    query = query * attn.norm1k.weight + 0 * attn.norm1k.bias  # DDP wants the shift's gradient, 0
-    return cast(Tensor, query - query.mean(dim=-1, keepdim=True))
 
 
 class Products(torch.autograd.Function):
@@ -147,22 +137,6 @@ class Products(torch.autograd.Function):
             gradient = gradient[..., :batch]
         both = (gradient.flatten(0, 1).T @ sentences.flatten(0, 1)).to(ctx.dtype)
         return both[:batch], both[batch:] if ctx.needs_input_grad[1] else None, None
-
-
-def _attention(scores: Tensor, rstd: Tensor, scale: float, padding: Tensor | None) -> Tensor:
-    """Weights [C, S, B] of the sentences."""
-    shift = torch.zeros_like(rstd)
-    if padding is not None:
-        shift = shift.masked_fill(padding, float("-inf"))
-    return torch.addcmul(shift.unsqueeze(-1), scores, rstd.unsqueeze(-1), value=scale).softmax(dim=1)
-
-
-def _length(attention: Tensor, gram: Tensor, detached: bool) -> Tensor:
-    """|v| [C, B] of the attended sentences v."""
-    if detached:  # the host then divides by the bare length, without the floor below
-        attention = attention.detach()
-    squares = (attention * (gram @ attention)).sum(dim=1)
-    return squares.clamp_min(0.0 if detached else 1e-24).sqrt()  # the floor of F.normalize, squared
 
 
 def check_head(model: Any) -> None:

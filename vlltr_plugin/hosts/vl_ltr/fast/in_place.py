@@ -63,23 +63,17 @@ class Cache(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._views: list[Tensor] = []
-        self._versions: list[int] = []
+        self._seen: list[tuple[int, torch.Size, int]] = []
+        self._held: list[Tensor] = []  # so that no other tensor gets their storage
         self.values: dict[Any, T] = {}
 
     def get(self, tensors: Sequence[Tensor], key: Any, compute: Callable[[], T]) -> T:
         """The value of a key for the tensors as they are now."""
-        if not self._is_current(tensors):
+        now = [(tensor.data_ptr(), tensor.shape, tensor._version) for tensor in tensors]
+        if now != self._seen:
             self.values.clear()
-            self._views = [tensor.detach() for tensor in tensors]
-            self._versions = [tensor._version for tensor in tensors]
+            self._seen, self._held = now, [tensor.detach() for tensor in tensors]
         if key not in self.values:
             with torch.inference_mode(False), torch.no_grad():  # what inference mode makes could never serve training
                 self.values[key] = compute()
         return self.values[key]
-
-    def _is_current(self, tensors: Sequence[Tensor]) -> bool:
-        return len(tensors) == len(self._views) and all(
-            tensor.data_ptr() == view.data_ptr() and tensor.shape == view.shape and tensor._version == version
-            for tensor, view, version in zip(tensors, self._views, self._versions, strict=True)
-        )

@@ -1,55 +1,52 @@
 """A frozen convolutional tower that runs its batch norms inside its convolutions, in channels-last memory format."""
 
 import copy
-from collections.abc import Iterable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vlltr_plugin.hosts.vl_ltr.fast.in_place import Cache, expect, replace_forward
 
-Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
+Pairs = list[tuple[str, str]]
+"""Names in the tower of convolutions and of the batch norms that read their output."""
+
 _expect = partial(expect, "fast_tower")
 
 
 class Fold:
     """A convolution and the batch norm that reads its output: y = conv(x) * s + (shift - mean * s), s = scale / std."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-        self._pair = (conv, norm)
+    def __init__(self, conv: Any, norm: Any) -> None:
+        self._conv, self._norm = conv, norm
         self.cache: Cache[tuple[Tensor, Tensor]] = Cache()
 
     def applies(self) -> bool:
         """Whether batch norm is a fixed affine map without gradients; else both modules run as they were."""
-        norm = self._pair[1]
-        return not norm.training and not any(tensor.requires_grad for tensor in self._tensors())
+        return not self._norm.training and not any(tensor.requires_grad for tensor in self._tensors())
 
     def parameters(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Weight [out, in, h, w] and bias [out] of the folded convolution, computed again when theirs change."""
-        norm = self._pair[1]
-        # Batch norm updates its statistics unnoticed by their version, and counts the updates in a tensor of its own.
-        tensors = self._tensors() + [tensor for tensor in (norm.num_batches_tracked,) if tensor is not None]
-        return self.cache.get(tensors, (dtype, norm.eps), lambda: self._folded(dtype))
+        conv, norm = self._conv, self._norm
+
+        def fold() -> tuple[Tensor, Tensor]:
+            ratio = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
+            before = 0.0 if conv.bias is None else conv.bias.double()
+            bias = norm.bias.double() + (before - norm.running_mean.double()) * ratio
+            weight = conv.weight.double() * ratio[:, None, None, None]
+            return weight.to(dtype).contiguous(memory_format=torch.channels_last), bias.to(dtype)
+
+        return self.cache.get(self._tensors(), (dtype, norm.eps), fold)
 
     def _tensors(self) -> list[Tensor]:
-        conv, norm = self._pair
-        found = (conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        return [tensor for tensor in found if tensor is not None]
-
-    def _folded(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        conv, norm = self._pair
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        ratio = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
-        before = 0.0 if conv.bias is None else conv.bias.double()
-        bias = norm.bias.double() + (before - norm.running_mean.double()) * ratio
-        weight = conv.weight.double() * ratio[:, None, None, None]
-        return weight.to(dtype).contiguous(memory_format=torch.channels_last), bias.to(dtype)
+        conv, norm = self._conv, self._norm
+        found = [conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var]
+        # Batch norm updates its statistics unnoticed by their version, and counts the updates in a tensor of its own.
+        return [tensor for tensor in (*found, norm.num_batches_tracked) if tensor is not None]
 
 
-def check_tower(model: Any) -> list[Pair]:
+def check_tower(model: Any) -> Pairs:
     """Finds the pairs to fold; ValueError where the tower trains, has none, or computes something else when folded."""
     tower = getattr(model, "visual", None)
     _expect("a model with a tower `visual`", isinstance(tower, nn.Module), type(model).__name__)
@@ -59,17 +56,18 @@ def check_tower(model: Any) -> list[Pair]:
     folded = any(hasattr(module, "fold") for module in tower.modules())
     _expect("a model without the fast tower", not folded, "one that has it: call attach once")
     has_norms = any(type(module) is nn.BatchNorm2d for module in tower.modules())
-    names = _agreeing_pairs(tower) if has_norms else []
-    _expect("a tower with batch norms after convolutions", bool(names), f"{type(tower).__name__} without any")
-    return _pairs(tower, names)
+    pairs = _agreeing_pairs(tower) if has_norms else []
+    _expect("a tower with batch norms after convolutions", bool(pairs), f"{type(tower).__name__} without any")
+    return pairs
 
 
-def install_tower(pairs: Iterable[Pair]) -> None:
+def install_tower(tower: nn.Module, pairs: Pairs) -> None:
     """Lets each pair compute as one convolution while its batch norm is frozen and in eval mode."""
-    for conv, norm in pairs:
-        modules: list[tuple[Any, Any]] = [(conv, _folded_forward), (norm, _passing_forward)]
-        for module, forward in modules:
-            replace_forward(module, forward, fold=Fold(conv, norm))
+    for names in pairs:
+        conv, norm = map(tower.get_submodule, names)
+        fold = Fold(conv, norm)
+        replace_forward(conv, _folded_forward, fold=fold)
+        replace_forward(norm, _passing_forward, fold=fold)
 
 
 def _folded_forward(conv: Any, x: Tensor) -> Tensor:
@@ -77,8 +75,7 @@ def _folded_forward(conv: Any, x: Tensor) -> Tensor:
         return nn.Conv2d.forward(conv, x)
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-    weight, bias = conv.fold.parameters(dtype)
-    result: Tensor = conv._conv_forward(x, weight, bias)
+    result: Tensor = conv._conv_forward(x, *conv.fold.parameters(dtype))
     return result
 
 
@@ -87,8 +84,8 @@ def _passing_forward(norm: Any, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _agreeing_pairs(tower: nn.Module) -> list[tuple[str, str]]:
-    """Names of the pairs; compares the tower with the folded one, in float64 and on a copy of it."""
+def _agreeing_pairs(tower: nn.Module) -> Pairs:
+    """The pairs of a tower; compares it with the folded one, in float64 and on a copy of it."""
     trial = copy.deepcopy(tower).double().eval()
     device = next(trial.parameters()).device
     channels = next(module.in_channels for module in trial.modules() if isinstance(module, nn.Conv2d))
@@ -96,35 +93,24 @@ def _agreeing_pairs(tower: nn.Module) -> list[tuple[str, str]]:
     # A generator of its own: the run's random numbers stay as they are.
     images = torch.randn(1, channels, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     images = images.to(device)
-    with torch.autocast(device.type, enabled=False):
-        plain, names = _traced(trial, images)
-        install_tower(_pairs(trial, names))
-        off = ((trial(images) - plain).abs().max() / plain.abs().max().clamp_min(1e-300)).item()
-    _expect("the folded tower to compute the same", off <= 1e-6, f"a relative difference of {off:.1e}")
-    return names
-
-
-def _traced(tower: nn.Module, images: Tensor) -> tuple[Tensor, list[tuple[str, str]]]:
-    """The tower's output and its pairs: the batch norm's input is the very tensor that the convolution made."""
     made: list[tuple[str, Tensor]] = []
-    pairs: list[tuple[str, str]] = []
+    read: Pairs = []
 
     def see(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if type(module) is nn.Conv2d:
             made.append((name, output))
         elif type(module) is nn.BatchNorm2d and module.affine and module.running_var is not None:
-            pairs.extend((conv, name) for conv, tensor in made if tensor is inputs[0])
+            # The batch norm's input is the very tensor that the convolution made.
+            read.extend((conv, name) for conv, tensor in made if tensor is inputs[0])
 
-    hooks = [module.register_forward_hook(partial(see, name)) for name, module in tower.named_modules()]
-    output: Tensor = tower(images)
-    for hook in hooks:
-        hook.remove()
-    convs, norms = [conv for conv, _ in made], [norm for _, norm in pairs]
-    return output, [(conv, norm) for conv, norm in pairs if convs.count(conv) == 1 and norms.count(norm) == 1]
-
-
-def _pairs(tower: nn.Module, names: list[tuple[str, str]]) -> list[Pair]:
-    return [
-        (cast(nn.Conv2d, tower.get_submodule(conv)), cast(nn.BatchNorm2d, tower.get_submodule(norm)))
-        for conv, norm in names
-    ]
+    hooks = [module.register_forward_hook(partial(see, name)) for name, module in trial.named_modules()]
+    with torch.autocast(device.type, enabled=False):
+        plain = trial(images)
+        for hook in hooks:
+            hook.remove()
+        convs, norms = [conv for conv, _ in made], [norm for _, norm in read]
+        pairs = [(conv, norm) for conv, norm in read if convs.count(conv) == 1 and norms.count(norm) == 1]
+        install_tower(trial, pairs)
+        off = ((trial(images) - plain).abs().max() / plain.abs().max().clamp_min(1e-300)).item()
+    _expect("the folded tower to compute the same", off <= 1e-6, f"a relative difference of {off:.1e}")
+    return pairs

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
-from vlltr_plugin.core.moments import ClassMoments
-from vlltr_plugin.core.normalization import log_sigma_bias
+from vlltr_plugin.core.moments import ClassMoments, log_sigma_bias
 
 
 def chi_square_bias(n):
@@ -76,69 +75,35 @@ def test_debias_adds_what_log_sigma_of_few_normal_samples_lacks(samples, factor)
 
 
 ROWS = torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 2.0], [3.0, 0.0], [0.0, 1.0], [1.0, 3.0]])
-
-
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1])
+HALVES, THIRDS = (slice(0, 3), slice(3, 6)), (slice(0, 2), slice(2, 4), slice(4, 6))
 
 
-def leaf(rows):
-    return rows.clone().requires_grad_()
-
-
-def once(criterion):
-    criterion(leaf(ROWS), LABELS).backward()
-
-
-def sharpness_aware(criterion):
-    for part in (slice(0, 3), slice(3, 6)):
-        for _ in range(2):
-            criterion(leaf(ROWS[part]), LABELS[part]).backward()
+def loss(criterion, part=slice(None), rows=ROWS, targets=LABELS):
+    return criterion(rows[part].clone().requires_grad_(), targets[part])
 
 
 def accumulated(criterion):
-    sum(criterion(leaf(ROWS[k : k + 2]), LABELS[k : k + 2]) for k in (0, 2, 4)).backward()
+    sum(loss(criterion, part) for part in THIRDS).backward()
 
 
-def all_parts_for_each_part(criterion):
-    for _ in range(3):
-        accumulated(criterion)
+LOOPS = {
+    "once": lambda criterion: loss(criterion).backward(),
+    "sharpness aware": lambda criterion: [loss(criterion, part).backward() for part in HALVES for _ in range(2)],
+    "accumulated": accumulated,
+    "all parts for each part": lambda criterion: [accumulated(criterion) for _ in THIRDS],
+    "dropped out twice": lambda criterion: (loss(criterion) + loss(criterion)).backward(),
+    "views in one batch": lambda criterion: loss(criterion, rows=ROWS.repeat(4, 1), targets=LABELS.repeat(4)),
+    "observed by hand": lambda criterion: [criterion.observe(ROWS, LABELS) for _ in range(5)],
+    "one-hot": lambda criterion: [loss(criterion, targets=F.one_hot(LABELS, 2).float()) for _ in range(2)],
+}
 
 
-def dropped_out_twice(criterion):
-    (criterion(leaf(ROWS), LABELS) + criterion(leaf(ROWS), LABELS)).backward()
-
-
-def views_in_one_batch(criterion):
-    criterion(leaf(ROWS.repeat(4, 1)), LABELS.repeat(4)).backward()
-
-
-def observed_by_hand(criterion):
-    for _ in range(5):
-        criterion.observe(ROWS, LABELS)
-
-
-def one_hot(criterion):
-    for _ in range(2):
-        criterion(leaf(ROWS), F.one_hot(LABELS, 2).float()).backward()
-
-
-LOOPS = (
-    once,
-    sharpness_aware,
-    accumulated,
-    all_parts_for_each_part,
-    dropped_out_twice,
-    views_in_one_batch,
-    observed_by_hand,
-    one_hot,
-)
-
-
-@pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.__name__)
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("assign", ["dominant", "mass"])
 def test_the_weights_are_those_of_an_epoch_seen_once(loop, assign):
     criterion = ReweightedLoss(ClassVolume([4, 2], assign=assign))
-    loop(criterion)
+    LOOPS[loop](criterion)
     criterion.end_epoch()
     sigma = [ROWS[label == LABELS].double().std(dim=0).log().mean().exp() for label in range(2)]
     raw = [float(sigma[0]) / 4, float(sigma[1]) / 2]

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, get_swa_avg_fn, update_bn
 
 from vlltr_plugin import ClassVolume, EffectiveNumber, InverseSqrtFrequency, ReweightedLoss, Uniform
-from vlltr_plugin.core.normalization import expected_alpha
+from vlltr_plugin.core.epoch_statistics import expected_alpha
 
 COUNTS = [97, 40, 3]
 DECAY = 0.9
@@ -222,6 +222,7 @@ def test_another_format_keeps_the_run_bit_for_bit(name, make):
         assert torch.equal(getattr(found, name), getattr(whole, name)), name
         assert getattr(found, name).dtype == getattr(whole, name).dtype
     assert (found.epoch, found.active) == (3, make is not Uniform)
+    assert torch.equal(observed(found, 7).weights, observed(whole, 7).weights)
 
 
 @pytest.mark.parametrize("make", [ClassVolume, EffectiveNumber, InverseSqrtFrequency])

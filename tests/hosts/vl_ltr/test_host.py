@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vlltr_plugin.hosts.vl_ltr.class_names import class_names
+from vlltr_plugin.hosts.vl_ltr.host import class_names
 
 NAMES = [f"thing {index}" for index in range(12)]
 

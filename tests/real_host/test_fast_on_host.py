@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from real_host.layout import prepare_checkout, write_data
-from real_host.runner import HostRun, run_host, write_config
 
 from vlltr_plugin.install import install
+
+from .runner import HostRun, run_host, write_config
 
 R50 = "configs/imagelt/finetune/finetune_r50.py"
 INAT = "configs/inat/finetune/inat_finetune_r50.py"
@@ -19,9 +19,8 @@ REWEIGHT = {"type": "class_volume"}
 
 
 @pytest.fixture(scope="module")
-def installed(real_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fast")
-    checkout = prepare_checkout(real_checkout, folder / "VL-LTR", write_data(folder / "root"))
+def installed(copy_checkout: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    checkout = copy_checkout(tmp_path_factory.mktemp("fast") / "VL-LTR")
     install(checkout)
     return checkout
 

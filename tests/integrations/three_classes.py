@@ -1,0 +1,29 @@
+"""Samples of three classes and a criterion for them, which the tests of all trainers share."""
+
+import torch
+
+from vlltr_plugin import ClassVolume, LogitAdjustedLoss, ReweightedLoss
+
+COUNTS = [60, 30, 12]
+LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
+ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(1))
+ROWS = torch.randn(len(LABELS), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + LABELS[:, None])
+LOSSES = [ReweightedLoss, LogitAdjustedLoss]
+
+
+def volume(made=ReweightedLoss, **options):
+    return made(ClassVolume(COUNTS, **options))
+
+
+def linear_model(**options):
+    layer = torch.nn.Linear(4, 3, **options)
+    torch.nn.init.constant_(layer.weight, 0.01)
+    torch.nn.init.zeros_(layer.bias)
+    return layer
+
+
+def progress(state):
+    """Epoch in progress and whether there are radii, of a saved state."""
+    criterion = volume()
+    criterion.load_state_dict(state)
+    return [criterion.weighting.epoch, criterion.weighting.has_radii]

@@ -1,0 +1,62 @@
+"""`check` for timm: train.py builds a run in a process of its own, which is checked instead of trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlltr_plugin.check import CheckResult, Checks
+from vlltr_plugin.errors import ReportError
+from vlltr_plugin.hosts import checks
+from vlltr_plugin.hosts.door import Send
+from vlltr_plugin.hosts.host import CheckRequest
+from vlltr_plugin.hosts.plan import Plan
+from vlltr_plugin.hosts.timm_train.data import counts_and_draws, sampler_of
+from vlltr_plugin.hosts.timm_train.hook import mixes, plan
+
+
+def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
+    """Checks what a run of train.py needs."""
+    if request.config is not None:
+        raise ReportError("Expected no CONFIG for timm: give train.py's arguments as --host-args.")
+    arguments = ["--device", request.device, *request.host_args]
+    return checks.run_checks(request, say, arguments, f"{__name__}:check_parts", "train.py", script="train.py")
+
+
+def check_parts(parts: dict[str, Any], *, send: Send, checkout: str) -> None:
+    """In the process of train.py, with what it gives to `attach`: checks a run that is about to train."""
+    args, loader = parts["args"], parts["loader_train"]
+    data = partial(counts_and_draws, loader, args.num_classes)
+
+    def put_in(planned: Plan) -> None:
+        parts["train_loss_fn"], _ = planned.apply(parts["train_loss_fn"])
+
+    run = checks.BuiltRun(
+        config=f"{args.model}, {args.epochs} epochs of batches of {args.batch_size}",
+        sampler=sampler_of(loader),
+        counts=lambda: data()[0],
+        draws=lambda: data()[1],
+        plan=lambda: plan(args, parts["train_loss_fn"], loader),
+        apply=put_in,
+        step=partial(_step, parts),
+    )
+    checks.check_built_run(run, send)
+
+
+def _step(parts: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Logits and loss of a few images of a training batch."""
+    args, model = parts["args"], parts["model"]
+    images, labels = (tensor[: checks.STEP].to(args.device) for tensor in next(iter(parts["loader_train"])))
+    if mixes(args) and labels.ndim == 1:  # without the prefetcher the loop itself mixes
+        labels = (1 - args.smoothing) * F.one_hot(labels, args.num_classes) + args.smoothing / args.num_classes
+    model.train()
+    dtype = getattr(torch, getattr(args, "amp_dtype", "float16"))
+    with torch.autocast(torch.device(args.device).type, dtype, enabled=args.amp):
+        output = model(images)
+        logits = output[0] if isinstance(output, (tuple, list)) else output
+        return logits, parts["train_loss_fn"](logits, labels)
