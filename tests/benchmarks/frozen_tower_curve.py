@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vlltr_plugin.report.tradeoff.spans import Curve, curve_at_every_tau, right_between
+from vlltr_plugin.report.tradeoff.spans import Curve, right_between
 
 TAUS = [round(0.1 * step, 1) for step in range(41)]
 """Of the post-hoc adjustment logits - tau log n (Menon et al., ICLR 2021, Eq. 9) that draws the curve."""
@@ -51,7 +51,7 @@ class ExactCurve:
     def __init__(self, logits: Tensor, labels: Tensor, groups: Tensor, class_counts: Tensor) -> None:
         right = right_between(logits.numpy(), labels.numpy(), class_counts.double().log().numpy())[None]
         many, _, few = (group[labels].numpy() for group in groups)
-        found = curve_at_every_tau(right, right, many, few)
+        found = Curve.of(right, right, many, few)
         self.curve = Curve(found.taus, *(values.round(3) for values in (found.many, found.few, found.overall)))
 
     @property

@@ -10,9 +10,9 @@ from frozen_tower_data import BATCH, Data
 from frozen_tower_heads import Head, Parameters, picked
 from frozen_tower_methods import METHODS, Method
 from torch import Tensor
-from vlltr_plugin.core.targets import unsmoothed
 
 from vlltr_plugin import Weighting
+from vlltr_plugin.core.batch import unsmoothed
 
 TEST_ROWS = 1000
 MANY = 1e9
