@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from vlltr_plugin.check import CheckResult, Checks, SkipError
 from vlltr_plugin.core.arguments import listed
 from vlltr_plugin.core.class_volume import ClassVolume
-from vlltr_plugin.core.normalization import expected_alpha
+from vlltr_plugin.core.epoch_statistics import expected_alpha
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.checks import (
     STEP,
