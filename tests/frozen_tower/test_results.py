@@ -38,7 +38,7 @@ def test_differences_are_paired_by_seed(results: Path) -> None:
     cell = read([results])["a"]
     assert str(cell.difference("dv", "ce")) == "+2.00 ± 12.71"
     assert str(cell.difference("bv", "dv")) == "+3.00"  # one seed has both
-    assert str(cell.height_difference("dv", "ce")) == "+2.00 ± 12.71"
+    assert str(cell.difference("dv", "ce", "height")) == "+2.00 ± 12.71"
 
 
 def test_without_exact_heights_the_curve_is_interpolated(results: Path) -> None:
