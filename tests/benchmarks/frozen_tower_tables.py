@@ -168,8 +168,6 @@ def breadth(found: dict[str, Cell]) -> str:
     """Broad and narrow classes: what each radius sees, and what weights by it do."""
     rows = []
     for name, words in BREADTHS.items():
-        if name not in found:
-            continue
         cell = found[name]
         for method in ("dv", "bv", "r^4", "features", "features^4", "dv adjusted", "features adjusted"):
             twin = "inverse adjusted" if method.endswith("adjusted") else "inverse"
