@@ -58,6 +58,7 @@ setup(
         "vlltr_plugin.patches": ["*.toml"],
         "vlltr_plugin.demo": ["standin/**"],  # a checkout of its own, no package
         "vlltr_plugin.cifar_lt": ["published.json"],
+        "vlltr_plugin.hosts.lift": ["published.json"],
         "vlltr_plugin.hosts.vl_ltr": ["published.json"],
     },
     exclude_package_data={"": ["*.pyc", "**/__pycache__/*"]},

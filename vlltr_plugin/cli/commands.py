@@ -172,7 +172,8 @@ def _add_compare(commands: Subcommands) -> None:
     command.add_argument(
         "--reference",
         metavar="DATA/MODEL",
-        help="also show published results of VL-LTR: imagenet_lt, places_lt or inat2018, with /r50 or /vit16",
+        help="also show published results of VL-LTR (imagenet_lt, places_lt or inat2018, with /r50 or /vit16) or of "
+        "LIFT (lift/imagenet_lt, lift/places_lt or lift/cifar100_ir100, _ir50, _ir10: CLIP's ViT-B/16)",
     )
     command.add_argument(
         "--out", type=Path, metavar="DIR", help="write report.md, report.json, report.csv and pictures"

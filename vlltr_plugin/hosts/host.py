@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.check import CheckResult, Checks
@@ -47,12 +49,12 @@ class Metric:
 
 @dataclass(frozen=True)
 class Reference:
-    """Published results of a host on one data set with one backbone, without and with class volume."""
+    """Published results of a host on one data set with one backbone, without and perhaps with class volume."""
 
     name: str  # such as `imagenet_lt/r50`
     baseline: str  # which of the results is the one without
     settings: dict[str, Any]  # `data_set` as the host names it, `model` (part of the host's model name), `epochs`
-    results: dict[str, dict[str, float]]  # by method: test accuracy in percent by metric, and `training_seconds`
+    results: dict[str, dict[str, float]]  # by method: test accuracy in percent by metric; perhaps `training_seconds`
     source: str  # where the numbers come from
     data: Mapping[str, int] = field(default_factory=dict)  # `nb_classes` and `training images`
 
@@ -60,6 +62,17 @@ class Reference:
     def data_set(self) -> str:
         """The data set, as the host names it."""
         return str(self.settings["data_set"])
+
+
+def read_references(path: Path, sizes: Mapping[str, tuple[int, int]] = MappingProxyType({})) -> dict[str, Reference]:
+    """Published results by name; `sizes` has the numbers of classes and of training images of data sets."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    found = {}
+    for name, results in content["results"].items():
+        settings = results.pop("settings")
+        data = dict(zip(("nb_classes", "training images"), sizes.get(settings["data_set"], ()), strict=False))
+        found[name] = Reference(name, next(iter(results)), settings, results, content["source"], data)
+    return found
 
 
 @dataclass(frozen=True)

@@ -297,6 +297,40 @@ def test_compare_and_inspect_read_runs_of_the_stand_in(
     assert "Not comparable: different settings (loss_type)" in capsys.readouterr().out
 
 
+REFERENCES = [
+    ("lift/imagenet_lt", "ImageNet_LT", "CLIP-ViT-B/16", "78.3"),
+    ("lift/places_lt/vit_l14", "Places_LT", "CLIP-ViT-L/14", "53.7"),
+    ("lift/cifar100_ir100", "CIFAR100_IR100", "CLIP-ViT-B/16", "81.7"),  # listed as an error rate of 18.3
+]
+
+
+@pytest.mark.parametrize(("name", "data", "backbone", "published"), REFERENCES)
+def test_a_run_beside_the_published_number_of_its_data_and_backbone(
+    name: str, data: str, backbone: str, published: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = HEAD.replace("dataset: CIFAR100_IR100", f"backbone: {backbone}\ndataset: {data}")
+    write(tmp_path / "run" / "log.txt", head + EPOCHS + TAIL + result(40.0))
+    assert main(["compare", str(tmp_path / "run"), "--reference", name]) == 0
+    said = capsys.readouterr().out
+    row = next(line for line in said.splitlines() if "overall top-1" in line)
+    assert f"40.00  {40 - float(published):+.2f}" in row
+    assert published in row
+    assert "Comparable" in said
+    assert "neither the accuracy of the groups nor whether test-time ensembling" in said
+    other = next(one for one, of_data, *_ in REFERENCES if of_data != data)
+    assert main(["compare", str(tmp_path / "run"), "--reference", other]) == 2
+    assert "is of data set" in capsys.readouterr().err
+
+
+def test_a_run_of_another_backbone_is_not_comparable_with_the_published_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = HEAD.replace("lr: 0.01", "backbone: CLIP-RN50\nlr: 0.01") + EPOCHS + TAIL + result(40.0)
+    write(tmp_path / "run" / "log.txt", text)
+    assert main(["compare", str(tmp_path / "run"), "--reference", "lift/cifar100_ir100"]) == 0
+    assert "Not comparable: different settings (backbone)" in capsys.readouterr().out
+
+
 def test_inspect_speaks_of_the_last_run_in_a_folder(run: Make, capsys: pytest.CaptureFixture[str]) -> None:
     """LIFT's log has another name each time, the stand-in's has not; the arrays have one."""
     run(reweight_type="class_volume", num_epochs=4)

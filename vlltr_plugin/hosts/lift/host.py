@@ -7,7 +7,7 @@ from pathlib import Path
 from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.evaluation import EvaluateRequest, checkpoint_path
-from vlltr_plugin.hosts.host import Host, Metric, Words, later
+from vlltr_plugin.hosts.host import Host, Metric, Words, later, read_references
 from vlltr_plugin.hosts.lift.log import find_log, is_log, read_run
 from vlltr_plugin.runs.log import Line
 
@@ -73,4 +73,5 @@ HOST = Host(
     first=("data_set", "backbone", "num_epochs", "batch_size", "lr", "loss_type"),
     open_trained=later("vlltr_plugin.hosts.lift.evaluate:open_trained"),
     find_checkpoint=_find_checkpoint,
+    references=lambda: read_references(Path(__file__).with_name("published.json")),
 )

@@ -10,7 +10,17 @@ from pathlib import Path
 
 from vlltr_plugin.core.shot_groups import UPSTREAM
 from vlltr_plugin.hosts.evaluation import EvaluateRequest, checkpoint_path
-from vlltr_plugin.hosts.host import Host, Metric, Reference, RunFiles, Words, args_of_checkpoint, finds_log, later
+from vlltr_plugin.hosts.host import (
+    Host,
+    Metric,
+    Reference,
+    RunFiles,
+    Words,
+    args_of_checkpoint,
+    finds_log,
+    later,
+    read_references,
+)
 from vlltr_plugin.hosts.vl_ltr.log import find_stdout_log, read_log
 
 LOG = "log.txt"
@@ -75,12 +85,7 @@ def read_run(log_path: Path) -> RunFiles:
 
 def references() -> dict[str, Reference]:
     """The six references by name, then those of iNaturalist once more by its name in the configs."""
-    content = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
-    found = {}
-    for name, results in content["results"].items():
-        settings = results.pop("settings")
-        data = dict(zip(("nb_classes", "training images"), SIZES[settings["data_set"]], strict=True))
-        found[name] = Reference(name, "published VL-LTR", settings, results, content["source"], data)
+    found = read_references(Path(__file__).with_name("published.json"), SIZES)
     inat = {name: one for name, one in found.items() if name.startswith("inat2018")}
     return found | {name.replace("inat2018", "inat18"): one for name, one in inat.items()}
 

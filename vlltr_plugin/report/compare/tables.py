@@ -44,7 +44,8 @@ def tables_of(comparison: Comparison) -> list[Table]:
     for cost, title in COSTS.items():
         cells = [_time_cell(comparison, method, cost) for method in methods]
         published = comparison.published.values()
-        cells += [_clock(one["training_seconds"]) if cost == "training" else MISSING for one in published]
+        known = [one.get("training_seconds") if cost == "training" else None for one in published]
+        cells += [MISSING if seconds is None else _clock(seconds) for seconds in known]
         if set(cells) != {MISSING}:
             times.append((title, *cells))
     tables.append(Table("Training time, and overhead over the baseline", ("", *headings), tuple(times)))
@@ -93,7 +94,8 @@ def notes_of(comparison: Comparison) -> list[str]:
         notes += [f"{method.name}: {sentence}" for sentence in advice if sentence]
     if reference is not None:
         title = comparison.host.title
-        notes.append(f"Published, {reference.name} (class volume with its difference to {title}): {reference.source}")
+        what = f" (class volume with its difference to {title})" if len(reference.results) > 1 else ""
+        notes.append(f"Published, {reference.name}{what}: {reference.source}")
     return notes
 
 
