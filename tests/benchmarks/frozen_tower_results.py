@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -39,10 +38,6 @@ def estimate(values: list[float]) -> Estimate:
     return Estimate(float(np.mean(known)), quantile * deviation / math.sqrt(len(known)))
 
 
-def all_classes(point: Point) -> float:
-    return point.all
-
-
 @dataclass(frozen=True)
 class Cell:
     """All seeds of a cell; each of its lines is one seed."""
@@ -74,7 +69,13 @@ class Cell:
 
     def height(self, method: str) -> Estimate:
         """In mean class accuracy."""
-        return estimate([each.all for each in self.heights(method)])
+        return estimate(self.numbers(method, "height"))
+
+    def numbers(self, method: str, what: str) -> list[float]:
+        """By seed: accuracy of `"all"`, `"many"`, `"medium"` or `"few"`, or the `"height"` in mean class accuracy."""
+        if what == "height":
+            return [height.all for height in self.heights(method)]
+        return [getattr(point, what) for point in self.points(method)]
 
     @property
     def best(self) -> tuple[float, float]:
@@ -94,16 +95,11 @@ class Cell:
         """Its mean accuracies."""
         return Point(*np.mean(self.points(method), axis=0))
 
-    def difference(self, first: str, second: str, of: Callable[[Point], float] = all_classes) -> Estimate:
-        """Accuracy of one method minus another's, in points, over the seeds that have both."""
+    def difference(self, first: str, second: str, what: str = "all") -> Estimate:
+        """One method minus another, in points, over the seeds that have both."""
         both = Cell(self.name, self.having(first, second))
-        return estimate([of(a) - of(b) for a, b in zip(both.points(first), both.points(second), strict=True)])
-
-    def height_difference(self, first: str, second: str) -> Estimate:
-        """How much higher above ce's curve the one lies than the other, in points of mean class accuracy."""
-        both = Cell(self.name, self.having(first, second))
-        pairs = zip(both.heights(first), both.heights(second), strict=True)
-        return estimate([a.all - b.all for a, b in pairs])
+        pairs = zip(both.numbers(first, what), both.numbers(second, what), strict=True)
+        return estimate([a - b for a, b in pairs])
 
 
 def read(paths: list[Path]) -> dict[str, Cell]:

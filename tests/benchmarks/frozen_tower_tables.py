@@ -8,7 +8,7 @@ import numpy as np
 from common import RESULTS, lines_of, table
 from frozen_tower_columns import tabled as columns
 from frozen_tower_curve import Point
-from frozen_tower_results import Cell, Estimate, estimate, read
+from frozen_tower_results import Cell, estimate, read
 
 CELLS = {
     "cifar100-200-linear": "CIFAR-100-LT, IF 200, linear",
@@ -96,14 +96,14 @@ def overview(found: dict[str, Cell]) -> str:
 
 
 def information(found: dict[str, Cell], parts: dict[str, tuple[str, str]]) -> str:
-    """What the radii add to 1/n; `parts` has the title, form and number (see `difference`) of each group of columns."""
+    """What the radii add to 1/n; `parts` has the title, form and number (see `Cell.numbers`) of each group."""
     rows = []
     for name, words in CELLS.items():
         cell, row = found[name], [words]
         for form, what in parts.values():
             for radii in ADDED:
                 there = radii + form in cell.methods
-                row.append(str(difference(cell, radii + form, "inverse" + form, what)) if there else "")
+                row.append(str(cell.difference(radii + form, "inverse" + form, what)) if there else "")
         rows.append(row)
     columns = " | ".join(f"{title}: true radii | shuffled | of test images | r^4" for title in parts)
     return table(f"| cell | {columns} |", rows)
@@ -111,13 +111,6 @@ def information(found: dict[str, Cell], parts: dict[str, tuple[str, str]]) -> st
 
 def both_forms(what: str) -> dict[str, tuple[str, str]]:
     return {"weights": ("", what), "margins": (" adjusted", what)}
-
-
-def difference(cell: Cell, first: str, second: str, what: str) -> Estimate:
-    """`what` is `"all"`, `"few"` or `"height"`."""
-    if what == "height":
-        return cell.height_difference(first, second)
-    return cell.difference(first, second, lambda point: float(getattr(point, what)))
 
 
 def volumes(found: dict[str, Cell]) -> str:
@@ -144,7 +137,7 @@ def control(found: dict[str, Cell]) -> str:
             shape, _, form = method.partition(" ")
             fitted = f"{shape}-fitted {form}".strip()
             if fitted in cell.methods:
-                numbers = [difference(cell, method, fitted, what) for what in ("all", "few", "height")]
+                numbers = [cell.difference(method, fitted, what) for what in ("all", "few", "height")]
                 rows.append([words, f"{shape}, {'margins' if form else 'weights'}", *numbers])
                 words = ""
     return table("| cell | method | mean class accuracy | few | height over the curve |", rows)
@@ -155,7 +148,7 @@ def readings(cell: Cell) -> str:
     rows = []
     for method, words in READINGS.items():
         if method in cell.methods:
-            differences = [difference(cell, method, "ce", what) for what in Point._fields]
+            differences = [cell.difference(method, "ce", what) for what in Point._fields]
             rows.append([words, *differences, cell.height(method)])
     return table("| | all | many | medium | few | height over the curve |", rows)
 
@@ -175,13 +168,11 @@ def breadth(found: dict[str, Cell]) -> str:
     """Broad and narrow classes: what each radius sees, and what weights by it do."""
     rows = []
     for name, words in BREADTHS.items():
-        if name not in found:
-            continue
         cell = found[name]
         for method in ("dv", "bv", "r^4", "features", "features^4", "dv adjusted", "features adjusted"):
             twin = "inverse adjusted" if method.endswith("adjusted") else "inverse"
             seen = estimate([-value for value in cell.described(method, "few_minus_many_log_r")])
-            moved = [difference(cell, method, twin, group) for group in ("all", "many", "few")]  # broad, narrow
+            moved = [cell.difference(method, twin, group) for group in ("all", "many", "few")]  # broad, narrow
             rows.append([words, len(cell.lines), method, seen, *moved])
             words = ""
     header = "| cell | draws | method | log r, broad minus narrow | accuracy of all, minus 1/n |"

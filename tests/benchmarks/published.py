@@ -13,13 +13,14 @@ from pathlib import Path
 import frozen_tower_tables
 import small_classes
 import statistics_cost
+import trade_off_coverage
 from common import RESULTS, lines_of
 
 from vlltr_plugin.cifar_lt.results import read
 from vlltr_plugin.cifar_lt.tables import tables
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", *(f"tests/benchmarks/{page}.md" for page in ("frozen_tower", "cifar_lt", "cost")))
+DOCUMENTS = ("README.md", *(f"tests/benchmarks/{page}.md" for page in ("frozen_tower", "cifar_lt", "cost", "reports")))
 MARKED = re.compile(r"(<!-- table: (.+?) -->\n)((?:\|.*\n)*)")
 CIFAR_LT = ("cifar10", "cifar100", "full_cifar10", "cifar10_sqrt")
 
@@ -32,6 +33,7 @@ def published() -> dict[str, str]:
             found[name + kind] = "\n".join(line for line in sheet.markdown().splitlines() if line.startswith("|"))
     found["small classes"] = small_classes.tabled(lines_of("small_classes"))
     found["step cost"] = statistics_cost.tabled(lines_of("statistics_cost"))
+    found["coverage"] = trade_off_coverage.tabled(lines_of("trade_off_coverage"))
     return found
 
 

@@ -1,22 +1,23 @@
 """How often the 95 % interval of a run beside its baseline's trade-off curve holds the true difference.
 
-`python tests/benchmarks/trade_off_coverage.py` prints the table of README.md; a record a line goes to
-results/trade_off_coverage.jsonl. Models are simulated: a baseline whose logits hold the log prior, and a run of the
-same law, adjusted with SHIFT, in which some of the wrong few-shot images are made right, so that it lies exactly GAP
-points of few-shot accuracy above the curve. `--at-top` adjusts it with the tau of the highest many-shot accuracy
-instead, where that accuracy says least about tau. Half of the noise of an image is the same in all models, as images
-are hard or easy; each seed has biases of its own for each class.
+python tests/benchmarks/trade_off_coverage.py --trials 400 --classes 100 --seeds 1 \
+  --out tests/benchmarks/results/trade_off_coverage.jsonl
+
+Models are simulated: a baseline whose logits hold the log prior, and a run of the same law, adjusted with SHIFT, in
+which some of the wrong few-shot images are made right, so that it lies exactly GAP points of few-shot accuracy above
+the curve. `--at-top` adjusts it with the tau of the highest many-shot accuracy instead, where that accuracy says
+least about tau. Half of the noise of an image is the same in all models, as images are hard or easy; each seed has
+biases of its own for each class.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, Line, parser_of, table
+from common import Line, add_line, lines_of, parser_of, table
 from numpy.typing import NDArray
 
 from vlltr_plugin.core.shot_groups import UPSTREAM
@@ -139,29 +140,30 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=IMAGES)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--at-top", action="store_true", help="the run has the curve's highest many-shot accuracy")
-    parser.add_argument("--out", type=Path, default=RESULTS / "trade_off_coverage.jsonl")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
     options = parser.parse_args()
-    lines = []
     for classes, seeds in itertools.product(options.classes, options.seeds):
         shift, few_shot = of_many_images(classes, BIAS if seeds > 1 else 0.0, options.at_top)
         for images in options.images:
             generator = np.random.default_rng([classes, images, seeds])
             trials = options.trials if classes * images * seeds < 20_000 else options.trials // 4
             found = [one for _ in range(trials) for one in trial(classes, images, seeds, shift, few_shot, generator)]
-            about = {"classes": classes, "images": images, "seeds": seeds, "tau": shift}
-            lines += [summary(found, of) | about for of in ("few", "overall")]
+            about = {"classes": classes, "images": images, "seeds": seeds, "tau": shift, "at_top": options.at_top}
+            for of in ("few", "overall"):
+                add_line({**about, **summary(found, of)}, options.out)
             print(about, flush=True)
-    options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    print(tabled(lines))
+    print(tabled(lines_of(options.out)))
 
 
 def tabled(lines: list[Line]) -> str:
     rows = []
     for line in lines:
+        about = ["top" if line["at_top"] else line["tau"], *(line[key] for key in ("classes", "images", "seeds", "of"))]
         coverage = (f"{value:.1f}" for value in line["coverage"].values())
         rest = f"{line['width']:.1f}", f"{line['bias']['0.5']:+.2f}", f"{line['without']:.1f} %"
-        rows.append([line["classes"], line["images"], line["seeds"], line["of"], *coverage, *rest])
-    header = "| classes | images a class | seeds | of | gap 0 | gap 0.5 | gap 1 | width | bias | no interval |"
+        rows.append([*about, line["trials"], *coverage, *rest])
+    header = "| tau of the run | classes | images a class | seeds | of | trials | gap 0 | gap 0.5 | gap 1 |"
+    header += " width | bias | no interval |"
     return table(header, rows)
 
 

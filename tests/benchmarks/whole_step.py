@@ -38,6 +38,7 @@ import real_launch  # noqa: E402
 import runner  # noqa: E402
 from common import parser_of, write_record  # noqa: E402
 
+from vlltr_plugin.core.criterion import Criterion  # noqa: E402
 from vlltr_plugin.install import install  # noqa: E402
 from vlltr_plugin.training.hook import EpochHook  # noqa: E402
 from vlltr_plugin.training.host_criterion import HostCriterion  # noqa: E402
@@ -75,7 +76,7 @@ class Clock:
 
         loader.__next__ = timed_fetch
         self._around(HostCriterion, "forward", "criterion")
-        self._around(HostCriterion, "_observe", "statistics")
+        self._around(Criterion, "observe_in_host", "statistics")
         end_epoch = EpochHook.end_epoch
 
         def timed_end(*args, **kwargs):

@@ -64,22 +64,9 @@ def alone(name: str, data: Data) -> tuple[Tensor, Tensor]:
 
 
 NAMES = [
-    "ce",
-    "inverse",
-    "dv",
-    "bv",
-    "dv-s30",
-    "r^2",
-    "dv-shuffled",
-    "en adjusted",
-    "dv adjusted",
-    "dv-dataset adjusted",
-    "inverse from 0",
-    "inverse from 1",
-    "dv from 1",
-    "dv adjusted from 1",
-    "features^4",
-    "features adjusted",
+    *("ce", "inverse", "dv", "bv", "dv-s30", "r^2", "dv-shuffled", "features^4", "features adjusted"),
+    *("en adjusted", "dv adjusted", "dv-dataset adjusted", "dv adjusted from 1"),
+    *("inverse from 0", "inverse from 1", "dv from 1"),
 ]
 
 
