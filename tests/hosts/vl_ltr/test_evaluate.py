@@ -1,35 +1,58 @@
-"""The draws that an evaluated run was trained with, from its checkpoint or from the host's sampler."""
+"""The draws that an evaluated run was trained with, from its checkpoint or its arguments."""
 
-import numpy as np
+import argparse
+
 import pytest
 import torch
-from torch.utils.data import RandomSampler, WeightedRandomSampler
 
 from vlltr_plugin.hosts.vl_ltr.evaluate import draws_of_run
+from vlltr_plugin.training.draws import expected_draws
 
 TARGETS = [0] * 16 + [1] * 4 + [3]
-COUNTS = np.array([16.0, 4.0, 0.0, 1.0])
-
-
-def test_the_draws_of_a_re_weighted_run_are_those_in_its_checkpoint() -> None:
-    draws = torch.tensor([4.0, 2.0, 0.0, 1.0], dtype=torch.float64)
-    found = draws_of_run(RandomSampler(TARGETS), TARGETS, 4, {"weightings": {"image_text": {"draws": draws}}})
-    assert found["draws"].tolist() == draws.tolist()
-    assert "checkpoint" in found["draws_from"]
+COUNTS = torch.tensor([16.0, 4.0, 0.0, 1.0], dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
-    "draws",
-    [[1, 2, 3, 4], torch.ones(5), torch.zeros(4), torch.tensor([1, 1, 1, -1.0]), torch.tensor([1, 1, 1, torch.nan])],
+    ("args", "power"),
+    [
+        ({}, 0.0),
+        ({"weight_sample": True}, 1.0),
+        ({"weight_sample": True, "use_sqrt_freq": True}, 0.5),
+        ({"use_sqrt_freq": True}, 0.0),
+        ({"weight_sample": True, "use_sqrt_freq": True, "repeated_aug": True}, 0.0),
+    ],
 )
-def test_draws_that_are_damaged_are_passed_over_for_the_samplers(draws: object) -> None:
-    damaged = [{"weightings": {"a": {"draws": draws}}}, {"weightings": {"a": {}}}, {"weightings": []}, {}, 7, None]
-    sampler = WeightedRandomSampler([0.25] * 16 + [0.5] * 4 + [1.0], len(TARGETS))  # by 1/sqrt(n)
-    for state in damaged:
-        found = draws_of_run(sampler, TARGETS, 4, state)
-        assert found["draws"] / found["draws"].sum() == pytest.approx(np.sqrt(COUNTS) / np.sqrt(COUNTS).sum())
-        assert "WeightedRandomSampler" in found["draws_from"]
+def test_they_are_those_of_the_sampler_that_the_host_builds(args, power: float) -> None:
+    weights = COUNTS[TARGETS] ** -power
+    sampler = torch.utils.data.WeightedRandomSampler(weights.tolist(), len(TARGETS))
+    expected = expected_draws(sampler, TARGETS, 4)
+    found, _ = draws_of_run(argparse.Namespace(**args), TARGETS, 4)
+    assert torch.allclose(found / found.sum(), expected / expected.sum())
 
 
-def test_the_draws_of_another_sampler_are_not_known() -> None:
-    assert draws_of_run(object(), TARGETS, 4, None) == {"draws_from": ""}
+def test_a_re_weighted_runs_are_those_in_its_checkpoint() -> None:
+    draws = torch.tensor([4.0, 2.0, 0.0, 1.0], dtype=torch.float64)
+    found, source = draws_of_run(argparse.Namespace(), TARGETS, 4, {"weightings": {"image_text": {"draws": draws}}})
+    assert torch.equal(found, draws)
+    assert "checkpoint" in source
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        7,
+        {},
+        {"weightings": {}},
+        {"weightings": []},
+        {"weightings": {"a": {}}},
+        {"weightings": {"a": {"draws": [1, 2, 3, 4]}}},
+        {"weightings": {"a": {"draws": torch.ones(5)}}},
+        {"weightings": {"a": {"draws": torch.zeros(4)}}},
+        {"weightings": {"a": {"draws": torch.tensor([1, 1, 1, -1.0])}}},
+        {"weightings": {"a": {"draws": torch.tensor([1, 1, 1, float("nan")])}}},
+    ],
+)
+def test_a_state_that_is_none_is_passed_over(state) -> None:
+    found, source = draws_of_run(argparse.Namespace(), TARGETS, 4, state)
+    assert torch.equal(found, COUNTS)
+    assert "uniformly" in source

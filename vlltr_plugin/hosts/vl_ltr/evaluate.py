@@ -33,7 +33,7 @@ from vlltr_plugin.hosts.evaluation import (
 from vlltr_plugin.hosts.host import device_or_default
 from vlltr_plugin.hosts.vl_ltr.branches import IMAGE_TEXT, VISUAL
 from vlltr_plugin.hosts.vl_ltr.host import CHECKPOINT, class_names, config_path
-from vlltr_plugin.training.draws import expected_draws
+from vlltr_plugin.training.draws import class_counts_of
 from vlltr_plugin.training.settings import KEY
 
 MATTER = (
@@ -117,6 +117,7 @@ def evaluate(
     batch_size = batch_size or int(1.5 * args.batch_size)
     labels, classes = list(parts["dataset"].targets), int(args.nb_classes)
     data_set, two_branch = str(getattr(args, "data_set", "")), bool(getattr(args, "two_branch", False))
+    draws, draws_from = draws_of_run(args, labels, classes, saved.reweight)
     device = torch.device(args.device)
 
     def forward(images: Tensor) -> Any:
@@ -132,7 +133,8 @@ def evaluate(
             "splits": ["val", "test"],
             "classes": classes,
             "counts": np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes),
-            **draws_of_run(parts["sampler"], labels, classes, saved.reweight),
+            "draws": draws.numpy(),
+            "draws_from": draws_from,
             "outputs": (VISUAL, IMAGE_TEXT) if two_branch else (),
             "first_share": 0.7 if "INAT" in data_set else 0.2,
             "names": class_names(Path.cwd(), classes, str(getattr(args, "desc_path", ""))),
@@ -183,19 +185,31 @@ def refuse_pretraining(args: argparse.Namespace) -> None:
         )
 
 
-def draws_of_run(sampler: Any, targets: list[int], num_classes: int, reweight: Any) -> dict[str, Any]:
-    """Expected draws of each class in training, where they are known, and where they are known from.
+def draws_of_run(
+    args: argparse.Namespace, targets: list[int], num_classes: int, reweight: Any = None
+) -> tuple[Tensor, str]:
+    """Expected draws m_i of each class in an epoch, and where they are known from.
 
-    Those in the checkpoint of a re-weighted run; else those of the sampler that main.py builds.
+    A re-weighted run keeps them in its checkpoint. Any other run's follow from the arguments by which VL-LTR chooses
+    its sampler: with `weight_sample` an image is drawn by 1/n of its class, with `use_sqrt_freq` by 1/sqrt(n), unless
+    `repeated_aug` takes its place; else uniformly.
     """
+    saved = _saved_draws(reweight, num_classes)
+    if saved is not None:
+        return saved, "those in the checkpoint"
+    counts = class_counts_of(targets, num_classes).double()
+    if getattr(args, "weight_sample", False) and not getattr(args, "repeated_aug", False):
+        if getattr(args, "use_sqrt_freq", False):
+            return counts.sqrt(), "an image drawn by 1/sqrt(n), as the config says"
+        return (counts > 0).double(), "an image drawn by 1/n, as the config says"
+    return counts, "images drawn uniformly, as the config says"
+
+
+def _saved_draws(reweight: Any, num_classes: int) -> Tensor | None:
     try:
-        saved = next(iter(reweight["weightings"].values()))["draws"]
-        if saved.shape == (num_classes,) and bool(saved.isfinite().all() and (saved >= 0).all() and (saved > 0).any()):
-            return {"draws": saved.double().numpy(), "draws_from": "those in the checkpoint"}
-    except (AttributeError, KeyError, StopIteration, TypeError, IndexError, RuntimeError):
-        pass  # no state of ours
-    try:
-        draws = expected_draws(sampler, targets, num_classes).numpy()
-    except ValueError:  # a sampler of the user's own
-        return {"draws_from": ""}
-    return {"draws": draws, "draws_from": f"by {type(sampler).__name__} of the training loader"}
+        draws = next(iter(reweight["weightings"].values()))["draws"]
+    except (AttributeError, KeyError, StopIteration, TypeError, IndexError):
+        return None
+    if not isinstance(draws, Tensor) or draws.shape != (num_classes,) or not bool(draws.isfinite().all()):
+        return None
+    return None if bool((draws < 0).any()) or not bool((draws > 0).any()) else draws.double().cpu()
