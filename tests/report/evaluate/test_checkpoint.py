@@ -160,7 +160,7 @@ def test_the_prior_is_the_expected_draws_of_the_run_or_the_counts(checkout):
                 adjusted.append(expected)
             assert np.array_equal(arrays["counts"], counts)
     assert not np.array_equal(adjusted[-2], adjusted[-1])  # else the prior would not matter here
-    assert "by WeightedDistributedSampler of the training loader" in sources[ONE_BRANCH, "draws"]
+    assert "1/sqrt(n)" in sources[ONE_BRANCH, "draws"]
     assert "in the checkpoint" in sources[CLASS_VOLUME, "draws"]
 
 
