@@ -51,6 +51,24 @@ def test_another_loss_is_refused(base: Any, mixed: bool, reason: str) -> None:
         check_base_loss(base, expected, "the loss", mixed=mixed, advice=": mend it")
 
 
+@pytest.mark.parametrize("classes", [2, 10, 100, 365, 1000, 8142])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_little_more_smoothing_is_refused_whatever_the_number_of_classes(classes: int, mixed: bool) -> None:
+    expected = ReweightedLoss(Uniform([1] * classes), smoothing=0.1)
+    more = nn.CrossEntropyLoss(label_smoothing=0.01 if mixed else 0.11)  # mixed targets contain the 0.1
+    with pytest.raises(ValueError, match=r"smoothing 0\.1, averaged over the batch"):
+        check_base_loss(more, expected, "the loss", mixed=mixed)
+
+
+def test_a_loss_that_puts_margins_into_the_logits_themselves_is_refused() -> None:
+    def margins(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits[torch.arange(len(targets)), targets] -= 0.5
+        return nn.functional.cross_entropy(logits, targets)
+
+    with pytest.raises(ValueError, match="more than the weights"):
+        check_base_loss(margins, ReweightedLoss(Uniform([1] * 10)), "the loss")
+
+
 def plan(epochs: int | None, **reweight: Any) -> Plan:
     settings = parse({"type": "class_volume", **reweight})
     counts = torch.tensor([20, 5])

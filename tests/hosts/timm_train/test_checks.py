@@ -16,6 +16,7 @@ DV = "--reweight class_volume --reweight-opt min_samples=5"
 CASES = {
     "a run that fits": (DV, {"reweight": ("ok", "min_samples 5 as loss weights, from epoch 1 on")}),
     "not mixed": (f"{DV} --no-prefetcher", {"step": ("ok", "[8, 4] finite logits")}),
+    "another dtype": (f"--no-prefetcher --model-dtype bfloat16 {DV}", {"step": ("ok", "[8, 4] finite logits")}),
     "mixed by the loader": (f"--mixup 0.8 --bce-loss {DV}", {"step": ("ok", "[8, 4] finite logits")}),
     "a plain run": ("--smoothing 0", {"reweight": ("skip", "nothing is re-weighted"), "step": ("ok", "loss")}),
     "unknown labels": (f"--labels none {DV}", {"labels": ("FAIL", "tells the label"), "step": ("skip", "it needs")}),

@@ -52,6 +52,7 @@ def _step(parts: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """Logits and loss of a few images of a training batch."""
     args, model = parts["args"], parts["model"]
     images, labels = (tensor[: checks.STEP].to(args.device) for tensor in next(iter(parts["loader_train"])))
+    images = images.to(getattr(torch, getattr(args, "model_dtype", None) or "float32"))  # as the loop or its prefetcher
     if mixes(args) and labels.ndim == 1:  # without the prefetcher the loop itself mixes
         labels = (1 - args.smoothing) * F.one_hot(labels, args.num_classes) + args.smoothing / args.num_classes
     model.train()

@@ -23,6 +23,7 @@ for name in ("cutmix-minmax", "bce-target-thresh", "bce-pos-weight"):
 numbers = {"epochs": 3, "num-classes": 4, "grad-accum-steps": 1, "aug-splits": 0, "seed": 0, "lr": 0.5}
 numbers["batch-size"] = 10
 texts = {"resume": "", "output": "o", "data-dir": "points", "dataset": "", "model": "linear", "labels": "reader"}
+texts["model-dtype"] = "float32"
 for name, default in {**numbers, "smoothing": 0.1, "mixup": 0.0, "cutmix": 0.0, **texts, "device": "cpu"}.items():
     parser.add_argument(f"--{name}", type=type(default), default=default)
 
@@ -88,7 +89,7 @@ def smoothed(target, args):
 def main():
     args, args_text = _parse_args()
     torch.manual_seed(args.seed)
-    model = nn.Linear(8, args.num_classes)
+    model = nn.Linear(8, args.num_classes, dtype=getattr(torch, args.model_dtype))
     dataset_train = Points(COUNTS, 0, args.labels)
 
     def mix(points, target):
@@ -144,7 +145,7 @@ def main():
 def train_one_epoch(model, loader, optimizer, loss_fn, args):
     losses = []
     for step, (points, target) in enumerate(loader):
-        loss = loss_fn(model(points), target) / args.grad_accum_steps
+        loss = loss_fn(model(points.to(model.weight.dtype)), target) / args.grad_accum_steps
         loss.backward()
         losses.append(loss.item() * args.grad_accum_steps)
         if (step + 1) % args.grad_accum_steps == 0:
@@ -155,7 +156,7 @@ def train_one_epoch(model, loader, optimizer, loss_fn, args):
 
 def validate(model, loader, loss_fn):
     with torch.inference_mode():
-        output = torch.cat([model(points) for points, _ in loader])
+        output = torch.cat([model(points.to(model.weight.dtype)) for points, _ in loader])
     target = torch.cat([target for _, target in loader])
     hits = (output.argmax(1) == target).double().mean() * 100
     return {"eval_loss": loss_fn(output, target).item(), "eval_top1": hits.item(), "eval_top5": 100.0}
