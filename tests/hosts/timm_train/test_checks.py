@@ -20,6 +20,7 @@ CASES = {
     "mixed by the loader": (f"--mixup 0.8 --bce-loss {DV}", {"step": ("ok", "[8, 4] finite logits")}),
     "a plain run": ("--smoothing 0", {"reweight": ("skip", "nothing is re-weighted"), "step": ("ok", "loss")}),
     "unknown labels": (f"--labels none {DV}", {"labels": ("FAIL", "tells the label"), "step": ("skip", "it needs")}),
+    "unknown labels of a plain run": ("--labels none", {"labels": ("skip", "needs none"), "step": ("ok", "loss")}),
     "too few epochs": (f"{DV} start_epoch=3", {"reweight": ("FAIL", "never apply")}),
     "a loss that is refused": (f"--jsd-loss {DV}", {"reweight": ("FAIL", "no --jsd-loss")}),
     "an argument that is unknown": ("--learning 1", {"train.py": ("FAIL", "refused its arguments")}),

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlltr_plugin.check import CheckResult, Checks
+from vlltr_plugin.check import CheckResult, Checks, SkipError
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import checks
 from vlltr_plugin.hosts.door import Send
@@ -31,7 +31,14 @@ def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Che
 def check_parts(parts: dict[str, Any], *, send: Send, checkout: str) -> None:
     """In the process of train.py, with what it gives to `attach`: checks a run that is about to train."""
     args, loader = parts["args"], parts["loader_train"]
-    data = partial(counts_and_draws, loader, args.num_classes)
+
+    def data() -> tuple[Tensor, Tensor]:
+        try:
+            return counts_and_draws(loader, args.num_classes)
+        except ValueError as error:
+            if args.reweight:
+                raise
+            raise SkipError(f"{error} A run that is not re-weighted needs none.") from error
 
     def put_in(planned: Plan) -> None:
         parts["train_loss_fn"], _ = planned.apply(parts["train_loss_fn"])
