@@ -49,6 +49,25 @@ def test_help_and_wrong_arguments_import_no_torch(arguments):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_mistyped_option_shows_the_usage_of_its_command(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", "run", "other", "--refrence", "imagenet_lt"])
+    shown = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert "usage: vlltr-plugin compare" in shown
+    assert "--reference DATA/MODEL" in shown
+    assert "vlltr-plugin compare: error: unrecognized arguments: --refrence imagenet_lt" in shown
+
+
+def test_help_of_check_and_evaluate_names_the_hosts_without_a_config():
+    check, evaluate = (
+        " ".join(PARSERS[f"vlltr-plugin {name}"].format_help().split()) for name in ("check", "evaluate")
+    )
+    assert "none for LIFT and timm" in check
+    assert "none for LIFT and timm" in evaluate
+    assert "command-line arguments of main.py (timm: train.py)" in check
+
+
 def test_compare_of_logs_imports_no_torch(tmp_path):
     for name, accuracy in (("baseline", 50.0), ("class_volume", 52.0)):
         tmp_path.joinpath(name).mkdir()

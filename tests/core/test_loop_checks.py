@@ -345,3 +345,12 @@ def test_starting_over_drops_what_was_drawn_and_which_classes_were_substituted()
     assert not criterion.weighting.substituted.any()
     epochs(lambda: LABELS[:19], 1)(criterion)
     assert criterion.drawn.tolist() == [12, 6, 1]
+
+
+def test_an_epoch_that_ends_twice_is_named():
+    criterion = ReweightedLoss(ClassVolume(FEW))
+    passes(criterion, LABELS)
+    criterion.end_epoch()
+    with pytest.warns(UserWarning, match="end_epoch called twice") as caught:
+        criterion.end_epoch()
+    assert "in eval mode" in str(caught[0].message)

@@ -17,7 +17,9 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a diff may hold letters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
-    options = build_parser().parse_args(argv)
+    options, unknown = build_parser().parse_known_args(argv)
+    if unknown:  # argparse itself would show the usage of `vlltr-plugin`, without the command's options
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         code = command(options)
@@ -35,16 +37,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Builds the parser of all commands; each sets `command` to the function that runs it."""
+    """Builds the parser of all commands; each sets `command` to the function that runs it, `parser` to its own."""
     parser = argparse.ArgumentParser(
         prog="vlltr-plugin",
         description="Class-volume re-weighting for VL-LTR, LIFT, timm's train.py and any PyTorch loop.",
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
-    parser.set_defaults(command=lambda options: _version(options, parser))
+    parser.set_defaults(command=lambda options: _version(options, parser), parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_commands(commands)
     add_experiments(commands)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return parser
 
 

@@ -119,7 +119,11 @@ def _add_check(commands: Subcommands) -> None:
         description="Imports and runs the checkout's code. Exit code 0: all fine; 1: a check failed.",
     )
     command.add_argument(
-        "config", type=Path, nargs="?", metavar="CONFIG", help="the config of the run; none for LIFT, see --host-args"
+        "config",
+        type=Path,
+        nargs="?",
+        metavar="CONFIG",
+        help="the config of the run; none for LIFT and timm, see --host-args",
     )
     command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
     command.add_argument("--device", help="default: cuda if there is one, else cpu")
@@ -127,8 +131,8 @@ def _add_check(commands: Subcommands) -> None:
         "--host-args",
         default="",
         metavar="ARGS",
-        help='command-line arguments of main.py for this run, quoted: "--input-size 224 --seed 1"; for LIFT '
-        "all of them",
+        help="command-line arguments of main.py (timm: train.py) for this run, quoted: "
+        '"--input-size 224 --seed 1"; for LIFT and timm all of them',
     )
     command.add_argument("--json", action="store_true", help="print the results as JSON")
     command.set_defaults(command=_check)
@@ -221,7 +225,7 @@ def _add_evaluate(commands: Subcommands) -> None:
     command.add_argument(
         "--config",
         type=Path,
-        help="the config of its training (default: the one that the checkpoint names); none for LIFT",
+        help="the config of its training (default: the one that the checkpoint names); none for LIFT and timm",
     )
     command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
     command.add_argument("--split", choices=("val", "test"), help="default: test where the config says test=True")

@@ -235,7 +235,7 @@ class ClassVolume(Weighting):
                     f"No class has statistics of this epoch, since {left_out} (with -inf, -1e9 or the like: give "
                     "criterion.observe the logits from before the mask, and train with criterion.losses)"
                 )
-            where = "in eval mode, under no_grad or torch.func, or all ignored"
+            where = "in eval mode, under no_grad or torch.func, or all ignored; or end_epoch called twice"
             return f"No training batch was observed this epoch (criterion {where}?)"
         if reason := moments.why_no_radius(self.class_counts):
             return reason

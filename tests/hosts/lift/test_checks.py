@@ -80,4 +80,6 @@ def test_a_config_is_refused_for_lift_and_wanted_for_vl_ltr(
     assert main(["check", "x.py", "--checkout", str(standin)]) == 2
     assert "Expected no CONFIG for LIFT" in capsys.readouterr().err
     assert main(["check", "--checkout", str(tmp_path)]) == 2
-    assert "Expected the CONFIG" in capsys.readouterr().err
+    assert (
+        "Expected the CONFIG of the run, such as configs/class_volume/imagenet_lt_r50_dv.py." in capsys.readouterr().err
+    )

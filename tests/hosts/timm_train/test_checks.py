@@ -42,6 +42,8 @@ def test_what_fits_and_what_is_amiss(
         assert part in found[check][1]
 
 
-def test_a_config_is_refused(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_config_is_refused_and_arguments_are_wanted(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "x.py", "--checkout", str(checkout)]) == 2
     assert "Expected no CONFIG for timm" in capsys.readouterr().err
+    assert main(["check", "--checkout", str(checkout)]) == 2
+    assert 'Expected the arguments of train.py: give --host-args "--data-dir DATA ' in capsys.readouterr().err

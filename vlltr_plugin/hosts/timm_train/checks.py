@@ -24,6 +24,9 @@ def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Che
     """Checks what a run of train.py needs."""
     if request.config is not None:
         raise ReportError("Expected no CONFIG for timm: give train.py's arguments as --host-args.")
+    if not request.host_args:
+        example = '"--data-dir DATA --model resnet50 --reweight class_volume"'
+        raise ReportError(f"Expected the arguments of train.py: give --host-args {example}, as in your run.")
     arguments = ["--device", request.device, *request.host_args]
     return checks.run_checks(request, say, arguments, f"{__name__}:check_parts", "train.py", script="train.py")
 

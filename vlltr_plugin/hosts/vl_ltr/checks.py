@@ -57,7 +57,7 @@ SAMPLE = 32
 def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
     """Checks everything that a run needs; writes nothing."""
     if request.config is None:
-        raise ReportError("Expected the CONFIG of the run.")
+        raise ReportError("Expected the CONFIG of the run, such as configs/class_volume/imagenet_lt_r50_dv.py.")
     config = config_path(request.config, request.checkout)
     check_device(request.device)
     checks = Checks(say)
