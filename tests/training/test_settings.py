@@ -241,10 +241,11 @@ def test_accuracies_as_fractions_are_shown_in_percent(tmp_path, capsys):
     assert "read as fractions" in capsys.readouterr().out
 
 
-def test_a_reference_for_data_of_another_size_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize("reference", ["imagenet_lt/r50", "lift/imagenet_lt"])
+def test_a_reference_for_data_of_another_size_is_refused(reference, tmp_path, capsys):
     counts = {"small": [60, 30, 12], "other images": [116] * 1000, "same": [115846 - 999 * 100] + [100] * 999}
     for name, of_class in counts.items():
         record(tmp_path / name, ReweightedLoss(Uniform(of_class)), overall=50.0)
-        status = main(["compare", str(tmp_path / name), "--reference", "imagenet_lt/r50"])
+        status = main(["compare", str(tmp_path / name), "--reference", reference])
         assert status == (0 if name == "same" else 2)
-        assert ("but the reference imagenet_lt/r50 of" in capsys.readouterr().err) == (name != "same")
+        assert (f"but the reference {reference} of" in capsys.readouterr().err) == (name != "same")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.check import CheckResult, Checks
@@ -64,13 +63,13 @@ class Reference:
         return str(self.settings["data_set"])
 
 
-def read_references(path: Path, sizes: Mapping[str, tuple[int, int]] = MappingProxyType({})) -> dict[str, Reference]:
-    """Published results by name; `sizes` has the numbers of classes and of training images of data sets."""
+def read_references(path: Path, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, Reference]:
+    """Published results by name; `sizes` gives classes, and training images where known, of each data set."""
     content = json.loads(path.read_text(encoding="utf-8"))
     found = {}
     for name, results in content["results"].items():
         settings = results.pop("settings")
-        data = dict(zip(("nb_classes", "training images"), sizes.get(settings["data_set"], ()), strict=False))
+        data = dict(zip(("nb_classes", "training images"), sizes[settings["data_set"]], strict=False))
         found[name] = Reference(name, next(iter(results)), settings, results, content["source"], data)
     return found
 

@@ -53,7 +53,7 @@ def test_a_summary_without_validation_is_refused_and_missing_arguments_are_said(
     with pytest.raises(ReportError, match="eval_top1"):
         read_log(tmp_path / "summary.csv")
     (tmp_path / "summary.csv").write_text(f"{HEAD}0,2,50\n")
-    for text in (None, "- a list\n", "a: b: c\n"):
+    for text in (None, "- a list\n", "a: b: c\n", "reweight_opt: min_samples=30\n"):
         if text is not None:
             (tmp_path / "args.yaml").write_text(text)
         found = read_run(tmp_path / "summary.csv")

@@ -13,6 +13,11 @@ from vlltr_plugin.runs.log import Line
 
 CHECKPOINT = "checkpoint.pth.tar"
 
+SIZES = {"ImageNet_LT": (1000, 115846), "Places_LT": (365, 62500)} | {
+    f"CIFAR100_IR{ir}": (100,) for ir in (10, 50, 100)
+}
+"""Classes, and training images of the lists, of the data sets with published numbers."""
+
 OVERALL = Metric("overall", "overall", "overall top-1")
 GROUP_METRICS = tuple(Metric(name, name, f"{name}-shot") for name in ("many", "medium", "few"))
 
@@ -69,6 +74,6 @@ HOST = Host(
     first=("data_set", "backbone", "num_epochs", "batch_size", "lr", "loss_type"),
     open_trained=later("vlltr_plugin.hosts.lift.evaluate:open_trained"),
     find_checkpoint=_find_checkpoint,
-    references=lambda: read_references(Path(__file__).with_name("published.json")),
+    references=lambda: read_references(Path(__file__).with_name("published.json"), SIZES),
     default_form=lambda args: "logit_adjustment" if args.get("loss_type") == "LA" else "loss_weight",
 )

@@ -87,8 +87,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         args = yaml.safe_load(path.read_text("utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
-    if not isinstance(args, dict):
-        raise ValueError("expected arguments by name")
+    if not isinstance(args, dict) or not isinstance(args.get(f"{KEY}_opt") or {}, dict):
+        raise ValueError(f"expected arguments by name, and {KEY}_opt by name")
     return args
 
 
