@@ -1,4 +1,4 @@
-"""The tables of a results file, with the published numbers beside ours."""
+"""The tables of a results file, with the published numbers next to ours."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from vlltr_plugin.errors import UserError
 def main(argv: list[str] | None = None) -> int:
     """Runs one command."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a diff may hold letters that the terminal's encoding lacks
+        if hasattr(stream, "reconfigure"):  # a diff may contain characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = options.command
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
         code = command(options)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # `vlltr-plugin ... | head`: the work is done, nobody reads on
+    except BrokenPipeError:  # `vlltr-plugin ... | head` closes the pipe; the work is done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (UserError, OSError) as error:

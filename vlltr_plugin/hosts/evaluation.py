@@ -89,7 +89,9 @@ def load_checkpoint(path: Path, host: str) -> Any:
             f"{path}: not loaded, because it holds objects that could run code, or is not a checkpoint."
         ) from error
     except (RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError, IndexError) as error:
-        raise ReportError(f"{path}: expected a checkpoint of {host} but could not read it: is it whole?") from error
+        raise ReportError(
+            f"{path}: expected a checkpoint of {host} but could not read it: it is incomplete or damaged."
+        ) from error
 
 
 def load_parameters(module: Any, state: dict[str, Tensor], misfit: str, strict: bool = True) -> Any:
@@ -168,9 +170,7 @@ def _predict(
     import torch
 
     if split not in splits:
-        raise ReportError(
-            f"Expected the split to be {splits[0]} but got {split!r}: this {host} run has no validation split."
-        )
+        raise ReportError(f"Expected the split to be {splits[0]} but got {split!r}: {host} has no validation split.")
     done = total = 0
     for message in messages:
         if message["split"] != split:

@@ -1,4 +1,4 @@
-"""A host's file as the rules search it, a place in it for a line, and its epoch loop."""
+"""A host's file for the rules to search, a place for a line in it, and its epoch loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_EPOCHS = "a loop by steps has no end of an epoch, where weights could change"
 
 
 class Refusal(Exception):  # noqa: N818
-    """An insertion has no place; the text says why."""
+    """Raised if an insertion has no place; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Anchor:
     spot: Spot  # its position among the statements (for a dict entry: the statement around the dict)
     literal: ast.Dict | None = None  # the dict that gets the entry, for an entry
     entry: int = 0  # the entry's position in it
-    also: int | None = None  # index of another line before which it may stand, though this version would move it
+    also: int | None = None  # index of another line before which it may be, although this version would move it
 
     def graft(self) -> None:
         """Inserts the line into the syntax tree itself."""

@@ -118,7 +118,9 @@ def read_epoch(epoch: int, path: Path) -> EpochArrays:
         )
     shapes = {array.shape for array in arrays.values()}
     if len(shapes) != 1 or len(shapes.pop()) != 1 or any(array.dtype.kind not in "fiub" for array in arrays.values()):
-        raise ReportError(f"{path}: expected one number for each class in every array; this is no file of the plug-in.")
+        raise ReportError(
+            f"{path}: expected one number for each class in every array; this file was not written by the plug-in."
+        )
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise ReportError(f"{path}: expected finite numbers.")
     positive = [arrays[WEIGHTS + name] for name in names]

@@ -23,7 +23,7 @@ SHOT_GROUPS = "shot groups"  # setting: the thresholds of the groups of classes,
 CLASS_NAMES = "class_names.json"  # file beside the log: a JSON list
 METRICS = ("overall", "many", "medium", "few", "loss")  # metrics that `compare` knows; others are logged as well
 
-Line = dict[str, float]  # numbers of an epoch or of the final test, by the keys of the host's reader (`Metric.key`)
+Line = dict[str, float]  # numbers of an epoch or of the final test, keyed by `Metric.key`
 Numbers = dict[str, float | int]
 
 
@@ -63,7 +63,7 @@ def numbers_of(metrics: Mapping[str, Any]) -> Numbers:
     numbers: Numbers = {}
     for name, value in metrics.items():
         if name == "epoch" or name.startswith(LOGGED):
-            raise ValueError(f"Expected a metric under a name of its own but {name!r} is the plug-in's: rename it.")
+            raise ValueError(f"Expected a metric under a name of your own but the plug-in uses {name!r}: rename it.")
         if getattr(value, "size", None) is not None and hasattr(value, "item"):  # a tensor or array with one element
             with contextlib.suppress(RuntimeError, ValueError):
                 value = value.item()

@@ -182,7 +182,7 @@ class EpochHook(Hook):
             return
         if not isinstance(state, dict) or not all(isinstance(state.get(k), dict) for k in ("settings", "weightings")):
             raise ValueError(
-                f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or foreign."
+                f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or from other code."
             )
         saved = state["weightings"]
         try:
@@ -198,7 +198,7 @@ class EpochHook(Hook):
             known = f"version {version}" if isinstance(version, str) else "an unknown version"
             raise ValueError(
                 f"{error} The state was saved by {known[:40]} of vlltr-plugin, this is {__version__}: if nothing "
-                "else differs, go on with that one."
+                "else differs, resume with that version."
             ) from error
         for name, weighting in self.weightings.items():
             weighting.load_state_dict(saved[name])

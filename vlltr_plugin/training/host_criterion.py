@@ -14,8 +14,8 @@ from vlltr_plugin.training.settings import SINGLE, SUM
 
 TOLERANCE = 1e-4  # relative tolerance between a host's own loss and the one that replaces it
 ADVICE = (
-    "Something behind the sampler draws or relabels (the data set, a collate function), and the class weights do not "
-    "fit what is trained on."
+    "Something after the sampler (the data set, a collate function) draws or relabels samples, so the class weights "
+    "do not fit the training samples."
 )
 
 
@@ -70,7 +70,7 @@ class HostCriterion(nn.Module):
         if more or named:
             further = " and ".join([f"{len(more)} argument(s)"] * bool(more) + [f"`{name}`" for name in named])
             raise ValueError(
-                f"Expected base_criterion(logits, targets) but the host gives it {further} more: what that does to the "
+                f"Expected base_criterion(logits, targets) but the host passes {further} more, whose effect on the "
                 "loss cannot be re-weighted. Take `reweight` out of the config, or the argument out of the call."
             )
         branch = SINGLE if self._watch is None else self._watch.branch_of(outputs)

@@ -88,7 +88,7 @@ class RunRecorder:
         self._own = own.keys()
         own |= {} if groups is None else {SHOT_GROUPS: convention_of(groups).numbers}
         if taken := sorted(own.keys() & (settings or {}).keys()):
-            raise ValueError(f"Expected settings under names of their own but {', '.join(taken)} is the plug-in's.")
+            raise ValueError(f"Expected settings under names of your own but the plug-in uses {', '.join(taken)}.")
         self.settings = {**own, **(settings or {})}
         settings_as_json(self.settings)
         self._class_names = None if class_names is None else _checked_names(class_names, criterion)

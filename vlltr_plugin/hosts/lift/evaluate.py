@@ -78,7 +78,7 @@ def put_in(trainer: Any, parts: dict[str, dict[str, Tensor]]) -> None:
     for name, state in parts.items():
         part = getattr(trainer, name, None)
         if not isinstance(part, nn.Module):
-            raise ReportError(f"Expected the trainer to have the checkpoint's `{name}` but it has not.{HINT}")
+            raise ReportError(f"Expected the trainer to have the checkpoint's `{name}` but it has no such part.{HINT}")
         load_parameters(part, state, MISFIT)
         loaded |= set(map(id, part.parameters()))
     others = [name for name, own in trainer.model.named_parameters() if own.requires_grad and id(own) not in loaded]

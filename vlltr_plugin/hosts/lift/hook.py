@@ -108,14 +108,15 @@ class LiftHook(Hook):
         if self._criterion.streams and came >= SEVERAL * images and not self._said:
             self._said = True
             info(
-                f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they are those "
-                f"of different outputs, the radii belong to none of them: give {KEY}.source clean_pass, which reads "
-                f"the logits that the model returns, or a {KEY}.type that reads none. This warning is shown once."
+                f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they come "
+                f"from different outputs, their statistics are mixed and the radii are wrong: give {KEY}.source "
+                f"clean_pass, which reads the logits that the model returns, or a {KEY}.type without radii. This "
+                "warning is shown once."
             )
         if self._trainer.criterion is not self._criterion or statistics["reweight_drawn_alpha"] is None:
             raise ValueError(
                 "Expected the epoch to call trainer.criterion as `attach` has left it but it was replaced or never "
-                f"called: this run is not re-weighted. Leave the criterion alone, or {KEY}.type out."
+                f"called: this run is not re-weighted. Do not replace the criterion, or remove {KEY}.type."
             )
         known = {name: value for name, value in statistics.items() if value is not None}
         info(

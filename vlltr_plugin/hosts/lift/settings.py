@@ -43,7 +43,7 @@ def read(asked: dict[str, Any], loss_type: str) -> tuple[Settings, float, bool]:
     if loss_type not in FORMS:
         raise ValueError(
             f"Expected loss_type CE (class weights) or LA (class margins) with reweight.type but got {loss_type!r}, "
-            "which weighs the classes in a way of its own: give loss_type CE or LA, or leave reweight.type out."
+            "which weights the classes itself: give loss_type CE or LA, or leave reweight.type out."
         )
     asked = dict(asked)
     tau, first = asked.pop("tau", None), asked.pop("measure_first", False)
@@ -62,7 +62,7 @@ def read(asked: dict[str, Any], loss_type: str) -> tuple[Settings, float, bool]:
     if first and settings.options.setdefault("start_epoch", 0) != 0:
         raise ValueError(
             f"Expected reweight.start_epoch 0 with reweight.measure_first but got {settings.options['start_epoch']!r}: "
-            "what is measured before the first epoch would never apply."
+            "radii measured before the first epoch would never apply."
         )
     return settings, 1.0 if tau is None else tau, bool(first)
 
@@ -88,8 +88,8 @@ def expect_attach(node: Any) -> None:
             raise ValueError(
                 "Expected the training to call vlltr_plugin.hosts.lift.attach before the optimizer's first step, since "
                 f"{KEY}.type is {str(asked[0])!r}, but {callers[0].f_code.co_filename}, line {callers[0].f_lineno}, "
-                "makes a step without it: the run would be a plain one. `vlltr-plugin status` tells which trainer has "
-                f"the lines; leave {KEY}.type out for a plain run."
+                "makes a step without it: the run would not be re-weighted. `vlltr-plugin status` says which trainer "
+                f"has the lines; leave {KEY}.type out for a run without re-weighting."
             )
         checked.append(True)
 

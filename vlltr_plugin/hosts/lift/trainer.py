@@ -24,7 +24,7 @@ def logits_of(output: Any, num_classes: int) -> Tensor:
         raise ValueError(
             f"Expected the model to return one tensor of logits [B, {num_classes}] but got {len(found)} in a "
             f"{type(output).__name__} of {shapes}, so it is not known which of them to measure. Let it return the "
-            "logits alone, or use a reweight.type that needs none (inverse, effective_number)."
+            "logits only, or use a reweight.type without radii (inverse, effective_number)."
         )
     return next(iter(found.values()))
 

@@ -47,7 +47,9 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> Iterator[Train
     saved = load_checkpoint(path, "timm")
     args = saved.get("args") if isinstance(saved, dict) else None
     if not isinstance(args, argparse.Namespace) or not isinstance(saved.get("state_dict"), dict):
-        raise ReportError(f"{path}: expected a checkpoint of train.py, with `state_dict` and `args`, but it is none.")
+        raise ReportError(
+            f"{path}: expected a checkpoint of train.py, with `state_dict` and `args`, but it is not one."
+        )
     arguments = [*request.host_args, *(["--device", request.device] if request.device else [])]
     if request.batch_size is not None:
         arguments += ["--validation-batch-size", str(request.batch_size)]

@@ -93,7 +93,9 @@ def check_embeddings(run: Run) -> str:
         embeddings[start : start + 4096] for start in range(0, len(embeddings), 4096)
     )  # drop them: they may take gigabytes
     if not all(np.isfinite(part).all() and part.any(axis=1).all() for part in parts):
-        raise ReportError(f"{name}: expected embeddings that are finite and not 0 but some are not; {EMBEDDINGS}.")
+        raise ReportError(
+            f"{name}: expected embeddings that are finite and not 0 but some are 0 or not finite; {EMBEDDINGS}."
+        )
 
     model = str(run.args.model)
     if not model.startswith("LGR_"):  # this data set is not known to select sentences by their losses

@@ -161,7 +161,7 @@ def _reported_split(args: argparse.Namespace) -> str:
 
 
 def evaluate_failed(error: Exception, frames: list[FrameType], *, split: str | None, **_: Any) -> None:
-    """Called when main.py failed: if only the validation split is missing, which serves to choose tau, goes on without."""
+    """Called if main.py failed; goes on if only the validation split is missing, which just serves to choose tau."""
     main = main_frame(frames)
     failed = {frame.f_locals.get("split") for frame in frames if frame.f_code.co_name == "build_dataset"}
     if main is None or failed != {"val"} or (split or _reported_split(main.f_locals["args"])) == "val":
