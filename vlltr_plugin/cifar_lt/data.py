@@ -66,7 +66,7 @@ def profile(largest: int, imbalance: float, num_classes: int) -> list[int]:
 
 
 def from_torchvision(dataset: str, imbalance: float, folder: Path) -> LongTailed:
-    """CIFAR from torchvision's classes, cut to the profile; downloaded into `folder` where it is not there yet.
+    """CIFAR from torchvision's classes, cut to the profile; downloaded into `folder` if it is missing.
 
     The images of a class are a fixed, nested draw: a more imbalanced set is a subset of a less imbalanced one.
     """

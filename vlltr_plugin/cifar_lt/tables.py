@@ -118,14 +118,14 @@ def published() -> dict[str, Any]:
 
 
 def published_error(method: str, dataset: str, imbalance: float) -> float | None:
-    """The paper's mean error in percent, None where it has none."""
+    """The paper's mean error in percent; None if not published."""
     row = PUBLISHED_ROW.get(method)
     entry = published()[row].get(dataset, {}).get(f"{imbalance:g}") if row else None
     return entry[0] if entry else None
 
 
 def _overview(by_imbalance: list[Runs], several: bool) -> Table:
-    """The form of Table 1: a column for each imbalance factor, and for each set of images where one has several."""
+    """A table like Table 1: a column for each imbalance factor, and for each set of images if there are several."""
     frames = [frame_of(part) for part in by_imbalance]
     rows = []
     for method in methods_of([run for part in by_imbalance for run in part]):

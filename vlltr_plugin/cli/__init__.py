@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _version(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Prints the version, or the help where no command was given."""
+    """Prints the version, or the help if no command was given."""
     if not options.version:
         parser.print_help(sys.stderr)
         return 2

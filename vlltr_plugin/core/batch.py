@@ -82,7 +82,7 @@ class Batch:
         return losses.mean() if rows is None else losses.sum() / rows.sum().clamp(min=1)
 
     def unflatten(self, losses: Tensor) -> Tensor:
-        """Losses `[N]` in the shape of the caller's elements, 0 where they are ignored."""
+        """Losses `[N]` in the shape of the caller's elements, 0 for ignored elements."""
         if self.kept is not None:
             rows = self.rows_kept
             if rows is None:

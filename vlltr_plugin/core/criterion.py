@@ -128,9 +128,9 @@ class Criterion(nn.Module):
         return batch
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The training loss of each element, `[B]` or `[B, d1, ...]`, 0 where it is ignored.
+        """The training loss of each element, `[B]` or `[B, d1, ...]`, 0 for ignored elements.
 
-        It has the weights or margins in eval mode too, and observes nothing in any mode.
+        Applies the weights or margins in eval mode too, and observes nothing in any mode.
         """
         return self.losses_of(self.batch(logits, targets))
 

@@ -75,7 +75,7 @@ class ClassMoments:
         return logits if self.columns is None else logits.index_select(1, self.columns)
 
     def rows_for(self, rows: Tensor, k: int) -> Tensor:
-        """Of what `rows_of` gave, the features of the samples as those of their k-th class, for `add`."""
+        """Selects from the result of `rows_of` the features of the samples for their k-th class, for `add`."""
         return rows
 
     def add(self, rows: Tensor, labels: Tensor, mass: Tensor | None = None) -> None:

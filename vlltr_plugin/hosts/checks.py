@@ -58,7 +58,7 @@ def sent(send: Send) -> Checks:
 
 @dataclass(frozen=True)
 class BuiltRun:
-    """What a host has built, about to train; the functions raise what `Checks.run` takes."""
+    """The parts of a run that a host has built before training; the functions raise errors that `Checks.run` handles."""
 
     config: str  # the run in a few words
     sampler: Any  # the training sampler
@@ -111,7 +111,7 @@ def _check_step(run: BuiltRun) -> str:
 
 
 def check_installed(checkout: Path, asked: bool) -> str:
-    """Whether the plug-in's lines are in the checkout; `asked` tells whether the run asks for re-weighting."""
+    """Checks that the plug-in's lines are in the checkout; `asked` is True if the run asks for re-weighting."""
     try:
         found = status(checkout)
     except InstallError as error:

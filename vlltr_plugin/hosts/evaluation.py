@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """What `vlltr-plugin evaluate` asks of a host."""
+    """Arguments of `vlltr-plugin evaluate`."""
 
     checkpoint: Path  # checkpoint file or run folder
     config: Path | None = None  # None uses the config that the checkpoint names

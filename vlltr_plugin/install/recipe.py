@@ -56,7 +56,7 @@ class Patch:
     insertions: tuple[Insertion, ...]
     reserved: frozenset[str]  # names that the host must not use in the file
     host: str  # the host's name for messages
-    function: str = ""  # the function that trains, or a method: `Trainer.train`; empty where no line goes into one
+    function: str = ""  # the function that trains, or a method: `Trainer.train`; empty if no line goes into one
     loop: str = ""  # the variable of its epoch loop
     made_in: str = ""  # the script that makes an instance of the method's class; empty where a function trains
 

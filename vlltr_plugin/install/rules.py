@@ -146,7 +146,7 @@ def before_imports(script: Script, item: Insertion) -> Iterator[Anchor]:
         return
 
     def reaches(statement: ast.stmt, deep: bool = False) -> bool:
-        """Whether running a statement may import such a module; `deep`: or running what it defines."""
+        """True if running a statement, or with `deep` a function that it defines, may import such a module."""
         return any(name in item.modules or not name or script.is_own(name) for name in _imported(statement, deep))
 
     last = first

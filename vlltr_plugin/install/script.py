@@ -68,7 +68,7 @@ class Script:
         return self.trains
 
     def is_own(self, module: str) -> bool:
-        """Whether a top-level module belongs to the checkout."""
+        """True if a top-level module belongs to the checkout."""
         root = self.root
         return root is not None and ((root / f"{module}.py").is_file() or any((root / module).glob("*.py")))
 
@@ -158,7 +158,7 @@ def _runs_over(statement: ast.stmt, name: str) -> bool:
 
 
 def goes_over_batches(loop: ast.For) -> bool:
-    """Whether a loop goes through a loader (`self.train_loader`, also inside `enumerate` or `tqdm`)."""
+    """True if a loop iterates over a loader (`self.train_loader`, also inside `enumerate` or `tqdm`)."""
     parts = [*ast.walk(loop.iter), *ast.walk(loop.target)]
     names = [dotted(part).rpartition(".")[2].lower() for part in parts if isinstance(part, ast.Name | ast.Attribute)]
     return any("loader" in name or "batch" in name for name in names)

@@ -20,7 +20,7 @@ STUDENT_T = {
 """97.5 % quantile of Student's t by degrees of freedom; 1/freedom is interpolated, which gives at most 0.8 % more."""
 
 Stage = str | int
-"""Where a number was measured: `"best"`, `"last"`, `"test"`; an epoch; `at_tau(...)`."""
+"""The stage at which a number was measured: `"best"`, `"last"`, `"test"`, an epoch, or `at_tau(...)`."""
 
 
 def at_tau(tau: float) -> Stage:
@@ -59,7 +59,7 @@ class Summary:
 
     @property
     def variance(self) -> Variance | None:
-        """Of the mean."""
+        """Variance of the mean."""
         return None if self.sd is None else Variance(self.sd**2 / self.n, self.n - 1)
 
     @property

@@ -29,7 +29,7 @@ Numbers = dict[str, float | int]
 
 @dataclass(frozen=True)
 class Log:
-    """What a log says."""
+    """The contents of a log."""
 
     path: Path
     epochs: dict[int, Line]  # epoch, from 0, to its line, ascending; the later line if an epoch repeats

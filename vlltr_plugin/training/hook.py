@@ -96,7 +96,7 @@ def state_arrays(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def read_epoch_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in an epoch's file, without unpickling; ValueError where there is none."""
+    """The state dict in an epoch's file, without unpickling; ValueError if there is none."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = [name for name in archive.files if name.startswith(STATE)]

@@ -49,7 +49,7 @@ _RESULTS = (
 class Reading:
     """A run while its lines are read. Epochs count from 0; -1 is before all."""
 
-    line: int = 1  # where it begins in the text, from 1
+    line: int = 1  # number of its first line in the text, from 1
     config: list[str] = field(default_factory=list)  # lines of the printed config
     losses: dict[int, list[float]] = field(default_factory=dict)
     ours: dict[int, Line] = field(default_factory=dict)  # the plug-in's numbers

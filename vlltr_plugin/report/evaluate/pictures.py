@@ -115,7 +115,7 @@ def _class_title(name: str | None, index: int) -> str:
 def draw_curves(curves: Sequence[tuple[str, Steps]], split: str, groups: Convention | None = None) -> Figure:
     """Draws the curve of each run in the order of tau; a filled mark is tau 0, the run as trained.
 
-    `groups` are the thresholds of many and few, None where they are not known.
+    `groups` are the thresholds of many and few, None if unknown.
     """
     figure = new_figure(8.0, 5.6)
     axes = figure.subplots()

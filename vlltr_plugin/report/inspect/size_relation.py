@@ -20,7 +20,7 @@ CORRECTIONS = (0.5, 1.0, 2.0)
 one image differ by augmentation. Uniform logits need half the correction, Laplace-distributed ones twice."""
 
 INDEPENDENT_LOGITS = 2
-"""Of the simulation. Logits of a network are correlated; more independent ones give a slightly lower level."""
+"""Number of logits in the simulation. A network's logits are correlated; more independent ones lower the level slightly."""
 
 DRAWS = 2_000
 SIMULATED_CLASSES = 400_000  # total over the simulated runs, so that 8,142 classes take a second
@@ -152,7 +152,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Floats) -> Spread:
-        """Of positive numbers."""
+        """The spread of positive numbers."""
         low, high = np.quantile(values, [0.1, 0.9])
         return cls(float(high / low), float(values.max() / values.min()))
 

@@ -157,7 +157,7 @@ def until_it_falls(taus: tuple[float, ...], images: Sequence[PredictionCollector
 
 
 def steps_of(rows: Sequence[dict[str, float | None]]) -> list[tuple[float, float, float]]:
-    """tau, many- and few-shot accuracy of each row, for a picture; empty where one of the groups has no images."""
+    """tau, many- and few-shot accuracy of each row, for a picture; empty if one of the groups has no images."""
     found = [(row["tau"], row["many"], row["few"]) for row in rows]
     return [(tau, many, few) for tau, many, few in found if tau is not None and many is not None and few is not None]
 

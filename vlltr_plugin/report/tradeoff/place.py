@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gap:
-    """A run's accuracy minus the curve's, in points of percent, and its 95 % interval; None where there is none."""
+    """A run's accuracy minus the curve's, in points of percent, and its 95 % interval; None if there is none."""
 
     value: float
     low: float | None
