@@ -58,7 +58,7 @@ def sent(send: Send) -> Checks:
 
 @dataclass(frozen=True)
 class BuiltRun:
-    """The parts of a run that a host has built before training; the functions raise errors that `Checks.run` handles."""
+    """The parts of a run built before training; its functions raise errors that `Checks.run` handles."""
 
     config: str  # the run in a few words
     sampler: Any  # the training sampler

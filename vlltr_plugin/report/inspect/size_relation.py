@@ -20,7 +20,7 @@ CORRECTIONS = (0.5, 1.0, 2.0)
 one image differ by augmentation. Uniform logits need half the correction, Laplace-distributed ones twice."""
 
 INDEPENDENT_LOGITS = 2
-"""Number of logits in the simulation. A network's logits are correlated; more independent ones lower the level slightly."""
+"""Number of logits in the simulation. A network's logits are correlated; more independent ones lower the level."""
 
 DRAWS = 2_000
 SIMULATED_CLASSES = 400_000  # total over the simulated runs, so that 8,142 classes take a second
