@@ -199,7 +199,7 @@ def test_ignored_elements_are_no_draws_where_they_stay_in_the_batch(monkeypatch)
     [
         (
             lambda: ClassVolume(torch.zeros(3, dtype=torch.int64)),
-            r"once the training set is there, from torch\.bincount",
+            r"after the training set, from torch\.bincount",
         ),
         (
             lambda: ReweightedLoss(ClassVolume(COUNTS))(torch.randn(2, 3), torch.tensor([0, 7])),

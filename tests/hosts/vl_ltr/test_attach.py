@@ -157,7 +157,7 @@ def test_further_arguments_that_only_the_loop_gives_are_refused_at_the_first_ste
     host = mini_host(DV)
     host.criterion.base_criterion = WithOptionalEpoch()
     host.attach()
-    with pytest.raises(ValueError, match=r"(1 argument\(s\)|`epoch`) more: what that does to the loss"):
+    with pytest.raises(ValueError, match=r"(1 argument\(s\)|`epoch`) more, whose effect on the loss"):
         step(host, *more, **named)
 
 
