@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "vlltr_plugin/API.md"
 OTHERS = {
-    "Base class of the losses": {"Criterion": "vlltr_plugin.core.criterion"},
+    "Base class of losses": {"Criterion": "vlltr_plugin.core.criterion"},
     "Lightning": {"ReweightCallback": "vlltr_plugin.integrations.lightning"},
     "Hugging Face": {"ReweightCallback": "vlltr_plugin.integrations.huggingface"},
     "Trade-off curves (`vlltr_plugin.report.tradeoff`)": {

@@ -123,7 +123,7 @@ def strange_words(path: str, text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", sorted({folder_of(path) for path, _ in files()}))
-def test_a_folder_imports_only_what_it_may_know(folder: str) -> None:
+def test_a_folder_imports_only_allowed_folders(folder: str) -> None:
     wrong = {
         path: sorted(unknown)
         for path, text in files()
@@ -137,7 +137,7 @@ def allowed(folder: str) -> set[str]:
     return MAY_IMPORT[folder] | OPEN | {folder, "__version__"}
 
 
-def test_a_host_knows_no_other_host() -> None:
+def test_a_host_imports_no_other_host() -> None:
     homes = {path.parent.name for path in PACKAGE.glob("hosts/*/host.py")}
     assert homes >= {"vl_ltr", "lift", "timm_train"}
     for path, text in files():

@@ -54,7 +54,7 @@ def test_crops_move_by_up_to_the_border_and_half_are_flipped(batches):
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.5])
-def test_what_a_seed_sees_does_not_depend_on_the_seeds_beside_it(digits, mixup):
+def test_batches_of_a_seed_do_not_depend_on_other_seeds(digits, mixup):
     batches = Batches(digits, CPU, mixup=mixup)
     alone = list(batches.epoch([7], 3))
     beside = list(batches.epoch([1, 7, 2], 3))

@@ -68,7 +68,7 @@ def test_more_axes_than_resnet_32_has_features_are_refused_before_training(tmp_p
     assert not METHODS[method].has_no_volume(10)
 
 
-def test_a_file_of_something_else_is_never_added_to(tmp_path, capsys, digits_npz):
+def test_results_are_not_appended_to_another_kind_of_file(tmp_path, capsys, digits_npz):
     results = tmp_path / "notes.txt"
     results.write_text('{"a": 1}\n')
     assert main(["cifar-lt", "--results", str(results), "--npz", str(digits_npz), "--epochs", "1"]) == 2
@@ -80,7 +80,7 @@ SHORT = ("--epochs", "1", "--start-epoch", "1", "--seeds", "1")
 
 
 @pytest.mark.parametrize("change", ["x_train", "y_train", "x_test", "y_test", None])
-def test_results_are_taken_for_the_same_images_only_whatever_their_file_is_called(tmp_path, digits_npz, change):
+def test_results_are_reused_for_identical_images_only(tmp_path, digits_npz, change):
     with np.load(digits_npz) as file:
         arrays = dict(file)
     if change == "y_train":
@@ -99,7 +99,7 @@ def test_results_are_taken_for_the_same_images_only_whatever_their_file_is_calle
         assert len(read(results)) == lines
 
 
-def test_a_line_that_does_not_say_of_which_images_is_read_but_not_taken_for_these(tmp_path, capsys, digits_npz):
+def test_results_without_a_digest_are_read_but_not_reused(tmp_path, capsys, digits_npz):
     results = tmp_path / "results.jsonl"
     append(results, run("ce", 0, 30.0, epochs=1, start_epoch=1, dataset=digits_npz.name, imbalance=20))
     assert main(["cifar-lt", "--results", str(results), "--npz", str(digits_npz), *SHORT, "--method", "ce"]) == 0
@@ -158,7 +158,7 @@ def test_weights_that_can_never_apply_are_warned_of(tmp_path, capsys, digits_npz
         assert (set(line["weights"]) == {1.0}) == (line["method"] in {*warned, "ce"})
 
 
-def test_a_plot_never_takes_the_place_of_the_results(tmp_path, capsys):
+def test_a_plot_cannot_overwrite_the_results_file(tmp_path, capsys):
     results = tmp_path / "results.jsonl"
     append(results, run("ce", 0, 30.0))
     before = results.read_bytes()
@@ -177,7 +177,7 @@ def shown(tmp_path):
     return ["cifar-lt", "--results", str(tmp_path / "runs.jsonl"), "--table", "--plot", str(tmp_path / "plot.png")]
 
 
-def test_a_plot_is_drawn_even_if_nobody_reads_the_tables_to_the_end(tmp_path, monkeypatch, shown):
+def test_a_plot_is_drawn_even_if_the_output_pipe_is_closed(tmp_path, monkeypatch, shown):
     def closed(*words, **options):
         raise RuntimeError
 

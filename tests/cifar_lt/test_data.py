@@ -135,7 +135,7 @@ def test_an_imbalance_is_the_factor_that_made_the_profile_else_largest_over_smal
     assert (imbalance_of(counts), imbalance_of(counts, 30)) == (31.25, 30)
 
 
-def test_the_digest_knows_every_pixel_label_and_place(digits):
+def test_the_digest_depends_on_every_pixel_label_and_position(digits):
     def changed(name, change):
         arrays = {key: array.copy() for key, array in vars(digits).items()}
         change(arrays[name])

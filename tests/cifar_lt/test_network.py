@@ -50,7 +50,7 @@ def test_replicas_train_as_if_alone(cosine):
         torch.testing.assert_close(together(images)[0][replica], alone(images[:, own])[0][0], rtol=1e-4, atol=1e-4)
 
 
-def test_a_replica_does_not_feel_its_neighbours_to_the_last_bit():
+def test_a_replica_is_bit_identical_with_and_without_other_replicas():
     images = torch.randn(8, 2 * 3, 8, 8, generator=torch.Generator().manual_seed(1))
     other = images.clone()
     other[:, 3:] = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(2))
@@ -73,7 +73,7 @@ def test_cosine_logits_stay_within_their_scale_and_sigmoid_heads_start_at_the_pr
     assert torch.sigmoid(ResNet32(10, [0], prior=True).head.bias.detach()).allclose(torch.tensor(0.1))
 
 
-def test_feature_norms_are_of_what_the_heads_see():
+def test_feature_norms_are_those_of_the_head_inputs():
     network = ResNet32(4, [3, 4]).eval()
     seen = []
     network.head.register_forward_pre_hook(lambda _, args: seen.append(args[0]))

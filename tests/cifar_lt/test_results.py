@@ -18,7 +18,7 @@ TEXT = json.dumps(run("ce", 1, 31.0, group_errors={"many": 1.0}, curve=[[1, {"a"
 
 
 @pytest.mark.parametrize("left", [*(TEXT[:-cut].encode() for cut in range(1, 40)), bytes(100)])
-def test_what_a_kill_or_a_power_failure_left_of_a_line_is_no_run_and_no_fault(tmp_path, left):
+def test_lines_cut_by_a_kill_or_power_failure_are_skipped(tmp_path, left):
     path = tmp_path / "runs.jsonl"
     append(path, run("ce", 0, 30.0))
     with path.open("ab") as file:

@@ -108,7 +108,7 @@ def test_a_run_killed_between_its_last_epoch_and_its_line_is_not_trained_again(b
     assert sweep(batches, results, ["dv"])[0]["dv", 0] == whole["dv", 0]
 
 
-def test_runs_under_another_recipe_are_not_taken_for_done(batches, tmp_path):
+def test_runs_of_another_recipe_do_not_count_as_done(batches, tmp_path):
     results = tmp_path / "results.jsonl"
     sweep(batches, results, ["ce"])
     sweep(batches, results, ["ce"], schedule=Schedule(epochs=2, start_epoch=1, batch_size=50))
@@ -162,7 +162,7 @@ def test_expected_weight_is_1_under_other_samplers_and_mixup(digits, tmp_path, o
         assert found["dv-letter", 0]["expected_alpha"] > 1.1
 
 
-def test_post_hoc_adjustment_moves_the_test_and_nothing_else(batches):
+def test_post_hoc_adjustment_changes_test_errors_only(batches):
     plain, adjusted = (Training(batches, METHODS[name], RECIPE, [0]) for name in ("ce", "logit-adjustment"))
     for training in (plain, adjusted):
         training.train()

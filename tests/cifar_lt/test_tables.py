@@ -41,11 +41,11 @@ def test_other_images_of_one_name_have_tables_of_their_own():
         ({"dataset": "noise.npz"}, False),
     ],
 )
-def test_published_errors_stand_beside_the_papers_images_only(changes, shown):
+def test_published_errors_are_shown_for_the_papers_images_only(changes, shown):
     assert cells(tables([run("ce", 0, 30.0, **changes)])[0], "ce")["published"] == ("26.5" if shown else "-")
 
 
-def test_results_of_before_the_digest_are_still_shown():
+def test_results_without_a_digest_are_shown():
     for name in ("cifar10", "cifar10_sqrt", "cifar100"):
         assert tables(read(Path(__file__).parents[1] / "benchmarks" / "results" / f"{name}.jsonl"))
 
@@ -97,7 +97,7 @@ def test_recipes_are_never_mixed_in_a_table():
 
 
 @pytest.mark.parametrize("other", [{"sampler": "sqrt"}, {"mixup": 0.2}])
-def test_published_errors_stand_beside_runs_that_draw_as_the_papers_did(other):
+def test_published_errors_are_shown_for_runs_with_the_papers_sampler_only(other):
     overview = tables([run("ce", 0, 38.0, imbalance=200, **other), run("ce", 0, 27.5, **other)])[0]
     assert cells(overview, "ce") == {"method": "ce", "IF 200": "38.0", "IF 100": "27.5"}
     assert cells(tables([run("ce", 0, 27.5, **other)])[0], "ce")["published"] == "-"
@@ -112,7 +112,7 @@ def test_a_plot_is_drawn_for_one_recipe_only(tmp_path):
 
 
 @pytest.mark.parametrize(("classes", "shown"), [(10, True), (100, False)])
-def test_a_published_pv_never_stands_beside_a_run_whose_logits_have_fewer_dimensions_than_axes(classes, shown):
+def test_published_pv_is_not_shown_for_runs_with_fewer_logit_dimensions_than_axes(classes, shown):
     runs = [run("pv-mean", 0, 60.0, dataset=f"cifar{classes}", weights=[1.0] * classes)]
     told = published_error("pv-mean", f"cifar{classes}", 100)
     assert told is not None

@@ -37,7 +37,7 @@ def test_settings_out_of_range_are_refused(wrong):
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Schedule)])
-def test_every_field_that_changes_what_is_trained_tells_runs_apart(field):
+def test_every_field_that_affects_training_is_part_of_the_run_identity(field):
     other = {"epochs": 7, "start_epoch": 3, "sampler": "sqrt", "mixup": 0.5, "batch_size": 9, "amp": True}
     looks = {"evaluate_every": 5, "compile": True}
     changed = replace(Schedule(), **{field: {**other, **looks}[field]})

@@ -62,7 +62,7 @@ def test_modules_imported_later_build_on_the_cpu(host):
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_a_module_imported_before_or_after_is_changed_and_its_hook_goes(host, before):
+def test_a_module_imported_before_or_after_is_patched_and_the_import_hook_removed(host, before):
     (host / "mixup.py").write_text(MIXUP)
     if before:
         importlib.import_module("mixup")
@@ -73,7 +73,7 @@ def test_a_module_imported_before_or_after_is_changed_and_its_hook_goes(host, be
     assert hooks() == ["utils"]
 
 
-def test_a_module_that_fails_to_import_fails_as_ever(host):
+def test_a_failing_import_raises_its_own_error(host):
     (host / "mixup.py").write_text("raise KeyError('inside')")
     default_to_cpu()
     with pytest.raises(KeyError, match="inside"):
@@ -82,7 +82,7 @@ def test_a_module_that_fails_to_import_fails_as_ever(host):
         importlib.import_module("utils")
 
 
-def test_modules_of_another_shape_are_left_alone(host):
+def test_unknown_host_modules_are_not_patched(host):
     (host / "mixup.py").write_text(FOREIGN)
     default_to_cpu()
     mixup = importlib.import_module("mixup")
@@ -167,7 +167,7 @@ def test_a_failed_save_raises_and_leaves_the_old_checkpoint_alone(utils, folder,
     assert torch.save is failing
 
 
-def test_what_a_killed_run_left_is_removed_by_rank_0_alone(utils, folder):
+def test_only_rank_0_removes_files_of_a_killed_run(utils, folder):
     left = ["checkpoint.vlltr-unfinished", "checkpoint_10.vlltr-unfinished", "mine.tmp"]
     for name in left:
         (folder / name).write_bytes(b"half")

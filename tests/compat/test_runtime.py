@@ -24,7 +24,7 @@ class Arbitrary:
     """Not a type that checkpoints may hold."""
 
 
-def test_a_namespace_loads_safely_and_nothing_else_is_let_in(tmp_path):
+def test_safe_loading_allows_namespace_only(tmp_path):
     trust_argparse_namespace()
     torch.save({"args": argparse.Namespace(lr=0.1)}, tmp_path / "good.pth")
     torch.save({"args": Arbitrary()}, tmp_path / "bad.pth")
@@ -159,7 +159,7 @@ print(started, dict(os.environ) == before)
 
 
 @pytest.mark.parametrize("set_by_user", ["", "os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '0'"])
-def test_asking_for_cuda_does_not_start_the_driver_which_would_settle_what_is_visible(set_by_user):
+def test_cuda_available_does_not_initialise_the_driver(set_by_user):
     assert run(f"import os\n{set_by_user}\n{ASKED}") == ["[] True"]
 
 

@@ -80,7 +80,7 @@ NO_COUNTS = {
 
 @pytest.mark.parametrize("kind", NO_COUNTS)
 @pytest.mark.parametrize("name", [*WEIGHTINGS])
-def test_what_is_no_sequence_of_numbers_is_refused_with_what_is_accepted(name, kind):
+def test_invalid_counts_are_refused_with_the_accepted_types(name, kind):
     accepted = r"to be a tensor, a numpy array or a sequence .* in the order of the labels"
     example = r"\[{0}\[k\] for k in range\(C\)\]"
     bad = NO_COUNTS[kind]

@@ -161,7 +161,7 @@ def test_a_base_that_is_a_module_is_part_of_the_criterion():
 @pytest.mark.parametrize(
     ("base", "error"), [("hinge", ValueError), (None, TypeError), (3, TypeError), (FocalLosses, TypeError)], ids=_named
 )
-def test_what_is_no_base_loss_is_refused_when_the_criterion_is_made(base, error):
+def test_an_invalid_base_loss_is_refused_at_construction(base, error):
     with pytest.raises(error, match="Expected base to be"):
         ReweightedLoss(Uniform([3, 3]), base=base)
 

@@ -161,7 +161,7 @@ def test_dense_batches_that_do_not_fit_are_refused(made, logits, targets):
 
 
 @pytest.mark.parametrize("ignore_index", [1.0, "255", True, [255]], ids=str)
-def test_an_ignore_index_that_is_no_whole_number_is_refused(ignore_index):
+def test_a_non_integer_ignore_index_is_refused(ignore_index):
     with pytest.raises(ValueError, match="ignore_index"):
         ReweightedLoss(Uniform(COUNTS), ignore_index=ignore_index)
 

@@ -201,7 +201,7 @@ def test_faulty_rows_on_a_gpu_do_not_count_and_raise_at_the_end_of_the_epoch(fau
     faulty = replace(batch, targets=torch.tensor([0, 3, 2])) if fault == "label" else batch
     weighting.observe_batch(replace(faulty, cheap=False))
     assert weighting._moments.mass.tolist() == [1, 0, 1]
-    with pytest.raises(ValueError, match=r"1 lay outside" if fault == "label" else "1 are not"):
+    with pytest.raises(ValueError, match=r"1 are out of range" if fault == "label" else "1 are not"):
         weighting.end_epoch()
 
 

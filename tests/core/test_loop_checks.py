@@ -199,7 +199,7 @@ def test_ignored_elements_are_no_draws_where_they_stay_in_the_batch(monkeypatch)
     [
         (
             lambda: ClassVolume(torch.zeros(3, dtype=torch.int64)),
-            r"once the training set is there, from torch\.bincount",
+            r"after the training set, from torch\.bincount",
         ),
         (
             lambda: ReweightedLoss(ClassVolume(COUNTS))(torch.randn(2, 3), torch.tensor([0, 7])),
@@ -208,7 +208,7 @@ def test_ignored_elements_are_no_draws_where_they_stay_in_the_batch(monkeypatch)
     ],
     ids=["counts before the data", "labels of more classes"],
 )
-def test_counts_that_cannot_be_right_are_refused_with_what_to_do(call, remedy):
+def test_impossible_counts_are_refused_with_advice(call, remedy):
     with pytest.raises(ValueError, match=remedy):
         call()
 
@@ -230,7 +230,7 @@ def test_the_same_logits_twice_warn_once(made):
 
 
 @pytest.mark.parametrize("kind", ["hard", "mixed"])
-def test_other_passes_are_not_taken_for_the_same_logits(kind):
+def test_different_passes_do_not_count_as_repeated_logits(kind):
     criterion = ReweightedLoss(ClassVolume(COUNTS), smoothing=0.1 if kind == "mixed" else 0.0)
     rows = torch.randn(20, 3, requires_grad=True)
     with quiet():

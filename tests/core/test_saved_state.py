@@ -67,7 +67,7 @@ def test_a_damaged_state_is_refused_and_nothing_changes(damage, named):
     assert not weighting.active
 
 
-def test_a_state_made_under_other_draws_is_refused_but_rounding_is_not():
+def test_a_state_with_other_draws_is_refused_but_rounding_is_tolerated():
     state = observed(ClassVolume([50, 40, 30], draws=[5, 4, 3])).state_dict()
     ClassVolume([50, 40, 30], draws=[5 * (1 + 1e-8), 4, 3]).load_state_dict(state)
     for other in ([4, 4, 4], [5 * (1 + 1e-4), 4, 3]):

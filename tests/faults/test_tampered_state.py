@@ -62,9 +62,9 @@ CHANGES: dict[str, tuple[str, Callable[[State], Any]]] = {
     "substituted as numbers": ("substituted is", lambda s: weighting(s).update(substituted=torch.zeros(5))),
     "a negative epoch": ("epoch", lambda s: weighting(s)["_extra_state"].update(epoch=-1)),
     "no branch at all": ("settings are missing", lambda s: s["reweight"]["weightings"].clear()),
-    "an empty state": ("damaged or foreign", lambda s: s["reweight"].clear()),
-    "settings that are a number": ("damaged or foreign", lambda s: s["reweight"].update(settings=3)),
-    "a list": ("damaged or foreign", lambda s: s.update(reweight=[1, 2])),
+    "an empty state": ("damaged or from other code", lambda s: s["reweight"].clear()),
+    "settings that are a number": ("damaged or from other code", lambda s: s["reweight"].update(settings=3)),
+    "a list": ("damaged or from other code", lambda s: s.update(reweight=[1, 2])),
 }
 
 

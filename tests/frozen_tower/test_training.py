@@ -82,7 +82,7 @@ def test_methods_trained_together_equal_methods_trained_alone(sampler: str, mixu
     assert not torch.allclose(together["dv"].logits, together["inverse"].logits, atol=1e-2)
 
 
-def test_what_applies_earlier_or_later_ends_elsewhere() -> None:
+def test_weights_that_start_at_other_epochs_give_other_results() -> None:
     starts = ["dv", "dv from 1", "dv adjusted", "dv adjusted from 1", "dv adjusted late", "inverse from 0"]
     found = Training(small_data(), Linear(), RECIPE, ["ce", *starts]).run()
     for i, name in enumerate(starts):
@@ -90,7 +90,7 @@ def test_what_applies_earlier_or_later_ends_elsewhere() -> None:
             assert not torch.allclose(found[name].logits, found[other].logits, atol=1e-2), (name, other)
 
 
-def test_a_method_ends_the_same_in_any_company() -> None:
+def test_a_method_gives_the_same_result_alone_and_with_others() -> None:
     data = small_data()
     large = Training(data, Linear(), RECIPE, ["ce", "inverse", "dv-test", "dv", "dv post-hoc"]).run()
     small = Training(data, Linear(), RECIPE, ["ce", "dv-test"]).run()

@@ -19,7 +19,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("host", EXPECTED)
-def test_a_process_of_its_own(host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_host_runs_in_a_separate_process(host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, arguments = tmp_path / "standin", ["--host-args", "reweight.type class_volume loss_type CE"]
     if host == "lift":
         shutil.copytree(STANDIN, root, ignore=shutil.ignore_patterns("__pycache__"))

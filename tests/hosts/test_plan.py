@@ -88,7 +88,7 @@ SAID = {
 
 
 @pytest.mark.parametrize(("reweight", "epochs", "said"), SAID.values(), ids=SAID)
-def test_what_a_plan_says(
+def test_the_announcement_of_a_plan(
     reweight: dict[str, Any], epochs: int | None, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan(epochs, **reweight).announce()

@@ -79,7 +79,7 @@ def third(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del sys.modules[name]
 
 
-def test_a_third_host_is_installed_found_out_and_compared(
+def test_a_third_host_is_installed_recognised_and_compared(
     third: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, text = tmp_path / "checkout", "def fit(criterion):\n    for e in range(2):\n        finish(e)\n"

@@ -32,7 +32,7 @@ def by_hand(root, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_complete_lines_by_hand_are_kept_known_and_joined_by_the_other_files(way, make_lift):
+def test_complete_lines_inserted_by_hand_are_kept_and_other_files_get_theirs(way, make_lift):
     root = make_lift()
     by_hand(root, way)
     trainer = (root / "trainer.py").read_bytes()
@@ -60,7 +60,7 @@ WRONG = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("wrong", WRONG)
-def test_lines_by_hand_that_are_missing_or_cannot_work_where_they_stand_are_named(wrong, way, make_lift):
+def test_missing_or_misplaced_lines_inserted_by_hand_are_reported(wrong, way, make_lift):
     root = make_lift()
     by_hand(root, way)
     _, attach, mark = WAYS[way]

@@ -30,7 +30,7 @@ def test_a_script_of_another_name_is_named_picked_and_found_again(left, make_che
 
 
 @pytest.mark.parametrize("script", ["main.py", "main_mix.py"])
-def test_a_trainer_in_another_file_is_named_picked_and_found_again(script, make_lift):
+def test_a_trainer_in_another_file_is_suggested_used_and_uninstalled(script, make_lift):
     root = make_lift()
     moved(root, "trainer.py", "train.py")
     (root / script).write_text("from train import Trainer\n\nTrainer().train()\n")
@@ -57,7 +57,7 @@ def test_lines_in_two_files_are_both_taken_out(make_checkout):
 
 
 @pytest.mark.parametrize("file", ["gone.py", "../main.py", "utils.py=main.py", "main.py=data/main.py"])
-def test_a_file_that_cannot_take_the_place_is_refused_before_anything_is_written(file, make_checkout):
+def test_an_unsuitable_file_option_is_refused_before_anything_is_written(file, make_checkout):
     root = make_checkout()
     (root / "data").mkdir()
     (root / "data" / "main.py").write_bytes((root / "main.py").read_bytes())
@@ -79,7 +79,7 @@ def test_the_host_is_found_out(make_lift, make_checkout):
     uninstall(both)
 
 
-def test_a_checkout_that_fits_both_is_the_one_whose_lines_it_has(make_lift, host):
+def test_a_checkout_that_fits_two_hosts_belongs_to_the_one_with_lines(make_lift, host):
     root = make_lift()
     (root / "main.py").write_text(host)
     assert install(root, host="vl-ltr").recipe.host == "VL-LTR"

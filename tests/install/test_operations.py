@@ -104,7 +104,7 @@ def test_lines_and_untouched_configs_of_any_versions_are_brought_up_to_this_one(
     assert contents(root) == clean
 
 
-def test_what_is_no_checkout_is_refused(tmp_path):
+def test_a_path_that_is_not_a_checkout_is_refused(tmp_path):
     with pytest.raises(InstallError, match="no folder"):
         install(tmp_path / "nowhere")
     with pytest.raises(InstallError, match=r"no main\.py"):

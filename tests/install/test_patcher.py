@@ -77,7 +77,7 @@ def test_any_style_is_restored_byte_for_byte(host, data):
 
 
 @pytest.mark.parametrize("text", [b"def main(:\n", b"\x00", b"# coding: nonsense\n", b"", b"\xff\xfe"])
-def test_what_is_no_python_or_empty_is_refused(text):
+def test_empty_or_non_python_files_are_refused(text):
     result = with_lines(text, RECIPE)
     assert result.refused.startswith("main.py: ")
     assert result.after == text

@@ -46,7 +46,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("problem", EDITS)
-def test_what_an_edit_did_to_the_lines_is_named_and_install_mends_it(problem, make_checkout):
+def test_edited_lines_are_reported_and_install_repairs_them(problem, make_checkout):
     root = make_checkout()
     install(root)
     rewrite(root / "main.py", EDITS[problem])

@@ -294,7 +294,7 @@ def test_a_criterion_in_a_new_callback_begins_a_new_model_with_weights_of_1(tmp_
 
 
 @pytest.mark.parametrize("step", [2, 7])
-def test_a_training_started_again_has_nothing_of_one_that_failed(tmp_path, step):
+def test_a_restarted_training_drops_statistics_of_the_failed_one(tmp_path, step):
     """As `auto_find_batch_size` does when memory is short: the same model, callback and criterion."""
     used, seen = volume(), []
     callback = ReweightCallback(used)

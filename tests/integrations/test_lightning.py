@@ -152,7 +152,7 @@ def test_another_fold_begins_with_weights_of_1(tmp_path, capsys, start_epoch, va
     assert torch.equal(trained, expected.layer.weight)
 
 
-def test_a_fit_has_nothing_of_what_was_observed_before(tmp_path):
+def test_a_fit_drops_statistics_observed_before(tmp_path):
     used, fresh = volume(), volume()
     used(ROWS[:, :3].clone().requires_grad_(), LABELS)
     for name, criterion in (("used", used), ("fresh", fresh)):

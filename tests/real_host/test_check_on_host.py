@@ -141,7 +141,7 @@ FAULTS: dict[tuple[str, str], Callable[[Path], object]] = {
     ("sentences", "for 1000 classes but found them for 365"): copied("cached/PLACES_LT_text_tokens.pkl", TOKENS),
     # The host would silently train on CLIP's tower.
     ("stage one", "silently start from pretrained/RN50.pt"): lambda c: (c / SAVED).unlink(),
-    ("stage one", "is it whole?"): lambda c: (c / SAVED).write_bytes((c / SAVED).read_bytes()[:-2000]),
+    ("stage one", "incomplete or damaged"): lambda c: (c / SAVED).write_bytes((c / SAVED).read_bytes()[:-2000]),
     # The host would silently leave the rest random, and frozen.
     ("model", f"parameters are not in it ({WEIGHT}, ...)"): saved(lambda s: s["model"].pop(WEIGHT)),
     ("model", "size mismatch"): copied("checkpoints/places_pretrain_vit16/checkpoint.pth", SAVED),
@@ -162,7 +162,7 @@ FAULTS: dict[tuple[str, str], Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize(("name", "message"), FAULTS)
-def test_a_fault_fails_the_check_of_its_own(checkout: Path, name: str, message: str) -> None:
+def test_each_fault_fails_its_own_check(checkout: Path, name: str, message: str) -> None:
     FAULTS[name, message](checkout)
     assert message in only(run(checkout, code=1), name)
 

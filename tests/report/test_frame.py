@@ -50,7 +50,7 @@ def test_seeds_are_paired_by_number_and_the_last_number_added_counts():
 
 
 @pytest.mark.parametrize("values", [(math.nan, 50.0), (50.0, math.inf), (-math.inf, math.inf), (math.nan, math.nan)])
-def test_a_number_that_is_not_finite_makes_nothing_finite(values):
+def test_a_non_finite_number_makes_mean_and_deviation_non_finite(values):
     summary = summarise(values)
     assert not math.isfinite(summary.mean)
     assert math.isnan(summary.sd)

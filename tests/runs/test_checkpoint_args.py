@@ -48,7 +48,7 @@ def test_a_hostile_checkpoint_is_refused_and_nothing_of_it_runs(tmp_path, form):
     assert mark.exists()  # the payload was a real one
 
 
-def test_a_damaged_checkpoint_is_told_from_a_hostile_one(tmp_path):
+def test_damaged_and_hostile_checkpoints_give_different_errors(tmp_path):
     path = tmp_path / "c.pth"
     torch.save({"args": argparse.Namespace(lr=1), "model": torch.ones(10_000)}, path)
     path.write_bytes(path.read_bytes()[:20_000])

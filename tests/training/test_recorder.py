@@ -373,7 +373,7 @@ def test_another_epoch_than_the_resumed_one_is_refused_before_anything_is_done(t
     assert contents(tmp_path) == before
 
 
-def test_the_next_run_has_nothing_of_what_a_stopped_epoch_observed(tmp_path):
+def test_the_next_run_drops_statistics_of_a_stopped_epoch(tmp_path):
     used, new = fresh(), fresh()
     RunRecorder(tmp_path / "stopped", used).resume(0)
     observe(used, 5)
@@ -385,7 +385,7 @@ def test_the_next_run_has_nothing_of_what_a_stopped_epoch_observed(tmp_path):
     assert used.drawn.tolist() == COUNTS
 
 
-def test_a_resumed_epoch_has_nothing_of_what_was_observed_before(tmp_path):
+def test_a_resumed_epoch_drops_statistics_observed_before(tmp_path):
     criterion = recorded(tmp_path)
     observe(criterion, 5)
     recorder = RunRecorder(tmp_path, criterion)
@@ -394,7 +394,7 @@ def test_a_resumed_epoch_has_nothing_of_what_was_observed_before(tmp_path):
     assert criterion.drawn.tolist() == COUNTS
 
 
-def test_weights_that_the_user_loaded_stay_where_the_folder_has_no_state(tmp_path, capsys):
+def test_loaded_weights_are_kept_if_the_folder_has_no_state(tmp_path, capsys):
     criterion, loaded = recorded(tmp_path / "first", epochs=3), fresh()
     loaded.load_state_dict(criterion.state_dict())
     observe(loaded, 7)

@@ -82,7 +82,7 @@ def test_settings_of_a_user_s_weighting_are_described_without_making_another(tmp
 
 
 def test_a_setting_of_the_plug_in_s_name_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="smoothing is the plug-in's"):
+    with pytest.raises(ValueError, match="the plug-in uses smoothing"):
         RunRecorder(tmp_path, ReweightedLoss(Uniform(COUNTS)), settings={"smoothing": 0.1, "lr": 1})
 
 

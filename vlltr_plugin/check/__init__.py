@@ -1,4 +1,4 @@
-"""`vlltr-plugin check` finds faults of a run before it starts, writes nothing, and gives a line for each check."""
+"""`vlltr-plugin check` finds problems of a run before it starts; writes nothing and reports one line per check."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class SkipError(Exception):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line: what was checked, `"ok"`, `"FAIL"` or `"skip"`, and what was found (with FAIL also what to do)."""
+    """One line: the check, its status `"ok"`, `"FAIL"` or `"skip"`, and the result (with FAIL also what to do)."""
 
     check: str
     status: str
@@ -25,7 +25,7 @@ class CheckResult:
 
 
 class Checks:
-    """Runs checks one after the other, and skips those that depend on one that failed; `say` gets each result."""
+    """Runs checks in order and skips those that depend on a failed one; calls `say` with each result."""
 
     def __init__(self, say: Callable[[CheckResult], None] = lambda result: None) -> None:
         self.lines: list[CheckResult] = []
@@ -38,7 +38,7 @@ class Checks:
         return all(result.status != FAIL for result in self.lines)
 
     def run(self, name: str, check: Callable[[], str], needs: Iterable[str] = ()) -> None:
-        """Runs a check, which returns its message, raises `SkipError`, or raises an error that says what is wrong."""
+        """Runs a check. It returns a message, raises `SkipError`, or raises an error that says what is wrong."""
         if missing := [other for other in needs if other in self._failed]:
             self._failed.add(name)
             return self.add(CheckResult(name, SKIP, f"not checked: it needs {missing[0]}"))

@@ -1,6 +1,6 @@
-"""Runs a host's code so that it writes nothing into its checkout, unpickles nothing harmful and joins no other process.
+"""Runs a host's code without writing to its checkout, unpickling unsafe objects or joining other processes.
 
-The command makes the side folder, in which the host's process runs; that process calls `restrict`.
+The command creates the side folder in which the host's process runs; that process calls `restrict`.
 """
 
 import io
@@ -17,22 +17,22 @@ from typing import Any
 import torch
 from torch._utils import _rebuild_tensor_v2
 
-# Variables that would make the host join other processes, or torch load unsafely.
+# Environment variables that make the host join other processes, or torch load unsafely.
 OUTSIDE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
 
 _mkdir = os.mkdir
-_made: list[Path] = []  # folders that the host made outside of the side folder
+_made: list[Path] = []  # folders that the host created outside the side folder
 
 
 def safe_environment() -> dict[str, str]:
-    """The variables for the host's process."""
+    """The environment variables of the host's process."""
     variables = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
     return variables | {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @contextmanager
 def side_folder(checkout: Path, written: Iterable[str] = ()) -> Iterator[Path]:
-    """A temporary folder of links to what is in the checkout; `written` names folders in which the host makes files."""
+    """A temporary folder of links to the checkout's entries; `written` names folders in which the host writes files."""
     with tempfile.TemporaryDirectory(prefix="vlltr-plugin-side-") as name:
         side = Path(name).resolve()
         _link_entries(checkout, side)
@@ -42,10 +42,10 @@ def side_folder(checkout: Path, written: Iterable[str] = ()) -> Iterator[Path]:
 
 
 def restrict(side: Path, safe_pickle: bool) -> None:
-    """Restricts this process for good.
+    """Restricts this process permanently.
 
-    Folders that the host makes in the checkout are made in the side folder. With `safe_pickle`, `pickle.load` builds
-    tensors and plain values only: a host may keep a cache that way.
+    Folders that the host creates in the checkout are created in the side folder instead. With `safe_pickle`,
+    `pickle.load` builds tensors and plain values only; a host may use pickle for a cache.
     """
 
     def mkdir(path: Any, *args: Any, **options: Any) -> None:
@@ -56,24 +56,24 @@ def restrict(side: Path, safe_pickle: bool) -> None:
         if absolute is not None:
             _made.append(absolute)
 
-    warnings.simplefilter("ignore")  # of the host's libraries; the host hides them too
+    warnings.simplefilter("ignore")  # warnings of the host's libraries, which the host hides, too
     os.mkdir = mkdir
     if safe_pickle:
-        import multiprocessing.reduction  # noqa: F401  (keeps the plain functions, for the workers of a DataLoader)
+        import multiprocessing.reduction  # noqa: F401  (keeps the original functions, for the workers of a DataLoader)
 
         pickle.load = _load_safely
         pickle.loads = lambda data, /, **options: _SafeUnpickler(io.BytesIO(data), **options).load()
 
 
 def remove_empty_folders() -> None:
-    """Removes folders that the host made elsewhere, such as an output folder, and left empty."""
+    """Removes folders, such as an output folder, that the host created elsewhere and left empty."""
     for folder in reversed(_made):
         with suppress(OSError):
             folder.rmdir()
 
 
 def _make(side: Path, folder: str | Path) -> None:
-    """Makes a folder and those above it in the side folder; in the place of a link a folder of links."""
+    """Creates a folder and its parents in the side folder; replaces a link by a folder of links."""
     for part in (side / folder, *(side / folder).parents)[::-1]:
         if part.is_symlink() and part.is_dir() and part.is_relative_to(side):
             source = part.resolve()

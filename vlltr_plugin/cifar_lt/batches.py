@@ -1,4 +1,4 @@
-"""The batches of an epoch, made on the device: draws, crops with reflected borders, flips, mixup."""
+"""Makes the batches of an epoch on the device: draws, crops with reflected borders, flips, mixup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vlltr_plugin.cifar_lt.data import LongTailed, digest
 
 BORDER = 4  # pixels that the crops may move (He et al., CVPR 2016, section 4.2; reflected as in the authors' code)
 SAMPLERS = ("uniform", "sqrt")
-TEST_BATCH = 1000  # images of a test batch on a GPU, which small ones leave idle
+TEST_BATCH = 1000  # images of a test batch on a GPU; smaller batches would leave it idle
 
 
 class Batch(NamedTuple):
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """A data set on a device. What a seed draws in an epoch depends on that seed and that epoch alone.
+    """A data set on a device. The draws of a seed in an epoch depend only on the seed and the epoch.
 
     Channels are normalised with the training set's own mean and standard deviation. `sampler="uniform"` draws each
     image once an epoch; `"sqrt"` draws as many with replacement, an image with weight 1/sqrt(n) of its class, as
@@ -99,7 +99,7 @@ class Batches:
         return self._normalized(crops)
 
     def _mixed(self, images: Tensor, labels: Tensor, partner: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Each image with another of its batch, one share for the whole batch of a replica."""
+        """Mixes each image with another one of its batch, with one mixing weight per replica's batch."""
         other = partner.argsort(dim=1)
         replica = torch.arange(len(labels), device=labels.device)[:, None]
         onehot = torch.nn.functional.one_hot(labels, self.num_classes).float()

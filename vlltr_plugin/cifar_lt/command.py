@@ -22,7 +22,7 @@ from vlltr_plugin.cifar_lt.training import Schedule
 from vlltr_plugin.core.registry import nearest
 from vlltr_plugin.report.pictures import require_matplotlib
 
-DATASET, IMBALANCE = "cifar10", 100  # trained on without `--dataset`, `--imbalance` and `--npz`
+DATASET, IMBALANCE = "cifar10", 100  # default data, without `--dataset`, `--imbalance` and `--npz`
 
 _say = partial(print, flush=True)
 
@@ -30,7 +30,7 @@ PRESETS: dict[str, Schedule] = {"full": Schedule(), "short": Schedule(epochs=30,
 
 
 def run_cifar_lt(options: argparse.Namespace) -> None:
-    """Trains what the options ask for and the results file does not hold yet, or shows what it holds.
+    """Trains the requested runs that are not in the results file yet, or shows the file's tables.
 
     Raises ValueError for unusable options, images or results (`DataError`, `ResultsError`).
     """
@@ -47,9 +47,11 @@ def _show(options: argparse.Namespace) -> None:
     if not runs:
         raise ValueError(f"Expected results in {options.results} but it holds no finished run yet.")
     if options.plot:
-        require_matplotlib()  # before the tables, so that its lack is all that is said
+        require_matplotlib()  # check before printing tables
     try:
-        drawn = draw(runs, options.plot) if options.plot else None  # first: who reads the tables may stop reading
+        drawn = (
+            draw(runs, options.plot) if options.plot else None
+        )  # files first: the reader of the tables may close the pipe
     finally:
         if options.table:
             print("\n".join(sheet.markdown() for sheet in tables(runs)))
@@ -88,12 +90,12 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _images(options: argparse.Namespace) -> tuple[LongTailed, dict[str, Any]]:
-    """The images that the options name, and what the results call them."""
+    """The images that the options select, and their labels in the results file."""
     imbalance = options.imbalance
     if imbalance is not None:
         if not 1 <= imbalance < math.inf:
             raise DataError(f"Expected --imbalance to be 1 or more but got {imbalance:g}.")
-        imbalance = int(imbalance) if imbalance == int(imbalance) else imbalance  # results spell it in one way
+        imbalance = int(imbalance) if imbalance == int(imbalance) else imbalance  # one spelling in the results
     npz: Path | None = options.npz
     if npz is None:
         dataset, imbalance = options.dataset or DATASET, imbalance or IMBALANCE

@@ -1,4 +1,4 @@
-"""Long-tailed CIFAR-10 and CIFAR-100, from torchvision's copies or an .npz file as it is, and which images they are."""
+"""Long-tailed CIFAR-10 and CIFAR-100 from torchvision, or the images of an .npz file, and their digests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEST_SETS = {
 
 
 class DataError(ValueError):
-    """The images are missing or invalid."""
+    """Raised if images are missing or invalid."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,17 @@ def profile(largest: int, imbalance: float, num_classes: int) -> list[int]:
     counts, last = [], num_classes - 1
     for i in range(num_classes):
         guess: int = round(largest / imbalance ** (i / last))
-        # In floats a whole number such as 16 can come out as 15.999..., hence exact powers.
+        # Exact powers, since floats can give 15.999... for a whole number such as 16.
         counts.append(guess - (guess**last * Fraction(imbalance) ** i > largest**last))
     return counts
 
 
 def from_torchvision(dataset: str, imbalance: float, folder: Path) -> LongTailed:
-    """CIFAR from torchvision's classes, cut to the profile; downloaded into `folder` where it is not there yet.
+    """CIFAR from torchvision's classes, cut to the profile; downloaded into `folder` if it is missing.
 
-    The images of a class are one fixed draw, nested: a more imbalanced set is a subset of a less imbalanced one.
+    The images of a class are a fixed, nested draw: a more imbalanced set is a subset of a less imbalanced one.
     """
-    profile(1, imbalance, DATASETS[dataset])  # refuses the factor before anything is read or downloaded
+    profile(1, imbalance, DATASETS[dataset])  # checks the factor before anything is read or downloaded
     from vlltr_plugin.compat.runtime import declare_missing_ops
 
     declare_missing_ops()

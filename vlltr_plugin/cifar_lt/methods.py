@@ -1,6 +1,6 @@
-"""The methods by name: each a base loss, a weighting and a schedule of the core.
+"""The methods by name: each is a base loss, a weighting and a schedule.
 
-Imports torch only when a criterion is built, so that `cifar-lt --help` answers at once.
+Imports torch only when a criterion is built, so that `cifar-lt --help` is fast.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Method:
 
     @property
     def warm_up(self) -> str | None:
-        """The method that it equals until the weights apply; None when they do from the first epoch."""
+        """The method that it equals until the weights apply; None if they apply from the first epoch."""
         if self.margins:
             return "inverse-la" if self.deferred or self.weighting == "inverse" else None
         if not self.deferred and self.weighting != "none":
@@ -47,7 +47,7 @@ class Method:
         return next(name for name, method in METHODS.items() if method.base == self.base and method.weighting == "none")
 
     def has_no_volume(self, num_classes: int) -> bool:
-        """Whether it takes more principal axes than the logits span: then no class has a volume, all weights are 1."""
+        """True if it uses more principal axes than the logits span; no class has a volume then, and weights are 1."""
         axes = self.options.get("axes") or num_classes
         return self.options.get("variant") == "pv" and axes > FEATURES
 

@@ -13,7 +13,7 @@ WIDTHS = (16, 32, 64)
 COSINE_SCALE = 30.0  # of a cosine head's logits (Cao et al., NeurIPS 2019)
 LARGEST_MARGIN = 0.5
 LADER_SHARE, LADER_RIDGE = 0.1, 0.01
-"""Of the regulariser in the loss, and of its own quadratic term: the LADE authors' values for CIFAR-100-LT."""
+"""Weights of the regulariser in the loss and of its quadratic term: the LADE authors' values for CIFAR-100-LT."""
 
 INFLUENCE_SCALE, INFLUENCE_FLOOR = 1000.0, 1e-3
 """The influence-balanced loss's alpha, and what keeps it from dividing by 0: its authors' values."""
@@ -164,7 +164,7 @@ class LADELoss:
 
 
 def influence_factors(logits: Tensor, targets: Tensor, feature_norms: Tensor) -> Tensor:
-    """What the influence-balanced loss multiplies each sample's loss by (Park et al., ICCV 2021).
+    """Factors of each sample's loss in the influence-balanced loss (Park et al., ICCV 2021).
 
     alpha / (|softmax(z) - t|_1 |h|_1 + floor), `[B]`: one over the influence of the sample on the last layer, where
     |h|_1 are the `feature_norms`, `[B]`. The gradient flows through it, as in the authors' code.

@@ -37,7 +37,7 @@ def draw(runs: Runs, path: Path) -> Path:
             frames = {own[0]["imbalance"]: frame_of(own) for own in grouped(part, ("imbalance",))}
             for number, name in enumerate(names):
                 errors = {factor: frames[factor].summary(name, "last", "error") for factor in sorted(frames)}
-                beside = 1.12 ** (number / max(len(names) - 1, 1) - 0.5)  # curves stand a little beside each other
+                beside = 1.12 ** (number / max(len(names) - 1, 1) - 0.5)  # shifts curves slightly apart
                 found = {factor * beside: error for factor, error in errors.items() if error}
                 if found:
                     means, halves = zip(*((error.mean, error.half or 0.0) for error in found.values()), strict=True)

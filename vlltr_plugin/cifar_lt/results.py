@@ -27,7 +27,7 @@ TAUS = tuple(step / 4 for step in range(13))
 
 
 class ResultsError(ValueError):
-    """The file holds something other than results."""
+    """Raised if the file holds something other than results."""
 
 
 def results_of(training: Training) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ def calibration(logits: Tensor, labels: Tensor) -> dict[str, float]:
 def adjusted_errors(logits: Tensor, labels: Tensor, class_counts: Tensor) -> list[list[float]]:
     """`[tau, error, error]` in percent for each of `TAUS`: of test images with an even index, and with an odd one.
 
-    So tau can be chosen on one half, and the error be read on the other.
+    So tau can be chosen on one half, and the error taken from the other.
     """
     log_counts = class_counts.double().log()
     rows = []
@@ -100,7 +100,7 @@ def adjusted_errors(logits: Tensor, labels: Tensor, class_counts: Tensor) -> lis
 
 
 def append(path: Path, *lines: dict[str, Any]) -> None:
-    """Adds runs to the file in one write; after a line that was cut off they start on a new one."""
+    """Appends runs to the file in one write, on a new line if the last line was cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     with path.open("ab") as file:
@@ -110,7 +110,7 @@ def append(path: Path, *lines: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The runs of a results file without lines cut off by a kill; ResultsError where another line is no run."""
+    """The runs of a results file, without lines that a kill cut off; ResultsError for any other invalid line."""
     runs = []
     lines = path.read_text("utf-8", errors="replace").splitlines()
     for number, text in enumerate(lines, 1):
@@ -137,5 +137,5 @@ def identity(line: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def once_each(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs without repetitions; of a run repeated, the newest line in the place of the first."""
+    """The runs without repetitions; the newest line of a repeated run replaces the first."""
     return list({identity(run): run for run in runs}.values())

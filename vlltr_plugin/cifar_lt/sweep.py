@@ -1,4 +1,4 @@
-"""A sweep over methods and seeds: what is left to do, the shared warm-up, and going on after an interruption."""
+"""A sweep over methods and seeds: the missing runs, the shared warm-up, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vlltr_plugin.runs.files import write_whole
 
 Say = Callable[[str], None]
 
-SAVE_EVERY = 10.0  # seconds between two saves of a run's state, or one epoch where that takes longer
+SAVE_EVERY = 10.0  # seconds between two saves of a run's state; at least one epoch
 
 
 class Sweep:

@@ -1,4 +1,4 @@
-"""The tables of a results file, with the published numbers beside ours."""
+"""The tables of a results file, with the published numbers next to ours."""
 
 from __future__ import annotations
 
@@ -118,14 +118,14 @@ def published() -> dict[str, Any]:
 
 
 def published_error(method: str, dataset: str, imbalance: float) -> float | None:
-    """The paper's mean error in percent, None where it has none."""
+    """The paper's mean error in percent; None if not published."""
     row = PUBLISHED_ROW.get(method)
     entry = published()[row].get(dataset, {}).get(f"{imbalance:g}") if row else None
     return entry[0] if entry else None
 
 
 def _overview(by_imbalance: list[Runs], several: bool) -> Table:
-    """The form of Table 1: a column for each imbalance factor, and for each set of images where one has several."""
+    """A table like Table 1: a column for each imbalance factor, and for each set of images if there are several."""
     frames = [frame_of(part) for part in by_imbalance]
     rows = []
     for method in methods_of([run for part in by_imbalance for run in part]):
@@ -141,7 +141,7 @@ def _overview(by_imbalance: list[Runs], several: bool) -> Table:
 
 
 def _errors(runs: Runs, title: str) -> Table:
-    """Errors of every method on one data set, and the spread of what drives it."""
+    """Errors of every method on one data set, and the spread of radii and weights."""
     frame, rows = frame_of(runs), []
     groups = [group for group in GROUPS if group in runs[0]["group_errors"]]
     for method in methods_of(runs):
@@ -197,11 +197,11 @@ def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]])
 
 
 def _published(method: str, run: dict[str, Any]) -> float | None:
-    """The published error; None on other images, drawn or mixed otherwise, or where no weight ever was."""
+    """The published error; None for other images, another sampler, mixup, or if the weights never applied."""
     dataset, counts = run["dataset"], run.get("class_counts")
     if run["sampler"] != "uniform" or run["mixup"] or dataset not in LARGEST:
         return None
-    # Older lines have no class counts: the name decides.
+    # Older lines have no class counts; the name decides then.
     if counts is not None and counts != profile(LARGEST[dataset], run["imbalance"], DATASETS[dataset]):
         return None
     if method in METHODS and METHODS[method].has_no_volume(len(run["weights"])):
@@ -210,7 +210,7 @@ def _published(method: str, run: dict[str, Any]) -> float | None:
 
 
 def methods_of(runs: Runs) -> list[str]:
-    """In the order of `METHODS`, ce adjusted after training behind ce, others last."""
+    """The methods in the order of `METHODS`, with ce adjusted after training next to ce, and others last."""
     present = {run["method"] for run in runs}
     if any(run["method"] == "ce" and "adjusted_errors" in run for run in runs):
         present |= {AT_TAU_1, AT_CHOSEN_TAU}
@@ -227,7 +227,7 @@ def grouped(runs: Runs, keys: tuple[str, ...]) -> list[Runs]:
 
 
 def _title(run: dict[str, Any], factor: str = "") -> str:
-    """Data set and recipe; rarely changed parts of it, behind the imbalance `factor`, only where they were changed."""
+    """Data set, imbalance `factor` and recipe; rarely changed parts of the recipe only if changed."""
     extras = [f"{run['sampler']} sampler"] if run["sampler"] != "uniform" else []
     extras += [f"mixup {run['mixup']:g}"] if run["mixup"] else []
     extras += ["bfloat16"] if run["amp"] else []
@@ -240,7 +240,7 @@ def _title(run: dict[str, Any], factor: str = "") -> str:
 
 
 def _images(run: dict[str, Any]) -> str:
-    """Which images, where a data set of one name comes in several versions."""
+    """Identifies the images if there are several versions of a data set with one name."""
     return f"images {run[DATA][:8]}" if DATA in run else "images not recorded"
 
 

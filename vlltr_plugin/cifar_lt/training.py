@@ -1,4 +1,4 @@
-"""The recipe of the authors' CIFAR code, and training of a method by it, for one or several seeds in lockstep."""
+"""The recipe of the authors' CIFAR code, and the training of a method with one or several seeds in lockstep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vlltr_plugin.cifar_lt.network import ResNet32, influence_factors
 
 DROPS = (0.8, 0.9)  # fractions of the training after which the learning rate falls: epochs 160 and 180 of 200
 NO_OTHER_RUN = ("evaluate_every", "compile")
-"""Fields that do not change what is trained: which epochs are tested, and the order of sums."""
+"""Fields that do not identify a run: which epochs are tested, and the order of sums."""
 
 SIGMOID_BASES = ("sigmoid", "focal")
 
@@ -58,7 +58,7 @@ class Schedule:
 
     @property
     def warm_up(self) -> int:
-        """Epochs that deferred methods share: all before the one whose statistics give the first weights."""
+        """Number of epochs that deferred methods share: those before the epoch that gives the first statistics."""
         return max(min(self.start_epoch, self.epochs) - 1, 0)
 
     def rate_in(self, epoch: int) -> float:
@@ -66,7 +66,7 @@ class Schedule:
         return self.learning_rate * 0.01 ** sum(epoch >= drop for drop in self.drops)
 
     def evaluates(self, epoch: int) -> bool:
-        """Whether an epoch is tested."""
+        """True if an epoch is tested."""
         last = epoch == self.epochs - 1
         return last or epoch >= self.start_epoch or (epoch + 1) % self.evaluate_every == 0
 
@@ -76,7 +76,7 @@ class Schedule:
 
 
 class Training:
-    """S replicas of a method, one for each seed, that share a program but no number.
+    """S independent replicas of a method, one per seed, trained in one program.
 
     `epoch` is the next to train, from 0; `curve` has `(epoch, test error in percent)` of the epochs tested, for each
     replica; `weights` are those of the last epoch trained, float32 `[S, C]`; `seconds` those of all replicas together.
@@ -131,7 +131,7 @@ class Training:
         self.seconds += time.perf_counter() - started
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on after `epoch`, safe to load."""
+        """Everything needed to resume after `epoch`, safe to load."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -143,7 +143,7 @@ class Training:
         }
 
     def load(self, state: dict[str, Any], weightings: bool = True) -> None:
-        """Goes on from a state; without its weightings when it is another method's warm-up."""
+        """Resumes from a state; ignores its weightings if it is another method's warm-up."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.seconds = state["epoch"], state["seconds"]
@@ -157,7 +157,7 @@ class Training:
 
     @property
     def _observes(self) -> bool:
-        """Whether the statistics of this epoch's logits are needed."""
+        """True if the statistics of this epoch's logits are needed."""
         return self.epoch >= self.schedule.start_epoch - 1
 
     def _outputs(self, images: Tensor, network: Any) -> tuple[Tensor, Tensor]:
@@ -167,8 +167,8 @@ class Training:
         return outputs
 
     def _loss(self, batch: Batch) -> Tensor:
-        """The sum of the replicas' losses: a replica's gradient does not depend on their number."""
-        # An epoch's last batch is smaller: not worth a compilation of its own.
+        """The sum of the replicas' losses, so that a replica's gradient does not depend on their number."""
+        # An epoch's last batch is smaller and not worth a separate compilation.
         network = self._network if len(batch.images) == self.batches.batch_size else self.model
         influence = self.method.influence and self.epoch >= self.schedule.start_epoch
         means = []

@@ -15,7 +15,7 @@ from vlltr_plugin.errors import UserError
 def main(argv: list[str] | None = None) -> int:
     """Runs one command."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a diff may hold letters that the terminal's encoding lacks
+        if hasattr(stream, "reconfigure"):  # a diff may contain characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     options, unknown = build_parser().parse_known_args(argv)
     if unknown:  # argparse itself would show the usage of `vlltr-plugin`, without the command's options
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         code = command(options)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # `vlltr-plugin ... | head`: the work is done, nobody reads on
+    except BrokenPipeError:  # `vlltr-plugin ... | head` closes the pipe; the work is done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (UserError, OSError) as error:
@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _version(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Prints the version, or the help where no command was given."""
+    """Prints the version, or the help if no command was given."""
     if not options.version:
         parser.print_help(sys.stderr)
         return 2

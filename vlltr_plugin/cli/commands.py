@@ -1,6 +1,6 @@
-"""The commands for checkouts and runs: the arguments of each, and the code that it runs.
+"""The commands for checkouts and runs: their arguments and the code that they run.
 
-A command imports its code when it runs, so that `--help` and wrong arguments answer at once.
+A command imports its code when it runs, so that `--help` and argument errors are fast.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _uninstall(options: argparse.Namespace) -> int:
 
 
 def _print_report(report: Report, dry_run: bool, done: str, idle: str) -> None:
-    """The diff of the host's files, a line on the copied configs, the notes, and one line on the outcome."""
+    """Prints the diff of the host's files, a line on the copied configs, the notes, and the outcome."""
     for text in (report.host_diff, report.copied, *report.notes):
         if text:
             print(text)
@@ -139,7 +139,7 @@ def _add_check(commands: Subcommands) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    """Prints the lines as they come, or all of them as JSON; writes nothing."""
+    """Prints each result when it is ready, or all as JSON; writes nothing."""
     from vlltr_plugin import __version__
     from vlltr_plugin.hosts import host_of_checkout
     from vlltr_plugin.hosts.host import CheckRequest, device_or_default, split_host_args

@@ -1,4 +1,4 @@
-"""The commands that train experiments of their own, `demo` and `cifar-lt`: their arguments, and the code they run."""
+"""The commands that train experiments, `demo` and `cifar-lt`: their arguments and the code that they run."""
 
 from __future__ import annotations
 

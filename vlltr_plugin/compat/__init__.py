@@ -4,9 +4,9 @@ Import this package before torch, torchvision and timm, as `install` does in the
 
     import vlltr_plugin.compat
 
-Each shim is one small function that quotes the error it answers and does nothing where that error cannot come.
-Importing the package twice is harmless. On a machine with CUDA nothing about devices is changed: hide its GPUs
-(`CUDA_VISIBLE_DEVICES=`) to run on the CPU there. Without CUDA, start the host with `--device cpu`.
+Each shim is a small function that quotes the error it prevents, and does nothing if that error cannot occur. Importing
+the package twice is harmless. On a machine with CUDA, devices are not changed: hide the GPUs
+(`CUDA_VISIBLE_DEVICES=`) to run on the CPU. Without CUDA, start the host with `--device cpu`.
 """
 
 from vlltr_plugin.compat import host_modules, runtime, stand_ins

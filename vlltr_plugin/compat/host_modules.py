@@ -19,14 +19,14 @@ from vlltr_plugin.runs.files import whole_file
 Patch = Callable[[ModuleType], None]
 UNFINISHED = ".vlltr-unfinished"
 
-_NAMES_CUDA = {  # host module -> functions that say "cuda" whatever `--device` is
+_NAMES_CUDA = {  # host module -> functions that use "cuda" regardless of `--device`
     "mixup": ("one_hot", "mixup_target"),
     "utils": ("SmoothedValue.synchronize_between_processes",),
 }
 
 
 def default_to_cpu() -> None:
-    """Makes the host's `mixup` and `utils` build their tensors on the CPU, where there is no CUDA.
+    """Makes the host's `mixup` and `utils` create their tensors on the CPU if there is no CUDA.
 
     "AssertionError: Torch not compiled with CUDA enabled": the functions in `_NAMES_CUDA` name the device themselves.
     """
@@ -53,9 +53,9 @@ def _cuda_to_cpu(values: tuple[Any, ...]) -> tuple[Any, ...]:
 def save_checkpoints_whole() -> None:
     """Makes the host's `utils.save_on_master` replace a checkpoint in one step.
 
-    The host writes `checkpoint.pth` in place. If the run is killed meanwhile, or the disk is full, the old one is lost
-    and the new one is incomplete: "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central
-    directory". The same bytes now go to a file beside it first, so the disk has to hold both for a moment.
+    The host overwrites `checkpoint.pth` in place. If the run is killed meanwhile, or the disk is full, the old one is
+    lost and the new one is incomplete: "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding
+    central directory". The same bytes are now first written to a file beside it, so the disk has to hold both briefly.
     """
     after_import("utils", _save_whole_in)
 
@@ -75,12 +75,12 @@ def _save_whole_on_master(save_on_master: Callable[..., Any], *args: Any, **kwar
 
 
 def _save_whole(torch_save: Callable[..., None], obj: object, f: Any, *args: Any, **kwargs: Any) -> None:
-    """`torch.save` through a temporary file; anything but a path is left to torch."""
+    """`torch.save` through a temporary file; anything but a path goes to torch unchanged."""
     path = Path(os.path.realpath(f)) if isinstance(f, str | os.PathLike) else None  # a link stays a link
     if path is None or (path.exists() and not path.is_file()):
         torch_save(obj, f, *args, **kwargs)
         return
-    for leftover in path.parent.glob(f"*{UNFINISHED}"):  # of a killed run
+    for leftover in path.parent.glob(f"*{UNFINISHED}"):  # left by a killed run
         with contextlib.suppress(OSError):
             leftover.unlink()
     # torch writes the name up to its last dot into the file: the same here, so the file has the same bytes.
@@ -89,7 +89,7 @@ def _save_whole(torch_save: Callable[..., None], obj: object, f: Any, *args: Any
 
 
 def after_import(name: str, patch: Patch) -> None:
-    """Calls `patch` on a top-level module as soon as it has run, or now if it was imported before."""
+    """Calls `patch` on a top-level module right after its import, or now if it was imported before."""
     if name in sys.modules:
         patch(sys.modules[name])
         return
@@ -102,7 +102,7 @@ def after_import(name: str, patch: Patch) -> None:
 
 
 class _AfterImport(MetaPathFinder):
-    """Finds one top-level module where Python would, and patches it right after it has run."""
+    """Import hook: finds one top-level module as Python would, and patches it right after its import."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -125,6 +125,6 @@ class _AfterImport(MetaPathFinder):
             for patch in self.patches:
                 patch(module)
 
-        # On this one loader object only; a loader class of ours would lose what tracebacks and `inspect` ask loaders.
+        # Changes this loader object only; a loader class of ours would lose what tracebacks and `inspect` need.
         spec.loader.exec_module = run_and_patch  # type: ignore[method-assign]
         return spec

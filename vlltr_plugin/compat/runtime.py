@@ -1,4 +1,4 @@
-"""torch, torchvision and numpy of today, with or without CUDA, as VL-LTR expects them."""
+"""Makes current torch, torchvision and numpy, with or without CUDA, behave as VL-LTR expects."""
 
 import argparse
 import contextlib
@@ -20,15 +20,15 @@ _NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 _OPS = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
-# A torch Library takes its declarations back when it is collected, so it must outlive the process's imports.
+# A torch Library removes its declarations when it is garbage-collected, so this reference keeps it alive.
 _kept_alive: list[torch.library.Library] = []
 
 
 def cuda_available() -> bool:
     """True if CUDA is available; does not initialise the driver where NVML can tell.
 
-    The driver reads `CUDA_VISIBLE_DEVICES` once, when it starts: a host that sets it later would run on another GPU,
-    and one that forks later could not use any.
+    The driver reads `CUDA_VISIBLE_DEVICES` once, when it is initialised: a host that sets it later would run on
+    another GPU, and a host that forks later could not use any.
     """
     given = os.environ.get(_NVML_CHECK)
     os.environ[_NVML_CHECK] = "1"
@@ -66,11 +66,11 @@ def declare_missing_ops() -> None:
         importlib.import_module("torchvision")
         return
     except ModuleNotFoundError:
-        return  # not installed: the code that needs it will say so
+        return  # not installed: the code that needs it will report that
     except RuntimeError as error:
         if not any(f"torchvision::{name}" in str(error) for name in _OPS):
             raise
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:  # half imported
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:  # partially imported
         del sys.modules[name]
     library = torch.library.Library("torchvision", "FRAGMENT")
     _kept_alive.append(library)
@@ -108,7 +108,7 @@ def _load_safely(
 
 
 def accept_dashed_local_rank() -> None:
-    """Spells `--local-rank` as the host's parser knows it, `--local_rank`.
+    """Replaces `--local-rank` by `--local_rank`, which the host's parser knows.
 
     "error: unrecognized arguments: --local-rank=0": `torch.distributed.launch`, which the host's script uses, passes a
     dash since torch 2.0. A script that contains `--local-rank` itself is left alone.
@@ -122,7 +122,7 @@ def accept_dashed_local_rank() -> None:
 
 
 def run_without_cuda() -> None:
-    """Replaces the host's CUDA-only calls, unless there is CUDA (then nothing changes).
+    """Replaces the host's CUDA-only calls if there is no CUDA.
 
     - `torch.cuda.synchronize()`, "AssertionError: Torch not compiled with CUDA enabled", at the end of each step;
     - `torch.cuda.set_device(...)`, "AttributeError: module 'torch._C' has no attribute '_cuda_setDevice'";

@@ -1,6 +1,6 @@
-"""Stand-ins for modules that VL-LTR imports and that are no longer there: mmcv, clip, and names of timm and Pillow.
+"""Stand-ins for modules and names that VL-LTR imports but that no longer exist: mmcv, clip, parts of timm and Pillow.
 
-A module that exists and does not import is left alone: its own error names the cause, which a stand-in would hide.
+A module that exists but fails to import is not replaced, since a stand-in would hide its error.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _AUGMENT = "timm.data.auto_augment"
 
 
 def supply_mmcv() -> None:
-    """Offers `mmcv.Config` and `mmcv.load` where mmcv 1.x is missing.
+    """Provides `mmcv.Config` and `mmcv.load` if mmcv 1.x is missing.
 
     "ModuleNotFoundError: No module named 'mmcv'"; or "AttributeError: module 'mmcv' has no attribute 'Config'" with
     mmcv 2.x, which moved both names to another package.
@@ -37,7 +37,7 @@ def supply_mmcv() -> None:
 
 
 def supply_clip() -> None:
-    """Offers `clip.simple_tokenizer.SimpleTokenizer`, which is all the host takes from OpenAI's `clip`.
+    """Provides `clip.simple_tokenizer.SimpleTokenizer`, the only part of OpenAI's `clip` that the host uses.
 
     "ModuleNotFoundError: No module named 'clip'": OpenAI never put it on PyPI. The package of that name there is
     another one, and stays in place.
@@ -45,27 +45,27 @@ def supply_clip() -> None:
     name = "clip.simple_tokenizer"
     other = _imported("clip")
     _offer({"clip": {}, name: {"SimpleTokenizer": load_tokenizer}})
-    if other is not None and not hasattr(other, "__path__"):  # no package: Python would not look inside it
+    if other is not None and not hasattr(other, "__path__"):  # not a package: Python would not search inside it
         tokenizer = sys.modules[name] = ModuleType(name)
         vars(tokenizer)["SimpleTokenizer"] = load_tokenizer
         vars(other)["simple_tokenizer"] = tokenizer
 
 
 def _imported(name: str) -> ModuleType | None:
-    """A module; None where it is missing, or does not import: the host's own import then shows why."""
+    """Imports a module; None if it is missing or fails to import (the host's own import then shows why)."""
     with contextlib.suppress(Exception):
         importlib.import_module(name)
     return sys.modules.get(name)
 
 
 def _offer(modules: dict[str, dict[str, Any]]) -> None:
-    """Offers modules with these names wherever nothing else has them, once."""
+    """Registers stand-ins for modules with these names, once; existing modules take precedence."""
     if not any(isinstance(finder, _StandIns) and finder.modules.keys() == modules.keys() for finder in sys.meta_path):
         sys.meta_path.append(_StandIns(modules))
 
 
 class _StandIns(MetaPathFinder, Loader):
-    """Last finder of all: makes a module from its names if nothing else on the path has that module."""
+    """The last import finder: creates a module from its names if no other finder has it."""
 
     def __init__(self, modules: dict[str, dict[str, Any]]) -> None:
         self.modules = modules
@@ -106,21 +106,21 @@ def load_tokenizer(*args: Any, **kwargs: Any) -> Any:
 
 
 def supply_timm_registry() -> None:
-    """Offers `timm.models.registry` where timm no longer has it; `register_model` moved to `timm.models`.
+    """Provides `timm.models.registry` if timm no longer has it; `register_model` moved to `timm.models`.
 
     "ModuleNotFoundError: No module named 'timm.models.registry'".
     """
     try:
         names = "timm", "timm.models", "timm.models.registry"
         found = [importlib.util.find_spec(name) is not None for name in names]
-    except Exception:  # timm does not import: the host's own import of it says why
+    except Exception:  # timm fails to import: the host's own import shows why
         return
     if found == [True, True, False]:
         sys.modules["timm.models.registry"] = importlib.import_module("timm.models")
 
 
 def accept_zero_bit_posterize() -> None:
-    """Lets timm's RandAugment keep zero bits of a colour, as Pillow before 13 did: a black image.
+    """Lets timm's RandAugment posterize to zero bits, as Pillow before 13 did: a black image.
 
     "ValueError: bits must be between or equal to 1 and 8": with the host's `rand-m9-mstd0.5-inc1` about one image in
     650 asks for it. Only timm's own operation is replaced, not Pillow's function.
@@ -135,7 +135,7 @@ def accept_zero_bit_posterize() -> None:
 
 def posterize_or_black(img: Image.Image, bits_to_keep: int, **kwargs: Any) -> Any:
     """Timm's `posterize`, and a black image for zero bits."""
-    # A function of the module, so that data loaders which spawn their workers can pickle transforms that hold it.
+    # Defined at module level, so that data loaders with spawned workers can pickle transforms that hold it.
     if bits_to_keep < 1:
         return Image.new(img.mode, img.size)
     return importlib.import_module(_AUGMENT).posterize(img, bits_to_keep, **kwargs)
@@ -145,7 +145,7 @@ _BASE, _DELETE = "_base_", "_delete_"
 
 
 class ConfigDict(dict[str, Any]):
-    """A dict whose keys can be read as attributes; dicts inside it come back as ConfigDicts then.
+    """A dict whose keys can be read as attributes; nested dicts are returned as ConfigDicts.
 
     Unlike in mmcv, the stored values stay plain dicts, so that checkpoints which hold them load safely without us.
     """
@@ -162,7 +162,7 @@ class Config:
     """A config file's top-level variables, merged with those of its bases, as mmcv 1.x reads them."""
 
     def __init__(self, variables: dict[str, dict[str, Any]], filename: str) -> None:
-        self._cfg_dict = ConfigDict(variables)  # the host reads it under this name
+        self._cfg_dict = ConfigDict(variables)  # the host uses this name
         self.filename = filename
 
     @classmethod
@@ -183,7 +183,7 @@ class Config:
         return cls(variables, str(path))
 
     def __getattr__(self, name: str) -> Any:
-        # copy and pickle ask before there is a _cfg_dict
+        # copy and pickle look up attributes before _cfg_dict exists
         if name.startswith("__") or name == "_cfg_dict":
             raise AttributeError(name)
         return getattr(self._cfg_dict, name)

@@ -1,1 +1,1 @@
-"""The mathematics: logits and targets -> statistics -> radii -> weights -> loss. Knows nothing of any host."""
+"""The mathematics: logits and targets -> statistics -> radii -> weights -> loss. Independent of the hosts."""

@@ -1,4 +1,4 @@
-"""Checks of arguments, and helpers for the messages of errors and warnings."""
+"""Checks of arguments, and helpers for error messages and warnings."""
 
 import math
 import sys
@@ -14,7 +14,7 @@ from torch import Tensor
 
 Counts = Tensor | NDArray[Any] | Sequence[int] | Sequence[float]
 
-# Smallest share of all draws that a class may have: with less its weight would leave float32's range.
+# Smallest share of all draws that a class may have: below it, its weight would exceed float32's range.
 SMALLEST_SHARE = 1e-12
 
 
@@ -33,7 +33,7 @@ def draws_in_an_epoch(draws: Counts, class_counts: Tensor) -> Tensor:
     given = numbers_of_classes("draws", draws)
     if given.shape != class_counts.shape:
         raise ValueError(f"Expected draws for {len(class_counts)} classes but got {len(given)}.")
-    # Powers of two first: exact, and the sum stays in range.
+    # Scale by a power of two first, which is exact, so that the sum stays in range.
     near_1 = torch.from_numpy(np.ldexp(given.numpy(), -math.frexp(float(given.max()))[1]))
     total = float(near_1.sum())
     if bool(((near_1 > 0) & (near_1 < SMALLEST_SHARE * total)).any()):
@@ -85,36 +85,36 @@ def _no_counts(name: str, got: str) -> ValueError:
 
 
 def check_choice(name: str, value: object, options: Sequence[object]) -> None:
-    """Raises ValueError, naming the options, if `value` is none of them."""
+    """Raises ValueError, which lists the options, if `value` is not one of them."""
     if value not in options:
         raise ValueError(f"Expected {name} to be one of {', '.join(map(repr, options))} but got {value!r}.")
 
 
 def check_whole(name: str, value: object, least: int) -> None:
-    """Raises ValueError if `value` is no whole number of at least `least`."""
+    """Raises ValueError if `value` is not a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"Expected {name} to be a whole number, {least} or more, but got {value!r}.")
 
 
 def check_number(name: str, value: object) -> None:
-    """Raises ValueError if `value` is no real number."""
+    """Raises ValueError if `value` is not a real number."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise ValueError(f"Expected {name} to be a number but got {shortened(value)}.")
 
 
 def listed(numbers: list[int]) -> str:
-    """The first few of many class indices, for a message."""
+    """The first few of a list of class indices, for a message."""
     return ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
 
 
 def shortened(value: object) -> str:
-    """The start of a long representation, for a message."""
+    """The beginning of a value's repr, for a message."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def warn_caller(message: str) -> None:
-    """Warns with the line of the first caller that is neither in this package nor in torch."""
+    """Issues a warning that points to the first caller outside this package and torch."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("vlltr_plugin", "torch"):
         level, frame = level + 1, frame.f_back

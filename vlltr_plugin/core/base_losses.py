@@ -87,7 +87,7 @@ class LabelLosses(BaseLoss):
         gains = self._gains(logits)
         if not smoothing:
             return -(weights * gains).sum(dim=1)
-        # (1 - eps) outside of the sum: one pass over [B, C] less.
+        # (1 - eps) outside of the sum saves one pass over [B, C].
         weights = weights.add_(weights.mean(dim=1, keepdim=True) * (smoothing / (1.0 - smoothing)))
         return (weights * gains).sum(dim=1) * (smoothing - 1.0)
 
@@ -146,16 +146,16 @@ class FocalLosses(LabelLosses):
         return as_other.sum(dim=1, keepdim=True) + as_label - as_other
 
     def _term(self, z: Tensor) -> Tensor:
-        """-(1 - p)^gamma log p for p = sigmoid(z), through logarithms so that nothing overflows."""
+        """-(1 - p)^gamma log p for p = sigmoid(z), computed with logarithms to avoid overflow."""
         return torch.exp(-self.gamma * F.softplus(z)) * F.softplus(-z)
 
 
 class SampleLosses(BaseLoss):
     """A callable of logits `[B, C]` and int64 labels `[B]` as a base loss; it applies label smoothing itself.
 
-    For mixtures it is called with the heaviest label of every sample, with the second, and so on. The number of calls
-    is read from the targets, which waits for a GPU. It is at most two under `torch.compile` (more raise RuntimeError),
-    which cannot read it, and C inside `torch.func.vmap`.
+    For mixtures it is called with the heaviest label of every sample, then with the second heaviest, and so on. The
+    number of calls is read from the targets, which waits for a GPU. It cannot be read under `torch.compile`, which
+    allows at most two labels (more raise RuntimeError), nor inside `torch.func.vmap`, where it is C.
     """
 
     def __init__(self, loss: PerSampleLoss) -> None:
@@ -184,7 +184,7 @@ class SampleLosses(BaseLoss):
             else:
                 most = max(1, int(most_labels))
         heaviest = weights.topk(most, dim=1)
-        # A sample with fewer labels repeats its heaviest: the loss of another label, times 0, might be 0 * inf.
+        # A sample with fewer labels repeats its heaviest one, since another label's loss times 0 might be 0 * inf.
         labels = torch.where(heaviest.values > 0, heaviest.indices, heaviest.indices[:, :1])
         columns = zip(labels.unbind(1), heaviest.values.unbind(1), strict=True)
         return torch.stack([weight * self.of_labels(logits, label, smoothing) for label, weight in columns]).sum(dim=0)
@@ -198,7 +198,7 @@ BASE_LOSSES: dict[str, Callable[[], BaseLoss]] = {
 
 
 def base_loss(base: str | BaseLoss | PerSampleLoss) -> BaseLoss:
-    """The base loss of a name (ValueError if unknown) or of a callable (else TypeError); a `BaseLoss` as it is."""
+    """The base loss for a name (ValueError if unknown) or a callable (else TypeError); a `BaseLoss` is unchanged."""
     if isinstance(base, BaseLoss):
         return base
     if isinstance(base, str):
@@ -213,7 +213,7 @@ def base_loss(base: str | BaseLoss | PerSampleLoss) -> BaseLoss:
 
 
 def base_loss_name(base: BaseLoss) -> str:
-    """Name of a base loss: from `BASE_LOSSES`, or of its function or class."""
+    """Name of a base loss: its key in `BASE_LOSSES`, or the name of its function or class."""
     if isinstance(base, SampleLosses):
         return getattr(base.loss, "__name__", type(base.loss).__name__)
     if isinstance(base, FocalLosses):

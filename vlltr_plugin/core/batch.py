@@ -1,4 +1,4 @@
-"""A batch, checked once and taken apart once: for the loss, the statistics and the counts of draws."""
+"""A batch, checked and unmixed once for the loss, the statistics and the counts of draws."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ HALF_MINIMUM = torch.finfo(torch.float16).min
 LARGEST = torch.finfo(torch.float32).max
 
 # A masked logit is at most minus this, and at most minus this times the absolute value of the row's largest logit.
-# Both ends of a row of large logits are far from 0, so these do not count as masked.
+# In a row of large logits both extremes are far from 0, so it does not count as masked.
 MASKED_FROM = 1e5
 
 NEGLIGIBLE_MASS = 1e-3  # lighter constituents are rounding noise (float16 targets) and do not count in the statistics
-MANY_COLUMNS, BLOCK = 1000, 64  # rows of at least that length are searched for their two largest entries in blocks
-ROUNDINGS = 4  # of a target: smoothed, scaled twice and added by mixup
+MANY_COLUMNS, BLOCK = 1000, 64  # in rows of at least this length, the two largest entries are searched in blocks
+ROUNDINGS = 4  # rounding steps of a target: smoothed, scaled twice and added by mixup
 MULTI_LABEL = (
     "Multi-label targets (several labels of one sample, each a 1) are not supported: a sample is weighted by its "
     "class. Give one label for each sample, or a mixture of labels whose masses sum to 1."
@@ -30,10 +30,10 @@ MULTI_LABEL = (
 
 @dataclass
 class Batch:
-    """The elements of a checked batch, in rows.
+    """The elements of a checked batch, as rows.
 
-    Where ignored elements can be taken out without waiting, N counts the kept ones. On a GPU and under `torch.compile`
-    all elements stay: an ignored one as a row of class 0 that `rows_kept` leaves out.
+    On the CPU ignored elements are removed, so N counts the kept ones. On a GPU and under `torch.compile`, where that
+    would have to wait, all elements stay: an ignored one is a row of class 0 that `rows_kept` excludes.
     """
 
     logits: Tensor  # float32 at least, `[N, C]`
@@ -42,15 +42,17 @@ class Batch:
     smoothing: float  # label smoothing that mixtures contain
     kept: Tensor | None  # which of the caller's elements are not ignored, bool; None if all are kept
     shape: torch.Size  # of the caller's elements, `[B]` or `[B, d1, ...]`
-    cheap: bool  # whether reading values costs nothing (`cheap_to_read`); labels are known to be in range then
+    cheap: (
+        bool  # True if reading values does not wait for a GPU (`cheap_to_read`); then labels are known to be in range
+    )
 
     @property
     def rows_kept(self) -> Tensor | None:
-        """Which of the N rows are not ignored, bool `[N]`; None if all are kept."""
+        """True for the N rows that are not ignored, bool `[N]`; None if all are kept."""
         return None if self.kept is None or len(self.logits) < len(self.kept) else self.kept
 
     def to(self, device: torch.device) -> Batch:
-        """The batch without gradients on another device; one that comes to the CPU is checked there."""
+        """The batch without gradients on another device; checked if moved to the CPU."""
         if device == self.logits.device:
             return self
         logits, targets = self.logits.detach().to(device), self.targets.detach().to(device)
@@ -58,7 +60,7 @@ class Batch:
         return replace(moved, kept=None if self.rows_kept is None else self.rows_kept.to(device), shape=self.shape)
 
     def drawn(self) -> Tensor:
-        """The samples of each class, mixtures by mass, `[C]`; labels out of range do not count."""
+        """The samples of each class, `[C]`, mixtures counted by mass; labels out of range do not count."""
         classes, kept = self.logits.shape[1], self.rows_kept
         if self.masses is not None:
             return self.masses.detach().sum(dim=0).double() / (1.0 - self.smoothing)
@@ -70,7 +72,7 @@ class Batch:
         return none.index_add_(0, self.targets.clamp(0, classes - 1), counted.double())
 
     def reduced(self, losses: Tensor, reduction: str) -> Tensor:
-        """Losses `[N]` as `torch.nn.CrossEntropyLoss` reduces them; the mean over no element is 0."""
+        """Losses `[N]`, reduced as in `torch.nn.CrossEntropyLoss`; the mean over no elements is 0."""
         if reduction == "none":
             return self.unflatten(losses)
         rows = self.rows_kept
@@ -80,7 +82,7 @@ class Batch:
         return losses.mean() if rows is None else losses.sum() / rows.sum().clamp(min=1)
 
     def unflatten(self, losses: Tensor) -> Tensor:
-        """Losses `[N]` in the shape of the caller's elements, 0 where they are ignored."""
+        """Losses `[N]` in the shape of the caller's elements, 0 for ignored elements."""
         if self.kept is not None:
             rows = self.rows_kept
             if rows is None:
@@ -98,7 +100,7 @@ def batch_of(
     ignore_index: int | None = None,
     dense: bool = True,
 ) -> Batch:
-    """Checks logits `[B, C]` or (where `dense`) `[B, C, d1, ...]` and their targets, and puts them in rows."""
+    """Checks logits `[B, C]` or (if `dense`) `[B, C, d1, ...]` and their targets, and arranges them as rows."""
     _check_shapes(logits, targets, num_classes, dense)
     shape, soft, kept = logits.shape[:1] + logits.shape[2:], targets.is_floating_point(), None
     cheap = cheap_to_read(targets) and logits.device.type == "cpu"
@@ -120,29 +122,30 @@ def batch_of(
 
 
 def widened(logits: Tensor) -> Tensor:
-    """Half precision as float32; others as they are: differences of float64 keep digits that float32 would lose."""
+    """Converts half precision to float32; float64 stays, since its differences keep digits that float32 would lose."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def all_within_reach(rows: Tensor) -> bool:
-    """True if the norm or the extremes of all rows show that every row is sound; else ask `are_sound`. Reads values."""
-    if rows.numel() == 0 or float(torch.linalg.vector_norm(rows)) < -HALF_MINIMUM:  # the norm takes half the time
+    """True if the norm or the extremes show that every row is sound; if False, ask `are_sound`. Reads values."""
+    if (
+        rows.numel() == 0 or float(torch.linalg.vector_norm(rows)) < -HALF_MINIMUM
+    ):  # the norm takes half the time of the extremes
         return True
     lowest, highest = rows.aminmax()
     return float(lowest) > HALF_MINIMUM and float(highest) <= LARGEST
 
 
 def are_sound(rows: Tensor) -> Tensor:
-    """Whether each row `[B, D]` is finite and has no masked logit, bool `[B]`; does not wait for a GPU."""
-    # Models put -1e9 or the minimum of a floating point type in the place of logits of classes that cannot be (not
-    # learned yet, not sampled).
+    """True for each row `[B, D]` that is finite and has no masked logit, bool `[B]`; does not wait for a GPU."""
+    # Models mask the logits of impossible classes (not learned yet, not sampled) with -1e9 or the dtype's minimum.
     lowest, highest = torch.aminmax(rows, dim=1)
     masked_from = (highest.abs() * MASKED_FROM).clamp(MASKED_FROM, LARGEST)
     return (lowest + masked_from > 0) & (lowest != HALF_MINIMUM) & (highest <= LARGEST)
 
 
 def _check_shapes(logits: Tensor, targets: Tensor, num_classes: int, dense: bool) -> None:
-    """Refuses what is no tensor, and shapes and dtypes that would broadcast or index silently."""
+    """Raises an error for anything but a tensor, and for shapes and dtypes that would broadcast or index silently."""
     for name, value in (("logits", logits), ("targets", targets)):
         if not isinstance(value, Tensor):
             raise TypeError(f"Expected {name} to be a tensor but got {type(value).__name__}: {_held(name, value)}.")
@@ -186,7 +189,7 @@ def _remedy(targets: Tensor, logits: Tensor, expected: torch.Size) -> str:
 
 
 def _held(name: str, value: Any) -> str:
-    """How to get a tensor from what was given as logits or targets."""
+    """Advice on how to get a tensor from an object given as logits or targets."""
     if isinstance(getattr(value, name, None), Tensor):
         return f"give its .{name}"
     entries = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, Sequence) else ()
@@ -217,12 +220,12 @@ def _check_labels(labels: Tensor, num_classes: int, ignore_index: int | None) ->
 
 
 def tolerance_of(dtype: torch.dtype) -> float:
-    """How far masses may be off 1 by the rounding of targets of that dtype."""
+    """How far masses may differ from 1 due to rounding of targets of this dtype."""
     return max(2e-3, 8 * torch.finfo(dtype).eps)
 
 
 def check_smoothing(targets: Tensor, smoothing: float) -> None:
-    """Refuses soft targets whose rows do not sum to 1, hold negative entries, or show another label smoothing.
+    """Raises ValueError for soft targets whose rows do not sum to 1, are negative, or show another label smoothing.
 
     Smoothing leaves at least eps/C in every column, whatever C; a mixture of at most two labels leaves eps/C in
     every other one, so for C >= 3 the row minimum shows eps. Reads the targets, which waits for a GPU.
@@ -263,14 +266,14 @@ def unsmoothed(targets: Tensor, smoothing: float) -> Tensor:
     values = targets if targets.dtype == torch.float64 else targets.float()
     if not smoothing:
         return torch.threshold(values, 0.0, 0.0)
-    # In labels that a target does not hold, rounding (mixing twice, in float32 at best) leaves a rest: it is set to 0.
+    # Rounding (mixing twice, in float32 at best) leaves a residue in labels that a target does not hold: set it to 0.
     uniform, kind = smoothing / targets.shape[1], torch.finfo(targets.dtype)
     noise = ROUNDINGS * (max(kind.eps, torch.finfo(torch.float32).eps) * uniform + kind.smallest_normal * kind.eps)
     return torch.threshold_(values - uniform, noise * (1.0 - smoothing), 0.0)
 
 
 def two_largest(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The two largest entries of each row and their places, `[B, min(2, C)]`; faster than `topk` for many columns."""
+    """The two largest entries of each row and their indices, `[B, min(2, C)]`; faster than `topk` for many columns."""
     columns = values.shape[1]
     if columns < MANY_COLUMNS:
         largest = values.topk(min(2, columns), dim=1)

@@ -22,7 +22,7 @@ from vlltr_plugin.core.weighting import Weighting, substitute
 
 # Counted on the device and read at the end of the epoch, so that no step waits for a GPU.
 FAULTS = ("skipped rows", "labels out of range", "targets that are no mixture of two labels")
-MASS_TOLERANCE = 1e-3  # masses of mixed targets add up with rounding: that many samples short still counts as enough
+MASS_TOLERANCE = 1e-3  # rounding tolerance of summed masses: a class this many samples short still has enough
 
 
 class ClassVolume(Weighting):
@@ -32,9 +32,9 @@ class ClassVolume(Weighting):
     into weights and resets them. The state is O(C*D) for dv and bv (D = `features` where given) and O(C*D*D) for pv,
     for any number of samples.
 
-    If a class has more samples in an epoch than training samples, some were drawn again (several passes or views, a
-    weighted sampler). Its variance is then that of n_i samples, see `ClassMoments.degrees_of_freedom`, so that an
-    epoch seen k times gives the radii of an epoch seen once.
+    If a class has more samples in an epoch than training samples, some were drawn repeatedly (several passes or views,
+    a weighted sampler). Its variance is then computed as for n_i samples, see `ClassMoments.degrees_of_freedom`, so
+    that an epoch seen k times gives the same radii as an epoch seen once.
 
     Variants: `"dv"` uses the standard deviations of the logits (D = C); `"bv"` those of the C - 1 differences
     f_i - f_j (Eq. 8 and 9); `"pv"` those along the principal axes of the class (Eq. 7).
@@ -109,9 +109,9 @@ class ClassVolume(Weighting):
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
         """Adds a batch to the statistics of the running epoch. Nothing here waits for a GPU.
 
-        Rows with a logit that is infinite, nan or masked (see `core.batch.are_sound`), among those that the statistics
-        are taken of, are left out and counted (`skipped`). Where every row is masked, as in class-incremental learning,
-        observe the logits from before the mask.
+        Rows with an infinite, nan or masked logit (see `core.batch.are_sound`), among the logits that the statistics
+        use, are left out and counted (`skipped`). If every row is masked, as in class-incremental learning, observe
+        the logits from before the mask.
 
         Args:
             logits: `[B, C]`, any floating point type.
@@ -126,7 +126,7 @@ class ClassVolume(Weighting):
         self._observe(batch_of(logits, targets, self.num_classes, smoothing, dense=False))
 
     def observe_batch(self, batch: Batch) -> None:
-        """As in `Weighting`, without waiting for a GPU; a subclass that overrides `observe` gets every batch there."""
+        """As in `Weighting`, without waiting for a GPU. If a subclass overrides `observe`, every batch goes there."""
         if type(self).observe is ClassVolume.observe:
             self._observe(batch)
         else:
@@ -166,14 +166,14 @@ class ClassVolume(Weighting):
             self._moments.add(self._moments.rows_for(rows, k), label, None if masses is None else masses[:, k])
 
     def radii(self) -> Tensor | None:
-        """Log radii from the statistics of all ranks, which start anew."""
+        """Log radii from the statistics of all ranks; resets the statistics."""
         self.move_to(collective_device(self.weights.device))
         moments = self._moments or self.empty_moments(self.device64)
         skipped, out_of_range, no_mixture = sum_over_ranks(self._faults).tolist()
         self.forget_epoch()
         self.skipped = int(skipped)
         if out_of_range:
-            raise ValueError(f"Expected labels in 0..{self.num_classes - 1} but {int(out_of_range)} lay outside.")
+            raise ValueError(f"Expected labels in 0..{self.num_classes - 1} but {int(out_of_range)} are out of range.")
         if no_mixture:
             raise ValueError(_no_mixture(int(no_mixture)))
         merge_moments(moments)
@@ -192,7 +192,7 @@ class ClassVolume(Weighting):
         return substitute(log_radius, under_represented)
 
     def set_extra_state(self, state: Any) -> None:
-        """As in `Weighting`; what was observed before a state is loaded belongs to another run."""
+        """As in `Weighting`; drops the observed statistics, which belong to another run."""
         super().set_extra_state(state)
         self.forget_epoch()
 
@@ -203,7 +203,7 @@ class ClassVolume(Weighting):
         self._faults.zero_()
 
     def small_sample_bias(self) -> Tensor | None:
-        """As in `Weighting`; that of pv's first few axes depends on all of them, so it is not known."""
+        """As in `Weighting`; not known for pv's first few axes, whose bias depends on all axes."""
         if self.samples is None or self.axes not in (None, self.num_classes):
             return None
         dim = self.num_classes if self.variant == "pv" else 1
@@ -216,7 +216,7 @@ class ClassVolume(Weighting):
         return {**super().settings(), **{name: getattr(self, name) for name in names}}
 
     def empty_moments(self, device: torch.device) -> ClassMoments:
-        """Statistics of no sample, on a device (`meta` to know their size)."""
+        """Empty statistics on a device (`meta` to compute their size)."""
         if self.variant == "pv":
             return ClassCovariances(self.num_classes, self.num_classes, device, self.axes)
         columns = None if self._columns is None else self._columns.to(device)
@@ -226,9 +226,9 @@ class ClassVolume(Weighting):
         return ClassMoments(self.num_classes, dim, device, self._largest_class, columns)
 
     def _why_no_radius(self, moments: ClassMoments) -> str:
-        """Why no class has a radius."""
+        """The reason why no class has a radius, for a warning."""
         rows = round(float(moments.mass.sum())) + self.skipped
-        left_out = f"{self.skipped} of {rows} rows were not finite, or masked"
+        left_out = f"{self.skipped} of {rows} rows were masked or not finite"
         if not bool((moments.mass > 0).any()):
             if self.skipped:
                 return (
@@ -253,7 +253,7 @@ class ClassVolume(Weighting):
 def _sampled_columns(
     variant: str, num_classes: int, axes: int | None, debias: bool, features: int | None, seed: int, memory_limit: int
 ) -> Tensor | None:
-    """Which logits a variant takes, in ascending order, None for all; ValueError for options that do not fit it."""
+    """Indices of the logits that a variant uses, ascending; None for all. ValueError for options that do not fit."""
     if axes is not None:
         check_whole("axes", axes, least=1)
     if axes is not None and (variant != "pv" or axes > num_classes):

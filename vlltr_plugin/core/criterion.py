@@ -21,22 +21,22 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 class Criterion(nn.Module):
-    """Base class of the losses that depend on class weights, reduced over the elements of a batch.
+    """Base class of losses that depend on class weights, reduced over the elements of a batch.
 
     Elements are the samples `[B]`, or of dense logits `[B, C, d1, ...]` each of `[B, d1, ...]`, as
     `torch.nn.CrossEntropyLoss` has them.
 
     Args:
-        weighting: where the class weights come from, for example `ClassVolume`.
+        weighting: provides the class weights, for example `ClassVolume`.
         smoothing: label smoothing eps in [0, 1), applied to int64 targets. Floating point targets must already contain
-            it; it is undone there.
+            it; the criterion removes it from them.
         ignore_index: label of elements to leave out of loss, statistics and the mean's denominator; not used for
             floating point targets. If all are left out the loss is 0 (torch's is nan), as for an empty batch.
         reduction: `"mean"` over the elements, `"sum"`, or `"none"`, which gives the loss of each element.
 
     Attributes:
-        drawn: how many samples of each class came on all ranks in the last epoch that ended, mixed ones by mass,
-            float64 `[C]`.
+        drawn: number of samples of each class on all ranks in the last epoch that ended, float64 `[C]`; mixed samples
+            are counted by mass.
 
     Raises:
         TypeError: if `weighting` is not a Weighting (for example raw counts).
@@ -73,13 +73,13 @@ class Criterion(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor, reduction: str | None = None) -> Tensor:
         """The loss; feeds the batch to the statistics while training.
 
-        Not in eval mode, not in no_grad, and not in a pass that activation checkpointing runs again during backward.
-        Not inside `torch.func.grad` or `vmap` either: a loop that trains with them calls `observe` beside them.
+        Nothing is observed in eval mode, under no_grad, and in a pass that activation checkpointing repeats during
+        backward, nor inside `torch.func.grad` or `vmap`: a loop that trains with those must call `observe` itself.
         In eval mode (`criterion.eval()`) the loss is the base loss without weights or margins, with the same smoothing:
         a validation loss that is comparable over the epochs, whose weights differ, and with a baseline.
-        Mixed targets go into one call: two calls for the two labels of an image would count it in full for both.
-        Of a model with several heads, call it for the head that predicts, and `losses(logits, targets).mean()` for the
-        others: one criterion measures one space of logits.
+        Give mixed targets in one call: two calls for the two labels of an image would count it in full for both.
+        For a model with several heads, call the criterion for the head that predicts, and
+        `losses(logits, targets).mean()` for the others: one criterion measures one space of logits.
 
         Args:
             logits: `[B, C]` or `[B, C, d1, ...]`; computed in float32 at least, also under autocast.
@@ -116,11 +116,11 @@ class Criterion(nn.Module):
         self.observe_batch(self.batch(logits, targets))
 
     def run_by_host(self, say: Callable[[str], None], advice: str) -> None:
-        """Lets a host's hook end the epochs: warnings go to `say`; without `advice`, draws are not compared."""
+        """Lets a host's hook end the epochs: warnings go to `say`; draws are not compared if `advice` is empty."""
         self._checks.say, self._checks.advice = say, advice
 
     def observe_in_host(self, logits: Tensor, targets: Tensor, statistics: bool = True) -> Batch:
-        """As `observe`, of a training pass whose loss a host computes; without `statistics` the draws alone."""
+        """As `observe`, for a training pass whose loss the host computes; without `statistics`, counts draws only."""
         batch = self.batch(logits, targets)
         if statistics and self.weighting.uses_logits:
             self._checks.see_logits(logits)
@@ -128,9 +128,9 @@ class Criterion(nn.Module):
         return batch
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The training loss of each element, `[B]` or `[B, d1, ...]`, 0 where it is ignored.
+        """The training loss of each element, `[B]` or `[B, d1, ...]`, 0 for ignored elements.
 
-        It has the weights or margins in eval mode too, and observes nothing in any mode.
+        Applies the weights or margins in eval mode too, and observes nothing in any mode.
         """
         return self.losses_of(self.batch(logits, targets))
 
@@ -139,7 +139,7 @@ class Criterion(nn.Module):
         return batch.unflatten(self._losses(batch))
 
     def check(self, logits: Tensor, targets: Tensor) -> None:
-        """Raises what `forward` would for a batch that does not fit; changes nothing."""
+        """Raises the errors that `forward` would raise for a batch that does not fit; changes nothing."""
         self.batch(logits, targets)
 
     def end_epoch(self, epoch: int | None = None) -> Statistics:
@@ -167,13 +167,13 @@ class Criterion(nn.Module):
         return {**self.fold(ended), SECONDS: time.perf_counter() - start}
 
     def must_agree(self, ended: int) -> dict[str, Any]:
-        """Plain values that all ranks must have alike when an epoch ends."""
+        """Plain values that must be equal on all ranks when an epoch ends."""
         names = ("smoothing", "ignore_index", "reduction")
         own = {"criterion": type(self).__name__, **{name: getattr(self, name) for name in names}}
         return {**self.weighting.must_agree(ended), **own, "keeps_radii": self._keeps_radii}
 
     def fold(self, ended: int) -> Statistics:
-        """As `end_epoch`, of ranks that agree; without `seconds`."""
+        """As `end_epoch`, after the ranks were compared; without `seconds`."""
         in_force = self.in_force()
         if self._keeps_radii:
             self.weighting.forget_epoch()
@@ -189,12 +189,12 @@ class Criterion(nn.Module):
         self._keeps_radii = True
 
     def forget_epoch(self) -> None:
-        """Drops what was observed since the last epoch ended, for example by a run that was stopped."""
+        """Drops everything observed since the last epoch ended, for example by a run that was stopped."""
         self.weighting.forget_epoch()
         self._checks.forget()
 
     def start_over(self, epoch: int = 0) -> None:
-        """Begins `epoch` with another model: nothing of what was measured stays, and the weights are as in a new run.
+        """Begins `epoch` with another model: drops everything that was measured; the weights are as in a new run.
 
         Args:
             epoch: counted from 0.
@@ -203,7 +203,7 @@ class Criterion(nn.Module):
         self._checks.start_over()
 
     def in_force(self) -> Tensor:
-        """Alpha as the training loss uses it now, a new float32 `[C]`."""
+        """The weights alpha that the training loss uses now, as a new float32 tensor `[C]`."""
         return self.weighting.weights.clone()
 
     def extra_repr(self) -> str:
@@ -211,7 +211,7 @@ class Criterion(nn.Module):
         return f"smoothing={self.smoothing}, ignore_index={self.ignore_index}, reduction={self.reduction!r}"
 
     def _observes(self, logits: Tensor) -> bool:
-        """Whether a call of `forward` feeds the statistics."""
+        """True if a call of `forward` feeds the statistics."""
         if not observing(self) or (logits.is_meta and not self.weighting.weights.is_meta):
             return False
         if not getattr(self, "_is_replica", False):
@@ -226,7 +226,7 @@ class Criterion(nn.Module):
 
     @abstractmethod
     def _losses(self, batch: Batch, weighted: bool = True) -> Tensor:
-        """Losses `[N]` of the rows of a batch; where not `weighted`, those of the base loss alone."""
+        """Losses `[N]` of the rows of a batch; if not `weighted`, those of the base loss."""
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -243,7 +243,7 @@ class Criterion(nn.Module):
         return batch
 
     def observe_batch(self, batch: Batch, statistics: bool = True) -> None:
-        """`observe` of a checked batch; without `statistics` the draws alone are counted."""
+        """`observe` for a checked batch; without `statistics` only draws are counted."""
         weighting = self.weighting
         weighting.move_to(batch.logits.device)
         batch = batch.to(weighting.device64)
@@ -253,7 +253,7 @@ class Criterion(nn.Module):
 
 
 def _forget_counts(criterion: Criterion, incompatible_keys: Any) -> None:
-    """Called after a state was loaded, and not refused: what was counted before belongs to another run."""
+    """Called after a state was loaded: drops the counts, which belong to another run."""
     if criterion._loads_weighting:
         criterion._checks.forget()
 
@@ -276,11 +276,11 @@ class ReweightedLoss(Criterion):
     mode every alpha is 1.
 
     Args:
-        weighting: where the class weights come from, for example `ClassVolume`.
+        weighting: provides the class weights, for example `ClassVolume`.
         base: `"softmax"`, `"sigmoid"`, `"focal"`, a `BaseLoss` such as `FocalLosses(gamma)`, or any callable that
             maps logits `[B, C]` and int64 labels `[B]` to one loss for each sample, `[B]`.
-        smoothing: as in `Criterion`. A callable base smooths by itself: there it only says what floating point
-            targets contain.
+        smoothing: as in `Criterion`. A callable base applies smoothing itself; for it, this is only the smoothing that
+            floating point targets contain.
         ignore_index: as in `Criterion`.
         reduction: as in `Criterion`.
 

@@ -1,4 +1,4 @@
-"""The samples of each class that the epochs of a run drew, compared with what class counts and draws declare."""
+"""Compares the samples of each class drawn in the epochs of a run with the declared class counts and draws."""
 
 import math
 
@@ -9,18 +9,18 @@ from vlltr_plugin.core.arguments import listed
 from vlltr_plugin.core.weighting import Weighting
 
 ENOUGH = 0.9  # share of an epoch's samples below which nothing is compared (data sorted by class, a debugging run)
-TOO_FAR = 0.1  # share of the samples that came in other classes than declared (total variation distance)
+TOO_FAR = 0.1  # share of the samples that are in other classes than declared (total variation distance)
 COPIES = 3.0  # draws that count as one independent sample: repeated augmentation shows an image three times in a row
 CHANCE = 3.4  # standard deviations: one chance in 3,000 for independent samples, each drawn `COPIES` times
-LONGER = 1.05  # how many times as long as the second epoch a first one must be to be called longer
+LONGER = 1.05  # ratio of first to second epoch length from which on the first is called longer
 
 
 class DrawnEpochs:
-    """The samples that the epochs of one run drew on all ranks, against the class counts and draws of its weighting."""
+    """Compares the samples drawn in a run's epochs on all ranks with the class counts and draws of its weighting."""
 
     def __init__(self, weighting: Weighting) -> None:
-        self._weighting = (weighting,)  # a tuple, so that it is no submodule or buffer of whatever holds this
-        # Samples of an epoch that reads each training sample once; read once, since on a GPU it waits.
+        self._weighting = (weighting,)  # a tuple, so that it does not become a submodule
+        # Samples of an epoch that reads each training sample once; read only once, since reading waits for a GPU.
         self.declared = float(weighting.class_counts.sum())
         self.restart()
 
@@ -28,15 +28,15 @@ class DrawnEpochs:
         """Forgets all epochs."""
         self._drawn = torch.zeros(self._weighting[0].num_classes, dtype=torch.float64, device="cpu")
         self._independent, self._lengths = 0.0, [0.0, 0.0]
-        self.ended, self.longest = 0, 0.0  # epochs with samples that ended, and the samples of the longest
+        self.ended, self.longest = 0, 0.0  # number of ended epochs with samples, and the samples of the longest
 
     def add(self, drawn: Tensor, images: float = math.inf) -> None:
-        """Adds an epoch: the samples of each class, and the number of images if a sample is a pixel."""
+        """Adds an epoch: the samples of each class, and the number of images if samples are pixels."""
         drawn = drawn.double().cpu()
         total = float(drawn.sum())
         if total <= 0:
             return
-        self._drawn = self._drawn + drawn  # a new tensor: the old one may be of inference mode
+        self._drawn = self._drawn + drawn  # a new tensor, since the old one may come from inference mode
         # Passes beyond the first are taken for copies: several views, heads or parts of a batch.
         self._independent += min(total, images, self.declared)
         if self.ended < len(self._lengths):
@@ -45,7 +45,7 @@ class DrawnEpochs:
         self.longest = max(self.longest, total)
 
     def other_classes(self) -> str | None:
-        """How the classes drawn differ from those declared, in words; None if they match, or chance may explain it."""
+        """Describes how the drawn classes differ from those declared; None if they match or chance may explain it."""
         total, draws = float(self._drawn.sum()), self._weighting[0].draws.cpu()
         if total <= 0 or total < ENOUGH * self.declared:
             return None
@@ -62,7 +62,7 @@ class DrawnEpochs:
         return f"class {most} was drawn {came:.0f} times, expected {declared:.0f}{named}"
 
     def first_was_longer(self) -> str | None:
-        """How much longer the first epoch was than the second, in words; None if it was not, or is so on purpose."""
+        """Says how much longer the first epoch was than the second; None if it was not, or probably on purpose."""
         first, second = self._lengths
         if self.ended != len(self._lengths) or abs(second / self.declared - 1) > 1 - ENOUGH:
             return None
@@ -73,7 +73,7 @@ class DrawnEpochs:
 
 
 def deviations(drawn: Tensor, draws: Tensor) -> float:
-    """How improbable independent draws are, as standard deviations of a normal variable, of samples `[C]`.
+    """How improbable the samples `[C]` are for independent draws, in standard deviations of a normal variable.
 
     Pearson's chi^2 with the exact mean and variance of a multinomial (Haldane, 1937), which matter where few samples
     are expected of a class, and the cube root of Wilson and Hilferty (1931) of a gamma variable with both. Infinity if

@@ -1,4 +1,4 @@
-"""The numbers of an epoch, which `end_epoch` returns and log lines hold as `train_reweight_*`. Imports no torch."""
+"""The numbers of an epoch, which `end_epoch` returns and logs contain as `train_reweight_*`. Does not import torch."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from vlltr_plugin.core.saved_state import SavedState
 from vlltr_plugin.core.torch_context import outside_inference_mode
 from vlltr_plugin.core.weighting import Weighting
 
-RADII_TOLERANCE = 1e-5  # absolute, on the log radii of a saved state
+RADII_TOLERANCE = 1e-5  # absolute tolerance on the log radii of a saved state
 
 
 class FrequencyWeighting(Weighting):
@@ -28,11 +28,11 @@ class FrequencyWeighting(Weighting):
         self.begin_epoch(0)
 
     def radii(self) -> Tensor | None:
-        """None: they never change."""
+        """Returns None: the radii never change."""
         return None
 
     def check_state(self, state: Any) -> SavedState:
-        """As in `Weighting`; the radii must also be those of this run, up to a factor, which does not matter."""
+        """As in `Weighting`; the radii must also equal those of this run up to a constant factor."""
         saved = super().check_state(state)
         tolerance = max(RADII_TOLERANCE, saved.precision * float(self.log_radius64.abs().max()))
         drawn = (self.divisor > 0).cpu()
@@ -40,7 +40,7 @@ class FrequencyWeighting(Weighting):
         if not torch.allclose(off, off.mean(), rtol=0.0, atol=tolerance):
             raise ValueError(
                 "Expected a state with the radii that these class counts and draws give but they differ: it is damaged "
-                "or of a version in which they depended on the scale of `draws`. Start in a new folder."
+                "or from a version in which the radii depended on the scale of `draws`. Start in a new folder."
             )
         return saved
 
@@ -57,7 +57,7 @@ class Uniform(Weighting):
         return torch.ones_like(log_radius)
 
     def radii(self) -> Tensor | None:
-        """None: there are none."""
+        """Returns None: there are no radii."""
         return None
 
 

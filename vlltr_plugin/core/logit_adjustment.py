@@ -1,4 +1,4 @@
-"""Logit adjustment: margins of log alpha in the training loss, or tau log prior off the logits of a trained model."""
+"""Logit adjustment: margins log alpha in the training loss, or tau log prior subtracted from trained logits."""
 
 import math
 from typing import Any
@@ -25,11 +25,11 @@ class LogitAdjustedLoss(Criterion):
     constant factor of alpha changes nothing, so `normalize` does not matter here. A class without samples takes the
     largest log alpha of the others: any constant would depend on the scale.
 
-    Statistics are taken of the unadjusted logits, which are also used at test time; in eval mode the loss is plain
-    cross entropy. The state is that of the weighting: what `ReweightedLoss` saved loads here, and the other way round.
+    Statistics are computed from the unadjusted logits, which are also used at test time; in eval mode the loss is plain
+    cross entropy. The state is that of the weighting: a state saved by `ReweightedLoss` loads here, and vice versa.
 
     Args:
-        weighting: where alpha comes from, for example `ClassVolume`.
+        weighting: provides alpha, for example `ClassVolume`.
         tau: strength of the margins, 0 or more; 0 is plain cross entropy.
         smoothing: as in `Criterion`: label smoothing of the adjusted logits.
         ignore_index: as in `Criterion`.
@@ -50,7 +50,7 @@ class LogitAdjustedLoss(Criterion):
         ...     statistics = criterion.end_epoch()
     """
 
-    base_name = "softmax"  # what the base loss is called
+    base_name = "softmax"  # name of the base loss
 
     def __init__(
         self,
@@ -90,8 +90,8 @@ class LogitAdjustedLoss(Criterion):
 def log_prior(class_counts: Counts) -> Tensor:
     """log(n_i / max_j n_j), float64 `[C]` on the CPU: at most 0, and exactly 0 for equal counts.
 
-    A class with count 0 takes the log prior of the rarest class that has more: its own would be minus infinity, which
-    makes it the prediction for every image.
+    A class with count 0 gets the log prior of the rarest class with a positive count: its own would be minus infinity,
+    which would make it the prediction for every image.
 
     Raises:
         ValueError: for counts that are negative, not finite, all 0, or no sequence of numbers.

@@ -1,4 +1,4 @@
-"""Checks of a training loop: what is drawn is counted and compared with what is declared; misfits give warnings."""
+"""Checks of a training loop: counts the samples drawn, compares them with the declared counts, and warns."""
 
 import math
 import weakref
@@ -15,16 +15,16 @@ from vlltr_plugin.core.ranks import sum_over_ranks, world_size
 from vlltr_plugin.core.torch_context import outside_inference_mode, unshare
 from vlltr_plugin.core.weighting import Weighting
 
-LAYERS = 8  # largest number of autograd nodes between the logits and the parameters that they are computed with last
-# Passes over the training set without `end_epoch` before the first warning: an epoch may show many views.
+LAYERS = 8  # largest number of autograd nodes searched between the logits and the last parameters that compute them
+# Passes over the training set without `end_epoch` before the first warning: an epoch may contain many views.
 FIRST_END = 25
-# A smaller set may be the labelled part of a larger one (FixMatch draws 65,536 samples an epoch from 40 labelled
-# images): as many samples come before the first warning there.
+# A set below this size may be the labelled part of a larger one (FixMatch draws 65,536 samples an epoch from 40
+# labelled images), so the first warning comes after this number of samples instead.
 SMALL_SET, FIRST_SAMPLES = 1000, 100_000
 
 NEXT_END = 10  # times the longest epoch so far (or the sum of `draws`) without `end_epoch` before a warning
-CALLS_CHECKED = 16  # first calls whose logits are compared to find several heads
-# Share of samples without a backward pass that is too much, and the number of first epochs in which it is measured.
+CALLS_CHECKED = 16  # number of first calls whose logits are compared to detect several heads
+# Share of samples without a backward pass that gives a warning, and the number of first epochs that are checked.
 NOT_TRAINED, WATCHED_EPOCHS = 0.05, 2
 ADVICE = (
     "Give the class_counts of this training set, torch.bincount(labels, minlength=C), and with a sampler that is not "
@@ -33,11 +33,11 @@ ADVICE = (
 
 
 class LoopChecks:
-    """Counts and compares the batches of one criterion; warns once of each thing, and never waits for a GPU."""
+    """Counts and compares the batches of one criterion; gives each warning once, and never waits for a GPU."""
 
     drawn: Tensor  # samples of each class since the last epoch ended, float64 `[C]` on the device that they come on
-    advice = ADVICE  # what to do if the draws differ from those declared; empty if no weight depends on them
-    # Prints a warning in a host, whose hook ends the epochs; None in a loop of the user's own: `warnings.warn`.
+    advice = ADVICE  # advice if the draws differ from those declared; empty if no weight depends on them
+    # Prints a warning in a host, whose hook ends the epochs; None in a user's own loop, which uses `warnings.warn`.
     say: Callable[[str], None] | None = None
     _last: weakref.ref[Tensor] | None = None
     _last_pass: tuple[int | None, int]
@@ -47,7 +47,7 @@ class LoopChecks:
     _untrained_before = False
 
     def __init__(self, weighting: Weighting) -> None:
-        self._weighting = (weighting,)  # a tuple, so that it is no submodule or buffer of whatever holds this
+        self._weighting = (weighting,)  # a tuple, so that it does not become a submodule
         self._epochs = DrawnEpochs(weighting)
         self._warned: set[str] = set()
         self._calls = 0
@@ -56,18 +56,18 @@ class LoopChecks:
 
     @outside_inference_mode
     def forget(self) -> None:
-        """Begins counting again."""
+        """Resets the counts."""
         self.drawn = torch.zeros_like(self.drawn)
         self._epoch, self._samples, self._images = self._weighting[0].epoch, 0, 0
         self._last, self._last_targets, self._passes = None, None, ObservedPasses()
 
     def start_over(self) -> None:
-        """Begins counting again, for another model."""
+        """Resets the counts and comparisons, for another model."""
         self.forget()
         self._epochs.restart()
 
     def see_logits(self, logits: Tensor, targets: Tensor | None = None) -> None:
-        """Warns if the logits of a training pass are those of the one before, or (with targets) of another head."""
+        """Warns if a training pass has the logits of the pass before, or (with targets) those of another head."""
         if torch.compiler.is_compiling():
             return
         # CUDA graphs return the same tensor in every pass: the autograd node (for a parameter, the version) differs.
@@ -90,13 +90,13 @@ class LoopChecks:
             self._warn(
                 "heads",
                 "Expected the logits of one head but got those of several for the same targets: their statistics are "
-                "mixed, so the radii belong to none of them. Call the criterion for the head that predicts, and "
+                "mixed, so the radii are wrong. Call the criterion for the head that predicts, and "
                 "criterion.losses(logits, targets).mean() for the others.",
             )
         self._last_targets, self._last_parameters = weakref.ref(targets), parameters
 
     def see_loss(self, loss: Tensor, batch: Batch) -> None:
-        """Notes the loss of a training pass, to see whether backward runs through it."""
+        """Records the loss of a training pass, to detect whether backward runs through it."""
         if not torch.compiler.is_compiling() and self._epochs.ended < WATCHED_EPOCHS:  # no guard on `ended`
             self._passes.add(loss, batch.shape[0])
 
@@ -104,15 +104,15 @@ class LoopChecks:
     def count(self, batch: Batch) -> None:
         """Counts a batch of this rank, on a device that holds float64; warns if no `end_epoch` came for long."""
         weighting, compiling = self._weighting[0], torch.compiler.is_compiling()
-        if not compiling and self._epoch != weighting.epoch:  # ended, but not by the criterion
+        if not compiling and self._epoch != weighting.epoch:  # the epoch was ended, but not by the criterion
             self._epochs.longest = max(self._epochs.longest, float(self._samples * world_size()))
             self.forget()
         self.drawn = self.drawn.to(batch.logits.device)
         self.drawn += batch.drawn()
-        if compiling:  # a Python number would compile anew in every step
+        if compiling:  # a Python number would be recompiled in every step
             return
         self._images += batch.shape[0]
-        if batch.rows_kept is not None:  # ignored elements stay in the batch, and are not to be counted (on a GPU)
+        if batch.rows_kept is not None:  # on a GPU, ignored elements stay in the batch and must not be counted
             return
         longest, declared = self._epochs.longest, self._epochs.declared
         if not self._samples:
@@ -133,7 +133,7 @@ class LoopChecks:
             )
 
     def end_epoch(self) -> Tensor:
-        """Ends an epoch: the samples `[C]` that all ranks drew in it; warns of misfits."""
+        """Ends an epoch and returns the samples `[C]` that all ranks drew in it; warns of mismatches."""
         drawn = self.drawn.to(self._weighting[0].device64)
         totals = sum_over_ranks(torch.cat([drawn, drawn.new_tensor([self._images])]))
         drawn, images, passes = totals[:-1], float(totals[-1]), self._passes
@@ -177,7 +177,7 @@ class LoopChecks:
 
 
 class ObservedPasses:
-    """The passes of an epoch: their samples, and those of passes whose loss had no backward pass so far."""
+    """The passes of an epoch: the samples of all, and of those without a backward pass so far."""
 
     def __init__(self) -> None:
         self.samples = self._added = self._together = self._most_together = 0
@@ -201,22 +201,22 @@ class ObservedPasses:
 
     @property
     def untrained(self) -> int:
-        """Samples of the passes that wait for a backward pass."""
+        """Number of samples in passes without a backward pass so far."""
         return sum(self._waiting.values())
 
     @property
     def last_one_waits(self) -> bool:
-        """Whether no backward pass has run since the last pass was added."""
+        """True if no backward pass has run since the last pass was added."""
         return self.samples > 0 and self._together == 0
 
     @property
     def left_out(self) -> bool:
-        """Whether more passes wait than could belong to a sum of losses like those that were trained on together."""
+        """True if more passes lack a backward pass than a sum of losses can explain, given the sums trained so far."""
         return len(self._waiting) >= self._most_together > 0
 
 
 def nearest_parameters(logits: Tensor) -> frozenset[int]:
-    """Identities of the parameters that the logits were computed with last; empty if autograd cannot tell."""
+    """Ids of the parameters that computed the logits last; empty if the autograd graph does not show them."""
     nodes = {logits.grad_fn}
     for _ in range(LAYERS):
         inputs = [function for node in nodes if node is not None for function, _ in node.next_functions]

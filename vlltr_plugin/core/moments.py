@@ -1,4 +1,4 @@
-"""Streaming first and second moments of each class, one class of them for each variant, and the radii from them."""
+"""Streaming first and second moments of each class, with a Python class for each variant, and radii from them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vlltr_plugin.core.torch_context import cheap_to_read, unshare
 
-# Classes moved or read out together, more of them where all have fewer numbers: temporaries stay in the cache (1 MB at
-# 8142 features).
+# Number of classes processed together, more if each has fewer numbers, so that temporaries fit the cache (1 MB at 8142
+# features).
 ROWS_AT_ONCE, NUMBERS_AT_ONCE = 16, 2**15
 
 # Up to that many classes and features sums are float64: averaging log sigma over a few does not even out the rounding
@@ -32,9 +32,9 @@ class ClassMoments:
     class, the same on all ranks); masses and results are float64. This is the shifted-data algorithm of Chan, Golub and
     LeVeque, "Algorithms for Computing the Sample Variance" (1983), with weights.
 
-    A first sample far outside its class would cost float32 sums the same digits, so the pivots move to the class
-    means after 2, 4, 8, ... calls of `add`. Not inside `torch.compile`: there, over 100,000 samples, a first one 100
-    standard deviations off costs 0.6 % of sigma, one 300 off the class's volume.
+    If the first sample is far outside its class, float32 sums lose the same precision, so the pivots move to the class
+    means after 2, 4, 8, ... calls of `add`. They do not move inside `torch.compile`: over 100,000 samples, a first
+    sample 100 standard deviations off costs 0.6 % of sigma there, and one 300 off costs the class its volume.
 
     Ranks merge by adding masses and sums once every rank has moved to one common pivot (`repivot`).
 
@@ -57,7 +57,7 @@ class ClassMoments:
         self.pivot = torch.zeros(num_classes, dim, dtype=self.dtype, device=device)
         self.sum = torch.zeros_like(self.pivot)
         self.second = torch.zeros_like(self.pivot)
-        self.columns = columns  # which logits are the features, int64; None for all
+        self.columns = columns  # indices of the logits that are the features, int64; None for all
         self._calls, self._all_seen = 0, False
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ class ClassMoments:
         return logits if self.columns is None else logits.index_select(1, self.columns)
 
     def rows_for(self, rows: Tensor, k: int) -> Tensor:
-        """Of what `rows_of` gave, the features of the samples as those of their k-th class, for `add`."""
+        """Selects from the result of `rows_of` the features of the samples for their k-th class, for `add`."""
         return rows
 
     def add(self, rows: Tensor, labels: Tensor, mass: Tensor | None = None) -> None:
@@ -83,7 +83,7 @@ class ClassMoments:
         rows = rows if rows.dtype == torch.float64 else rows.to(self.dtype)
         if not self._all_seen:
             self._find_pivots(rows, labels, mass)
-        # Temporaries [B, D] are written over where they can be: at thousands of features, memory is what takes time.
+        # Temporaries [B, D] are overwritten if possible: with thousands of features, memory access takes the time.
         delta = self.pivot.index_select(0, labels)
         delta = torch.sub(rows, delta, out=delta) if rows.dtype == self.dtype else (rows - delta).to(self.dtype)
         delta = self._features_of(delta, labels)
@@ -100,7 +100,7 @@ class ClassMoments:
                 self._all_seen = cheap_to_read(self.mass) and bool(self.mass.all())
 
     def repivot(self, pivot: Tensor | None = None) -> None:
-        """Moves the sums to another pivot `[C, D]`, by default the mean of each class so far."""
+        """Moves the sums to another pivot `[C, D]`; default: the mean of each class so far."""
         for part in self._parts():
             mass = self.mass[part, None].to(self.dtype)
             if pivot is None:
@@ -128,7 +128,7 @@ class ClassMoments:
         return self.mass - self.mass_squared * copies / self.mass
 
     def why_no_radius(self, images: Tensor) -> str | None:
-        """Why samples that differ in every logit give no radius; None if nothing is known."""
+        """The reason why samples that differ in every logit give no radius; None if unknown."""
         return None
 
     def log_radius(self, images: Tensor | None = None) -> Tensor:
@@ -136,13 +136,13 @@ class ClassMoments:
         means = []
         for part in self._parts():
             total = self.sum[part].double()
-            second = self.second[part].double()  # no copy where sums are float64: only read
+            second = self.second[part].double()  # no copy if sums are float64, since they are only read
             scatter = torch.addcmul(second, total, total / self.mass[part, None], value=-1.0)
             means.append(self._mean(scatter.clamp_(min=0.0).log_(), part))
         return (torch.cat(means) - self.degrees_of_freedom(images).log()) / 2
 
     def _find_pivots(self, rows: Tensor, labels: Tensor, mass: Tensor | None) -> None:
-        """Takes the first row of each class not seen before as its pivot, without asking a GPU whether there is one."""
+        """Sets the first row of each new class as its pivot, without waiting for a GPU."""
         seen = self.mass.index_select(0, labels)
         cheap = cheap_to_read(seen)
         if cheap and bool(seen.all()):
@@ -154,7 +154,7 @@ class ClassMoments:
         position = torch.arange(batch, device=rows.device).masked_fill(~new, batch)
         first = position.new_full(self.mass.shape, batch).scatter_reduce(0, labels, position, "amin")[labels]
         found = (first < batch)[:, None]
-        # Rows of one class all carry the same value, so it does not matter which of them is written last.
+        # All rows of a class hold the same value, so it does not matter which one is written last.
         values = torch.where(found, rows[first.clamp(max=max(batch - 1, 0))], self.pivot[labels])
         self.pivot.index_copy_(0, labels, values.to(self.dtype))
 
@@ -162,22 +162,22 @@ class ClassMoments:
         return torch.arange(*part.indices(len(self.mass)), device=self.mass.device)
 
     def _parts(self) -> Iterator[slice]:
-        """Slices of the classes, small enough that a temporary of one costs little."""
+        """Slices of the classes, small enough that temporaries are cheap."""
         classes, dim = self.pivot.shape
         step = max(ROWS_AT_ONCE, NUMBERS_AT_ONCE // dim)
         for start in range(0, classes, step):
             yield slice(start, start + step)
 
     def _features_of(self, values: Tensor, classes: Tensor) -> Tensor:
-        """The features to sum, from deviations `[B, D]` from the pivots of `classes`; may write over them."""
+        """The features to sum, from the deviations `[B, D]` from the pivots of `classes`; may overwrite them."""
         return values
 
     def _mean(self, values: Tensor, part: slice) -> Tensor:
-        """Mean over the features that count for some classes; may write over `values`."""
+        """Mean over the features that count for the given classes; may overwrite `values`."""
         return values.mean(dim=1)
 
     def _add_second(self, delta: Tensor, weighted: Tensor, labels: Tensor) -> None:
-        """May write over its arguments, which may be one tensor."""
+        """May overwrite its arguments, which may be the same tensor."""
         self.second.index_add_(0, labels, weighted.mul_(delta))
 
     def _shift_second(self, part: slice, shift: Tensor, mass: Tensor) -> None:
@@ -213,7 +213,7 @@ class ClassDifferences(ClassMoments):
         return torch.cat([rows[:, : dim - 1], rows[:, dim - 1 + k, None]], dim=1)
 
     def _features_of(self, values: Tensor, classes: Tensor) -> Tensor:
-        # A copy of the own feature, since `values` is written over.
+        # A copy of the own feature, since `values` is overwritten.
         own = values.gather(1, classes[:, None]) if self.columns is None else values[:, -1:].clone()
         return torch.sub(own, values, out=values)
 
@@ -229,7 +229,7 @@ class ClassDifferences(ClassMoments):
 class ClassCovariances(ClassMoments):
     """Variant pv: the full matrix of second moments of each class, in float64, O(C*D*D) (Eq. 7)."""
 
-    always_float64 = True  # the last axes can be thousands of times shorter than the first: float32 would drown them
+    always_float64 = True  # the last axes can be thousands of times shorter than the first: float32 would lose them
 
     def __init__(self, num_classes: int, dim: int, device: torch.device, axes: int | None = None) -> None:
         super().__init__(num_classes, dim, device)
@@ -276,7 +276,7 @@ class ClassCovariances(ClassMoments):
 
 
 def log_sigma_bias(samples: Tensor) -> Tensor:
-    """How far log sigma of n > 1 normal samples lies below the truth on average.
+    """Bias of log sigma of n > 1 normal samples: how far it is too low on average.
 
     The sample variance is sigma^2 chi^2_(n-1) / (n-1), and E log chi^2_k = log 2 + digamma(k / 2), so the
     bias is (log((n-1)/2) - digamma((n-1)/2)) / 2: a factor 0.53 on sigma at n = 2, 0.87 at n = 5.

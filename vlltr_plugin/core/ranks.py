@@ -19,7 +19,7 @@ def world_size() -> int:
 
 
 def is_first_rank() -> bool:
-    """Whether this is the rank that writes files."""
+    """True on the rank that writes files."""
     return world_size() == 1 or dist.get_rank() == 0
 
 
@@ -31,9 +31,10 @@ def collective_device(device: torch.device) -> torch.device:
 
 
 def merge_moments(moments: ClassMoments) -> None:
-    """Adds up the moments of all ranks, in place, in six collectives; one more tensor [C, D] for the common pivot.
+    """Adds up the moments of all ranks, in place, in six collectives; allocates a tensor [C, D] for the common pivot.
 
-    Each class takes the pivot of the lowest rank that saw it; every rank moves its sums there, then they add.
+    The common pivot of a class is that of the lowest rank that saw it. Every rank moves its sums there, then they are
+    added.
     """
     if world_size() == 1:
         return
@@ -57,7 +58,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 
 def same_on_all_ranks(values: Tensor) -> Tensor:
-    """Rank 0's values on every rank, so that no rounding of a collective can let them drift apart."""
+    """Returns rank 0's values on every rank, so that ranks do not drift apart by the rounding of a collective."""
     if world_size() == 1:
         return values
     shared = values.to(collective_device(values.device), copy=True)
@@ -65,7 +66,7 @@ def same_on_all_ranks(values: Tensor) -> Tensor:
     return shared.to(values.device)
 
 
-NUMBERS_TOLERANCE = 1e-5  # relative, on vectors of numbers that each rank has computed by itself
+NUMBERS_TOLERANCE = 1e-5  # relative tolerance on vectors that each rank has computed itself
 
 
 def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None:
@@ -107,7 +108,7 @@ def refuse_differing_ranks(values: dict[str, Any], device: torch.device) -> None
 
 
 def fail_together(failure: Exception | None, has_result: bool, device: torch.device) -> None:
-    """Raises on every rank if a step failed on one (there `failure` itself), or gave a result on some ranks only."""
+    """Raises an error on every rank if a step failed on one (there `failure`), or has a result on some ranks only."""
     kind = -1 if failure is not None else int(has_result)
     kinds = _of_all_ranks(torch.tensor([kind], device="cpu"), device).flatten().tolist() if world_size() > 1 else [kind]
     if failure is not None:
@@ -115,11 +116,13 @@ def fail_together(failure: Exception | None, has_result: bool, device: torch.dev
     if -1 in kinds:
         raise ValueError(f"Expected no error on any rank but rank {kinds.index(-1)} failed: see its own error.")
     if len(set(kinds)) > 1:
-        raise ValueError(f"Expected radii on all ranks or on none but rank {kinds.index(0)} has none, another has.")
+        raise ValueError(
+            f"Expected radii on all ranks or on none but rank {kinds.index(0)} has none and another rank has them."
+        )
 
 
 def _of_all_ranks(values: Tensor, device: torch.device) -> Tensor:
-    """The vectors of all ranks, `[ranks, size]` on the CPU; by a sum, which every backend supports."""
+    """The vectors of all ranks, `[ranks, size]` on the CPU; uses a sum, which every backend supports."""
     gathered = torch.zeros(world_size(), len(values), dtype=values.dtype, device=collective_device(device))
     gathered[dist.get_rank()] = values.to(gathered.device)
     dist.all_reduce(gathered)
@@ -135,7 +138,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _shown(a: Any, b: Any, rank: int) -> str:
-    """Both values; of lists of equal length only the first entry that differs, counted from 0 as classes are."""
+    """Both values, for a message; for lists of equal length only the first entry that differs, counted from 0."""
     if isinstance(a, list) and isinstance(b, list):
         if len(a) != len(b):
             return f"rank 0 has {len(a)} numbers, rank {rank} has {len(b)}"

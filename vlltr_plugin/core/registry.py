@@ -60,7 +60,7 @@ def build_weighting(name: str, class_counts: Counts, draws: Counts | None = None
 
 
 def option_names(weighting: type[Weighting]) -> list[str]:
-    """Names of the arguments that a config may give, those of the base classes that are passed on included."""
+    """Names of the arguments that a config may give, including arguments passed on to base classes."""
     names: list[str] = []
     for cls in weighting.__mro__:
         if "__init__" not in vars(cls) or not issubclass(cls, Weighting):
@@ -73,6 +73,6 @@ def option_names(weighting: type[Weighting]) -> list[str]:
 
 
 def nearest(name: str, known: Any) -> str:
-    """End of an error about an unknown name: the closest known name, or all of them."""
+    """End of an error message about an unknown name: the closest known name, or all names."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f": did you mean {close[0]!r}?" if close else f": choose one of {', '.join(known)}."

@@ -2,7 +2,7 @@
 
 It survives averages of states (EMA, SWA, "model soup"), a cast to half and other file formats: settings are the
 character codes of a JSON text, rounded on reading (at most 126, exact in bfloat16 too); booleans are 0 and 1.
-Integers would not do: 0.9998 * 97 + 0.0002 * 97 = 96.99999 becomes 96.
+Integer tensors would not work: 0.9998 * 97 + 0.0002 * 97 = 96.99999 becomes 96.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SETTINGS = "_extra_state"
 ENTRIES = ("weights", "log_radius64", "substitution", "draws", "progress", SETTINGS)
 
 DIGIT = 256  # base of the digits of the epoch: whole numbers up to it are exact in bfloat16
-DRAWS_TOLERANCE = 1e-5  # relative, on the share of the draws that a saved state was made with
-ROUNDING = 0.1  # how far a character code may be off a whole number; averages of equal ones are off by far less
+DRAWS_TOLERANCE = 1e-5  # relative tolerance on the shares of the draws in a saved state
+ROUNDING = 0.1  # how far a character code may be from a whole number; averages of equal codes are much closer
 
 
 class WeightingState(nn.Module):
-    """The numbers of a weighting: how they are saved, loaded, copied and moved."""
+    """The state of a weighting: how it is saved, loaded, copied and moved."""
 
     weights: Tensor
     margins: Tensor
@@ -41,7 +41,7 @@ class WeightingState(nn.Module):
     has_radii: bool
 
     def settings(self) -> dict[str, Any]:
-        """What must agree between a run and a state that it loads; Python values."""
+        """Settings that must agree between a run and a state that it loads, as Python values."""
         raise NotImplementedError
 
     def update_margins(self) -> None:
@@ -50,12 +50,12 @@ class WeightingState(nn.Module):
 
     @property
     def device64(self) -> torch.device:
-        """Where float64 state and statistics live: with the weights, or on the CPU if their device has no float64."""
+        """Device of float64 state and statistics: that of the weights, or the CPU if it has no float64."""
         return self.log_radius64.device
 
     @property
     def substituted(self) -> Tensor:
-        """Classes whose radius is the mean of the others', bool `[C]`; can be set."""
+        """Classes that were given the mean radius of the others, bool `[C]`; can be set."""
         return self.substitution >= 0.5
 
     @substituted.setter
@@ -63,12 +63,12 @@ class WeightingState(nn.Module):
         self.substitution.copy_(classes)
 
     def _go_on(self, epoch: int, has_radii: bool) -> None:
-        """Moves to an epoch; kept as Python values, which no step waits for, and as a tensor of the state."""
+        """Sets the epoch, both as Python values (read without waiting for a GPU) and as a tensor of the state."""
         self.epoch, self.has_radii = epoch, has_radii
         self.progress.copy_(self.progress.new_tensor(progress_of(epoch, has_radii)))
 
     def _read_progress(self) -> None:
-        """Takes the Python values from the tensor, which others may have written: DDP, an average, a loader."""
+        """Updates the Python values from the tensor, which DDP, an average or a loader may have written."""
         progress = self.progress.tolist()
         self.epoch, self.has_radii = epoch_of(progress), progress[1] > 0
 
@@ -80,7 +80,7 @@ class WeightingState(nn.Module):
 
     @outside_inference_mode
     def set_extra_state(self, state: Any) -> None:
-        """Goes on from a state that was checked and whose tensors are in place."""
+        """Continues from a state that was checked and whose tensors are loaded."""
         self._read_progress()
 
     def plain_state(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class WeightingState(nn.Module):
         return kept | {SETTINGS: {"epoch": self.epoch, "has_radii": self.has_radii, "settings": self.settings()}}
 
     def check_state(self, state: Any) -> SavedState:
-        """What a state, or an average of states, holds; ValueError if it is damaged or of other settings."""
+        """Reads a state or an average of states; ValueError if it is damaged or has other settings."""
         refuse_other_settings(settings_of(state), as_saved(self.settings()))
         saved = read_state(state, self.num_classes)
         own = self.draws.cpu().clamp(max=saved.largest)
@@ -111,7 +111,7 @@ class WeightingState(nn.Module):
     @outside_inference_mode
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         own = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
-        if not own.keys().isdisjoint(ENTRIES):  # of a state that has nothing of it, torch names what is missing
+        if not own.keys().isdisjoint(ENTRIES):  # if the state lacks all of them, torch reports the missing keys
             saved = self.check_state(own)
             tensors = {
                 "weights": saved.weights.float(),
@@ -139,7 +139,7 @@ class WeightingState(nn.Module):
 
     @outside_inference_mode
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> WeightingState:
-        """Follows to another device; the numbers keep their precision when a model is cast to half."""
+        """Moves to another device; keeps the precision of the numbers when a model is cast to half."""
         device = fn(torch.zeros((), dtype=torch.float32, device=self.weights.device)).device
         device64 = float64_device(device)
         super()._apply(lambda tensor: tensor.to(device64 if tensor.dtype == torch.float64 else device), recurse)  # type: ignore[no-untyped-call]
@@ -161,8 +161,8 @@ class SavedState:
     log_radius: Tensor
     substituted: Tensor
     draws: Tensor
-    precision: float  # relative, of the floating point type that the draws were saved in
-    largest: float  # of that type; draws beyond it are saved as infinite (more than 65504 in half precision)
+    precision: float  # relative rounding error of the dtype that the draws were saved in
+    largest: float  # maximum of that dtype; larger draws are saved as infinite (more than 65504 in half precision)
 
 
 def progress_of(epoch: int, has_radii: bool) -> list[float]:
@@ -173,19 +173,19 @@ def progress_of(epoch: int, has_radii: bool) -> list[float]:
 
 
 def epoch_of(progress: list[float]) -> int:
-    """The epoch in what `progress_of` gave, or in a mean of such lists, rounded."""
+    """The epoch in a result of `progress_of`, or in a mean of such lists, rounded."""
     lowest, _, middle, rest = progress
     return round(lowest + DIGIT * (middle + DIGIT * rest))
 
 
 def as_saved(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they are read from a state, after JSON: tuples as lists, unknown types as text."""
+    """Settings as they come back from JSON: tuples as lists, unknown types as text."""
     values: dict[str, Any] = json.loads(json.dumps(settings, default=repr))
     return values
 
 
 def settings_of(state: object) -> dict[str, Any]:
-    """The settings that a state was made with; ValueError if they are missing or cannot be read."""
+    """The settings stored in a state; ValueError if they are missing or cannot be read."""
     saved = state.get(SETTINGS) if isinstance(state, Mapping) else None
     settings = saved.get("settings") if isinstance(saved, dict) else None
     if isinstance(saved, Tensor):
@@ -219,7 +219,7 @@ def refuse_other_settings(saved: dict[str, Any], own: dict[str, Any]) -> None:
 
 
 def read_state(state: Mapping[str, Any], num_classes: int) -> SavedState:
-    """Reads what `state_dict` or `plain_state` gave, or an average or cast of the former; ValueError if damaged."""
+    """Reads a result of `state_dict` or `plain_state`, or an average or cast of the former; ValueError if damaged."""
     settings, extra = settings_of(state), state[SETTINGS]
     exact = isinstance(extra, dict)
     single, double = (torch.float32, torch.float64) if exact else (None, None)

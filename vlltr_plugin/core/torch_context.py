@@ -1,4 +1,4 @@
-"""What torch is doing during a call (training, recomputing, compiling, inference mode), and on which device."""
+"""Detects what torch is doing during a call (training, recomputing, compiling, inference mode), and on which device."""
 
 import functools
 import sys
@@ -15,13 +15,13 @@ R = TypeVar("R")
 
 
 def observing(module: nn.Module) -> bool:
-    """Whether a call of the module belongs to a training step: train mode, gradients, no recomputation."""
-    # Inside `torch.func.grad`, `vmap` and their like, which refuse functions that change tensors outside, never.
+    """True if a call of the module belongs to a training step: train mode, gradients, no recomputation."""
+    # Never inside `torch.func.grad`, `vmap` and the like, which do not allow changes of tensors outside.
     return module.training and torch.is_grad_enabled() and not _transforms() and not recomputing()
 
 
 def recomputing() -> bool:
-    """Whether activation checkpointing runs a pass again that ran before with gradients; False under `torch.compile`.
+    """True if activation checkpointing repeats a pass that ran with gradients before; False under `torch.compile`.
 
     Non-reentrant checkpointing (`use_reentrant=False`) runs a pass again where backward unpacks a tensor that was not
     kept. Reentrant checkpointing does so in the backward of an autograd function, whose forward ran without gradients:
@@ -41,18 +41,18 @@ def recomputing() -> bool:
 
 
 def cheap_to_read(tensor: Tensor) -> bool:
-    """Whether reading values costs nothing: not on a GPU, which would have to finish, nor under compile or vmap."""
+    """True if reading values costs nothing; False on a GPU, which would have to finish, and under compile or vmap."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not in_vmap()
 
 
 def in_vmap() -> bool:
-    """Whether `torch.func.vmap` runs, alone or around or inside other transforms of `torch.func`."""
+    """True inside `torch.func.vmap`, alone or combined with other transforms of `torch.func`."""
     transforms = _transforms()
     return bool(transforms) and any(transform.key() == TransformType.Vmap for transform in transforms)
 
 
 def _transforms() -> list[Any]:
-    """The transforms of `torch.func` that run now, the outermost first; `torch.compile` cannot trace this."""
+    """The active transforms of `torch.func`, the outermost first; `torch.compile` cannot trace this."""
     return [] if torch.compiler.is_compiling() else get_interpreter_stack() or []
 
 
@@ -66,7 +66,7 @@ def float64_device(device: torch.device) -> torch.device:
 
 
 def unshare(values: MutableMapping[str, Any]) -> None:
-    """Replaces tensors in shared memory, as `torch.multiprocessing` sends them: processes would add to one sum."""
+    """Copies tensors that `torch.multiprocessing` has put in shared memory, so that processes do not add to one sum."""
     for name, value in values.items():
         if isinstance(value, Tensor) and value.is_shared():
             values[name] = value.clone()

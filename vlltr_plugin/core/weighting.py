@@ -1,4 +1,4 @@
-"""What all class weightings share: counts, normalisation, the schedule over epochs, state."""
+"""The base of all class weightings: counts, normalisation, the schedule over epochs, state."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ SMALLEST_WEIGHT = torch.finfo(torch.float32).tiny
 
 
 class Weighting(WeightingState):
-    """A radius for every class, and from it the class weights that a loss uses.
+    """Base class of weightings: computes a radius for every class, and from the radii the class weights of a loss.
 
     Subclasses implement `radii`; this class turns them into weights (Eq. 6 and 10 to 16 of Zheng and Ng), at the end of
     an epoch only. Weights are all 1 until the first radii and until `start_epoch`.
@@ -38,8 +38,8 @@ class Weighting(WeightingState):
         class_counts: n_i, training samples of each class, whole numbers, `[C]`. A class without
             samples keeps weight 1 and stays out of the normalisation.
         draws: m_i, expected draws of each class in one epoch under the sampler in use, `[C]`; only the
-            ratios matter (kept scaled to one epoch, sum_i m_i = sum_i n_i). Default: `class_counts`, what a uniform
-            sampler gives.
+            ratios matter (stored scaled to one epoch, sum_i m_i = sum_i n_i). Default: `class_counts`, as with a
+            uniform sampler.
         counts: `"sampler"`: alpha ~ r_i / m_i; `"dataset"`: alpha ~ r_i / n_i, as Eq. 6 is written.
         normalize: `"expected"`, `"dataset"` or `"mean"`, see `core.weighting.class_weights`.
         start_epoch: first epoch (counted from 0) in which the weights apply ("deferred re-weighting").
@@ -55,15 +55,15 @@ class Weighting(WeightingState):
         ValueError: for counts that are no tensor, array or sequence of numbers, or negative, fractional, not finite or
             all 0, and for unknown options.
 
-    The state dict holds floating point tensors only, O(C), whatever torch's default dtype, so that a criterion inside
-    a model goes through EMA, SWA, averages of checkpoints, casts and other file formats. A resume from an average of
-    states has their settings, the averaged weights and radii, and the rounded mean of their epochs: tell
-    `end_epoch` the epoch there. Weights are float32 and live where the logits do, the rest is float64: where a device
-    has none, on the CPU. It holds numbers from the start, on the CPU also under `torch.device("meta")`.
+    The state dict holds floating point tensors only, O(C), independent of torch's default dtype, so that a criterion
+    inside a model works with EMA, SWA, averages of checkpoints, casts and other file formats. A resume from an average
+    of states uses their settings, the averaged weights and radii, and the rounded mean of their epochs; pass `epoch` to
+    `end_epoch` then. Weights are float32 on the device of the logits. The rest is float64, on the CPU if that device
+    has no float64. Under `torch.device("meta")` the state is on the CPU, too.
     """
 
-    uses_logits = False  # whether the radii come from observed logits
-    # Independent samples behind the radii last measured, `[C]`; None before, or if they are not counted.
+    uses_logits = False  # True if the radii come from observed logits
+    # Independent samples behind the last measured radii, `[C]`; None before that, or if not counted.
     samples: Tensor | None = None
 
     @outside_inference_mode
@@ -84,8 +84,8 @@ class Weighting(WeightingState):
         draws = class_counts.clone() if draws is None else draws_in_an_epoch(draws, class_counts)
         if not bool(((class_counts > 0) & (draws > 0)).any()):
             raise ValueError(
-                "Expected a class with samples that is drawn but every count (or draw) is 0: make the weighting once "
-                "the training set is there, from torch.bincount(labels, minlength=C)."
+                "Expected a class with samples that is drawn but every count (or draw) is 0: create the weighting "
+                "after the training set, from torch.bincount(labels, minlength=C)."
             )
         check_choice("counts", counts, ("sampler", "dataset"))
         check_choice("normalize", normalize, NORMALIZATIONS)
@@ -108,42 +108,42 @@ class Weighting(WeightingState):
 
     @property
     def log_radius(self) -> Tensor:
-        """Log r_i behind the weights to come, float32 `[C]`; 0 until the first radii."""
+        """Log r_i of the next weights, float32 `[C]`; 0 until the first radii."""
         return self.log_radius64.float()
 
     @property
     def divisor(self) -> Tensor:
-        """What a radius is divided by: the draws m_i or the counts n_i, float64 `[C]`."""
+        """The divisor of the radii: the draws m_i or the counts n_i, float64 `[C]`."""
         return self.draws if self.counts == "sampler" else self.class_counts
 
     @property
     def active(self) -> bool:
-        """Whether weights other than 1 are in force; does not read them."""
+        """True if weights other than 1 apply; does not read their values."""
         return self.has_radii and self.epoch >= self.start_epoch
 
     def radii(self) -> Tensor | None:
-        """Log radii after an epoch, `[C]`; None when it gave no new ones. Collective over the ranks."""
+        """Log radii after an epoch, `[C]`; None if there are no new ones. Collective over the ranks."""
         raise NotImplementedError
 
     def small_sample_bias(self) -> Tensor | None:
-        """How much few samples lower log r on average for normal logits, `[C]`; None if that is not known."""
+        """How much few samples lower log r on average for normal logits, `[C]`; None if unknown."""
         return None
 
     def observe(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> None:
-        """Feeds a training batch to the statistics; weightings that need none ignore it."""
+        """Feeds a training batch to the statistics; weightings without statistics ignore it."""
 
     def observe_batch(self, batch: Batch) -> None:
-        """`observe` of a checked batch; taking ignored elements out waits for a GPU."""
+        """`observe` for a checked batch; removing ignored elements waits for a GPU."""
         kept = batch.rows_kept
         rows = (batch.logits, batch.targets) if kept is None else (batch.logits[kept], batch.targets[kept])
         self.observe(*rows, batch.smoothing)
 
     def forget_epoch(self) -> None:
-        """Drops what was observed since the last epoch ended; weightings that observe nothing have nothing to drop."""
+        """Drops everything observed since the last epoch ended; does nothing for weightings without statistics."""
 
     @outside_inference_mode
     def end_epoch(self, epoch: int | None = None) -> Statistics:
-        """Turns the statistics of the epoch into the weights of the next one; every rank has to call it.
+        """Computes the next epoch's weights from this epoch's statistics; call it on every rank.
 
         Args:
             epoch: number of the epoch that ends, from 0; by default the one after the last that ended.
@@ -152,9 +152,9 @@ class Weighting(WeightingState):
             Its numbers, see `statistics`.
 
         Raises:
-            ValueError: on every rank, when ranks differ in their settings, class counts, draws, weights or epoch, or
-                one of them fails; nothing has changed then but the statistics. For radii of another shape, or not
-                finite, from a weighting of the user's.
+            ValueError: on every rank, if ranks differ in settings, class counts, draws, weights or epoch, or if one of
+                them fails; only the statistics have changed then. Also if a user's weighting returns radii of another
+                shape, or radii that are not finite.
         """
         in_force, ended = self.weights.clone(), self.ended(epoch)
         refuse_differing_ranks(self.must_agree(ended), self.weights.device)
@@ -162,27 +162,29 @@ class Weighting(WeightingState):
         return self.statistics(in_force)
 
     def ended(self, epoch: int | None) -> int:
-        """Number of the epoch that ends: `epoch`, by default the one after the last that ended."""
+        """Number of the epoch that ends: `epoch`; default: the epoch after the last that ended."""
         self._read_progress()
         return self.epoch if epoch is None else int(epoch)
 
     def must_agree(self, ended: int) -> dict[str, Any]:
-        """Plain values that all ranks must have alike when an epoch ends."""
+        """Plain values that must be equal on all ranks when an epoch ends."""
         self._read_progress()
         share = self.draws / self.draws.sum()
-        # Float32: unlike devices may disagree about the last bits of float64.
+        # Float32, because different devices may disagree about the last bits of float64.
         radii = {"has_radii": self.has_radii, "log_radius": self.log_radius.tolist()}
         return {**self.settings(), "draws": share.float().tolist(), **radii, "epoch": ended}
 
     @outside_inference_mode
     def fold(self, ended: int) -> None:
-        """As `end_epoch`, of ranks that agree."""
+        """As `end_epoch`, after the ranks were compared."""
         radii, failure = None, None
         try:
             radii = self.radii()
             if radii is not None:
                 self._refuse_unusable(radii)
-        except RuntimeError:  # of a collective, or a full device: nothing more is asked of ranks that may be gone
+        except (
+            RuntimeError
+        ):  # a failed collective or a full device: no further collective, since other ranks may be gone
             raise
         except Exception as error:
             failure = error
@@ -192,7 +194,7 @@ class Weighting(WeightingState):
         self.begin_epoch(ended + 1)
 
     def statistics(self, in_force: Tensor, drawn: Tensor | None = None) -> Statistics:
-        """The numbers of the epoch that has just ended, see `core.epoch_statistics`; what is not known is left out.
+        """The numbers of the epoch that has just ended, see `core.epoch_statistics`; unknown numbers are left out.
 
         Args:
             in_force: alpha during it, `[C]`.
@@ -220,7 +222,7 @@ class Weighting(WeightingState):
         return statistics
 
     def _refuse_unusable(self, log_radius: Tensor) -> None:
-        """Raises ValueError for radii that would broadcast or make weights that are not finite."""
+        """Raises ValueError for radii that would broadcast, or give weights that are not finite."""
         if log_radius.shape != self.log_radius64.shape:
             raise ValueError(f"Expected log radii [{self.num_classes}], one a class, but got {list(log_radius.shape)}.")
         if not bool(log_radius.isfinite().all()):
@@ -233,7 +235,7 @@ class Weighting(WeightingState):
 
     @outside_inference_mode
     def begin_epoch(self, epoch: int) -> None:
-        """Puts the weights for `epoch` in force. `end_epoch` does this; call it in a loop that skips epochs."""
+        """Applies the weights for `epoch`. `end_epoch` does this; call it yourself only in a loop that skips epochs."""
         self._read_progress()
         self._go_on(epoch, self.has_radii)
         if self.active:
@@ -244,7 +246,7 @@ class Weighting(WeightingState):
 
     @outside_inference_mode
     def start_over(self, epoch: int = 0) -> None:
-        """Begins `epoch` as if nothing had been measured: weights from logits are 1 until there are new radii."""
+        """Begins `epoch` without any measured radii: weights that depend on logits are 1 until there are new radii."""
         self.forget_epoch()
         if self.uses_logits:
             self.log_radius64.zero_()
@@ -254,17 +256,17 @@ class Weighting(WeightingState):
 
     @outside_inference_mode
     def carry_over(self, old: "Weighting", classes: Sequence[int] | None = None) -> None:
-        """Takes the radii of another weighting for the classes that it knows; the others take their mean log radius.
+        """Copies the radii of another weighting for the classes that it has; other classes get the mean log radius.
 
-        For class counts that have grown. The weights follow from these counts and draws, as soon as weights apply
-        (`start_epoch`; 0 for the epoch in progress of a new run).
+        Use it when classes were added. The weights are computed from the new counts and draws, as soon as weights
+        apply (`start_epoch`; give 0 to apply them in the first epoch of a new run).
 
         Args:
-            old: whose radii were measured.
-            classes: the class here of each class of `old`, distinct; by default the first ones, in order.
+            old: a weighting with measured radii.
+            classes: for each class of `old` its index here, all different; default: the first classes, in order.
 
         Raises:
-            ValueError: when `old` has no radii, or classes do not fit.
+            ValueError: if `old` has no radii, or classes do not fit.
         """
         places = list(range(old.num_classes)) if classes is None else [int(label) for label in classes]
         if not (self.uses_logits and old.uses_logits and old.has_radii):
@@ -285,7 +287,7 @@ class Weighting(WeightingState):
     def update_margins(self) -> None:
         """Sets `margins` to log alpha; all radii count as equal until they apply (`active`).
 
-        A class without samples or draws has no alpha: it takes the largest of the others, as if it were the rarest.
+        A class without samples or draws has no alpha: it gets the largest of the others, as if it were the rarest.
         """
         alpha = self.weights_for(self.log_radius64 if self.active else torch.zeros_like(self.log_radius64))
         present = (self.class_counts > 0) & (self.draws > 0)
@@ -293,11 +295,11 @@ class Weighting(WeightingState):
         self.margins.copy_(torch.where(present, log_alpha, log_alpha[present].max()))
 
     def weights_for(self, log_radius: Tensor) -> Tensor:
-        """The weights that given radii lead to, float64 `[C]`."""
+        """The weights for given radii, float64 `[C]`."""
         return class_weights(log_radius, self.divisor, self.class_counts, self.draws, self.normalize)
 
     def settings(self) -> dict[str, Any]:
-        """What must agree between a run and a state that it loads; Python values."""
+        """Settings that must agree between a run and a state that it loads, as Python values."""
         return {
             "type": type(self).__name__,
             "num_classes": self.num_classes,

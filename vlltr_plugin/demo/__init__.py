@@ -12,7 +12,7 @@ __all__ = ["BASELINE", "CLASS_VOLUME", "make_standin", "read_log", "run_demo", "
 if not TYPE_CHECKING:
 
     def __getattr__(name):
-        """A name of `__all__`, imported when it is first used: `vlltr-plugin --help` needs no torch (PEP 562)."""
+        """Imports a name of `__all__` at its first use (PEP 562), so `vlltr-plugin --help` needs no torch."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f".{'run' if name == 'run_demo' else 'standin_checkout'}", __name__), name)

@@ -22,8 +22,8 @@ VOCABULARY = 512  # buckets of the hashed bag of words
 def long_tailed_counts() -> list[int]:
     """Returns the number of training images of each class: 120 down to 3, falling faster towards the tail.
 
-    The logarithm falls with the square of the class number. With a plain exponential, which falls with the number
-    itself, only one class would have 100 images and count as many-shot; this way it is three, four and three.
+    The logarithm falls with the square of the class number, which gives three many-, four medium- and three few-shot
+    classes. With a plain exponential, only one class would have 100 images and count as many-shot.
     """
     position = np.arange(CLASSES) / (CLASSES - 1)
     counts = LARGEST * (SMALLEST / LARGEST) ** position**2
@@ -65,7 +65,7 @@ def write_digits(folder: Path, seed: int = 0) -> None:
 def embed_sentences(sentences: list[str]) -> npt.NDArray[np.float32]:
     """Returns unit vectors [len(sentences), 64]: hashed bags of words under a fixed random projection.
 
-    A place-holder for CLIP's text encoder that needs no download: sentences that share words come out close.
+    A stand-in for CLIP's text encoder that needs no download: sentences that share words have similar vectors.
     """
     bags = np.zeros((len(sentences), VOCABULARY))
     for row, sentence in enumerate(sentences):

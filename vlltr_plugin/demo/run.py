@@ -42,7 +42,7 @@ METHODS = {
     "class volume": CLASS_VOLUME,
     "class volume as margins": ADJUSTED,
 }
-RESUME_EPOCHS = 6  # of one more, short run that is killed half-way
+RESUME_EPOCHS = 6  # epochs of one more, short run that is killed half-way
 
 
 def run_demo(
@@ -55,9 +55,9 @@ def run_demo(
 
     Raises:
         ValueError: `epochs` is less than 1.
-        FileExistsError: `out` holds something already.
+        FileExistsError: `out` is not empty.
         MissingExtraError: scikit-learn is not installed; nothing was written.
-        RuntimeError: A run failed; `out` is as it was before, as after an interruption.
+        RuntimeError: A run failed; `out` is restored then, as after an interruption.
     """
     if epochs < 1:
         raise ValueError(f"Expected `epochs` of at least 1, but got {epochs}")
@@ -65,7 +65,7 @@ def run_demo(
     try:
         require("sklearn", "matplotlib", extra="demo")
     except MissingExtraError as missing:
-        if importlib.util.find_spec("sklearn") is None:  # it has the digits
+        if importlib.util.find_spec("sklearn") is None:  # scikit-learn has the digits
             raise
         console.print(f"[yellow]There will be no pictures: {escape(str(missing))}[/]", soft_wrap=True)
     folder = Path(tempfile.mkdtemp(prefix="vlltr-plugin-demo-")) if out is None else Path(out)
@@ -106,7 +106,7 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
             title: WatchedRun(checkout, config, epochs, device, progress, title, Path(config).stem)
             for title, config in METHODS.items()
         }
-        # A run of its own: the host saves no state of the random generators, so a resumed run draws other images.
+        # A separate run: the host does not save the random generators' state, so a resumed run draws other images.
         resumed = WatchedRun(checkout, CLASS_VOLUME, RESUME_EPOCHS, device, progress, "resume test", "digits_resumed")
         for run in runs.values():
             run.train()
@@ -137,7 +137,7 @@ def _demonstrate(checkout: Path, epochs: int, console: Console) -> Comparison:
 def _adjusted_after_training(
     checkout: Path, run: WatchedRun, device: str, console: Console
 ) -> dict[str, float | None] | None:
-    """A run's trade-off curve at the tau that is chosen on validation; None, and why, where it cannot be evaluated."""
+    """The run's trade-off curve at the tau chosen on validation; None, with a message, if evaluation fails."""
     request = EvaluateRequest(run.output_dir, checkout=checkout, device=device)
     try:
         content = run_evaluation(host_of_checkout(checkout), request, Sweep()).content["trade_off"]
@@ -164,7 +164,7 @@ def _weights_line(log: list[LogLine]) -> str:
 
 
 def _print_whereabouts(comparison: Comparison, checkout: Path, stays: bool, console: Console) -> None:
-    """Writes the report where it stays, and says what lies where."""
+    """Writes the report, and prints where everything is."""
     if not stays:
         console.print(
             "The folder is removed now; --keep or --out DIR leaves the report with its pictures, logs, checkpoints,\n"

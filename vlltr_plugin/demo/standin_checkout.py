@@ -31,7 +31,7 @@ UNFINISHED = ".vlltr-demo-unfinished"
 """Marks the folder of a demo that has not ended."""
 
 MADE = (*(path.name for path in STANDIN.iterdir()), "data", "checkpoints", "report", "__pycache__", UNFINISHED)
-"""What the demo puts at the top of its folder."""
+"""Files and folders that the demo writes at the top of its folder."""
 
 POLL_SECONDS = 0.1
 

@@ -1,4 +1,4 @@
-"""The code bases that the plug-in can be installed into: one folder a host, one recipe in `patches/`."""
+"""The code bases that the plug-in can be installed into. Each has a folder here and a recipe in `patches/`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ HOSTS = {
     "timm": "vlltr_plugin.hosts.timm_train.host",
     "own-loop": "vlltr_plugin.hosts.own_loop",
 }
-"""The module whose `HOST` describes a host, by the name in its recipe (a user's own loop has none).
+"""The module that holds each host's `HOST`, by the host's name in its recipe. A user's own loop has no recipe.
 
-A log that no host wrote is read as the first one's, whose reader says what is wrong with it."""
+A log that belongs to no known host is read by the first host's reader, which reports what is wrong with it."""
 
-HEAD = 4096  # bytes of a log by which it is recognised
+HEAD = 4096  # leading bytes of a log that are enough to recognise its host
 
 
 def get_host(name: str) -> Host:
@@ -34,7 +34,7 @@ def default_host() -> Host:
 
 
 def find_log(folder: Path) -> Path | None:
-    """The log of a run's folder, whichever host wrote it; None if there is none."""
+    """The log in a run's folder, of any host; None if there is none."""
     found = [(host, host.find_log(folder)) for host in _hosts()]
     own = [log for host, log in found if log is not None and _claims(host, log)]
     return next(iter(own), default_host().find_log(folder))
@@ -63,12 +63,12 @@ def host_of_checkout(folder: Path) -> Host:
 
 
 def _hosts() -> list[Host]:
-    """All of them, first those that a file beside the log tells."""
+    """All hosts; those recognised by a file beside the log come first."""
     return sorted(map(get_host, HOSTS), key=lambda host: not host.beside)
 
 
 def _claims(host: Host, log: Path) -> bool:
-    """Whether a log is a host's."""
+    """True if the host wrote the log."""
     if host.beside and (log.parent / host.beside).is_file():
         return True
     with log.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The part of `vlltr-plugin check` that hosts share: the host's own program builds the run, and it is checked there."""
+"""Shared part of `vlltr-plugin check`: the host's own program builds the run, and the checks run in its process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vlltr_plugin.install import InstallError, State, status
 from vlltr_plugin.training.settings import KEY
 
 STEP = 8
-"""Images of the step that is tried."""
+"""Number of images in the trial step."""
 
 
 def run_checks(
@@ -45,7 +45,7 @@ def run_checks(
 
 
 def add_from_host(checks: Checks, checkout: Path, arguments: list[str], task: str, **options: Any) -> None:
-    """Adds the results of a task in the host's process; `options` as of `open_host`."""
+    """Adds the results of a task in the host's process; `options` are those of `open_host`."""
     with open_host(checkout, arguments, (task, {"checkout": str(checkout)}), **options) as messages:
         for message in messages:
             checks.add(CheckResult(**message))
@@ -58,7 +58,7 @@ def sent(send: Send) -> Checks:
 
 @dataclass(frozen=True)
 class BuiltRun:
-    """What a host has built, about to train; the functions raise what `Checks.run` takes."""
+    """The parts of a run built before training; its functions raise errors that `Checks.run` handles."""
 
     config: str  # the run in a few words
     sampler: Any  # the training sampler
@@ -111,7 +111,7 @@ def _check_step(run: BuiltRun) -> str:
 
 
 def check_installed(checkout: Path, asked: bool) -> str:
-    """Whether the plug-in's lines are in the checkout; `asked` tells whether the run asks for re-weighting."""
+    """Checks that the plug-in's lines are in the checkout; `asked` is True if the run asks for re-weighting."""
     try:
         found = status(checkout)
     except InstallError as error:
@@ -128,7 +128,7 @@ def check_installed(checkout: Path, asked: bool) -> str:
 
 
 def check_logits(outputs: dict[str, Tensor], hint: str = "") -> None:
-    """Raises ReportError where rows of a model's logits, by their name, are not finite."""
+    """Raises ReportError if rows of the logits called `name` are not finite."""
     for name, logits in outputs.items():
         if bad := int((~logits.detach().isfinite().all(dim=1)).sum()):
             raise ReportError(f"Expected finite logits but {bad} of {len(logits)} rows of {name} logits are not{hint}.")

@@ -1,4 +1,4 @@
-"""One pass over a host's training images without gradients, in evaluation mode, that leaves the training as it was."""
+"""One pass over a host's training images in evaluation mode without gradients; restores random state and modes."""
 
 from collections.abc import Callable, Generator
 from typing import Any
@@ -20,7 +20,7 @@ def clean_outputs(
     batch_size: int,
     num_workers: int,
 ) -> Generator[tuple[Any, Tensor], None, None]:
-    """For each batch what the function that `forward_of` gives returns for the images, and the labels."""
+    """Yields for each batch the model's output, computed by the function that `forward_of` returns, and the labels."""
     loader = DataLoader(dataset, batch_size, num_workers=num_workers, generator=torch.Generator().manual_seed(0))
     with preserve_rng_and_mode(model), torch.no_grad():
         forward = forward_of()

@@ -1,7 +1,7 @@
 """Runs a host's own `main.py` in a separate process, in which `attach` carries out the task of a command.
 
-What the host has built from the user's arguments is what is checked or evaluated. The program ends where the training
-would begin: nothing is trained, and the checkout stays as it is.
+The command checks or evaluates what the host has built from the user's arguments. The program ends before the training
+begins: nothing is trained, and the checkout does not change.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Send = Callable[[Message], None]
 """Sends a message of plain values and arrays to the command."""
 
 CHILD = "from vlltr_plugin.hosts.door import run_main; run_main()"
-STEPPED = "{} began to train without calling the plug-in's `attach`: `vlltr-plugin status` says what is wrong."
+STEPPED = "{} began to train without calling the plug-in's `attach`: run `vlltr-plugin status` to see why."
 
 
 @contextmanager
@@ -43,12 +43,12 @@ def open_host(
     environment: Mapping[str, str] | None = None,
     script: str = "main.py",
 ) -> Iterator[Iterator[Message]]:
-    """Runs main.py up to `attach`, which carries out a task with what main.py has built; gives the task's messages.
+    """Runs main.py up to `attach`, which runs a task on what main.py has built; yields the task's messages.
 
-    The task is "module:function" and its keyword arguments. It is called as `function(*parts, send=..., **request)`
-    with what `attach` gives to `enter`. If main.py raises before that, `function_failed(error, frames, send=...,
-    **request)` is called, where the module has one. `script` is the host's name for its main.py. Reading the messages
-    is a ReportError where the task raised one, or main.py ended before it came to `attach`.
+    A task is "module:function" and its keyword arguments. It is called as `function(*parts, send=..., **request)`,
+    where `parts` is what `attach` passes to `enter`. If main.py raises an error before that, `function_failed(error,
+    frames, send=..., **request)` is called if the module defines it. `script` is the host's name for its main.py.
+    Reading the messages raises a ReportError if the task raised one, or if main.py ended before it called `attach`.
     """
     from vlltr_plugin.check.sandbox import safe_environment, side_folder
 
@@ -74,9 +74,9 @@ def open_host(
 
 
 def _write_lines(checkout: Path, folder: Path) -> None:
-    """Writes copies, with the plug-in's lines, of the files at the top of the checkout that lack them.
+    """Writes copies of the files at the top of the checkout that lack the plug-in's lines, with these lines inserted.
 
-    So a checkout without the plug-in can be checked too. Files in its folders only carry the settings through.
+    This allows checking a checkout without the plug-in. Files in subfolders only pass settings on and are not copied.
     """
     from vlltr_plugin.install import install  # what a training program does not need
 
@@ -103,14 +103,14 @@ def _messages(process: subprocess.Popen[bytes], printed: IO[bytes], script: str)
         else:
             return
     printed.seek(0)
-    last = printed.read().decode(errors="replace").strip().rpartition("\n")[2][:300] or "it said nothing"
+    last = printed.read().decode(errors="replace").strip().rpartition("\n")[2][:300] or "it printed nothing"
     if process.wait() == 2:  # argparse
         raise ReportError(f"The host's own parser refused its arguments ({last}).")
     raise ReportError(f"Expected {script} to build its model and to begin to train but it did not: {last}")
 
 
 class _Task:
-    """The task of `attach` in place of attaching, in the host's process."""
+    """Runs in the host's process: the task that `attach` performs instead of attaching."""
 
     def __init__(self, channel: IO[bytes], task: tuple[str, Message]) -> None:
         (name, self._request), self._channel = task, channel
@@ -120,7 +120,7 @@ class _Task:
         self._carry_out(getattr(importlib.import_module(self._module), self._function), parts)
 
     def failed(self, error: Exception, frames: list[FrameType]) -> NoReturn:
-        """main.py has failed, or begins to train, without a call of `attach`."""
+        """Called when main.py fails, or starts to train, without having called `attach`."""
         handler = getattr(importlib.import_module(self._module), f"{self._function}_failed", _raise)
         self._carry_out(handler, (error, frames))
 
@@ -135,7 +135,7 @@ class _Task:
             ended = describe_error(error)
         self._send({"ended": ended})
         remove_empty_folders()
-        os._exit(0)  # nothing of what main.py does after training
+        os._exit(0)  # ends the process before main.py runs what follows the training
 
     def _send(self, message: Message) -> None:
         arrays = {name: value for name, value in message.items() if isinstance(value, np.ndarray)}
@@ -156,7 +156,7 @@ _task: list[_Task] = []
 
 
 def enter(*parts: Any) -> None:
-    """Called first by every `attach`: carries out the task of a command and ends the program.
+    """Called first by every `attach`: runs the command's task, then ends the program.
 
     Does nothing in a training run.
     """
@@ -165,14 +165,14 @@ def enter(*parts: Any) -> None:
 
 
 def run_main() -> None:
-    """In the process of its own: runs main.py as `python main.py` in the checkout would."""
+    """Runs main.py in this separate process as `python main.py` in the checkout would."""
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     from vlltr_plugin.check.sandbox import restrict
 
     order = json.loads(sys.argv[1])
     task = _Task(os.fdopen(os.dup(1), "wb"), order["task"])
-    os.dup2(2, 1)  # what the host prints goes with its errors
+    os.dup2(2, 1)  # what the host prints goes to stderr, beside its errors
     _task.append(task)
     restrict(Path.cwd(), order["safe_pickle"])
     lines, checkout, script = order["lines"], order["checkout"], order["script"]
@@ -192,7 +192,7 @@ def run_main() -> None:
 
 
 def describe_error(error: Exception) -> str:
-    """An error in one line; for one of the host's with its type, and where it has no words with its place."""
+    """Describes an error in one line: its type if it is the host's, and its file and line if it has no message."""
     reason = " ".join(str(error).split())[:300]
     if isinstance(error, ReportError | OSError):
         return reason

@@ -30,14 +30,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """What `vlltr-plugin evaluate` asks of a host."""
+    """Arguments of `vlltr-plugin evaluate`."""
 
-    checkpoint: Path  # the file, or the run's folder
-    config: Path | None = None  # None takes the one that the checkpoint names
+    checkpoint: Path  # checkpoint file or run folder
+    config: Path | None = None  # None uses the config that the checkpoint names
     checkout: Path = Path()
-    split: str | None = None  # "val" or "test"; None takes the one that the config makes the host report
-    device: str | None = None  # None takes CUDA where there is some
-    batch_size: int | None = None  # None takes the host's
+    split: str | None = None  # "val" or "test"; None uses the split that the host reports with this config
+    device: str | None = None  # None uses CUDA if available
+    batch_size: int | None = None  # None uses the host's
     limit: int | None = None  # evaluate this many images, evenly spaced over the split
     host_args: tuple[str, ...] = ()
 
@@ -51,18 +51,19 @@ class Collector(Protocol):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A checkpoint's model with its data, open while the host's process runs."""
+    """A trained model with its data; usable while the host's process runs."""
 
     split: str  # to evaluate
     classes: int  # C
     train_counts: NDArray[np.int64]  # training images of each class, [C]
     draws: NDArray[np.float64] | None  # expected draws of each class in training, [C], up to a factor; None if unknown
-    draws_from: str  # where the draws are known from, in words
+    draws_from: str  # source of the draws, in words
     names: list[str] | None  # of the classes
-    facts: dict[str, Any]  # what evaluation.json says of checkpoint, config, data set and settings
-    predict: Callable[[Collector, str], int]  # feeds a split, `split` first; gives the number of images in it
+    facts: dict[str, Any]  # entries of evaluation.json on checkpoint, config, data set and settings
+    # Passes the outputs of a split to a Collector and returns the split's number of images; call it with `split` first.
+    predict: Callable[[Collector, str], int]
     outputs: tuple[str, ...] = ()  # names of the model's two outputs; empty if it has one
-    first_share: float = 0.0  # of the first of two outputs in the mixture of their softmaxes
+    first_share: float = 0.0  # weight of the first of two outputs in the mixture of their softmaxes
     host_log: Callable[[NDArray[np.int64], NDArray[np.int64]], dict[str, float | None]] | None = None
     """From labels and predicted classes, [N] each, the host's own result by the keys of its log; None where
     `evaluate_predictions` has it."""
@@ -80,19 +81,21 @@ def checkpoint_path(path: Path, name: str) -> Path:
 
 
 def load_checkpoint(path: Path, host: str) -> Any:
-    """Loads a checkpoint without running anything in it; ReportError if it holds other objects, or is broken."""
+    """Loads a checkpoint without running code in it; ReportError if it holds objects that need code, or is damaged."""
     try:
         return load_safely(path)
     except pickle.UnpicklingError as error:
         raise ReportError(
-            f"{path}: not loaded, because it holds objects that could run code, or is no checkpoint at all."
+            f"{path}: not loaded, because it holds objects that could run code, or is not a checkpoint."
         ) from error
     except (RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError, IndexError) as error:
-        raise ReportError(f"{path}: expected a checkpoint of {host} but could not read it: is it whole?") from error
+        raise ReportError(
+            f"{path}: expected a checkpoint of {host} but could not read it: it is incomplete or damaged."
+        ) from error
 
 
 def load_parameters(module: Any, state: dict[str, Tensor], misfit: str, strict: bool = True) -> Any:
-    """What `load_state_dict` returns; ReportError, which begins with `misfit`, if it raises."""
+    """Calls `load_state_dict` and returns its result; if it fails, raises a ReportError that begins with `misfit`."""
     try:
         return module.load_state_dict(state, strict=strict)
     except RuntimeError as error:
@@ -101,7 +104,7 @@ def load_parameters(module: Any, state: dict[str, Tensor], misfit: str, strict: 
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any], keys: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Where settings of an evaluation differ from those of the training; values by `repr`."""
+    """Settings that differ between the evaluation and the training; values as `repr`."""
     return {
         key: {"here": repr(here[key]), "training": repr(there[key])}
         for key in keys
@@ -123,9 +126,10 @@ def evaluate_in_host(
     host_log: Callable[..., dict[str, float | None]] | None = None,
     **door: Any,
 ) -> Iterator[TrainedModel]:
-    """Opens a model in the host's process: `task` sends what is asked of it here, then splits by `send_split`.
+    """Opens a model in the host's process. `task` first sends a description of the model, then splits by `send_split`.
 
-    The task gets the checkpoint's path, `batch_size`, `limit` and what is `asked` besides; `door` is for `open_host`.
+    The task receives the checkpoint's path, `batch_size`, `limit` and the entries of `asked`; `door` is passed to
+    `open_host`.
     """
     from vlltr_plugin.hosts.door import open_host
 
@@ -183,7 +187,7 @@ def _predict(
 
 
 def evaluation_loader(dataset: Any, limit: int | None, **options: Any) -> DataLoader[Any]:
-    """In the host's process: a loader of `limit` images, evenly spaced over a data set."""
+    """Runs in the host's process: returns a loader of `limit` images, evenly spaced over a data set."""
     from torch.utils.data import DataLoader, Subset
 
     whole = len(dataset)
@@ -192,7 +196,7 @@ def evaluation_loader(dataset: Any, limit: int | None, **options: Any) -> DataLo
 
 
 def send_split(send: Send, split: str, total: int) -> Callable[[list[Tensor], Tensor], None]:
-    """In the host's process: begins a split; the function that it returns sends a batch of logits and labels.
+    """Runs in the host's process: begins a split and returns a function that sends a batch of logits and labels.
 
     Send `{"split": split, "images": number of images in the whole split}` after the last batch.
     """
@@ -210,7 +214,7 @@ def send_split(send: Send, split: str, total: int) -> Callable[[list[Tensor], Te
 def send_logits(
     send: Send, split: str, loader: Iterable[Any], forward: Callable[[Tensor], Any], *, total: int, images: int
 ) -> None:
-    """In the host's process: sends what a model gives for the `total` images of a loader, of `images` in the split."""
+    """Runs in the host's process: sends the outputs for the `total` images of a loader (`images` in the split)."""
     import torch
 
     send_batch = send_split(send, split, total)

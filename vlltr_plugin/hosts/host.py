@@ -21,39 +21,41 @@ if TYPE_CHECKING:
 
 
 CheckpointArgs = tuple[dict[str, Any] | None, Path | None, list[str]]
-"""The settings in a checkpoint, if there is one; its path; warnings where it is damaged."""
+"""Settings in the checkpoint (if there is one), its path, and warnings if it is damaged."""
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run of a host left."""
+    """The files of a run of a host, as read."""
 
     log: Log
     args: dict[str, Any]  # settings by the host's names; `data_set`, `nb_classes`, `data_path` for every host
-    args_source: Path | None  # the file that all settings come from; None if they are not all known
-    stdout: StdoutLog | None  # printed times, if they were kept
+    args_source: Path | None  # file that all settings were read from; None if some are unknown
+    stdout: StdoutLog | None  # printed times, if the output was kept
     warnings: tuple[str, ...]  # what was left out or could not be read
-    args_whole: bool = False  # whether a setting that is not there was not set
+    args_whole: bool = False  # True if a missing setting means that it was not set
 
 
 @dataclass(frozen=True)
 class Metric:
     """One number of a result."""
 
-    name: str  # in our reports
-    key: str  # in the lines that the host's reader gives
+    name: str  # name in our reports
+    key: str  # key in the lines that the host's reader returns
     title: str
-    percent: bool = True  # else it is a loss
+    percent: bool = True  # False for a loss
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Published results of a host on one data set with one backbone, without and perhaps with class volume."""
+    """Published results of a host on one data set with one backbone: the baseline, and class volume if published."""
 
     name: str  # such as `imagenet_lt/r50`
-    baseline: str  # which of the results is the one without
+    baseline: str  # name of the result without class volume
     settings: dict[str, Any]  # `data_set` as the host names it, `model` (part of the host's model name), `epochs`
-    results: dict[str, dict[str, float]]  # by method: test accuracy in percent by metric; perhaps `training_seconds`
+    results: dict[
+        str, dict[str, float]
+    ]  # by method: test accuracy in percent by metric, and optionally `training_seconds`
     source: str  # where the numbers come from
     data: Mapping[str, int] = field(default_factory=dict)  # `nb_classes` and `training images`
 
@@ -78,19 +80,19 @@ def read_references(path: Path, sizes: Mapping[str, tuple[int, ...]]) -> dict[st
 class Words:
     """Terms and notes for reports on a host's runs."""
 
-    notes: tuple[str, ...]  # what a reader of its numbers has to know
-    epochs_on: str  # what the results of its epochs are on
-    times: str  # where its times come from
-    no_times: str  # what to do where there are none
-    settings_from: str  # where a run's settings are read: "no ..." where they are unknown
-    empty_groups: str = ""  # of `{groups}` that are 0.0 in every line, where that means no images
-    only_known: str = ""  # which settings may differ unseen, where a run records a part of them only
+    notes: tuple[str, ...]  # what a reader must know about the numbers
+    epochs_on: str  # split that the epochs' results are measured on
+    times: str  # source of the times
+    no_times: str  # advice if there are no times
+    settings_from: str  # file of a run's settings; the report says "no ..." if it is missing
+    empty_groups: str = ""  # note on `{groups}` that are 0.0 in every line, which means that they have no images
+    only_known: str = ""  # note on settings that may differ unnoticed because a run records only some of them
     notes_with: Mapping[str, str] = field(default_factory=dict)  # notes for runs that have a metric, by its name
 
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What `vlltr-plugin check` is asked."""
+    """Arguments of `vlltr-plugin check`."""
 
     config: Path | None  # the host's config
     checkout: Path
@@ -99,50 +101,50 @@ class CheckRequest:
 
 
 def line_of(keys: Mapping[str, str]) -> Callable[[dict[str, float | None]], Line]:
-    """A `Host.evaluated_line`: the numbers that `keys` names, under the keys of the host's log."""
+    """Default for `Host.evaluated_line`: maps the numbers named in `keys` to the keys of the host's log."""
     return lambda numbers: {keys[key]: value for key, value in numbers.items() if key in keys and value is not None}
 
 
 @dataclass(frozen=True)
 class Host:
-    """A code base that the plug-in goes into."""
+    """A code base that the plug-in supports."""
 
-    name: str  # as users write it, and as in its recipe in `patches/`
+    name: str  # name for users and in its recipe in `patches/`
     title: str
-    is_log: Callable[[bytes], bool]  # whether a log is this host's, by its first bytes
-    find_log: Callable[[Path], Path | None]  # the log of a run's folder
-    read_log: Callable[[Path], Log]  # a log alone; ReportError if it cannot be used
-    read_run: Callable[[Path], RunFiles]  # a log and what lies beside it
-    check: Callable[[CheckRequest, Callable[[CheckResult], None]], Checks]  # gives each result as it comes
+    is_log: Callable[[bytes], bool]  # tells from the first bytes of a log whether this host wrote it
+    find_log: Callable[[Path], Path | None]  # finds the log in a run's folder
+    read_log: Callable[[Path], Log]  # reads a log alone; ReportError if it cannot be used
+    read_run: Callable[[Path], RunFiles]  # reads a log and the files beside it
+    check: Callable[[CheckRequest, Callable[[CheckResult], None]], Checks]  # reports each result when it is ready
     overall: Metric  # accuracy over all images
     groups: tuple[Metric, ...]  # many-, medium- and few-shot classes, then parts of them
-    metrics: tuple[Metric, ...]  # all that are compared, in the order of the tables
+    metrics: tuple[Metric, ...]  # all metrics to compare, in table order
     convention: Convention  # the thresholds of its groups
-    reweight_seconds: str  # key of the time that the end of an epoch took
+    reweight_seconds: str  # key of the seconds spent on re-weighting at an epoch's end
     words: Words
-    beside: str = ""  # a file beside its logs that tells whose they are
-    logs_groups: bool = True  # whether its log holds the accuracies of its groups; else an evaluation alone does
-    groups_setting: str = ""  # the setting that tells a run's own thresholds, where they are the user's
-    irrelevant: frozenset[str] = frozenset()  # settings that say where or how often a run was made
+    beside: str = ""  # name of a file beside the log that identifies the host
+    logs_groups: bool = True  # True if the log holds the groups' accuracies; if not, only an evaluation has them
+    groups_setting: str = ""  # setting that holds the run's thresholds, if the user chooses them
+    irrelevant: frozenset[str] = frozenset()  # settings of place and repetition (paths, seed), not of the method
     optional: frozenset[str] = frozenset()  # settings that a run may have without recording them
     first: tuple[str, ...] = ()  # settings listed first where they differ
     parameters: str | None = None  # key of the number of trained parameters
     references: Callable[[], Mapping[str, Reference]] = field(default=dict)  # published results, by name
     open_trained: OpenTrained | None = None  # opens a checkpoint with its model and data
     find_checkpoint: Callable[[EvaluateRequest], Path] = lambda request: request.checkpoint
-    default_form: Callable[[dict[str, Any]], str] = lambda args: "loss_weight"  # of a re-weighting that names no form
-    class_names: Callable[[Path, int], list[str] | None] = lambda start, num_classes: None  # looked for around a path
+    default_form: Callable[[dict[str, Any]], str] = lambda args: "loss_weight"  # default form of the re-weighting
+    class_names: Callable[[Path, int], list[str] | None] = lambda start, num_classes: None  # of the data near a path
     evaluated_line: Callable[[dict[str, float | None]], Line] = lambda numbers: {}  # `host_log` as a line of its log
     args_of_checkpoint: Callable[[Path | None], CheckpointArgs] = lambda path: (None, None, [])
 
 
 def finds_log(name: str) -> Callable[[Path], Path | None]:
-    """A `Host.find_log`: the file of that name in a run's folder."""
+    """Default for `Host.find_log`: the file called `name` in a run's folder."""
     return lambda folder: folder / name if (folder / name).is_file() else None
 
 
 def args_of_checkpoint(path: Path | None) -> CheckpointArgs:
-    """The arguments in a checkpoint, if there is one; its path; a warning where it is damaged."""
+    """The arguments in a checkpoint (if there is one), its path, and a warning if it is damaged."""
     try:
         return read_checkpoint_args(path) if path is not None and path.is_file() else None, path, []
     except ValueError as error:
@@ -150,13 +152,13 @@ def args_of_checkpoint(path: Path | None) -> CheckpointArgs:
 
 
 def later(name: str) -> Callable[..., Any]:
-    """The function that "module:function" names, imported when it is called: reading a log needs no torch."""
+    """The function named "module:function", imported at its first call, so that reading a log needs no torch."""
     module, _, function = name.partition(":")
     return lambda *arguments: getattr(import_module(module), function)(*arguments)
 
 
 def split_host_args(text: str) -> list[str]:
-    """The arguments in `--host-args`; ReportError for a quote that does not end."""
+    """Splits `--host-args` as a shell would; ReportError for an unclosed quote."""
     try:
         return shlex.split(text)
     except ValueError as error:
@@ -164,7 +166,7 @@ def split_host_args(text: str) -> list[str]:
 
 
 def device_or_default(device: str | None) -> str:
-    """The device asked for; without one CUDA where there is some, else the CPU."""
+    """Returns the requested device; by default CUDA if available, else the CPU."""
     import torch
 
     return device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""A training loop of the user's own, recorded by `RunRecorder`: its log, numbers and words for reports."""
+"""A user's own training loop, recorded by `RunRecorder`: its log, metrics and report texts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vlltr_plugin.runs.log import (
 )
 
 KEYS = dict(zip(METRICS, ("test_acc1", "test_many", "test_median", "test_low", "test_loss"), strict=True))
-"""Metrics by their keys in report.json, which are also those of older logs."""
+"""Metrics by their keys in report.json; older logs use the same keys."""
 
 ACCURACIES = frozenset(key for name, key in KEYS.items() if name != "loss")
 
@@ -74,7 +74,7 @@ def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:
 
 
 TOLD = ("nb_classes", "training images", "class counts", "draws", "draws of the classes", "loss", "smoothing")
-"""What a criterion of the plug-in's tells, beside `reweight`."""
+"""Settings that describe a criterion, besides `reweight`."""
 
 OVERALL = Metric("overall", KEYS["overall"], "overall top-1")
 GROUP_METRICS = tuple(Metric(name, KEYS[name], f"{name}-shot") for name in ("many", "medium", "few"))
@@ -84,7 +84,7 @@ WORDS = Words(
         "Epochs count from 0. Accuracies are those that the loop gave to recorder.end_epoch; the best epoch is the "
         "first of the best `overall`.",
     ),
-    epochs_on="evaluation images",  # whether of a validation or a test set is not known
+    epochs_on="evaluation images",  # not known whether on a validation or a test set
     times="Times: re-weighting (train_reweight_seconds in log.txt).",
     no_times="The log tells no training times.",
     settings_from=f"{SETTINGS} beside the log",
@@ -119,5 +119,5 @@ HOST = Host(
     words=WORDS,
     irrelevant=frozenset({"seed"}),
     first=(SHOT_GROUPS, *TOLD),
-    optional=frozenset(TOLD),  # a loss of the loop's own has some of them, too
+    optional=frozenset(TOLD),  # the user's own loss may have some of them, too
 )

@@ -1,4 +1,4 @@
-"""The plan of `attach` for a host's run: everything is checked first, and nothing is changed until `apply`."""
+"""The plan of `attach` for a host's run: all checks come first; only `apply` changes the run."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from vlltr_plugin.training.messages import info
 from vlltr_plugin.training.settings import KEY, SINGLE, Settings
 
 TRIED = 256
-"""Classes that a host's loss is tried on, spread over all: some losses weight only the rare ones."""
+"""Number of classes on which a host's loss is tried, spread over all classes: some losses weight only the rare ones."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A re-weighting that fits a run. The host's own loss runs until weights or radii apply, unless `at_once`."""
+    """A checked re-weighting of a run. The host's own loss runs until weights or radii apply, unless `at_once`."""
 
     settings: Settings
     criteria: Mapping[str, Criterion]  # by the name of the logits that feed them, the primary one first
     epochs: int | None  # of the run; None where the host does not say
-    at_once: bool  # from the first step on, as margins in the place of plain cross entropy do
+    at_once: bool  # True if it applies from the first step on, as margins do that replace plain cross entropy
     measure: Callable[[], None] | None = None  # a clean pass over the training images
-    measure_first: bool = False  # whether one comes before the first epoch
-    name_epoch: Callable[[int], str] = str  # an epoch, counted from 0, in the host's words
+    measure_first: bool = False  # True if a clean pass comes before the first epoch
+    name_epoch: Callable[[int], str] = str  # formats an epoch, counted from 0, as the host counts
 
     @property
     def weightings(self) -> dict[str, Weighting]:
@@ -44,7 +44,7 @@ class Plan:
 
     @property
     def primary(self) -> Weighting:
-        """The weighting that the log reports."""
+        """The weighting reported in the log."""
         return next(iter(self.criteria.values())).weighting
 
     @property
@@ -54,7 +54,7 @@ class Plan:
         return max(self.primary.start_epoch, measured)
 
     def source(self) -> str:
-        """Which logits feed the statistics, in words; empty if none do, or all of a single output as they come."""
+        """Says which logits feed the statistics; empty if none do, or if a single output is streamed."""
         branch, source = self.settings.branch, self.settings.source
         if not self.primary.uses_logits or (branch, source) == (SINGLE, "stream"):
             return ""
@@ -62,7 +62,7 @@ class Plan:
         return f" from {named} logits ({source})"
 
     def announcement(self) -> str:
-        """What will be done, in one sentence."""
+        """Says in one sentence what the run will do."""
         settings, weighting, name = self.settings, self.primary, self.name_epoch
         if settings.type == "none":
             return "type none: the host's own loss in all epochs."
@@ -80,7 +80,7 @@ class Plan:
         return f"{settings.type}{options}{self.source()} as {form}, {when}; {spread}."
 
     def never_applies(self) -> str:
-        """A sentence for a run that ends before its weights or radii apply; empty where they do."""
+        """A warning if the run ends before its weights or radii apply; otherwise empty."""
         weighting, first = self.primary, self.first_epoch
         if self.epochs is None or first < self.epochs or not (weighting.uses_logits or weighting.has_radii):
             return ""
@@ -91,7 +91,7 @@ class Plan:
         )
 
     def announce(self) -> None:
-        """Prints what will be done, or a warning that nothing will; both where margins without measured radii apply."""
+        """Prints what the run will do, or a warning if nothing; both if margins apply without measured radii."""
         warning = self.never_applies()
         if self.at_once or not warning:
             info(self.announcement())
@@ -101,7 +101,7 @@ class Plan:
     def apply(
         self, base: nn.Module, output_dir: Path | None = None, watch: Watch | None = None
     ) -> tuple[HostCriterion, EpochHook]:
-        """The criterion to put in the place of the host's `base`, and the hook that ends its epochs."""
+        """Returns the criterion that replaces the host's `base`, and the hook that ends its epochs."""
         clean_pass = self.measure if self.settings.source == "clean_pass" else None
         criterion = HostCriterion(base, self.criteria, watch, observes=clean_pass is None, adjusts=self.at_once)
         return criterion, EpochHook(self.settings, criterion, output_dir, clean_pass)
@@ -117,7 +117,7 @@ def make_criteria(
     tau: float = 1.0,
     names: Sequence[str] = (SINGLE,),
 ) -> dict[str, Criterion]:
-    """One criterion for each kind of logits that feeds statistics; ValueError for options that do not fit."""
+    """Makes one criterion for each kind of logits that feeds statistics; ValueError for options that do not fit."""
     criteria: dict[str, Criterion] = {}
     for name in names:
         try:

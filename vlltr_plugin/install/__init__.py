@@ -1,4 +1,4 @@
-"""Puts the plug-in's few lines and its configs into a host's checkout, and takes them out again without a trace."""
+"""Inserts the plug-in's lines and configs into a host's checkout, and removes them completely."""
 
 from vlltr_plugin.errors import AnchorError, InstallError
 from vlltr_plugin.install.checkout import open_checkout

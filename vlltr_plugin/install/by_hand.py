@@ -1,4 +1,4 @@
-"""Lines of the plug-in that somebody inserted by hand: with or without markers, under other names of variables."""
+"""Finds lines of the plug-in that were inserted by hand: with or without markers, with other variable names."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _HOOK = "reweight_hook"
 
 @dataclass(frozen=True)
 class ByHand:
-    """The lines of a file that use the plug-in, under whatever local name."""
+    """The lines of a file that use the plug-in, under any local name."""
 
     lines: tuple[int, ...]  # from 1
-    problems: tuple[str, ...]  # what is missing, or cannot work where it stands; empty if the lines are complete
+    problems: tuple[str, ...]  # what is missing or misplaced; empty if the lines are complete
 
     def __str__(self) -> str:
         return f"lines {', '.join(map(str, self.lines))}"
 
 
 def by_hand(data: bytes, patch: Patch) -> ByHand:
-    """Finds what a patch inserts in a file as it is."""
+    """Finds the lines of a patch in a file, however they are written."""
     try:
         tree = parse(data)
     except SyntaxError:
@@ -45,7 +45,7 @@ def by_hand(data: bytes, patch: Patch) -> ByHand:
 
 
 def _used(tree: ast.Module) -> dict[str, list[int]]:
-    """The plug-in's names that a file uses, in full and with the hook under its usual name, with their lines."""
+    """The plug-in's names that a file uses, with their lines; fully qualified, and the hook under its usual name."""
     ours = [found for found in imports(tree) if found.path.split(".")[0] == "vlltr_plugin"]
     meanings = {_HOOK: _HOOK} | {found.name: found.means for found in ours}
     used: dict[str, list[int]] = {}
@@ -62,9 +62,9 @@ def _used(tree: ast.Module) -> dict[str, list[int]]:
 
 
 def _misplaced(tree: ast.Module, used: dict[str, list[int]]) -> Iterator[str]:
-    """Calls that cannot work: `attach` belongs before the loop over epochs, `end_epoch` into it, once an epoch.
+    """Misplaced calls: `attach` belongs before the loop over epochs, `end_epoch` inside it, once per epoch.
 
-    Only calls in the same function are compared: how often another function runs is not known.
+    Only calls in the same function are compared, since it is not known how often another function runs.
     """
     attaches = {line for name, lines in used.items() if name.endswith(".attach") for line in lines}
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
@@ -85,7 +85,7 @@ def _own_lines(statement: ast.stmt) -> set[int]:
 
 
 def _reason(attach: Spot, call: Spot) -> str:
-    """The reason why a call once an epoch cannot work where it stands; empty if it can."""
+    """The reason why a call once per epoch is misplaced; empty if it is not."""
     loops = [owner for owner in call.owners() if isinstance(owner, LOOPS)]
     around = [loop for loop in loops if loop in list(attach.owners())]
     if around:

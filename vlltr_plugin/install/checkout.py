@@ -1,4 +1,4 @@
-"""A checkout: which host it is of, which files get lines, which of its classes train without them."""
+"""Analyses a checkout: its host, the files that get lines, and classes whose training bypasses the lines."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _CONDITIONS = (ast.If, ast.For, ast.While, ast.Match)
 
 
 def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ()) -> tuple[Path, Recipe]:
-    """Finds out what a path is a checkout of, and checks that it can be worked on.
+    """Identifies the host of a checkout, and checks that the checkout can be changed.
 
     Raises:
-        InstallError: if it is no folder, is no checkout of a known host, or a file or folder to change in it is a
-            symbolic link (replacing a link, or writing through it, would change something else than this checkout).
+        InstallError: if it is not a folder or not a checkout of a known host, or if a file or folder to change in it
+            is a symbolic link (replacing a link, or writing through it, would change files outside this checkout).
     """
     recipes = load_recipes()
     if host not in (AUTO, *recipes):
@@ -46,7 +46,7 @@ def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ())
     ranks = {recipe.name: _rank(root, recipe) for recipe in there}
     if not any(marked or fits for marked, fits, _ in ranks.values()):
         parts = [recipe for recipe in known if missing[recipe.name]]
-        if there:  # a file of such a usual name alone says nothing
+        if there:  # one file with such a common name does not identify a host
             parts = [recipe for recipe in parts if len(missing[recipe.name]) < len(recipe.files)]
         others = [row for recipe in reversed(parts) for row in other_files(root, recipe)]
         if others or not there:
@@ -54,13 +54,15 @@ def open_checkout(path: str | Path, host: str = AUTO, files: Sequence[str] = ())
             has = "; ".join(f"no {', no '.join(absent)} ({name})" for name, absent in lacking)
             first = f"{root}: expected the folder of a {names} checkout, but it has {has}"
             raise InstallError("\n".join([first, *others]))
-    recipe = max(reversed(there), key=lambda recipe: ranks[recipe.name])  # of hosts that fit alike, first in `names`
+    recipe = max(
+        reversed(there), key=lambda recipe: ranks[recipe.name]
+    )  # if several hosts fit equally well, the first in `names`
     _refuse_links(root, recipe)
     return root, recipe
 
 
 def _rank(root: Path, recipe: Recipe) -> tuple[bool, bool, int]:
-    """Whether lines of the plug-in are there, whether all would have their places, and the number of files."""
+    """Rank of a host: lines of the plug-in are there, all lines have a place, number of files."""
     real = [patch for patch in recipe.patches if (root / patch.file).is_file()]  # a link may lead nowhere
     plans = [with_lines((root / patch.file).read_bytes(), patch) for patch in real]
     fits = len(plans) == len(recipe.files) and not any(plan.refused for plan in plans)
@@ -81,7 +83,7 @@ def _refuse_links(root: Path, recipe: Recipe) -> None:
 
 
 def _chosen(root: Path, recipes: list[Recipe], files: Sequence[str]) -> list[Recipe]:
-    """The recipes with the files that `--file` names (`FILE` or `NAME=FILE`) instead of their own."""
+    """The recipes with their files replaced by those of `--file` (`FILE` or `NAME=FILE`)."""
     found: list[Recipe] = []
     for recipe in recipes:
         pairs = [text.rpartition("=") for text in files]
@@ -89,7 +91,7 @@ def _chosen(root: Path, recipes: list[Recipe], files: Sequence[str]) -> list[Rec
         if not chosen.keys() <= set(recipe.files):
             continue
         for name, file in chosen.items():
-            if (root / file) not in _beside(root, name):  # where `status` and `uninstall` would not look for it
+            if (root / file) not in _beside(root, name):  # `status` and `uninstall` would not search there
                 folders = " or ".join(dict.fromkeys((str(root), str((root / name).parent))))
                 raise InstallError(f"expected --file to name a .py file directly in {folders}, but got {file!r}")
         found.append(_with_files(root, recipe, {name: [file] for name, file in chosen.items()}))
@@ -100,7 +102,7 @@ def _chosen(root: Path, recipes: list[Recipe], files: Sequence[str]) -> list[Rec
 
 
 def _with_marked_files(root: Path, recipe: Recipe) -> Recipe:
-    """The recipe with the files that hold its lines, wherever `install --file` has put them."""
+    """The recipe with the files that hold its lines, which `install --file` may have chosen."""
     found: dict[str, list[str]] = {}
     for patch in recipe.patches:
         others = {item.line for other in recipe.patches if other is not patch for item in other.insertions}
@@ -126,7 +128,7 @@ def _with_files(root: Path, recipe: Recipe, files: dict[str, list[str]]) -> Reci
 
 
 def other_files(root: Path, recipe: Recipe) -> list[str]:
-    """A sentence for each file of the checkout that fits in the place of one of the recipe's, or has its method."""
+    """A sentence for each file of the checkout that could replace one of the recipe's, or that has its method."""
     rows = []
     for patch in recipe.patches:
         for path in _beside(root, patch.file):
@@ -145,20 +147,20 @@ def other_files(root: Path, recipe: Recipe) -> list[str]:
 
 
 def _beside(root: Path, file: str) -> list[Path]:
-    """The scripts that may take the place of a recipe's file: those in its folder, and in that of the checkout."""
+    """The scripts that could replace a recipe's file: those in the file's folder and at the top of the checkout."""
     folders = dict.fromkeys(((root / file).parent, root))
     return [path for folder in folders for path in sorted(folder.glob("*.py")) if path.is_file()]
 
 
 def overriding_classes(root: Path, patch: Patch) -> tuple[list[str], bool]:
-    """A sentence for each class whose training does not run the lines, and whether that is all the script makes."""
+    """A sentence for each class whose training does not run the lines, and whether the script makes no other class."""
     if not patch.made_in:
         return [], True
     path = root / patch.made_in
     script = _tree(path)
     meanings = _meanings(script)
     holder, _, method = patch.function.partition(".")
-    made: dict[tuple[Path, str], str] = {}  # each class that has the method: what is wrong with it
+    made: dict[tuple[Path, str], str] = {}  # for each class that has the method: what is wrong with it
     for call in (node for node in ast.walk(script) if isinstance(node, ast.Call)):
         origin = _origin(root, path, meanings, dotted(call.func))
         owner = _owner(root, origin, method) if origin else None
@@ -178,7 +180,7 @@ def overriding_classes(root: Path, patch: Patch) -> tuple[list[str], bool]:
 
 
 def script_of(root: Path, file: str, usual: str) -> str:
-    """The script that uses a file's classes: the usual one or another of the checkout's, else the file itself."""
+    """The script that uses a file's classes: the usual one, else another one in the checkout, else the file itself."""
     module = file.removesuffix(".py").replace("/", ".")
     for script in (root / usual, *sorted(root.glob("*.py"))):
         if any(f"{found.path}.".startswith(f"{module}.") for found in imports(_tree(script))):
@@ -187,7 +189,7 @@ def script_of(root: Path, file: str, usual: str) -> str:
 
 
 def _tree(path: Path) -> ast.Module:
-    """A file's syntax; empty where it cannot be read."""
+    """A file's syntax tree; empty if the file cannot be read."""
     try:
         return parse(path.read_bytes())
     except (OSError, SyntaxError):
@@ -200,7 +202,7 @@ def _meanings(tree: ast.Module) -> dict[str, str]:
 
 
 def _origin(root: Path, file: Path, meanings: dict[str, str], name: str) -> tuple[Path, str] | None:
-    """File and name of a class that a file of the checkout uses, where that is one of the checkout's own."""
+    """File and name of a class that a file uses, if the class is defined in the checkout."""
     full = in_full(name, meanings)
     module, _, in_module = full.rpartition(".")
     path = root / f"{module.replace('.', '/')}.py" if full else file
@@ -208,7 +210,7 @@ def _origin(root: Path, file: Path, meanings: dict[str, str], name: str) -> tupl
 
 
 def _owner(root: Path, origin: tuple[Path, str], method: str) -> tuple[Path, str, ast.FunctionDef] | None:
-    """File, class and definition of the method that a class of the checkout has or inherits."""
+    """File, class and definition of a method that a class of the checkout has or inherits."""
     seen = set()
     pending = [origin]
     while pending:
@@ -228,9 +230,9 @@ def _owner(root: Path, origin: tuple[Path, str], method: str) -> tuple[Path, str
 
 
 def _runs_lines(file: Path, function: ast.FunctionDef, patch: Patch) -> bool:
-    """Whether a method holds the lines, or calls its parent's, as `super().train()` or `Trainer.train(self)`.
+    """True if a method holds the lines, or calls its parent's as `super().train()` or `Trainer.train(self)`.
 
-    A call that stands under a condition does not count.
+    A call under a condition does not count.
     """
     hand = by_hand(file.read_bytes(), patch)
     if not hand.problems and any(function.lineno <= line <= (function.end_lineno or 0) for line in hand.lines):

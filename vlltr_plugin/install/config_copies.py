@@ -1,4 +1,4 @@
-"""The configs that go into a checkout: each copy carries a stamp that tells an untouched copy from an edited one."""
+"""The configs copied into a checkout; a stamp in each copy shows whether it was edited."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STAMP = re.compile(
 
 
 def kind(data: bytes) -> str:
-    """Classifies a file by its stamp; a copy of any version counts."""
+    """Classifies a file by its stamp, from any version."""
     match = _STAMP.match(data)
     if match is None:
         return FOREIGN
@@ -26,24 +26,24 @@ def kind(data: bytes) -> str:
 
 
 def _digest(text: bytes) -> str:
-    """Digest of a text; git may have changed its line endings."""
+    """Digest of a text, independent of line endings, which git may change."""
     return hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()[:16]
 
 
 def supplied() -> dict[str, bytes]:
-    """The configs of this version as they are copied, by file name: one comment line with version and digest first."""
+    """The configs of this version by file name, as copied: the first line is a comment with version and digest."""
     texts = {path.name: path.read_bytes() for path in sorted(configs_dir().glob("*.py"))}
     stamp = f"# vlltr-plugin {__version__} copied this file, {{}}; an edited copy is kept\n"
     return {name: stamp.format(_digest(text)).encode("ascii") + text for name, text in texts.items()}
 
 
 def present(checkout: Path) -> dict[str, bytes]:
-    """The configs in a checkout's folder, by file name."""
+    """The copied configs in a checkout, by file name."""
     return {path.name: path.read_bytes() for path in sorted((checkout / FOLDER).glob("*.py")) if path.is_file()}
 
 
 def copies(checkout: Path, installing: bool) -> tuple[list[Change], list[str]]:
-    """The changes of the folder when installing or uninstalling, and notes on files that are kept."""
+    """The changes to the config folder when installing or uninstalling, and notes on files that are kept."""
     wanted, found = supplied() if installing else {}, present(checkout)
     changes: list[Change] = []
     notes: list[str] = []
@@ -59,7 +59,7 @@ def copies(checkout: Path, installing: bool) -> tuple[list[Change], list[str]]:
 
 
 def differences(checkout: Path) -> list[str]:
-    """Lists copies that are edited, missing or of another version."""
+    """Lists copies that are edited, missing or from another version."""
     wanted, found = supplied(), present(checkout)
     rows = [f"{FOLDER / name}: missing" for name in wanted if name not in found]
     for name, data in found.items():

@@ -1,4 +1,4 @@
-"""Changes of several files that take effect all together or not at all, each file replaced in one step."""
+"""Changes several files, all or none; each file is replaced in one step."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Change:
 def apply(changes: Iterable[Change]) -> None:
     """Makes all changes in order, or none.
 
-    All new contents are written to the disk beside their files first; then one quick step a file puts them in place.
-    A process killed before the first of these steps has changed nothing; killed between two of them it leaves
-    temporary files (`leftovers`) that tell.
+    First writes all new contents to temporary files beside the originals, then renames them one by one. A process
+    killed before the first rename has changed nothing; one killed between two renames leaves temporary files (see
+    `leftovers`).
 
     Raises:
-        InstallError: if a file is read-only or cannot be written, or changed in the meantime; all is as before.
+        InstallError: if a file is read-only, cannot be written, or changed in the meantime; nothing is changed then.
     """
     changes = list(changes)
     started: list[Change] = []
@@ -58,7 +58,7 @@ def apply(changes: Iterable[Change]) -> None:
 
 
 def _check(change: Change) -> None:
-    """Refuses files that somebody protected or changed since they were read."""
+    """Raises InstallError for files that are read-only or have changed since they were read."""
     if change.old is None:
         if change.path.exists():
             raise InstallError(f"{change.path} appeared in the meantime; nothing was written, try again")
@@ -74,7 +74,7 @@ def _stage(change: Change) -> None:
     if change.new is None:
         return
     temporary = _temporary(change.path)
-    temporary.unlink(missing_ok=True)  # of a run that was killed
+    temporary.unlink(missing_ok=True)  # left by a killed run
     with temporary.open("xb") as file:
         file.write(change.new)
         file.flush()
@@ -84,7 +84,7 @@ def _stage(change: Change) -> None:
 
 
 def _put_in_place(change: Change) -> None:
-    """Replace, create or remove a file, whose new content is staged, in one step."""
+    """Replaces, creates or removes a file whose new content is staged, in one step."""
     if change.new is None:
         change.path.unlink(missing_ok=True)
     else:
@@ -92,7 +92,7 @@ def _put_in_place(change: Change) -> None:
 
 
 def _roll_back(changes: list[Change], started: list[Change], folders: list[Path]) -> list[Path]:
-    """Restores the files of begun changes, drops what is staged; returns the files that could not be restored."""
+    """Restores changed files and removes staged ones; returns the files that could not be restored."""
     lost: list[Path] = []
     for change in reversed(started):
         back = Change(change.path, change.new, change.old)
@@ -110,7 +110,7 @@ def _roll_back(changes: list[Change], started: list[Change], folders: list[Path]
 
 
 def remove_if_empty(*folders: Path) -> None:
-    """Removes folders, innermost first, up to the first that is not empty or not there."""
+    """Removes empty folders, innermost first; stops at the first that is not empty or does not exist."""
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()
@@ -123,5 +123,5 @@ def leftovers(paths: Iterable[Path], folder: Path) -> list[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    """The temporary file for a new content, in the same folder, so that replacing the old one is one step."""
+    """The temporary file for a new content, in the same folder, so that one rename replaces the old file."""
     return path.with_name(f".{path.name}{_TEMPORARY}")

@@ -1,4 +1,4 @@
-"""Install, uninstall and status: first the whole plan of what would change, then all of it or nothing."""
+"""Install, uninstall and status: all changes are planned first, then made all or none."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Report:
     checkout: Path
     lines: tuple[Change, ...]  # the host's files, in the recipe's order
     copies: tuple[Change, ...]  # the copied configs that are written or removed
-    notes: tuple[str, ...]  # what the user should know besides
+    notes: tuple[str, ...]  # further notes for the user
     recipe: Recipe
-    next_command: str = ""  # what to type next; empty where nothing follows
+    next_command: str = ""  # suggested next command; empty if there is none
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -53,7 +53,7 @@ class Report:
 
     @property
     def copied(self) -> str:
-        """Counts the copied configs that change, in one line; empty if none does."""
+        """One line with the number of copied configs that change; empty if none does."""
         kinds = {"added": 0, "replaced": 0, "removed": 0}
         for change in self.copies:
             kinds["added" if change.old is None else "removed" if change.new is None else "replaced"] += 1
@@ -61,7 +61,7 @@ class Report:
         return f"{FOLDER.as_posix()}/: {counts} (copied configs)" if counts else ""
 
     def write(self, changes: tuple[Change, ...]) -> None:
-        """Makes the changes in this order, all or none, and removes what a killed run left."""
+        """Makes the changes in this order, all or none, and removes files left by a killed run."""
         for stale in leftovers((self.checkout / file for file in self.recipe.files), self.checkout / FOLDER):
             stale.unlink()
         apply(changes)
@@ -90,13 +90,13 @@ def install(path: str | Path, *, host: str = AUTO, files: Sequence[str] = (), dr
     then = recipe.next_command.format(checkout=shlex.quote(str(root)))
     report = Report(root, tuple(lines), tuple(changes), tuple(notes), recipe, then)
     if not dry_run:
-        # The lines first: with them alone the host runs as ever, but a config without them would train a baseline.
+        # Lines first: with lines only, the host runs as before, but a config without lines would train a baseline.
         report.write(report.lines + report.copies)
     return report
 
 
 def uninstall(path: str | Path, *, dry_run: bool = False) -> Report:
-    """Takes everything out of a checkout that `install` put in; repeating it changes nothing.
+    """Removes everything from a checkout that `install` added; repeating it changes nothing.
 
     Raises:
         InstallError: if it cannot be done; then nothing was written.
@@ -110,14 +110,14 @@ def uninstall(path: str | Path, *, dry_run: bool = False) -> Report:
         lines += [Change(root / patch.file, old, new)] if old != new else []
     report = Report(root, tuple(lines), tuple(changes), tuple(notes), recipe)
     if not dry_run:
-        # The lines last, in the reverse order: a config that is still there must not train a baseline.
+        # Lines last, in reverse order: a remaining config must not train a baseline.
         report.write(report.copies + report.lines[::-1])
         remove_if_empty(root / FOLDER, root / FOLDER.parent)
     return report
 
 
 class State(enum.Enum):
-    """How much of the plug-in a checkout holds."""
+    """Installation states of a checkout."""
 
     ABSENT = "not installed"
     PARTIAL = "partly installed"
@@ -126,17 +126,17 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Status:
-    """The state of a checkout."""
+    """The installation status of a checkout."""
 
     checkout: Path
     state: State
     versions: tuple[str, ...]  # of the plug-in, that the inserted lines state
-    problems: tuple[str, ...]  # what does not fit; empty if all is well
-    notes: tuple[str, ...]  # what is worth knowing but no problem, such as edited configs
+    problems: tuple[str, ...]  # problems; empty if there are none
+    notes: tuple[str, ...]  # notes on what is not a problem, such as edited configs
 
     @property
     def fits(self) -> bool:
-        """Whether the plug-in is installed and nothing is wrong."""
+        """True if the plug-in is installed without problems."""
         return self.state is State.INSTALLED and not self.problems
 
     def __str__(self) -> str:
@@ -187,7 +187,7 @@ def status(path: str | Path) -> Status:
 
 
 def _misplaced(file: Insertions) -> list[str]:
-    """Lines that are missing, unknown, doubled, or not where this version would leave them."""
+    """Lines that are missing, unknown, duplicated, or where this version would not leave them."""
     places = {anchor.insertion.line: (anchor.line, anchor.also) for anchor in file.anchors}
     known = [item.line for item in file.patch.insertions]
     seen = [line.code for line in file.marked]
@@ -201,14 +201,14 @@ def _misplaced(file: Insertions) -> list[str]:
 
 
 def _movable(file: Insertions) -> list[str]:
-    """Lines that fit, but that `install` would move."""
+    """Correct lines that `install` would move."""
     also = {anchor.insertion.line: anchor.also for anchor in file.anchors if anchor.also is not None}
     return [f"line {line.index + 1}, `{line.code}`, stands above code that may be settings for torch: `install` "
             "moves it below" for line in file.marked if also.get(line.code) == line.at]  # fmt: skip
 
 
 def _unmarked(file: Insertions) -> list[str]:
-    """Lines of the plug-in without a marker, which uninstall would not find."""
+    """Lines that use the plug-in without a marker, so that uninstall would not find them."""
     try:
         lines = mentions(parse(file.before), file.patch.reserved)
     except SyntaxError:

@@ -1,4 +1,4 @@
-"""A file's bytes with the plug-in's lines in, or out again; nothing here touches the disk."""
+"""Computes a file's bytes with the plug-in's lines inserted or removed; does not access the disk."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from vlltr_plugin.install.syntax import MarkedLine, Source, bound_before, dotted
 
 @dataclass(frozen=True)
 class Insertions:
-    """A file of the host as it is, and as `install` would make it."""
+    """A file of the host, as it is and as `install` would write it."""
 
     patch: Patch
     before: bytes
-    after: bytes  # as before where it is refused
-    refused: str  # why a line has no suitable place; empty if all have one
+    after: bytes  # unchanged if refused
+    refused: str  # why a line has no suitable place; empty if all lines have one
     anchors: list[Anchor] = field(default_factory=list)  # where the lines go, by the lines of the file without them
 
     @cached_property
@@ -32,18 +32,18 @@ class Insertions:
 
     @cached_property
     def hand(self) -> ByHand:
-        """What the file uses of the plug-in, however it is written."""
+        """The lines of the file that use the plug-in, however they are written."""
         return by_hand(self.before, self.patch)
 
     @property
     def kept(self) -> bool:
-        """Whether `install` leaves the file as it is: its lines were inserted by hand, and are all there."""
+        """True if `install` leaves the file unchanged, since all its lines were inserted by hand."""
         whole = sorted(line.code for line in self.marked) == sorted(item.line for item in self.patch.insertions)
         return bool(self.refused) and not self.hand.problems and not whole
 
     @property
     def complete(self) -> bool:
-        """Whether all lines are there."""
+        """True if all lines are there."""
         return self.kept or {line.code for line in self.marked} >= {item.line for item in self.patch.insertions}
 
 
@@ -59,7 +59,7 @@ def with_lines(data: bytes, patch: Patch, root: Path | None = None) -> Insertion
 
 
 def without_lines(data: bytes, patch: Patch) -> bytes:
-    """Takes the marked lines out.
+    """Removes the marked lines.
 
     Raises:
         InstallError: if the file would no longer work: other lines still use the plug-in, or need a marked one.
@@ -68,7 +68,7 @@ def without_lines(data: bytes, patch: Patch) -> bytes:
     try:
         parse(data)
     except SyntaxError:
-        return rest  # broken before: nothing more to break
+        return rest  # the file was already broken
     try:
         tree = parse(rest)
     except SyntaxError as error:
@@ -86,7 +86,7 @@ def without_lines(data: bytes, patch: Patch) -> bytes:
 
 
 def _inserted(given: Source, patch: Patch, root: Path | None) -> tuple[bytes, list[Anchor]]:
-    """The file with one physical line more for each anchor, and the anchors; or a Refusal."""
+    """The file with one more physical line for each anchor, and the anchors; raises a Refusal."""
     source = given.without_marked()
     try:
         tree = parse(source.data)
@@ -100,9 +100,11 @@ def _inserted(given: Source, patch: Patch, root: Path | None) -> tuple[bytes, li
     anchors = _anchors(Script(source, tree, trains, standing, root), patch)
 
     lines = list(source.lines)
-    for anchor in reversed(anchors):  # from the end, so that the earlier positions stay valid
+    for anchor in reversed(anchors):  # from the end, so that earlier positions stay valid
         text = anchor.insertion.marked().encode("ascii")
-        ending = source.ending(max(anchor.line - 1, 0))  # of the line above: it has one, the last line may not
+        ending = source.ending(
+            max(anchor.line - 1, 0)
+        )  # line ending of the line above, since the last line may have none
         lines.insert(anchor.line, source.indentation(anchor.neighbour) + text + ending)
         anchor.graft()
     result = Source(source.bom, tuple(lines))
@@ -116,7 +118,7 @@ def _inserted(given: Source, patch: Patch, root: Path | None) -> tuple[bytes, li
 
 
 def _anchors(script: Script, patch: Patch) -> list[Anchor]:
-    """The places of all insertions: each exactly once, in order, with the variables that its line uses."""
+    """Finds the places of all insertions: each exactly once, in order, with the variables of its line set."""
     anchors: list[Anchor] = []
     problems: list[str] = []
     for item in patch.insertions:
@@ -143,7 +145,7 @@ def _anchors(script: Script, patch: Patch) -> list[Anchor]:
 
 
 def _check_training(trains: Training, anchor: Anchor, patch: Patch) -> None:
-    """Refuses a line whose variables may not be set there, or that the epoch loop does not use as the line needs."""
+    """Raises a Refusal if a line's variables may be unset at its place, or the epoch loop misuses them."""
     item = anchor.insertion
     used = (node for node in ast.walk(item.node) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
     needed = {node.id for node in used} - patch.reserved

@@ -1,4 +1,4 @@
-"""The description of the inserted lines, read from the files in `patches/`."""
+"""Reads the description of the inserted lines from the files in `patches/`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Insertion:
     rule: str  # how its place is found, a function of rules.py
     place: str  # the place in words, for messages
     subject: str = ""  # the host's variable or function that marks the place
-    holds_names: bool = False  # the names that the line uses must keep their values until the epoch loop ends
-    holds: Sequence[str] = ()  # attributes, such as `self.criterion`, that must keep theirs until then as well
-    calls: Sequence[str] = ()  # attributes that the epoch loop must call, and on which it must set nothing
-    modules: Sequence[str] = ()  # packages that must not be imported before the line, as the checkout's own modules
+    holds_names: bool = False  # True if the names that the line uses must keep their values until the epoch loop ends
+    holds: Sequence[str] = ()  # attributes, such as `self.criterion`, that must also keep their values until then
+    calls: Sequence[str] = ()  # attributes that the epoch loop must call, and must not set attributes of
+    modules: Sequence[str] = ()  # packages that, like the checkout's own modules, must not be imported before the line
     pragma: str = ""  # a second comment that keeps formatters from moving or splitting the line
 
     @cached_property
@@ -56,12 +56,12 @@ class Patch:
     insertions: tuple[Insertion, ...]
     reserved: frozenset[str]  # names that the host must not use in the file
     host: str  # the host's name for messages
-    function: str = ""  # the function that trains, or a method: `Trainer.train`; empty where no line goes into one
+    function: str = ""  # the function that trains, or a method: `Trainer.train`; empty if no line goes into one
     loop: str = ""  # the variable of its epoch loop
     made_in: str = ""  # the script that makes an instance of the method's class; empty where a function trains
 
     def by_hand(self) -> str:
-        """The lines and their places in words, for somebody who inserts them by hand."""
+        """The lines and descriptions of their places, for inserting them by hand."""
         return "\n".join(f"  {item.name}: {item.place}\n      {item.marked()}" for item in self.insertions)
 
 
@@ -69,15 +69,15 @@ class Patch:
 class Recipe:
     """The lines and configs for a checkout of one host.
 
-    The patches are written in their order and taken out in the reverse one: a checkout with the lines of the first
-    files only must run as without any; one with those of the last files only must never exist.
+    Patches are inserted in order and removed in reverse order. A checkout with the lines of the first files only must
+    run as without any; a checkout with the lines of the last files only must never occur.
     """
 
-    name: str  # the host, as `--host` takes it
-    host: str  # its name for messages
+    name: str  # the host's name for `--host`
+    host: str  # the host's name in messages
     patches: tuple[Patch, ...]
-    next_command: str  # what to type after the installation; `{checkout}` stands for the checkout
-    copies: bool = False  # whether the supplied configs are copied into the checkout
+    next_command: str  # command to suggest after the installation; `{checkout}` is replaced by the checkout
+    copies: bool = False  # True if the supplied configs are copied into the checkout
 
     @property
     def files(self) -> tuple[str, ...]:

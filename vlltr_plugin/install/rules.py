@@ -1,6 +1,6 @@
-"""The rules that find places for lines in the host's syntax tree, by structure and never by line number.
+"""Rules that find places for lines in the host's syntax tree, by structure and not by line number.
 
-A recipe names a rule by its function.
+A recipe refers to a rule by its function's name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _IMPORTERS = ("import_module", "__import__")
 
 
 def after_module_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
-    """After a statement at the file's own level that assigns the subject."""
+    """After a module-level statement that assigns the subject."""
     for index, statement in enumerate(script.tree.body):
         if _assigns(statement, item.subject):
             yield script.after(item, Spot(script.tree.body, index))
@@ -30,14 +30,14 @@ def _assigns(statement: ast.stmt, name: str) -> bool:
 
 
 def before_function(script: Script, item: Insertion) -> Iterator[Anchor]:
-    """After the statement before the function `subject`, at the file's own level."""
+    """At module level, after the statement before the function `subject`."""
     for index, statement in enumerate(script.tree.body):
         if index and isinstance(statement, ast.FunctionDef) and statement.name == item.subject:
             yield script.after(item, Spot(script.tree.body, index - 1))
 
 
 def after_last_assignment(script: Script, item: Insertion) -> Iterator[Anchor]:
-    """After the last statement before the epoch loop, at its level, that binds the subject, at any depth inside."""
+    """After the last statement before the epoch loop, at its level, that binds the subject, also in a nested block."""
     body, loop = script.training.function.body, script.training.epochs
     while loop.owner is not None:
         loop = loop.owner
@@ -146,7 +146,7 @@ def before_imports(script: Script, item: Insertion) -> Iterator[Anchor]:
         return
 
     def reaches(statement: ast.stmt, deep: bool = False) -> bool:
-        """Whether running a statement may import such a module; `deep`: or running what it defines."""
+        """True if running a statement, or with `deep` a function that it defines, may import such a module."""
         return any(name in item.modules or not name or script.is_own(name) for name in _imported(statement, deep))
 
     last = first
@@ -161,9 +161,9 @@ def before_imports(script: Script, item: Insertion) -> Iterator[Anchor]:
 
 
 def _where_it_stands(script: Script, anchor: Anchor, first: int) -> Anchor | None:
-    """The place where the line stands already, if it fits; None to take the place that was found.
+    """The present place of the line if it fits; None to use the place that was found.
 
-    Above statements that are no imports it fits, but that is where settings for torch would be: it is moved.
+    A line above statements other than imports fits, but these may be settings for torch, so it is moved.
     """
     at = script.standing.get(anchor.insertion.line)
     body, last = script.tree.body, anchor.spot.index

@@ -1,4 +1,4 @@
-"""A host's file as the rules search it, a place in it for a line, and its epoch loop."""
+"""A host's file for the rules to search, a place for a line in it, and its epoch loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_EPOCHS = "a loop by steps has no end of an epoch, where weights could change"
 
 
 class Refusal(Exception):  # noqa: N818
-    """An insertion has no place; the text says why."""
+    """Raised if an insertion has no place; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Anchor:
     spot: Spot  # its position among the statements (for a dict entry: the statement around the dict)
     literal: ast.Dict | None = None  # the dict that gets the entry, for an entry
     entry: int = 0  # the entry's position in it
-    also: int | None = None  # index of another line before which it may stand, though this version would move it
+    also: int | None = None  # index of another line before which it may be, although this version would move it
 
     def graft(self) -> None:
         """Inserts the line into the syntax tree itself."""
@@ -68,7 +68,7 @@ class Script:
         return self.trains
 
     def is_own(self, module: str) -> bool:
-        """Whether a top-level module belongs to the checkout."""
+        """True if a top-level module belongs to the checkout."""
         root = self.root
         return root is not None and ((root / f"{module}.py").is_file() or any((root / module).glob("*.py")))
 
@@ -158,7 +158,7 @@ def _runs_over(statement: ast.stmt, name: str) -> bool:
 
 
 def goes_over_batches(loop: ast.For) -> bool:
-    """Whether a loop goes through a loader (`self.train_loader`, also inside `enumerate` or `tqdm`)."""
+    """True if a loop iterates over a loader (`self.train_loader`, also inside `enumerate` or `tqdm`)."""
     parts = [*ast.walk(loop.iter), *ast.walk(loop.target)]
     names = [dotted(part).rpartition(".")[2].lower() for part in parts if isinstance(part, ast.Name | ast.Attribute)]
     return any("loader" in name or "batch" in name for name in names)

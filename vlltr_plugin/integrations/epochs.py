@@ -1,4 +1,4 @@
-"""What both callbacks share: they end the epochs of a criterion, and record them if there is a folder."""
+"""Base class of both callbacks: ends the epochs of a criterion, and records them if there is a folder."""
 
 import copy
 import re
@@ -21,7 +21,7 @@ ACCURACY = ("accuracy", "acc")
 
 
 def evaluation_metrics(found: Mapping[str, Any]) -> dict[str, SupportsFloat]:
-    """Numbers of a trainer's evaluation, by the names of `RunRecorder.end_epoch`; others are left out.
+    """Numbers of a trainer's evaluation under the names of `RunRecorder.end_epoch`; others are left out.
 
     `eval_` or `val_` (`valid_`, `validation_`, `test_`; also `val/`) stands before `loss`, `overall`, `many`, `medium`
     and `few`, in percent, or before `accuracy` or `acc`, which is `overall` as a share of 1.
@@ -38,7 +38,7 @@ def evaluation_metrics(found: Mapping[str, Any]) -> dict[str, SupportsFloat]:
 
 
 class EpochCallback:
-    """Ends the epochs of a criterion that a trainer trains with, and records them where there is a folder."""
+    """Ends the epochs of a criterion in a trainer's loop, and records them if there is a folder."""
 
     def __init__(
         self,
@@ -61,25 +61,25 @@ class EpochCallback:
         if folder is not None:
             self._recorder = RunRecorder(folder, criterion, groups=groups, class_names=class_names)
         self._statistics: Statistics = {}
-        self._running = False  # from the beginning of a training until it ends well
-        self._in_epoch = False  # whether a step of the epoch in progress was taken
-        self._rest = False  # whether another process has trained, and observed, the beginning of the epoch in progress
-        self._drawn = criterion.drawn  # every end of an epoch makes a new one
+        self._running = False  # from the start of a training until it ends without error
+        self._in_epoch = False  # True after the first step of the epoch in progress
+        self._rest = False  # True if another process has trained (and observed) the beginning of the epoch
+        self._drawn = criterion.drawn  # replaced at the end of each epoch
         self._evaluated: dict[str, SupportsFloat] = {}
         self._line: Numbers = {}
         self._ended_at = -1
 
     @property
     def statistics(self) -> Statistics:
-        """The numbers of the last epoch that ended."""
+        """The statistics of the last epoch that ended."""
         return self._statistics
 
     def _begin(self, new: bool, again: bool) -> None:
-        """Begins a training once the state is in place: `new`, and `again` after one of this callback's broke off."""
+        """Begins a training after the state is loaded; `new` for a new run, `again` after an interrupted training."""
         self._drawn, self._evaluated, self._ended_at = self.criterion.drawn, {}, -1
         if self._recorder is None:
             return
-        if not new:  # the state beside the model's checkpoint is the one in force, not that of the folder
+        if not new:  # the state beside the model's checkpoint applies, not that of the folder
             state = copy.deepcopy(self.criterion.state_dict())
             self._recorder.resume(self.criterion.weighting.epoch)
             self.criterion.load_state_dict(state)
@@ -92,7 +92,7 @@ class EpochCallback:
         self._recorder.resume(0)
 
     def _end(self, step: int, epoch: int | None = None) -> Statistics:
-        """Ends an epoch after a step of the trainer's, on every rank; its numbers by their names in the log."""
+        """Ends an epoch after a trainer's step, on every rank; returns its numbers by their names in the log."""
         self._refuse_another_end()
         weighting = self.criterion.weighting
         ended = weighting.epoch if epoch is None else epoch
@@ -116,7 +116,7 @@ class EpochCallback:
         return {f"{prefix}{name}": value for name, value in self._statistics.items()}
 
     def _refuse_another_end(self) -> None:
-        """Raises ValueError where another than this has ended an epoch of the criterion."""
+        """Raises ValueError if something other than this callback has ended an epoch of the criterion."""
         if self.criterion.drawn is not self._drawn:
             raise ValueError(
                 "Expected ReweightCallback alone to end the epochs of its criterion but something else does, too: take "
@@ -125,7 +125,7 @@ class EpochCallback:
             )
 
     def _take_evaluation(self, step: int, found: Mapping[str, Any]) -> None:
-        """Takes an evaluation's numbers by name: for the epoch that has just ended, or for the one in progress."""
+        """Stores the numbers of an evaluation: for the epoch that has just ended, or for the one in progress."""
         if self._recorder is None or not self._running:
             return
         metrics = self._metrics(found)
@@ -135,6 +135,6 @@ class EpochCallback:
         self._line |= numbers_of(metrics)
         if is_first_rank():
             try:
-                append_line(self._recorder.folder / LOG, self._line)  # in the place of the epoch's line of before
+                append_line(self._recorder.folder / LOG, self._line)  # replaces the earlier line of this epoch
             except OSError as error:
                 info(f"could not write the evaluation of epoch {self._line['epoch']}: {error}.")

@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer: a loss right under gradient accumulation, and a callback for epochs and checkpoints."""
+"""Hugging Face's Trainer: a loss for gradient accumulation, and a callback for epochs and checkpoints."""
 
 import pickle
 import sys
@@ -19,15 +19,15 @@ from vlltr_plugin.integrations.epochs import EpochCallback, Metrics, evaluation_
 from vlltr_plugin.runs.files import whole_file
 from vlltr_plugin.training.messages import info
 
-STATE = "reweight.pt"  # in each of the Trainer's checkpoint folders; of a named callback `reweight_NAME.pt`
+STATE = "reweight.pt"  # file in each of the Trainer's checkpoint folders; for a named callback `reweight_NAME.pt`
 IGNORED = -100  # the label that the Trainer leaves out when it counts the items of a batch
 
-# Which model each criterion was trained with last, whatever the callback.
+# The model that each criterion was last trained with, by any callback.
 _MODELS: "weakref.WeakKeyDictionary[Criterion, weakref.ref[Any]]" = weakref.WeakKeyDictionary()
 
 
 class ReweightCallback(EpochCallback, TrainerCallback):
-    """Gives the Trainer a criterion: the loss of a step, the end of an epoch, the state in each checkpoint.
+    """Connects a criterion to the Trainer: the loss of a step, the end of an epoch, the state in each checkpoint.
 
     The epoch's numbers are in `statistics` and in the Trainer's log history, as `train_reweight_*`. A checkpoint saved
     inside an epoch (`save_strategy="steps"`) restores the weights in force; what was observed of that epoch is lost,
@@ -116,18 +116,20 @@ class ReweightCallback(EpochCallback, TrainerCallback):
             return loss
         # DataParallel, of several GPUs in one process: an entry for each, and the Trainer multiplies by their number.
         items = torch.as_tensor(num_items_in_batch).sum().to(loss.device)
-        items = torch.where(items > 0, items, 1)  # where every label is ignored
-        return loss * (labels != IGNORED).sum().to(loss.device) / items  # of float labels C times as many, in both
+        items = torch.where(items > 0, items, 1)  # if every label is ignored
+        return (
+            loss * (labels != IGNORED).sum().to(loss.device) / items
+        )  # float labels have C times as many entries, in both numbers
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Takes the state of the checkpoint that the Trainer goes on from, or says that the weights start at 1.
+        """Loads the state of the checkpoint that the Trainer resumes from, or prints that the weights start at 1.
 
-        Weights of 1 begin also with a model that is not that of the run before, as `model_init` makes them, and after
-        a training that broke off and is begun anew, as `auto_find_batch_size` does when memory is short.
+        Weights also start at 1 for a model other than that of the run before (`model_init`), and if an interrupted
+        training starts again (`auto_find_batch_size` does that when memory runs out).
         """
-        # The state is made anew for each training; two callbacks of one name would write one file.
+        # The Trainer creates a new state for each training; two callbacks with one name would write to one file.
         named = vars(state).setdefault("_reweight_callbacks", {})
         if named.setdefault(self._name, id(self)) != id(self):
             raise ValueError(
@@ -151,7 +153,7 @@ class ReweightCallback(EpochCallback, TrainerCallback):
         self.criterion.forget_epoch()
         if state.global_step:
             self._restore(args, state)
-        elif again or another_model:  # of `model_init`, in a search say
+        elif again or another_model:  # a model from `model_init`, for example in a search
             if self.criterion.weighting.uses_logits and self.criterion.weighting.has_radii:
                 another = "training begins anew" if again else "another model than before"
                 info(f"{another}: what was measured is dropped, the class weights start at 1.")
@@ -161,12 +163,12 @@ class ReweightCallback(EpochCallback, TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Notes that an epoch is in progress, which nothing else may have ended."""
+        """Marks the epoch as in progress; nothing else may have ended it."""
         self._refuse_another_end()
         self._in_epoch = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Ends the epoch with its last step, so that a checkpoint of that step holds what the epoch measured."""
+        """Ends the epoch with its last step, so that a checkpoint of that step contains the epoch's radii."""
         if self._steps is not None:
             ends = state.global_step % self._steps == 0
         elif self._has_length:
@@ -179,18 +181,18 @@ class ReweightCallback(EpochCallback, TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Ends an epoch that was stopped inside, or whose last batches made no whole step; called on every rank."""
+        """Ends an epoch that was stopped early, or whose last batches are not a full step; called on every rank."""
         if self._steps is None:
             if self._in_epoch:
                 self._end_epoch(state)
-            self._rest = False  # of a pass that was skipped as a whole there is no rest
+            self._rest = False  # nothing is left of a pass that was skipped completely
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Notes the numbers of an evaluation for the log of the run's folder."""
+        """Stores the numbers of an evaluation for the log in the run's folder."""
         self._take_evaluation(state.global_step, kwargs.get("metrics") or {})
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Writes the criterion's state beside the Trainer's own: once, or with `save_on_each_node` on each node."""
+        """Writes the criterion's state beside the Trainer's: once, or on each node with `save_on_each_node`."""
         folder = _checkpoint_folder(args, state)
         if args.should_save and folder.is_dir():
             with whole_file(folder / self._file, folder / f".{self._file}.tmp") as unfinished:
@@ -199,16 +201,16 @@ class ReweightCallback(EpochCallback, TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Marks the end of the run: later steps are not part of it."""
+        """Marks the end of the run; later steps do not belong to it."""
         self._running = False
 
     def _model(self) -> Any:
-        """The model that the criterion was trained with last; None where there is none (any more)."""
+        """The model that the criterion was last trained with; None if there is none or it was deleted."""
         reference = _MODELS.get(self.criterion)
         return None if reference is None else reference()
 
     def _restore(self, args: TrainingArguments, state: TrainerState) -> None:
-        """Takes the state of the checkpoint that the model comes from, and the number of the epoch in progress."""
+        """Loads the state of the checkpoint that the model comes from, and sets the epoch in progress."""
         weighting = self.criterion.weighting
         path = Path(self._resume_from or _resumed_folder() or _checkpoint_folder(args, state)) / self._file
         epoch = int(state.epoch or 0)
@@ -217,7 +219,7 @@ class ReweightCallback(EpochCallback, TrainerCallback):
                 self.criterion.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
             except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
                 raise ValueError(f"Expected the re-weighting's state in {path} but could not load it.") from error
-            # Without a length the Trainer counts passes anew after each resume, and the state alone knows them.
+            # For data without a length the Trainer counts passes from 0 after each resume; only the state counts all.
             epoch = epoch if self._has_length else weighting.epoch
         elif weighting.uses_logits:
             self.criterion.start_over()
@@ -231,7 +233,7 @@ class ReweightCallback(EpochCallback, TrainerCallback):
         else:
             inside = (state.epoch or 0) % 1 > 0 or not self._has_length
             self._rest = inside and not args.ignore_data_skip
-        if weighting.epoch != epoch:  # stopped inside an epoch, or before it ended
+        if weighting.epoch != epoch:  # stopped during an epoch, or before it ended
             weighting.begin_epoch(epoch)
 
     def _end_epoch(self, state: TrainerState) -> None:
@@ -244,7 +246,7 @@ def _checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
 
 
 def _resumed_folder() -> str | None:
-    """The checkpoint that the Trainer goes on from: an argument of its loop, which hands it to no callback."""
+    """The checkpoint that the Trainer resumes from, read from its loop's arguments, since callbacks do not get it."""
     frame = sys._getframe(1)
     while frame.f_back is not None:
         frame = frame.f_back
@@ -256,8 +258,8 @@ def _resumed_folder() -> str | None:
 def _class_logits(outputs: Any, labels: Any, num_classes: int, model: Any) -> tuple[Tensor, Tensor]:
     """Logits `[B, C]` or `[B, C, d1, ...]`, classes in dimension 1 as in torch's losses, and labels that fit them.
 
-    `[B, C, T]` is taken as well as `[B, T, C]`, unless T = C. Logits of images are interpolated to the size of the
-    labels as the losses of transformers' segmentation models do: bilinear, with align_corners=False.
+    Both `[B, C, T]` and `[B, T, C]` are accepted, unless T = C. Logits of images are interpolated to the size of the
+    labels as in the losses of transformers' segmentation models: bilinear, with align_corners=False.
     """
     logits = getattr(outputs, "logits", None)
     if logits is None:
@@ -276,7 +278,7 @@ def _class_logits(outputs: Any, labels: Any, num_classes: int, model: Any) -> tu
             f"Expected labels in a tensor but got {type(labels).__name__}: the data's labels come under the name "
             "`labels`, one for each row of the logits."
         )
-    # A tuple (return_dict=False) does not tell the kind of the model.
+    # A tuple (return_dict=False) does not show the kind of the model.
     kind = type(model if isinstance(outputs, tuple) else outputs).__name__
     if logits.ndim == 3 and ("CausalLM" in kind or "LMHeadModel" in kind):
         raise ValueError(
@@ -284,7 +286,7 @@ def _class_logits(outputs: Any, labels: Any, num_classes: int, model: Any) -> tu
             "shifts the labels: give compute_loss_func a function that returns reweight.loss({'logits': "
             "outputs.logits[:, :-1]}, labels[:, 1:], num_items_in_batch)."
         )
-    # Of tokens the last dimension is that of the classes; of images it is, unless the shapes say otherwise.
+    # For tokens the class dimension is the last; for images as well, unless the shapes show otherwise.
     classes_last = logits.ndim >= 3 and logits.shape[-1] == num_classes
     if classes_last and logits.ndim > 3 and logits.shape[1] == num_classes:
         classes_last = labels.shape == logits.shape[:-1] and labels.shape != logits.shape[:1] + logits.shape[2:]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
     try:
         from lightning.pytorch import Callback, LightningModule, Trainer
-    except ImportError:  # the older package of the same thing
+    except ImportError:  # the older package with the same content
         from pytorch_lightning import Callback, LightningModule, Trainer
 
 
@@ -45,19 +45,21 @@ class ReweightCallback(EpochCallback, Callback):
         >>> trainer = Trainer(callbacks=[ReweightCallback(criterion), ModelCheckpoint("runs")])
     """
 
-    _loaded = False  # whether a checkpoint's state was loaded for the training to come
-    _mode: bool | None = None  # of the criterion, before the evaluation in progress
+    _loaded = False  # True if a checkpoint's state was loaded for the next training
+    _mode: bool | None = None  # mode of the criterion before the evaluation in progress
 
     @property
     def state_key(self) -> str:
-        """Lightning's name for the state in a checkpoint."""
+        """The key of the state in Lightning's checkpoints."""
         return f"{super().state_key}[{self._name}]" if self._name else super().state_key
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Says when a run goes on from a checkpoint without the epoch's state; a new run begins with weights of 1."""
+        """Prints a message if a run resumes without the epoch's state; a new run begins with weights of 1."""
         weighting, new = self.criterion.weighting, trainer.global_step == 0
         epoch = trainer.current_epoch if self._steps is None else trainer.global_step // self._steps
-        reached = epoch_of(weighting.progress.tolist())  # the tensor is what a loader of the module's state has written
+        reached = epoch_of(
+            weighting.progress.tolist()
+        )  # the tensor may have been written by loading the module's state
         loaded, self._loaded = self._loaded and not new, False
         again, self._running = self._running, True
         self.criterion.forget_epoch()
@@ -79,7 +81,7 @@ class ReweightCallback(EpochCallback, Callback):
         self._refuse_another_end()
         if not self._in_epoch:
             self.criterion.forget_epoch()
-            if self._steps is None and batch_idx > 0:  # goes on inside a pass; one of unknown length begins anew
+            if self._steps is None and batch_idx > 0:  # resumes inside a pass; a pass of unknown length starts again
                 has_length = trainer.num_training_batches != math.inf
                 self._rest = self._rest or has_length or hasattr(trainer.train_dataloader, "load_state_dict")
             self._in_epoch = True
@@ -87,7 +89,7 @@ class ReweightCallback(EpochCallback, Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Ends the epoch with its last batch, so that every later checkpoint holds what the epoch measured."""
+        """Ends the epoch with its last batch, so that every later checkpoint contains the epoch's radii."""
         if self._steps is None:
             if trainer.is_last_batch:
                 self._end(trainer.global_step, trainer.current_epoch)
@@ -96,23 +98,23 @@ class ReweightCallback(EpochCallback, Callback):
             self._log(pl_module, on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the epoch's numbers; ends an epoch that was stopped inside. Called on every rank."""
+        """Logs the epoch's numbers; ends an epoch that was stopped early. Called on every rank."""
         if self._steps is None:
             if self._in_epoch:
                 self._end(trainer.global_step, trainer.current_epoch)
             self._log(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Marks the end of the run: later batches are not part of it."""
+        """Marks the end of the run; later batches do not belong to it."""
         self._running = False
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts the criterion in eval mode."""
+        """Sets the criterion to eval mode."""
         self._mode = self.criterion.training
         self.criterion.eval()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts the criterion back in its mode; notes what the validation has logged for the run's folder."""
+        """Restores the criterion's mode; stores the validation's logged numbers for the run's folder."""
         self._leave_evaluation()
         if not trainer.sanity_checking:
             self._take_evaluation(trainer.global_step, trainer.callback_metrics)
@@ -120,11 +122,11 @@ class ReweightCallback(EpochCallback, Callback):
     on_test_start = on_validation_start
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts the criterion back in its mode."""
+        """Restores the criterion's mode."""
         self._leave_evaluation()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Puts the criterion back in its mode, where a validation broke off."""
+        """Restores the criterion's mode after an interrupted validation."""
         self._leave_evaluation()
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,13 +134,13 @@ class ReweightCallback(EpochCallback, Callback):
         return dict(self.criterion.state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the criterion's state out of a checkpoint; ValueError where it was made with other settings."""
+        """Loads the criterion's state from a checkpoint; ValueError if it was saved with other settings."""
         self.criterion.load_state_dict(state_dict)
         self._loaded = True
 
     def _log(self, pl_module: LightningModule, **when: bool) -> None:
         numbers = {name: float(value) for name, value in self._logged().items()}
-        pl_module.log_dict(numbers, sync_dist=True, **when)  # else Lightning warns where there are ranks
+        pl_module.log_dict(numbers, sync_dist=True, **when)  # otherwise Lightning warns if there are several ranks
 
     def _leave_evaluation(self) -> None:
         if self._mode is not None:

@@ -9,7 +9,7 @@ from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention
 from vlltr_plugin.report.pictures import require
 
 BINS = 15
-BELOW_1 = 1 - 1e-9  # torchmetrics would give a confidence of exactly 1 a bin of its own
+BELOW_1 = 1 - 1e-9  # torchmetrics would put a confidence of exactly 1 into a separate bin
 UPSTREAM_SHOTS = {"10-shot": 10, "5-shot": 5}
 
 Floats = NDArray[np.float64]
@@ -18,7 +18,7 @@ Mask = NDArray[np.bool_]
 
 
 def require_for_evaluation() -> None:
-    """Imports all that an evaluation needs of the extra, or raises one `MissingExtraError` for all that is missing."""
+    """Imports the libraries that an evaluation needs; one `MissingExtraError` names all that are missing."""
     import vlltr_plugin.compat  # noqa: F401  (torchmetrics imports torchvision)
 
     require("matplotlib", "torchmetrics")
@@ -27,9 +27,9 @@ def require_for_evaluation() -> None:
 def accuracies(
     labels: Ints, predicted: Ints, confidence: Floats, groups: dict[str, Mask], num_classes: int
 ) -> dict[str, Any]:
-    """What is known of predictions at any tau, in percent: overall, of each group `[C]`, over the classes, and the ECE.
+    """Accuracies in percent: overall, of each group `[C]`, macro and harmonic mean over classes, and the ECE.
 
-    A group without images has None. `ece` needs torchmetrics.
+    A group without images is None. `ece` needs torchmetrics.
     """
     hits = predicted == labels
     of_class = class_accuracies(labels, predicted, num_classes)
@@ -44,7 +44,7 @@ def accuracies(
 
 
 def group_accuracy(hits: Mask, inside: Mask) -> float | None:
-    """Percent of the images inside a group, `[N]`, that are hits; None without any."""
+    """Percentage of hits among the images in a group (`inside`, `[N]`); None without images."""
     return 100.0 * float(hits[inside].mean()) if inside.any() else None
 
 
@@ -63,7 +63,7 @@ def harmonic_mean(accuracies: Floats) -> float:
 
 
 def group_masks(train_counts: Ints, convention: Convention, shots: bool = False) -> dict[str, Mask]:
-    """The classes of each group, `[C]`; `shots` adds 10-shot and 5-shot. Without training images a class is in none."""
+    """Masks `[C]` of each group; `shots` adds 10-shot and 5-shot. A class without training images is in no group."""
     group, trained = convention.group(train_counts), train_counts > 0
     masks = {name: (group == name) & trained for name in GROUPS}
     if shots and convention is UPSTREAM:
@@ -90,7 +90,7 @@ def _inside(confidence: Floats) -> Floats:
 
 
 def reliability(confidence: Floats, hits: Mask, bins: int = BINS) -> list[dict[str, float]]:
-    """The bins behind the calibration error, without the empty ones."""
+    """The nonempty bins of the calibration error."""
     inside = _inside(confidence)
     edges = np.linspace(0, 1, bins + 1)
     number = np.searchsorted(edges, inside, side="right") - 1
@@ -107,10 +107,10 @@ def reliability(confidence: Floats, hits: Mask, bins: int = BINS) -> list[dict[s
 
 
 def overall_rule(rules: dict[str, Any]) -> str:
-    """The rule of the host's overall accuracy: the mixture, or the only one."""
+    """The prediction rule of the host's overall accuracy: the mixture, or the only one."""
     return "mixture" if "mixture" in rules else "single"
 
 
 def shots_rule(rules: dict[str, Any]) -> str:
-    """The rule of the host's groups: the sum of logits, or the only one."""
+    """The prediction rule of the host's groups: the sum of logits, or the only one."""
     return "sum" if "sum" in rules else "single"

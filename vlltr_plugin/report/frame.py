@@ -1,4 +1,4 @@
-"""One frame of numbers: method, seed, stage, metric and value; and what the seeds of a method give together."""
+"""One frame of numbers (method, seed, stage, metric, value), and their summaries over the seeds of a method."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 INTERVAL = "± 95 % interval over seeds (Student's t)"
-"""What ± means in every report, for titles and notes."""
+"""The meaning of ± in every report, for titles and notes."""
 
 STUDENT_T = {
     **{1: 12.706, 1.1: 10.277, 1.2: 8.649, 1.3: 7.501, 1.5: 6.017, 1.7: 5.119, 2: 4.303, 2.5: 3.575, 3: 3.182},
@@ -20,11 +20,11 @@ STUDENT_T = {
 """97.5 % quantile of Student's t by degrees of freedom; 1/freedom is interpolated, which gives at most 0.8 % more."""
 
 Stage = str | int
-"""Where a number was measured: `"best"`, `"last"`, `"test"`; an epoch; `at_tau(...)`."""
+"""The stage at which a number was measured: `"best"`, `"last"`, `"test"`, an epoch, or `at_tau(...)`."""
 
 
 def at_tau(tau: float) -> Stage:
-    """The stage of an evaluation whose logits were adjusted by tau; 0 is the model as it was trained."""
+    """The stage of an evaluation whose logits were adjusted by tau; 0 is the model as trained."""
     return f"tau {float(tau)!r}"
 
 
@@ -59,7 +59,7 @@ class Summary:
 
     @property
     def variance(self) -> Variance | None:
-        """Of the mean."""
+        """Variance of the mean."""
         return None if self.sd is None else Variance(self.sd**2 / self.n, self.n - 1)
 
     @property
@@ -78,16 +78,16 @@ class Difference:
 
 
 def summarise(values: Sequence[float]) -> Summary | None:
-    """None without values; a value that is not finite makes neither mean nor deviation finite."""
+    """Summary of values; None without values. A value that is not finite makes mean and deviation not finite."""
     if not values:
         return None
-    if not all(map(math.isfinite, values)):  # a seed that diverged; `statistics` fails on it
+    if not all(map(math.isfinite, values)):  # a seed diverged; the `statistics` module would fail on it
         return Summary(sum(values) / len(values), math.nan if len(values) > 1 else None, len(values))
     return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
 def subtract(one: Summary | None, other: Summary | None) -> Difference | None:
-    """Of two sets of runs that have nothing to do with each other; None where either is missing."""
+    """Difference of two independent sets of runs; None if either is missing."""
     if one is None or other is None:
         return None
     value = one.mean - other.mean
@@ -98,32 +98,32 @@ def subtract(one: Summary | None, other: Summary | None) -> Difference | None:
 
 
 class Frame:
-    """Numbers by method, seed (runs count from 0), stage and metric; where one is added twice, the last one counts."""
+    """Numbers by method, seed (runs count from 0), stage and metric; a number added again replaces the old one."""
 
     def __init__(self) -> None:
         self._values: dict[tuple[str, Stage, str], dict[int, float]] = {}
 
     def add(self, method: str, seed: int, stage: Stage, numbers: Mapping[str, float | None]) -> None:
-        """Adds numbers of one run at one stage, by metric; None is no number."""
+        """Adds numbers of one run at one stage, by metric; None is ignored."""
         for metric, value in numbers.items():
             if value is not None:
                 self._values.setdefault((method, stage, metric), {})[seed] = value
 
     def value(self, method: str, seed: int, stage: Stage, metric: str) -> float | None:
-        """The number of one run; None where it is not known."""
+        """The number of one run; None if unknown."""
         return self._values.get((method, stage, metric), {}).get(seed)
 
     def summary(self, method: str, stage: Stage, metric: str) -> Summary | None:
-        """Over the seeds; None where none has it."""
+        """Summary over the seeds; None if no seed has the number."""
         return summarise(list(self._values.get((method, stage, metric), {}).values()))
 
     def paired(self, method: str, other: str, stage: Stage, metric: str) -> Summary | None:
-        """`method` minus `other`, seed by seed, over the seeds that both have."""
+        """Summary of `method` minus `other` for each seed that both have."""
         one, rival = (self._values.get((name, stage, metric), {}) for name in (method, other))
         return summarise([value - rival[seed] for seed, value in one.items() if seed in rival])
 
     def over_epochs(self, method: str, metric: str) -> dict[int, Summary]:
-        """A number at each epoch that has it."""
+        """Summary of a number at each epoch that has it."""
         stages = [stage for name, stage, number in self._values if (name, number) == (method, metric)]
         epochs = sorted(stage for stage in stages if isinstance(stage, int))
         return {epoch: summary for epoch in epochs if (summary := self.summary(method, epoch, metric)) is not None}

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 def run_name(folder: Path) -> str:
-    """The last two folders of a run's path, for titles: many runs are called `0` or `test`."""
+    """The last two folders of a run's path, for titles, since many runs are called `0` or `test`."""
     parts = [part for part in folder.absolute().parts if part != "evaluation"]
     return printable("/".join(parts[-2:]))
 
 
 def printable(name: str) -> str:
-    r"""The name with bytes that are not UTF-8 as `\udcff`, so that any file and picture can hold it."""
+    r"""The name with non-UTF-8 bytes written as `\udcff`, so that any file and picture can hold it."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def with_bounds(title: str, name: str, groups: Convention | None) -> str:
-    """The title; of a group of classes with its thresholds, where they are known."""
+    """The title; for a group of classes with its thresholds, if known."""
     return title if groups is None or name not in ("many", "medium", "few") else f"{title} ({groups.bounds(name)})"
 
 
 def recorded_groups(host: Host, args: Mapping[str, Any], path: Path) -> Convention | None:
-    """The thresholds of the groups in a run's log; None where they are the user's and not recorded."""
-    from vlltr_plugin.core.shot_groups import convention_of  # imports numpy, which --help does without
+    """The thresholds of the groups in a run's log; None if the user chose them and they were not recorded."""
+    from vlltr_plugin.core.shot_groups import convention_of  # imports numpy, which --help does not need
 
     if not host.groups_setting:
         return host.convention
@@ -45,7 +45,7 @@ def recorded_groups(host: Host, args: Mapping[str, Any], path: Path) -> Conventi
 
 
 def add_groups(command: argparse.ArgumentParser | argparse._ArgumentGroup, more: str) -> None:
-    """Adds the option `--groups`, its help ending with `more`."""
+    """Adds the option `--groups`; its help ends with `more`."""
 
     def convention(text: str) -> Convention:
         from vlltr_plugin.core.shot_groups import convention_of

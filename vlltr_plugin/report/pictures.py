@@ -26,7 +26,7 @@ COLOURS = {"many": "#0072B2", "medium": "#E69F00", "few": "#CC79A7", "overall": 
 """Okabe and Ito's palette, safe for colour-blind readers; a group of classes has the same colour in every picture."""
 
 RUN_COLOURS = ("#444444", "#D55E00", "#009E73", "#56B4E9", "#8B5A2B", "#7B3294")
-"""Colours of runs, in their order; none is the colour of a group of classes."""
+"""Colours of runs, in their order; they differ from the colours of the groups of classes."""
 
 GREY = "#555555"  # for references and borders
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
@@ -50,7 +50,7 @@ STYLE: Mapping[str, Any] = {
     "lines.markersize": 5.0,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "text.parse_math": False,  # names of runs and classes may hold a $
+    "text.parse_math": False,  # names of runs and classes may contain a $
 }
 """Readable when an 8 inch wide figure is shown 800 pixels wide, as README does."""
 
@@ -60,7 +60,7 @@ class MissingExtraError(UserError, ModuleNotFoundError):
 
 
 def require(*modules: str, extra: str = "report") -> list[Any]:
-    """Imports libraries of an extra; a MissingExtraError names all that are not installed and says how to get them."""
+    """Imports libraries of an extra; a MissingExtraError names all that are missing and how to install them."""
     found, missing = [], []
     for module in modules:
         try:
@@ -82,7 +82,7 @@ def require_matplotlib() -> Any:
 
 
 def styled() -> Any:
-    """A context with our style, for code that makes figures, axes, lines or text; changes nothing global."""
+    """Context manager with our style, for code that creates figures, axes, lines or text; changes nothing global."""
     return require_matplotlib().rc_context(dict(STYLE))
 
 
@@ -98,7 +98,7 @@ def new_figure(width: float = 8.0, height: float = 4.5) -> Figure:
 
 
 def light_grid(axes: Axes, along: str = "y") -> None:
-    """Leaves only the grid lines at the ticks of one axis: `"x"`, `"y"` or `"both"`."""
+    """Draws only the grid lines of one axis: `"x"`, `"y"` or `"both"`."""
     axes.grid(False)
     axes.grid(True, axis=along)  # type: ignore[arg-type]
 
@@ -118,7 +118,7 @@ def band(axes: Axes, x: Sequence[float], low: Sequence[float], high: Sequence[fl
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist], title: str | None = None) -> None:
-    """One legend for all panels, above them: one row up to three entries, else two rows."""
+    """Adds one legend above all panels: one row for up to three entries, else two rows."""
     columns = len(handles) if len(handles) <= 3 else (len(handles) + 1) // 2
     figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, title=title)
 
@@ -131,7 +131,7 @@ def group_marks(axes: Axes, present: Iterable[str], groups: Convention, marker: 
 
 
 def whole_epochs(axes: Axes) -> None:
-    """No ticks between two epochs."""
+    """Puts ticks at whole epochs only."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

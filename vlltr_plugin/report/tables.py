@@ -1,4 +1,4 @@
-"""Tables: one description, shown by rich in the terminal, as Markdown and as CSV in files; and numbers as text."""
+"""Tables for the terminal (rich), Markdown and CSV, and functions that format numbers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _markdown_row(cells: Sequence[Any]) -> str:
 
 
 def fixed(value: float | None, digits: int = 2) -> str:
-    """A number with so many digits after the point; `-` for None."""
+    """A number with `digits` digits after the point; `-` for None."""
     return MISSING if value is None else f"{value:.{digits}f}"
 
 
@@ -66,5 +66,5 @@ def signed(value: float, digits: int) -> str:
 
 
 def plus_minus(half: float | None, digits: int) -> str:
-    """Half an interval as ` ±0.12`, to be put behind a number; nothing where there is none."""
+    """Half an interval as ` ±0.12`, to be put after a number; empty for None."""
     return "" if half is None else f" ±{half:.{digits}f}"

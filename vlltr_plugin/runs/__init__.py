@@ -1,1 +1,1 @@
-"""The files of a run, written and read in one place: arrays, checkpoints, log lines."""
+"""Writes and reads the files of a run: arrays, checkpoints, log lines."""

@@ -1,4 +1,4 @@
-"""The arguments that a host's checkpoint holds, read without ever running what is in the file."""
+"""Reads the arguments in a host's checkpoint without running code from the file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vlltr_plugin.errors import ReportError
 
 
 def read_checkpoint_args(path: Path) -> dict[str, Any] | None:
-    """Reads `args` from a checkpoint; ReportError where it could run code, ValueError where it is damaged."""
+    """Reads `args` from a checkpoint; ReportError if it could run code, ValueError if it is damaged."""
     try:
         checkpoint = load_safely(path)
     except pickle.UnpicklingError as error:
@@ -29,20 +29,20 @@ def read_checkpoint_args(path: Path) -> dict[str, Any] | None:
 
 
 def load_safely(path: Path) -> Any:
-    """Loads a checkpoint without running what is in it; by memory mapping where its format (torch >= 1.6) allows.
+    """Loads a checkpoint without running code from it; memory-mapped if its format (torch >= 1.6) allows.
 
     `argparse.Namespace`, which hosts save their arguments in, is allowed too, for this call only.
     """
-    from torch import load  # here, so that reports without a checkpoint need no torch
+    from torch import load  # imported here, so that reports without a checkpoint need no torch
     from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
     with path.open("rb") as file:
         is_zip = file.read(4) == b"PK\3\4"
-    before = list(get_safe_globals())  # torch 2.4 and 2.5 give the list itself, and add to it
+    before = list(get_safe_globals())  # torch 2.4 and 2.5 return the list itself, and later add to it
     add_safe_globals([argparse.Namespace])
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd pickles; what matters is raised
+            warnings.simplefilter("ignore")  # warnings about unusual pickles; real problems are raised
             return load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     finally:
         clear_safe_globals()

@@ -1,8 +1,8 @@
-"""The arrays of a run's epochs, `reweight/epoch_*.npz`: written whole, each by a run that it names, read without trust.
+"""The arrays of a run's epochs, `reweight/epoch_*.npz`: written atomically, each with its run's identity; read safely.
 
-File names and times do not identify a run. A run is a chain of starts: each start of the training goes on from an epoch
-of the start before it. A file names the start that wrote it and the earlier ones of its chain, in the comment of the
-.npz archive (`unzip -z` shows it), so the arrays are the same as without it.
+File names and times do not identify a run. A run is a chain of starts: each start resumes from an epoch of the start
+before it. The comment of the .npz archive (`unzip -z` shows it) names the start that wrote the file and the earlier
+starts of its chain. It does not change the arrays.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.runs.files import write_whole
 
 if TYPE_CHECKING:
-    from torch import Tensor  # reports need no torch
+    from torch import Tensor  # so that reports need no torch
 
 FOLDER = "reweight"
 NAME = re.compile(r"epoch_(\d+)\.npz")
 ZIP = b"PK\x03\x04"
 _RUN = re.compile(r"vlltr-plugin run (\d+):((?: [0-9a-f]*@\d+)+)")
-STATE = "state."  # before the names of a criterion's state, which is no array of classes; see `training.hook`
-WEIGHTS = "weights_"  # then the name of the logits that feed them
-OF_WEIGHTS = ("log_radius", "substituted", "samples")  # stand beside every `weights_`, named in the same way
-# What reading a damaged .npz raises; RuntimeError where a flag says that it is encrypted, or packed in another way.
+STATE = "state."  # prefix of a criterion's state, which is not an array over classes; see `training.hook`
+WEIGHTS = "weights_"  # prefix; the name of the logits that feed them follows
+OF_WEIGHTS = ("log_radius", "substituted", "samples")  # stored with every `weights_`, with the same suffix
+# Errors from reading a damaged .npz; RuntimeError if a flag marks it as encrypted or unknown compression.
 BROKEN = (ValueError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 Floats = NDArray[np.float64]
@@ -41,14 +41,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Weights:
-    """What one kind of logits gave in an epoch; arrays `[C]`, None where the file does not have them."""
+    """Radii and weights from one kind of logits in an epoch; arrays `[C]`, None if not in the file."""
 
-    in_force: Floats  # alpha while the epoch ran
+    in_force: Floats  # alpha during the epoch
     log_radius: Floats  # log r as measured in the epoch
-    substituted: NDArray[np.bool_]  # classes that took the mean log radius of the others
+    substituted: NDArray[np.bool_]  # classes that were given the mean log radius of the others
     samples: Floats  # independent samples behind each radius, all 0 where none was measured
-    next_weights: Floats | None = None  # alpha of the epoch after it
-    bias: Floats | None = None  # how far few samples put log r below the truth on average
+    next_weights: Floats | None = None  # alpha of the next epoch
+    bias: Floats | None = None  # expected bias of log r from few samples (how far it is too low)
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class EpochArrays:
     epoch: int  # from 0
     counts: NDArray[np.int64]  # training images n
     draws: Floats  # expected draws m of an epoch
-    by_logits: dict[str, Weights]  # by the name of the logits that feed them; the first are those in the log
-    drawn: Floats | None = None  # samples that came; None where the file does not have them
+    by_logits: dict[str, Weights]  # keyed by the logits that feed them; the first is in the log
+    drawn: Floats | None = None  # samples drawn in the epoch; None if not in the file
 
 
 def write_arrays(output_dir: Path, epoch: int, arrays: Mapping[str, Tensor], comment: str = "") -> Path:
-    """Writes `reweight/epoch_0007.npz` with a comment of the archive; after an OSError nothing partial is left."""
+    """Writes `reweight/epoch_0007.npz` with an archive comment; an OSError leaves no partial file."""
     path = output_dir / FOLDER / f"epoch_{epoch:04d}.npz"
     buffer = io.BytesIO()
     plain = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
@@ -75,7 +75,7 @@ def write_arrays(output_dir: Path, epoch: int, arrays: Mapping[str, Tensor], com
 
 
 def epoch_files(run: Path) -> dict[int, Path]:
-    """The files of a run's epochs, in order; ReportError where there are none."""
+    """The files of a run's epochs, in order; ReportError if there are none."""
     if not run.is_dir():
         raise ReportError(f"Expected the folder of a run but {run} is {'a file' if run.exists() else 'not there'}.")
     files = numbered_files(run)
@@ -91,14 +91,14 @@ def epoch_files(run: Path) -> dict[int, Path]:
 
 
 def numbered_files(run: Path) -> dict[int, Path]:
-    """As `epoch_files`; empty where there is none."""
+    """As `epoch_files`, but empty if there are none."""
     folder = run / FOLDER
     found = [(NAME.fullmatch(path.name), path) for path in folder.glob("epoch_*.npz")] if folder.is_dir() else []
     return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
 def read_epoch(epoch: int, path: Path) -> EpochArrays:
-    """Reads one file, without unpickling; ReportError where it is broken or holds something else."""
+    """Reads one file without unpickling; ReportError if it is damaged or holds something else."""
     try:
         with path.open("rb") as file:
             if file.read(len(ZIP)) != ZIP:
@@ -118,7 +118,9 @@ def read_epoch(epoch: int, path: Path) -> EpochArrays:
         )
     shapes = {array.shape for array in arrays.values()}
     if len(shapes) != 1 or len(shapes.pop()) != 1 or any(array.dtype.kind not in "fiub" for array in arrays.values()):
-        raise ReportError(f"{path}: expected one number for each class in every array; this is no file of the plug-in.")
+        raise ReportError(
+            f"{path}: expected one number for each class in every array; this file was not written by the plug-in."
+        )
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise ReportError(f"{path}: expected finite numbers.")
     positive = [arrays[WEIGHTS + name] for name in names]
@@ -146,13 +148,13 @@ def _epoch_arrays(epoch: int, arrays: dict[str, NDArray[Any]], names: list[str])
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """One start of a run, and the starts that it goes on from."""
+    """One start of a run, and the starts that it resumed from."""
 
-    number: int  # larger than those of all starts that were known when this one began: the largest is the newest
+    number: int  # larger than the number of every start known when this one began, so the largest is the newest
     starts: tuple[tuple[str, int], ...]  # id and first epoch of each start, by ascending epochs; the last one is this
 
     def has(self, epoch: int, written_by: RunIdentity) -> bool:
-        """Whether the file of an epoch that a start has written is a part of this run."""
+        """True if this run includes the file of an epoch written by the given start."""
         own = next((start for start, first in reversed(self.starts) if first <= epoch), None)
         return own == written_by.starts[-1][0]
 
@@ -160,14 +162,14 @@ class RunIdentity:
         return f"vlltr-plugin run {self.number}:" + "".join(f" {start}@{first}" for start, first in self.starts)
 
 
-UNNAMED = RunIdentity(0, (("", 0),))  # of files and states that name none
+UNNAMED = RunIdentity(0, (("", 0),))  # identity of files and states that name no run
 
 
 def new_start(first: int, before: RunIdentity | None, known: Iterable[RunIdentity]) -> RunIdentity:
     """Begins a start."""
     line = () if before is None else tuple(start for start in before.starts if start[1] < first)
     numbers = [0 if before is None else before.number, *(start.number for start in known)]
-    return RunIdentity(1 + max(numbers), (*line, (secrets.token_hex(6), first)))  # no random generator of the run's
+    return RunIdentity(1 + max(numbers), (*line, (secrets.token_hex(6), first)))  # not the run's random generators
 
 
 def identity_of(text: object) -> RunIdentity:
@@ -180,7 +182,7 @@ def identity_of(text: object) -> RunIdentity:
 
 
 def read_identity(path: Path) -> RunIdentity | None:
-    """Who wrote the file of an epoch; None where it cannot be read."""
+    """The identity of the run that wrote the file of an epoch; None if it cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             return identity_of(archive.comment.decode("ascii", "replace"))
@@ -189,39 +191,39 @@ def read_identity(path: Path) -> RunIdentity | None:
 
 
 def newest(known: Iterable[RunIdentity | None]) -> set[RunIdentity]:
-    """The newest of some starts: several where none of them knew of the others."""
+    """The newest starts: more than one if they did not know of each other."""
     starts = {start for start in known if start is not None}
     largest = max((start.number for start in starts), default=0)
     return {start for start in starts if start.number == largest}
 
 
 class EpochWriter:
-    """Writes epochs into the folder of a run, and reads which epochs there are the run's."""
+    """Writes epochs into a run's folder, and finds which of the epochs there belong to the run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.run: RunIdentity | None = None  # until the first epoch has ended, the run that this start goes on from
-        self.abandoned: int | None = None  # files of other starts from this epoch on are replaced by this start's
-        self._first: int | None = None  # epoch of this start; that of the first `begin` where it is not given
-        self._last: int | None = None  # epoch that ended in this start
+        self.run: RunIdentity | None = None  # until the first epoch ends: the run that this start resumes from
+        self.abandoned: int | None = None  # this start replaces files of other starts from this epoch on
+        self._first: int | None = None  # first epoch of this start; by default that of the first `begin`
+        self._last: int | None = None  # last epoch that ended in this start
         self._known = set(_identities(folder).values())
 
     def newest_runs(self) -> set[RunIdentity]:
-        """The newest runs of the folder, this one included: one, or none, or several that did not know of another."""
+        """The newest runs in the folder, including this one; several if they did not know of each other."""
         self._known = set(_identities(self.folder).values())
         return newest([*self._known, self.run])
 
     def files_of(self, run: RunIdentity | None) -> dict[int, Path]:
-        """The files of a run's epochs, in order; those that cannot be read are in it, too."""
+        """The files of a run's epochs, in order, including unreadable ones."""
         files, found = numbered_files(self.folder), _identities(self.folder)
         return {epoch: files[epoch] for epoch, by in found.items() if by is None or (run and run.has(epoch, by))}
 
     def resume_from(self, run: RunIdentity | None, first: int | None = None) -> None:
-        """Continues a run of another start, from the next epoch on that ends."""
+        """Continues the run of another start, beginning with the next epoch that ends."""
         self.run, self._first, self._last = run, first, None
 
     def begin(self, epoch: int) -> None:
-        """Before an epoch that ended is written; FileExistsError where another process writes into the folder."""
+        """Call before an epoch is written; FileExistsError if another process writes into the folder."""
         if self._last is None or epoch <= self._last:
             first = epoch if self._first is None or self._last is not None else self._first
             self.run, self._first = new_start(first, self.run, filter(None, self._known)), first
@@ -234,13 +236,13 @@ class EpochWriter:
             )
 
     def remove_abandoned(self) -> None:
-        """Removes the abandoned files; needs no room on the disk."""
+        """Removes the abandoned files; needs no disk space."""
         for epoch, path in numbered_files(self.folder).items():
             if self.abandoned is not None and epoch >= self.abandoned and read_identity(path) != self.run:
                 path.unlink()
 
     def write(self, epoch: int, arrays: dict[str, Tensor]) -> None:
-        """Writes the file of an epoch, after `begin`, or raises OSError and leaves nothing partial behind."""
+        """Writes the file of an epoch, after `begin`; an OSError leaves no partial file."""
         write_arrays(self.folder, epoch, arrays, str(self.run))
 
 

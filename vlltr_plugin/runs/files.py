@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, their digests, and JSON lines of which a killed run may have torn one."""
+"""Atomic file writes, file digests, and JSON lines, one of which a killed run may have cut off."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ZERO = "\0"
 _DECODER = json.JSONDecoder()
 _WORDS = ("true", "false", "null", "NaN", "-Infinity", "Infinity")
 _EXPONENTS = {".", "e", "E", "e-", "E-", "e+", "E+"}
-# What may be left over where a JSON object is cut inside a number or a word.
+# What may remain of a JSON value that is cut inside a number or a word.
 _BEGINNINGS = {word[:length] for word in _WORDS for length in range(len(word))} | _EXPONENTS
-# Where the text after a cut may begin: first what the host writes, then any object or comment.
+# Possible beginnings of the text after a cut: first the host's own lines, then any object or comment.
 _NEXT_STARTS = (re.compile(r'\{"(?:train_|test_|val_|epoch")|#'), re.compile(r"[{#]"))
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes or replaces a file in one step and makes its folder; after an OSError nothing has changed."""
+    """Writes or replaces a file in one step and creates its folder; an OSError leaves everything as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, path.with_name(f".{path.name}.tmp")) as unfinished:
         unfinished.write_bytes(data)
@@ -31,7 +31,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path, unfinished: Path) -> Iterator[Path]:
-    """For content that streams to a file, which takes its name once it is on the disk; after an error none is left."""
+    """Context manager: yields a temporary file, renamed to `path` when it is on the disk and removed after an error."""
     try:
         yield unfinished
         with unfinished.open("rb+") as file:
@@ -53,7 +53,7 @@ def sha256(path: Path) -> str:
 
 
 def whole_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
-    """The JSON objects of a line, and whether one was cut short; ValueError for what is neither nor a comment."""
+    """The JSON objects of a line, and whether one is cut off; ValueError for anything else but a comment."""
     found: list[dict[str, Any]] = []
     cut, start = False, 0
     while True:
@@ -69,7 +69,7 @@ def whole_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
             value, start = _DECODER.raw_decode(text, start)
             found.append(value)
         except json.JSONDecodeError as error:
-            # The next object or comment begins where what stands before it is the beginning of an object.
+            # The next object or comment begins where the text before it is the beginning of an object.
             ends = (match.start() for pattern in _NEXT_STARTS for match in pattern.finditer(text, start + 1))
             after = next((end for end in chain(ends, [len(text)]) if is_cut(text[start:end])), None)
             if after is None:
@@ -80,7 +80,7 @@ def whole_objects(text: str) -> tuple[list[dict[str, Any]], bool]:
 
 
 def is_cut(fragment: str) -> bool:
-    """Whether a fragment that starts with a brace is the beginning of a JSON object, but not a whole one."""
+    """True if a fragment that starts with a brace is an incomplete JSON object."""
     fragment = fragment.rstrip(ZERO)
     try:
         _DECODER.raw_decode(fragment)

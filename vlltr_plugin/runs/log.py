@@ -1,4 +1,4 @@
-"""The contents of a run's log, in the same form for every host; and the files that `RunRecorder` writes beside arrays.
+"""The contents of a run's log, in the same form for every host, and the other files that `RunRecorder` writes.
 
 These are `log.txt` with a JSON line an epoch, the settings, and the names of the classes.
 """
@@ -16,46 +16,46 @@ from typing import Any
 from vlltr_plugin.core.epoch_statistics import LOGGED
 from vlltr_plugin.runs.files import whole_objects, write_whole
 
-KEY = "reweight"  # of the settings in a config and in a run's arguments, and of the state in its checkpoint
+KEY = "reweight"  # key of the settings in a config and in a run's arguments, and of the state in its checkpoint
 LOG = "log.txt"
-SETTINGS = "reweight_settings.json"  # beside the log: what the run was made with, by name
-SHOT_GROUPS = "shot groups"  # a setting: the thresholds of the groups of classes, as `convention_of` reads them
-CLASS_NAMES = "class_names.json"  # beside the log: a JSON list
-METRICS = ("overall", "many", "medium", "few", "loss")  # those that `compare` knows; any other is logged as well
+SETTINGS = "reweight_settings.json"  # file beside the log: the run's settings by name
+SHOT_GROUPS = "shot groups"  # setting: the thresholds of the groups of classes, as `convention_of` reads them
+CLASS_NAMES = "class_names.json"  # file beside the log: a JSON list
+METRICS = ("overall", "many", "medium", "few", "loss")  # metrics that `compare` knows; others are logged as well
 
-Line = dict[str, float]  # numbers of an epoch or of the final test, by the keys of the host's reader (`Metric.key`)
+Line = dict[str, float]  # numbers of an epoch or of the final test, keyed by `Metric.key`
 Numbers = dict[str, float | int]
 
 
 @dataclass(frozen=True)
 class Log:
-    """What a log says."""
+    """The contents of a log."""
 
     path: Path
-    epochs: dict[int, Line]  # epoch, from 0, to its line, in ascending order; where epochs repeat, the later line
+    epochs: dict[int, Line]  # epoch, from 0, to its line, ascending; the later line if an epoch repeats
     test: Line | None  # the result on the test split after the last epoch, if there is one
-    warnings: tuple[str, ...]  # what was left out or looks odd, one line each, with the file's name
-    # Epochs discarded because the run resumed from an earlier one; None where each start has a log of its own.
+    warnings: tuple[str, ...]  # what was left out or looks wrong, one line each, with the file's name
+    # Epochs discarded because the run resumed from an earlier one; None if each start has its own log.
     abandoned: tuple[int, ...] | None = ()
-    class_accuracy: tuple[float, ...] = ()  # top-1 of each class in that test, percent; empty where it is not known
-    reweighted: bool | None = None  # None where it is not known
+    class_accuracy: tuple[float, ...] = ()  # top-1 of each class in that test, percent; empty if unknown
+    reweighted: bool | None = None  # None if unknown
 
 
 def shows_reweighting(epochs: Mapping[int, Line]) -> bool | None:
-    """Whether the lines of a log hold numbers of the plug-in, `train_reweight_*`; None without an epoch."""
+    """True if the log has numbers of the plug-in (`train_reweight_*`); None without an epoch."""
     return any(key.startswith("train_reweight_") for line in epochs.values() for key in line) if epochs else None
 
 
 @dataclass(frozen=True)
 class StdoutLog:
-    """What a run printed of its settings and times."""
+    """Settings and times printed by a run."""
 
     path: Path
-    # Arguments of the last start that ended an epoch, or of the last start; without values that are no literals.
+    # Arguments of the last start that ended an epoch, else of the last start; only those with literal values.
     args: dict[str, Any]
-    epoch_seconds: dict[int, float]  # of its training pass, without validation and without discarded epochs
-    training_seconds: float | None  # the host's own time of it all; None unless one start went through all epochs
-    starts: int  # how often the run was started
+    epoch_seconds: dict[int, float]  # seconds of each training pass, without validation and discarded epochs
+    training_seconds: float | None  # the host's own total time; None unless one start trained all epochs
+    starts: int  # number of starts of the run
 
 
 def numbers_of(metrics: Mapping[str, Any]) -> Numbers:
@@ -63,8 +63,8 @@ def numbers_of(metrics: Mapping[str, Any]) -> Numbers:
     numbers: Numbers = {}
     for name, value in metrics.items():
         if name == "epoch" or name.startswith(LOGGED):
-            raise ValueError(f"Expected a metric under a name of its own but {name!r} is the plug-in's: rename it.")
-        if getattr(value, "size", None) is not None and hasattr(value, "item"):  # a tensor or array, of one element
+            raise ValueError(f"Expected a metric under a name of your own but the plug-in uses {name!r}: rename it.")
+        if getattr(value, "size", None) is not None and hasattr(value, "item"):  # a tensor or array with one element
             with contextlib.suppress(RuntimeError, ValueError):
                 value = value.item()
         try:
@@ -79,7 +79,7 @@ def numbers_of(metrics: Mapping[str, Any]) -> Numbers:
 
 
 def append_line(path: Path, line: Mapping[str, float | int]) -> None:
-    """Adds an object in a line of its own, also where a killed run left half a line; makes the folder."""
+    """Appends an object on a new line, also after a line that a killed run cut off; creates the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torn = False
     if path.is_file() and path.stat().st_size:
@@ -91,7 +91,7 @@ def append_line(path: Path, line: Mapping[str, float | int]) -> None:
 
 
 def cut_log(path: Path, first: int) -> None:
-    """Removes an epoch and later ones from the end of a log; needs no room on the disk."""
+    """Removes an epoch and later ones from the end of a log; needs no disk space."""
     cut, start = None, 0
     for text in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
         epochs = _epochs_in(text)
@@ -105,7 +105,7 @@ def cut_log(path: Path, first: int) -> None:
 
 
 def last_epoch(path: Path) -> int:
-    """The epoch of the last whole line, -1 where there is none; ValueError for a log of another kind."""
+    """The epoch of the last complete line, -1 if there is none; ValueError for a log of another kind."""
     last = -1
     for number, text in enumerate(path.read_bytes().splitlines() if path.is_file() else [], start=1):
         try:
@@ -116,7 +116,7 @@ def last_epoch(path: Path) -> int:
 
 
 def epoch_of(line: Mapping[str, Any]) -> int:
-    """The epoch of a line; ValueError where it has none."""
+    """The epoch of a line; ValueError if it has none."""
     epoch = line.get("epoch")
     if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
         raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
@@ -124,7 +124,7 @@ def epoch_of(line: Mapping[str, Any]) -> int:
 
 
 def settings_as_json(settings: Mapping[str, Any]) -> bytes:
-    """The settings as they are written, as text where JSON has no form; ValueError for names that are no text."""
+    """The settings as JSON, values that JSON cannot hold as text; ValueError for names that are not strings."""
     try:
         return json.dumps(settings, indent=2, default=str).encode()
     except (TypeError, ValueError, RecursionError) as error:
@@ -132,7 +132,7 @@ def settings_as_json(settings: Mapping[str, Any]) -> bytes:
 
 
 def read_settings(folder: Path) -> dict[str, Any] | None:
-    """The settings of the run in a folder; None without them, and where they are damaged."""
+    """The settings of the run in a folder; None if missing or damaged."""
     try:
         settings = json.loads((folder / SETTINGS).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -141,12 +141,12 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
 
 
 def write_class_names(folder: Path, names: Sequence[str]) -> None:
-    """Writes the names whole."""
+    """Writes the class names atomically."""
     write_whole(folder / CLASS_NAMES, json.dumps(list(names), indent=0, ensure_ascii=False).encode())
 
 
 def read_class_names(start: Path, num_classes: int) -> list[str] | None:
-    """The names in a run's folder, or beside a file of it; None without them, damaged, or not one for each class."""
+    """The class names in a run's folder, or beside a file in it; None if missing, damaged, or not one per class."""
     folder = start if start.is_dir() else start.parent
     try:
         names = json.loads((folder / CLASS_NAMES).read_bytes())

@@ -1,1 +1,1 @@
-"""The training side that is the same for every host: criterion, branches, draws, settings, hook, log line, messages."""
+"""Training code shared by all hosts: criterion, draws, settings, hook, recorder, messages."""

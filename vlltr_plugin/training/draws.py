@@ -1,4 +1,4 @@
-"""How often each class is expected to be drawn in an epoch, read off the host's sampler."""
+"""Class counts and expected draws of each class in an epoch, from the host's data set and sampler."""
 
 import torch
 from torch import Tensor
@@ -10,12 +10,12 @@ UNIFORM_BY_NAME = ("RASampler",)
 
 
 def class_counts_of(targets: list[int] | Tensor, num_classes: int) -> Tensor:
-    """Training images of each class, int64 `[C]`; ValueError where a target is no whole number in 0..C-1."""
+    """Training images of each class, int64 `[C]`; ValueError if a target is not a whole number in 0..C-1."""
     return torch.bincount(_labels(targets, num_classes), minlength=num_classes)
 
 
 def _labels(targets: list[int] | Tensor, num_classes: int) -> Tensor:
-    """The data set's targets, int64 `[N]`; ValueError where they are no labels."""
+    """The data set's targets, int64 `[N]`; ValueError if they are not labels."""
     labels = _numbers(targets)
     if labels.ndim != 1:
         raise ValueError(f"Expected the data set's targets to be one label an image but got {list(labels.shape)}.")
@@ -39,11 +39,11 @@ def _numbers(values: object) -> Tensor:
 
 
 def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_classes: int) -> Tensor:
-    """Expected draws m_i of each class in an epoch, up to a common factor; ValueError where they are not known."""
+    """Expected draws m_i of each class in an epoch, up to a common factor; ValueError if they are not known."""
     labels = _labels(targets, num_classes)
     weights = getattr(sampler, "weights", None)
     if weights is None:
-        # Not isinstance: a subclass may well draw otherwise.
+        # Not isinstance: a subclass may draw differently.
         if type(sampler) not in UNIFORM and type(sampler).__name__ not in UNIFORM_BY_NAME:
             raise ValueError(
                 f"Expected a sampler whose draws are known but got {type(sampler).__name__}: give it an attribute "
@@ -61,7 +61,7 @@ def expected_draws(sampler: Sampler[int], targets: list[int] | Tensor, num_class
             f"Expected the sampler to hold one weight for each of the {len(labels)} training images but its "
             f"weights have shape {list(weights.shape)}."
         )
-    if not 0 < float(weights.sum()) < float("inf") or bool((weights < 0).any()):  # a nan makes the sum one
+    if not 0 < float(weights.sum()) < float("inf") or bool((weights < 0).any()):  # a nan weight makes the sum nan
         raise ValueError("Expected finite sampler weights that are not negative and not all 0.")
     drawn = weights.new_zeros(num_classes).index_add_(0, labels, weights)
     return drawn / drawn.sum() * len(labels)

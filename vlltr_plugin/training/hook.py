@@ -1,4 +1,4 @@
-"""Ends the epochs of a run and writes its folder: the session, and the hooks that a host's inserted lines call."""
+"""Ends the epochs of a run and writes its folder: `Session`, and the hooks that a host's inserted lines call."""
 
 import copy
 import random
@@ -25,13 +25,13 @@ from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
 
-Statistics = dict[str, float | int | None]  # by the name in a host's log; None for what is not known
-RUN = "run"  # key in a checkpoint's state: the identity of the run that saved it, see `runs.epoch_files`
-WEIGHTS_TOLERANCE = 1e-4  # relative, of saved weights and those of their radii, computed on another machine
+Statistics = dict[str, float | int | None]  # numbers by their names in a host's log; None if unknown
+RUN = "run"  # key in a checkpoint's state for the identity of the run that saved it, see `runs.epoch_files`
+WEIGHTS_TOLERANCE = 1e-4  # relative tolerance of saved weights against those computed from their radii
 
 
 class Session:
-    """Ends the epochs of criteria, by the name of the logits that feed them, and writes their files, if any."""
+    """Ends the epochs of criteria, keyed by the logits that feed them; writes the run's files if it has a folder."""
 
     def __init__(self, criteria: Mapping[str, Criterion], files: EpochWriter | None, without: str) -> None:
         self.criteria, self.files = criteria, files
@@ -40,7 +40,7 @@ class Session:
     def end_epoch(
         self, epoch: int, shared: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, epoch_statistics.Statistics], dict[str, Tensor]]:
-        """Ends an epoch: numbers of each criterion and arrays for the file; ValueError where ranks differ or fail."""
+        """Ends an epoch; returns each criterion's numbers and the file's arrays. ValueError if ranks differ or fail."""
         if not self.criteria:
             return {}, {}
         in_force = {name: criterion.in_force() for name, criterion in self.criteria.items()}
@@ -58,7 +58,7 @@ class Session:
         return statistics, arrays
 
     def write(self, epoch: int, write: Callable[[EpochWriter], None]) -> None:
-        """Writes what an epoch left, once it has ended; says once where that fails."""
+        """Writes the files of an epoch that has ended; if that fails, warns once."""
         if self.files is None:
             return
         try:
@@ -68,13 +68,13 @@ class Session:
             if not self._warned:
                 info(
                     f"could not write epoch {epoch} into {self.files.folder} ({error}): training goes on without "
-                    f"{self._without}; each later epoch tries again. This is said once."
+                    f"{self._without}; each later epoch tries again. This warning is shown once."
                 )
             self._warned = True
 
 
 def arrays_of(name: str, weighting: Weighting, in_force: Tensor, to_come: Tensor) -> dict[str, Tensor]:
-    """What a weighting gives to an epoch's file."""
+    """The arrays of a weighting in an epoch's file."""
     measured = weighting.uses_logits and weighting.has_radii
     arrays = {
         f"weights_{name}": in_force,
@@ -96,7 +96,7 @@ def state_arrays(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def read_epoch_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in an epoch's file, without unpickling; ValueError where there is none."""
+    """The state dict in an epoch's file, without unpickling; ValueError if there is none."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = [name for name in archive.files if name.startswith(STATE)]
@@ -118,10 +118,10 @@ class Hook:
     """The hook of a run that is not re-weighted: every call does nothing.
 
     Args:
-        trains: whether anything is trained. If not (`--eval`), a state in a checkpoint is no reason for a message.
+        trains: False if nothing is trained (`--eval`); then a state in a checkpoint causes no message.
     """
 
-    weightings: Mapping[str, Weighting] = MappingProxyType({})  # by the name of their logits, the primary one first
+    weightings: Mapping[str, Weighting] = MappingProxyType({})  # keyed by their logits, the primary one first
 
     def __init__(self, trains: bool = True) -> None:
         self._trains = trains
@@ -132,10 +132,10 @@ class Hook:
             info("this checkpoint holds a re-weighting state, but the config has no `reweight`: weights stay 1.")
 
     def begin_epoch(self, epoch: int) -> None:
-        """Puts the weights for this epoch in force."""
+        """Applies the weights for this epoch."""
 
     def end_epoch(self, epoch: int) -> Statistics:
-        """Ends an epoch of training; returns what the host logs."""
+        """Ends an epoch of training; returns the numbers for the host's log."""
         return {}
 
     def checkpoint(self) -> dict[str, Any]:
@@ -144,12 +144,12 @@ class Hook:
 
 
 class EpochHook(Hook):
-    """Ends epochs: folds statistics into weights, gives the host's log line, writes the arrays, keeps the state.
+    """Ends epochs: computes weights, returns numbers for the host's log, writes arrays, keeps the state.
 
     Args:
         settings: what the config says.
-        criterion: the re-weighted criterion in the host's place; its first criterion is the primary one.
-        output_dir: the run's folder, if it is known; without one no arrays are written.
+        criterion: the criterion that replaces the host's; its first criterion is the primary one.
+        output_dir: the run's folder; None writes no arrays.
         clean_pass: runs the clean pass, for `source="clean_pass"`.
     """
 
@@ -169,24 +169,24 @@ class EpochHook(Hook):
             self.write_to(output_dir)
 
     def write_to(self, output_dir: Path) -> None:
-        """Names the run's folder, where it was not known before; does nothing the second time."""
+        """Sets the run's folder if it is not known yet; does nothing the second time."""
         if self._session.files is None:
             self._session.files = EpochWriter(output_dir)
             self._session.files.resume_from(self._resumed_from)
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the state out of a checkpoint; ValueError where it does not fit, and then nothing is changed."""
+        """Loads the state from a checkpoint; ValueError if it does not fit, and nothing is changed then."""
         state = checkpoint.get(KEY)
         if state is None:
             info("this checkpoint holds no re-weighting state: weights start at 1.")
             return
         if not isinstance(state, dict) or not all(isinstance(state.get(k), dict) for k in ("settings", "weightings")):
             raise ValueError(
-                f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or foreign."
+                f"Expected checkpoint[{KEY!r}] to be a state of this plug-in but it is damaged or from other code."
             )
         saved = state["weightings"]
         try:
-            before_forms = {"form": LOSS_WEIGHT}  # of a version that had this form only
+            before_forms = {"form": LOSS_WEIGHT}  # saved by a version that had this form only
             refuse_other_settings(before_forms | state["settings"], self._settings)
             for name, weighting in self.weightings.items():
                 weighting.check_state(saved.get(name))
@@ -198,7 +198,7 @@ class EpochHook(Hook):
             known = f"version {version}" if isinstance(version, str) else "an unknown version"
             raise ValueError(
                 f"{error} The state was saved by {known[:40]} of vlltr-plugin, this is {__version__}: if nothing "
-                "else differs, go on with that one."
+                "else differs, resume with that version."
             ) from error
         for name, weighting in self.weightings.items():
             weighting.load_state_dict(saved[name])
@@ -210,7 +210,7 @@ class EpochHook(Hook):
         info(f"resumed the weights in force from epoch {primary.weighting.epoch} on (largest {largest:.4g}).")
 
     def begin_epoch(self, epoch: int) -> None:
-        """Puts the weights for this epoch in force, also where a resumed run skipped to it."""
+        """Applies the weights for this epoch, also if a resumed run skipped to it."""
         for weighting in self.weightings.values():
             if weighting.epoch != epoch:
                 weighting.begin_epoch(epoch)
@@ -227,7 +227,7 @@ class EpochHook(Hook):
             by_name, arrays = self._session.end_epoch(epoch, self._settings)
         statistics: Statistics = {}
         for name, numbers in by_name.items():
-            prefix = f"{KEY}_{name}_" if statistics else f"{KEY}_"  # none before those of the primary one
+            prefix = f"{KEY}_{name}_" if statistics else f"{KEY}_"  # empty until the primary one has radii
             statistics |= {prefix + key: numbers.get(key) for key in NAMES}
         self._session.write(epoch, lambda files: files.write(epoch, arrays))
         return {**statistics, f"{KEY}_{SECONDS}": time.perf_counter() - start}
@@ -242,7 +242,7 @@ class EpochHook(Hook):
 
 
 def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:
-    """Raises ValueError where saved weights do not follow from the radii saved with them."""
+    """Raises ValueError if saved weights do not match the radii saved with them."""
     twin = copy.deepcopy(weighting)
     twin.load_state_dict(state)
     twin.begin_epoch(twin.epoch)  # as the run that saved it did
@@ -257,7 +257,7 @@ def _refuse_other_weights(weighting: Weighting, state: dict[str, Any]) -> None:
 
 @contextmanager
 def preserve_rng_and_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for an extra forward pass; then the modes of all modules and the random state are as before."""
+    """Sets evaluation mode for an extra forward pass, then restores the modes of all modules and the random state."""
     modes = [(module, module.training) for module in model.modules()]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     model.eval()

@@ -1,4 +1,4 @@
-"""HostCriterion takes the place of a host's base criterion: it observes, then weights or adjusts."""
+"""HostCriterion replaces a host's base criterion: it observes a batch, then weights losses or adjusts logits."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -12,40 +12,40 @@ from vlltr_plugin.core.torch_context import observing
 from vlltr_plugin.training.messages import info
 from vlltr_plugin.training.settings import SINGLE, SUM
 
-TOLERANCE = 1e-4  # relative, of a host's own loss and the one that takes its place
+TOLERANCE = 1e-4  # relative tolerance between a host's own loss and the one that replaces it
 ADVICE = (
-    "Something behind the sampler draws or relabels (the data set, a collate function), and the class weights do not "
-    "fit what is trained on."
+    "Something after the sampler (the data set, a collate function) draws or relabels samples, so the class weights "
+    "do not fit the training samples."
 )
 
 
 class Watch(Protocol):
-    """Tells which of the model's outputs the host calls its criterion with."""
+    """Identifies the model output that the host passes to its criterion."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the outputs, in the order in which the criterion gets them."""
+        """Names of the outputs, in the order in which the host passes them to the criterion."""
 
     def branch_of(self, logits: Tensor) -> str:
-        """Name of the output that `logits` are."""
+        """Name of the output to which `logits` belong."""
 
     def output(self, name: str) -> Tensor:
-        """The last output of a name."""
+        """The last output with this name."""
 
 
 class HostCriterion(nn.Module):
-    """Takes the place of the host's base criterion.
+    """Replaces the host's base criterion.
 
-    While the weights are all 1 it calls the host's own criterion, so that a re-weighted run is bit-identical to the
-    baseline until they differ.
+    While all weights are 1, it calls the host's own criterion, so a re-weighted run is bit-identical to the baseline
+    until a weight differs from 1.
 
     Args:
         base: the host's criterion, called as `base(logits, targets)`.
-        criteria: by the name of the logits that feed them: outputs of the model, or their `"sum"`. The first one serves
-            outputs without a criterion of their own.
+        criteria: keyed by the logits that feed them: an output of the model, or the outputs' `"sum"`. The first one
+            also handles outputs without a criterion of their own.
         watch: names of the model's outputs; by default the model has one.
-        observes: whether the statistics stream from the training pass; if not, the draws alone are counted.
-        adjusts: whether the criteria apply from the first step on, as margins do.
+        observes: True to collect the statistics in the training pass; False to count the draws only.
+        adjusts: True if the criteria apply from the first step on, as margins do.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class HostCriterion(nn.Module):
         self.criteria: Mapping[str, Criterion] = nn.ModuleDict(criteria)  # type: ignore[assignment]
         self._watch, self._observes, self._adjusts = watch, observes, adjusts
         self.streams = observes and any(criterion.weighting.uses_logits for criterion in criteria.values())
-        """Whether the statistics stream from the training pass, of a weighting that reads logits."""
-        for number, criterion in enumerate(criteria.values()):  # the draws of all are those of the first
+        """True if the statistics of a weighting that reads logits are collected in the training pass."""
+        for number, criterion in enumerate(criteria.values()):  # the first criterion counts the draws for all
             criterion.run_by_host(_warn, "" if number or isinstance(criterion.weighting, Uniform) else ADVICE)
 
     def forward(self, outputs: Tensor, targets: Tensor, *more: Any, **named: Any) -> Tensor:
@@ -70,7 +70,7 @@ class HostCriterion(nn.Module):
         if more or named:
             further = " and ".join([f"{len(more)} argument(s)"] * bool(more) + [f"`{name}`" for name in named])
             raise ValueError(
-                f"Expected base_criterion(logits, targets) but the host gives it {further} more: what that does to the "
+                f"Expected base_criterion(logits, targets) but the host passes {further} more, whose effect on the "
                 "loss cannot be re-weighted. Take `reweight` out of the config, or the argument out of the call."
             )
         branch = SINGLE if self._watch is None else self._watch.branch_of(outputs)
@@ -89,4 +89,4 @@ class HostCriterion(nn.Module):
 
 
 def _warn(message: str) -> None:
-    info(f"warning: {message} This is said once.")
+    info(f"warning: {message} This warning is shown once.")

@@ -1,4 +1,4 @@
-"""Messages of the plug-in in a run: the host silences `print` on all ranks but the first, and hides all warnings."""
+"""Messages during a run. The host silences `print` on all ranks but the first, and hides all warnings."""
 
 import warnings
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from vlltr_plugin.core.ranks import is_first_rank
 
 
 def info(message: str) -> None:
-    """Prints one line, marked as ours, on the first rank."""
+    """Prints one line, prefixed with the plug-in's name, on the first rank."""
     if is_first_rank():
         print(f"[vlltr-plugin] {message}")
 
 
 @contextmanager
 def print_warnings() -> Iterator[None]:
-    """Prints the warnings that come inside it."""
+    """Context manager that prints the warnings raised inside it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

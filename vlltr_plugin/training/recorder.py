@@ -1,4 +1,4 @@
-"""RunRecorder records the epochs of any training loop, for `vlltr-plugin inspect` and `compare` and for a resume."""
+"""RunRecorder records the epochs of any training loop, for `vlltr-plugin inspect` and `compare` and to resume."""
 
 import contextlib
 import json
@@ -42,24 +42,25 @@ class RunRecorder:
 
     `reweight_settings.json` holds the settings of the criterion and yours, which `compare` shows side by side.
 
-    Each file names the run that wrote it: files of another run, and of epochs that a resume discarded, are neither
-    resumed from nor shown. The first rank writes. The arrays are written whole or not at all; a process that is killed
-    before it has written the log's line loses that line only. Save the model's own checkpoint after `end_epoch`: then
-    the state for the next epoch is in the folder.
+    Each file names the run that wrote it. Files of another run, and of epochs that a resume discarded, are neither
+    shown nor resumed from. The first rank writes. Arrays are written completely or not at all; a process that is
+    killed before it writes the log line loses only that line. Save the model's own checkpoint after `end_epoch`, so
+    that the folder holds the state for the next epoch.
 
     Args:
-        folder: of the run; it is created by the first write.
-        criterion: whose epochs are recorded; None for a baseline with another loss, whose metrics alone are logged.
-        settings: yours, by name: learning rate, batch size, ...
-        groups: thresholds of the many-, medium- and few-shot classes of the metrics, in training images of a class:
+        folder: the run's folder; the first write creates it.
+        criterion: the criterion whose epochs are recorded; None for a baseline with another loss, which logs metrics
+            only.
+        settings: your own settings by name, such as learning rate and batch size.
+        groups: thresholds of the many-, medium- and few-shot classes of the metrics, in training images per class:
             `"50,10"` (many-shot from 50 on, few-shot up to 10), `"upstream"` (100 and 20) or `"others"` (101 and 19).
             `inspect`, `compare` and `evaluate --logits` of this run then use them.
-        class_names: names of the C classes, for `inspect` and `evaluate --logits`.
+        class_names: names of the C classes, used by `inspect` and `evaluate --logits`.
 
     Raises:
         TypeError: if `criterion` is not a criterion of the plug-in.
-        ValueError: if a setting has a name of the plug-in's or cannot be written as JSON, if groups or class names do
-            not fit, or, without a criterion, if the folder's `log.txt` is not that of a run.
+        ValueError: if the plug-in uses a setting's name itself, if a setting cannot be written as JSON, if groups or
+            class names do not fit, or, without a criterion, if the folder's `log.txt` is not the log of a run.
 
     Example:
         >>> recorder = RunRecorder("runs/dv", criterion, settings={"lr": 0.1, "batch size": 128})
@@ -78,7 +79,7 @@ class RunRecorder:
         groups: str | Sequence[int] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        # Unwrapped after `torch.compile`: settings and names of the state are those of any other run.
+        # Unwrapped after `torch.compile`, so that settings and state names are the same as without it.
         criterion = getattr(criterion, "_orig_mod", criterion)
         if criterion is not None:
             check_criterion(criterion)
@@ -87,12 +88,12 @@ class RunRecorder:
         self._own = own.keys()
         own |= {} if groups is None else {SHOT_GROUPS: convention_of(groups).numbers}
         if taken := sorted(own.keys() & (settings or {}).keys()):
-            raise ValueError(f"Expected settings under names of their own but {', '.join(taken)} is the plug-in's.")
+            raise ValueError(f"Expected settings under names of your own but the plug-in uses {', '.join(taken)}.")
         self.settings = {**own, **(settings or {})}
         settings_as_json(self.settings)
         self._class_names = None if class_names is None else _checked_names(class_names, criterion)
         self._next: int | None = None  # not known before the first epoch or `resume`
-        self._resumed = False  # until the first epoch after `resume` has ended
+        self._resumed = False  # until the first epoch after `resume` ends
         criteria = {} if criterion is None else {SINGLE: criterion}
         self._files = EpochWriter(self.folder)
         self._session = Session(criteria, self._files, without="it, and cannot be resumed from there")
@@ -103,23 +104,23 @@ class RunRecorder:
                 own_folder = f"{error} Give the recorder a folder of its own."
                 if criterion is None:
                     raise ValueError(own_folder) from error
-                info(f"`compare` will not read this run: {own_folder}")  # nothing else reads its log
+                info(f"`compare` will not read this run: {own_folder}")  # no later step checks its log
 
     def resume(self, next_epoch: int | None = None) -> int:
-        """Restores the weights of an epoch, to the last bit; every rank has to call it.
+        """Restores the weights of an epoch exactly; call it on every rank.
 
         Args:
-            next_epoch: the epoch to train next, from 0: the one after that of the model's checkpoint. By default the
-                one after the last in the folder; 0 in a new folder. When this epoch has ended, it and later ones are
-                removed from the folder, files and lines of the log, before it is written.
+            next_epoch: the epoch to train next, from 0: the epoch after that of the model's checkpoint. Default: the
+                epoch after the last in the folder; 0 in a new folder. When this epoch ends, the old files and log
+                lines of it and of later epochs are removed before it is written.
 
         Returns:
-            The epoch to train next. If there is no state for it, a warning says that the weights start at 1.
+            The epoch to train next. If the folder has no state for it, a warning says that the weights start at 1.
 
         Raises:
-            ValueError: if the state is damaged or its file was renamed, if the run was made with other settings of the
-                criterion (they are named; 0 replaces it anyway), if the folder holds epochs of two runs, or if
-                `next_epoch` is not a whole number from 0 on.
+            ValueError: if the state is damaged or its file was renamed, if the criterion's settings differ from those
+                of the run (the message names them; `resume(0)` replaces the run), if the folder holds epochs of two
+                runs, or if `next_epoch` is not a whole number of at least 0.
         """
         if next_epoch is not None:
             check_whole("next_epoch", next_epoch, least=0)
@@ -130,20 +131,20 @@ class RunRecorder:
         return start
 
     def end_epoch(self, epoch: int | None = None, **metrics: SupportsFloat) -> Statistics:
-        """Ends the epoch of the criterion and records it; every rank has to call it.
+        """Ends the epoch of the criterion and records it; call it on every rank.
 
         Args:
-            epoch: number of the epoch that ends, from 0; by default the one after the last that ended.
-            metrics: your numbers for the log (accuracies in percent); those of the first rank are written. `compare`
+            epoch: number of the epoch that ends, from 0; default: the epoch after the last that ended.
+            metrics: your numbers for the log (accuracies in percent); the first rank writes its own. `compare`
                 shows `overall`, `many`, `medium`, `few` and `loss`, and needs `overall` at least.
 
         Returns:
             The criterion's statistics, see `Criterion.end_epoch`.
 
         Raises:
-            ValueError: before anything is done, if a metric is not a number or has a name of the plug-in's, if the
-                epoch ended before or is not the one that `resume` restored the weights for, or if the folder holds
-                another run and `resume` was not called.
+            ValueError: if a metric is not a number or the plug-in uses its name itself, if the epoch has ended before
+                or is not the one that `resume` restored the weights for, or if the folder holds another run and
+                `resume` was not called. Nothing is changed then.
         """
         line = numbers_of(metrics)
         if epoch is None:
@@ -153,8 +154,8 @@ class RunRecorder:
         if self._next is not None:
             self._refuse_another_epoch(epoch, self._next)
         elif self.criterion is not None:
-            _on_first_rank(self._refuse_another_run)  # a later rank would find what the first has just written
-        elif is_first_rank():  # nothing else of a baseline needs the other ranks
+            _on_first_rank(self._refuse_another_run)  # later ranks would find what the first has just written
+        elif is_first_rank():  # a baseline needs no other communication between ranks
             self._refuse_another_run()
         started = time.perf_counter()
         by_name, arrays = self._session.end_epoch(epoch)
@@ -169,7 +170,7 @@ class RunRecorder:
         return statistics
 
     def last_epoch(self) -> int:
-        """The last epoch that the folder holds, -1 in a new folder; every rank has to call it."""
+        """The last epoch in the folder, -1 in a new folder; call it on every rank."""
         return _on_first_rank(self._read_last_epoch)
 
     def _refuse_another_epoch(self, ended: int, expected: int) -> None:
@@ -187,11 +188,11 @@ class RunRecorder:
             )
 
     def _write(self, files: EpochWriter, epoch: int, arrays: dict[str, Tensor], line: Numbers) -> None:
-        # Discarded epochs go first: after a full disk or a kill there is no file of theirs to be resumed from.
+        # Discarded epochs are removed first, so that a full disk or a kill leaves none of them to resume from.
         if files.abandoned is not None:
             files.remove_abandoned()
             if (self.folder / SETTINGS).is_file():
-                with contextlib.suppress(ValueError):  # a log of another kind, named when the recorder was made
+                with contextlib.suppress(ValueError):  # a log of another kind; the constructor warned about it
                     cut_log(self.folder / LOG, files.abandoned)
             files.abandoned = None
         if arrays:
@@ -205,8 +206,8 @@ class RunRecorder:
         append_line(self.folder / LOG, {"epoch": epoch, **line})
 
     def _find_state(self, next_epoch: int | None) -> tuple[int, dict[str, Tensor] | None]:
-        """The epoch to go on with, and the state for it."""
-        if next_epoch != 0:  # 0 takes the place of whatever is there
+        """The epoch to resume at, and its state."""
+        if next_epoch != 0:  # 0 replaces the run in the folder
             self._compare_settings()
         runs = self._files.newest_runs()
         if len(runs) > 1 and next_epoch != 0:
@@ -224,7 +225,7 @@ class RunRecorder:
         return next_epoch, read_epoch_state(files[next_epoch - 1]) if next_epoch - 1 in files else None
 
     def _compare_settings(self) -> None:
-        """Refuses to go on with a run of another loss; says which of the user's own settings changed."""
+        """Raises ValueError if the run had another loss; warns about changed settings of the user."""
         recorded = read_settings(self.folder)
         if not recorded:
             return
@@ -240,7 +241,7 @@ class RunRecorder:
             info(f"resumes the run in {self.folder} with other settings: {other}.")
 
     def _restore(self, criterion: Criterion, start: int, state: dict[str, Tensor] | None) -> None:
-        """Puts the weights for an epoch in force, and says which."""
+        """Applies the weights for an epoch, and prints a message about them."""
         weighting = criterion.weighting
         if state is not None:
             criterion.load_state_dict(state)
@@ -251,7 +252,9 @@ class RunRecorder:
                     "file was renamed or copied. Give it back its name, or resume at an epoch whose file is right."
                 )
             info(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
-        elif start and start == weighting.epoch and weighting.uses_logits and weighting.has_radii:  # the user loaded it
+        elif (
+            start and start == weighting.epoch and weighting.uses_logits and weighting.has_radii
+        ):  # the user loaded the criterion's state
             criterion.forget_epoch()
             info(f"no state for epoch {start} in {self.folder}: keeps the loaded weights ({_largest(criterion)}).")
         elif start:
@@ -264,7 +267,7 @@ class RunRecorder:
                     "checkpoint after recorder.end_epoch, or go on from an epoch that is there."
                 )
         else:
-            criterion.forget_epoch()  # of a run that was stopped; radii measured before training stay
+            criterion.forget_epoch()  # drops what a stopped run observed, keeps radii
             weighting.begin_epoch(0)
             measured = weighting.uses_logits and weighting.active
             weights = f", with weights measured before ({_largest(criterion)})" if measured else ""
@@ -273,7 +276,7 @@ class RunRecorder:
     def _last_logged(self) -> int:
         try:
             return last_epoch(self.folder / LOG)
-        except ValueError:  # named when the recorder was made
+        except ValueError:  # the constructor warned about it
             return -1
 
     def _read_last_epoch(self) -> int:
@@ -297,7 +300,7 @@ class RunRecorder:
 
 
 def _on_first_rank(read: Callable[[], T]) -> T:
-    """The first rank's result on every rank, also what is wrong in its folder, as a ValueError."""
+    """Returns the first rank's result on every rank; an error there is a ValueError on every rank."""
     found: list[Any] = [None, ""]
     if is_first_rank():
         try:

@@ -23,45 +23,45 @@ SINGLE, SUM = "single", "sum"
 SOURCES = ("stream", "clean_pass")
 LOSS_WEIGHT, LOGIT_ADJUSTMENT = FORMS = ("loss_weight", "logit_adjustment")
 OWN = ("branch", "source", "every", "form")  # the keys that are not the weighting's
-ELSEWHERE = ("type", "num_classes", "class_counts")  # of a weighting; a description has them under other names
+ELSEWHERE = ("type", "num_classes", "class_counts")  # settings of a weighting; a description has them under other names
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `reweight=dict(...)` in a config says."""
+    """The checked contents of `reweight=dict(...)` in a config."""
 
     type: str
     """Name of the weighting in the registry."""
     branch: str
-    """Logits that feed the statistics: an output's name, the outputs' `"sum"`, `"each"` by itself, or `"single"`."""
+    """Logits that feed the statistics: an output's name, the outputs' `"sum"`, `"each"` separately, or `"single"`."""
     source: str = "stream"
-    """The training pass, or `"clean_pass"`: a pass over the training images as in an evaluation, at the epoch's end."""
+    """`"stream"` (the training pass), or `"clean_pass"` (over unaugmented training images, after the epoch)."""
     every: int = 1
-    """Epochs from one clean pass to the next."""
+    """Number of epochs between clean passes."""
     form: str = LOSS_WEIGHT
     """Weights multiply the losses (`ReweightedLoss`), or are margins, log alpha (`LogitAdjustedLoss`)."""
     options: dict[str, Any] = field(default_factory=dict)
     """Arguments of the weighting."""
 
     def state(self) -> dict[str, Any]:
-        """What must agree on resume, apart from the weighting's own settings."""
+        """Settings that must agree on resume, besides the weighting's own."""
         return {name: getattr(self, name) for name in OWN}
 
     @property
     def adjusts(self) -> bool:
-        """Whether logits are adjusted; with `type="none"` neither form changes anything."""
+        """True if logits are adjusted; with `type="none"` neither form has an effect."""
         return self.form == LOGIT_ADJUSTMENT and self.type != "none"
 
 
 def reweight_setting(args: Any) -> Any:
-    """The `reweight` key as plain values; None where it is missing, None or False, so that nothing is re-weighted."""
+    """The `reweight` key as plain values; None (no re-weighting) if it is missing, None or False."""
     reweight = plain_values(getattr(args, KEY, None))
     return None if reweight is False else reweight
 
 
 def misspelling(args: Any) -> str | None:
-    """A sentence about a dict under a name like `reweight` (`reweigth`, `re_weight`), in a config without that key."""
-    # Only dicts: a host may have a flag `reweighting` or a file `weights` of its own.
+    """A warning about a dict under a name like `reweight` (`reweigth`, `re_weight`), in a config without that key."""
+    # Only dicts: the host itself may have a flag `reweighting` or a file `weights`.
     dicts = [name for name, value in vars(args).items() if isinstance(value, Mapping)]
     names = {"".join(filter(str.isalnum, name)).lower(): name for name in dicts}
     near = difflib.get_close_matches(KEY, names, n=1, cutoff=0.75)
@@ -71,7 +71,7 @@ def misspelling(args: Any) -> str | None:
 
 
 def parse(reweight: Any, branches: tuple[str, ...] = ()) -> Settings:
-    """Reads the `reweight` key; ValueError for an unknown key or value, naming the nearest that exists."""
+    """Reads the `reweight` key; ValueError for an unknown key or value, with the nearest known name."""
     if not isinstance(reweight, dict) or "type" not in reweight:
         raise ValueError(
             f'Expected reweight=dict(type="class_volume", ...) in the config but got {reweight!r}: '
@@ -107,7 +107,7 @@ def parse(reweight: Any, branches: tuple[str, ...] = ()) -> Settings:
 
 
 def plain_values(value: Any) -> Any:
-    """Copies nested dicts, lists and tuples of a config, of a library's own kind, as plain ones."""
+    """Copies nested dicts, lists and tuples of a config, including a library's subclasses, as plain ones."""
     # The host stores its arguments in every checkpoint, and only plain values load safely there.
     if isinstance(value, dict):
         return {str(key): plain_values(item) for key, item in value.items()}
@@ -117,7 +117,7 @@ def plain_values(value: Any) -> Any:
 
 
 def describe_criterion(criterion: Criterion | None) -> dict[str, Any]:
-    """Settings of a criterion; those of its weighting under `reweight`, where they are not the default."""
+    """Settings of a criterion; `reweight` holds those of its weighting that are not the default."""
     if criterion is None:
         return {KEY: "not the plug-in's"}
     weighting = criterion.weighting
@@ -139,7 +139,7 @@ def describe_criterion(criterion: Criterion | None) -> dict[str, Any]:
 
 
 def loss_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Of described settings, those of the criterion that are not in its weighting's saved state; {} without any."""
+    """The described settings of the criterion that its weighting's saved state does not hold."""
     if KEY not in settings:
         return {}
     reweight = settings[KEY]
@@ -151,10 +151,10 @@ def loss_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The described settings that differ, with both values; empty if none does."""
+    """Describes the settings that differ, with both values; empty if none differs."""
 
     def as_text(value: Any) -> str:
-        """Equal for equal values: also for nan, and for objects whose text is their memory address."""
+        """Text that is equal for equal values, also for nan and for objects whose repr is a memory address."""
         return re.sub(r" at 0x[0-9a-fA-F]+", "", json.dumps(value, sort_keys=True))
 
     found = []
@@ -166,7 +166,7 @@ def differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _summary(numbers: Sequence[int | str]) -> str:
-    """Numbers of all classes in a few characters: the smallest, the largest, and a digest of all in order."""
+    """Shortens one number per class to the smallest, the largest, and a digest of all in order."""
     digest = hashlib.sha256(json.dumps(numbers).encode()).hexdigest()[:8]
     return f"{min(numbers, key=float)} to {max(numbers, key=float)} (digest {digest})"
 

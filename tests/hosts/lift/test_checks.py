@@ -58,7 +58,7 @@ AMISS: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize("name", AMISS)
-def test_what_is_amiss_is_named(name: str, standin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_are_reported(name: str, standin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, look, reason = AMISS[name]
     code, found = check(standin, arguments, capsys)
     assert code == 1

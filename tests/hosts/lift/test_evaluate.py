@@ -87,7 +87,7 @@ def test_the_numbers_are_those_that_the_host_printed_and_a_loop_finds(
     assert f"many {expected['many']:.2f}" in capsys.readouterr().out
 
 
-def test_the_curve_takes_tau_times_the_log_of_the_prior_off_the_logits(trained: Path) -> None:
+def test_the_curve_subtracts_tau_times_the_log_prior_from_the_logits(trained: Path) -> None:
     logits, labels = by_hand(trained)
     counts = np.array([120, 60, 30, 12, 5.0])
     for args, options, prior in (
@@ -176,7 +176,7 @@ REFUSED: dict[str, tuple[str, str, list[str]]] = {
     "no file": ("", "no file", []),
     "hostile": ("", "could run code", []),
     "a pickle": ("", "could run code", []),
-    "broken": ("", "is it whole", []),
+    "broken": ("", "incomplete or damaged", []),
     "no parts": ("", "`tuner` and `head`", []),
     "another shape": ("", "does not fit the model", []),
     "an unknown part": ("", "`bottom`", []),
@@ -191,7 +191,7 @@ REFUSED: dict[str, tuple[str, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("how", REFUSED)
-def test_what_cannot_be_evaluated_is_one_line_and_writes_nothing(
+def test_unusable_input_gives_a_one_line_error_and_writes_nothing(
     how: str, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(trained, how)

@@ -173,7 +173,7 @@ def test_the_config_tells_whether_a_run_was_reweighted(text: str, reweighted: bo
 ATTACHED = "[vlltr-plugin] class_volume as loss weights, from epoch [2/2] on; alpha runs from 0.4 to 9.\n"
 
 
-def test_a_run_without_a_line_of_ours_is_a_plain_one_whatever_it_asks_for(
+def test_a_run_without_plugin_lines_counts_as_not_reweighted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = "".join(line for line in EPOCHS.splitlines(True) if not line.startswith("[vlltr-plugin]"))
@@ -195,7 +195,7 @@ def test_a_run_without_a_line_of_ours_is_a_plain_one_whatever_it_asks_for(
     assert "class_volume (start_epoch=0)" in capsys.readouterr().out
 
 
-def test_of_several_runs_in_one_text_the_last_that_trained_counts(tmp_path: Path) -> None:
+def test_the_last_trained_run_of_a_log_with_several_runs_is_read(tmp_path: Path) -> None:
     other = HEAD.replace("lr: 0.01", "lr: 0.5").replace("  fft: True\n", "  fft: True\nextra: 1\n")
     one, tested = other + EPOCHS + TAIL + result(30.0, "[ 1.  2.]"), HEAD + result(99.0)
     second = batch(1, 4, "8.0", 0.5) + OURS.format(1, 2)
@@ -245,7 +245,7 @@ def test_a_config_without_a_type_asks_for_no_method() -> None:
         (["log-2026-01-02-03-04-05.txt", "log-2026-01-01-03-04-05.txt"], "log-2026-01-02-03-04-05.txt"),
     ],
 )
-def test_of_several_logs_in_a_folder_the_last_counts(names: list[str], last: str, tmp_path: Path) -> None:
+def test_the_last_of_several_logs_in_a_folder_is_read(names: list[str], last: str, tmp_path: Path) -> None:
     for name in names:
         write(tmp_path / name, HEAD + EPOCHS)
     write(tmp_path / "log-2027-01-01-00-00-00.txt", "not a run\n")
@@ -262,7 +262,7 @@ def test_a_later_log_of_no_training_is_not_the_runs(later: str, tmp_path: Path) 
     assert find_log(tmp_path) == last
 
 
-def test_the_host_of_a_log_is_found_out(tmp_path: Path) -> None:
+def test_the_host_of_a_log_is_recognised(tmp_path: Path) -> None:
     assert host_of_log(write(tmp_path / "a" / "log.txt", HEAD)).name == "lift"
     assert host_of_log(write(tmp_path / "b" / "log.txt", '{"test_acc1": 1.0, "epoch": 0}\n')).name == "vl-ltr"
     assert host_of_log(write(tmp_path / "c" / "log.txt", "nobody's\n")).name == "vl-ltr"
@@ -331,7 +331,7 @@ def test_a_run_of_another_backbone_is_not_comparable_with_the_published_number(
     assert "Not comparable: different settings (backbone)" in capsys.readouterr().out
 
 
-def test_inspect_speaks_of_the_last_run_in_a_folder(run: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_shows_the_last_run_in_a_folder(run: Make, capsys: pytest.CaptureFixture[str]) -> None:
     """LIFT's log has another name each time, the stand-in's has not; the arrays have one."""
     run(reweight_type="class_volume", num_epochs=4)
     done = run(reweight_type="class_volume", reweight_min_samples=6, loss_type="CE", num_epochs=2)

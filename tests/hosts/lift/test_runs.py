@@ -163,7 +163,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_reweighted_is_refused_before_training(name: str, build: Build, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_reweighted_are_refused_before_training(name: str, build: Build, tmp_path: Path) -> None:
     options, reason = REFUSED[name]
     with pytest.raises((ValueError, AssertionError), match=reason):
         build(**{"reweight_type": "class_volume", **options})()
@@ -207,7 +207,7 @@ def test_a_data_set_that_draws_by_itself_is_named_once(run: Make, standin: Path)
     change(standin, "        return self.data[index]", f"        {own_draw}\n        return self.data[index]")
     done = run(loss_type="CE", reweight_type="class_volume", num_epochs=3)
     (said,) = [line for line in done.ours if "do not match class_counts (or draws): class 4" in line]
-    assert "behind the sampler" in said
+    assert "after the sampler" in said
     plain = run(loss_type="CE", reweight_type="none", num_epochs=3)
     assert not any("do not match class_counts" in line for line in plain.ours)
 
@@ -222,7 +222,7 @@ SEVERAL = {
 
 
 @pytest.mark.parametrize(("added", "options", "named"), SEVERAL.values(), ids=SEVERAL)
-def test_several_outputs_in_one_statistic_are_named_once(
+def test_several_outputs_in_one_statistic_warn_once(
     added: str, options: dict[str, Any], named: int, run: Make, standin: Path
 ) -> None:
     change(standin, "self.criterion(output, label)", f"self.criterion(output, label) + {added}")

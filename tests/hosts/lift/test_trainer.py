@@ -95,9 +95,7 @@ MIXED = "lam * self.criterion(output, label) + (1 - lam) * self.criterion(output
 
 
 @pytest.mark.parametrize("every", [1, 4])
-def test_the_same_logits_twice_are_named_once_however_few_batches_are_mixed(
-    every: int, run: Make, standin: Path
-) -> None:
+def test_repeated_logits_warn_once_even_if_few_batches_are_mixed(every: int, run: Make, standin: Path) -> None:
     call = "self.criterion(output, label)"
     change(standin, f"loss = {call}", f"lam = 0.7; loss = {MIXED} if batch_idx % {every} == 0 else {call}")
 
@@ -109,6 +107,6 @@ def test_the_same_logits_twice_are_named_once_however_few_batches_are_mixed(
     assert said(reweight_type="class_volume", reweight_source="clean_pass") == said(reweight_type="inverse") == 0
 
 
-def test_a_batch_once_is_never_named(run: Make) -> None:
+def test_batches_seen_once_never_warn(run: Make) -> None:
     done = run(loss_type="CE", micro_batch_size=8, num_epochs=3, reweight_type="class_volume")
     assert not any("twice" in line or "warning" in line for line in done.ours)

@@ -28,7 +28,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("arguments", "expected"), CASES.values(), ids=CASES)
-def test_what_fits_and_what_is_amiss(
+def test_checks_pass_or_report_the_fault(
     arguments: str, expected: dict[str, tuple[str, str]], checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in checkout.rglob("*") if path.is_file()}

@@ -25,7 +25,7 @@ def step(host, *more, **named):
     return host.criterion.base_criterion(host.model(x)[0], targets, *more, **named)
 
 
-def test_without_the_key_nothing_is_touched_and_the_losses_are_the_plain_runs(mini_host):
+def test_without_the_key_losses_equal_the_plain_run(mini_host):
     plain, host = mini_host(), mini_host()
     before = dict(vars(host.args))
     hook = host.attach()
@@ -89,7 +89,7 @@ def test_wrong_settings_are_refused_before_anything_is_wrapped(mini_host, reweig
 
 @pytest.mark.parametrize("value", [None, False])
 @pytest.mark.parametrize("more", [{}, {"weights": "clip.pth", "reweighting": True, "re_weight": None}])
-def test_a_key_that_asks_for_nothing_is_the_baseline_and_no_misspelling(mini_host, capsys, value, more):
+def test_reweight_none_or_false_is_the_baseline_without_a_misspelling_warning(mini_host, capsys, value, more):
     host = mini_host(**more)
     host.args.reweight = value
     assert type(host.attach()) is Hook
@@ -157,7 +157,7 @@ def test_further_arguments_that_only_the_loop_gives_are_refused_at_the_first_ste
     host = mini_host(DV)
     host.criterion.base_criterion = WithOptionalEpoch()
     host.attach()
-    with pytest.raises(ValueError, match=r"(1 argument\(s\)|`epoch`) more: what that does to the loss"):
+    with pytest.raises(ValueError, match=r"(1 argument\(s\)|`epoch`) more, whose effect on the loss"):
         step(host, *more, **named)
 
 

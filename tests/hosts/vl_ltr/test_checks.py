@@ -114,7 +114,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("name", "message"), FAULTS)
-def test_a_fault_fails_the_check_of_its_own(checkout: Path, name: str, message: str) -> None:
+def test_each_fault_fails_its_own_check(checkout: Path, name: str, message: str) -> None:
     FAULTS[name, message](checkout)
     found = check(checkout, CLASS_VOLUME, code=1)
     assert message in only(found, name)

@@ -199,7 +199,7 @@ def test_the_settings_are_those_of_the_last_start_that_ended_an_epoch(tmp_path, 
     assert find_stdout_log(tmp_path).args == {"epochs": 9, "eval": True, "batch_size": 999}
 
 
-def test_other_output_is_passed_over_and_whole_seconds_serve_without_the_number_of_batches(tmp_path):
+def test_other_output_is_skipped_and_whole_seconds_are_used_without_batch_counts(tmp_path):
     assert find_stdout_log(tmp_path) is None
     (tmp_path / "train.log").write_bytes(b"\xff\x00\xfe\nEpoch: [0] Total time: 0:00:12 (0.6000 s / it)\n")
     assert find_stdout_log(tmp_path).epoch_seconds == {0: 12.0}

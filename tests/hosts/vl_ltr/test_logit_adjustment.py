@@ -85,7 +85,7 @@ def attached(reweight: dict[str, object] | None, branch: str = "image_text") -> 
         ({"type": "none", "form": "logit_adjustment"}, None),  # the baseline in either form
     ],
 )
-def test_runs_that_are_the_same_to_the_last_bit(one: dict[str, object], other: dict[str, object] | None) -> None:
+def test_bit_identical_runs(one: dict[str, object], other: dict[str, object] | None) -> None:
     first, second = ([run.epoch(epoch) for epoch in range(2)] for run in (attached(one), attached(other)))
     assert first == second
 

@@ -120,7 +120,7 @@ def test_a_second_report_replaces_the_first(good, capfd):
     assert sorted(path.name for path in out.iterdir()) == PICTURES + TEXTS
 
 
-def test_the_report_is_written_even_if_nobody_reads_the_tables_to_the_end(good, tmp_path):
+def test_the_report_is_written_even_if_the_output_pipe_is_closed(good, tmp_path):
     class Closed(io.StringIO):
         def write(self, text):
             raise RuntimeError("closed")
@@ -141,7 +141,7 @@ def test_two_folders_of_one_name_that_is_no_utf_8_keep_their_own_numbers(write_r
         assert "b/dv\\udcff" in (tmp_path / "out" / file).read_text()
 
 
-def test_no_difference_is_plus_zero_also_where_rounding_makes_it_so():
+def test_a_zero_difference_is_shown_as_plus_zero_also_after_rounding():
     assert [signed(value, 2) for value in (0.0, -0.0, -0.004, -0.006)] == ["+0.00", "+0.00", "+0.00", "-0.01"]
 
 

@@ -43,7 +43,7 @@ def stdout(*seconds, first=0, end=""):
     return "\n".join(["Namespace(epochs=2)", *lines, end])
 
 
-def test_a_resumed_run_is_what_it_is_now_and_not_what_was_abandoned(write_run):
+def test_a_resumed_run_excludes_its_abandoned_epochs(write_run):
     """Epochs 0 to 9, then resumed at 5 and stopped at 6; epoch 9 was the best and the last."""
     lines = [log_line(epoch, acc1=50.0 + epoch) for epoch in range(10)]
     lines += [log_line(epoch, acc1=40.0 + epoch) for epoch in (5, 6)]

@@ -126,7 +126,7 @@ def test_only_evaluations_of_the_same_images_stand_beside_each_other_and_whole_t
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format": "else"}', json.dumps({"format": FORMAT}), "[" * 100_000])
-def test_what_is_no_evaluation_is_refused_in_one_line(tmp_path, text):
+def test_an_invalid_evaluation_gives_a_one_line_error(tmp_path, text):
     path = tmp_path / "evaluation.json"
     path.write_text(text)
     with pytest.raises(ReportError, match="expected") as caught:
@@ -216,7 +216,7 @@ def test_tau_is_chosen_on_the_test_set_of_all_seeds_if_one_has_no_validation_spl
 
 
 @pytest.mark.parametrize("name", ["gone", "stale"])
-def test_what_has_no_curve_is_named_and_the_rest_is_compared(evaluated, tmp_path, name):
+def test_methods_without_a_curve_are_named_and_others_compared(evaluated, tmp_path, name):
     folder = Path(shutil.copytree(evaluated / "run1", tmp_path / name))
     (folder / "tradeoff.npz").unlink()
     if name == "stale":

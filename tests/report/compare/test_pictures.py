@@ -65,7 +65,7 @@ def test_a_single_run_has_a_marker_at_its_best_epoch(write_run):
     assert figure.legends[0].get_title().get_text().endswith("marker: best epoch")
 
 
-def test_groups_that_no_log_has_take_no_room(write_run):
+def test_groups_missing_in_all_logs_get_no_bars(write_run):
     line = {key: value for key, value in log_line(0).items() if not key.endswith(("many", "median", "low"))}
     comparison = compared(*(write_run(name, [line, line | {"epoch": 1}]) for name in ("base", "dv")))
     (bars,) = drawn(draw_groups, comparison).axes

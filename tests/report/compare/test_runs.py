@@ -22,7 +22,7 @@ def test_best_epoch_is_the_first_of_the_highest_overall_accuracy(write_run, accu
     assert run.line("test") is None
 
 
-def test_the_names_of_many_seeds_are_not_taken_for_a_path(write_run, monkeypatch):
+def test_a_long_list_of_seeds_is_not_read_as_a_path(write_run, monkeypatch):
     names = [write_run(f"a_run_of_a_rather_long_name_{seed:03}").name for seed in range(30)]
     monkeypatch.chdir(write_run("x").parent)
     (method,) = load_all([f"plain={','.join(names)}"])
@@ -39,7 +39,7 @@ def test_the_names_of_many_seeds_are_not_taken_for_a_path(write_run, monkeypatch
         (["lr=0.1", "one/a"], ["lr=0.1", "a"]),  # a folder with an equals sign
     ],
 )
-def test_runs_of_one_name_are_told_apart(write_run, monkeypatch, folders, names):
+def test_runs_with_equal_names_get_unique_names(write_run, monkeypatch, folders, names):
     root = write_run("one/a").parent.parent
     for folder in ("one/b", "one/dv", "two/dv", "x/one/dv", "lr=0.1"):
         write_run(folder)

@@ -356,7 +356,7 @@ def test_a_config_that_the_checkpoint_does_not_name_in_the_checkout_is_asked_for
         (["compare", "nope", "nope", "--out", "out"], "nope"),
     ],
 )
-def test_what_is_not_there_is_said_before_what_is_not_installed(tmp_path, capsys, monkeypatch, arguments, words):
+def test_missing_input_is_reported_before_missing_libraries(tmp_path, capsys, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.pth").touch()
     for library in ("matplotlib", "torchmetrics"):

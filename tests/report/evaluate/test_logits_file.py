@@ -85,7 +85,7 @@ class Closed(io.StringIO):
         raise RuntimeError
 
 
-def test_the_files_are_written_even_if_nobody_reads_the_tables_to_the_end(file):
+def test_files_are_written_even_if_the_output_pipe_is_closed(file):
     options = build_parser().parse_args(["evaluate", "--logits", str(file)])
     with pytest.raises(RuntimeError):
         run_evaluate_logits(options, Console(file=Closed()))
@@ -244,7 +244,7 @@ def test_8142_classes_and_24426_images_fit_into_2_gigabytes(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
-def test_probabilities_are_taken_as_their_logarithm_and_that_is_said(file, capsys, dtype):
+def test_probabilities_become_logarithms_with_a_note(file, capsys, dtype):
     wide = ARRAYS["logits"].astype(np.float64)
     odds = np.exp(wide - wide.max(axis=1, keepdims=True))
     assert call(file) == 0

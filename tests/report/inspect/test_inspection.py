@@ -39,7 +39,7 @@ def test_groups_are_the_naive_loops(run):
         assert summary.share_of_weight == pytest.approx(sum(weighted[c] for c in members) / sum(weighted))
 
 
-def test_correlation_and_spreads_leave_out_what_they_should(run):
+def test_correlation_and_spreads_exclude_substituted_and_empty_classes(run):
     found = one(run)
     own = (COUNTS >= 3).nonzero()[0]
     present = COUNTS > 0
@@ -54,7 +54,7 @@ def test_correlation_and_spreads_leave_out_what_they_should(run):
     assert found.weight_times_images.middle == pytest.approx(high / low)
 
 
-def test_extremes_are_of_radii_of_their_own(run):
+def test_extremes_include_own_radii_only(run):
     found = one(run)
     largest, smallest = found.extremes(3)
     candidates = sorted((c for c in range(len(COUNTS)) if COUNTS[c] >= 3), key=lambda c: found.radii[c])

@@ -67,7 +67,7 @@ CLAIMS = ("larger radii, as the paper says", "smaller radii, against the paper")
         (LAPLACE, {}),
     ],
 )
-def test_equal_volumes_give_no_claim(tmp_path, logits, options):
+def test_equal_volumes_give_no_relation_to_class_size(tmp_path, logits, options):
     claims = 0
     for seed in range(20):
         found = trained(tmp_path / str(seed), lambda n: 2.0, seed, logits, **options)
@@ -124,7 +124,7 @@ def test_three_or_four_classes_in_perfect_order_are_no_evidence(write, classes, 
 
 @pytest.mark.parametrize("make", [InverseFrequency, InverseSqrtFrequency, EffectiveNumber, Uniform])
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_nothing_is_said_of_volumes_that_nothing_measured(tmp_path, make, epochs, capsys):
+def test_no_finding_on_volumes_without_measured_radii(tmp_path, make, epochs, capsys):
     recorder = RunRecorder(tmp_path / "run", ReweightedLoss(make(COUNTS)))
     for _ in range(epochs):
         recorder.end_epoch(overall=1.0)

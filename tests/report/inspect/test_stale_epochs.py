@@ -56,7 +56,7 @@ def resumed(tmp_path):
 
 @pytest.mark.parametrize("log", [None, RESUMED, [*range(10)]])  # the last is of a run killed before its log line
 @pytest.mark.parametrize("seed", range(3))
-def test_what_a_resume_left_behind_is_left_out_and_named(resumed, log, seed):
+def test_epochs_discarded_by_a_resume_are_left_out_and_named(resumed, log, seed):
     if log is not None:
         write_log(resumed, log)
     shuffle_times(resumed, seed)
@@ -74,7 +74,7 @@ def test_epochs_overwritten_without_re_weighting_are_known_from_the_log(tmp_path
     assert shown(tmp_path)[1] == (7, 8, 9)
 
 
-def test_a_run_resumed_twice_and_gone_on_is_whole_again(tmp_path):
+def test_a_run_resumed_twice_has_all_its_epochs(tmp_path):
     second = started(tmp_path, range(5, 7), started(tmp_path, range(10)))
     started(tmp_path, range(3, 12), second)
     assert shown(tmp_path) == (list(range(12)), ())
@@ -83,7 +83,7 @@ def test_a_run_resumed_twice_and_gone_on_is_whole_again(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_fresh_run_in_the_folder_of_a_longer_one_stands_alone(tmp_path, seed):
+def test_a_new_run_in_the_folder_of_a_longer_one_excludes_the_old_epochs(tmp_path, seed):
     started(tmp_path, range(6))
     started(tmp_path, range(2))
     shuffle_times(tmp_path, seed)
@@ -98,7 +98,7 @@ def test_epochs_missing_in_a_run_are_no_sign_of_another(tmp_path):
     assert shown(tmp_path) == ([0, 1, 3, 4, 6, 7], ())
 
 
-def test_of_arrays_without_an_identity_the_log_decides_and_never_the_clock(write):
+def test_arrays_without_an_identity_are_matched_by_the_log_not_by_file_times(write):
     rng = np.random.default_rng(0)
     run = write(*(epoch_arrays(rng) for _ in range(10)))
     write(*(epoch_arrays(rng) for _ in range(2)), first=5)

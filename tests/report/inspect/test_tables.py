@@ -54,7 +54,7 @@ def test_the_tables_come_even_if_the_pictures_cannot_be_written(run, tmp_path, c
     assert "volumes from the" in capsys.readouterr().out
 
 
-def test_pictures_are_drawn_even_if_nobody_reads_the_tables_to_the_end(run, tmp_path):
+def test_pictures_are_drawn_even_if_the_output_pipe_is_closed(run, tmp_path):
     pytest.importorskip("matplotlib")
 
     class Closed(io.StringIO):

@@ -77,7 +77,7 @@ def test_arrays_tensors_and_lists_are_the_same(make):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_of_equal_logits_the_first_counts_at_every_tau(dtype):
+def test_the_first_of_equal_logits_is_predicted_at_every_tau(dtype):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 100, 2000)
     scores = torch.from_numpy(rng.normal(size=(2000, 100)) * 3).to(dtype)
@@ -108,7 +108,7 @@ def test_torch_s_default_dtype_and_device_do_not_matter(make):
     assert found.rows == whole.rows
 
 
-def test_nothing_given_is_changed_not_even_what_cannot_be():
+def test_inputs_are_not_modified_even_if_read_only():
     scores = logits()
     before = scores.copy()
     scores.flags.writeable = False
@@ -116,7 +116,7 @@ def test_nothing_given_is_changed_not_even_what_cannot_be():
     assert np.array_equal(scores, before)
 
 
-def test_many_chunks_are_as_one(monkeypatch):
+def test_chunked_and_whole_processing_agree(monkeypatch):
     whole = trade_off(logits(), LABELS, COUNTS).rows
     monkeypatch.setattr("vlltr_plugin.report.tradeoff.sweep.CHUNK", 42)  # 7 images
     assert trade_off(logits(), LABELS, COUNTS).rows == whole
@@ -171,7 +171,7 @@ def broken(at, value):
         ({"taus": [math.inf]}, "tau to be one or more finite numbers"),
     ],
 )
-def test_what_does_not_fit_is_named(changes, message):
+def test_unfitting_arguments_are_named(changes, message):
     arguments = {"logits": logits(), "labels": LABELS, "counts": COUNTS} | changes
     with pytest.raises(TradeOffError, match=message) as caught:
         trade_off(**arguments)

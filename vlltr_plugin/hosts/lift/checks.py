@@ -1,4 +1,4 @@
-"""`check` for LIFT: its main.py builds a trainer in a process of its own, which is checked instead of trained."""
+"""`check` for LIFT: its main.py builds a trainer in a separate process, where the trainer is checked, not trained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vlltr_plugin.hosts.lift.trainer import class_counts, draws_of, forward_of, 
 
 
 def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
-    """Checks what a run of LIFT needs."""
+    """Checks a run of LIFT."""
     if request.config is not None:
         raise ReportError("Expected no CONFIG for LIFT: give main.py's arguments as --host-args.")
     arguments = [*request.host_args, *UNKEPT_OUTPUT]
@@ -28,7 +28,7 @@ def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Che
 
 
 def check_trainer(trainer: Any, *, send: Send, checkout: str) -> None:
-    """In the host's process: checks a trainer that is about to train; puts the re-weighting into it."""
+    """Runs in the host's process: checks a trainer before training, and its re-weighting."""
     cfg = trainer.cfg
     run = checks.BuiltRun(
         config=f"{cfg.dataset}, loss_type {cfg.loss_type}, {cfg.num_epochs} epochs of batches of {cfg.batch_size}",

@@ -1,4 +1,4 @@
-"""`evaluate` for LIFT: its own main.py builds trainer and data, and the trainer's own test gives the logits."""
+"""`evaluate` for LIFT: its own main.py builds trainer and data, and the logits come from the trainer's own test."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MISFIT = "The checkpoint does not fit the model that main.py builds (give its ar
 
 
 def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
-    """Opens a checkpoint in a process of the host's."""
+    """Opens a checkpoint in a process of the host."""
     path = checkpoint_path(request.checkpoint, CHECKPOINT).resolve()
     if request.split not in (None, "test"):
         raise ReportError(f"Expected the split to be test but got {request.split!r}: LIFT has no validation split.")
@@ -61,7 +61,7 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContex
 
 
 def read_parts(path: Path) -> dict[str, dict[str, Tensor]]:
-    """The parameters and buffers of each part, `tuner` and `head`, by its name in the trainer."""
+    """Reads the parameters and buffers of `tuner` and `head`, by the part's name in the trainer."""
     saved = load_checkpoint(path, "LIFT")
     if not isinstance(saved, dict) or not saved or not all(map(_is_part, saved.values())):
         raise ReportError(f"{path}: expected the parameters of `tuner` and `head` in the checkpoint but found none.")
@@ -73,12 +73,12 @@ def _is_part(value: Any) -> bool:
 
 
 def put_in(trainer: Any, parts: dict[str, dict[str, Tensor]]) -> None:
-    """Loads a checkpoint's parameters; ReportError if they do not fit the model, or leave trained ones as they are."""
+    """Loads a checkpoint's parameters; ReportError if they do not fit the model, or if trained ones are missing."""
     loaded: set[int] = set()
     for name, state in parts.items():
         part = getattr(trainer, name, None)
         if not isinstance(part, nn.Module):
-            raise ReportError(f"Expected the trainer to have the checkpoint's `{name}` but it has not.{HINT}")
+            raise ReportError(f"Expected the trainer to have the checkpoint's `{name}` but it has no such part.{HINT}")
         load_parameters(part, state, MISFIT)
         loaded |= set(map(id, part.parameters()))
     others = [name for name, own in trainer.model.named_parameters() if own.requires_grad and id(own) not in loaded]
@@ -92,7 +92,7 @@ def put_in(trainer: Any, parts: dict[str, dict[str, Tensor]]) -> None:
 def evaluate(
     trainer: Any, *, send: Send, checkpoint: str, limit: int | None, batch_size: int | None, device: str | None
 ) -> None:
-    """In the host's process, where `attach` is called: the logits of the trainer's own test."""
+    """Runs in the host's process when `attach` is called: sends the logits of the trainer's own test."""
     if device not in (None, str(trainer.device), trainer.device.type):
         raise ReportError(
             f"Expected --device cpu, or the one that main.py takes ({trainer.device}), but got {device!r}: give `gpu "
@@ -110,7 +110,7 @@ def evaluate(
 
 
 def _describe(trainer: Any, folder: Path) -> dict[str, Any]:
-    """What `evaluate_in_host` asks of a trainer; `folder` holds the log of its run."""
+    """The description that `evaluate_in_host` expects; `folder` holds the run's log."""
     cfg, classes = trainer.cfg, number_of_classes(trainer)
     names = [str(name) for name in getattr(trainer, "classnames", ())]
     config, trained = read_config(str(cfg).splitlines()), {}
@@ -122,7 +122,7 @@ def _describe(trainer: Any, folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ReportError(str(error)) from error
     draws, draws_from = {}, ""
-    with contextlib.suppress(ValueError):  # a sampler of the user's own
+    with contextlib.suppress(ValueError):  # a user's sampler
         draws = {"draws": draws_of(trainer).numpy()}
         draws_from = f"by {type(trainer.train_loader.sampler).__name__} of the training loader"
     groups = {group: getattr(trainer, name) for name, group in GROUPS.items() if hasattr(trainer, name)}
@@ -143,11 +143,11 @@ def _describe(trainer: Any, folder: Path) -> dict[str, Any]:
 
 
 class _TestedError(Exception):
-    """Ends the host's test where it would sum up: some of its sums need images of all classes."""
+    """Ends the host's test before it summarizes: some summaries need images of all classes."""
 
 
 def _test(trainer: Any, take: Callable[[Tensor, Tensor], None]) -> None:
-    """Runs the trainer's own test; `take` gets the logits and labels that it gives to its evaluator."""
+    """Runs the trainer's own test; calls `take` with the logits and labels that the test passes to its evaluator."""
     # LIFT's is `self.evaluator`; LIFT+ makes one in `test`.
     of_test = getattr(type(trainer).test, "__globals__", {}).get("Evaluator")
     evaluator = type(trainer.evaluator) if hasattr(trainer, "evaluator") else of_test
@@ -167,7 +167,7 @@ def _test(trainer: Any, take: Callable[[Tensor, Tensor], None]) -> None:
 
 
 def _test_without_evaluator(trainer: Any, take: Callable[[Tensor, Tensor], None]) -> None:
-    """The model on the test images, the mean over the crops of each."""
+    """Calls `take` with the model's logits of the test images, averaged over the crops of each image."""
     trainer.model.eval()
     forward, classes = forward_of(trainer), number_of_classes(trainer)
     for images, labels, *_ in trainer.test_loader:
@@ -177,7 +177,7 @@ def _test_without_evaluator(trainer: Any, take: Callable[[Tensor, Tensor], None]
 
 
 def host_log(groups: dict[str, Any], labels: NDArray[np.int64], top1: NDArray[np.int64]) -> dict[str, float | None]:
-    """LIFT's own result on the test set, by the keys of its log; a group's number is the mean of its classes."""
+    """LIFT's own result on the test set, by the keys of its log; a group's accuracy is the mean over its classes."""
     images = np.bincount(labels, minlength=groups["classes"])
     hits = np.bincount(labels[labels == top1], minlength=len(images))
     tested = images > 0

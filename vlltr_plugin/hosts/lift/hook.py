@@ -1,4 +1,4 @@
-"""`attach`: puts class re-weighting into a run of LIFT, or leaves it alone."""
+"""`attach` adds class re-weighting to a run of LIFT, if the run asks for it."""
 
 import warnings
 from functools import partial
@@ -17,15 +17,15 @@ from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, SINGLE
 
 SEVERAL = 1.5
-"""Logits for each image of an epoch from which on they come from more than one call of the criterion."""
+"""Logits per image of an epoch. From this number on, the criterion is assumed to be called several times an image."""
 
 
 def attach(trainer: Any) -> Hook:
     """Wraps the trainer's criterion and returns the epoch hook.
 
-    Without `reweight.type` in the config it returns a hook that does nothing, and touches nothing. Everything that can
-    be known before training is checked before anything is changed. Until weights or radii apply the host's own
-    criterion runs.
+    Without `reweight.type` in the config it changes nothing and returns a hook that does nothing. All checks that are
+    possible before training run before anything is changed. The host's own criterion runs until weights or radii
+    apply.
 
     Args:
         trainer: the host's `Trainer`, in `train`, right before the epoch loop (after `DataParallel`).
@@ -49,17 +49,17 @@ def attach(trainer: Any) -> Hook:
 
 
 def apply(planned: Plan, trainer: Any) -> "LiftHook":
-    """Puts the re-weighted criterion in the place of the trainer's; measures the radii if that is asked for."""
+    """Replaces the trainer's criterion by the re-weighted one; measures the radii first if `measure_first` is set."""
     trainer.criterion, hook = planned.apply(trainer.criterion, Path(trainer.cfg.output_dir))
     if planned.measure is not None and planned.measure_first:
         planned.measure()
         with print_warnings():
-            planned.primary.end_epoch(-1)  # the epoch before the first
+            planned.primary.end_epoch(-1)  # number of the epoch before the first
     return LiftHook(trainer, hook)
 
 
 def plan(trainer: Any) -> Plan | None:
-    """Checks everything that can be known before training; ValueError says what to change. None without a type."""
+    """Makes all checks that are possible before training; ValueError says what to change. None without a type."""
     asked = given(trainer.cfg)
     if "type" not in asked:
         return None
@@ -69,7 +69,7 @@ def plan(trainer: Any) -> Plan | None:
     smoothing = float(getattr(trainer.criterion, "label_smoothing", 0.0))
     expected: Criterion
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of classes without images the weighting below warns
+        warnings.simplefilter("ignore")  # the weighting below warns about classes without images
         if loss_type == "CE":
             equation, expected = "softmax cross entropy", ReweightedLoss(Uniform(counts), smoothing=smoothing)
         else:
@@ -93,7 +93,7 @@ def plan(trainer: Any) -> Plan | None:
 
 
 class LiftHook(Hook):
-    """Ends epochs: new weights, one printed line, TensorBoard where the trainer has it, arrays in the output folder."""
+    """Ends epochs: updates weights, prints a line, logs to TensorBoard if the trainer has it, writes arrays."""
 
     def __init__(self, trainer: Any, hook: EpochHook) -> None:
         super().__init__()
@@ -102,20 +102,21 @@ class LiftHook(Hook):
         self._said = False
 
     def end_epoch(self, epoch: int) -> Statistics:
-        """Ends an epoch, numbered from 0; ValueError if the loop did not call the re-weighted criterion in it."""
+        """Ends an epoch (from 0); ValueError if the loop did not call the re-weighted criterion in it."""
         statistics = self._hook.end_epoch(epoch)
         came, images = float(self._criterion.criteria[SINGLE].drawn.sum()), len(self._trainer.train_loader.sampler)
         if self._criterion.streams and came >= SEVERAL * images and not self._said:
             self._said = True
             info(
-                f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they are those "
-                f"of different outputs, the radii belong to none of them: give {KEY}.source clean_pass, which reads "
-                f"the logits that the model returns, or a {KEY}.type that reads none. This is said once."
+                f"warning: trainer.criterion got {came:.0f} logits in an epoch of {images} images. If they come "
+                f"from different outputs, their statistics are mixed and the radii are wrong: give {KEY}.source "
+                f"clean_pass, which reads the logits that the model returns, or a {KEY}.type without radii. This "
+                "warning is shown once."
             )
         if self._trainer.criterion is not self._criterion or statistics["reweight_drawn_alpha"] is None:
             raise ValueError(
                 "Expected the epoch to call trainer.criterion as `attach` has left it but it was replaced or never "
-                f"called: this run is not re-weighted. Leave the criterion alone, or {KEY}.type out."
+                f"called: this run is not re-weighted. Do not replace the criterion, or remove {KEY}.type."
             )
         known = {name: value for name, value in statistics.items() if value is not None}
         info(

@@ -1,4 +1,4 @@
-"""LIFT's numbers, words and files, for reports."""
+"""LIFT's metrics, report texts and files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WORDS = Words(
 
 
 def _evaluated_line(numbers: dict[str, float | None]) -> Line:
-    """LIFT's own numbers, or (an evaluation of stored logits) those that have a name of LIFT's."""
+    """LIFT's own numbers; for an evaluation of stored logits, the numbers that LIFT has a key for."""
     named = {"acc1": "overall", "median": "medium", "low": "few"}
     line = {named.get(key, key): value for key, value in numbers.items() if value is not None}
     return {metric.key: line[metric.key] for metric in HOST.metrics if metric.key in line}

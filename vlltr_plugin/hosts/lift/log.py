@@ -1,9 +1,9 @@
 """LIFT's `log.txt`: the printed text of a run, from its config to the result on the test set.
 
 LIFT never overwrites a log: a second run into a folder writes `log.txt-2026-01-31-12-00-00` (LIFT+ always writes
-`log-2026-01-31-12-00-00.txt`), so the last one in time counts in which it trained: a start that was refused, or a test
-of the saved model (`test_only`, `test_train`), leaves a log as well. In a text of several runs (`tee -a`) each begins
-with the config's banner, and the last one that trained counts. Some derivatives test after every epoch.
+`log-2026-01-31-12-00-00.txt`). A refused start, or a test of the saved model (`test_only`, `test_train`), also leaves
+a log. So the latest log with training is read. If one file holds several runs (`tee -a`), each begins with the
+config's banner, and the last run that trained is read. Some forks test after every epoch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vlltr_plugin.runs.epoch_files import numbered_files
 from vlltr_plugin.runs.log import KEY, Line, Log, StdoutLog
 
 UNKEPT_OUTPUT = ("output_dir", "vlltr-plugin-output")
-"""Arguments of a run that leaves no log: in the side folder of its process this one is new."""
+"""Arguments for a start that must leave no log in the run's folder; this folder is created in its side folder."""
 
 CONFIG, CONFIG_END = "** Config **", "************"
 BATCH_BEGINS = re.compile(r"epoch \[\d+/\d+\] batch \[")
@@ -42,18 +42,18 @@ _RESULTS = (
     ("medium", re.compile(rf"\bmed: {_NUMBER}%", re.IGNORECASE)),
     ("few", re.compile(rf"\bfew: {_NUMBER}%", re.IGNORECASE)),
 )
-"""The numbers of a result, in LIFT's words and in LIFT+'s, by their names in our reports."""
+"""Patterns of a result's numbers, as LIFT and LIFT+ print them, by their names in our reports."""
 
 
 @dataclass
 class Reading:
     """A run while its lines are read. Epochs count from 0; -1 is before all."""
 
-    line: int = 1  # where it begins in the text, from 1
+    line: int = 1  # number of its first line in the text, from 1
     config: list[str] = field(default_factory=list)  # lines of the printed config
     losses: dict[int, list[float]] = field(default_factory=dict)
     ours: dict[int, Line] = field(default_factory=dict)  # the plug-in's numbers
-    attached: bool = False  # whether the plug-in printed a line
+    attached: bool = False  # True if the plug-in printed a line
     clock: dict[int, tuple[int, float]] = field(default_factory=dict)  # batches and seconds up to an epoch's last batch
     batches: int = 0  # of an epoch
     results: dict[int, Line] = field(default_factory=dict)  # by the epoch after which they were printed
@@ -67,11 +67,11 @@ class Reading:
 
     @property
     def finished(self) -> bool:
-        """Whether the training came to its end."""
+        """True if the training finished."""
         return bool(self.losses) and (self.seconds is not None or max(self.losses) in self.results)
 
     def take(self, line: str, where: str, number: int) -> None:
-        """Takes a line of the text."""
+        """Reads a line of the text."""
         text = line.rstrip("\r\n")
         speaks = BATCH_BEGINS.match(text) or text.startswith(OURS_BEGINS)
         self.attached |= text.startswith(OURS_BEGINS)
@@ -81,7 +81,7 @@ class Reading:
             self.config.append(text)
         elif self._classes is not None or (self.on_test_set and text.startswith("* class acc: [")):
             self._take_class_accuracy(text, where)
-        elif text == line and _OURS.match(text):  # without an end: its last number may be half a one
+        elif text == line and _OURS.match(text):  # a line without line end: its last number may be cut off
             self.warnings.append(f"{where}: left out a line that a killed run wrote only in part")
         elif _DECIMAL_COMMA.match(text):
             self.commas.append(number)
@@ -120,7 +120,7 @@ class Reading:
                 self.results[epoch] = found | self.results[epoch]
 
     def _begin_again(self, epoch: int, where: str) -> None:
-        """Drops what was read from an epoch on, which is trained again."""
+        """Drops what was read from an epoch on, because the run trains it again."""
         self.warnings.append(
             f"{where}: training went back to epoch {epoch + 1}; earlier results from there on are left out"
         )
@@ -148,7 +148,7 @@ def is_log(head: bytes) -> bool:
 
 
 def find_log(folder: Path) -> Path | None:
-    """The last log of a folder in which LIFT trained, else the last that it wrote; None if there is none."""
+    """The latest log in a folder that holds a training, else the latest log; None if there is none."""
     own = _logs(folder)[::-1]
     return next(filter(_trained, own), own[0] if own else None)
 
@@ -181,12 +181,12 @@ def _read_runs(path: Path) -> list[Reading]:
 
 
 def _that_counts(runs: list[Reading]) -> Reading:
-    """The last run that trained, else the last that was tested, else the last."""
+    """Returns the last run that trained, else the last that was tested, else the last."""
     return next((run for run in reversed(runs) if run.losses), next((r for r in reversed(runs) if r.results), runs[-1]))
 
 
 def _other_runs(path: Path, runs: list[Reading], run: Reading) -> list[str]:
-    """A warning where the text holds several runs, and one where an unfinished run comes after a finished one."""
+    """Warns if the text holds several runs, and if an unfinished run comes after a finished one."""
     trained = [other for other in runs if other.losses]
     said = []
     if len(trained) > 1:
@@ -205,7 +205,7 @@ def _other_runs(path: Path, runs: list[Reading], run: Reading) -> list[str]:
 
 
 def _other_logs(path: Path, before: bool = False) -> list[Path]:
-    """The other logs in the folder of one; `before`: those of earlier starts."""
+    """The other logs in the same folder; with `before`, only those of earlier starts."""
     logs = _logs(path.parent)
     if path not in logs:
         return []
@@ -256,14 +256,14 @@ def read_run(path: Path) -> RunFiles:
 
 
 def _claim(run: Reading, runs: list[Reading], path: Path) -> str:
-    """Why a run that asked to be re-weighted was not, by what it left; empty if it was."""
+    """Says from a run's files why its re-weighting did not happen; empty if it did."""
     ended = set(run.losses) if run.finished else run.losses.keys() - {max(run.losses, default=0)}
     if run.attached:
         never = "no epoch of it ended with a line of the plug-in, so its weights never changed"
         return never if ended and not run.ours else ""
     others = [*runs, *(other for log in _other_logs(path) for other in _read_runs(log))]
     if ended and ended <= numbered_files(path.parent).keys() and not any(other.attached for other in others):
-        return ""  # a host that keeps the plug-in's lines out of its log
+        return ""  # this host does not write the plug-in's lines to its log
     return "there is no line of the plug-in in its text"
 
 

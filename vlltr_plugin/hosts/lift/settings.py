@@ -14,16 +14,16 @@ from vlltr_plugin.core.registry import WEIGHTINGS, option_names
 from vlltr_plugin.training.settings import KEY, LOGIT_ADJUSTMENT, LOSS_WEIGHT, OWN, Settings, parse
 
 FORMS = {"CE": (LOSS_WEIGHT, LOGIT_ADJUSTMENT), "LA": (LOGIT_ADJUSTMENT,)}
-"""By the host's `loss_type`, the default first. LA is cross entropy with margins log n_i: class volume changes them to
-log(n_i / r_i). To weight that loss as well would count n_i twice."""
+"""By the host's `loss_type`, the default first. LA is cross entropy with margins log n_i; class volume changes them to
+log(n_i / r_i). Class weights on top of that loss would count n_i twice."""
 
 
 def config_node() -> Any:
     """The node for the host's `_C`, a yacs `CfgNode`: all keys of `reweight`, None each, `type` among them.
 
-    So yacs takes `reweight.type class_volume reweight.start_epoch 0` from the command line and from YAML, and names a
-    key that does not exist. Options of a weighting of your own (`register_weighting`) are there if it is registered
-    before. Once a type is set, an optimizer's first step without `attach` is a ValueError.
+    With it, yacs accepts `reweight.type class_volume reweight.start_epoch 0` on the command line and in YAML, and
+    reports unknown keys. The options of your own weighting (`register_weighting`) are included if it is registered
+    before. If a type is set, the first step of an optimizer without `attach` raises a ValueError.
     """
     from yacs.config import CfgNode
 
@@ -43,7 +43,7 @@ def read(asked: dict[str, Any], loss_type: str) -> tuple[Settings, float, bool]:
     if loss_type not in FORMS:
         raise ValueError(
             f"Expected loss_type CE (class weights) or LA (class margins) with reweight.type but got {loss_type!r}, "
-            "which weighs the classes in a way of its own: give loss_type CE or LA, or leave reweight.type out."
+            "which weights the classes itself: give loss_type CE or LA, or leave reweight.type out."
         )
     asked = dict(asked)
     tau, first = asked.pop("tau", None), asked.pop("measure_first", False)
@@ -62,13 +62,13 @@ def read(asked: dict[str, Any], loss_type: str) -> tuple[Settings, float, bool]:
     if first and settings.options.setdefault("start_epoch", 0) != 0:
         raise ValueError(
             f"Expected reweight.start_epoch 0 with reweight.measure_first but got {settings.options['start_epoch']!r}: "
-            "what is measured before the first epoch would never apply."
+            "radii measured before the first epoch would never apply."
         )
     return settings, 1.0 if tau is None else tau, bool(first)
 
 
 _handles: list[RemovableHandle] = []
-"""Of the hook on the first step of an optimizer; empty once `attach` was called."""
+"""Handle of the hook on an optimizer's first step; empty after `attach`."""
 
 
 def expect_attach(node: Any) -> None:
@@ -79,7 +79,7 @@ def expect_attach(node: Any) -> None:
     def look(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if checked:  # a hook cannot be removed while hooks run
             return
-        frames = [frame for frame, _ in traceback.walk_stack(sys._getframe(1))]  # from the innermost on
+        frames = [frame for frame, _ in traceback.walk_stack(sys._getframe(1))]  # innermost first
         callers = [frame for frame in frames if frame.f_globals.get("__name__", "").split(".")[0] not in INSIDE]
         trainers = [frame.f_locals.get("self") for frame in callers]  # whose methods are running
         nodes = [node, *(getattr(getattr(trainer, "cfg", None), KEY, None) for trainer in trainers)]
@@ -88,8 +88,8 @@ def expect_attach(node: Any) -> None:
             raise ValueError(
                 "Expected the training to call vlltr_plugin.hosts.lift.attach before the optimizer's first step, since "
                 f"{KEY}.type is {str(asked[0])!r}, but {callers[0].f_code.co_filename}, line {callers[0].f_lineno}, "
-                "makes a step without it: the run would be a plain one. `vlltr-plugin status` tells which trainer has "
-                f"the lines; leave {KEY}.type out for a plain run."
+                "makes a step without it: the run would not be re-weighted. `vlltr-plugin status` says which trainer "
+                f"has the lines; leave {KEY}.type out for a run without re-weighting."
             )
         checked.append(True)
 
@@ -97,10 +97,10 @@ def expect_attach(node: Any) -> None:
 
 
 def attached() -> None:
-    """Stops looking: `attach` was called, or another config takes the place of the one before."""
+    """Removes the hook: `attach` was called, or a new config replaces the one before."""
     while _handles:
         _handles.pop().remove()
 
 
 INSIDE = ("vlltr_plugin", "torch")
-"""Packages whose frames are not the training's."""
+"""Packages whose stack frames are skipped to find the training's own."""

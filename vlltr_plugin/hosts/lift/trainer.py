@@ -15,7 +15,7 @@ from vlltr_plugin.training.settings import KEY
 
 
 def logits_of(output: Any, num_classes: int) -> Tensor:
-    """The logits in what a model returns; ValueError if it holds none, or several that are not the same tensor."""
+    """Returns the logits in a model's output; ValueError if it holds none, or several different tensors."""
     tensors = list(_tensors(output))
     fits = [tensor for tensor in tensors if tensor.ndim == 2 and tensor.shape[1] == num_classes]
     found = {id(tensor): tensor for tensor in fits if torch.is_floating_point(tensor)}
@@ -24,7 +24,7 @@ def logits_of(output: Any, num_classes: int) -> Tensor:
         raise ValueError(
             f"Expected the model to return one tensor of logits [B, {num_classes}] but got {len(found)} in a "
             f"{type(output).__name__} of {shapes}, so it is not known which of them to measure. Let it return the "
-            "logits alone, or use a reweight.type that needs none (inverse, effective_number)."
+            "logits only, or use a reweight.type without radii (inverse, effective_number)."
         )
     return next(iter(found.values()))
 
@@ -38,20 +38,20 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 CAPPED = {"DownSampler": "cls_num_list", "ReSampler": "sampled_cls_num_list"}
-"""Samplers that draw a class as often as it has images but n_max times at most, and where they keep that number.
-DownSampler takes that many images in an epoch; ReSampler draws as many in all as there are images, in these shares."""
+"""Samplers that draw a class once per image but at most n_max times, and the attribute that holds n_max.
+DownSampler draws that many images in an epoch; ReSampler draws as many as there are images, in the same proportions."""
 
 BALANCED = "ClassAwareSampler"
-"""Goes through the classes in turn: each is drawn equally often."""
+"""This sampler cycles over the classes, so each is drawn equally often."""
 
 
 def number_of_classes(trainer: Any) -> int:
-    """C: as many as the classifier has; the host's own `num_classes` leaves out classes without images."""
+    """C, the number of the classifier's outputs; the host's own `num_classes` does not count classes without images."""
     return max(len(getattr(trainer, "classnames", ())), int(trainer.num_classes))
 
 
 def labels_of(trainer: Any) -> Any:
-    """One label a training image; ValueError where the training set does not hold them."""
+    """The label of each training image; ValueError if the training set does not hold them."""
     dataset = trainer.train_loader.dataset
     if not hasattr(dataset, "labels"):
         raise ValueError(
@@ -90,7 +90,7 @@ def draws_of(trainer: Any) -> Tensor:
 
 
 UNAUGMENTED = ("train_init_loader", "init_loader")
-"""Loaders of the training images by which LIFT and LIFT+ initialise the classifier: resized and cropped only."""
+"""Loaders that LIFT and LIFT+ initialise the classifier from: training images that are only resized and cropped."""
 
 
 def clean_pass(trainer: Any, observe: Callable[[Tensor, Tensor], None]) -> None:
@@ -103,7 +103,7 @@ def clean_pass(trainer: Any, observe: Callable[[Tensor, Tensor], None]) -> None:
 def check_output(trainer: Any) -> None:
     """ValueError unless the model, called with two images, returns one tensor that can be the logits.
 
-    Only for radii that are measured from the model's output; those that stream are of what the criterion gets.
+    Needed only if radii are measured from the model's output; in streaming they come from the criterion's input.
     """
     try:
         with contextlib.closing(_clean_outputs(trainer, 2, 0)) as outputs:

@@ -1,7 +1,7 @@
 """timm's `train.py` (huggingface/pytorch-image-models) and scripts that keep its shape.
 
-What the inserted lines call: `add_arguments(parser)` and `attach(...)`, whose hook ends the epochs. Without
-`--reweight` the script runs as if they were not there.
+The inserted lines call `add_arguments(parser)` and `attach(...)`, whose hook ends the epochs. Without `--reweight`
+they change nothing.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ __all__ = ["add_arguments", "attach"]
 if not TYPE_CHECKING:
 
     def __getattr__(name):
-        """A name of `__all__`, imported when it is first used: reading a log needs no torch (PEP 562)."""
+        """Imports a name of `__all__` at its first use (PEP 562), so reading a log needs no torch."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f"{__name__}.hook"), name)

@@ -1,4 +1,4 @@
-"""`check` for timm: train.py builds a run in a process of its own, which is checked instead of trained."""
+"""`check` for timm: train.py builds a run in a separate process, where the run is checked, not trained."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vlltr_plugin.hosts.timm_train.hook import mixes, plan
 
 
 def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
-    """Checks what a run of train.py needs."""
+    """Checks a run of train.py."""
     if request.config is not None:
         raise ReportError("Expected no CONFIG for timm: give train.py's arguments as --host-args.")
     if not request.host_args:
@@ -32,7 +32,7 @@ def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Che
 
 
 def check_parts(parts: dict[str, Any], *, send: Send, checkout: str) -> None:
-    """In the process of train.py, with what it gives to `attach`: checks a run that is about to train."""
+    """Runs in the process of train.py: checks what it passes to `attach` before training."""
     args, loader = parts["args"], parts["loader_train"]
 
     def data() -> tuple[Tensor, Tensor]:

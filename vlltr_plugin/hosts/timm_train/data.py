@@ -1,4 +1,4 @@
-"""Labels of timm's data sets, and how often its samplers draw each class."""
+"""Labels of timm's data sets, and the expected draws of its samplers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from torch import Tensor
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
 
 REPEATING = "RepeatAugSampler"
-"""Draws a random part of the images, each several times: all classes in the shares that they have."""
+"""This sampler draws a random part of the images, each several times, so class proportions do not change."""
 
 PLAIN_BATCHES = ("BatchSampler", "ScheduledBatchSampler", "_RepeatSampler")
-"""Batch samplers that take what their sampler draws: torch's, timm's `--train-img-sizes` and multi-epochs loader."""
+"""Batch samplers that group the draws of their sampler: torch's, and those of timm's `--train-img-sizes` and
+multi-epochs loader."""
 
 
 def labels_of(dataset: Any) -> Any:
-    """One label an image, of torchvision's data sets or of the reader of timm's own; ValueError where not known."""
+    """The label of each image, from torchvision's data sets or the reader of timm's own; ValueError if not known."""
     if type(dataset).__name__ == "ScheduledTransformDataset":  # of `--train-img-sizes`
         return labels_of(dataset.dataset)
     reader: Any = getattr(dataset, "reader", None)
@@ -39,14 +40,14 @@ def labels_of(dataset: Any) -> Any:
 
 
 def sampler_of(loader: Any) -> Any:
-    """The sampler that a training loader draws by."""
+    """The sampler of a training loader."""
     loader = getattr(loader, "loader", loader)  # inside timm's prefetcher
     batches = loader.batch_sampler
     return batches.sampler if type(batches).__name__ == "ScheduledBatchSampler" else loader.sampler
 
 
 def counts_and_draws(loader: Any, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Training images of each class, and their expected draws in an epoch, `[C]`; ValueError where not known."""
+    """Training images and expected draws of each class in an epoch, `[C]`; ValueError if not known."""
     loader = getattr(loader, "loader", loader)
     labels, batches, sampler = labels_of(loader.dataset), type(loader.batch_sampler).__name__, sampler_of(loader)
     counts = class_counts_of(labels, num_classes)
@@ -61,7 +62,7 @@ def counts_and_draws(loader: Any, num_classes: int) -> tuple[Tensor, Tensor]:
 
 
 def class_names_of(dataset: Any, num_classes: int) -> list[str] | None:
-    """The names of the classes in order, where the data set or its reader tells all of them."""
+    """The names of the classes in order, if the data set or its reader has all of them."""
     for source in (dataset, getattr(dataset, "reader", None)):
         for name in ("class_to_idx", "class_name_to_idx"):
             index = getattr(source, name, None)

@@ -35,19 +35,21 @@ ELSEWHERE = {
     **dict.fromkeys(("reweight", "kd_model_name", "torchcompile"), None),
     "aug_splits": 0,
 }
-"""Arguments of a training that an evaluation has no use for; the parameters are the checkpoint's."""
+"""Training arguments that an evaluation ignores; the parameters come from the checkpoint."""
 
 
 @contextmanager
 def open_trained(request: EvaluateRequest, progress: Progress) -> Iterator[TrainedModel]:
-    """Opens a checkpoint in a process of train.py."""
+    """Opens a checkpoint in a process that runs train.py."""
     path = find_checkpoint(request).resolve()
     if request.split not in (None, "val"):
         raise ReportError(f"Expected the split to be val but got {request.split!r}: give --val-split in --host-args.")
     saved = load_checkpoint(path, "timm")
     args = saved.get("args") if isinstance(saved, dict) else None
     if not isinstance(args, argparse.Namespace) or not isinstance(saved.get("state_dict"), dict):
-        raise ReportError(f"{path}: expected a checkpoint of train.py, with `state_dict` and `args`, but it is none.")
+        raise ReportError(
+            f"{path}: expected a checkpoint of train.py, with `state_dict` and `args`, but it is not one."
+        )
     arguments = [*request.host_args, *(["--device", request.device] if request.device else [])]
     if request.batch_size is not None:
         arguments += ["--validation-batch-size", str(request.batch_size)]
@@ -67,7 +69,7 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> Iterator[Train
 
 
 def _plain(args: argparse.Namespace) -> dict[str, Any]:
-    """The arguments that a YAML file can hold: not the state of a re-weighting."""
+    """The arguments that a YAML file can hold, which excludes the state of a re-weighting."""
     found = {}
     for name, value in vars(args).items():
         with contextlib.suppress(TypeError):
@@ -76,7 +78,7 @@ def _plain(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def evaluate(parts: dict[str, Any], *, send: Send, checkpoint: str, limit: int | None, batch_size: int | None) -> None:
-    """In the process of train.py, where `attach` is called: the logits of the validation images."""
+    """Runs in the process of train.py when `attach` is called: sends the logits of the validation images."""
     args, model, loader = parts["args"], parts["model"], parts["loader_eval"]
     if loader is None:
         raise ReportError("Expected a validation set but --val-split names none.")

@@ -1,4 +1,4 @@
-"""`attach`: puts class re-weighting into a run of train.py, or leaves it alone."""
+"""`attach` adds class re-weighting to a run of train.py, if the run asks for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, parse
 
 STATE = f"{KEY}_state"
-"""Attribute of train.py's arguments, which are in each of its checkpoints under `args`."""
+"""Attribute of train.py's arguments, which train.py saves in each checkpoint under `args`."""
 
 
 VIEWS = "shows the loss several views of each image, which would count as several images in the radii"
@@ -39,7 +39,7 @@ REFUSED = {
 
 
 class MeanSigmoidLosses(SigmoidLosses):
-    """Sigmoid cross entropy averaged over the classes, as `--bce-loss` has it without `--bce-sum`."""
+    """Sigmoid cross entropy averaged over the classes, as in `--bce-loss` without `--bce-sum`."""
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Logits to losses, both `[B, C]`."""
@@ -47,7 +47,7 @@ class MeanSigmoidLosses(SigmoidLosses):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--reweight` and `--reweight-opt` to the parser of train.py; a YAML file of `--config` may set them too."""
+    """Adds `--reweight` and `--reweight-opt` to the parser of train.py; a YAML file of `--config` can set them too."""
     group = parser.add_argument_group("Class re-weighting (vlltr-plugin)")
     group.add_argument("--reweight", metavar="TYPE", help="type of class weights, for example class_volume or inverse")
     group.add_argument(
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Options(argparse.Action):
-    """Collects `key=value`, values as Python literals or else as text."""
+    """Collects `key=value` arguments; values are Python literals, else text."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
         found = dict(getattr(namespace, self.dest))
@@ -77,8 +77,8 @@ def attach(
 ) -> tuple[nn.Module, TimmHook | PlainHook]:
     """Wraps the training loss and returns it with the epoch hook.
 
-    Without `--reweight` it returns the loss itself and a hook that does nothing. Everything that can be known before
-    training is checked here, before train.py writes anything.
+    Without `--reweight` it returns the loss itself and a hook that does nothing. All checks that are possible before
+    training run here, before train.py writes anything.
 
     Args:
         args: the arguments of train.py; `args.reweight_state` will hold the state, which timm saves in its checkpoints.
@@ -100,7 +100,7 @@ def attach(
     if planned is None:
         if args.reweight_opt:
             info("there is --reweight-opt but no --reweight: nothing is re-weighted.")
-        with contextlib.suppress(ReportError, ValueError, OSError):  # of a checkpoint that only train.py has to read
+        with contextlib.suppress(ReportError, ValueError, OSError):  # train.py itself reports an unreadable checkpoint
             if _saved_state(args):
                 info(
                     "the checkpoint of --resume holds a re-weighting state, but there is no --reweight: weights are 1."
@@ -114,7 +114,7 @@ def attach(
 
 
 def plan(args: argparse.Namespace, train_loss_fn: nn.Module, loader: Any) -> Plan | None:
-    """Checks everything that can be known before training; ValueError says what to change. None without --reweight."""
+    """Makes all checks that are possible before training; ValueError says what to change. None without --reweight."""
     if args.reweight is None:
         return None
     for name, reason in REFUSED.items():
@@ -140,12 +140,12 @@ def plan(args: argparse.Namespace, train_loss_fn: nn.Module, loader: Any) -> Pla
 
 
 def mixes(args: argparse.Namespace) -> bool:
-    """Whether the run mixes labels."""
+    """True if the run mixes labels."""
     return bool(args.mixup > 0 or args.cutmix > 0 or args.cutmix_minmax is not None)
 
 
 def _saved_state(args: argparse.Namespace) -> dict[str, Any]:
-    """The state in the checkpoint of `--resume`, by the key that the hook looks for; empty without one."""
+    """The state in the checkpoint of `--resume`, under the key that the hook expects; empty without one."""
     saved = (read_checkpoint_args(Path(args.resume)) if args.resume else None) or {}
     return {KEY: saved[STATE]} if STATE in saved else {}
 
@@ -158,23 +158,23 @@ class PlainHook(Hook):
 
 
 class TimmHook:
-    """Ends epochs: new weights, numbers for summary.csv, arrays in the output folder, state in the arguments."""
+    """Ends epochs: updates weights, returns numbers for summary.csv, writes arrays, stores state in the arguments."""
 
     def __init__(self, args: argparse.Namespace, epochs: EpochHook, class_names: list[str] | None) -> None:
         self._args, self._epochs, self._class_names = args, epochs, class_names
 
     def begin_epoch(self, epoch: int, output_dir: str | None) -> None:
-        """Puts the weights for this epoch in force; `output_dir` is None on all ranks but the first."""
+        """Applies the weights for this epoch; `output_dir` is None on all ranks but the first."""
         if output_dir is not None:
             self._epochs.write_to(Path(output_dir))
             if self._class_names is not None:
-                with contextlib.suppress(OSError):  # a full disk: each epoch's arrays say so
+                with contextlib.suppress(OSError):  # for example a full disk: writing the arrays reports it
                     write_class_names(Path(output_dir), self._class_names)
                 self._class_names = None  # once
         self._epochs.begin_epoch(epoch)
 
     def end_epoch(self, epoch: int) -> Statistics:
-        """Ends an epoch on all ranks; returns what train.py logs; ValueError if the loss was never called."""
+        """Ends an epoch on all ranks; returns numbers for train.py's log. ValueError if the loss was never called."""
         statistics = self._epochs.end_epoch(epoch)
         if statistics[f"{KEY}_drawn_alpha"] is None:
             raise ValueError(

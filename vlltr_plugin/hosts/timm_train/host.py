@@ -1,4 +1,4 @@
-"""train.py's numbers, words and files, for reports."""
+"""train.py's metrics, report texts and files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vlltr_plugin.runs.log import KEY, Line, Log, read_class_names, shows_reweig
 LOG, ARGUMENTS, CHECKPOINT = "summary.csv", "args.yaml", "model_best.pth.tar"
 
 OF_THE_START = frozenset((f"{KEY}_state", "config", "distributed", "world_size", "rank", "prefetcher"))
-"""What train.py adds to its arguments while it runs."""
+"""Arguments that train.py adds while it runs."""
 
 OVERALL = Metric("overall", "eval_top1", "overall top-1")
 GROUP_METRICS = tuple(Metric(name, f"eval_{name}", f"{name}-shot") for name in ("many", "medium", "few"))
@@ -43,9 +43,9 @@ WORDS = Words(
 
 
 def read_log(path: Path) -> Log:
-    """The numbers of summary.csv, which a resumed run goes on with under another heading.
+    """Reads summary.csv. A resumed run appends to it under a new header line.
 
-    ReportError for a file that is no summary of train.py, or has no epoch that was validated.
+    ReportError for a file that is not a summary of train.py, or has no validated epoch.
     """
     epochs: dict[int, Line] = {}
     abandoned: set[int] = set()
@@ -59,7 +59,7 @@ def read_log(path: Path) -> Log:
             line = {key: float(value) for key, value in zip(heading, row, strict=True) if value}
             epoch = int(line.pop("epoch"))
         except (ValueError, KeyError):
-            warnings.append(f"{path}, line {number}: left out, since it is no whole line of numbers")
+            warnings.append(f"{path}, line {number}: left out, since it is not a complete line of numbers")
             continue
         later = {other for other in epochs if other >= epoch}
         abandoned = (abandoned | later) - {epoch}
@@ -71,7 +71,7 @@ def read_log(path: Path) -> Log:
 
 
 def read_run(path: Path) -> RunFiles:
-    """Reads a log, and the arguments beside it."""
+    """Reads a log and the arguments beside it."""
     log, source = read_log(path), path.with_name(ARGUMENTS)
     try:
         args = _read_yaml(source)
@@ -93,7 +93,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _named(args: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of train.py under the names that all hosts have."""
+    """Arguments of train.py under the names that all hosts use."""
     kind, options = args.pop(KEY, None), args.pop(f"{KEY}_opt", None)
     where = args.get("data_dir") or args.get("data")
     args |= {"data_path": where, "data_set": args.get("dataset") or Path(where or "").name}
@@ -109,7 +109,7 @@ def _args_of_checkpoint(path: Path | None) -> CheckpointArgs:
 
 
 def find_checkpoint(request: EvaluateRequest) -> Path:
-    """The checkpoint that a request names, of a run's folder the best one; ReportError for a config."""
+    """The checkpoint that a request names, in a run's folder the best one; ReportError if a config is given."""
     if request.config is not None:
         raise ReportError("Expected no --config for timm: the checkpoint holds its arguments.")
     return checkpoint_path(request.checkpoint, CHECKPOINT)

@@ -1,1 +1,1 @@
-"""VL-LTR: what the inserted lines of its `main` call, its logs, its evaluation and its checks."""
+"""VL-LTR: `attach` for the lines inserted into its `main`, its logs, its evaluation and its checks."""

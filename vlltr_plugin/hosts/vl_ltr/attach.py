@@ -1,4 +1,4 @@
-"""`attach`: puts class re-weighting into a run of the host, or leaves it alone."""
+"""`attach` adds class re-weighting to a run of VL-LTR, if the run asks for it."""
 
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,22 @@ def attach(
 ) -> Hook:
     """Wraps the host's base criterion in place and returns the epoch hook.
 
-    With `form="logit_adjustment"` in `reweight` the class weights become margins, see `Settings`: the run differs from
-    the baseline from its first step on, which is said.
+    With `form="logit_adjustment"` in `reweight`, the class weights become margins (see `Settings`). The run then
+    differs from the baseline from its first step on; a message says so.
 
     `fast_head` and `fast_tower` among the arguments speed the model up first (see `vlltr_plugin.hosts.vl_ltr.fast`).
-    Without `reweight` among the arguments (or with None or False) it returns a hook that does nothing, and touches
-    nothing; with `--eval` as well. Everything that can be known before training is checked before anything is
-    changed; the rest (width of the logits, outputs of the model, smoothing in the targets) at the first step.
+    Without `reweight` among the arguments (or with None or False), and with `--eval`, it changes nothing and returns a
+    hook that does nothing. All checks that are possible before training run before anything is changed; the rest
+    (width of the logits, outputs of the model, smoothing in the targets) run at the first step.
 
     Args:
-        args: the host's arguments; reads `reweight`, `two_branch`, `nb_classes`, `pretrain_cvlp`, `eval`,
+        args: the host's arguments. Used: `reweight`, `two_branch`, `nb_classes`, `pretrain_cvlp`, `eval`,
             `output_dir` and, for a clean pass, `device`, `batch_size`, `num_workers`.
         model: the model that the host calls, DDP included.
-        criterion: has the attribute `base_criterion`, called as `base_criterion(logits, targets)`.
-        dataset: the training set, with `targets`, one label for each image.
-        sampler: the training sampler; its `weights`, if any, give the expected draws.
-        mixup: the host's mixup function, None when there is none.
+        criterion: the host's criterion; its attribute `base_criterion` is called as `base_criterion(logits, targets)`.
+        dataset: the training set; its `targets` hold one label for each image.
+        sampler: the training sampler; its `weights`, if it has any, give the expected draws.
+        mixup: the host's mixup function, or None.
 
     Returns:
         The hook: `load(checkpoint)`, `begin_epoch(epoch)`, `end_epoch(epoch)`, `checkpoint()`.
@@ -53,7 +53,7 @@ def attach(
         if sentence := misspelling(args):
             info(sentence)
         return Hook()
-    args.reweight = reweight  # mmcv's ConfigDict would make the host's checkpoints unsafe to load
+    args.reweight = reweight  # with mmcv's ConfigDict in it, the host's checkpoints could not be loaded safely
     if getattr(args, "eval", False):
         return Hook(trains=False)
     with print_warnings():
@@ -64,7 +64,7 @@ def attach(
 
 
 def apply(planned: Plan, args: Any, model: nn.Module, criterion: Any) -> EpochHook:
-    """Puts the re-weighted criterion in the place of the host's base criterion, and returns the hook."""
+    """Replaces the host's base criterion by the re-weighted one, and returns the hook."""
     watch = OutputWatch(model, bool(getattr(args, "two_branch", False)))
     output_dir = Path(args.output_dir) if getattr(args, "output_dir", "") and is_first_rank() else None
     criterion.base_criterion, hook = planned.apply(criterion.base_criterion, output_dir, watch)

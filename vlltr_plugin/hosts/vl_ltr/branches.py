@@ -1,4 +1,4 @@
-"""Tells which of the model's outputs a criterion was called with."""
+"""Identifies the model output that a criterion was called with."""
 
 import weakref
 from collections import OrderedDict
@@ -11,15 +11,15 @@ from vlltr_plugin.training.settings import SINGLE
 
 VISUAL, IMAGE_TEXT = "visual", "image_text"
 BRANCHES = (IMAGE_TEXT, VISUAL, "sum", "each")
-"""What may feed the statistics, the default first."""
+"""The logits that can feed the statistics, the default first."""
 
 
 class OutputWatch:
-    """A forward hook on the outermost model that remembers, weakly, the outputs of the last forward.
+    """A forward hook on the outermost model that keeps weak references to the outputs of the last forward.
 
-    The host calls its criterion once for each branch and does not say which; the identity of the
-    tensor does. Weak references keep no graph alive. Copies and pickles of the model (an EMA, `torch.save(model)`) go
-    without the hook.
+    The host calls its criterion once for each branch; the identity of the logits tensor tells which branch it is.
+    Weak references keep no graph alive. Copies and pickles of the model (an EMA, `torch.save(model)`) do not include
+    the hook.
     """
 
     def __init__(self, model: nn.Module, two_branch: bool) -> None:
@@ -29,7 +29,7 @@ class OutputWatch:
         model.__getstate__ = MethodType(_state_without_watch, model)  # type: ignore[method-assign]
 
     def branch_of(self, logits: Tensor) -> str:
-        """Name of the branch whose output `logits` is; ValueError if it is no output of the last forward."""
+        """Name of the branch that `logits` belongs to; ValueError if it is not an output of the last forward."""
         for name, output in zip(self.names, self._outputs, strict=False):  # none yet before a forward
             if output() is logits:
                 return name
@@ -39,7 +39,7 @@ class OutputWatch:
         )
 
     def output(self, name: str) -> Tensor:
-        """The output of that branch in the last forward, while the host still holds it."""
+        """The output of that branch in the last forward; ValueError if the host no longer holds it."""
         tensor = self._outputs[self.names.index(name)]()
         if tensor is None:
             raise ValueError(
@@ -59,7 +59,7 @@ class OutputWatch:
         self._outputs = [weakref.ref(tensor) for tensor in outputs]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the outputs, which no pickle can hold."""
+        """Drops the outputs: weak references cannot be pickled."""
         return {**vars(self), "_outputs": []}
 
 

@@ -31,27 +31,27 @@ ELSEWHERE = "give the config a new file name, or --output-dir"
 
 @dataclass
 class Run:
-    """What main.py has built, and what the checks hand on to each other."""
+    """What main.py has built, and results that later checks use."""
 
     checkout: Path
     args: argparse.Namespace  # the host's arguments, config included
     parts: dict[str, Any]  # what main.py gave to `attach`; empty if it failed before
-    error: Exception | None = None  # why it failed
-    failed_in_model: bool = False  # whether that was while it built the model
-    builds: bool = False  # whether all of it fits together, as far as is known
+    error: Exception | None = None  # why main.py failed
+    failed_in_model: bool = False  # True if it failed while it built the model
+    builds: bool = False  # True if main.py could build all its parts
     data_sets: dict[str, Any] = field(default_factory=dict)  # by split, as far as they could be built
     stage_one: dict[str, Tensor] = field(default_factory=dict)  # parameters from the pre-training stage
     plan: Plan | None = None  # what `attach` will do; None where nothing is re-weighted, or that is not known
-    hook: Hook | None = None  # what `attach` will give
+    hook: Hook | None = None  # the hook that `attach` will return
 
     @property
     def classes(self) -> int:
-        """C, known once the training set has been built."""
+        """C; available once the training set has been built."""
         return int(self.args.nb_classes)
 
     @property
     def two_branch(self) -> bool:
-        """Whether the model gives visual and image-text logits."""
+        """True if the model returns visual and image-text logits."""
         return bool(getattr(self.args, "two_branch", False))
 
 
@@ -75,7 +75,7 @@ def check_stage_one(run: Run) -> str:
 
 
 def check_embeddings(run: Run) -> str:
-    """Compares the embeddings with sentences and image tower; reads the losses by which sentences are chosen."""
+    """Compares the embeddings with the sentences and the image tower; checks the losses that select sentences."""
     name, sentences = _stage_one_folder(run) / "txt_embed.npy", sum(run.data_sets["train"].end_idxs)
     instead = "the model would be trained with whatever is in memory in their place"
     embeddings = _array(run, name, f"{instead}; {EMBEDDINGS}")
@@ -89,12 +89,16 @@ def check_embeddings(run: Run) -> str:
             f"{name}: expected embeddings of {sentences} sentences [{sentences}, {width or 'dim'}] but got "
             f"{list(embeddings.shape)}: they belong to other texts or another model; {EMBEDDINGS}."
         )
-    parts = (embeddings[start : start + 4096] for start in range(0, len(embeddings), 4096))  # they may be gigabytes
+    parts = (
+        embeddings[start : start + 4096] for start in range(0, len(embeddings), 4096)
+    )  # drop them: they may take gigabytes
     if not all(np.isfinite(part).all() and part.any(axis=1).all() for part in parts):
-        raise ReportError(f"{name}: expected embeddings that are finite and not 0 but some are not; {EMBEDDINGS}.")
+        raise ReportError(
+            f"{name}: expected embeddings that are finite and not 0 but some are 0 or not finite; {EMBEDDINGS}."
+        )
 
     model = str(run.args.model)
-    if not model.startswith("LGR_"):  # not known to choose sentences by their losses
+    if not model.startswith("LGR_"):  # this data set is not known to select sentences by their losses
         return f"{name}: {list(embeddings.shape)}"
     split = "val" if model == "LGR_r50" or getattr(run.args, "test", False) else "train"
     losses_name = name.with_name(f"{split}_txt_ce.npy")
@@ -108,7 +112,7 @@ def check_embeddings(run: Run) -> str:
 
 
 def refuse_unfilled(run: Run, model: nn.Module) -> None:
-    """Raises ReportError if parameters of the image tower are not in the checkpoint: the host would not say so."""
+    """Raises ReportError if the checkpoint lacks parameters of the image tower; the host itself ignores that."""
     wanted = [key for key in model.state_dict() if key.startswith(TOWER) and not key.endswith("num_batches_tracked")]
     missing = [key for key in wanted if key not in run.stage_one]
     if run.stage_one and missing:
@@ -138,7 +142,7 @@ def _array(run: Run, name: Path, advice: str) -> NDArray[np.floating]:
 
 
 def check_output(run: Run) -> str:
-    """Checks what the run would find in its output folder; resumes from a checkpoint there, safely."""
+    """Checks the run's output folder; loads a checkpoint to resume from, safely."""
     name, resume = str(run.args.output_dir), str(getattr(run.args, "resume", ""))
     folder = run.checkout / name
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
@@ -161,7 +165,7 @@ def check_output(run: Run) -> str:
 
 
 def _check_resume(run: Run, checkpoint: Checkpoint, resume: str) -> str:
-    """Compares a checkpoint with the run that would go on from it, and loads it."""
+    """Compares a checkpoint with the run that would resume from it, and loads it."""
     here, saved = plain_values(vars(run.args)), plain_values(checkpoint.args)
     if differing := sorted(key for key in here.keys() & saved.keys() - NOT_SETTINGS if here[key] != saved[key]):
         parts = "; ".join(f"{key}: saved {saved[key]!r}, here {here[key]!r}" for key in differing)

@@ -1,6 +1,6 @@
-"""`check` for VL-LTR: its main.py builds model, data and criterion in a process of its own, and these are checked.
+"""`check` for VL-LTR: its main.py builds model, data and criterion in a separate process, where they are checked.
 
-Where main.py fails before it calls `attach`, its arguments are known, and what can be checked with them is.
+If main.py fails before it calls `attach`, the checks that need only its arguments still run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from vlltr_plugin.training.hook import Hook
 from vlltr_plugin.training.settings import misspelling, parse, reweight_setting
 
 SAMPLE = 32
-"""Images opened of each split, evenly spaced over its list."""
+"""Number of images opened in each split, evenly spaced over its list."""
 
 
 def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
@@ -68,12 +68,12 @@ def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Che
 
 
 def check_run(parts: dict[str, Any], *, send: Send, checkout: str) -> None:
-    """In the host's process, with what main.py gives to `attach`."""
+    """Runs in the host's process, with the arguments that main.py passes to `attach`."""
     _check_all(Run(Path(checkout), parts.pop("args"), parts), sent(send))
 
 
 def check_run_failed(error: Exception, frames: list[FrameType], *, send: Send, checkout: str) -> None:
-    """In the host's process, where main.py failed before it called `attach`."""
+    """Runs in the host's process if main.py failed before it called `attach`."""
     main = main_frame(frames)
     if main is None:
         raise error
@@ -131,7 +131,7 @@ def _check_list(run: Run, split: str) -> str:
 
 
 def _check_images(run: Run) -> str:
-    """Opens a sample of every split as the host would."""
+    """Opens a sample of images of every split as the host would."""
     if not run.data_sets:
         raise SkipError("there is no list to take images from")
     tried, bad = 0, []
@@ -149,7 +149,7 @@ def _check_images(run: Run) -> str:
 
 
 def _check_classes(run: Run) -> str:
-    """Labels of all splits against the class count."""
+    """Checks the labels of all splits against the class count."""
     counts = class_counts_of(run.data_sets["train"].targets, run.classes)
     trained = counts > 0
     notes = ""
@@ -196,7 +196,7 @@ def _check_model(run: Run) -> str:
 
 
 def _check_training(run: Run) -> str:
-    """What main.py takes besides the model."""
+    """Checks what main.py needs besides the model."""
     if run.error is not None:
         raise ReportError(describe_error(run.error))
     run.builds = True
@@ -207,7 +207,7 @@ def _check_training(run: Run) -> str:
 
 
 def _check_reweight(run: Run) -> str:
-    """Reads the `reweight` key, and attaches."""
+    """Checks the `reweight` key, and attaches."""
     args, parts = run.args, run.parts
     args.reweight = reweight_setting(args)
     if args.reweight is None:
@@ -225,7 +225,7 @@ def _check_reweight(run: Run) -> str:
 
 
 def _check_weights(run: Run) -> str:
-    """Smallest and largest weight for equal radii (by frequency: the weights); whether they ever apply."""
+    """Reports the smallest and largest weight (for radii from logits: at equal radii), and whether they ever apply."""
     if run.plan is None:
         raise SkipError("nothing is re-weighted")
     weighting = run.plan.primary
@@ -249,7 +249,7 @@ def _check_weights(run: Run) -> str:
 
 
 def _check_memory(run: Run) -> str:
-    """Memory of the statistics on each rank against what is free on the device."""
+    """Compares the memory of the statistics on each rank with the free memory of the device."""
     weightings = run.plan.weightings.values() if run.plan else ()
     volumes = [weighting for weighting in weightings if isinstance(weighting, ClassVolume)]
     if not volumes:
@@ -258,7 +258,7 @@ def _check_memory(run: Run) -> str:
     for volume in volumes:
         moments = volume.empty_moments(torch.device("meta"))
         state += sum(value.nbytes for value in vars(moments).values() if isinstance(value, Tensor))
-        merging = moments.pivot.nbytes  # one weighting after the other
+        merging = moments.pivot.nbytes  # ranks merge one weighting after the other
     device = torch.device(run.args.device)
     free = free_memory(device)
     text = f"statistics of {_in_bytes(state)} on each rank ({_in_bytes(state + merging)} while ranks merge)"
@@ -273,7 +273,7 @@ def _check_memory(run: Run) -> str:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes of free memory; None if that is not known."""
+    """Free memory in bytes; None if not known."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
@@ -284,7 +284,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def _in_bytes(number: float) -> str:
-    """In the largest unit that fits, as `12.0 MB`."""
+    """Formats bytes in the largest unit that fits, as `12.0 MB`."""
     for unit in ("bytes", "kB", "MB"):
         if number < 1000:
             return f"{number:.3g} {unit}"
@@ -306,7 +306,7 @@ def _check_step(run: Run) -> str:
         images, targets = (tensor.to(device) for tensor in next(iter(loader)))
         if mixup is not None:
             images, targets = mixup(images, targets)
-        model.train(bool(getattr(args, "train_mode", True)))  # the host's own returns nothing
+        model.train(bool(getattr(args, "train_mode", True)))  # some of the host's own modules return nothing
         amp = device.type == "cuda" and not getattr(args, "fp32_resume", False)
         with torch.autocast(device.type, enabled=amp):
             outputs = model(images)
@@ -327,7 +327,7 @@ def _check_step(run: Run) -> str:
 
 
 def _callable_criterion(criterion: Any) -> tuple[Any, str]:
-    """The criterion to call, and a note: the base criterion if a fork's takes more arguments, None if neither fits."""
+    """The criterion to call (the base criterion if a fork's takes more arguments, None if neither fits) and a note."""
     other = misfit(criterion, "samples", "outputs", "targets")
     if other is None:
         return criterion, ""

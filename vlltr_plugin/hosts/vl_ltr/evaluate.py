@@ -1,4 +1,4 @@
-"""`evaluate` for VL-LTR: its own main.py builds model and data; the checkpoint's parameters are put in there."""
+"""`evaluate` for VL-LTR: its own main.py builds model and data, then the checkpoint's parameters are loaded."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ MATTER = (
     *("model", "data_set", "data_path", "desc_path", "input_size", "clip_ms"),
     *("sent_length", "context_length", "cls_token_length", "two_branch"),
 )
-"""The host's arguments that change what is evaluated."""
+"""Host arguments that affect the evaluation."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file of the host holds."""
+    """The contents of a checkpoint of the host."""
 
     model: dict[str, Tensor]  # the parameters and buffers
-    epoch: int | None  # after which it was saved, from 0
-    args: dict[str, Any]  # the host's arguments of that run; empty if it does not say
-    reweight: Any = None  # the state of a re-weighting, unchecked
+    epoch: int | None  # epoch after which it was saved, from 0
+    args: dict[str, Any]  # the host's arguments of that run; empty if not saved
+    reweight: Any = None  # state of the re-weighting, unchecked
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Loads a checkpoint without running anything in it."""
+    """Loads a checkpoint without running code in it."""
     saved = load_checkpoint(path, "VL-LTR")
     state = saved.get("model", saved) if isinstance(saved, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
@@ -78,11 +78,11 @@ def put_in(model: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContextManager[TrainedModel]:
-    """Opens a checkpoint in a process of the host's."""
+    """Opens a checkpoint in a process of the host."""
     named, checkout = checkpoint_path(request.checkpoint, CHECKPOINT), request.checkout.resolve()
     if request.config is not None:
         config = config_path(request.config, request.checkout)
-    else:  # the one that the checkpoint names, where it lies in the checkout: a config is code
+    else:  # a config is code, so the one that the checkpoint names is used only if it is in the checkout
         name = read_checkpoint(named).args.get("config")
         config = (checkout / name).resolve() if isinstance(name, str) and name else checkout
         if not config.is_file() or not config.is_relative_to(checkout):
@@ -107,7 +107,7 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> AbstractContex
 def evaluate(
     parts: dict[str, Any], *, send: Send, checkpoint: str, split: str | None, batch_size: int | None, limit: int | None
 ) -> None:
-    """In the host's process, with what main.py gives to `attach`: the model's logits of a split, then of val."""
+    """Runs in the host's process with the arguments of `attach`: sends the model's logits of a split, then of val."""
     args, model = parts["args"], parts["model"]
     refuse_pretraining(args)
     saved = read_checkpoint(Path(checkpoint))
@@ -161,7 +161,7 @@ def _reported_split(args: argparse.Namespace) -> str:
 
 
 def evaluate_failed(error: Exception, frames: list[FrameType], *, split: str | None, **_: Any) -> None:
-    """main.py has failed: where it was at the validation split, which only tau is chosen on, it goes on without."""
+    """Called if main.py failed; goes on if only the validation split is missing, which just serves to choose tau."""
     main = main_frame(frames)
     failed = {frame.f_locals.get("split") for frame in frames if frame.f_code.co_name == "build_dataset"}
     if main is None or failed != {"val"} or (split or _reported_split(main.f_locals["args"])) == "val":
@@ -172,7 +172,7 @@ def evaluate_failed(error: Exception, frames: list[FrameType], *, split: str | N
 
 
 def main_frame(frames: list[FrameType]) -> FrameType | None:
-    """The call of the host's `main(args)`; None before it."""
+    """The stack frame of the host's `main(args)`; None before it is called."""
     found = [frame for frame in frames if frame.f_code.co_name == "main"]
     return next((frame for frame in found if isinstance(frame.f_locals.get("args"), argparse.Namespace)), None)
 
@@ -188,11 +188,11 @@ def refuse_pretraining(args: argparse.Namespace) -> None:
 def draws_of_run(
     args: argparse.Namespace, targets: list[int], num_classes: int, reweight: Any = None
 ) -> tuple[Tensor, str]:
-    """Expected draws m_i of each class in an epoch, and where they are known from.
+    """Expected draws m_i of each class in an epoch, and their source in words.
 
-    A re-weighted run keeps them in its checkpoint. Any other run's follow from the arguments by which VL-LTR chooses
-    its sampler: with `weight_sample` an image is drawn by 1/n of its class, with `use_sqrt_freq` by 1/sqrt(n), unless
-    `repeated_aug` takes its place; else uniformly.
+    A re-weighted run saves them in its checkpoint. For other runs they follow from the arguments that select VL-LTR's
+    sampler: `weight_sample` draws an image with weight 1/n of its class, with `use_sqrt_freq` 1/sqrt(n), unless
+    `repeated_aug` overrides it; otherwise draws are uniform.
     """
     saved = _saved_draws(reweight, num_classes)
     if saved is not None:

@@ -1,4 +1,4 @@
-"""VL-LTR's numbers, words and files, for reports; names of classes from the files that its data sets come with."""
+"""VL-LTR's metrics, report texts and files; class names from the files of its data sets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vlltr_plugin.hosts.vl_ltr.log import find_stdout_log, read_log
 
 LOG = "log.txt"
 CHECKPOINT = "checkpoint.pth"
-LEVELS_UP = 5  # from a run's folder to its checkout: checkpoints/<name> is two, people nest deeper
+LEVELS_UP = 5  # levels from a run's folder up to its checkout: checkpoints/<name> is two, users nest deeper
 SIZES = {"IMNET_LT": (1000, 115846), "PLACES_LT": (365, 62500), "INAT": (8142, 437513)}
 """Classes and training images of the data sets."""
 
@@ -37,7 +37,7 @@ GROUP_METRICS = (
     Metric("10-shot", "test_10-shot", "10-shot"),
     Metric("5-shot", "test_5-shot", "5-shot"),
 )
-"""Top-1 accuracy of the classes with so many training images; the last two are parts of few-shot."""
+"""Top-1 accuracy by number of training images of the class; the last two groups are parts of few-shot."""
 
 METRICS = (
     OVERALL,
@@ -84,14 +84,14 @@ def read_run(log_path: Path) -> RunFiles:
 
 
 def references() -> dict[str, Reference]:
-    """The six references by name, then those of iNaturalist once more by its name in the configs."""
+    """The six references by name, and those of iNaturalist also by its name in the configs."""
     found = read_references(Path(__file__).with_name("published.json"), SIZES)
     inat = {name: one for name, one in found.items() if name.startswith("inat2018")}
     return found | {name.replace("inat2018", "inat18"): one for name, one in inat.items()}
 
 
 def class_names(start: Path, num_classes: int, folder: str = "") -> list[str] | None:
-    """Looks for `labels.txt` or `categories.json` below `data/` of the checkout that a path lies in."""
+    """Reads class names from `labels.txt` or `categories.json` below `data/` of the checkout that a path is in."""
     start = start.resolve()
     if folder and (names := _names_in([start / folder], num_classes)):
         return names[0]
@@ -103,7 +103,7 @@ def class_names(start: Path, num_classes: int, folder: str = "") -> list[str] | 
 
 
 def _names_in(folders: Sequence[Path], num_classes: int) -> list[list[str]]:
-    """The names in each file of data sets that has one for each class; none from a file in another format."""
+    """Yields the names in each file that has one per class; skips files in other formats."""
     found = []
     for folder, name in product(folders, ("labels.txt", "categories.json")):
         try:
@@ -135,7 +135,7 @@ def _find_checkpoint(request: EvaluateRequest) -> Path:
 
 
 def config_path(config: Path, checkout: Path) -> Path:
-    """The config as named from here, or else from the checkout; FileNotFoundError if there is none."""
+    """The config's path, relative to the current folder or else to the checkout; FileNotFoundError if there is none."""
     for path in (config, checkout / config):
         if path.is_file():
             return path.resolve()

@@ -1,9 +1,9 @@
-"""What a VL-LTR run writes: `log.txt`, a JSON line an epoch and one without `epoch` for the test; printed output.
+"""Reads `log.txt` of a VL-LTR run (a JSON line per epoch, and one without `epoch` for the test) and its printed output.
 
-A resumed run writes again from the epoch that it went back to: earlier lines from that epoch on are not part of
-the run any more. A killed run can end in half a line, with the next one glued to it. Runs that only evaluate append a
-comment (`# epoch=9, task=...`, or a blank line where they loaded no checkpoint) and their result, of the test,
-validation or training split.
+A resumed run writes lines again from the epoch it resumed at; the older lines from that epoch on no longer belong to
+the run. A killed run can leave an incomplete line, to which the next one is appended. A run that only evaluates appends
+a comment (`# epoch=9, task=...`, or a blank line if it loaded no checkpoint) and its result on the test, validation or
+training split.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.runs.files import whole_objects
 from vlltr_plugin.runs.log import Line, Log, StdoutLog, shows_reweighting
 
-_HEAD = 4096  # bytes by which a file is recognised
+_HEAD = 4096  # leading bytes read to recognise a file
 _EVALUATED_EPOCH = re.compile(r"#\s*epoch=(\d+)")
 _SPLITS = {"val_": "the validation split", "train_": "the training split"}
 
 PRINTED = ("train.log", "console.txt")
-"""Files looked for beside `log.txt`: upstream's launcher writes the first, our demo the second."""
+"""Names of the printed output beside `log.txt`: upstream's launcher writes the first, our demo the second."""
 
-_LONGEST = 1_000_000  # characters of a printed line that are read
+_LONGEST = 1_000_000  # number of characters read of a printed line
 _CLOCK = r"((?:\d+ days?, )?\d+:\d\d:\d\d)"
 _BATCH = re.compile(r"Epoch: \[(\d+)\]\s+\[\s*\d+/(\d+)\]")
 _EPOCH = re.compile(rf"Epoch: \[(\d+)\] Total time: {_CLOCK} \((\d+(?:\.\d*)?) s / it\)")
@@ -34,7 +34,7 @@ _TRAINING = re.compile(rf"Training time {_CLOCK}")
 
 
 def read_log(path: Path) -> Log:
-    """Reads a log; ReportError if it is empty, no text, holds no result, or has a line that upstream does not write."""
+    """Reads a log; ReportError if it is empty, not text, has no result, or has a line that upstream does not write."""
     reading = _Reading(path)
     with path.open("rb") as file:
         head = file.read(_HEAD)
@@ -62,9 +62,9 @@ class _Reading:
     where: str = ""  # file and number of the line
     epochs: dict[int, Line] = field(default_factory=dict)
     latest: int | None = None  # the epoch of the latest line
-    abandoned: set[int] = field(default_factory=set)  # epochs after `latest` that were written before it
-    tests: list[Line] = field(default_factory=list)  # since the latest epoch
-    comment: str | None = None  # just above this line; empty for a blank line
+    abandoned: set[int] = field(default_factory=set)  # epochs after `latest` that were discarded
+    tests: list[Line] = field(default_factory=list)  # test results since the latest epoch
+    comment: str | None = None  # comment directly above this line; empty for a blank line
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, text: str) -> None:
@@ -87,11 +87,11 @@ class _Reading:
             else:
                 self.read_evaluation(line)
             self.comment = None
-        glued = _EVALUATED_EPOCH.search(text)  # to half a line
+        glued = _EVALUATED_EPOCH.search(text)  # appended to an incomplete line
         self.comment = glued[0] if glued else None
 
     def read_epoch(self, epoch: object, line: Line) -> None:
-        """A line of training: what was written of this epoch and later ones is replaced."""
+        """Reads the line of an epoch; it replaces earlier lines of this epoch and of later ones."""
         if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
             raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
         if self.tests:
@@ -104,7 +104,7 @@ class _Reading:
         self.latest, self.tests = epoch, []
 
     def read_evaluation(self, line: Line) -> None:
-        """A result without epoch: the final test, or that of a run that only evaluated; what is not taken is named."""
+        """Reads a result without epoch: the final test or another evaluation; warns if it is left out."""
         comment = _EVALUATED_EPOCH.match(self.comment or "")
         epoch = int(comment[1]) if comment else None
         if not any(key.startswith("test_") for key in line):
@@ -122,7 +122,7 @@ class _Reading:
             self.tests.append(line)
 
     def finish(self) -> Log:
-        """Checks the whole and orders it."""
+        """Checks all that was read, and sorts the epochs."""
         path, warnings, epochs = self.path, self.warnings, dict(sorted(self.epochs.items()))
         lines = [*epochs.values(), *self.tests]
         if not lines:
@@ -150,12 +150,12 @@ class _Reading:
 
 
 def find_stdout_log(folder: Path) -> StdoutLog | None:
-    """Reads what one or more starts of a run printed into one file, if a folder holds it."""
+    """Reads the printed output of one or more starts of a run, if the folder has it."""
     path = next((folder / name for name in PRINTED if (folder / name).is_file()), None)
     if path is None:
         return None
-    printed: dict[str, Any] = {}  # by the latest start
-    trained_with: dict[str, Any] | None = None  # by the latest that went through an epoch
+    printed: dict[str, Any] = {}  # printed by the latest start
+    trained_with: dict[str, Any] | None = None  # printed by the latest start that completed an epoch
     batches: dict[int, int] = {}
     seconds: dict[int, float] = {}
     since_start: set[int] = set()
@@ -169,9 +169,9 @@ def find_stdout_log(folder: Path) -> StdoutLog | None:
                 epoch = int(match[1])
                 trained_with = printed
                 since_start.add(epoch)
-                training = None  # until this start, too, has come to its end
+                training = None  # unknown until this start ends, too
                 seconds = {other: value for other, value in seconds.items() if other < epoch}
-                # The time per batch is finer than the whole seconds, if it agrees with them.
+                # The time per batch is more precise than the whole seconds, if both agree.
                 number, rounded = batches.get(epoch, 0), _seconds(match[2])
                 finer = float(match[3]) * number
                 seconds[epoch] = finer if abs(finer - rounded - 0.5) <= 0.5 + 1e-4 * number else rounded
@@ -184,7 +184,7 @@ def find_stdout_log(folder: Path) -> StdoutLog | None:
 
 
 def parse_namespace(text: str) -> dict[str, Any]:
-    """The arguments of a printed `Namespace(...)`, literals only; nothing of it is evaluated."""
+    """The arguments of a printed `Namespace(...)` that are literals; nothing is evaluated."""
     try:
         call = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -199,7 +199,7 @@ def parse_namespace(text: str) -> dict[str, Any]:
             continue
         if keyword.arg is not None:
             found[keyword.arg] = value
-        elif isinstance(value, dict):  # names that are no Python names
+        elif isinstance(value, dict):  # names that are not Python identifiers
             found.update(value)
     return found
 

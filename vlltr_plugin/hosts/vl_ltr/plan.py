@@ -1,4 +1,4 @@
-"""The plan of `attach` for a run of the host: makes every check that is possible before training; changes nothing."""
+"""The plan of `attach` for a run of VL-LTR: makes all checks that are possible before training; changes nothing."""
 
 import copy
 import importlib
@@ -28,7 +28,7 @@ ADVICE = (
 
 
 def misfit(function: Callable[..., Any], *names: str) -> str | None:
-    """Why `function` cannot be called with positional arguments of these names; None if it can."""
+    """The reason why `function` cannot be called with these positional arguments; None if it can."""
     called: Any = function.forward if isinstance(function, nn.Module) else function
     try:
         inspect.signature(called).bind(*names)
@@ -42,7 +42,7 @@ def misfit(function: Callable[..., Any], *names: str) -> str | None:
 def check_base_criterion(
     base: Callable[[Tensor, Tensor], Tensor], num_classes: int, smoothing: float, soft: bool
 ) -> None:
-    """Raises ValueError unless the base criterion is the mean softmax cross entropy, tried on made-up logits."""
+    """Raises ValueError unless the base criterion computes the mean softmax cross entropy on random logits."""
     if other := misfit(base, "logits", "targets"):
         raise ValueError(
             "Expected the base criterion to be called as base_criterion(logits, targets) but "
@@ -86,9 +86,9 @@ def plan(args: Any, *, model: nn.Module, criterion: nn.Module, dataset: Any, sam
 
 
 def _clean_pass(args: Any, model: nn.Module, dataset: Any, criteria: dict[str, Criterion]) -> Callable[[], None]:
-    """Feeds the statistics every training image once, unmixed, with the evaluation transform.
+    """Returns a function that feeds each training image to the statistics once, unmixed, with the evaluation transform.
 
-    The images are shared out over the ranks; DDP is bypassed. ValueError without the host's transform.
+    The ranks share the images; DDP is bypassed. ValueError without the host's transform.
     """
     try:
         build = importlib.import_module("datasets").build_transform
@@ -122,7 +122,7 @@ def _clean_pass(args: Any, model: nn.Module, dataset: Any, criteria: dict[str, C
 
 
 def observe_clean(criteria: dict[str, Criterion], outputs: Any, labels: Tensor) -> None:
-    """Feeds each criterion's weighting its logits of a batch: those of a branch, or their sum."""
+    """Feeds a batch to each criterion's weighting: the logits of a branch, or their sum."""
     by_name = {SINGLE: outputs} if isinstance(outputs, Tensor) else {VISUAL: outputs[0], IMAGE_TEXT: outputs[1]}
     for name, criterion in criteria.items():
         logits = sum(widened(tensor) for tensor in by_name.values()) if name == SUM else by_name[name]

@@ -1,4 +1,4 @@
-"""`vlltr-plugin compare`: runs beside a baseline, in tables, files and pictures."""
+"""`vlltr-plugin compare`: compares runs with a baseline, in tables, files and pictures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
     "write_report",
 ]
 
-WIDE = 400  # columns where the output is no terminal: tables in files and pipes need no folding
+WIDE = 400  # width if the output is not a terminal, so that tables in files and pipes are not wrapped
 
 
 def run_compare(
@@ -45,13 +45,15 @@ def run_compare(
     console: Console | None = None,
     groups: Convention | None = None,
 ) -> Comparison:
-    """Compares runs with the first one, writes a report if told to, and prints the tables.
+    """Compares runs with the first one, writes a report if `out` is given, and prints the tables.
 
-    ReportError if something given cannot be used; nothing was written then.
+    ReportError if an input cannot be used; nothing is written then.
     """
     published = None if reference is None else find_reference(reference)
     comparison = compare(load_all(runs, groups), published)
-    paths = [] if out is None else write_report(comparison, out)  # first: who reads the tables may stop reading
+    paths = (
+        [] if out is None else write_report(comparison, out)
+    )  # files first: the reader of the tables may close the pipe
     console = console or plain_console()
     print_comparison(comparison, console)
     if paths:
@@ -60,7 +62,7 @@ def run_compare(
 
 
 def find_reference(name: str) -> Reference:
-    """The published results of a name, of whichever host; ReportError if there are none."""
+    """The published results with this name, of any host; ReportError if there are none."""
     known = {key: one for host in HOSTS for key, one in get_host(host).references().items()}
     if name not in known:
         names = dict.fromkeys(one.name for one in known.values())  # without aliases
@@ -69,7 +71,7 @@ def find_reference(name: str) -> Reference:
 
 
 def plain_console() -> Console:
-    """The terminal, or wide lines where there is none."""
+    """A console of the terminal's width, or of wide lines if the output is not a terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=WIDE)
 
@@ -85,7 +87,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def print_files(paths: Sequence[Path], console: Console) -> None:
-    """Names the files of the report, and what is missing for pictures."""
+    """Prints the names of the report's files, and what is missing for pictures."""
     from vlltr_plugin.report.pictures import MissingExtraError, require_matplotlib
 
     for path in paths:

@@ -1,4 +1,4 @@
-"""A comparison: the numbers of methods and their differences to a baseline."""
+"""A comparison: the numbers of methods and their differences from a baseline."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ EVALUATED = (
     Metric("harmonic", "eval_harmonic_top1", "harmonic mean"),
     Metric("ece", "eval_ece", "calibration error"),
 )
-"""What an evaluation says of the overall prediction beyond the host's log, `eval_` before its own keys."""
+"""Metrics of an evaluation that the host's log lacks, by the evaluation's key with the prefix `eval_`."""
 
 STAGES = ("best", "last", "test")  # best and last epoch, and the final test
 PUBLISHED, TIMES = "published", "times"  # stages of published results (methods of their own) and of a run's times
-SECONDS = PASS_SECONDS, REWEIGHT_SECONDS = "pass_seconds", "reweight_seconds"  # of an epoch, and of its end
+SECONDS = PASS_SECONDS, REWEIGHT_SECONDS = "pass_seconds", "reweight_seconds"  # seconds of an epoch, and of its end
 PER_EPOCH, REWEIGHTING = "per_epoch", "reweight_per_epoch"
 COSTS = {
     "training": "training time of the run",
@@ -36,12 +36,12 @@ COSTS = {
     PER_EPOCH: "training pass, median epoch",
     REWEIGHTING: "re-weighting, median epoch",
 }
-"""Times of a run and their titles; re-weighting is the end of an epoch, from merging the ranks to writing arrays."""
+"""Times of a run and their titles; re-weighting is the end of an epoch, from merging ranks to writing arrays."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a report shows; the first method is the baseline, a single one is compared with the published one."""
+    """The contents of a report. The first method is the baseline; a single one is compared with published results."""
 
     methods: tuple[Method, ...]
     reference: Reference | None
@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def baseline_name(self) -> str:
-        """Name of the method, or for a single one of the published result, that differences are to."""
+        """Name of the baseline of all differences: the first method, or with a single method the published result."""
         return self.reference.baseline if self.reference and len(self.methods) == 1 else self.methods[0].name
 
     @property
@@ -67,17 +67,17 @@ class Comparison:
 
     @property
     def groups(self) -> Convention | None:
-        """The thresholds of the groups of classes; None where they are not known, or not the same in all runs."""
+        """The thresholds of the groups of classes; None if they are unknown, or differ between runs."""
         found = {run.groups for run in self.runs}
         return found.pop() if len(found) == 1 else None
 
     def title_of(self, metric: Metric) -> str:
-        """The metric in words, a group of classes with its thresholds."""
+        """The metric's title; for a group of classes with its thresholds."""
         return with_bounds(metric.title, metric.name, self.groups)
 
     @property
     def split(self) -> str:
-        """The split of the final test: `"test"`, unless all are evaluations of another one."""
+        """The split of the final test: `"test"`, unless all runs are evaluations on another one."""
         return next((run.evaluated.split for run in self.runs if run.evaluated is not None), "test")
 
     @property
@@ -92,9 +92,9 @@ class Comparison:
 
     @cached_property
     def empty(self) -> tuple[Metric, ...]:
-        """Groups that are 0.0 in every line of every log: most likely groups without test images; they are not shown.
+        """Groups that are 0.0 in every line of every log, most likely because they have no test images; not shown.
 
-        None if all are 0.0 (the runs have learned nothing yet), and none that an evaluation has a number for.
+        Empty if all are 0.0 (the runs have learned nothing yet). Excludes groups with a number in an evaluation.
         """
         if not self.host.words.empty_groups:  # the host does not write 0.0 for such groups
             return ()
@@ -106,11 +106,11 @@ class Comparison:
         return empty if len(empty) < len(self.host.groups) else ()
 
     def summary(self, name: str, stage: Stage, metric: Metric) -> Summary | None:
-        """A number of a method, or of a published result; None where it is not known."""
+        """A number of a method, or of a published result; None if unknown."""
         return self.frame.summary(name, stage, metric.name)
 
     def difference(self, name: str, stage: Stage, metric: Metric) -> Difference | None:
-        """A number minus the baseline's at the same stage; None for the baseline, and where either is missing."""
+        """A number minus the baseline's at the same stage; None for the baseline, or if either is missing."""
         other, against = self.baseline_name, stage
         if self.reference is not None and (stage == PUBLISHED or (len(self.methods) == 1 and stage == "test")):
             other, against = self.reference.baseline, PUBLISHED
@@ -119,7 +119,7 @@ class Comparison:
         return subtract(self.summary(name, stage, metric), self.summary(other, against, metric))
 
     def metrics_at(self, stages: Collection[Stage]) -> list[Metric]:
-        """The metrics that any of the methods has at any of the stages."""
+        """The metrics that at least one method has at one of the stages."""
         there = self.frame.metrics(stages)
         return [metric for metric in self.metrics if metric.name in there]
 
@@ -136,7 +136,7 @@ class Comparison:
 
 
 def compare(methods: Sequence[Method], reference: Reference | None = None) -> Comparison:
-    """Compares methods with the first of them.
+    """Compares methods with the first one.
 
     Raises:
         ReportError: they are of different data sets, or there is nothing to compare with.
@@ -176,7 +176,7 @@ def _frame(methods: Sequence[Method], reference: Reference | None, metrics: Sequ
 
 
 def costs_of(run: Run) -> dict[str, float | None]:
-    """Seconds of one training run by the names in `COSTS`; None where its logs do not tell."""
+    """Seconds of one training run by the names in `COSTS`; None if its logs do not hold them."""
     seconds = run.stdout.epoch_seconds if run.stdout else {}
     passes = [seconds[epoch] for epoch in run.log.epochs if epoch in seconds]
     key = run.host.reweight_seconds

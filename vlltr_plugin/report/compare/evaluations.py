@@ -1,4 +1,4 @@
-"""Evaluations in a comparison: reads an `evaluation.json` (README.md in report/) as a run; places runs on a curve."""
+"""Evaluations in a comparison: reads `evaluation.json` (see report/README.md) as a run; places runs on a curve."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ ABOUT = (
 
 
 def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[RunFiles, Evaluated]:
-    """The numbers and settings of an evaluation, and what it was made on; `host` is that of logits of any model.
+    """The numbers and settings of an evaluation, and its data; `host` is used for the logits of any model.
 
-    Its checkpoint tells more settings, if it still lies beside the evaluation's folder. ReportError for other files.
+    Its checkpoint adds settings, if it is still beside the evaluation's folder. ReportError for other files.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -70,7 +70,7 @@ def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[
 
 
 def _evaluated(path: Path, content: dict[str, Any], groups: Convention | None) -> Evaluated:
-    """What an evaluation was made on, with its curve by these groups or by its own."""
+    """The data and model of an evaluation, and its curve, with the given groups or its own."""
     checkpoint, stored = content["checkpoint"], content["trade_off"]
     made_with = convention_of(stored["groups"])
     curve, choice, no_curve = None, None, ""
@@ -102,7 +102,7 @@ def _evaluated(path: Path, content: dict[str, Any], groups: Convention | None) -
 
 @dataclass(frozen=True)
 class Placed:
-    """A method at one tau: how that was chosen (if it was), and its place on the baseline's curve (if it has one)."""
+    """A method at one tau: how tau was chosen (if it was), and the place on the baseline's curve (if there is one)."""
 
     method: str
     chosen: str
@@ -112,7 +112,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class TradeOffs:
-    """The curves in a comparison: each run as it was trained and at its chosen tau, and what is missing."""
+    """The trade-off curves of a comparison: each run as trained and at its chosen tau, and what is missing."""
 
     rows: tuple[Placed, ...]
     curves: tuple[tuple[str, list[tuple[float, float, float]]], ...]  # of each run tau, many- and few-shot accuracy
@@ -131,7 +131,7 @@ class TradeOffs:
 
     @property
     def sentences(self) -> list[str]:
-        """Where each run lies as it was trained, what was chosen, what is missing."""
+        """Sentences: the place of each run as trained, the chosen taus, and what is missing."""
         if not self.rows:
             return list(self.missing)
         placed = [str(row.placement) for row in self.rows if row.placement is not None and not row.chosen]
@@ -178,7 +178,7 @@ def trade_offs_of(methods: Sequence[Method], frame: Frame) -> TradeOffs:
 
 
 def _chosen(method: Method, taus: Sequence[float]) -> tuple[float, str]:
-    """The tau with the highest overall top-1, mean over the runs; on a validation split where all have one."""
+    """The tau with the highest mean overall top-1 of the runs; on the validation split if all have one."""
     evaluated = [run.evaluated for run in method.runs if run.evaluated]
     choices = [one.choice for one in evaluated if one.choice is not None]
     if any(choice.same_images for choice in choices):
@@ -188,7 +188,7 @@ def _chosen(method: Method, taus: Sequence[float]) -> tuple[float, str]:
 
 
 def _numbers(frame: Frame, method: Method, tau: float) -> dict[str, float | None]:
-    """The means of a method at one tau; None where a run has no number."""
+    """The means of a method at one tau; None if a run lacks the number."""
     found = {name: frame.summary(method.name, at_tau(tau), name) for name in COLUMNS[1:]}
     means = {name: one.mean if one is not None and one.n == len(method.runs) else None for name, one in found.items()}
     return {"tau": tau, **means}

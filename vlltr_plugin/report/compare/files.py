@@ -49,7 +49,7 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def markdown_text(comparison: Comparison, pictures: Sequence[str], missing: str) -> str:
-    """The report for people; `missing` is why there are no pictures."""
+    """The report as Markdown; `missing` says why there are no pictures."""
     first, *others = [method.name for method in comparison.methods]
     names = f"{', '.join(others) or first} and {comparison.baseline_name}"
     parts = [f"# Comparison of {names}", "", f"**{comparison.verdict}**", ""]
@@ -64,7 +64,7 @@ def markdown_text(comparison: Comparison, pictures: Sequence[str], missing: str)
 
 
 def json_text(comparison: Comparison) -> str:
-    """The report for programs: every number as it is in the logs; not-a-number and infinity as null."""
+    """The report as JSON, with every number as in the logs; NaN and infinity become null."""
     reference = comparison.reference
     content = {
         "vlltr_plugin": __version__,
@@ -104,7 +104,7 @@ def csv_text(comparison: Comparison) -> str:
 
 
 def _method(comparison: Comparison, method: Method) -> dict[str, Any]:
-    """The seeds of a method, with the lines of their logs by the host's own keys; its numbers by stage and metric."""
+    """A method's seeds with the lines of their logs by the host's own keys, and its numbers by stage and metric."""
     seeds = [
         {
             "path": str(run.path),
@@ -133,7 +133,7 @@ def _method(comparison: Comparison, method: Method) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no infinity and no not-a-number."""
+    """Replaces NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

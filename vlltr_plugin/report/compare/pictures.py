@@ -1,6 +1,6 @@
 """The pictures of a comparison.
 
-Colours are of the groups of classes and line styles of the runs; with several seeds, lines have their run's colour.
+Colours show groups of classes, line styles show runs; with several seeds, a line has its run's colour.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HATCHES = ("///", "...", "xxx", "ooo")
-BAR = 0.8  # of the room of a group that its bars take
+BAR = 0.8  # fraction of a group's width that its bars take
 
 
 def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Draws what the logs allow into a folder; MissingExtraError without matplotlib."""
+    """Draws the pictures that the logs have data for; MissingExtraError without matplotlib."""
     curves = [] if comparison.trade_offs is None else [curve for curve in comparison.trade_offs.curves if curve[1]]
     with styled():
         figures = {"groups.png": draw_groups(comparison), "accuracy.png": draw_accuracy(comparison)}
@@ -50,7 +50,7 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def draw_accuracy(comparison: Comparison) -> Figure | None:
-    """Accuracy over the epochs: a panel for overall and each group that a log has, a line for each run."""
+    """Accuracy over the epochs: a panel for overall and each group in the logs, a line for each run."""
     frame, methods = comparison.frame, comparison.methods
     found = {metric: [frame.over_epochs(one.name, metric.name) for one in methods] for metric in _metrics(comparison)}
     shown = {metric: curves for metric, curves in found.items() if any(curves)}
@@ -66,12 +66,14 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
         axes.set_title(comparison.title_of(metric), color=COLOURS[metric.name], fontweight="bold")
         for number, (method, curve) in enumerate(zip(methods, of_methods, strict=True)):
             style = run_style(number) | ({} if several else {"color": COLOURS[metric.name]})
-            best = method.runs[0].best_epoch if len(method.runs) == 1 else None  # of several seeds, each has its own
+            best = (
+                method.runs[0].best_epoch if len(method.runs) == 1 else None
+            )  # with several seeds, each seed has its own best epoch
             _line(axes, curve, method.name, style, best)
         if metric in comparison.empty:
             axes.text(0.5, 0.5, "no test images", transform=axes.transAxes, ha="center", va="center", color=GREY)
         low, high = axes.get_ylim()
-        axes.set_ylim(max(low, -2), min(high, 102))  # of two seeds, an interval may be wider than all percentages
+        axes.set_ylim(max(low, -2), min(high, 102))  # with two seeds, an interval may exceed 0 to 100 %
         whole_epochs(axes)
         light_grid(axes)
     figure.supxlabel("epoch", fontsize=11)
@@ -83,7 +85,7 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
 
 
 def draw_groups(comparison: Comparison) -> Figure | None:
-    """Bars of each group's accuracy, with the difference to the baseline above them."""
+    """Bars of each group's accuracy, with the difference from the baseline above them."""
     overall, *groups = _metrics(comparison)
     tested = all(comparison.summary(method.name, "test", overall) for method in comparison.methods)
     stage = "test" if tested else "last"
@@ -124,7 +126,7 @@ def draw_groups(comparison: Comparison) -> Figure | None:
 
 
 def draw_times(comparison: Comparison) -> Figure | None:
-    """Seconds of the training pass of each epoch, if the logs tell."""
+    """Seconds of the training pass of each epoch, if the logs have them."""
     times = [comparison.frame.over_epochs(method.name, PASS_SECONDS) for method in comparison.methods]
     if not any(times):
         return None
@@ -147,7 +149,7 @@ def _metrics(comparison: Comparison) -> tuple[Metric, ...]:
 
 
 def _line(axes: Axes, values: Mapping[int, Summary], name: str, style: dict[str, Any], best: int | None = None) -> None:
-    """One run's mean over its seeds, with a band of the interval; a mark at the best epoch, or where there is one."""
+    """One run's mean over its seeds, with a band for the interval, and a mark at the best epoch or a single epoch."""
     if not values:
         return
     epochs, means = list(values), [value.mean for value in values.values()]
@@ -171,6 +173,6 @@ def _bar(axes: Axes, x: float, width: float, value: Summary, label: str, style: 
 
 
 def _bar_style(colour: str, number: int) -> dict[str, Any]:
-    """The first bar is hollow, the second full, further ones hatched on white."""
+    """The first bar is hollow, the second filled, further ones hatched on white."""
     hatch = "" if number <= 1 else HATCHES[(number - 2) % len(HATCHES)]
     return {"edgecolor": colour, "facecolor": colour if number == 1 else "white", "hatch": hatch}

@@ -1,4 +1,4 @@
-"""Runs and methods, loaded from what the user names: a folder, a log, an evaluation, or several seeds of one method."""
+"""Loads runs and methods from a folder, a log, an evaluation, or several seeds of one method."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
 
 LOG, EVALUATION = "log.txt", "evaluation.json"
 ANY_MODEL = "own-loop"
-"""Host whose words and keys the logits of any model get, unless they stand beside a host's runs."""
+"""Host whose terms and keys are used for the logits of any model, unless they are compared with a host's runs."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation was made on, and its trade-off curve."""
+    """The data and model of an evaluation, and its trade-off curve."""
 
     host: str | None  # None for the logits of any model
     split: str
     images: int
-    limited: bool  # only a part of the split
-    labels: str  # digest, equal for equal images
+    limited: bool  # True if only a part of the split was evaluated
+    labels: str  # digest of the labels, equal for equal images
     epoch: int | None
     checkpoint: str | None  # name of the file; None for the logits of any model
     groups: Convention
     curve: TradeOff | None = None
-    no_curve: str = ""  # why there is none
+    no_curve: str = ""  # why there is no curve
     choice: Choice | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run(RunFiles):
-    """One training run: what it left, or what `vlltr-plugin evaluate` wrote about it."""
+    """One training run: its files, or its evaluation by `vlltr-plugin evaluate`."""
 
     path: Path  # as the user gave it
     host: Host
     evaluated: Evaluated | None = None
-    groups: Convention | None = None  # None where the thresholds are not known
+    groups: Convention | None = None  # None if the thresholds are unknown
 
     @property
     def best_epoch(self) -> int | None:
@@ -74,7 +74,7 @@ class Run(RunFiles):
 
 @dataclass(frozen=True)
 class Method:
-    """A method: its name, different from any other in a comparison, and its runs, which differ in their seeds."""
+    """A method: its name, unique in a comparison, and its runs, which differ in their seeds."""
 
     name: str
     runs: tuple[Run, ...]
@@ -86,7 +86,7 @@ class Method:
 
 
 def load(text: str, groups: Convention | None = None, host: Host | None = None) -> Method:
-    """Loads what a command-line argument names; ReportError where something is missing or cannot be used."""
+    """Loads the method that a command-line argument names; ReportError if something is missing or cannot be used."""
     if _is_path(text):
         run = load_run(Path(text), groups, host)
         return Method(_folder(run).name or str(Path(text)), (run,))
@@ -101,7 +101,7 @@ def load(text: str, groups: Convention | None = None, host: Host | None = None) 
 
 
 def load_all(texts: Sequence[str], groups: Convention | None = None) -> list[Method]:
-    """Loads several methods and makes their names different: of unnamed ones the shortest ends of their paths."""
+    """Loads several methods with unique names: unnamed ones get the shortest distinct ends of their paths."""
     methods = [load(text, groups) for text in texts]
     runs = [run for method in methods for run in method.runs]
     hosts = [run.host for run in runs if run.evaluated is None or run.evaluated.host is not None]
@@ -129,11 +129,10 @@ def _ends(folder: Path | None) -> list[str]:
 def _split_seeds(text: str) -> list[str]:
     """Splits a list at its commas, but not inside the path of a run.
 
-    Of several ways to read the list as runs, takes the one with the longest first path; without any, splits at each
-    comma.
+    If the list can be read as runs in several ways, the longest first path wins; if in none, splits at each comma.
     """
     parts = text.split(",")
-    starts: dict[int, list[str]] = {len(parts): []}  # the paths from each part on that starts one
+    starts: dict[int, list[str]] = {len(parts): []}  # for each part that starts a path: the paths from there on
     for start in reversed(range(len(parts))):
         for end in range(len(parts), start, -1):
             path = ",".join(parts[start:end])
@@ -144,7 +143,7 @@ def _split_seeds(text: str) -> list[str]:
 
 
 def load_run(path: Path, groups: Convention | None = None, host: Host | None = None) -> Run:
-    """Loads one training run, from its folder or its log, with what lies beside the log; or an evaluation."""
+    """Loads one training run from its folder or log, with the files beside the log; or an evaluation."""
     found = _find_results(path)
     if found is None:
         what = f"no {LOG} in this folder" if path.is_dir() else "no such file or folder"
@@ -167,7 +166,7 @@ def load_run(path: Path, groups: Convention | None = None, host: Host | None = N
     host = get_host(evaluated.host) if evaluated.host else host
     run = Run(**vars(files), path=path, host=host, evaluated=evaluated, groups=evaluated.groups)
     log_path = host.find_log(found.resolve().parent.parent)
-    try:  # the log of the run that was evaluated, if it is there and can be read
+    try:  # the log of the evaluated run, if it exists and can be read
         return _without_unapplied_reweight(run, None if log_path is None else host.read_log(log_path))
     except (ReportError, OSError):
         return run
@@ -175,14 +174,14 @@ def load_run(path: Path, groups: Convention | None = None, host: Host | None = N
 
 def _find_results(path: Path) -> Path | None:
     """The log or the evaluation that a path names."""
-    if not os.path.exists(path):  # Path.exists fails where the names of many runs are too long
+    if not os.path.exists(path):  # Path.exists raises OSError if the joined names of many runs are too long
         return None
     candidates = [find_log(path), path / EVALUATION] if path.is_dir() else [path]
     return next((candidate for candidate in candidates if candidate is not None and candidate.is_file()), None)
 
 
 def _without_unapplied_reweight(run: Run, log: Log | None) -> Run:
-    """The run without a re-weighting in its arguments that no line of the log shows, with a warning."""
+    """Removes a re-weighting from the run's arguments if no line of the log shows it, with a warning."""
     if log is None or log.reweighted is not False or not isinstance(run.args.get(KEY), dict):
         return run
     warning = (

@@ -1,4 +1,4 @@
-"""Whether runs are comparable: settings that differ, and data that must be the same."""
+"""Decides whether runs are comparable: which settings differ, and whether the data are the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAME_DATA = {
     "nb_classes": "a data set with this many classes:",
     "class counts": "a training set with class counts",
 }
-"""Settings that tell data sets apart, in words."""
+"""Settings that distinguish data sets, in words."""
 
 
 class Setting(NamedTuple):
@@ -33,13 +33,13 @@ class Verdict:
     """Whether runs are comparable."""
 
     differing: tuple[Setting, ...]
-    unknown: tuple[str, ...]  # methods whose settings are not known
+    unknown: tuple[str, ...]  # methods with unknown settings
     checked: int  # number of settings that were compared
     words: Words
 
     @property
     def comparable(self) -> bool | None:
-        """False where something differs, None where that cannot be told."""
+        """False if a setting differs, None if that is unknown."""
         return False if self.differing else None if self.unknown else True
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Verdict:
 
 
 def compare_settings(methods: Sequence[Method], reference: Reference | None = None) -> Verdict:
-    """Lists what differs; ReportError if the data sets do, or, with the settings unknown, the sizes of the models."""
+    """Lists the settings that differ; ReportError if the data sets (or, if unknown, the model sizes) differ."""
     _refuse_different_data(methods, reference)
     host = methods[0].host
     published = {} if reference is None else reference.settings
@@ -100,7 +100,7 @@ def reweight_of(method: Method) -> str:
 
 
 def early_start(host: Host, args: dict[str, Any], epochs: int) -> str:
-    """Advice where weights, not margins, apply from the first or second of several epochs on; else nothing."""
+    """Advice if weights (not margins) apply from the first or second of several epochs on; else empty."""
     reweight = args.get(KEY)
     if not isinstance(reweight, dict) or reweight.get("type") not in ("class_volume", "inverse"):
         return ""
@@ -117,7 +117,7 @@ def early_start(host: Host, args: dict[str, Any], epochs: int) -> str:
 
 
 def _values(method: Method, name: str, published: bool) -> set[str]:
-    """The values in the runs; `NOT_SET` for a run that lacks the setting but would have recorded it.
+    """The values of a setting in the runs; `NOT_SET` for a run that would have recorded the setting.
 
     A setting of the published results counts as not set in every run whose settings are known.
     """
@@ -131,7 +131,7 @@ def _values(method: Method, name: str, published: bool) -> set[str]:
 
 
 def _as_text(name: str, args: Mapping[str, Any]) -> str:
-    """A value as text; of a path only the last part, since the rest differs between machines."""
+    """A value as text; for a path only its last part, since the rest differs between machines."""
     value = args[name]
     if name.endswith("_path") and isinstance(value, str):
         return value.rstrip("/").rpartition("/")[2]
@@ -139,7 +139,7 @@ def _as_text(name: str, args: Mapping[str, Any]) -> str:
 
 
 def _refuse_different_data(methods: Sequence[Method], reference: Reference | None) -> None:
-    """Raises `ReportError` where two runs, or a run and the reference, are not of one data set."""
+    """Raises `ReportError` if two runs, or a run and the reference, have different data sets."""
     first, *others = [run for method in methods for run in method.runs]
     for other in others:
         if first.host is not other.host:
@@ -150,7 +150,7 @@ def _refuse_different_data(methods: Sequence[Method], reference: Reference | Non
         _refuse_other_data(other, words, str(first.path), first.args)
         if named or ("data_path" in first.args and "data_path" in other.args):
             continue
-        # Where no setting tells the data sets apart, the numbers of trained parameters may.
+        # If no setting distinguishes the data sets, the number of trained parameters may.
         key, both = first.host.parameters, (first, other)
         ours, theirs = ({line[key] for line in run.log.epochs.values() if key in line} for run in both)
         if ours and theirs and ours.isdisjoint(theirs):
@@ -173,7 +173,7 @@ def _refuse_other_data(run: Run, words: Mapping[str, str], beside: str, settings
 
 
 def _refuse_other_images(one: Run, other: Run) -> None:
-    """Evaluations must be of the same images; beside a log's test only a whole test split may stand."""
+    """Raises `ReportError` unless evaluations use the same images; with a log's test, the whole test split."""
     mine, others = one.evaluated, other.evaluated
     if mine and others and mine.labels != others.labels:
         raise ReportError(

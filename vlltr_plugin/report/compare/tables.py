@@ -22,7 +22,7 @@ _SEEDS = (
 
 
 def tables_of(comparison: Comparison) -> list[Table]:
-    """The tables that have anything to show: test, trade-off curve, validation, times, settings."""
+    """The nonempty tables among test, trade-off curve, validation, times and settings."""
     methods, reference = comparison.methods, comparison.reference
     seeds = [f"\n{len(method.runs)} seeds, ± 95 %" if len(method.runs) > 1 else "" for method in methods]
     headings = [method.name + more for method, more in zip(methods, seeds, strict=True)]
@@ -100,7 +100,7 @@ def notes_of(comparison: Comparison) -> list[str]:
 
 
 def _numbers(comparison: Comparison, title: str, header: list[str], columns: list[tuple[str, str]]) -> Table:
-    """A row for each metric that a run has in any of the columns, which are names and stages."""
+    """A row for each metric that a run has in any column; a column is a name and a stage."""
     rows = [
         (comparison.title_of(metric), *(_cell(comparison, *column, metric) for column in columns))
         for metric in comparison.metrics_at({stage for _, stage in columns} - {PUBLISHED})
@@ -109,7 +109,7 @@ def _numbers(comparison: Comparison, title: str, header: list[str], columns: lis
 
 
 def _cell(comparison: Comparison, name: str, stage: str, metric: Metric) -> str:
-    """A number and how far it is from the baseline's; published ones have one digit, as in the paper."""
+    """A number and its difference from the baseline's; published ones have one digit, as in the paper."""
     summary = comparison.summary(name, stage, metric)
     if summary is None or (metric in comparison.empty and stage != PUBLISHED):
         return MISSING
@@ -122,10 +122,10 @@ def _cell(comparison: Comparison, name: str, stage: str, metric: Metric) -> str:
 
 
 def _epochs(method: Method, stage: str) -> str:
-    """The stage with the epochs that it is of."""
+    """The stage with its epochs."""
     numbers = [run.best_epoch if stage == "best" else run.last_epoch for run in method.runs]
     shown = sorted({number for number in numbers if number is not None})
-    if not shown:  # no accuracy in any epoch
+    if not shown:  # no epoch has an accuracy
         return stage
     return f"{stage} ({f'{shown[0]} to {shown[-1]}' if len(shown) > 3 else ', '.join(map(str, shown))})"
 
@@ -143,7 +143,7 @@ def _time_cell(comparison: Comparison, method: Method, cost: str) -> str:
 
 
 def _clock(seconds: float, whole: bool = False) -> str:
-    """Seconds as people read them: `2.2 ms`, `34.5 s`, `1:36:13`, which is also the form of `whole` seconds."""
+    """Formats seconds as `2.2 ms`, `34.5 s` or `1:36:13`; `whole` seconds always have the last form."""
     if seconds < 100 and not whole:
         return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

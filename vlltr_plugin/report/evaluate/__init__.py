@@ -1,1 +1,1 @@
-"""One consistent evaluation of predictions; the part that needs the host is in `vlltr_plugin.hosts`."""
+"""Evaluates predictions consistently; the code that needs the host is in `vlltr_plugin.hosts`."""

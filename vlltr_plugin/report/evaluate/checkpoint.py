@@ -1,4 +1,4 @@
-"""`vlltr-plugin evaluate RUN`: evaluates a checkpoint. The host's code makes the predictions, ours the numbers."""
+"""`vlltr-plugin evaluate RUN`: evaluates a checkpoint with predictions made by the host's code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vlltr_plugin.report.tradeoff.predictions import PredictionCollector
 
 
 def run_evaluate(options: argparse.Namespace, console: Console | None = None) -> list[Path]:
-    """Evaluates what the command line names.
+    """Evaluates the checkpoint or the logits that the command line names.
 
     Raises:
         ReportError: for unusable input, or when the host's code fails; nothing is written then.
@@ -41,7 +41,7 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
     sweep = Sweep.from_options(options, host.convention)
     columns = "{task.description}", bars.BarColumn(), bars.MofNCompleteColumn(), "images"
     times = bars.TimeElapsedColumn(), bars.TimeRemainingColumn()
-    # On stderr: while this one runs, stdout holds back what the host prints.
+    # On stderr, since stdout is redirected while the host's code runs.
     with bars.Progress(*columns, *times, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("evaluating", total=None)
         evaluation = run_evaluation(
@@ -62,8 +62,8 @@ def run_evaluation(
             raise ReportError(f"Expected {name.replace('_', '-')} to be 1 or more but got {value}.")
     if host.open_trained is None:
         raise ReportError(f"Expected a checkout whose models can be built, but {host.title}'s cannot: give --logits.")
-    require_for_evaluation()  # before the work, not after it
-    taus = FAR_TAUS if sweep.taus == DEFAULT_TAUS else sweep.taus  # to pass over the images only once
+    require_for_evaluation()  # fail before the work, not after it
+    taus = FAR_TAUS if sweep.taus == DEFAULT_TAUS else sweep.taus  # so that one pass over the images is enough
     with host.open_trained(request, progress) as model:
         prior = Prior.choose(sweep.prior, model.train_counts, model.draws, model.draws_from)
         of_prior = model.classes, taus, log_prior(prior.values), model.outputs, model.first_share

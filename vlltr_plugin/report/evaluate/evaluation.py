@@ -1,4 +1,4 @@
-"""The numbers of an evaluation: every accuracy from the same predictions; README.md of `report` has all keys."""
+"""The numbers of an evaluation, all computed from the same predictions; report/README.md lists the keys."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Sweep:
-    """The options of the trade-off curve; tau 0, the model as it was trained, is always swept."""
+    """The options of the trade-off curve; tau 0 (the model as trained) is always included."""
 
     taus: tuple[float, ...] = DEFAULT_TAUS
     prior: str | None = None  # "draws" or "counts"; None: the draws if they are known
@@ -57,7 +57,7 @@ class Sweep:
 
     @classmethod
     def from_options(cls, options: argparse.Namespace, groups: Convention | None = None) -> Sweep:
-        """From the command line; `groups` are those of the run, if they are known."""
+        """Reads the command-line options; `groups` are those of the run, if known."""
         taus = DEFAULT_TAUS if options.tau is None else tuple(options.tau)
         return cls(taus, options.prior, options.groups or groups or UPSTREAM, options.choose_tau)
 
@@ -72,7 +72,7 @@ class Prior:
 
     @classmethod
     def choose(cls, wanted: str | None, counts: Ints, draws: Floats | None, draws_source: str) -> Prior:
-        """The draws unless the counts are wanted, or the draws are not known; a TradeOffError if those are wanted."""
+        """The draws, or the counts on request or if draws are unknown. TradeOffError if unknown draws are requested."""
         if wanted == "draws" and draws is None:
             raise TradeOffError(
                 "Expected the draws for --prior draws but they are not known: give them, or --prior counts."
@@ -88,14 +88,14 @@ class Choice:
 
     tau: float
     split: str
-    same_images: bool  # whether these are the images evaluated
+    same_images: bool  # True if these are the evaluated images
     taus: tuple[float, ...]
     top1: tuple[float, ...]  # at each tau, in percent
-    why_here: str = ""  # why there was no validation split, if one was looked for
+    why_here: str = ""  # why there is no validation split, if one was needed
 
     @property
     def words(self) -> str:
-        """On which images, for a sentence."""
+        """The images that tau was chosen on, for a sentence."""
         if not self.same_images:
             return "chosen on the validation split"
         if self.split == "test":
@@ -104,7 +104,7 @@ class Choice:
 
     @property
     def edge(self) -> str:
-        """A sentence for a best tau with nothing swept on one side of it."""
+        """A sentence for a best tau at the edge of the sweep; else empty."""
         if len(set(self.top1)) == 1 or self.tau not in (self.taus[0], self.taus[-1]):
             return ""
         side, more = ("largest", "larger") if self.tau == self.taus[-1] else ("smallest", "smaller")
@@ -119,7 +119,7 @@ def choice_on(curve: TradeOff, split: str, same_images: bool = True, why_here: s
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation: `content` of evaluation.json, and what its other files are written from."""
+    """An evaluation: the `content` of evaluation.json, and the data of its other files."""
 
     content: dict[str, Any]
     by_rule: dict[str, Predictions]
@@ -138,7 +138,7 @@ def make_evaluation(
     why_here: str = "",
     host_log: Callable[[Ints, Ints], dict[str, float | None]] | None = None,
 ) -> Evaluation:
-    """Makes all numbers from predictions; `facts` are the keys of evaluation.json that say where they come from.
+    """Computes all numbers from predictions; `facts` are the entries of evaluation.json on their origin.
 
     `why_here` says why there is no validation split; `host_log` replaces the key of that name, from labels and
     predictions.
@@ -228,7 +228,7 @@ def _rule(
 
 
 def outputs_of(rules: dict[str, Any]) -> list[str]:
-    """The names of a model's two outputs; empty for one."""
+    """The names of a model's two outputs; empty for a single output."""
     return [rule for rule in rules if rule not in ("mixture", "sum", "single")]
 
 

@@ -35,7 +35,7 @@ Ints = NDArray[np.int64]
 
 
 def folder_for(wanted: Path | None, default: Path) -> Path:
-    """The folder to write to, absolute, as evaluating may change the current one; a ReportError if it is a file."""
+    """The output folder as an absolute path, since evaluating may change the current folder; ReportError for a file."""
     folder = (wanted or default).absolute()
     if folder.exists() and not folder.is_dir():
         raise ReportError(f"Expected --out to name a folder but {folder} is a file.")
@@ -44,7 +44,7 @@ def folder_for(wanted: Path | None, default: Path) -> Path:
 
 def show_and_write(evaluation: Evaluation, folder: Path, console: Console) -> list[Path]:
     """Writes an evaluation's files, prints its tables (even if a file cannot be written) and names the files."""
-    try:  # first: the tables may go to a pipe that is closed early
+    try:  # files first: the reader of the tables may close the pipe
         files = write_evaluation(evaluation, folder)
     finally:
         print_evaluation(evaluation.content, console)
@@ -80,7 +80,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
 
 
 def per_class_csv(by_rule: dict[str, Predictions], curve: TradeOff, names: list[str] | None) -> str:
-    """One row a class: index, name, training and evaluated images, group by each convention, accuracy in percent.
+    """One row per class: index, name, training and evaluated images, group by each convention, accuracy in percent.
 
     Classes without training images belong to no group; without evaluated images they have no accuracy.
     """
@@ -100,7 +100,7 @@ def per_class_csv(by_rule: dict[str, Predictions], curve: TradeOff, names: list[
 
 
 def read_trade_off(folder: Path, content: dict[str, Any]) -> TradeOff:
-    """The curve of an evaluation, from the key `trade_off` of its evaluation.json and the file beside it.
+    """Reads the curve of an evaluation from `trade_off` in its evaluation.json and from the tradeoff.npz beside it.
 
     Raises a TradeOffError if tradeoff.npz is missing, damaged, or was not written with this evaluation.json; KeyError
     and TypeError for missing keys and wrong values in `content`.
@@ -120,7 +120,7 @@ def read_trade_off(folder: Path, content: dict[str, Any]) -> TradeOff:
         taus, labels, counts = found["taus"], found["labels"], found["counts"]
     except (*BROKEN, OSError) as error:
         raise TradeOffError(f"{path}: expected the arrays of an evaluation but it is damaged") from error
-    unknown = {"macro_top1": math.nan}  # which earlier versions did not write
+    unknown = {"macro_top1": math.nan}  # earlier versions did not write it
     points = {rule: tuple(Point(**(unknown | point)) for point in points) for rule, points in rules}
     shapes = {array.shape for array in predictions.values()} | {(len(own), len(labels)) for own in points.values()}
     fit = shapes == {(len(taus), len(labels))} and {array.shape for array in right.values()} == {(2, len(labels))}

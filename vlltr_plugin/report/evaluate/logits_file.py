@@ -27,11 +27,11 @@ from vlltr_plugin.runs.log import read_settings
 NEEDED = ("logits", "labels", "counts")
 VALIDATION = ("val_logits", "val_labels")
 OF_A_CHECKPOINT = ("checkpoint", "config", "device", "batch_size", "limit", "host_args")
-"""Options that make no sense for logits."""
+"""Options that do not apply to logits."""
 
 
 def run_evaluate_logits(options: argparse.Namespace, console: Console | None = None) -> list[Path]:
-    """Evaluates the file that the command line names, with the settings of the run in whose folder it is.
+    """Evaluates the file that the command line names, with the settings of the run in the same folder.
 
     Raises:
         ReportError: for unusable input; nothing is written then.
@@ -52,13 +52,13 @@ def run_evaluate_logits(options: argparse.Namespace, console: Console | None = N
     host = None if log is None else host_of_log(log)
     settings = {} if host is None else read_settings(folder) or {}
     groups = None if host is None else recorded_groups(host, settings, folder)
-    require_for_evaluation()  # before the work, not after it
+    require_for_evaluation()  # fail before the work, not after it
     evaluation = _evaluate(path, options.split or "test", Sweep.from_options(options, groups), host, settings)
     return show_and_write(evaluation, out, console or Console())
 
 
 def _evaluate(path: Path, split: str, sweep: Sweep, host: Host | None, settings: Mapping[str, Any]) -> Evaluation:
-    """Evaluates the arrays of a file in a run's folder; writes nothing."""
+    """Evaluates the arrays of a file, with the settings of a run in its folder; writes nothing."""
     arrays = read_arrays(path)
     missing = [name for name in NEEDED if name not in arrays]
     if missing:
@@ -109,7 +109,7 @@ def _evaluate(path: Path, split: str, sweep: Sweep, host: Host | None, settings:
 
 
 def _names(path: Path, names: NDArray[Any] | None, host: Host | None, num_classes: int) -> list[str] | None:
-    """Class names from the file, else from the run."""
+    """The class names in the file, else those of the run."""
     if names is None:
         return None if host is None else host.class_names(path.absolute().parent, num_classes)
     if names.shape != (num_classes,) or names.dtype.kind != "U":
@@ -121,10 +121,10 @@ def _names(path: Path, names: NDArray[Any] | None, host: Host | None, num_classe
 
 
 def _take_logarithms(arrays: dict[str, NDArray[Any]]) -> list[str]:
-    """Replaces probabilities by their logarithm, the logits up to a constant of each row; returns notes that say so.
+    """Replaces probabilities by their logarithm (logits up to a constant per row); returns notes about it.
 
-    Probabilities are rows in [0, 1] that sum to 1 to the precision of their type. One of 0 is taken as the smallest
-    number of its type.
+    Rows count as probabilities if they are in [0, 1] and sum to 1 to the precision of their dtype. A probability of 0
+    is replaced by the smallest positive number of its dtype.
     """
     notes = []
     for name in ("logits", "val_logits"):
@@ -142,7 +142,7 @@ def _take_logarithms(arrays: dict[str, NDArray[Any]]) -> list[str]:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz that this command knows; a ReportError for other files and for arrays of objects."""
+    """Reads the arrays that this command knows from an .npz; ReportError for other files and for object arrays."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):

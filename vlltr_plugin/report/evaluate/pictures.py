@@ -25,7 +25,7 @@ Steps = Sequence[tuple[float, float, float]]  # tau, many-shot and few-shot accu
 
 
 def draw_evaluation(evaluation: dict[str, Any], curve: TradeOff, run: str) -> dict[str, Figure]:
-    """The figures by file name, the trade-off curve where both its groups have images; within `styled`."""
+    """Figures by file name; with the trade-off curve if both its groups have images. Call inside `styled`."""
     steps = steps_of(curve.rows)
     curves = {"tradeoff.png": draw_curves([(run, steps)], evaluation["split"], curve.groups)} if steps else {}
     return curves | {
@@ -35,7 +35,7 @@ def draw_evaluation(evaluation: dict[str, Any], curve: TradeOff, run: str) -> di
 
 
 def _reliability(evaluation: dict[str, Any], run: str) -> Figure:
-    """Accuracy in each bin of confidence, and how many images fall into it."""
+    """Accuracy and number of images in each bin of confidence."""
     rules = [rule for rule in PANELS if rule in evaluation["rules"]]
     figure = new_figure(8 if len(rules) > 1 else 5, 5.6)
     panels = figure.subplots(2, len(rules), sharex=True, sharey="row", height_ratios=[5, 2], squeeze=False)
@@ -61,7 +61,7 @@ def _reliability(evaluation: dict[str, Any], run: str) -> Figure:
 
 
 def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64], convention: Convention, run: str) -> Figure:
-    """Rows: the worst classes; columns: what they are taken for, in percent of the row."""
+    """Rows: the worst classes; columns: the predicted classes, in percent of the row."""
     confusion = evaluation["confusion"]
     classes: list[int] = confusion["classes"]
     counts = np.array(confusion["counts"], dtype=float)
@@ -86,7 +86,7 @@ def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64], conv
         tick.set_color(COLOURS[str(group)])
     axes.grid(False)
     axes.tick_params(length=0)
-    # Beside each row the class that it is most often taken for: usually none of the worst ones.
+    # Beside each row: the most frequent wrong prediction, which is usually not one of the worst classes.
     beside: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
     for row, taken in enumerate(confusion["most_taken_for"]):
         if taken is not None:
@@ -113,9 +113,9 @@ def _class_title(name: str | None, index: int) -> str:
 
 
 def draw_curves(curves: Sequence[tuple[str, Steps]], split: str, groups: Convention | None = None) -> Figure:
-    """Draws the curve of each run in the order of tau; a filled mark is tau 0, the run as it was trained.
+    """Draws the curve of each run in the order of tau; a filled mark is tau 0, the run as trained.
 
-    `groups` are the thresholds of many and few, None where they are not known.
+    `groups` are the thresholds of many and few, None if unknown.
     """
     figure = new_figure(8.0, 5.6)
     axes = figure.subplots()
@@ -137,23 +137,23 @@ def draw_curves(curves: Sequence[tuple[str, Steps]], split: str, groups: Convent
 
 
 def _write_taus(figure: Figure, axes: Axes, curves: Sequence[Steps]) -> None:
-    """Writes tau beside the points, those at the ends of the curves first; where there is no room, none."""
+    """Writes tau beside the points, those at the ends of the curves first; skips points without room for it."""
     from matplotlib.transforms import Bbox
 
-    figure.draw_without_rendering()  # the places of the points are known then
+    figure.draw_without_rendering()  # draws once, so that the positions of the points are known
     ends: list[tuple[int, tuple[float, float], str]] = []
     between: list[tuple[int, tuple[float, float], str]] = []
     for number, steps in enumerate(curves):
         places: dict[tuple[float, float], list[str]] = {}
         for tau, many, few in steps:
-            places.setdefault((many, few), []).append(f"{tau:g}")  # on few test images several taus share a place
+            places.setdefault((many, few), []).append(f"{tau:g}")  # with few test images several taus share a position
         found = [(number, place, ", ".join(taus)) for place, taus in places.items()]
         ends += found[:: max(1, len(found) - 1)]
         between += found[1:-1]
     marks = axes.transData.transform([step[1:] for steps in curves for step in steps])
     taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in marks]
     for number, place, text in ends + between:
-        side = 1 if number % 2 else -1  # the first run's numbers on the inner side of its curve
+        side = 1 if number % 2 else -1  # the first run's labels go on the inner side of its curve
         label = axes.annotate(
             text,
             place,

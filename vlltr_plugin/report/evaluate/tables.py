@@ -17,7 +17,7 @@ Evaluation = dict[str, Any]
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
-    """Prints overall numbers, groups and the trade-off curve."""
+    """Prints the tables of overall numbers, groups and the trade-off curve, with their notes."""
     trade_off = evaluation["trade_off"]
     shown: list[Any] = [overall_table(evaluation).rich(), groups_table(evaluation).rich(), *notes(evaluation)]
     shown += [trade_off_table(trade_off).rich(), *trade_off_notes(trade_off)]
@@ -45,7 +45,7 @@ def overall_table(evaluation: Evaluation) -> Table:
 
 
 def groups_table(evaluation: Evaluation) -> Table:
-    """Top-1 of each group of classes by each convention, one column a rule."""
+    """Top-1 of each group of classes by each convention, with a column for each rule."""
     rules = evaluation["rules"]
     chosen = evaluation["trade_off"]["groups"]
     names = sorted((name for name in evaluation["groups"] if name != "untrained"), key=lambda name: name != chosen)
@@ -151,13 +151,13 @@ def trade_off_notes(trade_off: dict[str, Any]) -> list[str]:
 
 
 def _own_numbers(evaluation: Evaluation) -> dict[str, float | None]:
-    """The host's result in numbers of its own; empty if it is made of those in the tables."""
+    """The host's own result; empty if the tables already show its numbers."""
     numbers: dict[str, float | None] = evaluation["host_log"]
     return {} if "acc1" in numbers else numbers
 
 
 def _logs(evaluation: Evaluation) -> bool:
-    """Whether the host is known and logs the accuracies of these tables."""
+    """True if the host is known and logs the accuracies of these tables."""
     known = evaluation.get("host")
     return known is not None and not get_host(known).groups_setting and not _own_numbers(evaluation)
 

@@ -1,4 +1,4 @@
-"""The weights and radii of a run: `inspect_run` makes the numbers, `run_inspect` prints and draws them."""
+"""The weights and radii of a run: `inspect_run` computes the numbers, `run_inspect` prints and draws them."""
 
 from vlltr_plugin.report.inspect.inspection import Inspection, inspect_run
 from vlltr_plugin.report.inspect.pictures import write_pictures

@@ -43,22 +43,22 @@ Names = list[str] | None
 
 @dataclass(frozen=True)
 class GroupSummary:
-    """A group of classes in one epoch, classes without images left out; None where there is no class to say it of."""
+    """A group of classes in one epoch, without classes that have no images; None if no class has the value."""
 
     name: str
     classes: int
     images: tuple[int, int] | None  # fewest and most training images of a class
     weights: tuple[float, float, float] | None  # smallest, median and largest weight in force
-    radius: float | None  # median over the classes with a radius of their own, as measured
+    radius: float | None  # median over the classes with their own radius, as measured
     corrected_radius: float | None  # corrected for few samples; None also if that correction is not known
-    substituted: int  # classes that took the mean log radius of the others
-    share_of_draws: float  # of the epoch's expected draws: the group's part of the loss at weights of 1
-    share_of_weight: float  # of the expected sum of weights, draws times alpha
+    substituted: int  # classes that were given the mean log radius of the others
+    share_of_draws: float  # share of the epoch's expected draws, which is the group's share of the loss at weights of 1
+    share_of_weight: float  # share of the expected sum of weights, draws times alpha
 
 
 @dataclass
 class Series:
-    """Epoch by epoch, the `QUANTILES` over each group's classes: one row `[3]` an epoch, NaN without classes."""
+    """The `QUANTILES` over each group's classes in each epoch: one row `[3]` per epoch, NaN without classes."""
 
     epochs: list[int] = field(default_factory=list)
     weights: dict[str, list[Floats]] = field(default_factory=lambda: {name: [] for name in GROUPS})
@@ -80,7 +80,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Inspection:
-    """One kind of logits of a run, in one epoch and over all; arrays `[C]`."""
+    """The radii and weights from one kind of logits, in one epoch and over all epochs; arrays `[C]`."""
 
     logits: str  # name of the logits that the radii come from
     epoch: int
@@ -88,14 +88,14 @@ class Inspection:
     draws: Floats  # expected draws m of an epoch
     weights: Floats  # alpha in force in that epoch
     radii: Floats  # r as measured in it
-    measured: bool  # whether radii come from logits; else they follow from the class counts, or there are none
-    own: Mask  # classes with images whose radius is their own
-    substituted: Mask  # classes with images that took the mean log radius of the others
+    measured: bool  # True if radii come from logits; else they follow from the class counts, or there are none
+    own: Mask  # classes with images and their own radius
+    substituted: Mask  # classes with images that were given the mean log radius of the others
     group: NDArray[np.str_]  # many, medium or few; empty for classes without images
     summaries: list[GroupSummary]
     size: SizeRelation  # radius against class size, over `own`
-    accuracy: AccuracyRelation | None  # radius against the accuracy in an evaluation beside the run
-    equal_volumes: Floats | None  # log radii that `own` would have on average if all volumes were equal, if known
+    accuracy: AccuracyRelation | None  # radius against the accuracy from an evaluation in the run's folder
+    equal_volumes: Floats | None  # expected log radii of `own` if all volumes were equal, if known
     weight_correlation: float  # rank correlation of weight and class size
     radius_spread: Spread
     weight_times_draws: Spread  # of alpha * m; 1 if the weights are 1/m
@@ -112,14 +112,14 @@ class Inspection:
         return bool((self.weights == 1).all())
 
     def extremes(self, number: int) -> tuple[list[int], list[int]]:
-        """The classes with the largest and with the smallest radius of their own, most extreme first, none in both."""
+        """The classes with the largest and the smallest own radius, most extreme first; no class is in both lists."""
         order = np.flatnonzero(self.own)[np.argsort(self.radii[self.own], kind="stable")].tolist()
         number = min(number, len(order) // 2)
         return order[::-1][:number], order[:number]
 
 
 def inspect_run(run: Path, epoch: int | None = None, groups: Convention | None = None) -> list[Inspection]:
-    """Reads all epochs of a run, one file at a time, and summarises them; the last epoch is shown by default.
+    """Reads and summarises all epochs of a run, one file at a time; shows the last epoch by default.
 
     ReportError for a folder without arrays, a broken or foreign file, or an epoch that is not there.
     """
@@ -156,7 +156,7 @@ def inspect_run(run: Path, epoch: int | None = None, groups: Convention | None =
 
 
 def _evaluated(run: Path, arrays: EpochArrays) -> tuple[Floats, str]:
-    """Accuracy of each class in the only evaluation in a run's folder, `[C]`, and its file; NaN if there is none."""
+    """Accuracy of each class, `[C]`, from the only evaluation in a run's folder, and its file; NaN if there is none."""
     nothing: Floats = np.full(len(arrays.counts), np.nan)
     try:
         (path,) = run.glob(f"*/{PER_CLASS}")
@@ -239,11 +239,11 @@ def _summary(arrays: EpochArrays, name: str, radii: Radii, members: Mask, group:
 
 
 def stale_epochs(run: Path, files: dict[int, Path], log: Log | None) -> tuple[int, ...]:
-    """The epochs in a folder that do not belong to the run that wrote into it last.
+    """The epochs in a folder that do not belong to the run that wrote to it last.
 
-    They are of before it was resumed at an earlier epoch, or of another run. The arrays say which run wrote them, and
-    the log which epochs there were; names and times of files say nothing, as a second run takes the names and a copy
-    has other times.
+    They were written before the run resumed at an earlier epoch, or by another run. The arrays name the run that wrote
+    them, and the log lists its epochs. File names and times are not used: a second run reuses the names, and a copy
+    changes the times.
     """
     writers = {epoch: read_identity(path) for epoch, path in files.items()}
     runs = newest(writers.values())
@@ -251,12 +251,12 @@ def stale_epochs(run: Path, files: dict[int, Path], log: Log | None) -> tuple[in
         epochs = "; ".join(", ".join(str(epoch) for epoch, by in writers.items() if by == one) for one in runs)
         raise ReportError(
             f"Expected the arrays of one run in {run} but got those of {len(runs)} (epochs {epochs}), and it is "
-            "not known which is the last: two ran at once, or their folders were merged. Keep the files of one."
+            "not known which is the last: two ran at once, or their folders were merged. Keep the files of one run."
         )
     stale = {n for n, by in writers.items() if by is not None and not all(last.has(n, by) for last in runs)}
     if log is not None and log.epochs:
         ours = any(key.startswith(f"{KEY}_") for line in log.epochs.values() for key in line)
-        # A host whose every start has a log of its own, broken off inside the first epoch.
+        # Each start of this host has its own log; the last start ended inside its first epoch.
         ended_none = log.abandoned is None and log.test is None and max(log.epochs) == 0 and not ours
         if amiss := "has ended no epoch" if ended_none else "is a plain one" if log.reweighted is False else "":
             raise ReportError(

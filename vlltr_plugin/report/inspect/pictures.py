@@ -34,7 +34,7 @@ LONGEST_NAME = 32
 def write_pictures(
     inspection: Inspection, names: list[str] | None, folder: Path, suffix: str = "", run: str = ""
 ) -> list[Path]:
-    """Draws `class_size.png`, `epochs.png` and, where radii were measured, `extremes.png`."""
+    """Draws `class_size.png`, `epochs.png` and, if radii were measured, `extremes.png`."""
     with styled():
         figures = {"class_size": _class_size(inspection), "epochs": _epochs(inspection)}
         if inspection.measured and inspection.own.sum() > 1:
@@ -74,7 +74,7 @@ def _scatter(axes: Axes, inspection: Inspection, values: Floats) -> None:
 
 
 def _weights_and_size(axes: Axes, inspection: Inspection) -> None:
-    """The weights, and those that the counts alone would give, with the same mean over the draws."""
+    """Plots the weights, and the weights from counts alone with the same mean over the draws."""
     _scatter(axes, inspection, inspection.weights)
     present = inspection.group != ""
     counts, order = inspection.counts[present], np.argsort(inspection.counts[present], kind="stable")
@@ -90,7 +90,7 @@ def _weights_and_size(axes: Axes, inspection: Inspection) -> None:
 
 
 def _radii_and_size(axes: Axes, inspection: Inspection) -> None:
-    """The radii, those of equal volumes (fewer samples give smaller radii), and a running median of many classes."""
+    """Plots the radii, those expected for equal volumes (fewer samples give smaller radii), and a running median."""
     _scatter(axes, inspection, inspection.radii)
     indices = np.flatnonzero(inspection.own)
     order = np.argsort(inspection.counts[indices], kind="stable")
@@ -107,12 +107,12 @@ def _radii_and_size(axes: Axes, inspection: Inspection) -> None:
 
 
 def _epochs(inspection: Inspection) -> Figure:
-    """Weights over the epochs; where radii were measured, those and their relation to class size below."""
+    """Plots the weights over the epochs and, if measured, the radii and their relation to class size."""
     measured, series = inspection.measured, inspection.series
     figure = new_figure(8, 8.0 if measured else 4.0)
     heights = [3, 3, 2] if measured else [3]
     panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    marker = "o" if len(series.epochs) < 3 else ""  # a line of one point cannot be seen
+    marker = "o" if len(series.epochs) < 3 else ""  # a line with one point is invisible
     for axes, values in zip(panels, (series.weights, series.radii), strict=False):
         for group in (name for name in GROUPS if name in inspection.group):
             low, median, high = np.array(values[group]).T
@@ -164,7 +164,7 @@ def _extremes(inspection: Inspection, names: list[str] | None) -> Figure:
 
 
 def _plain_ticks(axes: Axes, which: str = "xy") -> None:
-    """Log axes with numbers like 0.5 and 20 instead of powers of ten, also where they span less than a decade."""
+    """Labels log axes with numbers like 0.5 and 20 instead of powers of ten, also below a decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     for name in which:

@@ -13,34 +13,34 @@ from numpy.typing import ArrayLike, NDArray
 from vlltr_plugin.core.moments import log_sigma_bias
 from vlltr_plugin.runs.epoch_files import EpochArrays, Floats
 
-EQUAL = 1e-6  # relative: log radii that differ by less are equal; weights are stored as float32
-ROUNDING = 1e-9  # of a rank correlation
+EQUAL = 1e-6  # relative tolerance below which log radii count as equal; weights are stored as float32
+ROUNDING = 1e-9  # quantile for a rank correlation
 CORRECTIONS = (0.5, 1.0, 2.0)
-"""Multiples of the correction under which a relation must hold: logits are not quite normal, and draws of one image
-differ by augmentation. For uniform logits half of it is right, for Laplace-distributed ones twice."""
+"""A relation must hold for each of these multiples of the correction, since logits are not exactly normal and draws of
+one image differ by augmentation. Uniform logits need half the correction, Laplace-distributed ones twice."""
 
 INDEPENDENT_LOGITS = 2
-"""Of the simulation. Logits of a network are correlated; more independent ones give a slightly lower level."""
+"""Number of logits in the simulation. A network's logits are correlated; more independent ones lower the level."""
 
 DRAWS = 2_000
-SIMULATED_CLASSES = 400_000  # in all simulated runs together, so that 8,142 classes take a second
-ENUMERATED = 7  # up to so many pairs all orders are enumerated (5,040)
+SIMULATED_CLASSES = 400_000  # total over the simulated runs, so that 8,142 classes take a second
+ENUMERATED = 7  # up to this number of pairs all orders are enumerated (5,040)
 
 
 @dataclass(frozen=True)
 class Radii:
-    """The log radii that are the classes' own, and the bias from their few samples; arrays `[K]`."""
+    """The log radii of the classes with their own radius, and their small-sample bias; arrays `[K]`."""
 
-    measured: bool  # whether radii come from samples
+    measured: bool  # True if radii come from samples
     own: NDArray[np.bool_]  # which classes these are, `[C]`
     counts: NDArray[np.int64]  # training images of these classes
     log_radius: Floats  # as measured
     samples: Floats  # independent samples behind each
-    missing: Floats | None  # to add to `log_radius` to make it right on average; None if not known
-    correction: Floats  # the whole small-sample correction; under `debias`, `missing` is 0
+    missing: Floats | None  # to be added to `log_radius` to make it unbiased; None if not known
+    correction: Floats  # the full small-sample correction; with `debias`, `missing` is 0
 
     def corrected(self, times: float = 1.0) -> Floats:
-        """Log radii with that multiple of the correction, `[K]`; as measured where it is not known."""
+        """Log radii with a multiple of the correction, `[K]`; as measured if the correction is not known."""
         if self.missing is None:
             return self.log_radius
         return self.log_radius + self.missing + (times - 1) * self.correction
@@ -48,17 +48,17 @@ class Radii:
 
 @dataclass(frozen=True)
 class SizeRelation:
-    """What the radii of an epoch say of class size."""
+    """The relation between the radii of an epoch and class size."""
 
-    classes: int  # with a radius of their own
+    classes: int  # number of classes with their own radius
     measured: float  # rank correlation of radius and class size as measured; NaN if the radii are all equal
     corrected: float  # of radii corrected for few samples; NaN if that correction is not known
     level: float  # 95 % quantile of |corrected| under equal volumes, with this run's samples
-    sign: int  # 1 or -1 if `corrected` is beyond it whatever the correction within reason, else 0
+    sign: int  # 1 or -1 if `corrected` exceeds `level` for all multiples of the correction, else 0
 
 
 def own_radii(arrays: EpochArrays, name: str) -> Radii:
-    """The radii of an epoch that are the classes' own."""
+    """The radii of the classes with their own radius in an epoch."""
     weights = arrays.by_logits[name]
     measured = bool((weights.samples > 0).any())
     own = (arrays.counts > 0) & ~weights.substituted & measured
@@ -66,7 +66,7 @@ def own_radii(arrays: EpochArrays, name: str) -> Radii:
     correction: Floats = log_sigma_bias(torch.from_numpy(samples)).numpy()
     missing = None if weights.bias is None else weights.bias[own]
     if missing is not None and missing.any():
-        correction = missing  # of a volume along principal axes, larger than that of single logits
+        correction = missing  # the bias of a volume along principal axes, larger than that of single logits
     return Radii(measured, own, arrays.counts[own], weights.log_radius[own], samples, missing, correction)
 
 
@@ -76,7 +76,7 @@ def corrected_correlation(radii: Radii) -> float:
 
 
 def size_relation(radii: Radii) -> SizeRelation:
-    """What the radii say of class size; see `SizeRelation`."""
+    """Computes the relation of radii and class size, see `SizeRelation`."""
     measured, corrected = _correlation(radii.log_radius, radii), corrected_correlation(radii)
     if math.isnan(corrected):
         return SizeRelation(len(radii.counts), measured, corrected, math.nan, 0)
@@ -89,8 +89,8 @@ def size_relation(radii: Radii) -> SizeRelation:
 def equal_volumes_level(counts: NDArray[np.int64], samples: Floats) -> float:
     """95 % quantile of |rank correlation| of corrected radius and class size under equal volumes, by simulation.
 
-    Radii of classes with few samples scatter more, and lie at one end of the class sizes, so that this is above the
-    level of unrelated pairs. log sigma of n normal samples is half the logarithm of a chi-square with n - 1 degrees of
+    Radii of classes with few samples scatter more, and these classes are at one end of the sizes, so the level is above
+    that of unrelated pairs. log sigma of n normal samples is half the logarithm of a chi-square with n - 1 degrees of
     freedom over n - 1.
     """
     if len(counts) < 3 or np.ptp(counts) == 0:
@@ -107,7 +107,7 @@ def equal_volumes_level(counts: NDArray[np.int64], samples: Floats) -> float:
 
 
 def _correlation(log_radius: Floats, radii: Radii) -> float:
-    """With class size; NaN if the radii are all equal, or fewer than 3."""
+    """Rank correlation with class size; NaN if all radii are equal, or there are fewer than 3."""
     measured = radii.log_radius
     if len(measured) == 0 or np.ptp(measured) <= EQUAL * max(1.0, np.abs(measured).max()):
         return math.nan
@@ -125,13 +125,13 @@ class AccuracyRelation:
 
     @property
     def sign(self) -> int:
-        """1 or -1 if the relation at equal class size is beyond chance, else 0."""
+        """1 or -1 if the relation at equal class size exceeds chance level, else 0."""
         level = chance_level(self.classes) + ROUNDING
         return int(self.at_equal_size > level) - int(self.at_equal_size < -level)
 
 
 def accuracy_relation(radii: Radii, accuracy: Floats, source: str) -> AccuracyRelation | None:
-    """From each class's accuracy, `[C]`, NaN if not known; None with fewer than 4 classes, or if one is constant."""
+    """Relation of radius and accuracy (`[C]`, NaN if unknown); None below 4 classes, or if either is constant."""
     known = ~np.isnan(accuracy[radii.own])
     radius, size, of_class = radii.corrected()[known], radii.counts[known], accuracy[radii.own][known]
     plain, with_size, of_size = (
@@ -145,14 +145,14 @@ def accuracy_relation(radii: Radii, accuracy: Floats, source: str) -> AccuracyRe
 
 @dataclass(frozen=True)
 class Spread:
-    """How far a positive quantity varies over the classes, as factors: 1 means not at all."""
+    """The variation of a positive quantity over the classes, as factors: 1 means none."""
 
     middle: float  # 90 % quantile over 10 % quantile
     whole: float  # largest over smallest
 
     @classmethod
     def of(cls, values: Floats) -> Spread:
-        """Of positive numbers."""
+        """The spread of positive numbers."""
         low, high = np.quantile(values, [0.1, 0.9])
         return cls(float(high / low), float(values.max() / values.min()))
 
@@ -164,9 +164,9 @@ class Spread:
 class WeightParts:
     """alpha = const * r / c for the classes that are drawn: log alpha is log r - log c, up to a constant."""
 
-    by_draws: bool  # whether c are the sampler's expected draws m (`counts="sampler"`), else the training images n
-    radii: Spread  # of alpha * c, the radii behind these weights (those of the epoch before)
-    sampler: Spread  # of n / m
+    by_draws: bool  # True if c are the sampler's expected draws m (`counts="sampler"`), False if the training images n
+    radii: Spread  # variation of alpha * c, the radii of these weights (those of the epoch before)
+    sampler: Spread  # variation of n / m
     share: float  # cov(log r, log alpha) / var(log alpha); below 0 if the radii make the weights more equal
     spread_of_log: float  # standard deviation of log alpha over the classes
     spread_without: float  # the same with equal radii
@@ -174,7 +174,7 @@ class WeightParts:
 
 
 def take_apart(weights: Floats, log_radius: Floats, counts: NDArray[np.int64], draws: Floats) -> WeightParts:
-    """Radii and counts behind weights, each `[C]`; `log_radius` tells by which counts they were divided."""
+    """Separates weights `[C]` into radii and counts; `log_radius` shows which counts they were divided by."""
     drawn = (counts > 0) & (draws > 0)
     alpha, n, m = np.log(weights[drawn]), np.log(counts[drawn]), np.log(draws[drawn])
     by_draws = bool(np.std(alpha + m - log_radius[drawn]) < np.std(alpha + n - log_radius[drawn]) - 1e-9)

@@ -1,4 +1,4 @@
-"""An inspection in the terminal: tables, and findings in sentences."""
+"""Prints an inspection: tables, and findings in sentences."""
 
 import math
 from pathlib import Path
@@ -20,7 +20,7 @@ from vlltr_plugin.runs.epoch_files import epoch_files
 EXTREMES = 5
 LISTED = 10
 AGAINST = -0.005
-"""Share of the variance of log alpha below which the radii work against the counts; nearer to 0 it is no effect."""
+"""Below this share of the variance of log alpha, the radii work against the counts; nearer 0 they have no effect."""
 
 
 def print_inspection(inspection: Inspection, names: Names, console: Console) -> None:
@@ -43,7 +43,7 @@ def print_inspection(inspection: Inspection, names: Names, console: Console) -> 
 
 
 def groups_table(inspection: Inspection) -> Table:
-    """One row a group: weights in force, radii measured, shares of the loss."""
+    """One row per group: weights in force, measured radii, shares of the loss."""
     epochs, measured = inspection.series.epochs, inspection.measured
     of_logits = f", volumes from the {inspection.logits} logits" if measured else ", no volume measured"
     explained = "weight, radius: median of the group; subst.: given the mean radius of the others\n" if measured else ""
@@ -72,7 +72,7 @@ def groups_table(inspection: Inspection) -> Table:
 
 
 def findings(inspection: Inspection, names: Names) -> list[str]:
-    """The findings, one or two sentences each."""
+    """The findings, each in one or two sentences."""
     found = [
         f"Do rare classes have a larger volume? {_radius_and_size(inspection)}",
         f"Is the weight of a class just 1/n? {_weight_and_size(inspection)}",
@@ -175,7 +175,7 @@ def _weight_and_size(inspection: Inspection) -> str:
 
 
 def _equal_radii(inspection: Inspection, names: Names) -> str:
-    """How much of the weights comes from the radii, and the weights without them."""
+    """The share of the weights that comes from the radii, and the weights without them."""
     parts = inspection.parts
     by = np.abs(np.log(inspection.weights / parts.with_equal_radii))
     most = int(np.nanargmax(by))
@@ -228,7 +228,7 @@ def run_inspect(
     names = host_of_run(run).class_names(checkout or run, len(inspections[0].counts))
     pictures: list[Path] = []
     try:
-        if out is not None:  # first: the tables may go to a pipe that is closed early
+        if out is not None:  # files first: the reader of the tables may close the pipe
             for inspection in inspections:
                 suffix = f"_{inspection.logits}" if len(inspections) > 1 else ""
                 pictures += write_pictures(inspection, names, out, suffix, run_name(run.resolve()))

@@ -1,4 +1,4 @@
-"""The trade-off between many- and few-shot accuracy that post-hoc logit adjustment opens, for any model's logits.
+"""The trade-off between many- and few-shot accuracy under post-hoc logit adjustment, for any model's logits.
 
 Subtracting tau times the log prior from the logits of a *trained* model moves accuracy from many- to few-shot classes
 at no cost (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, Eq. 9). So a re-weighted run is an

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # `compare` reads curves without torch
 
 COLUMNS = ("tau", "top1", *GROUPS)  # of tradeoff.csv
 DEFAULT_TAUS = tuple(0.25 * step for step in range(9))
-"""0 to 2 by 0.25; a sweep of these goes on by 0.25 until top-1 falls, see `until_it_falls`."""
+"""0 to 2 in steps of 0.25; the default sweep continues in such steps until top-1 falls, see `until_it_falls`."""
 
 FAR_TAUS = tuple(0.25 * step for step in range(33))  # 0 to 8 by 0.25: the longest such sweep
 
@@ -29,12 +29,12 @@ Floats = NDArray[np.float64]
 
 
 class TradeOffError(ReportError, ValueError):
-    """Logits, labels, counts or taus that do not fit; also a ValueError, for those who call from Python."""
+    """Raised for logits, labels, counts or taus that do not fit; also a ValueError, for Python callers."""
 
 
 def log_prior(prior: ArrayLike) -> Floats:
     """`core.logit_adjustment.log_prior` of expected draws or training images, `[C]`; raises a TradeOffError."""
-    from vlltr_plugin.core import logit_adjustment as adjustment  # here: `compare` needs no torch
+    from vlltr_plugin.core import logit_adjustment as adjustment  # imported here, since `compare` needs no torch
 
     try:
         return adjustment.log_prior(np.asarray(prior, dtype=np.float64)).numpy()
@@ -43,7 +43,7 @@ def log_prior(prior: ArrayLike) -> Floats:
 
 
 def checked_taus(taus: Sequence[float]) -> tuple[float, ...]:
-    """The taus in ascending order, each once; raises a TradeOffError for none, and for one that is not finite."""
+    """The distinct taus in ascending order; TradeOffError if there are none or one is not finite."""
     found = sorted({float(tau) + 0.0 for tau in taus})  # -0.0 is 0.0
     if not found or not np.isfinite(found).all():
         raise TradeOffError(f"Expected tau to be one or more finite numbers but got {list(taus)}.")
@@ -52,7 +52,7 @@ def checked_taus(taus: Sequence[float]) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Point:
-    """One tau; accuracies and calibration error in percent."""
+    """The numbers at one tau; accuracies and calibration error in percent."""
 
     tau: float  # what the log prior was multiplied by
     top1: float  # over all images
@@ -91,7 +91,7 @@ class TradeOff:
 
     @property
     def rows(self) -> list[dict[str, float | None]]:
-        """One for each tau with the keys `COLUMNS`: what the host would log.
+        """One row for each tau with the keys `COLUMNS`: the numbers that the host would log.
 
         With two branches `top1` is then of the mixture and the groups are of the sum of logits, as in its log.
         """
@@ -111,7 +111,7 @@ class TradeOff:
         return Table("", COLUMNS, tuple(tuple(row[name] for name in COLUMNS) for row in self.rows)).csv()
 
     def best(self) -> Point:
-        """The tau with the highest overall top-1, the smallest of several: choose it on a validation split."""
+        """The tau with the highest overall top-1 (the smallest if tied); choose it on a validation split."""
         points = self.points[self.overall_and_shots[0]]
         return points[self.taus.index(best_tau(self.taus, [point.top1 for point in points]))]
 
@@ -132,7 +132,7 @@ def best_tau(taus: Sequence[float], top1: Sequence[float]) -> float:
 
 
 def regrouped(trade_off: TradeOff, groups: Convention) -> TradeOff:
-    """The same predictions with other thresholds of many, medium and few."""
+    """The curve of the same predictions with other thresholds of many, medium and few."""
     inside = {name: mask[trade_off.labels] for name, mask in group_masks(trade_off.counts, groups).items()}
     points: dict[str, tuple[Point, ...]] = {}
     for rule, predictions in trade_off.predictions.items():
@@ -144,7 +144,7 @@ def regrouped(trade_off: TradeOff, groups: Convention) -> TradeOff:
 
 
 def until_it_falls(taus: tuple[float, ...], images: Sequence[PredictionCollector]) -> tuple[float, ...]:
-    """The taus to sweep: `DEFAULT_TAUS` go on until top-1 falls on all sets of images, others are as the user wants."""
+    """The taus to sweep: `DEFAULT_TAUS` are extended until top-1 falls on all sets of images; other taus are kept."""
     if taus != DEFAULT_TAUS:
         return taus
     best = 0
@@ -157,7 +157,7 @@ def until_it_falls(taus: tuple[float, ...], images: Sequence[PredictionCollector
 
 
 def steps_of(rows: Sequence[dict[str, float | None]]) -> list[tuple[float, float, float]]:
-    """tau, many- and few-shot accuracy of each row, for a picture; empty where one of the groups has no images."""
+    """tau, many- and few-shot accuracy of each row, for a picture; empty if one of the groups has no images."""
     found = [(row["tau"], row["many"], row["few"]) for row in rows]
     return [(tau, many, few) for tau, many, few in found if tau is not None and many is not None and few is not None]
 

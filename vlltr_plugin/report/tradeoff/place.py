@@ -1,4 +1,4 @@
-"""Where a run lies beside its baseline's trade-off curve: the difference at equal many-shot accuracy, its interval."""
+"""The place of a run relative to its baseline's trade-off curve: the difference at equal many-shot accuracy."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from vlltr_plugin.report.frame import Variance, freedom_of, half_width
 from vlltr_plugin.report.tradeoff.curve import TradeOff, TradeOffError
 from vlltr_plugin.report.tradeoff.spans import Curve, hits_at
 
-STEPS = 32  # taus evaluated on either side of the run's place
+STEPS = 32  # number of taus evaluated on either side of the run's place
 MANY = np.array([1.0, 0.0, 0.0])  # selects many-shot accuracy from the three
-ROUNDING = 1e-9  # points of accuracy; a single image is more
+ROUNDING = 1e-9  # points of accuracy, less than a single image adds
 WORDS = {1: "above", 0: "on", -1: "below"}
 
 Floats = NDArray[np.float64]
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gap:
-    """A run's accuracy minus the curve's, in points of percent, and its 95 % interval; None where there is none."""
+    """A run's accuracy minus the curve's, in points of percent, and its 95 % interval; None if there is none."""
 
     value: float
     low: float | None
@@ -32,7 +32,7 @@ class Gap:
 
     @property
     def sign(self) -> int:
-        """1 or -1 where the interval leaves out 0 on that side, else 0."""
+        """1 or -1 if the interval is entirely above or below 0, else 0."""
         if self.low is None or self.high is None:
             return 0
         return int(self.low > 0) - int(self.high < 0)
@@ -46,16 +46,16 @@ class Gap:
 
 @dataclass(frozen=True)
 class Placement:
-    """A run beside its baseline's curve; accuracies in percent."""
+    """A run compared with its baseline's curve; accuracies in percent."""
 
     run: str  # its name
     baseline: str
-    tau: float  # what the run itself is adjusted with; 0 as it was trained
+    tau: float  # tau of the run itself; 0 as trained
     many: float  # the run's many-shot accuracy
     reach: tuple[float, float]  # smallest and largest many-shot accuracy of the curve
     few: Gap | None  # difference in few-shot accuracy at equal many-shot accuracy; None outside the curve
-    overall: Gap | None  # likewise in overall top-1
-    at: float  # tau of the baseline there; outside the curve that of the nearer end
+    overall: Gap | None  # the same for overall top-1
+    at: float  # tau of the baseline there; outside the curve, tau of the nearer end
     note: str = ""  # why there is no difference, or no interval
 
     @property
@@ -88,31 +88,31 @@ def place(
     names: tuple[str, str] = ("the run", "the baseline"),
     resamples: int | None = None,
 ) -> Placement:
-    """Puts a run on its baseline's curve.
+    """Places a run relative to its baseline's curve.
 
     The curve is known at every tau, whatever taus were swept. The 95 % interval is for other test images of the same
     classes: run and curve use the same images, so it is computed from the differences of each image. With several
     seeds it also covers other seeds; with one it does not cover the scatter of other trainings.
 
     Args:
-        run: its curve, or those of its seeds, whose mean accuracies are placed.
-        baseline: likewise, on the same images.
-        tau: what the run itself is adjusted with; 0 as it was trained.
-        names: of run and baseline, for the sentence.
-        resamples: without effect; the interval is computed, not drawn.
+        run: the run's curve, or the curves of its seeds, whose mean accuracies are placed.
+        baseline: the baseline's curve or curves, on the same images.
+        tau: tau of the run itself; 0 is the run as trained.
+        names: names of run and baseline, for the sentence.
+        resamples: no effect; the interval is computed, not resampled.
 
     Returns:
         The placement; `str()` gives the sentence.
 
     Raises:
-        TradeOffError: where images, classes or groups differ, or many- or few-shot classes have no images.
+        TradeOffError: if images, classes or groups differ, or many- or few-shot classes have no images.
     """
     own, other = (Scores([one] if isinstance(one, TradeOff) else one) for one in (run, baseline))
     return placement(own, other, tau, names)
 
 
 class Scores:
-    """The taus between which the images are right, in one or more seeds of one method.
+    """For each image the taus between which it is classified correctly, in one or more seeds of one method.
 
     Raises a TradeOffError if the seeds differ in images, classes or groups, or lack many- or few-shot images.
     """
@@ -136,20 +136,20 @@ class Scores:
         return Curve.of(self._shots, self._overall, self.many, self.few)
 
     def points(self, tau: float) -> Floats:
-        """What each image adds to many-shot, few-shot and overall accuracy in percent, `[3, S, N]`."""
+        """Each image's contribution to many-shot, few-shot and overall accuracy in percent, `[3, S, N]`."""
         shots, overall = hits_at(self._shots, tau), hits_at(self._overall, tau)
         of_many, of_few = (shots * mask * (100.0 / mask.sum()) for mask in (self.many, self.few))
         return np.stack([of_many, of_few, overall * (100.0 / len(self.many))])
 
     def accuracies(self, tau: float) -> tuple[float, ...]:
-        """Many-shot, few-shot and overall, mean over the seeds; equal to the curve's to the last bit."""
+        """Many-shot, few-shot and overall accuracy, mean over the seeds; exactly equal to the curve's."""
         shots, overall = hits_at(self._shots, tau), hits_at(self._overall, tau)
         parts = shots[:, self.many], shots[:, self.few], overall
         return tuple(100.0 * float(part.sum()) / part.size for part in parts)
 
 
 def refuse_others(one: TradeOff, other: TradeOff) -> None:
-    """Raises TradeOffError where two curves are not of the same images, classes and groups."""
+    """Raises TradeOffError if two curves differ in images, classes or groups."""
     if not np.array_equal(one.labels, other.labels):
         raise TradeOffError("Expected curves of the same images but their labels differ.")
     if not np.array_equal(one.counts, other.counts):
@@ -193,12 +193,12 @@ def variance_of_seeds(methods: Sequence[Floats], labels: NDArray[np.int64]) -> V
 class Apart:
     """A run's many-shot, few-shot and overall accuracy minus those of the baseline at one tau, in points.
 
-    `run` and `baseline` are what each image adds to the three accuracies, in each seed, `[3, S, N]`.
+    `run` and `baseline` are each image's contributions to the three accuracies, in each seed, `[3, S, N]`.
     """
 
     def __init__(self, run: Floats, baseline: Floats, labels: NDArray[np.int64]) -> None:
         self._seeds, self.labels = (run, baseline), labels
-        self.scores: Floats = run.mean(axis=1) - baseline.mean(axis=1)  # what each image adds, [3, N]
+        self.scores: Floats = run.mean(axis=1) - baseline.mean(axis=1)  # contributions of each image, [3, N]
         self.sums: Floats = self.scores.sum(axis=1)  # the differences, [3]
         self._of_many = self._variances(MANY)
         self.room = half_width(self._of_many)  # half of the 95 % interval of the difference in many-shot accuracy
@@ -238,7 +238,7 @@ def placement(run: Scores, baseline: Scores, tau: float, names: tuple[str, str])
     curve, points = baseline.curve, run.points(tau)
 
     def beside(index: int) -> Apart:
-        """The run minus the baseline at a point of its curve."""
+        """The run minus the baseline at a point of the baseline's curve."""
         return Apart(points, baseline.points(float(curve.taus[index])), run.first.labels)
 
     many, few, overall = run.accuracies(tau)
@@ -247,7 +247,7 @@ def placement(run: Scores, baseline: Scores, tau: float, names: tuple[str, str])
     if at is None:
         above = many > high
         at = curve.top if above else len(curve.many) - 1
-        # Not significantly beyond an end counts as at the end; to leave such runs out would bias the others.
+        # A run not significantly beyond an end is placed at the end; leaving such runs out would bias the others.
         if beside(at).share > 1:
             note = (
                 f"its many-shot accuracy of {many:.1f} % is {'above' if above else 'below'} all of the curve's "
@@ -262,7 +262,7 @@ def placement(run: Scores, baseline: Scores, tau: float, names: tuple[str, str])
     if any((alone & group).sum() > group.sum() / 2 for group in (run.many, run.few)):
         gaps = [Gap(value, None, None) for value in values]
         note = "as most of its classes have one test image each, which gives no interval"
-    elif not here.scores.any():  # the run is the baseline at that tau
+    elif not here.scores.any():  # the run equals the baseline at that tau
         gaps = [Gap(value, 0.0, 0.0) for value in values]
     else:
         ends = _intervals(here, beside, baseline, at)

@@ -1,4 +1,4 @@
-"""What a model predicts on a set of images, as it is and once tau times the log prior is subtracted from its logits."""
+"""A model's predictions on a set of images, as trained and with tau times the log prior subtracted from its logits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # `compare` reads evaluations without torch
 
 TOP = 5
 MIXTURE_TAUS = tuple(0.25 * step for step in range(-16, 33))
-"""Where the mixture of softmaxes is evaluated; unlike the other rules it has no closed form between them."""
+"""Taus at which the mixture of softmaxes is evaluated; unlike the other rules, it has no closed form between them."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,14 +26,14 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """One rule on N images; `swept` has predicted class and its probability at each tau other than 0."""
+    """One rule on N images; `swept` holds the predicted class and its probability at each tau other than 0."""
 
     top1: Ints
-    in_top5: NDArray[np.bool_]  # whether the label is among the five (or C, if fewer) most probable classes
+    in_top5: NDArray[np.bool_]  # True if the label is among the five (or C, if fewer) most probable classes
     confidence: Floats  # probability of the predicted class
     cross_entropy: Floats  # minus the log probability of the label
     swept: dict[float, tuple[Ints, Floats]] = field(default_factory=dict)
-    right: Floats | None = None  # the taus between which each image is right, `[2, N]`; see spans.py
+    right: Floats | None = None  # the taus between which each image is classified correctly, `[2, N]`; see spans.py
 
     def at(self, tau: float) -> tuple[Ints, Floats]:
         """Predicted class and its probability at a tau."""
@@ -103,7 +103,7 @@ class PredictionCollector:
         return found
 
     def _unadjusted(self, ranking: Tensor, log_probabilities: Tensor, labels: Tensor) -> dict[str, NDArray[Any]]:
-        # The first of equals, as argmax has it; topk promises nothing, and bfloat16 has many equal logits.
+        # The first of equal logits, as in argmax; topk does not guarantee that, and bfloat16 has many equal logits.
         predicted = ranking.max(dim=1, keepdim=True).indices
         top = ranking.scatter(1, predicted, math.inf).topk(min(TOP, self._num_classes), dim=1).indices
         return {
@@ -114,7 +114,7 @@ class PredictionCollector:
         }
 
     def _rules(self, outputs: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """By rule: what ranks the classes, as the host computes it, and the log probabilities, in float32."""
+        """For each rule the class scores, as the host computes them, and the log probabilities, in float32."""
         if len(outputs) == 1:
             return {"single": (outputs[0], outputs[0].float().log_softmax(1))}
         mixture = self._mixture([logits.float() for logits in outputs])
@@ -132,7 +132,7 @@ class PredictionCollector:
     def _right_between(
         self, outputs: list[Tensor], labels: Tensor, prior: Floats
     ) -> dict[str, dict[str, NDArray[Any]]]:
-        """By rule: the taus between which each image is right."""
+        """For each rule the taus between which each image is classified correctly."""
         import torch
 
         on_cpu = labels.cpu().numpy()
@@ -149,11 +149,11 @@ class PredictionCollector:
         }
 
     def _adjusted(self, outputs: list[Tensor], prior: Floats) -> dict[str, dict[str, NDArray[Any]]]:
-        """By rule: the most probable class and its probability at each tau but 0, `[T, B]`."""
+        """For each rule the most probable class and its probability at each tau except 0, `[T, B]`."""
         import torch
 
         log_prior = torch.from_numpy(prior).to(outputs[0])
-        adjusted = [torch.empty_like(logits) for logits in outputs]  # one memory for all taus
+        adjusted = [torch.empty_like(logits) for logits in outputs]  # one buffer for all taus
         columns: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for tau in filter(None, self.taus):
             for logits, own in zip(outputs, adjusted, strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 2**16  # logits processed together: 512 KiB of float64, which stay in a processor's cache
-NEVER = [[np.inf], [-np.inf]]  # the taus between which an image that is right at no tau is right
+NEVER = [[np.inf], [-np.inf]]  # the span of an image that is not classified correctly at any tau
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,7 +42,7 @@ def _right_between(logits: Floats, labels: Ints, gain: Floats) -> Floats:
 
 
 def _leads_from(lead: Floats, gain: Floats, labels: Ints) -> Floats:
-    """Smallest tau at which the label leads every class with a gain above 0, `[B]`."""
+    """Smallest tau at which the label's score is at least that of every class with positive gain, `[B]`."""
     rivals = np.flatnonzero(gain > 0)
     if not len(rivals):
         return np.full(len(lead), -np.inf)
@@ -59,14 +59,14 @@ def _leads_from(lead: Floats, gain: Floats, labels: Ints) -> Floats:
 def between_margins(margins: Floats, taus: Floats) -> Floats:
     """`right_between` from the margin of the label over the best other class, `[T, B]`, at ascending taus.
 
-    The margin is linear between the taus; before the first and after the last its sign stays. Several intervals give
-    their hull.
+    The margin is taken as linear between the taus, with constant sign before the first and after the last. Several
+    intervals are replaced by their hull.
     """
     right, images, last = margins > 0, np.arange(margins.shape[1]), len(taus) - 1
     start, end = right.argmax(axis=0), last - right[::-1].argmax(axis=0)
 
     def crossing(low: Ints, high: Ints) -> Floats:
-        """Where the line between two taus' margins is 0; halfway where one of them is not finite."""
+        """The tau where the line between the margins of two taus is 0; halfway if one of them is not finite."""
         low, high = low.clip(min=0), high.clip(max=last)
         one, other = margins[low, images], margins[high, images]
         share = np.nan_to_num(one / (one - other), nan=0.5).clip(0, 1)
@@ -78,13 +78,13 @@ def between_margins(margins: Floats, taus: Floats) -> Floats:
 
 
 def hits_at(spans: Floats, tau: float) -> NDArray[np.bool_]:
-    """Whether each image is right at a tau; `spans` is `[..., 2, N]`, the hits `[..., N]`."""
+    """True for images classified correctly at a tau; `spans` is `[..., 2, N]`, the result `[..., N]`."""
     hits: NDArray[np.bool_] = (spans[..., 0, :] <= tau) & (tau <= spans[..., 1, :])
     return hits
 
 
 def right_at(spans: Floats, taus: Floats) -> NDArray[np.int64]:
-    """Number of right images at each of many taus, `[K]`; `spans` is `[..., 2, N]`, all summed."""
+    """Number of correctly classified images at each of many taus, `[K]`; `spans` is `[..., 2, N]`, all summed."""
     starts, ends = np.sort(spans[..., 0, :], axis=None), np.sort(spans[..., 1, :], axis=None)
     never = len(starts) - int(np.searchsorted(starts, np.inf))
     number: NDArray[np.int64] = np.searchsorted(starts, taus, "right") - np.searchsorted(ends, taus, "left") + never
@@ -93,37 +93,37 @@ def right_at(spans: Floats, taus: Floats) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracies in percent as functions of tau; they change at finitely many taus, so all their values are here."""
+    """Accuracies in percent as functions of tau; they change at finitely many taus, so the arrays hold all values."""
 
-    taus: Floats  # each tau at which an image begins or ceases to be right, and one in between; ascending, `[K]`
+    taus: Floats  # taus at which a prediction becomes correct or wrong, and one between each two; ascending, `[K]`
     many: Floats
     few: Floats
     overall: Floats
 
     @classmethod
     def of(cls, shots: Floats, overall: Floats, many: NDArray[np.bool_], few: NDArray[np.bool_]) -> Curve:
-        """The mean curve of S seeds, from where images are right by the groups' and the overall rule, `[S, 2, N]`.
+        """The mean curve of S seeds, from the spans `[S, 2, N]` of the groups' rule and of the overall rule.
 
-        `many` and `few` say whether each image is of a many- or a few-shot class, `[N]`.
+        `many` and `few` mark the images of many- and of few-shot classes, `[N]`.
         """
         changes = np.concatenate([shots.ravel(), overall.ravel()])
         changes = np.unique(changes[np.isfinite(changes)])
         changes = np.concatenate([[-1.0], changes, [1.0]]) if len(changes) else np.zeros(1)
-        changes[[0, -1]] += changes[[1, -2]] if len(changes) > 1 else 0  # a tau beyond either end
+        changes[[0, -1]] += changes[[1, -2]] if len(changes) > 1 else 0  # one tau beyond each end
         taus = np.sort(np.concatenate([changes, (changes[1:] + changes[:-1]) / 2]))
         parts = shots[..., many], shots[..., few], overall
         return cls(taus, *(100.0 * right_at(part, taus) / part[:, 0].size for part in parts))
 
     @property
     def top(self) -> int:
-        """Where many-shot accuracy is highest, the last of several; smaller taus lose few-shot accuracy as well."""
+        """Index of the highest many-shot accuracy (the last if tied); smaller taus lose few-shot accuracy as well."""
         return len(self.many) - 1 - int(self.many[::-1].argmax())
 
     def at_many(self, many: float, few: float, overall: float) -> int | None:
-        """Index of the point with that many-shot accuracy; None beyond the curve's ends.
+        """Index of the point with a given many-shot accuracy; None beyond the curve's ends.
 
-        On a finite test set a range of taus has it. The point nearest in few-shot accuracy is taken, then in top-1, so
-        that a model adjusted with tau lies exactly on its own curve.
+        On a finite test set a range of taus has this accuracy. Takes the point nearest in few-shot accuracy, then in
+        top-1, so that a model adjusted with tau lies exactly on its own curve.
         """
         same = np.flatnonzero((self.many == many) & (self.few == few) & (self.overall == overall))
         if len(same):

@@ -1,4 +1,4 @@
-"""The trade-off curve of logits that somebody already has."""
+"""The trade-off curve of given logits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vlltr_plugin.report.tradeoff.predictions import PredictionCollector
 if TYPE_CHECKING:  # `compare` reads curves without torch
     from torch import Tensor
 
-CHUNK = 2**19  # logits processed together: 2 MiB of float32, so that what is made of them fits a processor's cache
+CHUNK = 2**19  # logits processed together: 2 MiB of float32, so that intermediate results fit the CPU cache
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ def trade_off(
     """Accuracies of a model when `tau * log(prior)` is subtracted from its logits, for each tau.
 
     Args:
-        logits: of the model on N images, finite, `[N, C]`; an array or a tensor.
+        logits: logits of N images, finite, `[N, C]`; an array or a tensor.
         labels: whole numbers in 0..C-1, `[N]`.
-        counts: n_i, training images of each class, `[C]`, which define the groups. A class without training images
+        counts: n_i, training images of each class, `[C]`; they define the groups. A class without training images
             is in no group and counts in the overall accuracy only.
-        draws: m_i, expected draws of each class in training, `[C]`, where the sampler was not uniform; the prior then.
-            Default: `counts` are the prior. A class with prior 0 is adjusted as the rarest one that has more.
-        taus: at which the numbers are given; the default goes on until top-1 falls. `place` knows the curve at all.
+        draws: m_i, expected draws of each class in training, `[C]`, if the sampler was not uniform; used as the prior.
+            Default: the prior is `counts`. A class with prior 0 is adjusted like the rarest class with a larger prior.
+        taus: the taus to report; the default sweep continues until top-1 falls. `place` uses the curve at every tau.
         groups: thresholds of many, medium and few; `core.shot_groups.OTHERS` are those of most papers.
 
     Returns:
@@ -63,7 +63,7 @@ def trade_off(
 
     Raises:
         TradeOffError: naming the argument that does not fit; it is a ValueError.
-        MissingExtraError: torchmetrics is not installed.
+        MissingExtraError: if torchmetrics is not installed.
     """
     given = checked(logits, labels, counts, draws)
     prior = given.counts.astype(np.float64) if given.draws is None else given.draws
@@ -73,7 +73,7 @@ def trade_off(
 
 
 def swept(images: Sequence[Logits], taus: Sequence[float], prior: NDArray[np.float64]) -> list[PredictionCollector]:
-    """Predictions of one model on each of several sets of images, at the same taus; see `until_it_falls`."""
+    """Predictions of one model on several sets of images, at the same taus; see `until_it_falls`."""
 
     def collect(taus: Sequence[float]) -> list[PredictionCollector]:
         found = [PredictionCollector(one.logits.shape[1], taus, log_prior(prior)) for one in images]
@@ -90,7 +90,7 @@ def swept(images: Sequence[Logits], taus: Sequence[float], prior: NDArray[np.flo
 
 
 def checked(logits: Any, labels: Any, counts: Any, draws: Any = None) -> Logits:
-    """Arrays or tensors as `Logits`; raises a TradeOffError that names the one that does not fit."""
+    """Checks arrays or tensors and returns `Logits`; a TradeOffError names the argument that does not fit."""
     import torch
 
     outputs = _tensor("logits", logits)
@@ -102,7 +102,7 @@ def checked(logits: Any, labels: Any, counts: Any, draws: Any = None) -> Logits:
     finite = torch.cat([rows.isfinite().all(dim=1) for rows in outputs.split(max(1, CHUNK // classes))])
     if not bool(finite.all()):
         image = int((~finite).nonzero()[0])
-        raise TradeOffError(f"Expected finite logits but those of image {image} (from 0) are not.")
+        raise TradeOffError(f"Expected finite logits but those of image {image} (from 0) are not finite.")
     of_image = _vector("labels", labels, number, "image", whole=True)
     if bool(((of_image < 0) | (of_image >= classes)).any()):
         low, high = int(of_image.min()), int(of_image.max())
@@ -112,17 +112,17 @@ def checked(logits: Any, labels: Any, counts: Any, draws: Any = None) -> Logits:
         raise TradeOffError("Expected counts that are not negative and not all 0.")
     drawn = None if draws is None else _vector("draws", draws, classes, "class").double().numpy()
     if drawn is not None:
-        log_prior(drawn)  # refuses what has no logarithm
+        log_prior(drawn)  # raises an error if there is no logarithm
     return Logits(outputs, of_image, of_class.numpy(), drawn)
 
 
 def _vector(name: str, given: Any, length: int, what: str, whole: bool = False) -> Tensor:
-    """Numbers `[length]`, one for each image or class; `whole` ones as int64."""
+    """Checks numbers `[length]`, one per image or class; `whole` numbers become int64."""
     values = _tensor(name, given)
     if list(values.shape) != [length]:
         raise TradeOffError(f"Expected {name} of shape [{length}], one for each {what}, but got {list(values.shape)}.")
     if whole and values.is_floating_point() and not bool((values.isfinite() & (values == values.round())).all()):
-        raise TradeOffError(f"Expected {name} to be whole numbers but got others.")
+        raise TradeOffError(f"Expected {name} to be whole numbers but got fractions or other values.")
     return values.long() if whole else values
 
 
@@ -136,7 +136,7 @@ def _tensor(name: str, given: Any) -> Tensor:
             native = given.astype(given.dtype.newbyteorder("="), copy=False)
             given = native.copy() if any(stride < 0 for stride in native.strides) else native
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a read-only array: nothing is written to it
+            warnings.simplefilter("ignore")  # warning about a read-only array; nothing is written to it
             values = torch.as_tensor(given, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError) as error:
         kind = f"{type(given).__name__} of {given.dtype}" if hasattr(given, "dtype") else type(given).__name__

@@ -30,7 +30,7 @@ def one_process(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("keys", [{}, {"fast_head": False, "fast_tower": False}])
-def test_without_the_keys_nothing_is_touched(keys: dict[str, Any]) -> None:
+def test_without_the_keys_the_model_is_unchanged(keys: dict[str, Any]) -> None:
     assert patched(sped_up(build(tower=True), **keys)) == []
 
 
@@ -47,7 +47,7 @@ def test_outputs_agree_and_names_and_values_of_the_state_and_random_numbers_stay
 
 
 @pytest.mark.parametrize("fast_first", [True, False])
-def test_a_checkpoint_goes_both_ways(fast_first: bool) -> None:
+def test_fast_and_stock_models_load_each_others_checkpoints(fast_first: bool) -> None:
     fast, plain = sped_up(build(tower=True, seed=1), **BOTH), build(tower=True, seed=2)
     source, target = (fast, plain) if fast_first else (plain, fast)
     target(IMAGES)
@@ -92,7 +92,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_what_would_not_compute_the_same_is_refused_before_anything_changes(message: str) -> None:
+def test_a_model_that_would_compute_something_else_is_refused_unchanged(message: str) -> None:
     model = build(tower=True)
     REFUSED[message](model)
     with pytest.raises(ValueError, match=f"(?s)Expected .*{message}.*out of the config"):

@@ -1,4 +1,4 @@
-"""`fast_head` and `fast_tower` of a config: checked together, then put into the model in place."""
+"""`fast_head` and `fast_tower` of a config: checked together, then applied to the model in place."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from vlltr_plugin.training.messages import info
 
 
 def speed_up(args: Any, model: nn.Module) -> None:
-    """Makes the model's head and tower compute the same with less work, as the config asks.
+    """Speeds up the model's head and tower without changing what they compute, if the config asks for it.
 
-    Parameters, their names and the state dict stay as they are, so checkpoints go both ways between fast and stock
-    runs. Without the two keys it does nothing. Everything is checked before anything is changed.
+    Parameters, their names and the state dict do not change, so fast and stock runs can load each other's checkpoints.
+    Without the two keys it does nothing. All checks run before anything is changed.
 
     Raises:
         ValueError: naming what to change, when the model would not compute the same.
@@ -35,7 +35,7 @@ def speed_up(args: Any, model: nn.Module) -> None:
         info("fast_head: the attention over the sentences computes the same without projecting them at each step.")
     if wanted["fast_tower"]:
         install_tower(inner.visual, pairs)
-        # DDP need not send a frozen tower's batch norm statistics at every step, and would write them unnoticed.
+        # DDP need not send a frozen tower's batch norm statistics at every step, and its writes would not be noticed.
         of_tower = {id(buffer) for buffer in inner.visual.buffers()}
         if wrapped and all(id(buffer) in of_tower for buffer in model.buffers()):
             model.broadcast_buffers = False  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-r"""The two-branch head of VL-LTR's stage two, with the same mathematics and less work.
+r"""The two-branch head of VL-LTR's stage two: the same result with less computation.
 
 For an image feature x [d] and a class with sentences e_1..e_S [S, d], upstream computes at each step
 
@@ -32,7 +32,7 @@ CLASSES_AT_ONCE = 64  # of 64 sentences x 1024: 32 MiB in float64
 _expect = partial(expect, "fast_head")
 
 SentenceStatistics = tuple[Tensor, Tensor]
-"""Functions of the sentences alone: 1 / std of each [C, S], and the Gram matrix of each class's sentences [C, S, S]."""
+"""Values that depend on the sentences only: 1 / std of each [C, S], and the Gram matrix of each class [C, S, S]."""
 
 
 @torch.no_grad()
@@ -51,7 +51,7 @@ def sentence_statistics(sentences: Tensor, eps: float, dtype: torch.dtype) -> Se
 
 
 class SentenceCache:
-    """The statistics of a model's `text_embeddings`, computed when first needed and again when these change.
+    """The statistics of a model's `text_embeddings`, computed when first needed and again if the embeddings change.
 
     Under autocast the host casts the embeddings to the query's type at every step; the statistics are those of the
     cast sentences, one set for each type.
@@ -62,7 +62,7 @@ class SentenceCache:
         self.cache: Cache[SentenceStatistics] = Cache()
 
     def statistics(self, sentences: Tensor, eps: float, dtype: torch.dtype) -> SentenceStatistics:
-        """The statistics of the sentences that the model hands to its head; ValueError where these are not frozen."""
+        """The statistics of the sentences that the model passes to its head; ValueError if they are not frozen."""
         source: Tensor = self._model.text_embeddings
         _expect("frozen text_embeddings", not source.requires_grad, "trained ones (requires_grad=True)")
         recast = sentences.dtype != source.dtype
@@ -82,7 +82,7 @@ class SentenceCache:
 def fast_forward(
     block: Any, qx: Tensor, kx: Tensor, key_padding_mask: Tensor | None = None, logit_scale: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Replaces the block's `forward`; ValueError where `kx` are not the model's frozen sentences."""
+    """Replaces the block's `forward`; ValueError if `kx` is not the model's frozen sentences."""
     _expect("a logit_scale", logit_scale is not None, "None")
     assert logit_scale is not None
     statistics = block.sentence_cache.statistics(kx, block.attn.norm1k.eps, block.attn.wk.weight.dtype)
@@ -98,7 +98,7 @@ def two_branch_logits(
     with torch.autocast(x.device.type, enabled=False):
         x = x.to(attn.wk.weight.dtype)
         query = attn.wq(attn.norm1q(x)) @ attn.wk.weight
-        query = query * attn.norm1k.weight + 0 * attn.norm1k.bias  # DDP wants the shift's gradient, 0
+        query = query * attn.norm1k.weight + 0 * attn.norm1k.bias  # DDP needs a gradient of the shift, which is 0
         query = query - query.mean(dim=-1, keepdim=True)
         products = Products.apply(query, F.normalize(x, dim=-1), sentences)  # type: ignore[no-untyped-call]
         scores, along = products.to(x.dtype).split(len(x), dim=-1)
@@ -116,9 +116,9 @@ def two_branch_logits(
 
 
 class Products(torch.autograd.Function):
-    """Inner products [C, S, 2 * B] of frozen sentences with both queries, out of one pass over the sentences.
+    """Inner products [C, S, 2 * B] of frozen sentences with both queries, in one pass over the sentences.
 
-    Autograd's own would compute gradients for both queries even when the features, of a frozen tower, need none.
+    Autograd would compute gradients for both queries even if the features of a frozen tower need none.
     """
 
     @staticmethod
@@ -130,7 +130,7 @@ class Products(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of `query` and, where it needs one, of `unit`."""
+        """The gradients of `query` and, if needed, of `unit`."""
         (sentences,), (gradient,) = ctx.saved_tensors, gradients
         batch = gradient.shape[-1] // 2
         if not ctx.needs_input_grad[1]:
@@ -140,7 +140,7 @@ class Products(torch.autograd.Function):
 
 
 def check_head(model: Any) -> None:
-    """ValueError for every model whose head `fast_forward` would not replace exactly."""
+    """Raises ValueError if `fast_forward` would not compute exactly what the model's head does."""
     block: Any = getattr(model, "text_block", None)
     missing = [f"text_block.{name}" for name in MODULES if not isinstance(_part(block, name), nn.Module)]
     if not isinstance(getattr(model, "text_embeddings", None), Tensor):
@@ -174,9 +174,9 @@ def _part(module: Any, name: str) -> Any:
 
 
 def _check_numbers(block: nn.Module, dim: int) -> None:
-    """Compares outputs and gradients with the block's own, in float64, on a copy of it and on random input.
+    """Compares outputs and gradients with those of a float64 copy of the block, on random input.
 
-    Someone's modified block (a temperature, another mask) has the same parts and gives other numbers.
+    A modified block (a temperature, another mask) can have the same parts and compute something else.
     """
     device = next(block.parameters()).device
     generator = torch.Generator().manual_seed(0)  # the run's own random numbers stay as they are

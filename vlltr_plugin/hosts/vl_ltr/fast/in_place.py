@@ -1,4 +1,4 @@
-"""Shared by head and tower: another `forward` for a module in place, and values cached until tensors change."""
+"""Helpers for head and tower: replace a module's `forward` in place, and cache values until tensors change."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 
 def expect(option: str, what: str, holds: bool, came: str) -> None:
-    """Refuses a model that `fast_head` or `fast_tower` does not fit."""
+    """Raises ValueError for a model that `fast_head` or `fast_tower` does not fit."""
     if not holds:
         raise ValueError(f"Expected {what} with {option}=True but got {came}: take {option} out of the config.")
 
 
 def replace_forward(module: nn.Module, forward: Callable[..., Any], **extras: Any) -> None:
-    """Lets a module compute with `forward(module, ...)`, in place.
+    """Makes a module compute with `forward(module, ...)`, in place.
 
-    Its class, parameters and state dict stay as they are. A deep copy computes with `forward` and its own parameters.
-    A pickle (`torch.save(model)`), a shallow copy, and the replicas of `torch.nn.DataParallel` hold the plain module,
-    so that a saved model loads without this package.
+    Its class, parameters and state dict do not change. A deep copy computes with `forward` and its own parameters. A
+    pickle (`torch.save(model)`), a shallow copy, and the replicas of `torch.nn.DataParallel` hold the original
+    module, so a saved model loads without this package.
     """
     ours: dict[str, Callable[..., Any]] = {"forward": forward, "__getstate__": _plain_state, "__deepcopy__": _deep_copy}
     ours["_replicate_for_data_parallel"] = _plain_replica
@@ -55,16 +55,16 @@ def _plain_replica(module: Any) -> Any:
 
 
 class Cache(Generic[T]):
-    """Values computed from tensors, by key, computed again once the tensors have changed.
+    """Values computed from tensors, by key; recomputed if the tensors have changed.
 
     Tensors are compared by storage and version. Every in-place write counts as a change (`copy_`, `load_state_dict`,
-    what DDP sends when it is built), and so does other storage (`tensor.data = ...`, a move to another device). Writes
-    that torch hides from the version go unnoticed: `tensor.data.copy_(...)`, and buffers that DDP sends at each step.
+    the broadcast when DDP is built), and so does new storage (`tensor.data = ...`, a move to another device). Writes
+    that do not change the version are not noticed: `tensor.data.copy_(...)`, and buffers that DDP sends at each step.
     """
 
     def __init__(self) -> None:
         self._seen: list[tuple[int, torch.Size, int]] = []
-        self._held: list[Tensor] = []  # so that no other tensor gets their storage
+        self._held: list[Tensor] = []  # keeps the storage from being reused by another tensor
         self.values: dict[Any, T] = {}
 
     def get(self, tensors: Sequence[Tensor], key: Any, compute: Callable[[], T]) -> T:
@@ -74,6 +74,9 @@ class Cache(Generic[T]):
             self.values.clear()
             self._seen, self._held = now, [tensor.detach() for tensor in tensors]
         if key not in self.values:
-            with torch.inference_mode(False), torch.no_grad():  # what inference mode makes could never serve training
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):  # tensors made in inference mode cannot be used in training
                 self.values[key] = compute()
         return self.values[key]

@@ -1,4 +1,4 @@
-"""A frozen convolutional tower that runs its batch norms inside its convolutions, in channels-last memory format."""
+"""Folds the batch norms of a frozen convolutional tower into its convolutions, in channels-last memory format."""
 
 import copy
 from functools import partial
@@ -10,24 +10,24 @@ from torch import Tensor, nn
 from vlltr_plugin.hosts.vl_ltr.fast.in_place import Cache, expect, replace_forward
 
 Pairs = list[tuple[str, str]]
-"""Names in the tower of convolutions and of the batch norms that read their output."""
+"""Names in the tower of each convolution and of the batch norm that follows it."""
 
 _expect = partial(expect, "fast_tower")
 
 
 class Fold:
-    """A convolution and the batch norm that reads its output: y = conv(x) * s + (shift - mean * s), s = scale / std."""
+    """A convolution and the batch norm that follows it: y = conv(x) * s + (shift - mean * s), s = scale / std."""
 
     def __init__(self, conv: Any, norm: Any) -> None:
         self._conv, self._norm = conv, norm
         self.cache: Cache[tuple[Tensor, Tensor]] = Cache()
 
     def applies(self) -> bool:
-        """Whether batch norm is a fixed affine map without gradients; else both modules run as they were."""
+        """True if batch norm is a fixed affine map without gradients; otherwise both modules run unchanged."""
         return not self._norm.training and not any(tensor.requires_grad for tensor in self._tensors())
 
     def parameters(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Weight [out, in, h, w] and bias [out] of the folded convolution, computed again when theirs change."""
+        """Weight [out, in, h, w] and bias [out] of the folded convolution, recomputed if the originals change."""
         conv, norm = self._conv, self._norm
 
         def fold() -> tuple[Tensor, Tensor]:
@@ -42,12 +42,12 @@ class Fold:
     def _tensors(self) -> list[Tensor]:
         conv, norm = self._conv, self._norm
         found = [conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var]
-        # Batch norm updates its statistics unnoticed by their version, and counts the updates in a tensor of its own.
+        # Updates of batch norm's statistics do not change their version; `num_batches_tracked` counts them.
         return [tensor for tensor in (*found, norm.num_batches_tracked) if tensor is not None]
 
 
 def check_tower(model: Any) -> Pairs:
-    """Finds the pairs to fold; ValueError where the tower trains, has none, or computes something else when folded."""
+    """Finds the pairs to fold; ValueError if the tower trains, has no pairs, or computes something else when folded."""
     tower = getattr(model, "visual", None)
     _expect("a model with a tower `visual`", isinstance(tower, nn.Module), type(model).__name__)
     assert isinstance(tower, nn.Module)
@@ -62,7 +62,7 @@ def check_tower(model: Any) -> Pairs:
 
 
 def install_tower(tower: nn.Module, pairs: Pairs) -> None:
-    """Lets each pair compute as one convolution while its batch norm is frozen and in eval mode."""
+    """Makes each pair compute as one convolution while its batch norm is frozen and in eval mode."""
     for names in pairs:
         conv, norm = map(tower.get_submodule, names)
         fold = Fold(conv, norm)
@@ -85,12 +85,12 @@ def _passing_forward(norm: Any, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _agreeing_pairs(tower: nn.Module) -> Pairs:
-    """The pairs of a tower; compares it with the folded one, in float64 and on a copy of it."""
+    """Finds the pairs of a tower, and compares the folded tower with the original on a float64 copy."""
     trial = copy.deepcopy(tower).double().eval()
     device = next(trial.parameters()).device
     channels = next(module.in_channels for module in trial.modules() if isinstance(module, nn.Conv2d))
     size = getattr(tower, "input_resolution", 224)
-    # A generator of its own: the run's random numbers stay as they are.
+    # A separate generator, so that the run's random numbers do not change.
     images = torch.randn(1, channels, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     images = images.to(device)
     made: list[tuple[str, Tensor]] = []
@@ -100,7 +100,7 @@ def _agreeing_pairs(tower: nn.Module) -> Pairs:
         if type(module) is nn.Conv2d:
             made.append((name, output))
         elif type(module) is nn.BatchNorm2d and module.affine and module.running_var is not None:
-            # The batch norm's input is the very tensor that the convolution made.
+            # The batch norm's input is the tensor that the convolution returned.
             read.extend((conv, name) for conv, tensor in made if tensor is inputs[0])
 
     hooks = [module.register_forward_hook(partial(see, name)) for name, module in trial.named_modules()]
