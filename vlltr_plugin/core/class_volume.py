@@ -228,7 +228,7 @@ class ClassVolume(Weighting):
     def _why_no_radius(self, moments: ClassMoments) -> str:
         """The reason why no class has a radius, for a warning."""
         rows = round(float(moments.mass.sum())) + self.skipped
-        left_out = f"{self.skipped} of {rows} rows were masked or not finite"
+        left_out = f"{self.skipped} of {rows} rows were not finite, or masked"
         if not bool((moments.mass > 0).any()):
             if self.skipped:
                 return (
