@@ -22,7 +22,7 @@ from vlltr_plugin.cifar_lt.tables import tables
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", *(f"tests/benchmarks/{page}.md" for page in ("frozen_tower", "cifar_lt", "cost", "reports")))
 MARKED = re.compile(r"(<!-- table: (.+?) -->\n)((?:\|.*\n)*)")
-CIFAR_LT = ("cifar10", "cifar100", "full_cifar10", "cifar10_sqrt", "trained_cifar10")
+CIFAR_LT = ("cifar10", "cifar100", "full_cifar10", "cifar10_sqrt", "trained_cifar10", "trained_cifar100")
 
 
 def published() -> dict[str, str]:
