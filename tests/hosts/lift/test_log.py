@@ -317,6 +317,7 @@ def test_a_run_beside_the_published_number_of_its_data_and_backbone(
     assert published in row
     assert "Comparable" in said
     assert "neither the accuracy of the groups nor whether test-time ensembling" in said
+    assert "class volume with its difference" not in said  # no published result of LIFT has class volume
     other = next(one for one, of_data, *_ in REFERENCES if of_data != data)
     assert main(["compare", str(tmp_path / "run"), "--reference", other]) == 2
     assert "is of data set" in capsys.readouterr().err
