@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlltr_plugin.core.arguments import Counts, check_choice, check_whole, listed, warn_caller
+from vlltr_plugin.core.arguments import Counts, check_choice, check_number, check_whole, listed, warn_caller
 from vlltr_plugin.core.batch import (
     NEGLIGIBLE_MASS,
     Batch,
@@ -97,6 +97,7 @@ class ClassVolume(Weighting):
         check_choice("assign", assign, ("mass", "dominant"))
         check_choice("debias", debias, (False, True))
         check_whole("min_samples", min_samples, least=2)  # one sample has no spread
+        check_number("memory_limit", memory_limit)
         self._columns = _sampled_columns(variant, self.num_classes, axes, debias, features, feature_seed, memory_limit)
         self.variant, self.axes, self.assign = variant, axes, assign
         self.min_samples, self.debias = min_samples, bool(debias)

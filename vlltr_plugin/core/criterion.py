@@ -99,6 +99,7 @@ class Criterion(nn.Module):
         check_choice("reduction", reduction, REDUCTIONS)
         batch = self.batch(logits, targets)
         observed = self._observes(logits)
+        self._checks.called |= self.training
         if observed:
             self._checks.see_logits(logits, targets)
             self.observe_batch(batch)
@@ -136,6 +137,7 @@ class Criterion(nn.Module):
 
     def losses_of(self, batch: Batch) -> Tensor:
         """`losses` of a checked batch."""
+        self._checks.called = True
         return batch.unflatten(self._losses(batch))
 
     def check(self, logits: Tensor, targets: Tensor) -> None:

@@ -35,6 +35,7 @@ ADVICE = (
 class LoopChecks:
     """Counts and compares the batches of one criterion; gives each warning once, and never waits for a GPU."""
 
+    called: bool  # True if the criterion gave a training loss since the last epoch ended
     drawn: Tensor  # samples of each class since the last epoch ended, float64 `[C]` on the device that they come on
     advice = ADVICE  # advice if the draws differ from those declared; empty if no weight depends on them
     # Prints a warning in a host, whose hook ends the epochs; None in a user's own loop, which uses `warnings.warn`.
@@ -58,7 +59,7 @@ class LoopChecks:
     def forget(self) -> None:
         """Resets the counts."""
         self.drawn = torch.zeros_like(self.drawn)
-        self._epoch, self._samples, self._images = self._weighting[0].epoch, 0, 0
+        self._epoch, self._samples, self._images, self.called = self._weighting[0].epoch, 0, 0, False
         self._last, self._last_targets, self._passes = None, None, ObservedPasses()
 
     def start_over(self) -> None:
@@ -137,6 +138,7 @@ class LoopChecks:
         drawn = self.drawn.to(self._weighting[0].device64)
         totals = sum_over_ranks(torch.cat([drawn, drawn.new_tensor([self._images])]))
         drawn, images, passes = totals[:-1], float(totals[-1]), self._passes
+        unused = not self.called and not bool(drawn.any())
         self._epochs.add(drawn, images or math.inf)
         self.forget()
         if self.advice and (differs := self._epochs.other_classes()):
@@ -150,6 +152,15 @@ class LoopChecks:
                 "longer",
                 f"Expected epochs of one length but {longer}: the radii of the first may include passes before the "
                 f"training, such as those of a learning-rate finder or of a start that ran out of memory.{what_to_do}",
+            )
+        weighting = self._weighting[0]
+        # A weighting that reads logits warns itself; in a host, the hook raises an error.
+        if unused and self.say is None and weighting.has_radii and not weighting.uses_logits:
+            self._warn(
+                "unused",
+                "Expected the training to compute its loss with the criterion but it was never called in this epoch: "
+                "nothing was re-weighted. Call criterion(logits, targets) in each step (Hugging Face's Trainer: "
+                "compute_loss_func=callback.loss).",
             )
         untrained = passes.untrained > NOT_TRAINED * passes.samples and passes.left_out
         if untrained and self._untrained_before:

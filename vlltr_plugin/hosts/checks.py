@@ -83,7 +83,7 @@ def _check_labels(run: BuiltRun) -> str:
     counts = run.counts()
     empty = int((counts == 0).sum())
     least, most = int(counts[counts > 0].min()), int(counts.max())
-    none = f"; {empty} classes have none" if empty else ""
+    none = f"; classes without images: {empty}" if empty else ""
     return f"{int(counts.sum())} images of {len(counts)} classes, {least} to {most} each{none}"
 
 

@@ -18,13 +18,14 @@ Metrics = Callable[[Mapping[str, Any]], Mapping[str, SupportsFloat]]
 
 OF_EVALUATION = re.compile(r"(?:eval|val|valid|validation|test)[_/](\w+)")
 ACCURACY = ("accuracy", "acc")
+LARGEST_SHARE = 1.00001  # a float32 mean may round to more than 1
 
 
 def evaluation_metrics(found: Mapping[str, Any]) -> dict[str, SupportsFloat]:
     """Numbers of a trainer's evaluation under the names of `RunRecorder.end_epoch`; others are left out.
 
     `eval_` or `val_` (`valid_`, `validation_`, `test_`; also `val/`) stands before `loss`, `overall`, `many`, `medium`
-    and `few`, in percent, or before `accuracy` or `acc`, which is `overall` as a share of 1.
+    and `few`, in percent, or before `accuracy` or `acc`, which is `overall` as a share of 1; ValueError above 1.
     """
     metrics: dict[str, SupportsFloat] = {}
     for name, value in found.items():
@@ -33,6 +34,11 @@ def evaluation_metrics(found: Mapping[str, Any]) -> dict[str, SupportsFloat]:
         if kind in METRICS:
             metrics[kind] = value
         elif kind in ACCURACY:
+            if float(value) > LARGEST_SHARE:
+                raise ValueError(
+                    f"Expected {name} as a share of 1 but got {float(value):g}: return an accuracy in percent as "
+                    f"{name.removesuffix(kind)}overall, or give the callback metrics=."
+                )
             metrics["overall"] = 100 * float(value)
     return metrics
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ LOG = "log.txt"
 SETTINGS = "reweight_settings.json"  # file beside the log: the run's settings by name
 SHOT_GROUPS = "shot groups"  # setting: the thresholds of the groups of classes, as `convention_of` reads them
 CLASS_NAMES = "class_names.json"  # file beside the log: a JSON list
-METRICS = ("overall", "many", "medium", "few", "loss")  # metrics that `compare` knows; others are logged as well
+ACCURACIES = ("overall", "many", "medium", "few")  # in percent
+METRICS = (*ACCURACIES, "loss")  # metrics that `compare` knows; others are logged as well
+HIGHEST = 100.001  # percent: a float32 mean may round to more than 100
 
 Line = dict[str, float]  # numbers of an epoch or of the final test, keyed by `Metric.key`
 Numbers = dict[str, float | int]
@@ -75,6 +78,8 @@ def numbers_of(metrics: Mapping[str, Any]) -> Numbers:
             raise ValueError(
                 f"Expected the metric {name} to be a number but got {type(value).__name__} {value!r}."
             ) from error
+        if name in ACCURACIES and not (0 <= numbers[name] <= HIGHEST or math.isnan(numbers[name])):
+            raise ValueError(f"Expected the accuracy {name} in percent, 0 to 100, but got {numbers[name]:g}.")
     return numbers
 
 

@@ -27,6 +27,10 @@ from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
 
 Statistics = dict[str, float | int | None]  # numbers by their names in a host's log; None if unknown
 RUN = "run"  # key in a checkpoint's state for the identity of the run that saved it, see `runs.epoch_files`
+NOT_CALLED = (
+    "Expected the training to call the criterion as `attach` has left it but it was replaced or never called: this run "
+    f"is not re-weighted. Do not replace the criterion after the inserted line, or leave {KEY} out."
+)
 WEIGHTS_TOLERANCE = 1e-4  # relative tolerance of saved weights against those computed from their radii
 
 
@@ -216,7 +220,10 @@ class EpochHook(Hook):
                 weighting.begin_epoch(epoch)
 
     def end_epoch(self, epoch: int) -> Statistics:
-        """Ends an epoch of training on every rank; `Criterion.end_epoch` says what the numbers are."""
+        """Ends an epoch of training on every rank; `Criterion.end_epoch` says what the numbers are.
+
+        ValueError if the criterion was never called in it; nothing is written then.
+        """
         start = time.perf_counter()
         with print_warnings():
             if self._clean_pass is not None and (epoch + 1) % self._every == 0:
@@ -229,6 +236,8 @@ class EpochHook(Hook):
         for name, numbers in by_name.items():
             prefix = f"{KEY}_{name}_" if statistics else f"{KEY}_"  # empty until the primary one has radii
             statistics |= {prefix + key: numbers.get(key) for key in NAMES}
+        if statistics[f"{KEY}_drawn_alpha"] is None:
+            raise ValueError(NOT_CALLED)
         self._session.write(epoch, lambda files: files.write(epoch, arrays))
         return {**statistics, f"{KEY}_{SECONDS}": time.perf_counter() - start}
 

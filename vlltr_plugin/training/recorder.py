@@ -142,9 +142,9 @@ class RunRecorder:
             The criterion's statistics, see `Criterion.end_epoch`.
 
         Raises:
-            ValueError: if a metric is not a number or the plug-in uses its name itself, if the epoch has ended before
-                or is not the one that `resume` restored the weights for, or if the folder holds another run and
-                `resume` was not called. Nothing is changed then.
+            ValueError: if a metric is not a number, an accuracy is outside 0 to 100 or the plug-in uses its name, if
+                the epoch has ended before or is not the one that `resume` restored the weights for, or if the folder
+                holds another run and `resume` was not called. Nothing is changed then.
         """
         line = numbers_of(metrics)
         if epoch is None:

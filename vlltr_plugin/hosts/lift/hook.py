@@ -12,7 +12,7 @@ from vlltr_plugin.hosts.door import enter
 from vlltr_plugin.hosts.lift.settings import attached, given, read
 from vlltr_plugin.hosts.lift.trainer import check_output, class_counts, clean_pass, draws_of
 from vlltr_plugin.hosts.plan import Plan, check_base_loss, make_criteria
-from vlltr_plugin.training.hook import EpochHook, Hook, Statistics
+from vlltr_plugin.training.hook import NOT_CALLED, EpochHook, Hook, Statistics
 from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, SINGLE
 
@@ -113,11 +113,8 @@ class LiftHook(Hook):
                 f"clean_pass, which reads the logits that the model returns, or a {KEY}.type without radii. This "
                 "warning is shown once."
             )
-        if self._trainer.criterion is not self._criterion or statistics["reweight_drawn_alpha"] is None:
-            raise ValueError(
-                "Expected the epoch to call trainer.criterion as `attach` has left it but it was replaced or never "
-                f"called: this run is not re-weighted. Do not replace the criterion, or remove {KEY}.type."
-            )
+        if self._trainer.criterion is not self._criterion:
+            raise ValueError(NOT_CALLED)
         known = {name: value for name, value in statistics.items() if value is not None}
         info(
             f"epoch [{epoch + 1}/{self._trainer.cfg.num_epochs}] " + " ".join(f"{k} {v:.6g}" for k, v in known.items())

@@ -176,10 +176,5 @@ class TimmHook:
     def end_epoch(self, epoch: int) -> Statistics:
         """Ends an epoch on all ranks; returns numbers for train.py's log. ValueError if the loss was never called."""
         statistics = self._epochs.end_epoch(epoch)
-        if statistics[f"{KEY}_drawn_alpha"] is None:
-            raise ValueError(
-                "Expected train.py to train with the loss that `attach` has returned but it was never called: this run "
-                "is not re-weighted. Leave train_loss_fn alone after the inserted line, or --reweight out."
-            )
         setattr(self._args, STATE, self._epochs.checkpoint()[KEY])
         return statistics

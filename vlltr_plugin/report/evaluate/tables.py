@@ -88,18 +88,18 @@ def notes(evaluation: Evaluation) -> list[str]:
     overall = rules[overall_rule(rules)]
     worst, zero = overall["worst_class"], overall["classes_at_0"]
     name = f"{worst['name']} ({worst['class']})" if worst["name"] else str(worst["class"])
-    harmonic = f"; {zero} classes at 0 %, which makes the harmonic mean 0" if zero else ""
+    harmonic = f"; classes at 0 %: {zero}, so the harmonic mean is 0" if zero else ""
     found.append(f"Worst class: {name}, {worst['top1']:.2f} %{harmonic}.")
     untrained = evaluation["groups"]["untrained"]
     if untrained["images"]:
         as_host = f", as in {host}" if _logs(evaluation) else ""
         found.append(
-            f"{untrained['images']} images are of the {untrained['classes']} classes without training images: they "
+            f"Images of classes without training images: {untrained['images']} ({untrained['classes']} classes). They "
             f"count overall and in no group{as_host}."
         )
     if evaluation["not_finite"]:
         found.append(
-            f"{evaluation['not_finite']} images have logits that are not finite: their predictions are meaningless."
+            f"Images with logits that are not finite: {evaluation['not_finite']}. Their predictions are meaningless."
         )
     found += evaluation.get("notes", [])
     return found + [
@@ -140,7 +140,10 @@ def trade_off_notes(trade_off: dict[str, Any]) -> list[str]:
         )
     if trade_off["without_prior"]:
         number = trade_off["without_prior"]
-        found.append(f"{number} classes with prior 0 are adjusted as the rarest class that has more.")
+        found.append(f"Classes with prior 0: {number}. They are adjusted as the rarest class that has more.")
+    unseen = [name for name in ("many", "few") if all(row[name] is None for row in trade_off["rows"])]
+    if unseen:
+        found.append(f"No picture of the curve: no images of {'- and '.join(unseen)}-shot classes.")
     choice = Choice(**trade_off["choice"])
     found.append(f"Best top-1 at tau {choice.tau:g}, {choice.words}.{choice.edge}")
     if choice.tau and not two:

@@ -93,7 +93,7 @@ def findings(inspection: Inspection, names: Names) -> list[str]:
         found.append(f"This run has {inspection.early_start}")
     empty = int((inspection.counts == 0).sum())
     if empty:
-        found.append(f"{empty} classes have no training images: their weight is 1, and no number here includes them.")
+        found.append(f"Classes without training images: {empty}. Their weight is 1, and no number here includes them.")
     if inspection.stale:
         found.append(
             f"Epochs left out: {ranges(inspection.stale)}. Their arrays are older than the run's last start: it was "
@@ -205,7 +205,7 @@ def _substituted(inspection: Inspection, names: Names) -> str:
     if not indices:
         return "Every class with images has a radius of its own."
     listed = ", ".join(label(names, index) for index in indices[:LISTED]) + (", ..." if indices[LISTED:] else "")
-    return f"{len(indices)} classes with too few samples took the mean log radius of the others: {listed}."
+    return f"Classes with too few samples, which took the mean log radius of the others ({len(indices)}): {listed}."
 
 
 def run_inspect(
