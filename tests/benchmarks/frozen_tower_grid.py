@@ -7,8 +7,6 @@ validation images, and on all of them, tested on the test images. It holds mean 
 and of ce, the weights and the margins at tau 1 after subtracting tau log n from their logits, for every tau of `TAUS`.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from common import Line, complete, study_parser
@@ -25,7 +23,6 @@ CURVES = ("ce", "inverse", "dv", "inverse adjusted tau 1", "dv adjusted tau 1")
 
 
 def main() -> None:
-    """Train what the results lack."""
     options = study_parser(__doc__, seeds=5).parse_args()
 
     def run(setting: list[float], seed: int) -> Line:

@@ -1,7 +1,5 @@
 """Heads on frozen features, R replicas in one program: every parameter is `[R, ...]`, the features are shared."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Protocol

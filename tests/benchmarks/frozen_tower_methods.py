@@ -1,7 +1,5 @@
 """The methods by name: a weighting of the product, what it learns its radii from, and how the weights are used."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any

