@@ -84,7 +84,6 @@ def clean_radii(model, x, y, counts, variant):
 
 
 def epochs(phase, model, optimizer, data, number, seed, args):
-    """Trains and yields a record for each epoch."""
     x, y, counts = data
     rng, roots = np.random.default_rng(seed), counts.double().sqrt()
     draws = roots / roots.sum() * len(y)

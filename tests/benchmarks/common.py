@@ -76,17 +76,11 @@ def spread(values: list[float], low: str = "min", high: str = "max") -> dict[str
     return {"median": statistics.median(values), low: min(values), high: max(values)}
 
 
-def rounded(value: Any) -> Any:
-    """Numbers to four digits, also those in dicts."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
 def write_record(record: Line, out: Path | None) -> None:
     """Prints a record, its numbers to four digits, and adds it to a file if one is named."""
-    print(json.dumps(rounded(record)), flush=True)
-    add_line(rounded(record), out)
+    record = json.loads(json.dumps(record), parse_float=lambda number: float(f"{float(number):.4g}"))
+    print(json.dumps(record), flush=True)
+    add_line(record, out)
 
 
 def complete(results: Path, jobs: Iterable[Line], run: Callable[..., Line]) -> None:

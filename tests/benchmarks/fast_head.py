@@ -5,15 +5,10 @@
     python tests/benchmarks/fast_head.py --iteration --out $OUT     # a whole iteration, on a GPU when there is one
     python tests/benchmarks/fast_head.py --iteration --device cpu --small    # does it run?
 
-Times of the head: both kinds in turn in one process, forward and backward of both branches' mean squares, without a
-gradient for the features (a frozen tower, as ImageNet-LT's) and with one; seconds of the thread's CPU time, so that a
-shared machine matters less, and of the clock.
-Memory: one process a kind; its peak minus what it held before the first of two steps, so with the cached statistics.
-An iteration: forward under autocast, soft-target cross entropy of both branches, backward and AdamW on images that lie
-on the device; one process a kind and round, peak memory the allocator's.
-
-Stock's time on the CPU goes to the products that project all C*S sentences and their gradient (74 %), the attended
-sentences [B, C, d] and their gradient (11 %), their normalisation (7 %) and LayerNorm (5 %).
+The head: both kinds in turn in one process, forward and backward of both branches' mean squares, without a gradient for
+the features (a frozen tower) and with one. Memory: one process a kind; its peak minus what it held before the first of
+two steps, so with the cached statistics. An iteration: forward under autocast, soft-target cross entropy of both
+branches, backward and AdamW on images that lie on the device; one process a kind and round.
 """
 
 import argparse

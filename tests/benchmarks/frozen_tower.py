@@ -23,9 +23,8 @@ import torch
 from common import Line, add_line, lines_of, study_parser, timed, write_lines
 from frozen_tower_curve import ExactCurve, Point, curve, point
 from frozen_tower_data import Data, load, load_broad, load_random
-from frozen_tower_heads import Cosine, Head, ImageText, LanguageGuided, Linear
+from frozen_tower_heads import Cosine, Head, ImageText, LanguageGuided, Linear, aligned, embedded
 from frozen_tower_methods import SETS
-from frozen_tower_sentences import aligned, embedded
 from frozen_tower_training import Recipe, Trained, Training
 
 RECIPES = {

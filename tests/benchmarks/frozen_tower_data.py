@@ -61,7 +61,6 @@ class Data:
 
     @property
     def class_counts(self) -> Tensor:
-        """n_i, int64 `[C]`."""
         return torch.bincount(self.labels, minlength=self.groups.shape[1])
 
     @property
@@ -109,11 +108,10 @@ class Images:
         self.num_classes = int(self.labels.max()) + 1
 
     def shuffled(self, label: int, rng: np.random.Generator) -> Rows:
-        """The rows of a class in random order."""
         return rng.permutation(np.flatnonzero(self.labels == label))
 
     def taken(self, rows: list[Rows]) -> tuple[Tensor, Tensor]:
-        """Features and labels of some rows for each class."""
+        """Features and labels of the rows of each class."""
         labels = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(each) for each in rows]))
         return self.features[np.concatenate(rows)], labels
 
@@ -134,14 +132,12 @@ def load(
     `options` are `smoothing` and `mixup` of `Data`.
     """
     images, test_images = Images(cache, dataset, "train"), Images(cache, dataset, "test")
-    sizes = profile(LARGEST_CLASS[dataset], imbalance, images.num_classes)
-    rng = np.random.default_rng([seed, 1])
+    sizes, rng = profile(LARGEST_CLASS[dataset], imbalance, images.num_classes), np.random.default_rng([seed, 1])
     drawn = [images.shuffled(i, rng)[:n] for i, n in enumerate(sizes)]
     test = test_images.features, torch.from_numpy(test_images.labels)
     if validation:
-        held_out = [max(1, len(rows) // 5) for rows in drawn]
-        test = images.taken([rows[:number] for rows, number in zip(drawn, held_out, strict=True)])
-        drawn = [rows[number:] if len(rows) > 1 else rows for rows, number in zip(drawn, held_out, strict=True)]
+        test = images.taken([rows[: max(1, len(rows) // 5)] for rows in drawn])
+        drawn = [rows[max(1, len(rows) // 5) :] if len(rows) > 1 else rows for rows in drawn]
     many, few = GROUP_BOUNDS[dataset]
     counts = torch.tensor(sizes)
     groups = torch.stack([counts >= many, (counts < many) & (counts > few), counts <= few])

@@ -2,9 +2,8 @@
 
 python tests/benchmarks/frozen_tower_grid.py --cache CACHE --seeds 5 --results grid.jsonl
 
-A line is one seed under one setting, trained twice: without a fifth of the training images, which then are the
-validation images, and on all of them, tested on the test images. It holds mean class accuracy of every method on both,
-and of ce, the weights and the margins at tau 1 after subtracting tau log n from their logits, for every tau of `TAUS`.
+A line is one seed under one setting, trained without a fifth of the training images, the validation images, and again
+on all, tested on the test images: mean class accuracy of every method on both, and of `CURVES` at every tau of `TAUS`.
 """
 
 from dataclasses import replace

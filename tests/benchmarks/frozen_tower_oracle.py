@@ -3,9 +3,8 @@
 python tests/benchmarks/frozen_tower_oracle.py --cache CACHE --cell cifar100-100-linear cifar10-100-linear --seeds 10 \
   --results tests/benchmarks/results/frozen_tower_oracle.jsonl
 
-A line is one seed of ce. Half of the test images of each class are given away: on them a bias for every class is fitted
-(least cross entropy), and the best tau of tau log n is chosen; both are scored on the other half, and the halves change
-places. Beside it the log radii of the classes on the test images, and their accuracies at tau 1.
+A line is one seed of ce. On half of the test images of each class a bias for every class is fitted (least cross
+entropy) and the best tau of tau log n is chosen; both are scored on the other half, and the halves change places.
 """
 
 import torch

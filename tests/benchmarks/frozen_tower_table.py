@@ -11,15 +11,10 @@ from common import parser_of
 from frozen_tower_results import read
 from frozen_tower_tables import methods
 
-
-def main() -> None:
+if __name__ == "__main__":
     parser = parser_of(__doc__)
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--cell", nargs="+", help="only these")
     options = parser.parse_args()
     found = read(options.results)
     print("\n\n".join(methods(cell) for name, cell in found.items() if name in (options.cell or found)))
-
-
-if __name__ == "__main__":
-    main()

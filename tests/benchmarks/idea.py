@@ -18,7 +18,6 @@ LARGEST, SMALLEST, CLASSES = 140, 4, 10
 
 
 def trained() -> ClassVolume:
-    """Class volume after 20 epochs on long-tailed digits."""
     torch.manual_seed(0)
     images, labels = load_digits(return_X_y=True)
     wanted = np.geomspace(LARGEST, SMALLEST, CLASSES).astype(int)
@@ -39,7 +38,6 @@ def trained() -> ClassVolume:
 
 
 def draw(weighting: ClassVolume, out: str) -> None:
-    """Three panels: n, r, alpha."""
     classes = np.arange(CLASSES)
     equal = weighting.weights_for(torch.zeros(CLASSES, dtype=torch.float64))
     radius = weighting.log_radius.exp()

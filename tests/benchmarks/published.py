@@ -36,7 +36,6 @@ def published() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write them."""
     found = published()
     for name in DOCUMENTS:
         path = ROOT / name

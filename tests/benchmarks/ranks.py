@@ -1,12 +1,10 @@
 """What merging the statistics over ranks costs: collectives, bytes, seconds and memory of `end_epoch`.
 
-Real processes on one machine, with gloo; then the arithmetic for 8 GPUs. Linux only.
+Real processes on one machine (Linux), with gloo, or on GPUs, taken in turn; then the arithmetic for 8 GPUs.
 
     python tests/benchmarks/ranks.py --out ranks.jsonl
     python tests/benchmarks/ranks.py --ranks --out tests/benchmarks/results/ranks.jsonl    # tables alone
-    python tests/benchmarks/ranks.py --backend nccl --ranks 2 --out nccl.jsonl    # on GPUs; two ranks on one card?
-
-Ranks take the GPUs in turn. Where NCCL refuses (several ranks on one card), its words are printed.
+    python tests/benchmarks/ranks.py --backend nccl --ranks 2 --out nccl.jsonl    # on GPUs; prints NCCL's refusal
 """
 
 import itertools

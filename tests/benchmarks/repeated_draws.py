@@ -1,12 +1,11 @@
 """The log radius of a class whose few images are drawn again and again: how far off, and what does `debias` mend?
 
-vlltr-plugin cifar-lt --npz cifar10_lt_100.npz --preset short --method dv --seeds 1 --share-warmup --results runs.jsonl
 python tests/benchmarks/repeated_draws.py --npz cifar10_lt_100.npz --out repeated.jsonl runs.states/*warmup-ce*.pth
 
-A state holds a ResNet-32 in the middle of its training. Of each class of 200 images or more, n images are drawn
-9.4 sqrt(n) times with replacement (as often as a 1/sqrt(n) sampler draws small classes), 500 times over. Their logits
-are those of the images as they are, in evaluation mode (each draw of an image the same), or of random crops and flips
-in train mode (each draw another, of 16); the radius to be found is that of all 200 images in the same mode.
+The states are those of `small_classes.py`. Of each class of 200 images or more, n images are drawn 9.4 sqrt(n) times
+with replacement (as often as a 1/sqrt(n) sampler draws small classes), 500 times over. Their logits are those of the
+images as they are, in evaluation mode (each draw of an image the same), or of random crops and flips in train mode
+(each draw another, of 16); the radius to be found is that of all 200 images in the same mode.
 """
 
 import numpy as np

@@ -28,7 +28,6 @@ SIZES = (2, 3, 5, 10, 20, 30, 50)
 
 
 def parsed(doc: str | None) -> Any:
-    """The command line: states, images and the file of results."""
     parser = parser_of(doc, required=True)
     parser.add_argument("states", type=Path, nargs="+")
     parser.add_argument("--npz", type=Path, required=True)
@@ -36,7 +35,6 @@ def parsed(doc: str | None) -> Any:
 
 
 def loaded(options: Any) -> Iterator[tuple[int, Training]]:
-    """Number and training of each state."""
     batches = Batches(from_npz(options.npz), torch.device("cpu"))
     for number, state in enumerate(options.states):
         training = Training(batches, METHODS["ce"], Schedule(epochs=30), [0])
@@ -72,7 +70,6 @@ def estimates(logits: NDArray[np.float64], labels: NDArray[np.int64], rng: np.ra
 
 
 def tabled(lines: list[Line]) -> str:
-    """Bias and rms by the number of images."""
     rows = []
     for size in dict.fromkeys(line["n"] for line in lines):
         own = [line for line in lines if line["n"] == size]

@@ -1,16 +1,12 @@
 """What the statistics cost: our criterion against the plain loss, and against lists of logits.
 
-Two questions, as ratios within one run (the variants take turns of five calls, in random order):
-
-- `step`: forward and backward of the criterion with statistics, weights already not 1, against torch's soft-target
-  cross entropy without any, for hard labels and mixup targets; the memory of the statistics, and `end_epoch`.
-  `--features 0 512` takes the statistics of all logits, and of a sample of 512.
-- `epoch`: one epoch of ImageNet-LT (905 batches of 128), statistics only, against the straightforward way: each
-  class's logits in a list on the CPU, numpy's standard deviation at the end.
+Ratios within one run (the variants take turns of five calls, in random order): a `step` of the criterion with
+statistics, weights not 1, against torch's soft-target cross entropy (`--features 0 512`: statistics of all logits, and
+of a sample of 512); an `epoch` of ImageNet-LT, statistics only, against each class's logits in a list on the CPU and
+numpy's standard deviation at the end.
 
     VLLTR_DATA=... python tests/benchmarks/statistics_cost.py --out costs.jsonl
-
-With `--only none` it prints the tables of `--out` alone.
+    python tests/benchmarks/statistics_cost.py --only none --out tests/benchmarks/results/statistics_cost.jsonl
 """
 
 import itertools
@@ -192,7 +188,6 @@ def shown(spread):
 
 
 def tabled(records):
-    """Loss and statistics in a step, as a ratio to the plain loss."""
     rows = []
     for line in (line for line in records if line["kind"] == "step"):
         ratios = [shown(line["cpu_ratio"][name]) for name in ("hard", "mixup", "mixup, loss only")]

@@ -58,12 +58,6 @@ class Task:
         return np.where(right, [start, end], [[np.inf], [-np.inf]])
 
 
-def made_right(right: Floats, few: NDArray[np.bool_], share: float, chance: Floats) -> Floats:
-    """Of the few-shot images that are wrong at tau 0 this share is right at every tau."""
-    lucky = few & ~hits_at(right, 0.0) & (chance < share)
-    return np.where(lucky, [[-np.inf], [np.inf]], right)
-
-
 def trial(
     classes: int, images: int, seeds: int, shift: float, few_shot: float, generator: np.random.Generator
 ) -> list[dict[str, Any]]:
@@ -75,9 +69,11 @@ def trial(
     chance = [generator.random(len(task.labels)) for _ in range(seeds)]
     found = []
     for gap in GAPS:
-        share = gap / (100 - few_shot)
-        better = [made_right(one, task.few, share, own) for one, own in zip(run, chance, strict=True)]
-        placed = place([curve(task, one) for one in better], baseline)
+        better = []
+        for right, own in zip(run, chance, strict=True):  # some of the images that are wrong at tau 0 become right
+            lucky = task.few & ~hits_at(right, 0.0) & (own < gap / (100 - few_shot))
+            better.append(curve(task, np.where(lucky, [[-np.inf], [np.inf]], right)))
+        placed = place(better, baseline)
         for name, true in (("few", gap), ("overall", gap * float(task.few.mean()))):
             one, line = getattr(placed, name), {"gap": gap, "of": name}
             if one is not None:

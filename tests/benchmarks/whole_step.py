@@ -1,15 +1,13 @@
 """What share of a whole training step does the plug-in take, and how much faster is one with the fast head and tower?
 
-The real main.py of a host trains full-size models on images of 224 pixels, random ones, on one CPU thread: VL-LTR's
-stage two of ImageNet-LT with an R-50 (1000 classes, up to 64 sentences each), and LIFT with its ViT-B/16 and adapters
-(100 classes).
+The real main.py of a host trains full-size models on random images of 224 pixels on one CPU thread: VL-LTR's stage two
+of ImageNet-LT with an R-50, and LIFT with its ViT-B/16 and adapters (100 classes).
 
     export VLLTR_CHECKOUT=path/to/VL-LTR VLLTR_LIFT=folder/with/LIFT
     python tests/benchmarks/whole_step.py --out tests/benchmarks/results/whole_step.jsonl
 
-A step lasts from the batch that the loader gives to the next that the loop asks for; seconds of the process's CPU
-time, medians (range) without the first two steps. Variants take turns, one process each. With `--device cuda` the host
-runs on the GPU at its own batch size, and the clock waits for it.
+A step lasts from the batch that the loader gives to the next that the loop asks for; seconds of the process's CPU time
+(of the clock with `--device cuda`), medians (range) without the first two steps. Variants take turns, one process each.
 """
 
 import argparse
@@ -106,26 +104,18 @@ class Clock:
 
 
 def vl_ltr_checkout(target, batch):
-    """A copy of VL-LTR with the plug-in and seven batches of ImageNet-LT."""
-    rng = np.random.default_rng(0)
-    data_set, root = layout.IMAGENET_LT, target.with_name("data")
-    layout._write_clip_archives(root / "pretrained")
-    images = {
+    """A copy of VL-LTR with seven batches of ImageNet-LT, and stage one's results for a full-size tower."""
+    rng, root = np.random.default_rng(0), target.with_name("data")
+    layout.DATA_SETS, layout.EMBED_DIM = [layout.IMAGENET_LT], 1024
+    layout.SENTENCES = rng.integers(1, SENTENCES + 1, layout.IMAGENET_LT.classes).tolist()
+    layout._images = lambda _: {
         split: [_image(rng, n) for n in [count // 10 + (c < count % 10) for c in range(10)]]
         for split, count in (("train", 7 * batch), ("val", 10), ("test", 10))
     }
-    lists = layout._write_images(root / data_set.folder, data_set, images)
-    layout._write_text_lists(root / data_set.folder, data_set, lists)
-    layout._write_wiki(root / data_set.folder, data_set)
-    sentences = rng.integers(1, SENTENCES + 1, data_set.classes).tolist()
-    layout._write_tokens(root / "cached", data_set, sentences)
-    stage_one = root / "checkpoints" / "pretrain_r50"
-    stage_one.mkdir(parents=True)
-    np.save(stage_one / "txt_embed.npy", rng.standard_normal((sum(sentences), 1024), dtype=np.float32))
-    for split in ("train", "val"):
-        np.save(stage_one / f"{split}_txt_ce.npy", rng.random(sum(sentences), dtype=np.float32))
+    layout.write_data(root)
     model = {"visual.attnpool.positional_embedding": torch.zeros(50, 2048)}
-    torch.save({"model": model, "epoch": 49, "args": argparse.Namespace()}, stage_one / "checkpoint.pth")
+    state = {"model": model, "epoch": 49, "args": argparse.Namespace()}
+    torch.save(state, root / "checkpoints" / "pretrain_r50" / "checkpoint.pth")
     return layout.prepare_checkout(Path(os.environ["VLLTR_CHECKOUT"]), target, root)
 
 
