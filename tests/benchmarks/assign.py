@@ -50,13 +50,10 @@ class CosineHead(nn.Module):
         return F.normalize(self.project(x), dim=1) @ self.embeddings.T / 0.07
 
 
-def augment(x):
-    x = torch.roll(x, torch.randint(-4, 5, (2,)).tolist(), dims=(2, 3))
-    return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(3), x)
-
-
 def mix(x, y, classes, rng):
-    """One batch as in stage two: mixup or cutmix with the flipped batch, then smoothing."""
+    """One batch as in stage two: shift and flips, mixup or cutmix with the flipped batch, then smoothing."""
+    x = torch.roll(x, torch.randint(-4, 5, (2,)).tolist(), dims=(2, 3))
+    x = torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(3), x)
     if rng.random() < 0.5:
         lam = rng.beta(1.0, 1.0)
         size = int(32 * np.sqrt(1 - lam))
@@ -94,7 +91,7 @@ def epochs(phase, model, optimizer, data, number, seed, args):
         start, total = time.perf_counter(), 0.0
         drawn = torch.multinomial(counts.double().rsqrt()[y], len(y), replacement=True)
         for index in drawn.split(BATCH)[:-1]:
-            images, targets = mix(augment(x[index]), y[index], len(counts), rng)
+            images, targets = mix(x[index], y[index], len(counts), rng)
             logits = model(images)
             loss = criterion(logits, targets)
             optimizer.zero_grad()

@@ -24,6 +24,7 @@ import warnings
 import torch
 import torch.nn.functional as F
 from common import Peak, in_process, memory, parser_of, spread, write_record
+from torch.utils.benchmark import Timer
 
 import vlltr_plugin.compat  # noqa: F401  (before the host's modules)
 from vlltr_plugin.hosts.vl_ltr.fast import speed_up
@@ -165,7 +166,8 @@ def iteration_of(kind, sizes, args):
         torch.nn.init.normal_(model.text_embeddings)
         model.text_embeddings.requires_grad_(False)
         model.visual.requires_grad_(trained)
-        model.to(device).train()
+        model.to(device)
+        model.train()
         speed_up(argparse.Namespace(fast_head=fast, fast_tower=fast and not trained), model)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     images = torch.randn(sizes["batch"], 3, 224, 224, device=device)
@@ -206,25 +208,11 @@ def ceilings(device):
     """What the device can do: products of half-precision matrices (TFLOP/s) and copies (GB/s, read and write)."""
     cuda = device == "cuda"
     dtype, size = (torch.float16, 8192) if cuda else (torch.float32, 1024)
-    a = torch.randn(size, size, device=device).to(dtype)
-    vector = torch.empty(2**28 if cuda else 2**25, device=device)
-
-    def timed(function):
-        def run():
-            for _ in range(5):
-                function()
-            if cuda:
-                torch.cuda.synchronize()
-
-        run()
-        return seconds(run, 5)[1] / 5
-
-    return {
-        "what": "ceilings",
-        "device": torch.cuda.get_device_name() if cuda else "one CPU thread",
-        f"{dtype} product TFLOP/s": 2 * size**3 / timed(lambda: a @ a) / 1e12,
-        "copy GB/s": 2 * vector.nbytes / timed(vector.clone) / 1e9,
-    }
+    a, b = torch.randn(size, size, device=device).to(dtype), torch.empty(2**28 if cuda else 2**25, device=device)
+    given = {"a": a, "b": b}
+    product, copy = (Timer(what, globals=given).blocked_autorange().median for what in ("a @ a", "b.clone()"))
+    about = {"what": "ceilings", "device": torch.cuda.get_device_name() if cuda else "one CPU thread"}
+    return about | {f"{dtype} product TFLOP/s": 2 * size**3 / product / 1e12, "copy GB/s": 2 * b.nbytes / copy / 1e9}
 
 
 def records(args):

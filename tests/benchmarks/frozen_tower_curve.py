@@ -1,6 +1,7 @@
 """Accuracy by group, ce's trade-off curve, and where a method lies against it."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,10 +31,12 @@ def point(logits: Tensor, labels: Tensor, groups: Tensor) -> Point:
     return Point(*(round(float(part.mean()), 3) for part in (of_class, *(of_class[group] for group in groups))))
 
 
-def curve(logits: Tensor, labels: Tensor, groups: Tensor, class_counts: Tensor) -> list[Point]:
-    """Accuracy of ce's logits `[M, C]` after subtracting tau log n, for every tau of `TAUS`."""
+def curve(
+    logits: Tensor, labels: Tensor, groups: Tensor, class_counts: Tensor, taus: Sequence[float] = TAUS
+) -> list[Point]:
+    """Accuracy of logits `[M, C]` after subtracting tau log n, for every tau."""
     log_counts = class_counts.double().log().float()
-    return [point(logits - tau * log_counts, labels, groups) for tau in TAUS]
+    return [point(logits - tau * log_counts, labels, groups) for tau in taus]
 
 
 class Height(NamedTuple):

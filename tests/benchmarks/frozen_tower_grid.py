@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from common import Line, complete, study_parser
 from frozen_tower import Cell
-from frozen_tower_curve import point
+from frozen_tower_curve import curve, point
 from frozen_tower_methods import SETS
 
 CELL = Cell.parse("cifar100-100-linear")
@@ -31,12 +31,10 @@ def main() -> None:
         for split in ("validation", "test"):
             data = CELL.data(options.cache, seed, validation=split == "validation")
             found = CELL.train(data, options.cache, SETS["grid"], recipe)
-            about, log_counts = (data.test_labels, data.groups), data.class_counts.double().log().float()
+            about = data.test_labels, data.groups
             methods = {name: list(point(trained.logits, *about)) for name, trained in found.items()}
-            curves = {
-                name: [point(found[name].logits - tau * log_counts, *about).all for tau in TAUS] for name in CURVES
-            }
-            line[split] = {"methods": methods, "curves": curves}
+            curves = {name: curve(found[name].logits, *about, data.class_counts, TAUS) for name in CURVES}
+            line[split] = {"methods": methods, "curves": {name: [each.all for each in curves[name]] for name in curves}}
         return line
 
     jobs = [{"setting": setting, "seed": seed} for seed in range(options.seeds) for setting in SETTINGS]

@@ -58,8 +58,7 @@ class Criteria:
             as_margin, ones = method.form != "weights", torch.ones_like(weighting.weights)
             scales.append(ones if as_margin else weighting.weights)
             margins.append(method.tau * weighting.margins.float() if as_margin else 0 * ones)
-        if self.methods:
-            self.scales, self.margins = torch.stack(scales), torch.stack(margins)
+        self.scales, self.margins = torch.stack(scales), torch.stack(margins)
 
     def loss(self, logits: Tensor, targets: Tensor, rows: list[int]) -> Tensor:
         """The sum of the batch means of some methods: logits `[B, R, C]` hold those of method `rows[i]` in column i."""
@@ -104,15 +103,11 @@ class Training:
         if names[0] != "ce":
             raise ValueError(f"Expected the first method to be ce but got {names[0]!r}.")
         self.data, self.head, self.recipe = data, head, recipe
-        self.trained = [name for name in names if METHODS[name].form != "post_hoc"]
-        self.post_hoc = [name for name in names if METHODS[name].form == "post_hoc"]
-        warm_ups = [METHODS[name].warm_up for name in self.trained]
-        replicas = list(dict.fromkeys(warm_ups))
-        self.columns = [replicas.index(each) for each in warm_ups]
-        self.rows = [warm_ups.index(each) for each in replicas]
-        self.criteria, self.readers = (
-            Criteria(each, data, recipe.start_epoch) for each in (self.trained, self.post_hoc)
-        )
+        self.names = sorted(names, key=lambda name: METHODS[name].form == "post_hoc")  # after those that are trained
+        self.criteria = Criteria(self.names, data, recipe.start_epoch)
+        warm_ups = [method.warm_up for method in self.criteria.methods if method.form != "post_hoc"]
+        self.trained, replicas = len(warm_ups), list(dict.fromkeys(warm_ups))
+        self._look_at([replicas.index(each) for each in warm_ups], [warm_ups.index(each) for each in replicas])
         start = head.initial(data.features.shape[1], data.groups.shape[1], data.seed)
         self._use(picked(start, [0] * len(replicas)))
 
@@ -122,12 +117,15 @@ class Training:
             if epoch == self.recipe.start_epoch:
                 self._fork()
             self._epoch(epoch)
-        logits = self._test_logits(self.parameters)
-        own = [logits[:, r] for r in range(len(self.trained))]
-        own += [logits[:, 0] + self.readers.margins[r] for r in range(len(self.post_hoc))]
-        weightings = [*self.criteria.weightings, *self.readers.weightings]
-        found = [Trained(each, w.log_radius, w.weights) for each, w in zip(own, weightings, strict=True)]
-        return dict(zip([*self.trained, *self.post_hoc], found, strict=True))
+        logits, found = self._test_logits(self.parameters), {}
+        for row, (name, weighting) in enumerate(zip(self.names, self.criteria.weightings, strict=True)):
+            own = logits[:, row] if row < self.trained else logits[:, 0] + self.criteria.margins[row]
+            found[name] = Trained(own, weighting.log_radius, weighting.weights)
+        return found
+
+    def _look_at(self, columns: list[int], rows: list[int]) -> None:
+        """Of each method the replica that it looks at (post-hoc: ce's), of each replica the method that trains it."""
+        self.columns, self.rows = columns + [0] * (len(self.names) - self.trained), rows
 
     def _use(self, parameters: Parameters, state: dict[str, dict[str, Tensor]] | None = None) -> None:
         """Trains these parameters from now on, with what their optimizer remembers."""
@@ -142,12 +140,13 @@ class Training:
 
     def _fork(self) -> None:
         """Goes on with every method, each from its warm-up."""
+        columns, own = self.columns[: self.trained], list(range(self.trained))
         state = {
-            name: {key: kept[self.columns] if kept.ndim else kept for key, kept in self.optimizer.state[value].items()}
+            name: {key: kept[columns] if kept.ndim else kept for key, kept in self.optimizer.state[value].items()}
             for name, value in self.parameters.items()
         }
-        self._use(picked(self.parameters, self.columns), state)
-        self.columns = self.rows = list(range(len(self.trained)))
+        self._use(picked(self.parameters, columns), state)
+        self._look_at(own, own)
 
     def _epoch(self, epoch: int) -> None:
         steps = len(self.data.labels) // BATCH
@@ -157,28 +156,23 @@ class Training:
                 group["lr"] = self.recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2
             outputs = self.head.outputs(self.parameters, batch.features)
             loss = torch.stack([self.criteria.loss(logits, batch.targets, self.rows) for logits in outputs]).sum()
-            self._observe(outputs[self.head.statistics], self.columns, batch.targets, epoch)
+            self.criteria.observe(outputs[self.head.statistics], self.columns, batch.targets, epoch)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
         if epoch >= self.recipe.start_epoch - 1:
             self._observe_held_out(epoch)
-        for each in (self.criteria, self.readers):
-            each.end_epoch(epoch)
-
-    def _observe(self, logits: Tensor, columns: list[int], targets: Tensor, epoch: int, held_out: bool = False) -> None:
-        """Logits `[B, ., C]` of replicas, ce's the first; `columns`: which one each trained method looks at."""
-        self.criteria.observe(logits, columns, targets, epoch, held_out)
-        self.readers.observe(logits, [0] * len(self.post_hoc), targets, epoch, held_out)
+        self.criteria.end_epoch(epoch)
 
     def _observe_held_out(self, epoch: int) -> None:
         """Runs on the test images those replicas only whose methods ask for it."""
         asked = [method.held_out for method in self.criteria.methods]
-        if any(asked) or any(method.held_out for method in self.readers.methods):
+        if any(asked):
             columns = [column if wanted else 0 for column, wanted in zip(self.columns, asked, strict=True)]
             rows = sorted({0, *columns})
             logits = self._test_logits(picked(self.parameters, rows), self.head.statistics)
-            self._observe(logits, [rows.index(each) for each in columns], self.data.test_labels, epoch, held_out=True)
+            labels, columns = self.data.test_labels, [rows.index(column) for column in columns]
+            self.criteria.observe(logits, columns, labels, epoch, held_out=True)
 
     @torch.no_grad()
     def _test_logits(self, parameters: Parameters, branch: int | None = None) -> Tensor:

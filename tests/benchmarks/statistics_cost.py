@@ -66,10 +66,6 @@ def mixed(labels, classes):
     return (1 - SMOOTHING) * (0.7 * hard + 0.3 * hard.flip(0)) + SMOOTHING / classes
 
 
-def plain_loss(logits, targets):
-    return torch.sum(-targets * F.log_softmax(logits, dim=-1), dim=-1).mean()
-
-
 def state_bytes(weighting):
     return sum(value.nbytes for value in vars(weighting._moments).values() if isinstance(value, torch.Tensor))
 
@@ -104,9 +100,13 @@ def step(classes, dtype, repeats, device, features):
 
         return call
 
-    variants = {"plain": run(plain_loss, soft), "hard": run(criterion, hard), "mixup": run(criterion, soft)}
-    variants["mixup, loss only"] = run(lambda z, t: criterion.losses(z, t).mean(), soft)
-    variants["plain hard"] = run(F.cross_entropy, hard)
+    variants = {
+        "plain": run(lambda z, t: torch.sum(-t * F.log_softmax(z, dim=-1), dim=-1).mean(), soft),
+        "hard": run(criterion, hard),
+        "mixup": run(criterion, soft),
+        "mixup, loss only": run(lambda z, t: criterion.losses(z, t).mean(), soft),
+        "plain hard": run(F.cross_entropy, hard),
+    }
     seconds = in_turns(variants, repeats, device)
     record = {"classes": classes, "features": features, "dtype": str(dtype).removeprefix("torch."), "repeats": repeats}
     record["synchronises"] = waits_for_device(variants["hard"], variants["mixup"], device)

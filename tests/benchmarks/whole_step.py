@@ -108,19 +108,16 @@ def vl_ltr_checkout(target, batch):
     rng, root = np.random.default_rng(0), target.with_name("data")
     layout.DATA_SETS, layout.EMBED_DIM = [layout.IMAGENET_LT], 1024
     layout.SENTENCES = rng.integers(1, SENTENCES + 1, layout.IMAGENET_LT.classes).tolist()
-    layout._images = lambda _: {
-        split: [_image(rng, n) for n in [count // 10 + (c < count % 10) for c in range(10)]]
-        for split, count in (("train", 7 * batch), ("val", 10), ("test", 10))
-    }
+    images = {}
+    for split, count in (("train", 7 * batch), ("val", 10), ("test", 10)):
+        noise = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        images[split] = np.array_split(np.kron(noise, np.ones((8, 8, 1), np.uint8)), 10)
+    layout._images = lambda _: images
     layout.write_data(root)
     model = {"visual.attnpool.positional_embedding": torch.zeros(50, 2048)}
     state = {"model": model, "epoch": 49, "args": argparse.Namespace()}
     torch.save(state, root / "checkpoints" / "pretrain_r50" / "checkpoint.pth")
     return layout.prepare_checkout(Path(os.environ["VLLTR_CHECKOUT"]), target, root)
-
-
-def _image(rng, number):
-    return np.kron(rng.integers(0, 256, (number, 32, 32, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
 
 
 def vl_ltr_command(checkout, variant, args):
@@ -143,17 +140,14 @@ def lift_command(checkout, variant, args):
 HOSTS = {"vl_ltr": (VL_LTR, vl_ltr_checkout, vl_ltr_command), "lift": (LIFT, lift_checkout, lift_command)}
 
 
-def vit_b16(*args, **kwargs):
-    return import_module("clip.model").CLIP(512, 224, 12, 768, 16, 77, 49408, 512, 8, 12).float()
-
-
 def train(host, checkout, command, cuda):
     """In a process of its own: the host's main.py with the clock; seconds of the steps and of the epochs' ends."""
     warnings.simplefilter("ignore")
     sys.argv = ["main.py", *command]
     with contextlib.redirect_stdout(io.StringIO()):
         if host == "lift":
-            real_launch.tiny_clip = vit_b16
+            vit_b16 = (512, 224, 12, 768, 16, 77, 49408, 512, 8, 12)
+            real_launch.tiny_clip = lambda *_, **__: import_module("clip.model").CLIP(*vit_b16).float()
             sys.argv.insert(1, checkout)
             clock = Clock(cuda)
             real_launch.main()
