@@ -38,7 +38,7 @@ def loaded(options: Any) -> Iterator[tuple[int, Training]]:
     batches = Batches(from_npz(options.npz), torch.device("cpu"))
     for number, state in enumerate(options.states):
         training = Training(batches, METHODS["ce"], Schedule(epochs=30), [0])
-        training.load(torch.load(state, map_location="cpu", weights_only=True))
+        training.load(torch.load(state, map_location="cpu", weights_only=True), weightings=False)
         yield number, training
 
 
