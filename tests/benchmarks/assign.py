@@ -11,7 +11,6 @@ eval mode and trains a cosine head on it (as for ImageNet-LT and Places-LT).
 """
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,13 +30,11 @@ READINGS = {
 }
 
 
-def tower(width=32):
-    def block(a, b):
-        return [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
-
-    w = width
-    layers = [*block(3, w), nn.MaxPool2d(2), *block(w, 2 * w), nn.MaxPool2d(2), *block(2 * w, 4 * w), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, *block(4 * w, 4 * w), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+def tower():
+    layers = []
+    for a, b in ((3, 32), (32, 64), (64, 128), (128, 128)):
+        layers += [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 class CosineHead(nn.Module):
@@ -45,7 +42,7 @@ class CosineHead(nn.Module):
 
     def __init__(self, embeddings):
         super().__init__()
-        self.register_buffer("embeddings", F.normalize(embeddings, dim=1))
+        self.embeddings = F.normalize(embeddings, dim=1)
         self.project = nn.Linear(embeddings.shape[1], embeddings.shape[1], bias=False)
         nn.init.eye_(self.project.weight)
 
@@ -53,20 +50,15 @@ class CosineHead(nn.Module):
         return F.normalize(self.project(x), dim=1) @ self.embeddings.T / 0.07
 
 
-def augment(x):
-    shift = torch.randint(-4, 5, (2,)).tolist()
-    x = torch.roll(x, shift, dims=(2, 3))
-    return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(3), x)
-
-
 def mix(x, y, classes, rng):
-    """One batch as in stage two: mixup or cutmix with the flipped batch, then smoothing."""
+    """One batch as in stage two: shift and flips, mixup or cutmix with the flipped batch, then smoothing."""
+    x = torch.roll(x, torch.randint(-4, 5, (2,)).tolist(), dims=(2, 3))
+    x = torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(3), x)
     if rng.random() < 0.5:
         lam = rng.beta(1.0, 1.0)
         size = int(32 * np.sqrt(1 - lam))
         cy, cx = rng.integers(32, size=2)
-        top, bottom = np.clip([cy - size // 2, cy + size // 2], 0, 32)
-        left, right = np.clip([cx - size // 2, cx + size // 2], 0, 32)
+        top, bottom, left, right = np.clip([c + s for c in (cy, cx) for s in (-(size // 2), size // 2)], 0, 32)
         x = x.clone()
         x[:, :, top:bottom, left:right] = x.flip(0)[:, :, top:bottom, left:right]
         lam = 1 - (bottom - top) * (right - left) / 32**2
@@ -77,33 +69,29 @@ def mix(x, y, classes, rng):
     return x, (1 - SMOOTHING) * (lam * hard + (1 - lam) * hard.flip(0)) + SMOOTHING / classes
 
 
+@torch.no_grad()
 def clean_radii(model, x, y, counts, variant):
     weighting = ClassVolume(counts, variant=variant)
-    modes = [(m, m.training) for m in model.modules()]
     model.eval()
-    with torch.no_grad():
-        for rows, labels in zip(x.split(512), y.split(512), strict=True):
-            weighting.observe(model(rows), labels)
-    for module, mode in modes:
-        module.training = mode
+    for rows, labels in zip(x.split(512), y.split(512), strict=True):
+        weighting.observe(model(rows), labels)
+    model.train()
     weighting.end_epoch()
     return weighting
 
 
 def epochs(phase, model, optimizer, data, number, seed, args):
-    """Trains and yields a record for each epoch."""
     x, y, counts = data
-    classes = len(counts)
-    rng = np.random.default_rng(seed)
-    drawn_by = counts.double().rsqrt()[y]
-    draws = (counts.double().sqrt() / counts.double().sqrt().sum()) * len(y)
+    rng, roots = np.random.default_rng(seed), counts.double().sqrt()
+    draws = roots / roots.sum() * len(y)
     criterion = ReweightedLoss(Uniform(counts), smoothing=SMOOTHING)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, number)
     for epoch in range(number):
         readings = {name: ClassVolume(counts, draws, **options) for name, options in READINGS.items()}
         start, total = time.perf_counter(), 0.0
-        for index in torch.multinomial(drawn_by, len(y), replacement=True).split(BATCH)[:-1]:
-            images, targets = mix(augment(x[index]), y[index], classes, rng)
+        drawn = torch.multinomial(counts.double().rsqrt()[y], len(y), replacement=True)
+        for index in drawn.split(BATCH)[:-1]:
+            images, targets = mix(x[index], y[index], len(counts), rng)
             logits = model(images)
             loss = criterion(logits, targets)
             optimizer.zero_grad()
@@ -131,8 +119,7 @@ def run(args, seed):
     torch.manual_seed(seed)
     pixels, labels = load_images(args.dataset, "train", args.imbalance)
     x, y = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255), torch.from_numpy(labels)
-    x = (x - 0.47) / 0.25
-    counts = torch.bincount(y)
+    x, counts = (x - 0.47) / 0.25, torch.bincount(y)
     body = tower()
     model = nn.Sequential(body, nn.Linear(128, len(counts)))
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
@@ -154,8 +141,7 @@ def tabled(records):
     rows = []
     for key in sorted({(r["dataset"], r["imbalance"], r["phase"]) for r in records}):
         own = [r for r in records if (r["dataset"], r["imbalance"], r["phase"]) == key and r["epoch"] > 0]
-        for variant in ("dv", "bv"):
-            tail = ", bv" if variant == "bv" else ""
+        for variant, tail in (("dv", ""), ("bv", ", bv")):
             mass, dominant = (np.array([r[f"{name}{tail} / all"] for r in own]) for name in ("mass", "dominant"))
             columns = (f"mass{tail} / clean spread", f"mass{tail} / spread", f"dominant{tail} / spread")
             spread = ", ".join(f"{np.median([r[column] for r in own]):.3f}" for column in columns)
@@ -167,12 +153,11 @@ def tabled(records):
 
 
 def main():
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, required=True, help="JSON lines are appended here")
     parser.add_argument("--dataset", default="cifar100_lt")
     parser.add_argument("--imbalance", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
     args = parser.parse_args()
     torch.set_num_threads(1)
     for seed in range(args.seeds):

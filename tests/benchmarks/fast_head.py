@@ -5,33 +5,26 @@
     python tests/benchmarks/fast_head.py --iteration --out $OUT     # a whole iteration, on a GPU when there is one
     python tests/benchmarks/fast_head.py --iteration --device cpu --small    # does it run?
 
-Times of the head: both kinds in turn in one process, forward and backward of both branches' mean squares, without a
-gradient for the features (a frozen tower, as ImageNet-LT's) and with one; seconds of the thread's CPU time, so that a
-shared machine matters less, and of the clock.
-Memory: one process a kind; its peak (Linux's VmHWM, reset before) minus what it held before the first of two steps,
-so with the cached statistics. An iteration: forward under autocast, soft-target cross entropy of both branches,
-backward and AdamW on images that lie on the device; one process a kind and round, peak memory the allocator's.
-
-Stock's time on the CPU goes to the products that project all C*S sentences and their gradient (74 %), the attended
-sentences [B, C, d] and their gradient (11 %), their normalisation (7 %) and LayerNorm (5 %).
+The head: both kinds in turn in one process, forward and backward of both branches' mean squares, without a gradient for
+the features (a frozen tower) and with one. Memory: one process a kind; its peak minus what it held before the first of
+two steps, so with the cached statistics. An iteration: forward under autocast, soft-target cross entropy of both
+branches, backward and AdamW on images that lie on the device; one process a kind and round.
 """
 
 import argparse
 import contextlib
 import io
-import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from common import parser_of, spread, write_record
+from common import Peak, in_process, memory, parser_of, spread, write_record
+from torch.utils.benchmark import Timer
 
 import vlltr_plugin.compat  # noqa: F401  (before the host's modules)
 from vlltr_plugin.hosts.vl_ltr.fast import speed_up
@@ -60,14 +53,13 @@ def host_modules():
 
 
 def sentence_counts(classes, sentences):
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(1, sentences + 1, (classes,), generator=generator).tolist()
+    return torch.randint(1, sentences + 1, (classes,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
 class HeadAlone(torch.nn.Module):
     """A checkout's own head with random sentences, as its LGR model calls it."""
 
-    def __init__(self, classes, sentences, dim):
+    def __init__(self, kind, classes, sentences, dim):
         super().__init__()
         torch.manual_seed(0)
         embeddings = torch.empty(classes, sentences, dim).normal_()
@@ -75,25 +67,27 @@ class HeadAlone(torch.nn.Module):
         self.text_block = host_modules().Block(dim, 1, num_classes=classes)
         self.logit_scale = torch.tensor(2.66)
         self.mask = torch.arange(sentences) >= torch.tensor(sentence_counts(classes, sentences))[:, None]
+        speed_up(argparse.Namespace(fast_head=kind == "fast"), self)
 
     def forward(self, x):
         scale = self.logit_scale
         return self.text_block(x.unsqueeze(1), self.text_embeddings, key_padding_mask=self.mask, logit_scale=scale)
 
 
-def head(kind, classes, sentences, dim):
-    model = HeadAlone(classes, sentences, dim)
-    speed_up(argparse.Namespace(fast_head=kind == "fast"), model)
-    return model
+def step_of(kind, sizes, trained):
+    """A step of a head of these sizes on a batch of features."""
+    model = HeadAlone(kind, sizes["classes"], sizes["sentences"], sizes["dim"])
+    x = torch.randn(sizes["batch"], sizes["dim"], requires_grad=trained)
+
+    def step():
+        x.grad = None
+        model.zero_grad()
+        sum(output.square().mean() for output in model(x)).backward()
+
+    return step
 
 
-def step(model, x):
-    x.grad = None
-    model.zero_grad()
-    sum(output.square().mean() for output in model(x)).backward()
-
-
-def seconds(function, repeats):
+def seconds(function, repeats=1):
     """Medians of the thread's CPU time and of the clock."""
     taken = []
     for _ in range(repeats):
@@ -107,64 +101,47 @@ def ratios(above, below):
     return spread([one / other for one, other in zip(above, below, strict=True)])
 
 
-def new_head(sizes, trained):
-    """Both kinds of the head, and a batch of features."""
-    sizes = dict(sizes)
-    x = torch.randn(sizes.pop("batch"), sizes["dim"], requires_grad=trained)
-    return {kind: head(kind, **sizes) for kind in KINDS}, x
-
-
 def head_times(rounds, trained):
-    models, x = new_head(TIME, trained)
-    for model in models.values():
-        step(model, x)
-    cpu, clock = {kind: [] for kind in KINDS}, {kind: [] for kind in KINDS}
+    steps = {kind: step_of(kind, TIME, trained) for kind in KINDS}
+    for step in steps.values():
+        step()
+    taken = {"stock": [], "fast": []}
     for _ in range(rounds):
         for kind, repeats in (("stock", 1), ("fast", 5)):
-            taken = seconds(lambda kind=kind: step(models[kind], x), repeats)
-            cpu[kind].append(taken[0])
-            clock[kind].append(taken[1])
+            taken[kind].append(seconds(steps[kind], repeats))
     record = {"what": "head time", "tower": "trained" if trained else "frozen", **TIME, "rounds": rounds}
-    for name, columns in (("cpu", cpu), ("clock", clock)):
+    for column, name in enumerate(("cpu", "clock")):
+        columns = {kind: [each[column] for each in taken[kind]] for kind in KINDS}
         record |= {f"{kind} {name} s": spread(columns[kind]) for kind in KINDS}
         record[f"stock / fast, {name}"] = ratios(columns["stock"], columns["fast"])
     return record
 
 
 def head_profile():
-    models, x = new_head(TIME, trained=True)
     record = {"what": "head profile, % of CPU time", **TIME}
-    for kind, model in models.items():
-        step(model, x)
+    for kind in KINDS:
+        step = step_of(kind, TIME, trained=True)
+        step()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            step(model, x)
+            step()
         events = sorted(profile.key_averages(), key=lambda event: -event.self_cpu_time_total)
         total = sum(event.self_cpu_time_total for event in events)
         record[kind] = {event.key: round(100 * event.self_cpu_time_total / total, 1) for event in events[:8]}
     return record
 
 
-def resident(name):
-    """VmRSS or VmHWM of this process in MiB."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) / 1024
-
-
-def head_memory_of(kind):
-    """In a process of its own: peak above what was held before the first step, MiB."""
-    sizes = dict(MEMORY)
-    batch = sizes.pop("batch")
-    step(head(kind, 4, 4, 64), torch.randn(2, 64, requires_grad=True))  # libraries' own memory
-    model, x = head(kind, **sizes), torch.randn(batch, sizes["dim"], requires_grad=True)
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
-    step(model, x)
-    step(model, x)
-    return {"peak MiB": resident("VmHWM") - before, "before MiB": before}
+def peak_of(kind):
+    """In a process of its own: MiB above what was held before the first step."""
+    step_of(kind, {"classes": 4, "sentences": 4, "dim": 64, "batch": 2}, trained=True)()  # libraries' own memory
+    step = step_of(kind, MEMORY, trained=True)
+    peak = Peak()
+    step()
+    step()
+    return peak.extra() / 2**20
 
 
 def head_memory(rounds):
-    found = {kind: [in_process("--memory-of", kind)["peak MiB"] for _ in range(rounds)] for kind in KINDS}
+    found = {kind: [in_process(peak_of, kind) for _ in range(rounds)] for kind in KINDS}
     record = {"what": "head memory", **MEMORY, "rounds": rounds, "stock / fast": ratios(found["stock"], found["fast"])}
     for kind in KINDS:
         record[f"{kind} MiB"] = spread(found[kind])
@@ -173,13 +150,13 @@ def head_memory(rounds):
     return record
 
 
-def iteration_of(kind, case, device, small, iterations):
-    """In a process of its own: seconds of an iteration and peak memory."""
-    sizes = ITERATIONS[case] | (SMALL if small else {})
+def iteration_of(kind, sizes, args):
+    """In a process of its own: median seconds of an iteration and peak MiB."""
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
+    device, small, trained = args.device, args.small, sizes["trained"]
     tower = {"vision_layers": (1, 1, 1, 1) if small else (3, 4, 6, 3), "vision_width": 16 if small else 64}
-    trained, length, fast = sizes["trained"], 8 if small else 64, kind == "fast"
+    length, fast, cuda = 8 if small else 64, kind == "fast", device == "cuda"
     with contextlib.redirect_stdout(io.StringIO()):
         model = host_modules().LGR(
             num_classes=sizes["classes"], embed_dim=1024, image_resolution=224, vision_patch_size=None, **tower,
@@ -195,40 +172,35 @@ def iteration_of(kind, case, device, small, iterations):
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     images = torch.randn(sizes["batch"], 3, 224, 224, device=device)
     targets = torch.rand(sizes["batch"], sizes["classes"], device=device).softmax(dim=-1)
-    scaler = torch.amp.GradScaler(device, enabled=device == "cuda")
-    dtype = torch.float16 if device == "cuda" else torch.bfloat16
+    scaler = torch.amp.GradScaler(device, enabled=cuda)
 
     def iterate():
-        with torch.autocast(device, dtype=dtype):
+        with torch.autocast(device, dtype=torch.float16 if cuda else torch.bfloat16):
             loss = sum(F.cross_entropy(output.float(), targets) for output in model(images))
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
-        if device == "cuda":
+        if cuda:
             torch.cuda.synchronize()
 
     for _ in range(2 if small else 10):
         iterate()
-    if device == "cuda":
+    if cuda:
         torch.cuda.reset_peak_memory_stats()
-    taken = [seconds(iterate, 1)[1] for _ in range(iterations)]
-    peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else resident("VmHWM")
-    return {"s": spread(taken), "peak MiB": peak}
+    median = statistics.median(seconds(iterate)[1] for _ in range(args.iterations))
+    return median, (torch.cuda.max_memory_allocated() if cuda else memory("VmHWM")) / 2**20
 
 
-def iteration(case, device, small, rounds, iterations):
-    flags = ["--iteration", "--device", device, *(["--small"] if small else []), "--iterations", str(iterations)]
-    found = {kind: [] for kind in KINDS}
-    for _ in range(rounds):
-        for kind in KINDS:
-            found[kind].append(in_process(*flags, "--case", case, "--iteration-of", kind))
-    times = {kind: [one["s"]["median"] for one in found[kind]] for kind in KINDS}
-    record = {"what": "iteration", "case": case, "device": device, "small": small, "rounds": rounds}
-    record |= ITERATIONS[case] | (SMALL if small else {})
+def iteration(case, args):
+    sizes = ITERATIONS[case] | (SMALL if args.small else {})
+    rounds = [{kind: in_process(iteration_of, kind, sizes, args) for kind in KINDS} for _ in range(args.rounds)]
+    record = {"what": "iteration", "case": case, "device": args.device, "small": args.small, "rounds": args.rounds}
+    times = {kind: [each[kind][0] for each in rounds] for kind in KINDS}
+    record |= sizes
     for kind in KINDS:
         record[f"{kind} s"] = spread(times[kind])
-        record[f"{kind} peak MiB"] = statistics.median(one["peak MiB"] for one in found[kind])
+        record[f"{kind} peak MiB"] = statistics.median(each[kind][1] for each in rounds)
     return record | {"fast / stock": ratios(times["fast"], times["stock"])}
 
 
@@ -236,39 +208,18 @@ def ceilings(device):
     """What the device can do: products of half-precision matrices (TFLOP/s) and copies (GB/s, read and write)."""
     cuda = device == "cuda"
     dtype, size = (torch.float16, 8192) if cuda else (torch.float32, 1024)
-    a = torch.randn(size, size, device=device).to(dtype)
-    vector = torch.empty(2**28 if cuda else 2**25, device=device)
-
-    def timed(function):
-        def run():
-            for _ in range(5):
-                function()
-            if cuda:
-                torch.cuda.synchronize()
-
-        run()
-        return seconds(run, 5)[1] / 5
-
-    return {
-        "what": "ceilings",
-        "device": torch.cuda.get_device_name() if cuda else "one CPU thread",
-        f"{dtype} product TFLOP/s": 2 * size**3 / timed(lambda: a @ a) / 1e12,
-        "copy GB/s": 2 * vector.nbytes / timed(vector.clone) / 1e9,
-    }
-
-
-def in_process(*flags):
-    done = subprocess.run([sys.executable, __file__, *flags], capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    a, b = torch.randn(size, size, device=device).to(dtype), torch.empty(2**28 if cuda else 2**25, device=device)
+    given = {"a": a, "b": b}
+    product, copy = (Timer(what, globals=given).blocked_autorange().median for what in ("a @ a", "b.clone()"))
+    about = {"what": "ceilings", "device": torch.cuda.get_device_name() if cuda else "one CPU thread"}
+    return about | {f"{dtype} product TFLOP/s": 2 * size**3 / product / 1e12, "copy GB/s": 2 * b.nbytes / copy / 1e9}
 
 
 def records(args):
     if args.iteration:
         yield ceilings(args.device)
         for case in [args.case] if args.case else ITERATIONS:
-            yield iteration(case, args.device, args.small, args.rounds, args.iterations)
+            yield iteration(case, args)
     else:
         for trained in (False, True):
             yield head_times(args.rounds, trained)
@@ -277,25 +228,17 @@ def records(args):
 
 
 def main():
-    parser = parser_of(__doc__)
-    parser.add_argument("--out", help="JSON lines are appended here")
+    parser = parser_of(__doc__, help="JSON lines are appended here")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--iteration", action="store_true", help="a whole iteration of stage two")
     parser.add_argument("--case", choices=ITERATIONS, help="one of the two, else both")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cuda", "cpu"))
     parser.add_argument("--iterations", type=int, default=30, help="timed, in each process")
     parser.add_argument("--small", action="store_true", help="small tower, batch and class count")
-    parser.add_argument("--memory-of", choices=KINDS, help=argparse.SUPPRESS)
-    parser.add_argument("--iteration-of", choices=KINDS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.memory_of:
-        print(json.dumps(head_memory_of(args.memory_of)))
-    elif args.iteration_of:
-        print(json.dumps(iteration_of(args.iteration_of, args.case, args.device, args.small, args.iterations)))
-    else:
-        for record in records(args):
-            write_record(record | {"torch": torch.__version__, "machine": platform.machine()}, args.out)
+    for record in records(args):
+        write_record(record | {"torch": torch.__version__, "machine": platform.machine()}, args.out)
 
 
 if __name__ == "__main__":

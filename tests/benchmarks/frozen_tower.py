@@ -14,19 +14,17 @@ join the lines of a seed. `frozen_tower_table.py` reads it.
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import Line, add_line, lines_of, parser_of, timed
+from common import Line, add_line, lines_of, study_parser, timed, write_lines
 from frozen_tower_curve import ExactCurve, Point, curve, point
 from frozen_tower_data import Data, load, load_broad, load_random
-from frozen_tower_heads import Cosine, Head, ImageText, LanguageGuided, Linear
+from frozen_tower_heads import Cosine, Head, ImageText, LanguageGuided, Linear, aligned, embedded
 from frozen_tower_methods import SETS
-from frozen_tower_sentences import aligned, embedded
 from frozen_tower_training import Recipe, Trained, Training
 
 RECIPES = {
@@ -58,13 +56,16 @@ class Cell:
         return cls(f"{dataset}_lt", sizes, head, "sqrt" if name.endswith("-sqrt") else "uniform")
 
     @property
+    def random(self) -> bool:
+        return not self.sizes.isdigit()
+
+    @property
     def recipe(self) -> Recipe:
-        """How its head is trained."""
-        return RECIPES[self.head] if self.sizes.isdigit() else SMALL_RECIPE
+        return SMALL_RECIPE if self.random else RECIPES[self.head]
 
     def data(self, cache: Path, seed: int, validation: bool = False) -> Data:
         """A seed's data, mixed and smoothed for the language-guided heads as in VL-LTR's second stage."""
-        if not self.sizes.isdigit():
+        if self.random:
             kind, largest, smallest = re.fullmatch(r"(broad|super|)(\d+)to(\d+)", self.sizes).groups()
             if kind:
                 return load_broad(cache, int(largest), int(smallest), seed, similar=kind == "super")
@@ -89,10 +90,8 @@ class Cell:
 
 def described(trained: Trained, data: Data) -> dict[str, float]:
     """What a method's log radii and log weights are like at the end: spread, and how the radii go with n."""
-    log_counts, log_radius, log_weights = (
-        value.double() for value in (data.class_counts.double().log(), trained.log_radius, trained.weights.log())
-    )
-    numbers = {"std_log_alpha": log_weights.std(), "std_log_r": log_radius.std()}
+    log_counts, log_radius = data.class_counts.double().log(), trained.log_radius.double()
+    numbers = {"std_log_alpha": trained.weights.log().double().std(), "std_log_r": log_radius.std()}
     if float(log_radius.std()) > 0:
         many, _, few = data.groups
         numbers["corr_r_n"] = torch.corrcoef(torch.stack([log_radius, log_counts]))[0, 1]
@@ -105,10 +104,9 @@ def run(cell: str, seed: int, names: list[str], cache: Path) -> Line:
     setting = Cell.parse(cell)
     data = setting.data(cache, seed)
     found = setting.train(data, cache, names)
-    about = data.test_labels, data.groups
-    methods = {
-        name: {**point(trained.logits, *about)._asdict(), **described(trained, data)} for name, trained in found.items()
-    }
+    about, methods = (data.test_labels, data.groups), {}
+    for name, trained in found.items():
+        methods[name] = point(trained.logits, *about)._asdict() | described(trained, data)
     line = {"curve": [list(each) for each in curve(found["ce"].logits, *about, data.class_counts)], "methods": methods}
     return with_heights(line, data, found["ce"])
 
@@ -129,12 +127,10 @@ def add_heights(results: list[Path], cache: Path) -> None:
     """Gives older lines their heights: trains ce again, and refuses if its accuracies are not those of the line."""
     files = {path: lines_of(path) for path in results}
     lacking = [line for lines in files.values() for line in lines if "heights" not in line]
-    for name, seed in dict.fromkeys(
-        (line["cell"], line["seed"])
-        for line in lacking
-        if "-super" not in line["cell"] and "-broad" not in line["cell"]
-    ):
+    for name, seed in dict.fromkeys((line["cell"], line["seed"]) for line in lacking):
         cell = Cell.parse(name)
+        if cell.sizes.startswith(("broad", "super")):  # as many test images in each class: no
+            continue
         data = cell.data(cache, seed)
         ce = cell.train(data, cache)["ce"]
         again = list(point(ce.logits, data.test_labels, data.groups))
@@ -143,18 +139,14 @@ def add_heights(results: list[Path], cache: Path) -> None:
                 raise SystemExit(f"{name}, seed {seed}: ce has {again} now, {line['curve'][0]} in its line.")
             line |= with_heights(line, data, ce)
         for path, lines in files.items():
-            path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+            write_lines(lines, path)
         print(name, seed, flush=True)
 
 
 def main() -> None:
-    """Train what the results lack."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--cache", type=Path, required=True, help="folder that frozen_tower_features.py wrote")
+    parser = study_parser(__doc__, seeds=30, required=False)
     parser.add_argument("--cell", nargs="*", default=[])
     parser.add_argument("--methods", choices=SETS, default="all", help="which list of frozen_tower_methods.py")
-    parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--results", type=Path)
     parser.add_argument("--heights", type=Path, nargs="+", default=[], help="results whose lines have no heights yet")
     options = parser.parse_args()
     add_heights(options.heights, options.cache)

@@ -6,34 +6,17 @@ The logits are real: the network's own ImageNet head on the training images of C
 share changes no weight, so errors are taken after subtracting their mean over the classes.
 """
 
-from __future__ import annotations
-
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import Line, parser_of, table
+from common import Line, parser_of, table, write_lines
 from frozen_tower_features import tower
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
 COLUMNS = (512, 256, 128, 64)
 IMAGES = (5, 10, 20, 50, 100)
 KNOWN_FROM = 200
 DRAWS = 200
-
-
-def image_errors(rows: Array, images: int, rng: np.random.Generator) -> Array:
-    """Errors of log r from some of a class's images, `[draws]`."""
-    picks = np.stack([rng.choice(len(rows), images, replace=False) for _ in range(DRAWS)])
-    found = np.stack([np.log(rows[pick].std(axis=0, ddof=1)).mean() for pick in picks])
-    return found - np.log(rows.std(axis=0, ddof=1)).mean()
-
-
-def spread(errors: Array) -> float:
-    """Root mean square of errors `[draws, classes]` after subtracting what all classes of a draw share."""
-    return float(np.sqrt(((errors - errors.mean(axis=1, keepdims=True)) ** 2).mean()))
 
 
 def tabled(lines: list[Line]) -> str:
@@ -45,30 +28,37 @@ def tabled(lines: list[Line]) -> str:
     return table("| log r from | error (rms) | mean error |", rows)
 
 
+@torch.inference_mode()
 def main() -> None:
-    """Print a table and write its lines."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, required=True)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     features = torch.from_numpy(np.load(options.cache / "cifar100_lt_train.npy"))
     labels = np.load(options.cache / "cifar100_lt_train.labels.npy")
-    with torch.inference_mode():
-        logits = tower().get_classifier()(features).double().numpy()  # type: ignore[operator]
+    logits = tower().get_classifier()(features).double().numpy()  # type: ignore[operator]
     rng = np.random.default_rng(0)
     known = [logits[labels == i] for i, n in enumerate(np.bincount(labels)) if n >= KNOWN_FROM]
     log_sigma = np.stack([np.log(rows.std(axis=0, ddof=1)) for rows in known])
     whole = log_sigma.mean(axis=1)
     lines = [{"classes": len(known), "columns": logits.shape[1], "std_log_r": float(whole.std(ddof=1))}]
+
+    def add(errors: list[np.ndarray], axis: int, **about: int) -> None:
+        of_draws = np.stack(errors, axis=axis)  # [draws, classes]
+        rms = np.sqrt(((of_draws - of_draws.mean(axis=1, keepdims=True)) ** 2).mean())
+        lines.append({**about, "rms": float(rms)} | ({"bias": float(of_draws.mean())} if "images" in about else {}))
+
     for columns in COLUMNS:
         picks = [rng.choice(log_sigma.shape[1], columns, replace=False) for _ in range(DRAWS)]
-        errors = np.stack([log_sigma[:, pick].mean(axis=1) - whole for pick in picks])
-        lines.append({"columns": columns, "rms": spread(errors)})
+        add([log_sigma[:, pick].mean(axis=1) - whole for pick in picks], axis=0, columns=columns)
     for images in IMAGES:
-        errors = np.stack([image_errors(rows, images, rng) for rows in known], axis=1)
-        lines.append({"images": images, "rms": spread(errors), "bias": float(errors.mean())})
+        errors = []
+        for rows, log_radius in zip(known, whole, strict=True):
+            picks = [rng.choice(len(rows), images, replace=False) for _ in range(DRAWS)]
+            found = np.stack([np.log(rows[pick].std(axis=0, ddof=1)).mean() for pick in picks])
+            errors.append(found - log_radius)
+        add(errors, axis=1, images=images)
     lines = [{key: round(value, 5) for key, value in line.items()} for line in lines]
-    options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_lines(lines, options.out)
     print(f"std of log r over {len(known)} classes of {KNOWN_FROM} images or more: {lines[0]['std_log_r']:.3f}\n")
     print(tabled(lines))
 

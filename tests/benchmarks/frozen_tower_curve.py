@@ -1,10 +1,10 @@
 """Accuracy by group, ce's trade-off curve, and where a method lies against it."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,14 +28,15 @@ def point(logits: Tensor, labels: Tensor, groups: Tensor) -> Point:
     num_classes = groups.shape[1]
     right = torch.bincount(labels[logits.argmax(dim=1) == labels], minlength=num_classes).double()
     of_class = 100 * right / torch.bincount(labels, minlength=num_classes)
-    found = [of_class[group] for group in (torch.ones_like(groups[0]), *groups)]
-    return Point(*(round(float(part.mean()), 3) for part in found))
+    return Point(*(round(float(part.mean()), 3) for part in (of_class, *(of_class[group] for group in groups))))
 
 
-def curve(logits: Tensor, labels: Tensor, groups: Tensor, class_counts: Tensor) -> list[Point]:
-    """Accuracy of ce's logits `[M, C]` after subtracting tau log n, for every tau of `TAUS`."""
+def curve(
+    logits: Tensor, labels: Tensor, groups: Tensor, class_counts: Tensor, taus: Sequence[float] = TAUS
+) -> list[Point]:
+    """Accuracy of logits `[M, C]` after subtracting tau log n, for every tau."""
     log_counts = class_counts.double().log().float()
-    return [point(logits - tau * log_counts, labels, groups) for tau in TAUS]
+    return [point(logits - tau * log_counts, labels, groups) for tau in taus]
 
 
 class Height(NamedTuple):
@@ -83,11 +84,6 @@ def interpolated(method: Point, baseline: list[Point]) -> Height:
     if not many[-1] <= method.many <= max(many):
         return Height(math.nan, math.nan)
     last = max(i for i, value in enumerate(many) if value >= method.many)
-    share = 0.0
-    if many[last] > method.many:
-        share = (many[last] - method.many) / (many[last] - many[last + 1])
-    here, beyond = baseline[last], baseline[min(last + 1, len(many) - 1)]
-    return Height(
-        method.all - here.all - share * (beyond.all - here.all),
-        method.few - here.few - share * (beyond.few - here.few),
-    )
+    ends = baseline[last : last + 2][::-1]  # many-shot accuracy ascends
+    at = Point(*(float(np.interp(method.many, [each.many for each in ends], column)) for column in zip(*ends)))  # noqa: B905
+    return Height(method.all - at.all, method.few - at.few)

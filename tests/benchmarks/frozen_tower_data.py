@@ -1,16 +1,16 @@
 """CIFAR-LT as cached features: one seed's draw of training and test images, and its batches."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from vlltr_plugin.cifar_lt.data import profile
 
 BATCH = 128
 MIXUP_ALPHA = 0.8
@@ -27,54 +27,18 @@ EXTREME = 0.35
 BROAD, FINE_IN_BROAD = 10, 5
 """Broad classes of a draw, and the classes of CIFAR-100 that each of them joins."""
 
-SUPERCLASS = (
-    *(
-        4,
-        1,
-        14,
-        8,
-        0,
-        6,
-        7,
-        7,
-        18,
-        3,
-        3,
-        14,
-        9,
-        18,
-        7,
-        11,
-        3,
-        9,
-        7,
-        11,
-        6,
-        11,
-        5,
-        10,
-        7,
-        6,
-        13,
-        15,
-        3,
-        15,
-        0,
-        11,
-        1,
-        10,
-    ),
-    *(12, 14, 16, 9, 11, 5, 5, 19, 8, 8, 15, 13, 14, 17, 18, 10, 16, 4, 17, 4, 2, 0, 17, 4, 18, 17, 10, 3, 2, 12, 12),
-    *(16, 12, 1, 9, 19, 2, 10, 0, 1, 16, 12, 9, 13, 15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17),
-    *(8, 14, 13),
+_NUMBERS = (
+    "4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11 6 11 5 10 7 6 13 15 3 15 0 11 1 10 12 14 16 9 11 5 5 19 8 8 "
+    "15 13 14 17 18 10 16 4 17 4 2 0 17 4 18 17 10 3 2 12 12 16 12 1 9 19 2 10 0 1 16 12 9 13 15 13 16 19 2 4 6 "
+    "19 5 5 8 19 18 1 2 15 6 0 17 8 14 13"
 )
+SUPERCLASS = [int(number) for number in _NUMBERS.split()]
 """Of each of CIFAR-100's classes; five share one."""
 
 Rows = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """What a step sees: features `[B, D]`; labels int64 `[B]`, or mixtures, float `[B, C]`, smoothed."""
 
     features: Tensor
@@ -97,34 +61,32 @@ class Data:
 
     @property
     def class_counts(self) -> Tensor:
-        """n_i, int64 `[C]`."""
         return torch.bincount(self.labels, minlength=self.groups.shape[1])
 
     @property
     def draws(self) -> Tensor:
         """m_i, expected draws in an epoch, float64 `[C]`."""
-        shares = self.class_counts.double().sqrt() if self.sampler == "sqrt" else self.class_counts.double()
+        shares = self.class_counts.double() ** (0.5 if self.sampler == "sqrt" else 1)
         return shares * len(self.labels) / shares.sum()
 
     @property
     def feature_log_radius(self) -> Tensor:
         """Log of the rms over the features of a class's standard deviations, `[C]`; one image: the others' mean."""
-        several = [i for i, n in enumerate(self.class_counts.tolist()) if n > 1]
-        variances = torch.stack([self.features[self.labels == i].double().var(dim=0).mean() for i in several])
-        log_radius = (variances.log() / 2).mean().repeat(len(self.class_counts))
-        log_radius[several] = variances.log() / 2
-        return log_radius
+        several = self.class_counts > 1
+        rows = (self.features[self.labels == i].double() for i in several.nonzero())
+        known = torch.stack([each.var(dim=0).mean() for each in rows]).log() / 2
+        return known.mean().repeat(len(several)).masked_scatter(several, known)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Full batches of an epoch; the same for every method."""
-        generator = torch.Generator().manual_seed(1000 * self.seed + number)
+        generator, images = torch.Generator().manual_seed(1000 * self.seed + number), len(self.labels)
         if self.sampler == "sqrt":
             chances = self.class_counts.double().rsqrt()[self.labels]
-            order = torch.multinomial(chances, len(self.labels), replacement=True, generator=generator)
+            order = torch.multinomial(chances, images, replacement=True, generator=generator)
         else:
-            order = torch.randperm(len(self.labels), generator=generator)
+            order = torch.randperm(images, generator=generator)
         mixing = np.random.default_rng([self.seed, number])
-        for rows in order[: len(order) // BATCH * BATCH].split(BATCH):
+        for rows in order[: images // BATCH * BATCH].split(BATCH):
             features, labels = self.features[rows], self.labels[rows]
             yield self._mixed(features, labels, mixing) if self.mixup else Batch(features, labels)
 
@@ -146,11 +108,10 @@ class Images:
         self.num_classes = int(self.labels.max()) + 1
 
     def shuffled(self, label: int, rng: np.random.Generator) -> Rows:
-        """The rows of a class in random order."""
         return rng.permutation(np.flatnonzero(self.labels == label))
 
     def taken(self, rows: list[Rows]) -> tuple[Tensor, Tensor]:
-        """Features and labels of some rows for each class."""
+        """Features and labels of the rows of each class."""
         labels = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(each) for each in rows]))
         return self.features[np.concatenate(rows)], labels
 
@@ -162,11 +123,6 @@ def centred(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], **others:
     return Data(features, train[1], test_features, test[1], **others)
 
 
-def profile(largest: int, num_classes: int, imbalance: float) -> list[int]:
-    """n_i = floor(n_max IF^(-i/(C-1))) (Cui et al., CVPR 2019)."""
-    return [int(largest * (1.0 / imbalance) ** (i / (num_classes - 1.0))) for i in range(num_classes)]
-
-
 def load(
     cache: Path, dataset: str, imbalance: int, sampler: str, seed: int, *, validation: bool = False, **options: Any
 ) -> Data:
@@ -176,14 +132,12 @@ def load(
     `options` are `smoothing` and `mixup` of `Data`.
     """
     images, test_images = Images(cache, dataset, "train"), Images(cache, dataset, "test")
-    sizes = profile(LARGEST_CLASS[dataset], images.num_classes, imbalance)
-    rng = np.random.default_rng([seed, 1])
+    sizes, rng = profile(LARGEST_CLASS[dataset], imbalance, images.num_classes), np.random.default_rng([seed, 1])
     drawn = [images.shuffled(i, rng)[:n] for i, n in enumerate(sizes)]
     test = test_images.features, torch.from_numpy(test_images.labels)
     if validation:
-        held_out = [max(1, len(rows) // 5) for rows in drawn]
-        test = images.taken([rows[:number] for rows, number in zip(drawn, held_out, strict=True)])
-        drawn = [rows[number:] if len(rows) > 1 else rows for rows, number in zip(drawn, held_out, strict=True)]
+        test = images.taken([rows[: max(1, len(rows) // 5)] for rows in drawn])
+        drawn = [rows[max(1, len(rows) // 5) :] if len(rows) > 1 else rows for rows in drawn]
     many, few = GROUP_BOUNDS[dataset]
     counts = torch.tensor(sizes)
     groups = torch.stack([counts >= many, (counts < many) & (counts > few), counts <= few])
@@ -198,7 +152,7 @@ def load_random(cache: Path, dataset: str, largest: int, smallest: int, seed: in
     classes with the most and with the fewest images.
     """
     images, rng = Images(cache, dataset, "test"), np.random.default_rng([seed, 2])
-    sizes = rng.permutation(profile(largest, images.num_classes, largest / smallest))
+    sizes = rng.permutation(profile(largest, largest / smallest, images.num_classes))
     parts = _split(images, [[i] for i in range(images.num_classes)], sizes, largest, rng)
     rank = torch.from_numpy(np.argsort(np.argsort(-sizes, kind="stable")))
     extreme = int(EXTREME * len(sizes))
@@ -220,7 +174,7 @@ def load_broad(cache: Path, largest: int, smallest: int, seed: int, *, similar: 
         fine = rng.permutation(100).tolist()
     joined = BROAD * FINE_IN_BROAD
     members = [fine[i : i + FINE_IN_BROAD] for i in range(0, joined, FINE_IN_BROAD)] + [[i] for i in fine[joined:]]
-    sizes = rng.permutation(profile(largest, len(members), largest / smallest))
+    sizes = rng.permutation(profile(largest, largest / smallest, len(members)))
     parts = _split(Images(cache, "cifar100_lt", "test"), members, sizes, largest, rng)
     broad = torch.arange(len(members)) < BROAD
     return centred(*parts, groups=torch.stack([broad, broad | True, ~broad]), sampler="uniform", seed=seed)

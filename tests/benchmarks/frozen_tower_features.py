@@ -7,8 +7,6 @@ writes `cifar10_lt_train.npy`, ... to the cache, float32 `[N, 1280]`. Training i
 in class order; a larger factor takes the first n_i of every class, so one file serves all factors.
 """
 
-from __future__ import annotations
-
 import itertools
 import sys
 from pathlib import Path
@@ -44,7 +42,6 @@ def tower() -> nn.Module:
 
 @torch.inference_mode()
 def main() -> None:
-    """Extract what the cache lacks."""
     parser = parser_of(__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="folder for the features (about 230 MB)")
     parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=DATASETS)

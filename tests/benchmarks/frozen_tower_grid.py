@@ -2,18 +2,15 @@
 
 python tests/benchmarks/frozen_tower_grid.py --cache CACHE --seeds 5 --results grid.jsonl
 
-A line is one seed under one setting, trained twice: without a fifth of the training images, which then are the
-validation images, and on all of them, tested on the test images. It holds mean class accuracy of every method on both,
-and of ce, the weights and the margins at tau 1 after subtracting tau log n from their logits, for every tau of `TAUS`.
+A line is one seed under one setting, trained without a fifth of the training images, the validation images, and again
+on all, tested on the test images: mean class accuracy of every method on both, and of `CURVES` at every tau of `TAUS`.
 """
-
-from __future__ import annotations
 
 from dataclasses import replace
 
 from common import Line, complete, study_parser
 from frozen_tower import Cell
-from frozen_tower_curve import point
+from frozen_tower_curve import curve, point
 from frozen_tower_methods import SETS
 
 CELL = Cell.parse("cifar100-100-linear")
@@ -25,7 +22,6 @@ CURVES = ("ce", "inverse", "dv", "inverse adjusted tau 1", "dv adjusted tau 1")
 
 
 def main() -> None:
-    """Train what the results lack."""
     options = study_parser(__doc__, seeds=5).parse_args()
 
     def run(setting: list[float], seed: int) -> Line:
@@ -35,12 +31,10 @@ def main() -> None:
         for split in ("validation", "test"):
             data = CELL.data(options.cache, seed, validation=split == "validation")
             found = CELL.train(data, options.cache, SETS["grid"], recipe)
-            about, log_counts = (data.test_labels, data.groups), data.class_counts.double().log().float()
+            about = data.test_labels, data.groups
             methods = {name: list(point(trained.logits, *about)) for name, trained in found.items()}
-            curves = {
-                name: [point(found[name].logits - tau * log_counts, *about).all for tau in TAUS] for name in CURVES
-            }
-            line[split] = {"methods": methods, "curves": curves}
+            curves = {name: curve(found[name].logits, *about, data.class_counts, TAUS) for name in CURVES}
+            line[split] = {"methods": methods, "curves": {name: [each.all for each in curves[name]] for name in curves}}
         return line
 
     jobs = [{"setting": setting, "seed": seed} for seed in range(options.seeds) for setting in SETTINGS]

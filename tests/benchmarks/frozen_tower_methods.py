@@ -1,7 +1,5 @@
 """The methods by name: a weighting of the product, what it learns its radii from, and how the weights are used."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,22 +24,15 @@ class AlteredVolume(ClassVolume):
     """
 
     def __init__(
-        self,
-        class_counts: Any,
-        draws: Any = None,
-        power: float = 1.0,
-        shuffle: int | None = None,
-        fitted: bool = False,
-        **options: Any,
+        self, *counts: Any, power: float = 1.0, shuffle: int | None = None, fitted: bool = False, **options: Any
     ) -> None:
-        super().__init__(class_counts, draws, **options)
+        super().__init__(*counts, **options)
         self.power, self.fitted = power, fitted
         self.origin = torch.arange(self.num_classes)
         if shuffle is not None:
             self.origin = torch.randperm(self.num_classes, generator=torch.Generator().manual_seed(shuffle))
 
     def radii(self) -> Tensor | None:
-        """Log r^g, each perhaps of another class."""
         found = super().radii()
         if found is None:
             return None
@@ -56,14 +47,11 @@ class AlteredVolume(ClassVolume):
 class FeatureRadius(FrequencyWeighting):
     """alpha_i ~ r_i^g / n_i with `Data.feature_log_radius` in the place of the logits' radii: known before training."""
 
-    def __init__(
-        self, class_counts: Any, draws: Any = None, *, log_radius: Tensor, power: float = 1.0, **options: Any
-    ) -> None:
+    def __init__(self, *counts: Any, log_radius: Tensor, power: float = 1.0, **options: Any) -> None:
         self._scaled = power * log_radius
-        super().__init__(class_counts, draws, **options)
+        super().__init__(*counts, **options)
 
     def log_shape(self, counts: Tensor) -> Tensor:
-        """Log r_i^g, whatever the counts."""
         return self._scaled
 
 
@@ -111,12 +99,8 @@ def _volume(**options: Any) -> Method:
     return Method("class_volume", options)
 
 
-def _power(power: float, shuffled: bool = False) -> Method:
-    return Method("altered_volume", {"power": power}, shuffled=shuffled)
-
-
-def _fitted(**options: Any) -> Method:
-    return Method("altered_volume", {"fitted": True, **options})
+def _altered(shuffled: bool = False, **options: Any) -> Method:
+    return Method("altered_volume", options, shuffled=shuffled)
 
 
 _LETTER = {"counts": "dataset", "normalize": "dataset"}
@@ -130,15 +114,13 @@ SHAPES: Mapping[str, Method] = {
     "dv-s30": _volume(min_samples=30),
     "dv-debias": _volume(debias=True),
     "dv-mass": _volume(assign="mass"),
-    "dv-shuffled": _power(1, shuffled=True),
+    "dv-shuffled": _altered(shuffled=True),
     "dv-test": replace(_volume(), held_out=True),
-    "r^-2": _power(-2),
-    "r^2": _power(2),
-    "r^4": _power(4),
-    "r^4-shuffled": _power(4, shuffled=True),
-    "dv-fitted": _fitted(),
-    "bv-fitted": _fitted(variant="bv"),
-    "r^4-fitted": _fitted(power=4),
+    **{f"r^{power}": _altered(power=power) for power in (-2, 2, 4)},
+    "r^4-shuffled": _altered(power=4, shuffled=True),
+    "dv-fitted": _altered(fitted=True),
+    "bv-fitted": _altered(fitted=True, variant="bv"),
+    "r^4-fitted": _altered(fitted=True, power=4),
     "features": Method("feature_radius"),
     "features^4": Method("feature_radius", {"power": 4}),
     "inverse-dataset": Method("inverse", {"counts": "dataset"}),
@@ -185,10 +167,7 @@ _ADDED: Mapping[str, list[str]] = {
     ],
     "readings": [
         *_forms(_INFORMATION[:3], "", "adjusted"),
-        *_READINGS,
-        *_forms(_READINGS[:2], "adjusted"),
-        "dv-s30",
-        "dv-debias",
+        *[*_READINGS, *_forms(_READINGS[:2], "adjusted"), "dv-s30", "dv-debias"],
     ],
     "core": [
         *_forms([*_INFORMATION[:4], "r^4", "en", "bv", "dv-s30"], ""),
@@ -197,22 +176,19 @@ _ADDED: Mapping[str, list[str]] = {
     ],
     "few": [*_forms([*_INFORMATION[:4], "r^4", "dv-s30"], "", "adjusted"), *_forms(_INFORMATION, "post-hoc")],
     "language": [
-        *_forms(_INFORMATION[:3], ""),
-        *_READINGS[2:],
-        *_forms(_INFORMATION[:2], "adjusted"),
-        *_forms(_INFORMATION[:4], "post-hoc"),
+        *[*_INFORMATION[:3], *_READINGS[2:]],
+        *[*_forms(_INFORMATION[:2], "adjusted"), *_forms(_INFORMATION[:4], "post-hoc")],
     ],
     "language-readings": [*_INFORMATION[:2], *_READINGS, "dv-mass", "dv-s30"],
     "control": _forms(["inverse", "dv", "dv-fitted", "bv", "bv-fitted", "r^4", "r^4-fitted"], "", "adjusted"),
     "starts": [
         *_forms(["inverse", "dv"], "", "from 1", "adjusted", "adjusted late"),
-        "inverse from 0",
-        "dv adjusted from 1",
+        *["inverse from 0", "dv adjusted from 1"],
     ],
     "random": [*_forms(_INFORMATION[:3], "", "adjusted"), "inverse post-hoc"],
     "breadth": _forms(["inverse", "dv", "bv", "r^4", "features", "features^4"], "", "adjusted"),
     "grid": _forms(["inverse", "dv"], "", *(f"adjusted tau {tau:g}" for tau in MARGIN_TAUS)),
 }
 
-SETS: Mapping[str, list[str]] = {name: ["ce", *methods] for name, methods in _ADDED.items()}
+SETS = {name: ["ce", *methods] for name, methods in _ADDED.items()}
 """Lists of methods that are trained together."""

@@ -3,12 +3,9 @@
 python tests/benchmarks/frozen_tower_oracle.py --cache CACHE --cell cifar100-100-linear cifar10-100-linear --seeds 10 \
   --results tests/benchmarks/results/frozen_tower_oracle.jsonl
 
-A line is one seed of ce. Half of the test images of each class are given away: on them a bias for every class is fitted
-(least cross entropy), and the best tau of tau log n is chosen; both are scored on the other half, and the halves change
-places. Beside it the log radii of the classes on the test images, and their accuracies at tau 1.
+A line is one seed of ce. On half of the test images of each class a bias for every class is fitted (least cross
+entropy) and the best tau of tau log n is chosen; both are scored on the other half, and the halves change places.
 """
-
-from __future__ import annotations
 
 import torch
 from common import Line, complete, study_parser
@@ -43,18 +40,14 @@ def halves(labels: Tensor, seed: int) -> Tensor:
     return first
 
 
-def residual(values: Tensor, x: Tensor) -> Tensor:
-    """Values `[C]` minus their least-squares line in x."""
+def partial(values: Tensor, x: Tensor, others: Tensor) -> float:
+    """Correlation of others `[C]` with what is left of values after their least-squares line in x."""
     x = x - x.mean()
-    return values - values.mean() - (x @ values) / (x @ x) * x
-
-
-def correlation(a: Tensor, b: Tensor) -> float:
-    return round(float(torch.corrcoef(torch.stack([a, b]))[0, 1]), 4)
+    left = values - values.mean() - (x @ values) / (x @ x) * x
+    return round(float(torch.corrcoef(torch.stack([left, others]))[0, 1]), 4)
 
 
 def main() -> None:
-    """Train the seeds that the results lack."""
     parser = study_parser(__doc__, seeds=10)
     parser.add_argument("--cell", nargs="+", required=True)
     options = parser.parse_args()
@@ -81,8 +74,8 @@ def main() -> None:
         of_class = torch.stack([100 * right[labels == i].double().mean() for i in range(len(log_counts))])
         return {
             "accuracy": {name: round(value, 3) for name, value in scores.items()},
-            "corr_biases_r": {name: correlation(residual(biases, log_counts), r) for name, r in radii.items()},
-            "corr_accuracy_r": correlation(residual(of_class, log_counts), radii["dv-test"]),
+            "corr_biases_r": {name: partial(biases, log_counts, r) for name, r in radii.items()},
+            "corr_accuracy_r": partial(of_class, log_counts, radii["dv-test"]),
             "log_radius": [round(float(value), 4) for value in radii["dv-test"]],
             "class_accuracy": [round(float(value), 2) for value in of_class],
         }

@@ -4,8 +4,6 @@ python tests/benchmarks/frozen_tower_plot.py tests/benchmarks/results/frozen_tow
   --cell cifar100-100-linear cifar100-100-language-sqrt
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +48,8 @@ def draw(axes: Any, cell: Cell) -> None:
         _, many, _, few = curve[TAUS.index(tau)]
         if many >= lowest:
             axes.plot(many, few, "s", color="0.55", markersize=4, zorder=1)
-            words = "baseline" if tau == 0 else f"tau {tau:g}"
-            axes.annotate(
-                words, (many, few), (-6, -9), textcoords="offset points", fontsize=8, color="0.35", ha="right"
-            )
+            words, look = "baseline" if tau == 0 else f"tau {tau:g}", {"fontsize": 8, "color": "0.35", "ha": "right"}
+            axes.annotate(words, (many, few), (-6, -9), textcoords="offset points", **look)
     for (shape, form), point in points.items():
         look = {"color": SHAPES[shape][1], "markersize": 8, "alpha": 0.8, "zorder": 2, "markeredgecolor": "white"}
         axes.plot(point.many, point.few, FORMS[form][1], **look)
@@ -78,11 +74,9 @@ def legend(axes: Any, cells: list[Cell]) -> None:
 
 
 def main() -> None:
-    """Write the picture."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, required=True)
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--cell", nargs="+", required=True)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     found = read(options.results)
     cells = [found[name] for name in options.cell]

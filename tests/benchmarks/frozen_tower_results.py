@@ -1,7 +1,5 @@
 """Reading the results: means over seeds with 95 % intervals (Student's t), differences paired by seed."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +18,8 @@ class Estimate(NamedTuple):
     half_width: float
 
     def __str__(self) -> str:
-        """For a table."""
-        if math.isnan(self.mean):
-            return ""
-        return f"{self.mean:+.2f}" + ("" if math.isnan(self.half_width) else f" ± {self.half_width:.2f}")
+        half = "" if math.isnan(self.half_width) else f" ± {self.half_width:.2f}"
+        return "" if math.isnan(self.mean) else f"{self.mean:+.2f}{half}"
 
 
 def estimate(values: list[float]) -> Estimate:
@@ -33,9 +29,7 @@ def estimate(values: list[float]) -> Estimate:
         return Estimate(math.nan, math.nan)
     if len(known) == 1:
         return Estimate(known[0], math.nan)
-    deviation = float(np.std(known, ddof=1))
-    quantile = float(stats.t.ppf(0.975, len(known) - 1))
-    return Estimate(float(np.mean(known)), quantile * deviation / math.sqrt(len(known)))
+    return Estimate(float(np.mean(known)), float(stats.t.ppf(0.975, len(known) - 1) * stats.sem(known)))
 
 
 @dataclass(frozen=True)
@@ -47,15 +41,12 @@ class Cell:
 
     @property
     def methods(self) -> list[str]:
-        """Those that any seed has, in the order in which they come."""
         return list(dict.fromkeys(name for line in self.lines for name in line["methods"]))
 
     def having(self, *methods: str) -> list[Line]:
-        """The seeds that have all of these."""
         return [line for line in self.lines if all(name in line["methods"] for name in methods)]
 
     def points(self, method: str) -> list[Point]:
-        """Its accuracies, by seed."""
         return [Point(*(line["methods"][method][field] for field in Point._fields)) for line in self.having(method)]
 
     def heights(self, method: str) -> list[Height]:
@@ -66,10 +57,6 @@ class Cell:
             else interpolated(point, [Point(*each) for each in line["curve"]])
             for line, point in zip(self.having(method), self.points(method), strict=True)
         ]
-
-    def height(self, method: str) -> Estimate:
-        """In mean class accuracy."""
-        return estimate(self.numbers(method, "height"))
 
     def numbers(self, method: str, what: str) -> list[float]:
         """By seed: accuracy of `"all"`, `"many"`, `"medium"` or `"few"`, or the `"height"` in mean class accuracy."""
@@ -92,7 +79,6 @@ class Cell:
         return [line["methods"][method].get(key, math.nan) for line in self.having(method)]
 
     def mean_point(self, method: str) -> Point:
-        """Its mean accuracies."""
         return Point(*np.mean(self.points(method), axis=0))
 
     def difference(self, first: str, second: str, what: str = "all") -> Estimate:

@@ -6,8 +6,6 @@ python tests/benchmarks/frozen_tower_settings.py --cache CACHE --cell cifar100-1
 These are a fifth of the training images; in cells with random classes the test images of draws that no result uses.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 
@@ -20,7 +18,6 @@ FIRST_SEED = 1000
 
 
 def main() -> None:
-    """Train what the results lack."""
     parser = study_parser(__doc__, seeds=3)
     parser.add_argument("--cell", default="cifar100-100-linear")
     parser.add_argument("--epochs", type=int, nargs="+", required=True)
@@ -35,7 +32,7 @@ def main() -> None:
         ce = setting.train(data, options.cache, recipe=recipe)["ce"]
         return {"ce": point(ce.logits, data.test_labels, data.groups).all}
 
-    first = 0 if Cell.parse(options.cell).sizes.isdigit() else FIRST_SEED
+    first = FIRST_SEED if Cell.parse(options.cell).random else 0
     seeds = range(first, first + options.seeds)
     grid = itertools.product([options.cell], options.epochs, options.rates, options.decays, seeds)
     names = ("cell", "epochs", "rate", "decay", "seed")

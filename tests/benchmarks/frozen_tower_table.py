@@ -5,25 +5,16 @@ python tests/benchmarks/frozen_tower_table.py tests/benchmarks/results/frozen_to
 The tables of the pages are written by `published.py`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from common import parser_of
 from frozen_tower_results import read
 from frozen_tower_tables import methods
 
-
-def main() -> None:
-    """Print the tables."""
+if __name__ == "__main__":
     parser = parser_of(__doc__)
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--cell", nargs="+", help="only these")
     options = parser.parse_args()
-    print(
-        "\n\n".join(methods(cell) for name, cell in read(options.results).items() if name in (options.cell or [name]))
-    )
-
-
-if __name__ == "__main__":
-    main()
+    found = read(options.results)
+    print("\n\n".join(methods(cell) for name, cell in found.items() if name in (options.cell or found)))

@@ -1,7 +1,5 @@
 """The tables of the frozen tower from committed results, by the name in their marker (see `published.py`)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -69,7 +67,6 @@ ADDED = ("dv", "dv-shuffled", "dv-test", "r^4")
 
 
 def cells(*names: str) -> dict[str, Cell]:
-    """The cells of results files, by name."""
     return read([RESULTS / f"frozen_tower_{name}.jsonl" for name in names])
 
 
@@ -86,10 +83,9 @@ def overview(found: dict[str, Cell]) -> str:
     """Each cell: accuracies of the plain methods, and their heights over the curve."""
     rows = []
     for name, words in CELLS.items():
-        cell = found[name]
+        cell, (tau, best) = found[name], found[name].best
         plain = [f"{cell.mean_point(method).all:.1f}" for method in ("ce", "inverse", "inverse adjusted")]
-        tau, best = cell.best
-        heights = [cell.height(method) for method in ("inverse", "inverse adjusted")]
+        heights = [estimate(cell.numbers(method, "height")) for method in ("inverse", "inverse adjusted")]
         rows.append([words, len(cell.having("inverse")), *plain, f"{best:.1f} at {tau:.1f}", *heights])
     header = "| cell | seeds | cross entropy | 1/n, weights | 1/n, margins | best of the curve, at tau |"
     return table(f"{header} height of 1/n: weights | margins |", rows)
@@ -99,12 +95,8 @@ def information(found: dict[str, Cell], parts: dict[str, tuple[str, str]]) -> st
     """What the radii add to 1/n; `parts` has the title, form and number (see `Cell.numbers`) of each group."""
     rows = []
     for name, words in CELLS.items():
-        cell, row = found[name], [words]
-        for form, what in parts.values():
-            for radii in ADDED:
-                there = radii + form in cell.methods
-                row.append(str(cell.difference(radii + form, "inverse" + form, what)) if there else "")
-        rows.append(row)
+        pairs = [(radii + form, "inverse" + form, what) for form, what in parts.values() for radii in ADDED]
+        rows.append([words, *(found[name].difference(*pair) for pair in pairs)])
     columns = " | ".join(f"{title}: true radii | shuffled | of test images | r^4" for title in parts)
     return table(f"| cell | {columns} |", rows)
 
@@ -144,12 +136,11 @@ def control(found: dict[str, Cell]) -> str:
 
 
 def readings(cell: Cell) -> str:
-    """The readings of Eq. 6 and 16 under the sqrt sampler, minus cross entropy."""
     rows = []
     for method, words in READINGS.items():
         if method in cell.methods:
             differences = [cell.difference(method, "ce", what) for what in Point._fields]
-            rows.append([words, *differences, cell.height(method)])
+            rows.append([words, *differences, estimate(cell.numbers(method, "height"))])
     return table("| | all | many | medium | few | height over the curve |", rows)
 
 
@@ -157,9 +148,8 @@ def draws(found: dict[str, Cell]) -> str:
     """Cells whose classes and images are random: the volume and the shuffled radii against 1/n."""
     pairs = [("inverse", "ce"), ("inverse adjusted", "ce")]
     pairs += [(radii + form, "inverse" + form) for radii in ("dv", "dv-shuffled") for form in ("", " adjusted")]
-    rows = []
-    for name, words in DRAWS.items():
-        rows.append([words, len(found[name].lines), *(found[name].difference(*pair) for pair in pairs)])
+    cells = {words: found[name] for name, words in DRAWS.items()}
+    rows = [[words, len(cell.lines), *(cell.difference(*pair) for pair in pairs)] for words, cell in cells.items()]
     header = "| cell | draws | 1/n, weights, minus ce | margins, minus ce | dv minus 1/n, weights | margins |"
     return table(f"{header} shuffled radii minus 1/n, weights | margins |", rows)
 
@@ -188,16 +178,16 @@ def oracle() -> str:
         correlations = [[line["corr_biases_r"][key] for line in own] for key in ("dv", "dv-test")]
         correlations.append([line["corr_accuracy_r"] for line in own])
         radii = np.array([line["log_radius"] for line in own])
-        between, within = radii.mean(axis=0).std(ddof=1), np.sqrt(radii.var(axis=0, ddof=1).mean())
-        numbers = [estimate(gains), *map(estimate, correlations), f"{between:.3f}", f"{within:.3f}"]
-        rows.append([CELLS[name], len(own), *numbers])
+        spreads = radii.mean(axis=0).std(ddof=1), np.sqrt(radii.var(axis=0, ddof=1).mean())
+        rows.append(
+            [CELLS[name], len(own), *map(estimate, [gains, *correlations]), *(f"{each:.3f}" for each in spreads)]
+        )
     header = "| cell | seeds | fitted biases minus the best tau | biases and training radii | biases and test radii |"
     header += " accuracy and test radii | std of test log r between classes | over seeds |"
     return table(header, rows)
 
 
 def settings() -> str:
-    """The settings' search on validation images."""
     found: dict[tuple[Any, ...], list[float]] = {}
     for line in lines_of("frozen_tower_settings"):
         found.setdefault((line["cell"], line["rate"], line["epochs"], line["decay"]), []).append(line["ce"])
@@ -238,11 +228,9 @@ def grid() -> str:
 
 
 def methods(cell: Cell) -> str:
-    """Every method: where it lies, against ce and against ce's curve."""
     rows = []
     for name in cell.methods:
-        heights = cell.heights(name)
-        above = [estimate([each.all for each in heights]), estimate([each.few for each in heights])]
+        above = [estimate(list(each)) for each in zip(*cell.heights(name), strict=True)]
         shape = [estimate(cell.described(name, key)).mean for key in ("std_log_alpha", "std_log_r")]
         points = (f"{value:.1f}" for value in cell.mean_point(name))
         shown = [cell.difference(name, "ce"), *above, *(f"{number:.2f}" for number in shape)]
@@ -253,12 +241,9 @@ def methods(cell: Cell) -> str:
 
 def all_tables() -> dict[str, str]:
     """The tables of the documents, by the name in their marker."""
-    main, others = cells("cifar100", "cifar10"), cells("random", "breadth")
-    linear = "cifar100-100-linear"
-    start = cells("starts")[linear]
-    seeds = {line["seed"] for line in start.lines}
-    both = cells("starts", "cifar100")[linear]
-    both = Cell(linear, [line for line in both.lines if line["seed"] in seeds])
+    main, others, linear = cells("cifar100", "cifar10"), cells("random", "breadth"), "cifar100-100-linear"
+    start, both = cells("starts")[linear], cells("starts", "cifar100")[linear]
+    both = Cell(linear, both.lines[: len(start.lines)])  # the seeds of `starts` come first
     return {
         "README": starts(both, README_ROWS),
         "starts": starts(start, START_ROWS),

@@ -1,17 +1,15 @@
 """Training of all methods on one seed's data, in one program: they share warm-up, batches and start."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from frozen_tower_data import BATCH, Data
 from frozen_tower_heads import Head, Parameters, picked
-from frozen_tower_methods import METHODS, Method
+from frozen_tower_methods import METHODS
 from torch import Tensor
 
-from vlltr_plugin import Weighting
 from vlltr_plugin.core.batch import unsmoothed
 
 TEST_ROWS = 1000
@@ -34,8 +32,7 @@ class Recipe:
         return self.epochs // 2
 
 
-@dataclass
-class Trained:
+class Trained(NamedTuple):
     """What a run leaves: its test logits `[M, C]` and its log radii and weights at the end, `[C]`."""
 
     logits: Tensor
@@ -46,22 +43,22 @@ class Trained:
 class Criteria:
     """The losses of R methods over logits that share a batch: the product's two criteria, vectorised."""
 
-    def __init__(self, methods: list[Method], weightings: list[Weighting], starts: list[int], smoothing: float) -> None:
-        self.methods, self.weightings, self.starts, self.smoothing = methods, weightings, starts, smoothing
-        for weighting in weightings:
+    def __init__(self, names: list[str], data: Data, half: int) -> None:
+        self.methods, self.smoothing = [METHODS[name] for name in names], data.smoothing
+        self.starts = [half if method.start is None else method.start for method in self.methods]
+        self.weightings = [method.build(data, half) for method in self.methods]
+        for weighting in self.weightings:
             weighting.update_margins()
         self.refresh()
 
     def refresh(self) -> None:
         """Takes what is in force: `scales` and `margins`, `[R, C]`."""
-        if not self.weightings:
-            return
-        weights = torch.stack([weighting.weights for weighting in self.weightings])
-        margins = torch.stack([weighting.margins for weighting in self.weightings]).float()
-        taus = torch.tensor([method.tau for method in self.methods])[:, None]
-        as_margin = torch.tensor([method.form != "weights" for method in self.methods])[:, None]
-        self.scales = torch.where(as_margin, 1.0, weights)
-        self.margins = torch.where(as_margin, taus * margins, 0.0)
+        scales, margins = [], []
+        for method, weighting in zip(self.methods, self.weightings, strict=True):
+            as_margin, ones = method.form != "weights", torch.ones_like(weighting.weights)
+            scales.append(ones if as_margin else weighting.weights)
+            margins.append(method.tau * weighting.margins.float() if as_margin else 0 * ones)
+        self.scales, self.margins = torch.stack(scales), torch.stack(margins)
 
     def loss(self, logits: Tensor, targets: Tensor, rows: list[int]) -> Tensor:
         """The sum of the batch means of some methods: logits `[B, R, C]` hold those of method `rows[i]` in column i."""
@@ -106,13 +103,11 @@ class Training:
         if names[0] != "ce":
             raise ValueError(f"Expected the first method to be ce but got {names[0]!r}.")
         self.data, self.head, self.recipe = data, head, recipe
-        self.trained = [name for name in names if METHODS[name].form != "post_hoc"]
-        self.post_hoc = [name for name in names if METHODS[name].form == "post_hoc"]
-        warm_ups = [METHODS[name].warm_up for name in self.trained]
-        replicas = list(dict.fromkeys(warm_ups))
-        self.columns = [replicas.index(each) for each in warm_ups]
-        self.rows = [warm_ups.index(each) for each in replicas]
-        self.criteria, self.readers = self._criteria(self.trained), self._criteria(self.post_hoc)
+        self.names = sorted(names, key=lambda name: METHODS[name].form == "post_hoc")  # after those that are trained
+        self.criteria = Criteria(self.names, data, recipe.start_epoch)
+        warm_ups = [method.warm_up for method in self.criteria.methods if method.form != "post_hoc"]
+        self.trained, replicas = len(warm_ups), list(dict.fromkeys(warm_ups))
+        self._look_at([replicas.index(each) for each in warm_ups], [warm_ups.index(each) for each in replicas])
         start = head.initial(data.features.shape[1], data.groups.shape[1], data.seed)
         self._use(picked(start, [0] * len(replicas)))
 
@@ -122,42 +117,36 @@ class Training:
             if epoch == self.recipe.start_epoch:
                 self._fork()
             self._epoch(epoch)
-        logits = self._test_logits(self.parameters)
-        of_trained = [logits[:, r] for r in range(len(self.trained))]
-        of_post_hoc = [logits[:, 0] + self.readers.margins[r] for r in range(len(self.post_hoc))]
-        weightings = [*self.criteria.weightings, *self.readers.weightings]
-        return {
-            name: Trained(own, weighting.log_radius, weighting.weights)
-            for name, own, weighting in zip(
-                [*self.trained, *self.post_hoc], [*of_trained, *of_post_hoc], weightings, strict=True
-            )
-        }
+        logits, found = self._test_logits(self.parameters), {}
+        for row, (name, weighting) in enumerate(zip(self.names, self.criteria.weightings, strict=True)):
+            own = logits[:, row] if row < self.trained else logits[:, 0] + self.criteria.margins[row]
+            found[name] = Trained(own, weighting.log_radius, weighting.weights)
+        return found
 
-    def _criteria(self, names: list[str]) -> Criteria:
-        methods, half = [METHODS[name] for name in names], self.recipe.start_epoch
-        starts = [half if method.start is None else method.start for method in methods]
-        weightings = [method.build(self.data, half) for method in methods]
-        return Criteria(methods, weightings, starts, self.data.smoothing)
+    def _look_at(self, columns: list[int], rows: list[int]) -> None:
+        """Of each method the replica that it looks at (post-hoc: ce's), of each replica the method that trains it."""
+        self.columns, self.rows = columns + [0] * (len(self.names) - self.trained), rows
 
     def _use(self, parameters: Parameters, state: dict[str, dict[str, Tensor]] | None = None) -> None:
         """Trains these parameters from now on, with what their optimizer remembers."""
         self.parameters, recipe = parameters, self.recipe
-        values, options = list(parameters.values()), {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
-        if recipe.optimizer == "adamw":
-            self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(values, fused=True, **options)
-        else:
-            self.optimizer = torch.optim.SGD(values, momentum=0.9, nesterov=True, fused=True, **options)
+        options = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
+        if recipe.optimizer == "sgd":
+            options |= {"momentum": 0.9, "nesterov": True}
+        rule = torch.optim.SGD if recipe.optimizer == "sgd" else torch.optim.AdamW
+        self.optimizer = rule(list(parameters.values()), **options)
         for name, kept in (state or {}).items():
             self.optimizer.state[parameters[name]] = kept
 
     def _fork(self) -> None:
         """Goes on with every method, each from its warm-up."""
+        columns, own = self.columns[: self.trained], list(range(self.trained))
         state = {
-            name: {key: kept[self.columns] if kept.ndim else kept for key, kept in self.optimizer.state[value].items()}
+            name: {key: kept[columns] if kept.ndim else kept for key, kept in self.optimizer.state[value].items()}
             for name, value in self.parameters.items()
         }
-        self._use(picked(self.parameters, self.columns), state)
-        self.columns = self.rows = list(range(len(self.trained)))
+        self._use(picked(self.parameters, columns), state)
+        self._look_at(own, own)
 
     def _epoch(self, epoch: int) -> None:
         steps = len(self.data.labels) // BATCH
@@ -167,28 +156,23 @@ class Training:
                 group["lr"] = self.recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2
             outputs = self.head.outputs(self.parameters, batch.features)
             loss = torch.stack([self.criteria.loss(logits, batch.targets, self.rows) for logits in outputs]).sum()
-            self._observe(outputs[self.head.statistics], self.columns, batch.targets, epoch)
+            self.criteria.observe(outputs[self.head.statistics], self.columns, batch.targets, epoch)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
         if epoch >= self.recipe.start_epoch - 1:
             self._observe_held_out(epoch)
-        for each in (self.criteria, self.readers):
-            each.end_epoch(epoch)
-
-    def _observe(self, logits: Tensor, columns: list[int], targets: Tensor, epoch: int, held_out: bool = False) -> None:
-        """Logits `[B, ., C]` of replicas, ce's the first; `columns`: which one each trained method looks at."""
-        self.criteria.observe(logits, columns, targets, epoch, held_out)
-        self.readers.observe(logits, [0] * len(self.post_hoc), targets, epoch, held_out)
+        self.criteria.end_epoch(epoch)
 
     def _observe_held_out(self, epoch: int) -> None:
         """Runs on the test images those replicas only whose methods ask for it."""
         asked = [method.held_out for method in self.criteria.methods]
-        if any(asked) or any(method.held_out for method in self.readers.methods):
-            rows = sorted({0} | {column for column, wanted in zip(self.columns, asked, strict=True) if wanted})
+        if any(asked):
+            columns = [column if wanted else 0 for column, wanted in zip(self.columns, asked, strict=True)]
+            rows = sorted({0, *columns})
             logits = self._test_logits(picked(self.parameters, rows), self.head.statistics)
-            columns = [rows.index(column) if wanted else 0 for column, wanted in zip(self.columns, asked, strict=True)]
-            self._observe(logits, columns, self.data.test_labels, epoch, held_out=True)
+            labels, columns = self.data.test_labels, [rows.index(column) for column in columns]
+            self.criteria.observe(logits, columns, labels, epoch, held_out=True)
 
     @torch.no_grad()
     def _test_logits(self, parameters: Parameters, branch: int | None = None) -> Tensor:

@@ -6,12 +6,10 @@ Handwritten digits (scikit-learn's), cut to a long tail; a small network, 20 epo
 bars of the last panel are the weights of class volume, the line is what 1 / n alone would give.
 """
 
-import argparse
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from common import parser_of
 from sklearn.datasets import load_digits
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
@@ -19,15 +17,7 @@ from vlltr_plugin import ClassVolume, ReweightedLoss
 LARGEST, SMALLEST, CLASSES = 140, 4, 10
 
 
-def main() -> None:
-    """Trains and draws."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="the picture (PNG)")
-    draw(trained(), parser.parse_args().out)
-
-
 def trained() -> ClassVolume:
-    """Class volume after 20 epochs on long-tailed digits."""
     torch.manual_seed(0)
     images, labels = load_digits(return_X_y=True)
     wanted = np.geomspace(LARGEST, SMALLEST, CLASSES).astype(int)
@@ -35,7 +25,8 @@ def trained() -> ClassVolume:
     x, y = torch.tensor(images[chosen] / 16, dtype=torch.float32), torch.tensor(labels[chosen])
     model = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, CLASSES))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    criterion = ReweightedLoss(ClassVolume(torch.bincount(y)))
+    weighting = ClassVolume(torch.bincount(y))
+    criterion = ReweightedLoss(weighting)
     for _ in range(20):
         for batch in torch.randperm(len(y)).split(32):
             loss = criterion(model(x[batch]), y[batch])
@@ -43,23 +34,20 @@ def trained() -> ClassVolume:
             loss.backward()
             optimizer.step()
         criterion.end_epoch()
-    weighting = criterion.weighting
-    assert isinstance(weighting, ClassVolume)
     return weighting
 
 
-def draw(weighting: ClassVolume, out: Path) -> None:
-    """Three panels: n, r, alpha."""
+def draw(weighting: ClassVolume, out: str) -> None:
     classes = np.arange(CLASSES)
     equal = weighting.weights_for(torch.zeros(CLASSES, dtype=torch.float64))
     radius = weighting.log_radius.exp()
-    panels = (
-        ("n: training images", weighting.class_counts),
-        ("r: radius of the class in logit space", radius / radius.mean()),
-        ("alpha ~ r / n: weight of its loss", weighting.weights),
-    )
+    panels = {
+        "n: training images": weighting.class_counts,
+        "r: radius of the class in logit space": radius / radius.mean(),
+        "alpha ~ r / n: weight of its loss": weighting.weights,
+    }
     figure, axes = plt.subplots(1, 3, figsize=(11, 2.8), layout="constrained")
-    for axis, (title, values) in zip(axes, panels, strict=True):
+    for axis, (title, values) in zip(axes, panels.items(), strict=True):
         axis.bar(classes, values.numpy(), color="#0072B2", width=0.7)
         axis.set_title(title, fontsize=11)
         axis.set_xlabel("class")
@@ -72,4 +60,6 @@ def draw(weighting: ClassVolume, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = parser_of(__doc__)
+    parser.add_argument("out", help="the picture (PNG)")
+    draw(trained(), parser.parse_args().out)

@@ -15,24 +15,18 @@ import torch
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
-
-def resident_bytes() -> int:  # in RAM; Linux only
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
-
-
-def live_tensors() -> tuple[int, int]:
-    """Tensors that Python knows of: how many, and their bytes."""
+def held_by(criterion: ReweightedLoss) -> dict[str, int]:
+    """Bytes in RAM (of Linux), tensors that Python knows of and their bytes, and those that a checkpoint would get."""
     gc.collect()
     tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
-    return len(tensors), sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def state_bytes(criterion: ReweightedLoss) -> int:
-    """Bytes of the tensors that a checkpoint would get."""
-    values = criterion.state_dict().values()
-    return sum(value.numel() * value.element_size() for value in values if isinstance(value, torch.Tensor))
+    saved = [value for value in criterion.state_dict().values() if isinstance(value, torch.Tensor)]
+    return {
+        "resident_bytes": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+        "live_tensors": len(tensors),
+        "live_tensor_bytes": sum(tensor.nbytes for tensor in tensors),
+        "state_bytes": sum(tensor.nbytes for tensor in saved),
+    }
 
 
 def long_run(
@@ -57,9 +51,7 @@ def long_run(
         seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
         line: dict[str, float] = {"epoch": epoch, "seconds": round(seconds, 4), "cpu_seconds": round(cpu, 4)}
         if (epoch + 1) % look_every == 0:
-            number, held = live_tensors()
-            memory = {"resident_bytes": resident_bytes(), "live_tensors": number, "live_tensor_bytes": held}
-            line |= {**memory, "state_bytes": state_bytes(criterion)}
+            line |= held_by(criterion)
         yield line
 
 

@@ -5,8 +5,6 @@ python tests/benchmarks/published.py
 A table stands below a marker, `<!-- table: NAME -->`. `tests/frozen_tower/test_published_tables.py` compares.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -38,7 +36,6 @@ def published() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write them."""
     found = published()
     for name in DOCUMENTS:
         path = ROOT / name

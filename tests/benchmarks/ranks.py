@@ -1,12 +1,10 @@
 """What merging the statistics over ranks costs: collectives, bytes, seconds and memory of `end_epoch`.
 
-Real processes on one machine, with gloo; then the arithmetic for 8 GPUs. Linux only (memory is read from /proc).
+Real processes on one machine (Linux), with gloo, or on GPUs, taken in turn; then the arithmetic for 8 GPUs.
 
     python tests/benchmarks/ranks.py --out ranks.jsonl
     python tests/benchmarks/ranks.py --ranks --out tests/benchmarks/results/ranks.jsonl    # tables alone
-    python tests/benchmarks/ranks.py --backend nccl --ranks 2 --out nccl.jsonl    # on GPUs; two ranks on one card?
-
-Ranks take the GPUs in turn. Where NCCL refuses (several ranks on one card), its words are printed.
+    python tests/benchmarks/ranks.py --backend nccl --ranks 2 --out nccl.jsonl    # on GPUs; prints NCCL's refusal
 """
 
 import itertools
@@ -18,65 +16,36 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from common import add_line, lines_of, parser_of, table
+from common import Peak, add_line, lines_of, parser_of, table
 
 from vlltr_plugin import ClassVolume
 
 DATA_SETS = {"Places-LT": 365, "ImageNet-LT": 1000, "iNaturalist 2018": 8142, "ImageNet-21k": 21841}
-COLLECTIVES = ("all_reduce", "broadcast")
 
 
 def filled(classes, rank, features=None, device="cpu"):
     """Statistics as in the middle of an epoch, every page of them touched; ranks differ in their pivots."""
     weighting = ClassVolume([100] * classes, features=features).to(device)
     moments = weighting._moments = weighting.empty_moments(weighting.device64)
-    moments.mass.fill_(20.0)
-    moments.mass_squared.fill_(20.0)
-    moments.pivot.fill_(float(rank))
-    moments.sum.fill_(1.0)
-    moments.second.fill_(30.0)
+    filling = {"mass": 20.0, "mass_squared": 20.0, "pivot": float(rank), "sum": 1.0, "second": 30.0}
+    for name, value in filling.items():
+        getattr(moments, name).fill_(value)
     return weighting
 
 
 def count_collectives():
-    """The tensors that collectives will be given, as a list of (name, bytes) that grows."""
-    calls = []
+    """The bytes of the tensors that collectives will be given, as a list that grows."""
+    given = []
 
-    def counted(name, collective):
+    def counted(collective):
         def call(tensor, *args, **kwargs):
-            calls.append((name, tensor.nbytes))
+            given.append(tensor.nbytes)
             return collective(tensor, *args, **kwargs)
 
         return call
 
-    for name in COLLECTIVES:
-        setattr(dist, name, counted(name, getattr(dist, name)))
-    return calls
-
-
-def memory(field):
-    """Bytes in `field` of this process: VmRSS now, VmHWM at its peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
-
-
-class Peak:
-    """Most bytes held from here on, above what is held now."""
-
-    def __init__(self, device):
-        self.device = device
-        if device == "cpu":
-            Path("/proc/self/clear_refs").write_text("5")
-            self.before = memory("VmRSS")
-        else:
-            torch.cuda.reset_peak_memory_stats(device)
-            self.before = torch.cuda.memory_allocated(device)
-
-    def extra(self):
-        if self.device == "cpu":
-            return memory("VmHWM") - self.before
-        torch.cuda.synchronize(self.device)
-        return torch.cuda.max_memory_allocated(self.device) - self.before
+    dist.all_reduce, dist.broadcast = counted(dist.all_reduce), counted(dist.broadcast)
+    return given
 
 
 def one_rank(rank, world, classes, features, backend, folder):
@@ -93,7 +62,7 @@ def one_rank(rank, world, classes, features, backend, folder):
     weighting.end_epoch()
     extra = peak.extra()
     record = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "state": state, "extra": extra}
-    record |= {"collectives": len(calls), "payload": sum(size for _, size in calls)}
+    record |= {"collectives": len(calls), "payload": sum(calls)}
     Path(folder, f"{rank}.json").write_text(json.dumps(record))
     dist.destroy_process_group()
 
@@ -107,11 +76,6 @@ def measure(world, classes, features, backend):
     return told | ({"backend": backend} if backend != "gloo" else {}) | worst
 
 
-def sent(payload, world):
-    """Bytes that a rank sends when `payload` is all-reduced around a ring."""
-    return 2 * (world - 1) / world * payload
-
-
 def tables(records):
     rows = []
     for r in records:
@@ -119,28 +83,27 @@ def tables(records):
             f"{r[key] / 1e6:{digits}f} MB ({r[key] / r['state']:.2f} of the state)"
             for key, digits in (("payload", ".1"), ("extra", ".0"))
         )
-        rows.append(
-            [r["classes"], r["features"] or "all", r["world"], r["collectives"], given, extra, f"{r['cpu']:.2f}"]
-        )
+        about = r["classes"], r["features"] or "all", r["world"], r["collectives"]
+        rows.append([*about, given, extra, f"{r['cpu']:.2f}"])
     header = "| C | features | ranks | collectives | given to them | extra memory at the peak | CPU s of a rank |"
     print(table(header, rows))
     rows = []
     for (name, classes), features in itertools.product(DATA_SETS.items(), (None, 512)):
         if features is None or features < classes:
             tensor, vector = 4 * classes * (features or classes), 8 * classes
-            sizes = [3 * tensor + 2 * vector, 4 * tensor + 3 * vector, sent(3 * tensor + 4 * vector, 8)]
+            sent = 2 * 7 / 8 * (3 * tensor + 4 * vector)  # by each of 8 ranks around a ring
+            sizes = 3 * tensor + 2 * vector, 4 * tensor + 3 * vector, sent
             rows.append([name, classes, features or "all", *(f"{value / 1e6:,.1f} MB" for value in sizes)])
     header = "| logits of | C | features | state | while ranks merge | sent by each of 8 ranks an epoch |"
     print("\n" + table(header, rows))
 
 
 def main():
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, required=True, help="JSON lines are appended here")
     parser.add_argument("--ranks", type=int, nargs="*", default=[2, 4])
     parser.add_argument("--classes", type=int, nargs="+", default=[365, 1000, 8142])
     parser.add_argument("--features", type=int, nargs="+", default=[0], help="logits that count, 0 for all")
     parser.add_argument("--backend", choices=("gloo", "nccl"), default="gloo")
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
     args = parser.parse_args()
     if args.backend == "nccl" and args.ranks and not torch.cuda.is_available():
         raise SystemExit("Expected a GPU for nccl but there is none.")

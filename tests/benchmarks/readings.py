@@ -15,7 +15,7 @@ READINGS = {
 }
 
 
-def main():
+if __name__ == "__main__":
     rows = []
     for name in ("imagenet_lt", "places_lt", "inat2018"):
         counts, cells = class_counts(name).double(), []
@@ -25,7 +25,3 @@ def main():
             cells.append(f"{low:.2f} to {high:.1f}, E {expected_alpha(weighting.weights, weighting.draws):.2f}")
         rows.append([name, *cells])
     print(table("| data set, 1/sqrt(n) sampler | " + " | ".join(f"`{name}`" for name in READINGS) + " |", rows))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,28 +1,22 @@
 """The log radius of a class whose few images are drawn again and again: how far off, and what does `debias` mend?
 
-vlltr-plugin cifar-lt --npz cifar10_lt_100.npz --preset short --method dv --seeds 1 --share-warmup --results runs.jsonl
 python tests/benchmarks/repeated_draws.py --npz cifar10_lt_100.npz --out repeated.jsonl runs.states/*warmup-ce*.pth
 
-A state holds a ResNet-32 in the middle of its training. Of each class of 200 images or more, n images are drawn
-9.4 sqrt(n) times with replacement (as often as a 1/sqrt(n) sampler draws small classes), 500 times over. Their logits
-are those of the images as they are, in evaluation mode (each draw of an image the same), or of random crops and flips
-in train mode (each draw another, of 16); the radius to be found is that of all 200 images in the same mode.
+The states are those of `small_classes.py`. Of each class of 200 images or more, n images are drawn 9.4 sqrt(n) times
+with replacement (as often as a 1/sqrt(n) sampler draws small classes), 500 times over. Their logits are those of the
+images as they are, in evaluation mode (each draw of an image the same), or of random crops and flips in train mode
+(each draw another, of 16); the radius to be found is that of all 200 images in the same mode.
 """
-
-import json
-from pathlib import Path
 
 import numpy as np
 import torch
-from common import parser_of, table
+from common import table, write_lines
+from small_classes import KNOWN_FROM, TRIALS, loaded, log_radius, parsed, subsets
 
-from vlltr_plugin.cifar_lt.batches import BORDER, Batches
-from vlltr_plugin.cifar_lt.data import from_npz
-from vlltr_plugin.cifar_lt.methods import METHODS
-from vlltr_plugin.cifar_lt.training import Schedule, Training
+from vlltr_plugin.cifar_lt.batches import BORDER
 from vlltr_plugin.core.moments import ClassMoments, log_sigma_bias
 
-IMAGES, VIEWS, TRIALS = 200, 16, 500
+VIEWS = 16
 SIZES = (2, 3, 5, 10, 20, 50)
 
 
@@ -31,11 +25,11 @@ def draws_of(size):
 
 
 @torch.no_grad()
-def logits_of(training, batches, augmented, generator):
+def logits_of(training, augmented, generator):
     """Logits of 200 images of each large class, `{class: [images, views, C]}`; nothing is learned."""
-    labels = batches._labels
-    large = (batches.class_counts >= IMAGES).nonzero().flatten().tolist()
-    index = torch.cat([(labels == label).nonzero().flatten()[:IMAGES] for label in large])
+    batches = training.batches
+    large = (batches.class_counts >= KNOWN_FROM).nonzero().flatten().tolist()
+    index = torch.cat([(batches._labels == label).nonzero().flatten()[:KNOWN_FROM] for label in large])
     training.model.train(augmented)
     views = []
     for _ in range(VIEWS if augmented else 1):
@@ -48,14 +42,8 @@ def logits_of(training, batches, augmented, generator):
             images = batches._crops(index[part][None], corner[None], flip[None])[0]
             rows[part] = training.model(images.permute(0, 3, 1, 2))[0][0]
         views.append(rows)
-    stacked = torch.stack(views, dim=1).double().numpy()
-    return {label: stacked[i * IMAGES : (i + 1) * IMAGES] for i, label in enumerate(large)}
-
-
-def log_radius(rows):
-    """Mean log standard deviation over the features of rows `[..., n, C]`; nan where all draws are of one image."""
-    sigma = rows.std(axis=-2, ddof=1)
-    return np.log(np.where(sigma > 1e-9, sigma, np.nan)).mean(axis=-1)
+    of_class = torch.stack(views, dim=1).double().numpy().reshape(len(large), KNOWN_FROM, len(views), -1)
+    return dict(zip(large, of_class, strict=True))
 
 
 def errors_of(logits, rng):
@@ -64,7 +52,7 @@ def errors_of(logits, rng):
         known = float(log_radius(rows.reshape(-1, rows.shape[-1])))
         for size in SIZES:
             number = draws_of(size)
-            chosen = np.stack([rng.choice(len(rows), size, replace=False) for _ in range(TRIALS)])
+            chosen = subsets(len(rows), size, rng)
             image = np.take_along_axis(chosen, rng.integers(0, size, (TRIALS, number)), axis=1)
             drawn = rows[image, rng.integers(0, rows.shape[1], image.shape)]
             bias = float(np.nanmean(log_radius(drawn)) - known)
@@ -77,28 +65,19 @@ def errors_of(logits, rng):
 
 
 def main():
-    parser = parser_of(__doc__)
-    parser.add_argument("states", type=Path, nargs="+")
-    parser.add_argument("--npz", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    batches = Batches(from_npz(options.npz), torch.device("cpu"))
+    options, lines = parsed(__doc__), []
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
-    lines = []
-    for number, path in enumerate(options.states):
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        training = Training(batches, METHODS["ce"], Schedule(epochs=30), [0])
-        training.model.load_state_dict(state["model"])
+    for number, training in loaded(options):
         for augmented in (False, True):
-            about = {"state": number, "epochs": state["epoch"], "augmented": augmented}
-            lines += [about | line for line in errors_of(logits_of(training, batches, augmented, generator), rng)]
-    options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            about = {"state": number, "epochs": training.epoch, "augmented": augmented}
+            lines += [about | line for line in errors_of(logits_of(training, augmented, generator), rng)]
+    write_lines(lines, options.out)
     rows = []
     for size in SIZES:
-        for augmented in (False, True):
+        for augmented, kind in ((False, "the same"), (True, "augmented")):
             own = [line for line in lines if line["n"] == size and line["augmented"] is augmented]
             means = (f"{np.mean([line[key] for line in own]):+.3f}" for key in ("bias", "radius", "debiased"))
-            rows.append([size, draws_of(size), "augmented" if augmented else "the same", *means])
+            rows.append([size, draws_of(size), kind, *means])
     print(table("| n | draws | draws of an image | m draws taken for m images | variance of n | with `debias` |", rows))
 
 

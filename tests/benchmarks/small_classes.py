@@ -8,14 +8,13 @@ as the statistics see them, give each class of 200 images or more a log radius; 
 images it is estimated again.
 """
 
-from __future__ import annotations
-
-import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from common import Line, parser_of, table
+from common import Line, parser_of, table, write_lines
 from numpy.typing import NDArray
 
 from vlltr_plugin.cifar_lt.batches import Batches
@@ -24,42 +23,53 @@ from vlltr_plugin.cifar_lt.methods import METHODS
 from vlltr_plugin.cifar_lt.training import Schedule, Training
 from vlltr_plugin.core.moments import log_sigma_bias
 
-KNOWN_FROM = 200
-SUBSETS = 500
+KNOWN_FROM, TRIALS = 200, 500
 SIZES = (2, 3, 5, 10, 20, 30, 50)
 
 
+def parsed(doc: str | None) -> Any:
+    parser = parser_of(doc, required=True)
+    parser.add_argument("states", type=Path, nargs="+")
+    parser.add_argument("--npz", type=Path, required=True)
+    return parser.parse_args()
+
+
+def loaded(options: Any) -> Iterator[tuple[int, Training]]:
+    batches = Batches(from_npz(options.npz), torch.device("cpu"))
+    for number, state in enumerate(options.states):
+        training = Training(batches, METHODS["ce"], Schedule(epochs=30), [0])
+        training.load(torch.load(state, map_location="cpu", weights_only=True), weightings=False)
+        yield number, training
+
+
 def log_radius(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean log standard deviation over the features of rows `[..., n, C]`."""
-    return np.log(rows.std(axis=-2, ddof=1)).mean(axis=-1)
+    """Mean log standard deviation over the features of rows `[..., n, C]`; nan where all are of one image."""
+    sigma = rows.std(axis=-2, ddof=1)
+    return np.log(np.where(sigma > 1e-9, sigma, np.nan)).mean(axis=-1)
 
 
-def estimates(logits: NDArray[np.float64], labels: NDArray[np.int64], rng: np.random.Generator) -> list[Line]:
+def subsets(images: int, size: int, rng: np.random.Generator, trials: int = TRIALS) -> NDArray[np.int64]:
+    return np.stack([rng.choice(images, size, replace=False) for _ in range(trials)])
+
+
+def estimates(logits: NDArray[np.float64], labels: NDArray[np.int64], rng: np.random.Generator) -> Iterator[Line]:
     """A line for each class and subset size."""
     known = {int(label): logits[labels == label] for label in np.flatnonzero(np.bincount(labels) >= KNOWN_FROM)}
     radii = {label: float(log_radius(rows)) for label, rows in known.items()}
-    lines = []
     for size in SIZES:
         bias = float(log_sigma_bias(torch.tensor([float(size)], dtype=torch.float64)))
         for label, rows in known.items():
-            picks = np.stack([rng.choice(len(rows), size, replace=False) for _ in range(SUBSETS)])
-            errors = log_radius(rows[picks]) - radii[label]
+            errors = log_radius(rows[subsets(len(rows), size, rng)]) - radii[label]
             others = np.mean([radii[other] for other in radii if other != label])
-            line = {
-                "n": size,
-                "class": label,
-                "log_radius": radii[label],
-                "mean_of_others_error": others - radii[label],
-            }
+            line = {"n": size, "class": label, "log_radius": radii[label]}
+            line["mean_of_others_error"] = others - radii[label]
             for name, shift in (("", 0.0), ("debiased_", bias)):
                 line[f"{name}bias"] = float(errors.mean()) + shift
                 line[f"{name}rms"] = float(np.sqrt(((errors + shift) ** 2).mean()))
-            lines.append({key: round(float(value), 5) for key, value in line.items()})
-    return lines
+            yield {key: round(float(value), 5) for key, value in line.items()}
 
 
 def tabled(lines: list[Line]) -> str:
-    """Bias and rms by the number of images."""
     rows = []
     for size in dict.fromkeys(line["n"] for line in lines):
         own = [line for line in lines if line["n"] == size]
@@ -67,31 +77,20 @@ def tabled(lines: list[Line]) -> str:
         names = ("rms", "debiased_rms", "mean_of_others_error")
         rms, debiased_rms, others = (np.sqrt(np.mean([line[key] ** 2 for line in own])) for key in names)
         rows.append([size, f"{bias:+.3f}, {rms:.3f}", f"{debiased:+.3f}, {debiased_rms:.3f}", f"{others:.3f}"])
-    header = "| n | as measured: bias, rms | `debias=True`: bias, rms | mean of the other classes: rms |"
-    return table(header, rows)
+    return table("| n | as measured: bias, rms | `debias=True`: bias, rms | mean of the other classes: rms |", rows)
 
 
+@torch.no_grad()
 def main() -> None:
-    """Print a table and write its lines."""
-    parser = parser_of(__doc__)
-    parser.add_argument("states", type=Path, nargs="+")
-    parser.add_argument("--npz", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    batches = Batches(from_npz(options.npz), torch.device("cpu"))
-    rng = np.random.default_rng(0)
-    lines = []
-    for number, state in enumerate(options.states):
-        training = Training(batches, METHODS["ce"], Schedule(epochs=30), [0])
-        training.load(torch.load(state, map_location="cpu", weights_only=True))
+    options, rng, lines = parsed(__doc__), np.random.default_rng(0), []
+    for number, training in loaded(options):
         training.model.train()
         logits, labels = [], []
-        with torch.no_grad():  # one pass over the training images; nothing is learned
-            for batch in batches.epoch([0], training.epoch):
-                logits.append(training.model(batch.images)[0][0].double().numpy())
-                labels.append(batch.targets[0].numpy())
+        for batch in training.batches.epoch([0], training.epoch):  # one pass over the training images
+            logits.append(training.model(batch.images)[0][0].double().numpy())
+            labels.append(batch.targets[0].numpy())
         lines += [{"state": number, **line} for line in estimates(np.concatenate(logits), np.concatenate(labels), rng)]
-    options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_lines(lines, options.out)
     print(tabled(lines))
 
 

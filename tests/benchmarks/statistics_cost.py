@@ -1,16 +1,12 @@
 """What the statistics cost: our criterion against the plain loss, and against lists of logits.
 
-Two questions, as ratios within one run (the variants take turns of five calls, in random order):
-
-- `step`: forward and backward of the criterion with statistics, weights already not 1, against torch's soft-target
-  cross entropy without any, for hard labels and mixup targets; the memory of the statistics, and `end_epoch`.
-  `--features 0 512` takes the statistics of all logits, and of a sample of 512.
-- `epoch`: one epoch of ImageNet-LT (905 batches of 128), statistics only, against the straightforward way: each
-  class's logits in a list on the CPU, numpy's standard deviation at the end.
+Ratios within one run (the variants take turns of five calls, in random order): a `step` of the criterion with
+statistics, weights not 1, against torch's soft-target cross entropy (`--features 0 512`: statistics of all logits, and
+of a sample of 512); an `epoch` of ImageNet-LT, statistics only, against each class's logits in a list on the CPU and
+numpy's standard deviation at the end.
 
     VLLTR_DATA=... python tests/benchmarks/statistics_cost.py --out costs.jsonl
-
-With `--only none` it prints the tables of `--out` alone.
+    python tests/benchmarks/statistics_cost.py --only none --out tests/benchmarks/results/statistics_cost.jsonl
 """
 
 import itertools
@@ -18,7 +14,6 @@ import json
 import random
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,24 +35,24 @@ def clock(device):
 
 
 def spread(values):
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return {"median": float(median), "low": float(low), "high": float(high)}
+    low, median, high = map(float, np.quantile(values, [0.25, 0.5, 0.75]))
+    return {"median": median, "low": low, "high": high}
 
 
 def in_turns(variants, repeats, device, warm_up=2, in_a_row=5):
-    """Seconds of each variant, `{name: {"wall": [...], "cpu": [...]}}`; variants get the number of the round."""
-    seconds = {name: {"wall": [], "cpu": []} for name in variants}
+    """Seconds of each variant, `{name: {"wall": array, "cpu": array}}`; variants get the number of the call."""
+    seconds = {name: [] for name in variants}
     order, shuffle = list(variants), random.Random(0).shuffle
     for number in range(warm_up + repeats):
         shuffle(order)  # in a fixed order, a busy machine's time slices hit the same variant again and again
         for name, k in itertools.product(order, range(in_a_row)):
             start = clock(device)
             variants[name](number * in_a_row + k)
-            end = clock(device)
-            if number >= warm_up:
-                for kind, a, b in zip(("wall", "cpu"), start, end, strict=True):
-                    seconds[name][kind].append(b - a)
-    return seconds
+            seconds[name].append(np.subtract(clock(device), start))
+    return {
+        name: dict(zip(("wall", "cpu"), np.array(each[warm_up * in_a_row :]).T, strict=True))
+        for name, each in seconds.items()
+    }
 
 
 def batches_of(counts, number, generator):
@@ -69,10 +64,6 @@ def batches_of(counts, number, generator):
 def mixed(labels, classes):
     hard = F.one_hot(labels, classes).float()
     return (1 - SMOOTHING) * (0.7 * hard + 0.3 * hard.flip(0)) + SMOOTHING / classes
-
-
-def plain_loss(logits, targets):
-    return torch.sum(-targets * F.log_softmax(logits, dim=-1), dim=-1).mean()
 
 
 def state_bytes(weighting):
@@ -109,16 +100,20 @@ def step(classes, dtype, repeats, device, features):
 
         return call
 
-    variants = {"plain": run(plain_loss, soft), "hard": run(criterion, hard), "mixup": run(criterion, soft)}
-    variants["mixup, loss only"] = run(lambda z, t: criterion.losses(z, t).mean(), soft)
-    variants["plain hard"] = run(F.cross_entropy, hard)
+    variants = {
+        "plain": run(lambda z, t: torch.sum(-t * F.log_softmax(z, dim=-1), dim=-1).mean(), soft),
+        "hard": run(criterion, hard),
+        "mixup": run(criterion, soft),
+        "mixup, loss only": run(lambda z, t: criterion.losses(z, t).mean(), soft),
+        "plain hard": run(F.cross_entropy, hard),
+    }
     seconds = in_turns(variants, repeats, device)
     record = {"classes": classes, "features": features, "dtype": str(dtype).removeprefix("torch."), "repeats": repeats}
-    record["synchronises"] = waits_for_device(run(criterion, hard), run(criterion, soft), device)
+    record["synchronises"] = waits_for_device(variants["hard"], variants["mixup"], device)
     for kind in ("wall", "cpu"):
         base = np.median(seconds["plain"][kind])
         record[kind] = {name: spread(values[kind]) for name, values in seconds.items()}
-        record[f"{kind}_ratio"] = {name: spread(np.array(values[kind]) / base) for name, values in seconds.items()}
+        record[f"{kind}_ratio"] = {name: spread(values[kind] / base) for name, values in seconds.items()}
     record["state_bytes"] = state_bytes(weighting)
     record["state_over_4CD"] = record["state_bytes"] / (4 * classes * (features or classes))
     start = clock(device)
@@ -142,19 +137,18 @@ def waits_for_device(hard, soft, device):
     return False
 
 
-def streamed(counts, batches, generator):
+def streamed(counts, batches):
     weighting = ClassVolume(counts, draws=counts.sqrt())
-    for labels in batches:
-        weighting.observe(torch.randn(BATCH, len(counts), generator=generator), labels)
+    for logits, labels in batches:
+        weighting.observe(logits, labels)
     size = state_bytes(weighting)
     weighting.end_epoch()
     return size, weighting.log_radius
 
 
-def listed(counts, batches, generator):
+def listed(counts, batches):
     lists = [[] for _ in counts]
-    for labels in batches:
-        logits = torch.randn(BATCH, len(counts), generator=generator)
+    for logits, labels in batches:
         for label, row in zip(labels, logits.detach().cpu(), strict=True):
             lists[int(label)].append(row.numpy())
     size = sum(row.nbytes for rows in lists for row in rows)
@@ -162,32 +156,27 @@ def listed(counts, batches, generator):
     return size, torch.tensor(np.array(radii))
 
 
-def nothing(counts, batches, generator):
-    """The logits alone, to be subtracted: they are made in either way."""
-    for _ in batches:
-        torch.randn(BATCH, len(counts), generator=generator)
-    return 0, None
-
-
 def epoch(repeats):
     """One record: seconds and bytes of both ways over an epoch, less the making of the logits."""
-    counts = class_counts(DATA_SETS[1000])
-    batches = batches_of(counts, EPOCH_BATCHES, torch.Generator().manual_seed(1))
-    ways = {"logits": nothing, "streamed": streamed, "lists": listed}
-    results = {}
+    counts, results = class_counts(DATA_SETS[1000]), {}
+    drawn = batches_of(counts, EPOCH_BATCHES, torch.Generator().manual_seed(1))
 
-    def run(name):
+    def run(name, way):
         def call(number):
-            results[name] = ways[name](counts, batches, torch.Generator().manual_seed(number))
+            generator = torch.Generator().manual_seed(number)
+            batches = ((torch.randn(BATCH, len(counts), generator=generator), labels) for labels in drawn)
+            results[name] = way(counts, batches)
 
         return call
 
-    seconds = in_turns({name: run(name) for name in ways}, repeats, torch.device("cpu"), warm_up=0, in_a_row=1)
+    ways = {"logits": lambda _, batches: [None for _ in batches], "streamed": streamed, "lists": listed}
+    variants = {name: run(name, way) for name, way in ways.items()}
+    seconds = in_turns(variants, repeats, torch.device("cpu"), warm_up=0, in_a_row=1)
     own = torch.isfinite(results["lists"][1])
     error = float((results["streamed"][1] - results["lists"][1])[own].abs().max())
     record = {"classes": 1000, "batches": EPOCH_BATCHES, "repeats": repeats, "largest_difference": error}
     for kind in ("wall", "cpu"):
-        net = {n: np.array(seconds[n][kind]) - np.array(seconds["logits"][kind]) for n in ("streamed", "lists")}
+        net = {name: seconds[name][kind] - seconds["logits"][kind] for name in ("streamed", "lists")}
         record[kind] = {name: spread(values) for name, values in net.items()}
         record[f"{kind}_ratio"] = spread(net["streamed"] / net["lists"])
     record["bytes"] = {name: results[name][0] for name in ("streamed", "lists")}
@@ -199,32 +188,38 @@ def shown(spread):
 
 
 def tabled(records):
-    """Loss and statistics in a step, as a ratio to the plain loss."""
     rows = []
-    for line in records:
-        if line["kind"] == "step":
-            ratios = [shown(line["cpu_ratio"][name]) for name in ("hard", "mixup", "mixup, loss only")]
-            megabytes = line["state_bytes"] / 1e6
-            size = f"{megabytes:.0f} MB" if megabytes > 100 else f"{megabytes:.1f} MB"
-            setting = line["classes"], line["features"] or "all", line["dtype"]
-            rows.append([*setting, *ratios, size, f"{line['end_epoch_cpu']:.2f} s"])
+    for line in (line for line in records if line["kind"] == "step"):
+        ratios = [shown(line["cpu_ratio"][name]) for name in ("hard", "mixup", "mixup, loss only")]
+        megabytes = line["state_bytes"] / 1e6
+        size = f"{megabytes:.0f} MB" if megabytes > 100 else f"{megabytes:.1f} MB"
+        setting = line["classes"], line["features"] or "all", line["dtype"]
+        rows.append([*setting, *ratios, size, f"{line['end_epoch_cpu']:.2f} s"])
     header = "| classes | features | logits | hard labels | mixup targets | of which the loss | state | `end_epoch` |"
     return table(header, rows)
 
 
+def tabled_epoch(record):
+    seconds, size = record["cpu"], record["bytes"]
+    megabytes = [f"{size[way] / 1e6:.1f}" for way in ("streamed", "lists")]
+    rows = [
+        ["CPU s", shown(seconds["streamed"]), shown(seconds["lists"]), shown(record["cpu_ratio"])],
+        ["MB", *megabytes, f"1/{size['lists'] / size['streamed']:.1f}"],
+    ]
+    return table("| ImageNet-LT, 905 batches | streamed | lists | ratio |", rows)
+
+
 def main():
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, required=True, help="JSON lines are appended here")
     parser.add_argument("--only", choices=("all", "step", "epoch", "none"), default="all")
     parser.add_argument("--classes", type=int, nargs="+", default=list(DATA_SETS), choices=list(DATA_SETS))
     parser.add_argument("--features", type=int, nargs="+", default=[0], help="logits that count, 0 for all")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=torch.device, default="cpu")
     parser.add_argument("--repeats", type=int, default=100, help="turns of each variant; 8142 classes take a tenth")
     parser.add_argument("--epochs", type=int, default=3, help="rounds of the epoch")
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines are appended here")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    device = torch.device(args.device)
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else "1 CPU thread"
+    machine = torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else "1 CPU thread"
 
     def keep(kind, record):
         record = {"kind": kind, "torch": torch.__version__, "machine": machine, **record}
@@ -232,22 +227,14 @@ def main():
         print(json.dumps(record), file=sys.stderr, flush=True)
 
     if args.only in ("all", "step"):
-        for classes, features in itertools.product(args.classes, args.features):
-            for dtype in (torch.float32, torch.bfloat16):
-                repeats = args.repeats if classes < 5000 else args.repeats // 10
-                keep("step", step(classes, dtype, repeats, device, features or None))
+        for setting in itertools.product(args.classes, args.features, (torch.float32, torch.bfloat16)):
+            classes, features, dtype = setting
+            repeats = args.repeats if classes < 5000 else args.repeats // 10
+            keep("step", step(classes, dtype, repeats, args.device, features or None))
     if args.only in ("all", "epoch"):
         keep("epoch", epoch(args.epochs))
     records = lines_of(args.out)
-    print(tabled(records))
-    for record in (record for record in records if record["kind"] == "epoch"):
-        seconds, size = record["cpu"], record["bytes"]
-        megabytes = [f"{size[way] / 1e6:.1f}" for way in ("streamed", "lists")]
-        rows = [
-            ["CPU s", shown(seconds["streamed"]), shown(seconds["lists"]), shown(record["cpu_ratio"])],
-            ["MB", *megabytes, f"1/{size['lists'] / size['streamed']:.1f}"],
-        ]
-        print("\n" + table("| ImageNet-LT, 905 batches | streamed | lists | ratio |", rows))
+    print("\n\n".join([tabled(records), *map(tabled_epoch, (line for line in records if line["kind"] == "epoch"))]))
 
 
 if __name__ == "__main__":
