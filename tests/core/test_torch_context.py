@@ -3,11 +3,12 @@
 import copy
 import warnings
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
-from epochs import EVERY_WEIGHTING
+from epochs import EVERY_WEIGHTING, end_epochs, mixture, normal, per_sample
 from oracles import observed
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -50,21 +51,24 @@ class OwnCheckpoint(torch.autograd.Function):
         return None, x.grad, None
 
 
-def again(body, x, targets, reentrant=False):
-    return checkpoint(body, x, targets, use_reentrant=reentrant)
+def again(body, reentrant=False):
+    """The body, whose activations are recomputed."""
+    return lambda x, targets: 1.0 * checkpoint(body, x, targets, use_reentrant=reentrant)
+
+
+def unpacked(body):
+    return lambda x, targets: body(OwnFunction.apply(x), targets) + 0 * OwnFunction.apply(x).sum()
 
 
 WAYS = {
     "non-reentrant": again,
-    "reentrant": lambda body, x, y: again(body, x, y, reentrant=True),
-    "non-reentrant twice": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b), x, y),
-    "non-reentrant in reentrant": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b), x, y, True),
-    "reentrant in non-reentrant": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b, True), x, y),
-    "reentrant twice": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b, True), x, y, True),
-    "unpacked by an autograd function": lambda body, x, y: again(
-        lambda a, b: body(OwnFunction.apply(a), b) + 0 * OwnFunction.apply(a).sum(), x.asin(), y
-    ),
-    "another's": OwnCheckpoint.apply,
+    "reentrant": lambda body: again(body, True),
+    "non-reentrant twice": lambda body: again(again(body)),
+    "non-reentrant in reentrant": lambda body: again(again(body), True),
+    "reentrant in non-reentrant": lambda body: again(again(body, True)),
+    "reentrant twice": lambda body: again(again(body, True), True),
+    "unpacked by an autograd function": lambda body: again(unpacked(body)),
+    "another's": lambda body: lambda x, targets: OwnCheckpoint.apply(body, x, targets),
 }
 
 
@@ -86,8 +90,8 @@ def weights_after_two_epochs(way, made, variant):
     generator = torch.Generator().manual_seed(1)
     for _ in range(2):
         for _ in range(3):
-            x = (0.9 * torch.rand(40, 5, generator=generator)).requires_grad_()
-            way(model.body, x, torch.randint(4, (40,), generator=generator)).backward()
+            x = torch.rand(40, 5, generator=generator).requires_grad_()
+            way(model.body)(x, torch.randint(4, (40,), generator=generator)).backward()
         model.criterion.end_epoch()
     return model.criterion.weighting.weights
 
@@ -96,7 +100,7 @@ def weights_after_two_epochs(way, made, variant):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("variant", ["dv", "pv"])
 def test_checkpointing_gives_the_weights_of_a_run_without_it(way, made, variant):
-    expected = weights_after_two_epochs(lambda body, x, targets: body(x, targets), made, variant)
+    expected = weights_after_two_epochs(lambda body: unpacked(body) if "unpacked" in way else body, made, variant)
     found = weights_after_two_epochs(WAYS[way], made, variant)
     assert not torch.equal(expected, torch.ones(4))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
@@ -111,9 +115,8 @@ def test_without_the_id_of_the_backward_pass_every_pass_counts(monkeypatch):
 
 def test_a_closure_called_again_counts_through_forward_and_not_through_losses():
     """What `observe` documents for L-BFGS."""
-    model, generator = nn.Linear(5, 4), torch.Generator().manual_seed(0)
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
-    x, targets = torch.randn(40, 5, generator=generator), torch.arange(40) % 4
+    model, criterion = nn.Linear(5, 4), ReweightedLoss(ClassVolume(COUNTS))
+    x, targets = normal(40, 5), torch.arange(40) % 4
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=5)
 
     def closure():
@@ -129,16 +132,15 @@ def test_a_closure_called_again_counts_through_forward_and_not_through_losses():
 
 KINDS = {
     "softmax": ReweightedLoss,
-    "focal": lambda *a, **k: ReweightedLoss(*a, base="focal", **k),
-    "callable": lambda *a, **k: ReweightedLoss(*a, base=lambda z, y: F.cross_entropy(z, y, reduction="none"), **k),
+    "focal": partial(ReweightedLoss, base="focal"),
+    "callable": partial(ReweightedLoss, base=per_sample),
     "margins": LogitAdjustedLoss,
 }
 
 
 def func_batch(soft, smoothing):
-    logits, labels = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 3
-    mixed = 0.7 * F.one_hot(labels, 3) + 0.3 * F.one_hot((labels + 1) % 3, 3)
-    return logits, mixed * (1 - smoothing) + smoothing / 3 if soft else labels
+    labels = torch.arange(9) % 3
+    return normal(9, 3), mixture(labels, 3, smoothing) if soft else labels
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -210,14 +212,12 @@ def test_weights_are_moved_once_and_not_in_every_step(monkeypatch):
 def test_logits_on_meta_leave_the_weighting_s_numbers_where_they_are(made, weighting, training, soft):
     told, spared = (made(weighting([30, 20, 10]), smoothing=0.1) for _ in range(2))
     targets = torch.rand(6, 3, device="meta") if soft else torch.zeros(6, dtype=torch.int64, device="meta")
-    logits = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
     for _ in range(2):
         for criterion in (told, spared):
-            criterion(logits.clone().requires_grad_(), torch.arange(30) % 3)
+            criterion(normal(30, 3, requires_grad=True), torch.arange(30) % 3)
         assert step(told.train(training), targets).shape == (6, 3)
         told.train()
-        for criterion in (told, spared):
-            criterion.end_epoch()
+        end_epochs(told, spared)
     assert torch.equal(told.weighting.weights, spared.weighting.weights)
     assert torch.equal(told.drawn, spared.drawn)
 
@@ -279,15 +279,14 @@ def test_any_part_inside_inference_mode_gives_the_same_run_as_outside(make, soft
 def test_logits_of_an_inference_pass_feed_the_statistics_of_a_run_that_trains():
     layer = torch.nn.Linear(5, 3)
     rows, labels = torch.randn(90, 5), torch.arange(90) % 3
-    inside, outside = ClassVolume([50, 40, 30]), ClassVolume([50, 40, 30])
+    inside, outside = (ClassVolume([50, 40, 30]) for _ in range(2))
     with torch.inference_mode():
         logits = layer(rows)
         inside.observe(logits, labels)
     inside.observe(logits, labels)
     for _ in range(2):
         outside.observe(logits, labels)
-    for weighting in (inside, outside):
-        weighting.end_epoch()
+    end_epochs(inside, outside)
     assert torch.equal(inside.weights, outside.weights)
 
 
