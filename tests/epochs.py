@@ -7,7 +7,15 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
+from vlltr_plugin import (
+    ClassVolume,
+    EffectiveNumber,
+    InverseFrequency,
+    LabelLosses,
+    LogitAdjustedLoss,
+    ReweightedLoss,
+    Uniform,
+)
 
 COUNTS = [60, 30, 12]
 TOTAL = sum(COUNTS)
@@ -18,6 +26,14 @@ WEIGHTINGS = {"dv": ClassVolume, "inverse": InverseFrequency, "none": Uniform}
 def per_sample(logits, labels):
     """A callable base loss."""
     return F.cross_entropy(logits, labels, reduction="none")
+
+
+class Brier(LabelLosses):
+    """|softmax(z) - e_k|^2, a base loss of a user's own."""
+
+    def __call__(self, logits):
+        p = logits.softmax(dim=1)
+        return 1 - 2 * p + p.square().sum(dim=1, keepdim=True)
 
 
 def normal(*shape, seed=0, **options):

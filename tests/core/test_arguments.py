@@ -79,15 +79,8 @@ def test_invalid_counts_are_refused_with_the_accepted_types(name, kind):
         build_weighting(name, COUNTS, bad)
 
 
-NESTED = [
-    [COUNTS],
-    [[50], [40], [3]],
-    [np.array(COUNTS)],
-    np.array([COUNTS]),
-    torch.tensor([COUNTS]),
-    [],
-    torch.ones(()),
-]
+ROWS, COLUMN = [COUNTS], [[n] for n in COUNTS]
+NESTED = [ROWS, COLUMN, [np.array(COUNTS)], np.array(ROWS), torch.tensor(ROWS), [], torch.ones(())]
 
 
 @pytest.mark.parametrize("nested", NESTED)

@@ -18,61 +18,6 @@ CRITERIA = [ReweightedLoss, LogitAdjustedLoss]
 COUNTS = [9, 5, 2]
 
 
-@pytest.mark.parametrize("made", CRITERIA)
-@pytest.mark.parametrize("shape", [(4,), (2, 3), (0,)], ids=str)
-def test_if_all_elements_are_ignored_the_loss_is_0_and_nothing_is_observed(made, shape):
-    criterion = made(ClassVolume(COUNTS), ignore_index=-100)
-    logits = torch.randn(shape[0], 3, *shape[1:], requires_grad=True)
-    labels = torch.full(shape, -100)
-    loss = criterion(logits, labels)
-    loss.backward()
-    assert loss.item() == 0
-    assert torch.equal(logits.grad, torch.zeros_like(logits))
-    assert torch.equal(criterion.losses(logits, labels), torch.zeros(shape))
-    assert criterion.weighting._moments is None or criterion.weighting._moments.mass.sum() == 0
-    with pytest.warns(UserWarning, match="all ignored"):
-        criterion.end_epoch()
-
-
-@pytest.mark.parametrize("made", CRITERIA)
-@pytest.mark.parametrize("variant", ["dv", "bv", "pv"])
-def test_ignored_elements_leave_the_statistics_whatever_their_logits(made, variant):
-    told, spared = (made(ClassVolume(COUNTS, variant=variant), ignore_index=9) for _ in range(2))
-    for seed in range(3):
-        logits, labels, ignored = normal(40, 3, seed=seed), torch.arange(40) % 3, normal(40, seed=seed) < -0.5
-        logits[ignored] = math.nan
-        loss = told(logits.clone().requires_grad_(), labels.masked_fill(ignored, 9))
-        torch.testing.assert_close(loss, spared(logits[~ignored].requires_grad_(), labels[~ignored]))
-    end_epochs(told, spared)
-    assert told.weighting.skipped == 0
-    assert torch.equal(told.weighting.weights, spared.weighting.weights)
-
-
-@pytest.mark.parametrize("assign", ["dominant", "mass"])
-def test_masked_elements_on_a_gpu_give_the_statistics_of_rows_taken_out(assign):
-    """The first is a GPU's way."""
-    blind, looking = (ClassVolume(COUNTS, assign=assign) for _ in range(2))
-    for seed in range(3):
-        logits, labels, kept = normal(40, 3, seed=seed), torch.arange(40) % 3, normal(40, seed=seed) < 0.5
-        logits[~kept] = math.nan
-        blind.observe_batch(replace(batch_of(logits, labels, 3), kept=kept, cheap=False))
-        looking.observe(logits[kept], labels[kept])
-    end_epochs(blind, looking)
-    assert blind.skipped == 0
-    torch.testing.assert_close(blind.weights, looking.weights, rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize("made", CRITERIA)
-@pytest.mark.parametrize("shape", [(6,), (2, 3)], ids=str)
-def test_on_a_device_that_must_not_be_waited_for_ignored_elements_are_masked(made, shape):
-    """On `meta` every look at the data raises."""
-    criterion = made(ClassVolume(COUNTS), ignore_index=9)
-    logits = torch.randn(shape[0], 3, *shape[1:], device="meta", requires_grad=True)
-    labels = torch.zeros(shape, dtype=torch.int64, device="meta")
-    criterion(logits, labels).backward()
-    assert criterion.losses(logits, labels).shape == shape
-
-
 def test_a_weighting_of_a_user_s_own_observes_kept_rows_only():
     class Seen(Uniform):
         uses_logits = True
@@ -233,22 +178,33 @@ def test_an_unknown_reduction_of_a_call_is_refused(made):
     assert criterion.weighting._moments is None
 
 
+EMPTY = {
+    "labels": lambda more: torch.zeros(0, *more, dtype=torch.int64),
+    "mixtures": lambda more: torch.zeros(0, 3, *more),
+    "ignored": lambda more: torch.full((4, *more), -9),
+}
+
+
 @pytest.mark.parametrize("made", CRITERIA)
 @pytest.mark.parametrize("weighting", [InverseFrequency, ClassVolume, lambda n: ClassVolume(n, variant="pv")])
-@pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("options", [{}, {"ignore_index": -9}, {"smoothing": 0.1}], ids=str)
+@pytest.mark.parametrize("kind", EMPTY)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("more", [(), (4,)], ids=str)
 @pytest.mark.parametrize("training", [False, True])
-def test_an_empty_batch_has_loss_0_and_no_gradient(made, weighting, soft, options, more, training):
-    model = torch.nn.Linear(2, 3)
-    logits = model(torch.zeros(0, 2)).view(0, 3, *(1 for _ in more)).expand(0, 3, *more)
-    targets = torch.zeros(0, 3, *more) if soft else torch.zeros(0, *more, dtype=torch.int64)
-    criterion = made(weighting(COUNTS), **options).train(training)
+def test_a_batch_without_elements_to_count_has_loss_0_and_no_gradient(made, weighting, kind, smoothing, more, training):
+    model, targets = torch.nn.Linear(2, 3), EMPTY[kind](more)
+    size = len(targets)
+    logits = model(torch.zeros(size, 2)).view(size, 3, *(1 for _ in more)).expand(size, 3, *more)
+    options = {"ignore_index": -9} if kind == "ignored" else {}
+    criterion = made(weighting(COUNTS), smoothing=smoothing, **options).train(training)
     loss = criterion(logits, targets)
     loss.backward()
     assert loss.item() == 0
     assert all(torch.equal(parameter.grad, torch.zeros_like(parameter)) for parameter in model.parameters())
-    assert criterion(logits, targets, reduction="none").shape == (0, *more)
+    assert torch.equal(criterion(logits, targets, reduction="none"), torch.zeros(size, *more))
+    assert torch.equal(criterion.losses(logits, targets), torch.zeros(size, *more))
+    moments = getattr(criterion.weighting, "_moments", None)
+    assert moments is None or moments.mass.sum() == 0
 
 
 MASKED_COUNTS = [120, 80, 40]

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
-from epochs import end_epochs, normal, per_sample
+from epochs import Brier, end_epochs, normal, per_sample
 from oracles import element_loss, elements, mean_loss, observed
 
 from vlltr_plugin import (
@@ -35,6 +35,7 @@ BASES = {
     "focal": ("focal", "focal"),
     "focal, gamma 0": (FocalLosses(0.0), "sigmoid"),
     "callable": (per_sample, "softmax"),
+    "a user's own": (Brier(), "brier"),
 }
 TAUS = [0.0, 0.5, 1.0, 2.0]
 WEIGHTINGS = {
@@ -88,7 +89,10 @@ def expected_loss(form, weighting, logits, targets, smoothing, weighted=True):
 @pytest.mark.parametrize("shape", [(6,), (3, 2, 2)], ids=["samples", "dense"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("form", [*BASES, *TAUS])
-def test_the_loss_is_the_plain_mean_over_weighted_constituents_or_lowered_logits(form, smoothing, shape, kind):
+def test_the_loss_is_the_mean_of_weighted_constituents_or_lowered_logits_and_plain_in_eval_mode(
+    form, smoothing, shape, kind
+):
+    """`losses` stay weighted in eval mode."""
     for name, make in WEIGHTINGS.items():
         weighting = make()
         assert name == "none" or weighting.weights.max() > 2 * weighting.weights.min()
@@ -103,6 +107,14 @@ def test_the_loss_is_the_plain_mean_over_weighted_constituents_or_lowered_logits
             assert loss.item() == pytest.approx(expected_loss(form, weighting, logits, targets, smoothing), rel=near)
             assert loss.shape == ()
             assert loss.requires_grad
+            with torch.no_grad():
+                assert criterion(logits, targets).item() == pytest.approx(loss.item(), rel=1e-6)
+            weighted = criterion.losses(logits, targets)
+            assert torch.equal(criterion.eval().losses(logits, targets), weighted)
+            plain = expected_loss(form, weighting, logits, targets, smoothing, weighted=False)
+            assert criterion(logits, targets).item() == pytest.approx(plain, rel=tolerance)
+            assert name == "none" or form == 0.0 or plain != pytest.approx(loss.item(), rel=1e-3)
+            criterion.train()
 
 
 @pytest.mark.parametrize("form", BASES)
@@ -119,36 +131,25 @@ def test_the_losses_of_elements_stand_in_their_places_and_are_0_where_ignored(fo
     assert each.flatten().tolist() == pytest.approx(alone, rel=1e-10)
 
 
-@pytest.mark.parametrize("kind", ["hard", "mixed", "many", "ignored"])
-@pytest.mark.parametrize("shape", [(6,), (3, 2, 2)], ids=["samples", "dense"])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("form", [*BASES, 2.0])
-def test_in_eval_mode_the_loss_is_the_base_loss_whatever_the_weights(form, smoothing, shape, kind):
-    """Comparable over the epochs, and with a baseline; `losses` and the mode of training stay weighted."""
-    for name, make in WEIGHTINGS.items():
-        criterion = made(form, make(), smoothing)
-        logits, targets = batch_of(kind, shape, smoothing, torch.float64)
-        expected = expected_loss(form, criterion.weighting, logits, targets, smoothing, weighted=False)
-        weighted = criterion.losses(logits, targets)
-        assert name == "none" or weighted.mean().item() != pytest.approx(expected, rel=1e-3)
-        assert criterion.eval()(logits, targets).item() == pytest.approx(expected, rel=1e-10)
-        assert torch.equal(criterion.losses(logits, targets), weighted)
-
-
 @pytest.mark.parametrize("criterion", [ReweightedLoss, LogitAdjustedLoss])
 @pytest.mark.parametrize("kind", ["ignored", "mixed"])
-def test_a_dense_batch_has_the_loss_and_statistics_of_its_elements(criterion, kind):
-    dense, flat = (criterion(ClassVolume(COUNTS), smoothing=0.1, ignore_index=IGNORED) for _ in range(2))
+@pytest.mark.parametrize("variant", ["dv", "bv", "pv"])
+def test_a_dense_batch_has_the_loss_and_the_unadjusted_statistics_of_its_elements(criterion, kind, variant):
+    options = {"smoothing": 0.1, "ignore_index": IGNORED}
+    made = [one(ClassVolume(COUNTS, variant=variant), **options) for one in (criterion, criterion, ReweightedLoss)]
+    dense, flat, plain = made
     for seed in range(4):
-        logits, targets = batch_of(kind, (4, 3, 2), 0.1, seed=seed)
-        rows = logits.movedim(1, -1).reshape(-1, CLASSES)
+        logits, targets = batch_of(kind, (9, 3, 2), 0.1, seed=seed)
         in_rows = targets.flatten() if kind == "ignored" else targets.movedim(1, -1).reshape(-1, CLASSES)
-        kept = in_rows != IGNORED if kind == "ignored" else torch.ones(len(rows), dtype=torch.bool)
-        loss = dense(logits.requires_grad_(), targets)
-        torch.testing.assert_close(loss, flat(rows[kept].requires_grad_(), in_rows[kept]))
-    assert dense.weighting._moments.mass.sum() == flat.weighting._moments.mass.sum() > 0
-    end_epochs(dense, flat)
+        kept = in_rows != IGNORED if kind == "ignored" else torch.ones(len(in_rows), dtype=torch.bool)
+        rows, in_rows = logits.movedim(1, -1).reshape(-1, CLASSES)[kept].requires_grad_(), in_rows[kept]
+        logits.movedim(1, -1)[~kept.view(9, 3, 2)] = torch.nan
+        torch.testing.assert_close(dense(logits.requires_grad_(), targets), flat(rows, in_rows))
+        plain(rows, in_rows)
+    end_epochs(*made)
+    assert [one.weighting.skipped for one in made] == [0, 0, 0]
     assert torch.equal(dense.weighting.weights, flat.weighting.weights)
+    assert torch.equal(dense.weighting.log_radius64, plain.weighting.log_radius64)
     assert not torch.equal(dense.weighting.weights, torch.ones(CLASSES))
 
 

@@ -4,14 +4,12 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 from epochs import EVERY_WEIGHTING, default_dtype, numbers_of_a_run
 from mini_host import MiniHost
 from oracles import observed
 
 from vlltr_plugin import ClassVolume, EffectiveNumber, LogitAdjustedLoss, ReweightedLoss
 from vlltr_plugin.core.epoch_statistics import expected_alpha
-from vlltr_plugin.hosts.vl_ltr.plan import check_base_criterion
 from vlltr_plugin.training.draws import class_counts_of, expected_draws
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float64]
@@ -69,16 +67,10 @@ def test_draws_read_off_a_sampler_are_exact(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("soft", [False, True])
-def test_the_check_of_a_base_criterion_passes_under_any_default(dtype, soft):
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_host_accepts_its_criterion_and_logs_the_same_weights(dtype, mixed):
     with default_dtype(dtype):
-        check_base_criterion(lambda z, y: F.cross_entropy(z, y, label_smoothing=0.0 if soft else 0.1), 5, 0.1, soft)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_host_run_logs_the_same_weights(dtype):
-    with default_dtype(dtype):
-        host = MiniHost({"type": "class_volume"})
+        host = MiniHost({"type": "class_volume"}, mixed=mixed)
         host.model.float()
         host.dataset.data = host.dataset.data.float()
         host.attach()

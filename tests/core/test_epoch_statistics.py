@@ -64,25 +64,23 @@ def test_an_epoch_without_batches_and_a_weighting_alone_have_no_drawn_alpha(weig
     assert statistics["alpha_max"] == float(criterion.weighting.weights.max())
 
 
+@pytest.mark.parametrize("weighting", [InverseFrequency, ClassVolume])
 @pytest.mark.parametrize("ender", ["criterion", "weighting"])
-def test_an_epoch_draws_its_own_samples_only(ender):
-    criterion = ReweightedLoss(InverseFrequency(COUNTS))
+def test_an_epoch_draws_its_own_samples_only_without_evaluation_and_ignored_elements(weighting, ender):
+    criterion = ReweightedLoss(weighting(COUNTS), ignore_index=-100)
     train(criterion)
     (criterion if ender == "criterion" else criterion.weighting).end_epoch()
-    for _ in range(5):
-        criterion(torch.randn(8, 3, requires_grad=True), torch.zeros(8, dtype=torch.int64))
-    statistics = criterion.end_epoch()
-    assert statistics["drawn_alpha"] == pytest.approx(float(criterion.weighting.weights[0]))
-
-
-def test_evaluation_and_ignored_elements_are_no_draws():
-    criterion = ReweightedLoss(InverseFrequency(COUNTS), ignore_index=-100)
-    labels = torch.tensor([0, 0, -100, -100])
-    criterion(torch.randn(4, 3, requires_grad=True), labels)
+    others = torch.randn(4, 3, requires_grad=True), torch.tensor([2, 2, 2, 2])
     with torch.no_grad():
-        criterion(torch.randn(4, 3), torch.tensor([2, 2, 2, 2]))
-    criterion.eval()(torch.randn(4, 3, requires_grad=True), torch.tensor([2, 2, 2, 2]))
-    assert criterion.end_epoch()["drawn_alpha"] == pytest.approx(float(criterion.weighting.weights[0]))
+        criterion(*others)
+    criterion.eval()(*others)
+    assert weighting is InverseFrequency or criterion.weighting._moments is None
+    for _ in range(5):
+        criterion.train()(torch.randn(4, 3, requires_grad=True), torch.tensor([0, 0, -100, -100]))
+    assert weighting is InverseFrequency or criterion.weighting._moments.mass.tolist() == [10, 0, 0]
+    in_force = criterion.in_force()
+    assert criterion.end_epoch()["drawn_alpha"] == pytest.approx(float(in_force[0]))
+    assert criterion.drawn.tolist() == [10, 0, 0]
 
 
 def two_epochs(rank, world=2):

@@ -2,11 +2,12 @@
 
 import copy
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from epochs import end_epochs, mixture, normal
+from epochs import mixture, normal
 from oracles import mean_loss, observed, weights_of
 from torch import nn
 
@@ -21,7 +22,6 @@ from vlltr_plugin import (
     Uniform,
     Weighting,
 )
-from vlltr_plugin.report.tradeoff import trade_off
 
 COUNTS = [900, 200, 40, 9, 3]
 DRAWS = [50.0, 30.0, 20.0, 10.0, 7.0]
@@ -63,11 +63,12 @@ def test_normalisation_and_with_it_the_mean_of_alpha_do_not_matter(weighting, co
     assert found == pytest.approx([found[0]] * 3, rel=1e-12)
 
 
+@pytest.mark.parametrize("make", [ClassVolume, partial(EffectiveNumber, beta=0.99), InverseSqrtFrequency])
 @pytest.mark.parametrize("counts", ["sampler", "dataset"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_radii_enter_with_start_epoch_and_until_then_count_as_equal(counts, smoothing, mixed):
-    weighting = ClassVolume(COUNTS, DRAWS, counts=counts, start_epoch=2)
+def test_radii_enter_with_start_epoch_and_until_then_count_as_equal(make, counts, smoothing, mixed):
+    weighting = make(COUNTS, draws=DRAWS, counts=counts, start_epoch=2)
     criterion = LogitAdjustedLoss(weighting, 0.7, smoothing)
     logits, targets = batch_of()
     targets = mixture(targets, 5, smoothing, dtype=torch.float64) if mixed else targets
@@ -77,29 +78,7 @@ def test_radii_enter_with_start_epoch_and_until_then_count_as_equal(counts, smoo
         expected = mean_loss("softmax", lowered(logits, np.log(alpha), 0.7), targets, ONES, smoothing)
         assert criterion.losses(logits, targets).mean().item() == pytest.approx(expected, rel=1e-12)
         observed(weighting, seed=epoch)
-    assert max(weighting.log_radius64.tolist()) - min(weighting.log_radius64.tolist()) > 0.5
-
-
-@pytest.mark.parametrize("weighting", [EffectiveNumber, InverseSqrtFrequency])
-def test_radii_known_from_the_start_wait_for_start_epoch_too(weighting):
-    logits, labels = batch_of()
-    made = weighting(COUNTS, start_epoch=1), weighting(COUNTS), InverseFrequency(COUNTS)
-    late, now, inverse = map(LogitAdjustedLoss, made)
-    assert late(logits, labels) == inverse(logits, labels) != now(logits, labels)
-    late.end_epoch()
-    assert late(logits, labels) == now(logits, labels)
-
-
-def test_statistics_are_those_of_the_unadjusted_logits():
-    adjusted, plain = LogitAdjustedLoss(ClassVolume(COUNTS), tau=2.0), ReweightedLoss(ClassVolume(COUNTS))
-    for epoch in range(2):
-        for step in range(3):
-            logits, labels = batch_of(seed=3 * epoch + step, size=60)
-            for criterion in (adjusted, plain):
-                criterion(logits.clone().requires_grad_(), labels)
-        end_epochs(adjusted, plain)
-        assert torch.equal(adjusted.weighting.log_radius64, plain.weighting.log_radius64)
-    assert not torch.equal(adjusted.weighting.log_radius64, torch.zeros(5).double())
+    assert max(weighting.log_radius64.tolist()) - min(weighting.log_radius64.tolist()) > 0.1
 
 
 @pytest.mark.parametrize("empty", ["no samples", "no draws"])
@@ -172,17 +151,6 @@ def test_the_logits_lose_tau_times_the_log_prior(shape, dtype):
     given, adjusted = (z.movedim(min(1, z.ndim - 1), -1).reshape(-1, 4) for z in (logits, found))
     near = max(torch.finfo(dtype).eps, 1e-7)  # the log prior is float32
     torch.testing.assert_close(adjusted.double(), by_hand(given), rtol=near, atol=5 * near)
-
-
-def test_its_accuracy_is_that_of_evaluate_at_the_same_tau():
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(300, 4, generator=generator) + torch.tensor([4.0, 2.0, 2.0, 0.0])
-    labels = torch.randint(4, (300,), generator=generator)
-    curve = trade_off(logits, labels, PRIOR_COUNTS, taus=[0.0, TAU])
-    for tau, row in zip(curve.taus, curve.rows, strict=True):
-        right = (LogitAdjustment(PRIOR_COUNTS, tau)(logits).argmax(1) == labels).sum().item()
-        assert 100 * right / 300 == pytest.approx(row["top1"])
-    assert curve.rows[0]["top1"] != curve.rows[1]["top1"]
 
 
 @pytest.mark.parametrize("way", ["state dict", "whole", "copy", "half"])

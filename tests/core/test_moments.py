@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from epochs import mixture, normal
+from epochs import end_epochs, mixture, normal
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
 from vlltr_plugin.core.batch import batch_of, two_largest
@@ -21,18 +21,24 @@ def samples_of(seed, dtype=torch.float32):
 @pytest.mark.parametrize(("variant", "features"), [("dv", None), ("bv", None), ("pv", None), ("dv", 4), ("bv", 4)])
 @pytest.mark.parametrize("assign", ["dominant", "mass"])
 @pytest.mark.parametrize("soft", [False, True])
-def test_the_gpu_path_gives_the_statistics_of_the_cpu_path(variant, features, assign, soft):
-    """The second is a GPU's; with fewer than 128 classes both are float64."""
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_gpu_path_gives_the_statistics_of_the_cpu_path(variant, features, assign, soft, masked):
+    """The second is a GPU's, where ignored rows stay; with fewer than 128 classes both are float64."""
     options = {"variant": variant, "features": features, "assign": assign}
     looking, blind = (ClassVolume([9] * CLASSES, **options) for _ in range(2))
     for seed in range(3):
         rows, labels, mixed = samples_of(seed)
         targets = mixed if soft else labels
-        looking.observe(rows, targets, smoothing=0.1)
-        blind.observe_batch(replace(batch_of(rows, targets, CLASSES, 0.1), cheap=False))
+        kept = (normal(BATCH, seed=seed) < 0.5) | (not masked)
+        looking.observe(rows[kept], targets[kept], smoothing=0.1)
+        rows[~kept] = torch.nan
+        batch = batch_of(rows, targets, CLASSES, 0.1)
+        blind.observe_batch(replace(batch, kept=kept if masked else None, cheap=False))
     for name, value in vars(looking._moments).items():
         if isinstance(value, torch.Tensor):
             torch.testing.assert_close(value, getattr(blind._moments, name), rtol=1e-12, atol=0)
+    end_epochs(looking, blind)
+    assert blind.skipped == 0
 
 
 @pytest.mark.parametrize("variant", ["dv", "bv", "pv"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.distributed as dist
+from epochs import batches
 from process_groups import on_two_ranks
 
 from vlltr_plugin import (
@@ -21,42 +22,25 @@ from vlltr_plugin.core.batch import batch_of
 EPOCH_COUNTS = [60, 40, 20, 9, 3]
 
 
-def epoch_batches():
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.repeat_interleave(torch.arange(5), torch.tensor(EPOCH_COUNTS))
-    labels = labels[torch.randperm(len(labels), generator=generator)]
-    rows = 100 + torch.randn(len(labels), 5, generator=generator) * (1 + labels[:, None])
-    return rows, labels
-
-
-SETTINGS = {
-    "dv": {"variant": "dv"},
-    "bv": {"variant": "bv"},
-    "pv": {"variant": "pv"},
-    "dv of 3 features": {"variant": "dv", "features": 3},
-    "bv of 3 features": {"variant": "bv", "features": 3, "feature_seed": 1},
-}
-
-
-def merged_weights(rank, settings, uneven):
-    weighting = ClassVolume(EPOCH_COUNTS, **settings)
-    rows, labels = epoch_batches()
-    mine = torch.arange(len(labels)) % 2 == rank
-    for part in (torch.full_like(mine, rank == 0) if uneven else mine).nonzero().flatten().split(16):
-        weighting.observe(rows[part], labels[part])
+def merged_weights(rank, options, uneven=True):
+    weighting = ClassVolume(EPOCH_COUNTS, **options)
+    for rows, labels in [] if uneven and rank else batches(0, EPOCH_COUNTS):
+        mine = slice(None) if uneven else slice(rank, None, 2)
+        weighting.observe(100 + rows[mine], labels[mine])
     weighting.end_epoch()
     return weighting.weights
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+SETTINGS = [{"variant": variant} for variant in ("dv", "bv", "pv")]
+SETTINGS += [{"variant": "dv", "features": 3}, {"variant": "bv", "features": 3, "feature_seed": 1}]
+
+
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
 @pytest.mark.parametrize("uneven", [False, True], ids=["shared", "one rank sees nothing"])
-def test_two_ranks_hold_identical_weights_equal_to_one_process(settings, uneven):
-    first, second = on_two_ranks(merged_weights, SETTINGS[settings], uneven)
-    alone = ClassVolume(EPOCH_COUNTS, **SETTINGS[settings])
-    alone.observe(*epoch_batches())
-    alone.end_epoch()
+def test_two_ranks_hold_identical_weights_equal_to_one_process(options, uneven):
+    first, second = on_two_ranks(merged_weights, options, uneven)
     assert torch.equal(first, second)
-    torch.testing.assert_close(first, alone.weights, rtol=1e-6, atol=0)
+    torch.testing.assert_close(first, merged_weights(0, options), rtol=1e-6, atol=0)
 
 
 COUNTS = [60, 40, 20]
