@@ -232,6 +232,7 @@ def test_users_weightings_join_the_registry(monkeypatch):
             return None
 
     assert isinstance(build_weighting("ones", [2, 1], start_epoch=4), Ones)
+    assert "num_classes=2, counts='sampler', normalize='expected', start_epoch=4" in repr(Ones([2, 1], start_epoch=4))
     with pytest.raises(ValueError, match="exists: Ones"):
         register_weighting("ones")(Ones)
 
