@@ -1,4 +1,4 @@
-"""Epochs of training a criterion, for the tests of its statistics and warnings."""
+"""Batches and epochs of training a criterion, for the tests of its losses, statistics and warnings."""
 
 import contextlib
 import warnings
@@ -7,12 +7,49 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
+from vlltr_plugin import (
+    ClassVolume,
+    EffectiveNumber,
+    InverseFrequency,
+    LabelLosses,
+    LogitAdjustedLoss,
+    ReweightedLoss,
+    Uniform,
+)
 
 COUNTS = [60, 30, 12]
 TOTAL = sum(COUNTS)
 CRITERIA = {"re-weighted": ReweightedLoss, "adjusted": LogitAdjustedLoss}
 WEIGHTINGS = {"dv": ClassVolume, "inverse": InverseFrequency, "none": Uniform}
+
+
+def per_sample(logits, labels):
+    """A callable base loss."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+class Brier(LabelLosses):
+    """|softmax(z) - e_k|^2, a base loss of a user's own."""
+
+    def __call__(self, logits):
+        p = logits.softmax(dim=1)
+        return 1 - 2 * p + p.square().sum(dim=1, keepdim=True)
+
+
+def normal(*shape, seed=0, **options):
+    """Standard normal numbers."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), **options)
+
+
+def mixture(labels, classes, smoothing=0.1, share=0.7, dtype=torch.float32):
+    """Each sample mixed with the one at the other end of the batch, as batch-mode mixup does, and smoothed."""
+    hard = F.one_hot(labels, classes).to(dtype)
+    return (1 - smoothing) * (share * hard + (1 - share) * hard.flip(0)) + smoothing / classes
+
+
+def end_epochs(*ended):
+    for criterion in ended:
+        criterion.end_epoch()
 
 
 def wide(counts, draws=None, **options):
@@ -40,10 +77,7 @@ def batches(seed, counts=COUNTS, size=20):
 
 def train(criterion, epoch=0, kind="hard", counts=COUNTS):
     for rows, labels in batches(epoch, counts):
-        targets = labels
-        if kind == "mixed":
-            hard = F.one_hot(labels, len(counts)).float()
-            targets = 0.9 * (0.7 * hard + 0.3 * hard.flip(0)) + 0.1 / len(counts)
+        targets = mixture(labels, len(counts)) if kind == "mixed" else labels
         criterion(rows.clone().requires_grad_(), targets).backward()
 
 
@@ -64,6 +98,16 @@ def numbers_of_a_run(criterion, soft, device="cpu", epochs=3):
         criterion.end_epoch()
         numbers.append(criterion.weighting.weights.clone())
     return numbers
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextlib.contextmanager

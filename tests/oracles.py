@@ -67,6 +67,9 @@ def hard_loss(base, z, label):
     """The loss of one row of logits under one hard label."""
     if base == "softmax":
         return math.log(sum(math.exp(x - max(z)) for x in z)) + max(z) - z[label]
+    if base == "brier":
+        p = [math.exp(x - max(z)) / sum(math.exp(other - max(z)) for other in z) for x in z]
+        return sum((x - (j == label)) ** 2 for j, x in enumerate(p))
     gamma = 2.0 if base == "focal" else 0.0
     total = 0.0
     for j, x in enumerate(z):

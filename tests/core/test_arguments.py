@@ -16,7 +16,6 @@ from vlltr_plugin import (
     InverseFrequency,
     InverseSqrtFrequency,
     Uniform,
-    Weighting,
     build_weighting,
 )
 from vlltr_plugin.core.frequency import FrequencyWeighting
@@ -28,28 +27,20 @@ COUNTS = [50, 40, 3]
 class Table:
     """As pandas' Series: an array with an index of its own, often not in the order of the labels."""
 
-    index = (2, 0, 1)
-    dtype = np.dtype(np.int64)
-
     def __array__(self, dtype=None, copy=None):
         return np.array(COUNTS, dtype)
 
     def __len__(self):
         return 3
 
-    def __iter__(self):
-        return iter(COUNTS)
-
     def __getitem__(self, key):
-        return dict(zip(self.index, COUNTS, strict=True))[key]
+        return dict(zip((2, 0, 1), COUNTS, strict=True))[key]
 
 
 NO_COUNTS = {
     "dict": dict(enumerate(COUNTS)),
     "Counter": collections.Counter([0, 0, 1, 2]),
     "values": dict(enumerate(COUNTS)).values(),
-    "keys": dict.fromkeys(COUNTS).keys(),
-    "items": dict(enumerate(COUNTS)).items(),
     "string": "503",
     "strings": ["50", "40", "3"],
     "bytes": b"503",
@@ -57,8 +48,6 @@ NO_COUNTS = {
     "number": 3,
     "set": set(COUNTS),
     "generator": (n for n in COUNTS),
-    "map": map(int, COUNTS),
-    "iterator": iter(COUNTS),
     "table": Table(),
     "missing one": [50, None, 3],
     "complex": [50, 40j, 3],
@@ -90,23 +79,11 @@ def test_invalid_counts_are_refused_with_the_accepted_types(name, kind):
         build_weighting(name, COUNTS, bad)
 
 
-def test_no_counts_at_all_are_refused():
-    with pytest.raises(ValueError, match=r"Expected class_counts to be a tensor.*NoneType None"):
-        ClassVolume(None)
+ROWS, COLUMN = [COUNTS], [[n] for n in COUNTS]
+NESTED = [ROWS, COLUMN, [np.array(COUNTS)], np.array(ROWS), torch.tensor(ROWS), [], torch.ones(())]
 
 
-@pytest.mark.parametrize(
-    "nested",
-    [
-        [COUNTS],
-        [[50], [40], [3]],
-        [np.array(COUNTS)],
-        np.array([COUNTS]),
-        torch.tensor([COUNTS]),
-        [],
-        3.0 * torch.ones(()),
-    ],
-)
+@pytest.mark.parametrize("nested", NESTED)
 def test_nested_and_empty_counts_are_refused_with_their_shape(nested):
     with pytest.raises(ValueError, match="Expected class_counts to hold one number for each class but got shape"):
         ClassVolume(nested)
@@ -114,11 +91,8 @@ def test_nested_and_empty_counts_are_refused_with_their_shape(nested):
 
 ACCEPTED = {
     "list": COUNTS,
-    "tuple": tuple(COUNTS),
-    "floats": [50.0, 40.0, 3.0],
     "range": range(50, 47, -1),
     "array": np.array(COUNTS),
-    "int32": np.array(COUNTS, np.int32),
     "uint8": np.array(COUNTS, np.uint8),
     "float16": np.array(COUNTS, np.float16),
     "big endian": np.array(COUNTS, ">i4"),
@@ -128,7 +102,6 @@ ACCEPTED = {
     "scalar tensors": list(torch.tensor(COUNTS)),
     "mixed": [50, 40.0, np.float32(3)],
     "fractions": [Fraction(50), 40, 3],
-    "tensor": torch.tensor(COUNTS),
     "half": torch.tensor(COUNTS).half(),
     "deque": collections.deque(COUNTS),
     "array module": array("i", COUNTS),
@@ -147,12 +120,6 @@ def test_sequences_arrays_and_tensors_of_numbers_are_counts(kind):
     assert not weighting.class_counts.requires_grad
     weighting.class_counts.zero_()  # a copy
     assert [float(n) for n in values] == expected
-
-
-@pytest.mark.parametrize("beta", ["0.9", None, True, [0.9], torch.ones(2)])
-def test_a_beta_that_is_no_number_is_named(beta):
-    with pytest.raises(ValueError, match="Expected beta to"):
-        EffectiveNumber(COUNTS, beta)
 
 
 class Power(FrequencyWeighting):
@@ -191,37 +158,12 @@ def test_only_the_ratios_of_draws_matter_to_weights_and_states(name, counts, nor
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@pytest.mark.parametrize("factor", [1, 1000, 1 / 93, 0.25])
-def test_draws_proportional_to_the_counts_are_a_uniform_sampler(name, factor):
-    plain = MAKERS[name](COUNTS, draws=None)
-    scaled = MAKERS[name](COUNTS, draws=[factor * n for n in COUNTS])
+def test_draws_are_by_default_those_of_a_uniform_sampler(name):
+    plain, scaled = (MAKERS[name](COUNTS, draws=draws) for draws in (None, [1000 * n for n in COUNTS]))
+    assert torch.equal(scaled.draws, plain.draws)
     torch.testing.assert_close(scaled.weights, plain.weights, rtol=1e-6, atol=0)
-    if factor in (1, 1000, 0.25):
-        assert torch.equal(scaled.draws, plain.draws)
 
 
-def test_draws_near_the_smallest_numbers_keep_their_ratios():
-    weighting = InverseFrequency([3, 3], draws=[5e-324, 1e-323])
-    assert weighting.draws.tolist() == [2, 4]
-    assert InverseFrequency([3, 3], draws=[8e307, 1.6e308]).draws.tolist() == [2, 4]
-
-
-@pytest.mark.parametrize("make", [InverseFrequency, InverseSqrtFrequency, EffectiveNumber])
-def test_a_state_whose_radii_differ_by_a_factor_only_loads(make):
-    """As older versions wrote where `draws` did not sum to an epoch's samples."""
-    weighting = make(COUNTS)
-    state = weighting.plain_state()
-    state["log_radius64"] += 3.0
-    other = make(COUNTS)
-    other.load_state_dict(state)
-    torch.testing.assert_close(other.weights, weighting.weights)
-
-
-def test_a_users_weighting_sees_the_draws_of_one_epoch():
-    class Own(Weighting):
-        def radii(self):
-            return self.draws.log()
-
-    weighting = Own(COUNTS, draws=[1, 1, 1])
-    weighting.end_epoch()
-    torch.testing.assert_close(weighting.log_radius, torch.full((3,), 31.0).log())
+@pytest.mark.parametrize("draws", [[5e-324, 1e-323], [8e307, 1.6e308]])
+def test_draws_near_the_limits_of_float64_keep_their_ratios(draws):
+    assert InverseFrequency([3, 3], draws=draws).draws.tolist() == [2, 4]

@@ -1,79 +1,21 @@
 """What counts as an element of a batch, what is refused, and how the losses of a batch become one number."""
 
 import math
+import operator
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from epochs import end_epochs, normal
 
 from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
 from vlltr_plugin.core.batch import all_within_reach, are_sound, batch_of
 
 CRITERIA = [ReweightedLoss, LogitAdjustedLoss]
 COUNTS = [9, 5, 2]
-
-
-@pytest.mark.parametrize("made", CRITERIA)
-@pytest.mark.parametrize("shape", [(4,), (2, 3), (0,)], ids=str)
-def test_if_all_elements_are_ignored_the_loss_is_0_and_nothing_is_observed(made, shape):
-    criterion = made(ClassVolume(COUNTS), ignore_index=-100)
-    logits = torch.randn(shape[0], 3, *shape[1:], requires_grad=True)
-    labels = torch.full(shape, -100)
-    loss = criterion(logits, labels)
-    loss.backward()
-    assert loss.item() == 0
-    assert torch.equal(logits.grad, torch.zeros_like(logits))
-    assert torch.equal(criterion.losses(logits, labels), torch.zeros(shape))
-    assert criterion.weighting._moments is None or criterion.weighting._moments.mass.sum() == 0
-    with pytest.warns(UserWarning, match="all ignored"):
-        criterion.end_epoch()
-
-
-@pytest.mark.parametrize("made", CRITERIA)
-@pytest.mark.parametrize("variant", ["dv", "bv", "pv"])
-def test_ignored_elements_leave_the_statistics_whatever_their_logits(made, variant):
-    told, spared = (made(ClassVolume(COUNTS, variant=variant), ignore_index=9) for _ in range(2))
-    for seed in range(3):
-        generator = torch.Generator().manual_seed(seed)
-        logits, labels = torch.randn(40, 3, generator=generator), torch.arange(40) % 3
-        ignored = torch.rand(40, generator=generator) < 0.3
-        logits[ignored] = math.nan
-        loss = told(logits.clone().requires_grad_(), labels.masked_fill(ignored, 9))
-        torch.testing.assert_close(loss, spared(logits[~ignored].requires_grad_(), labels[~ignored]))
-    for criterion in (told, spared):
-        criterion.end_epoch()
-    assert told.weighting.skipped == 0
-    assert torch.equal(told.weighting.weights, spared.weighting.weights)
-
-
-@pytest.mark.parametrize("assign", ["dominant", "mass"])
-def test_masked_elements_on_a_gpu_give_the_statistics_of_rows_taken_out(assign):
-    """The first is a GPU's way."""
-    blind, looking = (ClassVolume(COUNTS, assign=assign) for _ in range(2))
-    for seed in range(3):
-        generator = torch.Generator().manual_seed(seed)
-        logits, labels = torch.randn(40, 3, generator=generator), torch.arange(40) % 3
-        kept = torch.rand(40, generator=generator) < 0.7
-        logits[~kept] = math.nan
-        blind.observe_batch(replace(batch_of(logits, labels, 3), kept=kept, cheap=False))
-        looking.observe(logits[kept], labels[kept])
-    for weighting in (blind, looking):
-        weighting.end_epoch()
-    assert blind.skipped == 0
-    torch.testing.assert_close(blind.weights, looking.weights, rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize("made", CRITERIA)
-def test_on_a_device_that_must_not_be_waited_for_ignored_elements_are_masked(made):
-    """On `meta` every look at the data raises."""
-    for shape in ((6,), (2, 3)):
-        criterion = made(ClassVolume(COUNTS), ignore_index=9)
-        logits = torch.randn(shape[0], 3, *shape[1:], device="meta", requires_grad=True)
-        labels = torch.zeros(shape, dtype=torch.int64, device="meta")
-        criterion(logits, labels).backward()
-        assert criterion.losses(logits, labels).shape == shape
 
 
 def test_a_weighting_of_a_user_s_own_observes_kept_rows_only():
@@ -106,64 +48,66 @@ def test_multi_label_targets_are_refused_by_that_name(made, weighting, dtype, ho
         call(torch.randn(4, 3, requires_grad=True), MULTI_LABEL.to(dtype))
 
 
-ONE_HOT = F.one_hot(torch.tensor([0, 1, 2, 1]), 3)
 LABELS = torch.tensor([0, 1, 2, 1])
-LOGITS = torch.zeros(4, 3)
-OF_ANOTHER_KIND = {
+ONE_HOT = F.one_hot(LABELS, 3)
+LOGITS, DENSE = torch.zeros(4, 3), torch.zeros(4, 3, 2)
+REFUSED = {
     "one-hot int64": (LOGITS, ONE_HOT, r"targets\.argmax\(dim=1\)"),
     "one-hot int32": (LOGITS, ONE_HOT.int(), r"targets\.argmax\(dim=1\)"),
     "one-hot bool": (LOGITS, ONE_HOT.bool(), r"targets\.argmax\(dim=1\)"),
-    "dense one-hot": (torch.zeros(4, 3, 2), ONE_HOT[:, :, None].expand(4, 3, 2), r"targets\.argmax\(dim=1\)"),
+    "dense one-hot": (DENSE, ONE_HOT[:, :, None].expand(4, 3, 2), r"targets\.argmax\(dim=1\)"),
     "float labels": (LOGITS, LABELS.float(), r"targets\.long\(\)"),
     "int32 labels": (LOGITS, LABELS.int(), r"targets\.long\(\)"),
     "labels [B, 1]": (LOGITS, LABELS[:, None], r"targets\.squeeze\(1\)"),
     "float labels [B, 1]": (LOGITS, LABELS[:, None].float(), r"targets\.squeeze\(1\).*targets\.long\(\)"),
-    "masks [B, 1, d]": (torch.zeros(4, 3, 2), LABELS[:, None, None].expand(4, 1, 2), r"targets\.squeeze\(1\)"),
+    "masks [B, 1, d]": (DENSE, LABELS[:, None, None].expand(4, 1, 2), r"targets\.squeeze\(1\)"),
     "a zero row": (LOGITS, ONE_HOT * (LABELS > 0)[:, None].float(), "1 rows are all 0.*ignore_index"),
     "an output object": (SimpleNamespace(logits=LOGITS), LABELS, r"its \.logits"),
     "an output dict": ({"loss": None, "out": LOGITS}, LABELS, r"logits\['out'\]"),
     "an output tuple": ((None, LOGITS), LABELS, r"logits\[1\]"),
     "a batch as targets": (LOGITS, {"pixels": LOGITS, "labels": LABELS}, r"targets\['labels'\]"),
-    "lists": (LOGITS, LABELS.tolist(), r"torch\.as_tensor\(targets\)"),
+    "lists": (LOGITS, LABELS.tolist(), r"targets to be a tensor but got list.*torch\.as_tensor\(targets\)"),
     "one sample": (LOGITS[0], LABELS[0], r"logits\[None\]"),
     "targets first": (LABELS, LOGITS, "logits come first"),
+    "a label too large": (LOGITS, LABELS + 1, r"labels in 0\.\.2 but got 3.*class_counts of this data set"),
+    "a label below 0": (LOGITS, LABELS - 1, "got -1"),
+    "fewer labels": (LOGITS, LABELS[:3], "4 labels"),
+    "fewer classes": (LOGITS[:, :2], LABELS, r"\[B, 3\].*got \[4, 2\]"),
+    "dense, labels of samples": (DENSE, LABELS, "8 labels"),
+    "dense, labels of classes": (DENSE, torch.zeros(4, 3, dtype=torch.int64), "8 labels"),
+    "dense, labels with an axis more": (DENSE, torch.zeros(4, 2, 1, dtype=torch.int64), "8 labels"),
+    "dense, masses of samples": (DENSE, torch.full((4, 3), 1 / 3), "8 labels"),
+    "dense, classes last": (DENSE.movedim(1, -1), torch.zeros(4, 3, dtype=torch.int64), r"\[B, 3\].*got \[4, 2, 3\]"),
+    "dense, labels to ignore": (DENSE, torch.full((4, 2), -100), "got -100"),
+    "dense, a label too large": (DENSE, torch.full((4, 2), 3), "got 3"),
 }
 
 
 @pytest.mark.parametrize("made", CRITERIA)
-@pytest.mark.parametrize("case", OF_ANOTHER_KIND)
-def test_the_error_says_how_to_give_logits_and_targets_of_another_kind(made, case):
-    logits, targets, remedy = OF_ANOTHER_KIND[case]
-    with pytest.raises((ValueError, TypeError), match=f"Expected .* but .*{remedy}") as caught:
-        made(InverseFrequency(COUNTS))(logits, targets)
-    assert "ulti-label" not in str(caught.value)
-
-
-@pytest.mark.parametrize("made", CRITERIA)
-@pytest.mark.parametrize(
-    ("logits", "targets"),
-    [
-        (torch.randn(4, 3, 2), torch.zeros(4, dtype=torch.int64)),
-        (torch.randn(4, 3, 2), torch.zeros(4, 3, dtype=torch.int64)),
-        (torch.randn(4, 3, 2), torch.zeros(4, 2, 1, dtype=torch.int64)),
-        (torch.randn(4, 3, 2), torch.full((4, 3), 1 / 3)),
-        (torch.randn(4, 2, 3), torch.zeros(4, 3, dtype=torch.int64)),
-        (torch.randn(3), torch.tensor(0)),
-        (torch.randn(4, 3, 2), torch.full((4, 2), -100)),
-        (torch.randn(4, 3, 2), torch.full((4, 2), 3)),
-    ],
-    ids=lambda tensor: str(list(tensor.shape)),
-)
-def test_dense_batches_that_do_not_fit_are_refused(made, logits, targets):
-    criterion = made(InverseFrequency(COUNTS))
-    with pytest.raises(ValueError, match="Expected"):
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_batch_that_does_not_fit_is_refused_with_advice_before_anything_is_counted(made, case):
+    logits, targets, said = REFUSED[case]
+    criterion = made(ClassVolume(COUNTS))
+    with pytest.raises((ValueError, TypeError), match=f"Expected .*{said}") as caught:
         criterion(logits, targets)
+    assert "ulti-label" not in str(caught.value)
+    assert criterion.weighting._moments is None
 
 
-@pytest.mark.parametrize("ignore_index", [1.0, "255", True, [255]], ids=str)
-def test_a_non_integer_ignore_index_is_refused(ignore_index):
-    with pytest.raises(ValueError, match="ignore_index"):
-        ReweightedLoss(Uniform(COUNTS), ignore_index=ignore_index)
+@pytest.mark.parametrize("name", ["__call__", "observe", "losses", "check", "weighting.observe"])
+@pytest.mark.parametrize(
+    ("logits", "targets", "said"),
+    [
+        (LOGITS, LABELS.numpy(), "targets to be a tensor but got ndarray"),
+        (LOGITS, None, "targets to be a tensor but got NoneType"),
+        (np.ones((2, 3)), LABELS, r"logits to be a tensor but got ndarray.*torch\.as_tensor\(logits\)"),
+    ],
+    ids=["array", "none", "logits"],
+)
+def test_what_is_no_tensor_is_refused_by_name(name, logits, targets, said):
+    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    with pytest.raises(TypeError, match=said):
+        operator.attrgetter(name)(criterion)(logits, targets)
 
 
 def test_a_label_out_of_range_is_refused_beside_an_ignored_one():
@@ -175,19 +119,18 @@ def test_a_label_out_of_range_is_refused_beside_an_ignored_one():
 @pytest.mark.parametrize("options", [{"variant": "dv"}, {"variant": "bv", "features": 4}], ids=["dv", "bv"])
 def test_the_radius_of_a_class_of_a_million_pixels_is_that_of_a_float64_loop(options):
     classes, side, images = 129, 128, 64
-    weighting = ClassVolume([images * side * side] + [2] * (classes - 1), **options)
-    criterion = ReweightedLoss(weighting)
-    logits = torch.randn(2, classes, side, side, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    n = images * side * side
+    criterion = ReweightedLoss(ClassVolume([n] + [2] * (classes - 1), **options))
+    logits = normal(2, classes, side, side)
     for _ in range(images // 2):
         criterion.observe(logits, torch.zeros(2, side, side, dtype=torch.int64))
-    pixels = logits.detach().double().movedim(1, -1).reshape(-1, classes)
+    pixels = logits.double().movedim(1, -1).reshape(-1, classes)
     if options["variant"] == "bv":
-        columns = [k for k in weighting._columns.tolist() if k != 0]
+        columns = [k for k in criterion.weighting._columns.tolist() if k != 0]
         pixels = pixels[:, :1] - pixels[:, columns]
-    n = images * side * side
     sigma = pixels.std(dim=0, correction=0) * math.sqrt(n / (n - 1))
     criterion.end_epoch()
-    assert float(weighting.log_radius64[0]) == pytest.approx(float(sigma.log().mean()), abs=1e-6)
+    assert float(criterion.weighting.log_radius64[0]) == pytest.approx(float(sigma.log().mean()), abs=1e-6)
 
 
 IGNORED = {"ignore_index": -9}
@@ -211,13 +154,12 @@ def test_without_weights_every_reduction_is_torch_s(made, reduction, shape, how,
             criterion.reduction = reduction
         loss = criterion(logits, targets, reduction=reduction) if how == "call" else criterion(logits, targets)
         more = {} if soft else {**IGNORED, "label_smoothing": smoothing}
-        expected = F.cross_entropy(logits, targets, reduction=reduction, **more)
-        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(loss, F.cross_entropy(logits, targets, reduction=reduction, **more))
 
 
 @pytest.mark.parametrize("made", CRITERIA)
 def test_reductions_with_weights_agree_and_all_observe(made):
-    logits, labels = torch.randn(30, 3, generator=torch.Generator().manual_seed(1)), torch.arange(30) % 3
+    logits, labels = normal(30, 3), torch.arange(30) % 3
     criterion = made(ClassVolume([10, 10, 10], start_epoch=0))
     for reduction in ("none", "sum", "mean"):
         each = criterion(logits.clone().requires_grad_(), labels, reduction="none").detach()
@@ -229,31 +171,40 @@ def test_reductions_with_weights_agree_and_all_observe(made):
 
 
 @pytest.mark.parametrize("made", CRITERIA)
-def test_an_unknown_reduction_is_refused(made):
-    with pytest.raises(ValueError, match="Expected reduction"):
-        made(Uniform(COUNTS), reduction="batchmean")
+def test_an_unknown_reduction_of_a_call_is_refused(made):
     criterion = made(ClassVolume(COUNTS))
     with pytest.raises(ValueError, match="Expected reduction"):
         criterion(torch.randn(2, 3, requires_grad=True), torch.tensor([0, 1]), reduction="average")
     assert criterion.weighting._moments is None
 
 
+EMPTY = {
+    "labels": lambda more: torch.zeros(0, *more, dtype=torch.int64),
+    "mixtures": lambda more: torch.zeros(0, 3, *more),
+    "ignored": lambda more: torch.full((4, *more), -9),
+}
+
+
 @pytest.mark.parametrize("made", CRITERIA)
 @pytest.mark.parametrize("weighting", [InverseFrequency, ClassVolume, lambda n: ClassVolume(n, variant="pv")])
-@pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("options", [{}, {"ignore_index": -9}, {"smoothing": 0.1}], ids=str)
+@pytest.mark.parametrize("kind", EMPTY)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("more", [(), (4,)], ids=str)
 @pytest.mark.parametrize("training", [False, True])
-def test_an_empty_batch_has_loss_0_and_no_gradient(made, weighting, soft, options, more, training):
-    model = torch.nn.Linear(2, 3)
-    logits = model(torch.zeros(0, 2)).view(0, 3, *(1 for _ in more)).expand(0, 3, *more)
-    targets = torch.zeros(0, 3, *more) if soft else torch.zeros(0, *more, dtype=torch.int64)
-    criterion = made(weighting(COUNTS), **options).train(training)
+def test_a_batch_without_elements_to_count_has_loss_0_and_no_gradient(made, weighting, kind, smoothing, more, training):
+    model, targets = torch.nn.Linear(2, 3), EMPTY[kind](more)
+    size = len(targets)
+    logits = model(torch.zeros(size, 2)).view(size, 3, *(1 for _ in more)).expand(size, 3, *more)
+    options = {"ignore_index": -9} if kind == "ignored" else {}
+    criterion = made(weighting(COUNTS), smoothing=smoothing, **options).train(training)
     loss = criterion(logits, targets)
     loss.backward()
     assert loss.item() == 0
     assert all(torch.equal(parameter.grad, torch.zeros_like(parameter)) for parameter in model.parameters())
-    assert criterion(logits, targets, reduction="none").shape == (0, *more)
+    assert torch.equal(criterion(logits, targets, reduction="none"), torch.zeros(size, *more))
+    assert torch.equal(criterion.losses(logits, targets), torch.zeros(size, *more))
+    moments = getattr(criterion.weighting, "_moments", None)
+    assert moments is None or moments.mass.sum() == 0
 
 
 MASKED_COUNTS = [120, 80, 40]
@@ -264,52 +215,60 @@ MASKS = {
     "bfloat16": torch.finfo(torch.bfloat16).min,
     "float32": torch.finfo(torch.float32).min,
     "-inf": -torch.inf,
+    "inf": torch.inf,
+    "nan": torch.nan,
 }
 MASKED_VARIANTS = [{"variant": "dv"}, {"variant": "bv"}, {"variant": "pv"}, {"variant": "dv", "features": 2}]
 
 
-def masked_batch(seed, scale=1.0):
-    generator = torch.Generator().manual_seed(seed)
+def masked_batch(seed):
     labels = torch.repeat_interleave(torch.arange(3), torch.tensor(MASKED_COUNTS))
     spread = torch.tensor([[1.0], [3.0], [0.5]])[labels]
-    logits = scale * spread * torch.randn(240, 3, generator=generator)
-    return logits, labels, torch.rand(240, generator=generator) < 0.2
+    return spread * normal(240, 3, seed=seed), labels, normal(240, seed=seed + 9) < -0.8
 
 
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("options", MASKED_VARIANTS, ids=str)
 @pytest.mark.parametrize("way", ["observe", "without looking", "bfloat16", "soft"])
 def test_rows_with_masked_logits_do_not_count(mask, options, way):
-    told, spared = (ReweightedLoss(ClassVolume(MASKED_COUNTS, **options)) for _ in range(2))
+    told, spared = (ClassVolume(MASKED_COUNTS, **options) for _ in range(2))
+    skipped = 0
     for seed in range(2):
         logits, labels, masked = masked_batch(seed)
-        columns = told.weighting._columns
-        column = 0 if columns is None else int(columns[0])
+        column = 0 if told._columns is None else int(told._columns[0])
         logits = logits.to(torch.bfloat16 if way == "bfloat16" else torch.float32)
         logits[masked, column] = torch.finfo(logits.dtype).min if mask == "float16" else MASKS[mask]
-        targets = torch.nn.functional.one_hot(labels, 3).float() if way == "soft" else labels
+        targets = F.one_hot(labels, 3).float() if way == "soft" else labels
         if way == "without looking":
-            told.weighting.observe_batch(replace(batch_of(logits, targets, 3), cheap=False))
+            told.observe_batch(replace(batch_of(logits, targets, 3), cheap=False))
         else:
             told.observe(logits, targets)
         spared.observe(logits[~masked], targets[~masked])
-    skipped = sum(int(masked_batch(seed)[2].sum()) for seed in range(2))
-    for criterion in (told, spared):
-        criterion.weighting.end_epoch()
-    assert (told.weighting.skipped, spared.weighting.skipped) == (skipped, 0)
-    torch.testing.assert_close(told.weighting.weights, spared.weighting.weights, rtol=1e-5, atol=0)
+        skipped += int(masked.sum())
+    end_epochs(told, spared)
+    assert (told.skipped, spared.skipped) == (skipped, 0)
+    torch.testing.assert_close(told.weights, spared.weights, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("mask", MASKS)
-def test_if_every_row_is_masked_a_warning_says_what_to_do(mask):
-    criterion = ReweightedLoss(ClassVolume(MASKED_COUNTS))
+@pytest.mark.parametrize("variant", ["dv", "bv", "pv"])
+@pytest.mark.parametrize("sound", [0, 1])
+def test_an_epoch_that_leaves_rows_out_says_how_many_and_what_to_do(mask, variant, sound):
+    criterion = ReweightedLoss(ClassVolume(MASKED_COUNTS, variant=variant))
     logits, labels, _ = masked_batch(0)
     masked = logits.clone()
-    masked[:, 2] = MASKS[mask]
+    masked[sound:, 2] = MASKS[mask]
     criterion(masked.requires_grad_(), labels)
-    with pytest.warns(UserWarning, match=r"240 of 240 rows were not finite, or masked.*criterion\.observe"):
+    said = (
+        rf"{240 - sound} of 240 rows were not finite, or masked{'' if sound else r'.*criterion.observe'}.*weights stay"
+    )
+    with pytest.warns(UserWarning, match=said) as caught:
         criterion.end_epoch()
+    assert "eval mode" not in str(caught[0].message)
+    assert criterion.weighting.skipped == 240 - sound
     assert torch.equal(criterion.weighting.weights, torch.ones(3))
+    with pytest.warns(UserWarning, match="eval mode"):
+        criterion.end_epoch()
     criterion.observe(logits, labels)
     criterion.losses(masked, labels).mean().backward()
     criterion.end_epoch()
@@ -321,7 +280,7 @@ def test_if_every_row_is_masked_a_warning_says_what_to_do(mask):
 @pytest.mark.parametrize("offset", [0.0, 10.0, -10.0])
 @pytest.mark.parametrize("half", [False, True])
 def test_logits_of_any_scale_are_sound(scale, classes, offset, half):
-    logits = scale * (torch.randn(500, classes, generator=torch.Generator().manual_seed(0)) + offset)
+    logits = scale * (normal(500, classes) + offset)
     logits = logits.half().float() if half and scale < 1e4 else logits
     finite = logits.isfinite().all(dim=1)
     assert torch.equal(are_sound(logits), finite)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
+from epochs import end_epochs, mixture, per_sample
 
 from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
 
@@ -11,14 +11,11 @@ CLASSES, BATCH = len(COUNTS), 24
 BACKEND = "eager"  # to get a graph is what may fail; inductor takes minutes for the same
 
 
-def per_sample(logits, labels):
-    return F.cross_entropy(logits, labels, reduction="none")
-
-
 VOLUMES = {
     "dv": lambda: ClassVolume(COUNTS),
     "bv by mass": lambda: ClassVolume(COUNTS, variant="bv", assign="mass"),
     "pv": lambda: ClassVolume(COUNTS, variant="pv"),
+    "inverse": lambda: InverseFrequency(COUNTS),
 }
 CRITERIA = {
     "re-weighted": ReweightedLoss,
@@ -41,18 +38,18 @@ def batches(kind, smoothing, epoch):
         generator = torch.Generator().manual_seed(3 * epoch + step)
         logits = torch.randn(size, CLASSES, generator=generator) * (1.0 + torch.arange(CLASSES))
         labels = torch.randint(CLASSES, (size,), generator=generator)
-        hard = F.one_hot(labels, CLASSES).float()
-        mixed = (1 - smoothing) * (0.7 * hard + 0.3 * hard.flip(0)) + smoothing / CLASSES
+        mixed = mixture(labels, CLASSES, smoothing)
         if kind == "dense":
             logits, labels = logits[:18].view(3, 6, CLASSES).movedim(-1, 1), labels[:18].view(3, 6)
         ignored = torch.rand(labels.shape, generator=generator) < 0.3
         yield logits, {"mixed": mixed, "ignored": labels.masked_fill(ignored, -100)}.get(kind, labels)
 
 
-def same_run(made, weighting, kind, smoothing, epochs, backend=BACKEND):
+def same_run(made, volume, kind, smoothing, epochs, backend=BACKEND):
     """Trains two criteria side by side, one compiled; then compares them in eval mode."""
     ignore_index = -100 if kind == "ignored" else None
-    eager, twin = (made(weighting(), smoothing=smoothing, ignore_index=ignore_index) for _ in range(2))
+    options = {"smoothing": smoothing, "ignore_index": ignore_index}
+    eager, twin = (CRITERIA[made](VOLUMES[volume](), **options) for _ in range(2))
     compiled = torch.compile(twin, fullgraph=True, backend=backend)
     for epoch in range(epochs):
         for logits, targets in batches(kind, smoothing, epoch):
@@ -63,8 +60,7 @@ def same_run(made, weighting, kind, smoothing, epochs, backend=BACKEND):
             again.backward()
             torch.testing.assert_close(again, loss)
             torch.testing.assert_close(found.grad, expected.grad)
-        for criterion in (eager, twin):
-            criterion.end_epoch()
+        end_epochs(eager, twin)
         torch.testing.assert_close(twin.weighting.weights, eager.weighting.weights, rtol=1e-6, atol=0)
         torch.testing.assert_close(twin.drawn, eager.drawn)
         assert eager.drawn.sum() > 0
@@ -75,21 +71,14 @@ def same_run(made, weighting, kind, smoothing, epochs, backend=BACKEND):
     assert twin.weighting._moments is None if isinstance(twin.weighting, ClassVolume) else True
 
 
-@pytest.mark.parametrize("made", ["re-weighted", "adjusted"])
-@pytest.mark.parametrize("kind", ["hard", "mixed", "ignored", "dense"])
-def test_training_with_class_volume_gives_the_numbers_of_eager_mode(made, kind):
-    same_run(CRITERIA[made], VOLUMES["dv"], kind, 0.1, epochs=2)
+RUNS = [(made, "dv", kind, 2) for made in ("re-weighted", "adjusted") for kind in ("hard", "mixed", "ignored", "dense")]
+RUNS += [(made, "inverse", kind, 1) for made in ("focal", "callable") for kind in ("hard", "mixed")]
+RUNS += [("re-weighted", variant, "mixed", 1) for variant in ("bv by mass", "pv")]
 
 
-@pytest.mark.parametrize("made", ["focal", "callable"])
-@pytest.mark.parametrize("kind", ["hard", "mixed"])
-def test_every_kind_of_base_loss_compiles(made, kind):
-    same_run(CRITERIA[made], lambda: InverseFrequency(COUNTS), kind, 0.0, epochs=1)
-
-
-@pytest.mark.parametrize("variant", ["bv by mass", "pv"])
-def test_every_variant_compiles(variant):
-    same_run(ReweightedLoss, VOLUMES[variant], "mixed", 0.1, epochs=1)
+@pytest.mark.parametrize(("made", "volume", "kind", "epochs"), RUNS)
+def test_training_in_one_graph_gives_the_numbers_of_eager_mode(made, volume, kind, epochs):
+    same_run(made, volume, kind, 0.0 if volume == "inverse" else 0.1, epochs)
 
 
 @pytest.mark.skipif(
@@ -100,7 +89,7 @@ def test_every_variant_compiles(variant):
 def test_ten_epochs_stay_below_the_limit_of_recompilations(made):
     config = torch._dynamo.config
     limit = getattr(config, "recompile_limit", 0) or config.cache_size_limit  # the name before torch 2.6
-    same_run(CRITERIA[made], VOLUMES["dv"], "hard", 0.0, limit + 2, "aot_eager")
+    same_run(made, "dv", "hard", 0.0, limit + 2, "aot_eager")
 
 
 @pytest.mark.parametrize("made", ["re-weighted", "adjusted"])

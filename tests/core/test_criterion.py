@@ -9,9 +9,18 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
+from epochs import Brier, end_epochs, normal, per_sample
 from oracles import element_loss, elements, mean_loss, observed
 
-from vlltr_plugin import ClassVolume, EffectiveNumber, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
+from vlltr_plugin import (
+    ClassVolume,
+    EffectiveNumber,
+    FocalLosses,
+    InverseFrequency,
+    LogitAdjustedLoss,
+    ReweightedLoss,
+    Uniform,
+)
 
 COUNTS = [900, 200, 40, 9, 3]
 CLASSES = len(COUNTS)
@@ -19,26 +28,33 @@ IGNORED = 255
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-6, torch.float16: 2e-6, torch.bfloat16: 2e-6}
 
 
-def per_sample(logits, labels):
-    return F.cross_entropy(logits, labels, reduction="none")
-
-
-BASES = {"softmax": "softmax", "sigmoid": "sigmoid", "focal": "focal", "callable": per_sample}
+# name: (base, its loss in the oracles)
+BASES = {
+    "softmax": ("softmax", "softmax"),
+    "sigmoid": ("sigmoid", "sigmoid"),
+    "focal": ("focal", "focal"),
+    "focal, gamma 0": (FocalLosses(0.0), "sigmoid"),
+    "callable": (per_sample, "softmax"),
+    "a user's own": (Brier(), "brier"),
+}
+TAUS = [0.0, 0.5, 1.0, 2.0]
 WEIGHTINGS = {
     "volume": lambda: observed(ClassVolume(COUNTS)),
     "inverse": lambda: InverseFrequency(COUNTS),
     "letter": lambda: InverseFrequency(COUNTS, draws=[9, 7, 5, 3, 1], counts="dataset", normalize="dataset"),
     "effective": lambda: EffectiveNumber(COUNTS, 0.99),
+    "none": lambda: Uniform(COUNTS),
 }
 
 
-def batch_of(kind, shape, smoothing=0.0, dtype=torch.float32, ignored=False, seed=0):
-    """Logits `[B, C, ...]` and targets: hard labels, mixtures of two of them, or of all but one."""
+def batch_of(kind, shape, smoothing=0.0, dtype=torch.float32, seed=0):
+    """Logits `[B, C, ...]` and targets: hard labels, some of them ignored, mixtures of two, or of all but one."""
     generator = torch.Generator().manual_seed(seed)
     logits = (2 * torch.randn(shape[0], CLASSES, *shape[1:], generator=generator, dtype=torch.float64)).to(dtype)
     labels = torch.randint(CLASSES, shape, generator=generator)
-    if kind == "hard":
-        return logits, labels.masked_fill(torch.rand(shape, generator=generator) < 0.4, IGNORED) if ignored else labels
+    if kind in ("hard", "ignored"):
+        ignored = (torch.rand(shape, generator=generator) < 0.4) & (kind == "ignored")
+        return logits, labels.masked_fill(ignored, IGNORED)
     if kind == "mixed":
         share = torch.rand(shape, generator=generator, dtype=torch.float64)[..., None]
         masses = share * F.one_hot(labels, CLASSES) + (1 - share) * F.one_hot(labels.flip(0), CLASSES)
@@ -50,110 +66,91 @@ def batch_of(kind, shape, smoothing=0.0, dtype=torch.float32, ignored=False, see
     return logits, targets.to(torch.float32 if dtype.itemsize == 2 else dtype)
 
 
-@pytest.mark.parametrize("kind", ["hard", "mixed", "many"])
-@pytest.mark.parametrize("shape", [(6,), (3, 2, 2)], ids=["samples", "dense"])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("base", BASES)
-def test_the_loss_is_the_plain_mean_of_weighted_constituents(base, smoothing, shape, kind):
-    name, inner = ("softmax", 0.0) if base == "callable" else (base, smoothing)
-    for made in WEIGHTINGS.values():
-        weighting = made()
-        alpha = weighting.weights.double().tolist()
-        assert max(alpha) > 2 * min(alpha)
-        criterion = ReweightedLoss(weighting, BASES[base], smoothing)
-        # training refuses mixtures of more labels where it observes
-        step = criterion if kind != "many" else lambda z, t, criterion=criterion: criterion.losses(z, t).mean()
-        for dtype, tolerance in TOLERANCE.items():
-            logits, targets = batch_of(kind, shape, smoothing, dtype)
-            loss = step(logits.requires_grad_(), targets)
-            if base == "callable" and smoothing and kind != "hard":
-                masses = (targets.double() - smoothing / CLASSES) / (1 - smoothing)
-                expected = mean_loss(name, logits, masses, alpha)
-            else:
-                expected = mean_loss(name, logits, targets, alpha, inner)
-            assert loss.shape == ()
-            assert loss.item() == pytest.approx(expected, rel=tolerance)
-            assert loss.requires_grad
+def made(form, weighting, smoothing):
+    """The criterion of a base loss, or of a tau."""
+    if form in BASES:
+        return ReweightedLoss(weighting, BASES[form][0], smoothing, ignore_index=IGNORED)
+    return LogitAdjustedLoss(weighting, form, smoothing, ignore_index=IGNORED)
 
 
-@pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize("shape", [(9,), (3, 2, 2), (2, 5, 1, 2)], ids=["samples", "dense", "volumes"])
-def test_ignored_elements_leave_loss_and_denominator(base, shape):
-    logits, targets = batch_of("hard", shape, ignored=True, dtype=torch.float64)
-    weighting = InverseFrequency(COUNTS)
-    alpha = weighting.weights.double().tolist()
-    criterion = ReweightedLoss(weighting, BASES[base], ignore_index=IGNORED)
-    assert 0 < int((targets == IGNORED).sum()) < targets.numel()
-    name = "softmax" if base == "callable" else base
-    expected = mean_loss(name, logits, targets, alpha, ignore_index=IGNORED)
-    assert criterion(logits, targets).item() == pytest.approx(expected, rel=1e-10)
-    each = criterion.losses(logits, targets)
-    assert each.shape == targets.shape
-    alone = [
-        0.0 if label == IGNORED else element_loss(name, z, label, alpha, 0.0) for z, label in elements(logits, targets)
-    ]
-    assert each.flatten().tolist() == pytest.approx(alone, rel=1e-10)
-
-
-@pytest.mark.parametrize("kind", ["hard", "mixed", "many"])
-@pytest.mark.parametrize("shape", [(6,), (3, 2, 2)], ids=["samples", "dense"])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("tau", [0.0, 0.5, 1.0, 2.0])
-def test_the_adjusted_loss_is_the_mean_cross_entropy_of_lowered_logits(tau, smoothing, shape, kind):
-    ones = [1.0] * CLASSES
-    for made in WEIGHTINGS.values():
-        weighting = made()
-        margins = tau * weighting.weights.double().log().view(1, -1, *[1] * (len(shape) - 1))
-        criterion = LogitAdjustedLoss(weighting, tau, smoothing)
-        step = criterion if kind != "many" else lambda z, t, criterion=criterion: criterion.losses(z, t).mean()
-        for dtype, tolerance in TOLERANCE.items():
-            logits, targets = batch_of(kind, shape, smoothing, dtype)
-            expected = mean_loss("softmax", logits.double() - margins, targets, ones, smoothing)
-            loss = step(logits.requires_grad_(), targets)
-            assert loss.shape == ()
-            assert loss.item() == pytest.approx(expected, rel=max(tolerance, 1e-6))  # weights are float32
-            assert loss.requires_grad
-
-
-@pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
-@pytest.mark.parametrize("kind", ["hard", "mixed"])
-def test_a_dense_batch_has_the_loss_and_statistics_of_its_elements(made, kind):
-    dense, flat = (made(ClassVolume(COUNTS), smoothing=0.1, ignore_index=IGNORED) for _ in range(2))
-    for seed in range(4):
-        logits, targets = batch_of(kind, (4, 3, 2), 0.1, ignored=kind == "hard", seed=seed)
-        rows = logits.movedim(1, -1).reshape(-1, CLASSES)
-        in_rows = targets.flatten() if kind == "hard" else targets.movedim(1, -1).reshape(-1, CLASSES)
-        kept = in_rows != IGNORED if kind == "hard" else torch.ones(len(rows), dtype=torch.bool)
-        loss = dense(logits.requires_grad_(), targets)
-        torch.testing.assert_close(loss, flat(rows[kept].requires_grad_(), in_rows[kept]))
-    assert dense.weighting._moments.mass.sum() == flat.weighting._moments.mass.sum() > 0
-    for criterion in (dense, flat):
-        criterion.end_epoch()
-    assert torch.equal(dense.weighting.weights, flat.weighting.weights)
-    assert not torch.equal(dense.weighting.weights, torch.ones(CLASSES))
+def expected_loss(form, weighting, logits, targets, smoothing, weighted=True):
+    """By the loop. A callable smooths by itself."""
+    alpha, ones = weighting.weights.double(), [1.0] * CLASSES
+    if form not in BASES:
+        margins = (form if weighted else 0.0) * alpha.log().view(1, -1, *[1] * (logits.ndim - 2))
+        return mean_loss("softmax", logits.double() - margins, targets, ones, smoothing, IGNORED)
+    if form == "callable":
+        targets = (targets.double() - smoothing / CLASSES) / (1 - smoothing) if targets.is_floating_point() else targets
+        smoothing = 0.0
+    return mean_loss(BASES[form][1], logits, targets, alpha.tolist() if weighted else ones, smoothing, IGNORED)
 
 
 @pytest.mark.parametrize("kind", ["hard", "mixed", "many", "ignored"])
 @pytest.mark.parametrize("shape", [(6,), (3, 2, 2)], ids=["samples", "dense"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("form", [*BASES, "adjusted"])
-def test_in_eval_mode_the_loss_is_the_base_loss_whatever_the_weights(form, smoothing, shape, kind):
-    """Comparable over the epochs, and with a baseline; `losses` and the mode of training stay weighted."""
-    name = form if form in ("sigmoid", "focal") else "softmax"
-    ignored, by_itself = kind == "ignored", form == "callable"  # a callable smooths by itself
-    for made in WEIGHTINGS.values():
-        if form == "adjusted":
-            criterion = LogitAdjustedLoss(made(), 2.0, smoothing, ignore_index=IGNORED)
-        else:
-            criterion = ReweightedLoss(made(), BASES[form], smoothing, ignore_index=IGNORED)
-        logits, targets = batch_of("hard" if ignored else kind, shape, smoothing, torch.float64, ignored=ignored)
-        soft = by_itself and targets.is_floating_point()
-        masses = (targets - smoothing / CLASSES) / (1 - smoothing) if soft else targets
-        expected = mean_loss(name, logits, masses, [1.0] * CLASSES, 0.0 if by_itself else smoothing, IGNORED)
-        weighted = criterion.losses(logits, targets)
-        assert weighted.mean().item() != pytest.approx(expected, rel=1e-3)
-        assert criterion.eval()(logits, targets).item() == pytest.approx(expected, rel=1e-10)
-        assert torch.equal(criterion.losses(logits, targets), weighted)
+@pytest.mark.parametrize("form", [*BASES, *TAUS])
+def test_the_loss_is_the_mean_of_weighted_constituents_or_lowered_logits_and_plain_in_eval_mode(
+    form, smoothing, shape, kind
+):
+    """`losses` stay weighted in eval mode."""
+    for name, make in WEIGHTINGS.items():
+        weighting = make()
+        assert name == "none" or weighting.weights.max() > 2 * weighting.weights.min()
+        criterion = made(form, weighting, smoothing)
+        for dtype, tolerance in TOLERANCE.items():
+            logits, targets = batch_of(kind, shape, smoothing, dtype)
+            logits.requires_grad_()
+            # training refuses mixtures of more labels where it observes
+            unseen = kind == "many" and name == "volume"
+            loss = criterion.losses(logits, targets).mean() if unseen else criterion(logits, targets)
+            near = tolerance if form in BASES else max(tolerance, 1e-6)  # weights are float32
+            assert loss.item() == pytest.approx(expected_loss(form, weighting, logits, targets, smoothing), rel=near)
+            assert loss.shape == ()
+            assert loss.requires_grad
+            with torch.no_grad():
+                assert criterion(logits, targets).item() == pytest.approx(loss.item(), rel=1e-6)
+            weighted = criterion.losses(logits, targets)
+            assert torch.equal(criterion.eval().losses(logits, targets), weighted)
+            plain = expected_loss(form, weighting, logits, targets, smoothing, weighted=False)
+            assert criterion(logits, targets).item() == pytest.approx(plain, rel=tolerance)
+            assert name == "none" or form == 0.0 or plain != pytest.approx(loss.item(), rel=1e-3)
+            criterion.train()
+
+
+@pytest.mark.parametrize("form", BASES)
+@pytest.mark.parametrize("shape", [(9,), (3, 2, 2), (2, 5, 1, 2)], ids=["samples", "dense", "volumes"])
+def test_the_losses_of_elements_stand_in_their_places_and_are_0_where_ignored(form, shape):
+    logits, targets = batch_of("ignored", shape, dtype=torch.float64)
+    weighting = InverseFrequency(COUNTS)
+    alpha, alone = weighting.weights.double().tolist(), []
+    for z, label in elements(logits, targets):
+        alone.append(0.0 if label == IGNORED else element_loss(BASES[form][1], z, label, alpha, 0.0))
+    assert 0 < alone.count(0.0) < len(alone)
+    each = made(form, weighting, 0.0).losses(logits, targets)
+    assert each.shape == targets.shape
+    assert each.flatten().tolist() == pytest.approx(alone, rel=1e-10)
+
+
+@pytest.mark.parametrize("criterion", [ReweightedLoss, LogitAdjustedLoss])
+@pytest.mark.parametrize("kind", ["ignored", "mixed"])
+@pytest.mark.parametrize("variant", ["dv", "bv", "pv"])
+def test_a_dense_batch_has_the_loss_and_the_unadjusted_statistics_of_its_elements(criterion, kind, variant):
+    options = {"smoothing": 0.1, "ignore_index": IGNORED}
+    made = [one(ClassVolume(COUNTS, variant=variant), **options) for one in (criterion, criterion, ReweightedLoss)]
+    dense, flat, plain = made
+    for seed in range(4):
+        logits, targets = batch_of(kind, (9, 3, 2), 0.1, seed=seed)
+        in_rows = targets.flatten() if kind == "ignored" else targets.movedim(1, -1).reshape(-1, CLASSES)
+        kept = in_rows != IGNORED if kind == "ignored" else torch.ones(len(in_rows), dtype=torch.bool)
+        rows, in_rows = logits.movedim(1, -1).reshape(-1, CLASSES)[kept].requires_grad_(), in_rows[kept]
+        logits.movedim(1, -1)[~kept.view(9, 3, 2)] = torch.nan
+        torch.testing.assert_close(dense(logits.requires_grad_(), targets), flat(rows, in_rows))
+        plain(rows, in_rows)
+    end_epochs(*made)
+    assert [one.weighting.skipped for one in made] == [0, 0, 0]
+    assert torch.equal(dense.weighting.weights, flat.weighting.weights)
+    assert torch.equal(dense.weighting.log_radius64, plain.weighting.log_radius64)
+    assert not torch.equal(dense.weighting.weights, torch.ones(CLASSES))
 
 
 COPIED_COUNTS = [30, 20, 10]
@@ -166,8 +163,7 @@ KINDS = {
 
 
 def copied_batch(seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(60, 3, generator=generator, requires_grad=True), torch.arange(60) % 3
+    return normal(60, 3, seed=seed, requires_grad=True), torch.arange(60) % 3
 
 
 def sent(criterion):

@@ -4,7 +4,6 @@ import datetime
 import json
 import math
 import os
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from epochs import COUNTS, CRITERIA, TOTAL, WEIGHTINGS, batches, train
-from process_groups import leave_group
+from process_groups import on_two_ranks
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
 
@@ -45,6 +44,8 @@ def test_statistics_are_those_of_naive_loops_over_what_was_drawn(criterion, weig
             "drawn_alpha": sum(d * a for d, a in zip(drawn, alpha, strict=True)) / TOTAL,
             "drawn_alpha_se": math.sqrt(variance / TOTAL),
         }
+        assert all(type(value) in (int, float) for value in statistics.values())
+        json.dumps(statistics, allow_nan=False)
         if weighting == "dv":
             expected["log_radius_mean"] = sum(criterion.weighting.log_radius64.tolist()) / len(COUNTS)
         assert statistics.pop("seconds") >= 0
@@ -52,75 +53,50 @@ def test_statistics_are_those_of_naive_loops_over_what_was_drawn(criterion, weig
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-@pytest.mark.parametrize("trains", [True, False])
-def test_statistics_are_plain_finite_numbers_also_of_an_epoch_without_batches(weighting, trains):
+@pytest.mark.parametrize("whole", [True, False], ids=["criterion", "weighting"])
+def test_an_epoch_without_batches_and_a_weighting_alone_have_no_drawn_alpha(weighting, whole):
     criterion = ReweightedLoss(WEIGHTINGS[weighting](COUNTS))
-    if trains:
-        train(criterion)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that nothing was observed
-        statistics = criterion.end_epoch()
+        statistics = (criterion if whole else criterion.weighting).end_epoch()
     assert all(type(value) in (int, float) and math.isfinite(value) for value in statistics.values())
-    json.dumps(statistics, allow_nan=False)
-    assert ("drawn_alpha" in statistics) == trains
-
-
-def test_a_weighting_alone_returns_no_drawn_alpha():
-    weighting = ClassVolume(COUNTS)
-    for rows, labels in batches(0):
-        weighting.observe(rows, labels)
-    statistics = weighting.end_epoch()
-    assert statistics["alpha_max"] == 1.0
-    assert "log_radius_mean" in statistics
     assert "drawn_alpha" not in statistics
+    assert statistics["alpha_max"] == float(criterion.weighting.weights.max())
 
 
+@pytest.mark.parametrize("weighting", [InverseFrequency, ClassVolume])
 @pytest.mark.parametrize("ender", ["criterion", "weighting"])
-def test_an_epoch_draws_its_own_samples_only(ender):
-    criterion = ReweightedLoss(InverseFrequency(COUNTS))
+def test_an_epoch_draws_its_own_samples_only_without_evaluation_and_ignored_elements(weighting, ender):
+    criterion = ReweightedLoss(weighting(COUNTS), ignore_index=-100)
     train(criterion)
     (criterion if ender == "criterion" else criterion.weighting).end_epoch()
-    for _ in range(5):
-        criterion(torch.randn(8, 3, requires_grad=True), torch.zeros(8, dtype=torch.int64))
-    statistics = criterion.end_epoch()
-    assert statistics["drawn_alpha"] == pytest.approx(float(criterion.weighting.weights[0]))
-
-
-def test_evaluation_and_ignored_elements_are_no_draws():
-    criterion = ReweightedLoss(InverseFrequency(COUNTS), ignore_index=-100)
-    labels = torch.tensor([0, 0, -100, -100])
-    criterion(torch.randn(4, 3, requires_grad=True), labels)
+    others = torch.randn(4, 3, requires_grad=True), torch.tensor([2, 2, 2, 2])
     with torch.no_grad():
-        criterion(torch.randn(4, 3), torch.tensor([2, 2, 2, 2]))
-    criterion.eval()(torch.randn(4, 3, requires_grad=True), torch.tensor([2, 2, 2, 2]))
-    assert criterion.end_epoch()["drawn_alpha"] == pytest.approx(float(criterion.weighting.weights[0]))
+        criterion(*others)
+    criterion.eval()(*others)
+    assert weighting is InverseFrequency or criterion.weighting._moments is None
+    for _ in range(5):
+        criterion.train()(torch.randn(4, 3, requires_grad=True), torch.tensor([0, 0, -100, -100]))
+    assert weighting is InverseFrequency or criterion.weighting._moments.mass.tolist() == [10, 0, 0]
+    in_force = criterion.in_force()
+    assert criterion.end_epoch()["drawn_alpha"] == pytest.approx(float(in_force[0]))
+    assert criterion.drawn.tolist() == [10, 0, 0]
 
 
-def one_rank(rank, world, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
-    found = []
+def two_epochs(rank, world=2):
+    criterion, found = ReweightedLoss(ClassVolume(COUNTS)), []
     for epoch in range(2):
         for rows, labels in batches(epoch):
             criterion(rows[rank::world].clone().requires_grad_(), labels[rank::world])
-        found.append(criterion.end_epoch())
-    torch.save(found, Path(folder) / f"{rank}.pt")
-    leave_group()
+        found.append({**criterion.end_epoch(), "seconds": 0})
+    return found
 
 
 def test_two_ranks_return_the_statistics_of_one_process():
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(one_rank, args=(2, folder), nprocs=2)
-        first, second = (torch.load(Path(folder) / f"{rank}.pt") for rank in range(2))
-    alone = ReweightedLoss(ClassVolume(COUNTS))
-    for epoch, (one, other) in enumerate(zip(first, second, strict=True)):
-        train(alone, epoch)
-        expected = alone.end_epoch()
-        for found in (one, other, expected):
-            found.pop("seconds")
-        assert one == other
-        assert one == pytest.approx(expected, rel=1e-5)
+    first, second = on_two_ranks(two_epochs)
+    assert first == second
+    for found, expected in zip(first, two_epochs(0, 1), strict=True):
+        assert found == pytest.approx(expected, rel=1e-5)
 
 
 def on_one_rank_only(rank, world, folder):
@@ -128,20 +104,16 @@ def on_one_rank_only(rank, world, folder):
     store.set(f"there {rank}", "")
     store.wait([f"there {other}" for other in range(world)], datetime.timedelta(seconds=120))
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=datetime.timedelta(seconds=8))
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
+    said = Path(folder, "said")
     if rank == 0:
         with pytest.raises(RuntimeError, match="call it on every rank"):
-            criterion.end_epoch()
-        (Path(folder) / "said").touch()
-    else:
-        for _ in range(100):
-            if (Path(folder) / "said").exists():
-                break
-            time.sleep(0.2)
+            ReweightedLoss(ClassVolume(COUNTS)).end_epoch()
+        said.touch()
+    for _ in range(100):
+        time.sleep(0.0 if said.exists() else 0.2)
     os._exit(0)  # what is left of a broken process group may abort
 
 
-def test_end_epoch_on_one_rank_only_says_so_after_the_timeout():
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(on_one_rank_only, args=(2, folder), nprocs=2)
-        assert (Path(folder) / "said").exists()
+def test_end_epoch_on_one_rank_only_says_so_after_the_timeout(tmp_path):
+    mp.spawn(on_one_rank_only, args=(2, str(tmp_path)), nprocs=2)
+    assert (tmp_path / "said").exists()

@@ -2,23 +2,27 @@
 
 import copy
 import pickle
+import re
 import warnings
+from functools import partial
 
 import pytest
 import torch
-from epochs import COUNTS, CRITERIA, WEIGHTINGS, quiet, train, warnings_of
+from epochs import COUNTS, CRITERIA, WEIGHTINGS, normal, quiet, train, warnings_of
 from torch import nn
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
 
 MANY = torch.tensor([600, 300, 120])
 FEW = torch.tensor([12, 6, 3])
-LABELS = torch.repeat_interleave(torch.arange(3), FEW)
+LABELS, MANY_LABELS = (torch.repeat_interleave(torch.arange(3), counts) for counts in (FEW, MANY))
 
 
-def passes(criterion, labels, number=1):
-    for _ in range(number):
-        criterion(torch.randn(len(labels), 3, requires_grad=True), labels).backward()
+def passes(criterion, labels, size=10_000, trained=True):
+    for part in labels.split(size):
+        loss = criterion(torch.randn(len(part), len(criterion.drawn), requires_grad=True), part)
+        if trained:
+            loss.backward()
 
 
 def said(loop, seed=0, **options):
@@ -28,16 +32,10 @@ def said(loop, seed=0, **options):
     return [message for message in warnings_of(loop, criterion) if "Expected" in message]
 
 
-def random_batches(labels):
-    for part in labels.split(7):
-        yield torch.randn(len(part), 3, requires_grad=True), part
-
-
 def epochs(labels_of, number=30):
     def loop(criterion):
         for _ in range(number):
-            for rows, part in random_batches(labels_of()):
-                criterion(rows, part).backward()
+            passes(criterion, labels_of(), 7)
             criterion.end_epoch()
 
     return loop
@@ -65,54 +63,36 @@ def test_honest_loops_are_silent(kind):
     assert not [words for seed in range(2) for words in said(epochs(labels_of, 8), seed, draws=draws)]
 
 
-# A forgotten end_epoch
-
-
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_a_forgotten_end_epoch_warns_once_after_twenty_five_passes(criterion):
-    criterion = CRITERIA[criterion](ClassVolume(MANY))
-    labels = torch.repeat_interleave(torch.arange(3), MANY)
+@pytest.mark.parametrize("made", CRITERIA)
+@pytest.mark.parametrize("weighting", [ClassVolume, partial(InverseFrequency, start_epoch=2)])
+def test_a_forgotten_end_epoch_warns_once_after_twenty_five_passes(made, weighting):
+    criterion = CRITERIA[made](weighting(MANY))
     with quiet():
-        passes(criterion, labels, 25)
+        passes(criterion, MANY_LABELS.repeat(25))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        passes(criterion, labels, 4)
+        passes(criterion, MANY_LABELS.repeat(4), 1020)
     assert [("end_epoch()" in str(warning.message)) for warning in caught] == [True]
     assert caught[0].filename == __file__
 
 
-@pytest.mark.parametrize("ender", ["criterion", "weighting"])
-def test_ended_epochs_do_not_warn(ender):
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
-    with quiet():
-        for epoch in range(8):
-            train(criterion, epoch)
-            (criterion if ender == "criterion" else criterion.weighting).end_epoch()
-
-
-@pytest.mark.parametrize("weighting", ["inverse", "none"])
-def test_weights_that_never_change_need_no_end_epoch(weighting):
+@pytest.mark.parametrize(
+    ("weighting", "ender"),
+    [
+        ("dv", lambda criterion: criterion),
+        ("dv", lambda criterion: criterion.weighting),
+        ("inverse", None),
+        ("none", None),
+    ],
+    ids=["criterion", "weighting", "weights that never change", "no weights"],
+)
+def test_ended_epochs_and_weights_that_never_change_do_not_warn(weighting, ender):
     criterion = ReweightedLoss(WEIGHTINGS[weighting](COUNTS))
     with quiet():
         for epoch in range(8):
             train(criterion, epoch)
-
-
-def test_deferred_weights_need_an_end_epoch():
-    criterion = ReweightedLoss(InverseFrequency(MANY, start_epoch=2))
-    with pytest.warns(UserWarning, match=r"end_epoch\(\)"):
-        passes(criterion, torch.zeros(26 * 1020, dtype=torch.int64))
-
-
-def test_a_loop_that_stops_ending_epochs_is_warned():
-    def loop(criterion):
-        epochs(lambda: LABELS, 3)(criterion)
-        for _ in range(11):
-            for rows, part in random_batches(LABELS):
-                criterion(rows, part).backward()
-
-    (words,) = said(loop)
-    assert "end_epoch()" in words
+            if ender:
+                ender(criterion).end_epoch()
 
 
 @pytest.mark.parametrize(
@@ -129,12 +109,8 @@ def test_a_loop_that_stops_ending_epochs_is_warned():
 )
 def test_the_first_warning_comes_later_for_small_sets_and_long_epochs(images, samples, draws, warned):
     criterion = ReweightedLoss(ClassVolume([images // 2] * 2, draws=draws))
-
-    def loop():
-        for part in (torch.arange(samples) % 2).split(10_000):
-            criterion(torch.randn(len(part), 2, requires_grad=True), part).backward()
-
-    assert ["end_epoch()" in message for message in warnings_of(loop)] == [True] * warned
+    found = warnings_of(passes, criterion, torch.arange(samples) % 2)
+    assert ["end_epoch()" in message for message in found] == [True] * warned
 
 
 @pytest.mark.parametrize(("ranks", "warned"), [(1, False), (2, True)])
@@ -142,9 +118,6 @@ def test_the_samples_of_all_ranks_count_as_passes(monkeypatch, ranks, warned):
     monkeypatch.setattr("vlltr_plugin.core.loop_checks.world_size", lambda: ranks)
     found = warnings_of(passes, ReweightedLoss(ClassVolume(MANY)), torch.zeros(14_000, dtype=torch.int64))
     assert ["end_epoch()" in message for message in found] == [True] * warned
-
-
-# Counts and draws of other data
 
 
 def test_class_counts_of_another_data_set_warn_once():
@@ -160,8 +133,7 @@ def test_class_counts_of_another_data_set_warn_once():
 @pytest.mark.parametrize(("draws", "warned"), [(None, True), ([1, 1, 1], False)])
 def test_a_balancing_sampler_needs_its_draws(draws, warned):
     criterion = ReweightedLoss(ClassVolume(COUNTS, draws=draws))
-    for _ in range(5):
-        passes(criterion, torch.randperm(21) % 3)
+    passes(criterion, torch.arange(105) % 3)
     assert ["draws=" in message for message in warnings_of(criterion.end_epoch)] == [True] * warned
 
 
@@ -192,28 +164,6 @@ def test_ignored_elements_are_no_draws_where_they_stay_in_the_batch(monkeypatch)
     passes(criterion, torch.cat([LABELS, torch.full((21,), -100)]))
     criterion.end_epoch()
     assert criterion.drawn.tolist() == FEW.tolist()
-
-
-@pytest.mark.parametrize(
-    ("call", "remedy"),
-    [
-        (
-            lambda: ClassVolume(torch.zeros(3, dtype=torch.int64)),
-            r"after the training set, from torch\.bincount",
-        ),
-        (
-            lambda: ReweightedLoss(ClassVolume(COUNTS))(torch.randn(2, 3), torch.tensor([0, 7])),
-            "class_counts of this data set",
-        ),
-    ],
-    ids=["counts before the data", "labels of more classes"],
-)
-def test_impossible_counts_are_refused_with_advice(call, remedy):
-    with pytest.raises(ValueError, match=remedy):
-        call()
-
-
-# Batches that count twice, and passes that do not train
 
 
 @pytest.mark.parametrize("made", CRITERIA)
@@ -279,39 +229,50 @@ def test_one_tensor_that_every_pass_fills_anew_is_not_the_same_logits():
             criterion(logits, torch.arange(20) % 3).backward()
 
 
-@pytest.mark.parametrize("heads", [1, 2])
-def test_several_heads_warn_once_and_several_passes_of_one_do_not(heads):
+def heads(number):
     def loop(criterion):
-        layers = [nn.Linear(4, 3) for _ in range(heads)] * (3 - heads)
+        layers = [nn.Linear(4, 3) for _ in range(number)] * (3 - number)
         for _ in range(3):
             x = torch.randn(21, 4)
             (criterion(layers[0](x), LABELS) + 0.4 * criterion(layers[1](x), LABELS)).backward()
             criterion.end_epoch()
 
-    assert len(said(loop)) == heads - 1
+    return loop
 
 
-def test_validation_with_gradients_warns_once():
-    def loop(criterion):
-        for _ in range(4):
-            for rows, part in random_batches(LABELS):
-                criterion(rows, part).backward()
-            for rows, part in random_batches(LABELS[::3]):
-                criterion(rows, part)
-            criterion.end_epoch()
-
-    (words,) = said(loop)
-    assert "validation with gradients" in words
+def validation_with_gradients(criterion):
+    for _ in range(4):
+        passes(criterion, LABELS, 7)
+        passes(criterion, LABELS[::3], 7, trained=False)
+        criterion.end_epoch()
 
 
-def test_a_first_epoch_with_other_passes_before_it_warns_once():
-    lengths = iter([29, 21, 21, 21])
-    (words,) = said(epochs(lambda: LABELS.repeat(2)[torch.randperm(42)][: next(lengths)], 4))
-    assert "forget_epoch()" in words
-    assert "learning-rate finder" in words
+def passes_before_the_first_epoch(criterion):
+    for length in (29, 21, 21, 21):
+        epochs(lambda length=length: LABELS.repeat(2)[torch.randperm(42)][:length], 1)(criterion)
 
 
-# Starting over
+def no_end_of_the_fourth_epoch(criterion):
+    epochs(lambda: LABELS, 3)(criterion)
+    passes(criterion, LABELS.repeat(11), 7)
+
+
+WRONG = [
+    (heads(2), "logits of one head"),
+    (validation_with_gradients, "validation with gradients"),
+    (passes_before_the_first_epoch, "learning-rate finder.*forget_epoch"),
+    (no_end_of_the_fourth_epoch, r"end_epoch\(\)"),
+]
+
+
+@pytest.mark.parametrize(("loop", "words"), WRONG)
+def test_a_wrong_loop_warns_once(loop, words):
+    (found,) = said(loop)
+    assert re.search(words, found)
+
+
+def test_several_passes_of_one_head_do_not_warn():
+    assert not said(heads(1))
 
 
 @pytest.mark.parametrize("made", CRITERIA)
@@ -328,8 +289,7 @@ def test_a_criterion_that_starts_over_is_a_new_one(made, weighting, start_epoch)
         assert torch.equal(used.in_force(), fresh.in_force())
         found = []
         for criterion in (used, fresh):
-            rows, labels = torch.randn(30, 3, generator=torch.Generator().manual_seed(epoch)), torch.arange(30) % 3
-            loss = criterion(rows.requires_grad_(), labels).item()
+            loss = criterion(normal(30, 3, seed=epoch).requires_grad_(), torch.arange(30) % 3).item()
             train(criterion, epoch)
             found.append({**criterion.end_epoch(), "seconds": 0, "loss": loss})
         assert found[0] == found[1]
@@ -345,12 +305,3 @@ def test_starting_over_drops_what_was_drawn_and_which_classes_were_substituted()
     assert not criterion.weighting.substituted.any()
     epochs(lambda: LABELS[:19], 1)(criterion)
     assert criterion.drawn.tolist() == [12, 6, 1]
-
-
-def test_an_epoch_that_ends_twice_is_named():
-    criterion = ReweightedLoss(ClassVolume(FEW))
-    passes(criterion, LABELS)
-    criterion.end_epoch()
-    with pytest.warns(UserWarning, match="end_epoch called twice") as caught:
-        criterion.end_epoch()
-    assert "in eval mode" in str(caught[0].message)

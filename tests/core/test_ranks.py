@@ -1,16 +1,12 @@
 """Ranks merge to the weights of one process; ranks that differ are refused on every rank, by name."""
 
-import datetime
-import json
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from process_groups import leave_group
+from epochs import batches
+from process_groups import on_two_ranks
 
 from vlltr_plugin import (
     ClassVolume,
@@ -26,50 +22,25 @@ from vlltr_plugin.core.batch import batch_of
 EPOCH_COUNTS = [60, 40, 20, 9, 3]
 
 
-def epoch_batches():
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.repeat_interleave(torch.arange(5), torch.tensor(EPOCH_COUNTS))
-    labels = labels[torch.randperm(len(labels), generator=generator)]
-    rows = 100 + torch.randn(len(labels), 5, generator=generator) * (1 + labels[:, None])
-    return rows, labels
-
-
-SETTINGS = {
-    "dv": {"variant": "dv"},
-    "bv": {"variant": "bv"},
-    "pv": {"variant": "pv"},
-    "dv of 3 features": {"variant": "dv", "features": 3},
-    "bv of 3 features": {"variant": "bv", "features": 3, "feature_seed": 1},
-}
-
-
-def merging_rank(rank, world, settings, uneven, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    torch.manual_seed(rank)
-    weighting = ClassVolume(EPOCH_COUNTS, **settings)
-    rows, labels = epoch_batches()
-    mine = torch.zeros(len(labels), dtype=torch.bool) if uneven and rank else torch.arange(len(labels)) % world == rank
-    if uneven and not rank:
-        mine[:] = True
-    for part in mine.nonzero().flatten().split(16):
-        weighting.observe(rows[part], labels[part])
+def merged_weights(rank, options, uneven=True):
+    weighting = ClassVolume(EPOCH_COUNTS, **options)
+    for rows, labels in [] if uneven and rank else batches(0, EPOCH_COUNTS):
+        mine = slice(None) if uneven else slice(rank, None, 2)
+        weighting.observe(100 + rows[mine], labels[mine])
     weighting.end_epoch()
-    torch.save(weighting.weights, Path(folder) / f"{rank}.pt")
-    leave_group()
+    return weighting.weights
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+SETTINGS = [{"variant": variant} for variant in ("dv", "bv", "pv")]
+SETTINGS += [{"variant": "dv", "features": 3}, {"variant": "bv", "features": 3, "feature_seed": 1}]
+
+
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
 @pytest.mark.parametrize("uneven", [False, True], ids=["shared", "one rank sees nothing"])
-def test_two_ranks_hold_identical_weights_equal_to_one_process(settings, uneven):
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(merging_rank, args=(2, SETTINGS[settings], uneven, folder), nprocs=2)
-        first, second = (torch.load(Path(folder) / f"{rank}.pt") for rank in range(2))
-    alone = ClassVolume(EPOCH_COUNTS, **SETTINGS[settings])
-    alone.observe(*epoch_batches())
-    alone.end_epoch()
+def test_two_ranks_hold_identical_weights_equal_to_one_process(options, uneven):
+    first, second = on_two_ranks(merged_weights, options, uneven)
     assert torch.equal(first, second)
-    torch.testing.assert_close(first, alone.weights, rtol=1e-6, atol=0)
+    torch.testing.assert_close(first, merged_weights(0, options), rtol=1e-6, atol=0)
 
 
 COUNTS = [60, 40, 20]
@@ -119,62 +90,46 @@ def adjusted(**options):
 
 DV, INVERSE = of(ClassVolume), of(InverseFrequency)
 ONES = torch.zeros(3, dtype=torch.float64)
+SAME = (0, 0)
+SHARD = "class_counts (number 0: rank 0 has 60, rank 1 has 30)"
 CASES = {
     # name: (weighting of rank 0, of rank 1, the epoch that each ends, what all ranks say, or each)
-    "own shard": (DV, of(ClassVolume, [30, 40, 20]), (0, 0), "class_counts (number 0: rank 0 has 60, rank 1 has 30)"),
-    "shards": (
-        INVERSE,
-        of(InverseFrequency, [30, 20, 10]),
-        (0, 0),
-        "class_counts (number 0: rank 0 has 60, rank 1 has 30)",
-    ),
-    "classes": (DV, of(ClassVolume, [9] * 7), (0, 0), "num_classes (rank 0 has 3, rank 1 has 7"),
-    "start": (DV, of(ClassVolume, start_epoch=3), (0, 0), "start_epoch (rank 0 has 1, rank 1 has 3)"),
-    "variant": (of(ClassVolume, variant="pv"), DV, (0, 0), "variant (rank 0 has 'pv', rank 1 has 'dv')"),
-    "features": (of(ClassVolume, features=2), DV, (0, 0), "features (rank 0 has 2, rank 1 has None)"),
-    "columns": (
-        of(ClassVolume, features=2),
-        of(ClassVolume, features=2, feature_seed=5),
-        (0, 0),
-        "feature_seed (rank 0",
-    ),
-    "draws": (DV, of(ClassVolume, draws=[1, 1, 1]), (0, 0), "draws (number 0: rank 0 has 0.5, rank 1 has 0.333"),
-    "draws a little": (DV, of(ClassVolume, draws=[60.006, 40, 20]), (0, 0), "draws (number 0: rank 0 has 0.5, rank 1 "),
-    "assign": (DV, of(ClassVolume, assign="mass"), (0, 0), "assign (rank 0 has 'dominant', rank 1 has 'mass')"),
-    "reduction": (
-        adjusted,
-        lambda: adjusted(reduction="sum"),
-        (0, 0),
-        "reduction (rank 0 has 'mean', rank 1 has 'sum",
-    ),
-    "radii": (with_radii(0, 0, 1), with_radii(0, 0, 1.0001), (0, 0), "log_radius (number 2: rank 0 has 1.0, rank 1 "),
-    "type": (DV, INVERSE, (0, 0), "type (rank 0 has 'ClassVolume', rank 1 has 'InverseFrequency')"),
-    "no weights": (of(Uniform), DV, (0, 0), "type (rank 0 has 'Uniform'"),
-    "beta": (of(EffectiveNumber, beta=0.999999), of(EffectiveNumber, beta=0.9999999), (0, 0), "beta (rank 0 has 0.99"),
+    "own shard": (DV, of(ClassVolume, [30, 40, 20]), SAME, SHARD),
+    "shards": (INVERSE, of(InverseFrequency, [30, 20, 10]), SAME, SHARD),
+    "classes": (DV, of(ClassVolume, [9] * 7), SAME, "num_classes (rank 0 has 3, rank 1 has 7"),
+    "start": (DV, of(ClassVolume, start_epoch=3), SAME, "start_epoch (rank 0 has 1, rank 1 has 3)"),
+    "variant": (of(ClassVolume, variant="pv"), DV, SAME, "variant (rank 0 has 'pv', rank 1 has 'dv')"),
+    "features": (of(ClassVolume, features=2), DV, SAME, "features (rank 0 has 2, rank 1 has None)"),
+    "columns": (of(ClassVolume, features=2), of(ClassVolume, features=2, feature_seed=5), SAME, "feature_seed (rank 0"),
+    "draws": (DV, of(ClassVolume, draws=[1, 1, 1]), SAME, "draws (number 0: rank 0 has 0.5, rank 1 has 0.333"),
+    "draws a little": (DV, of(ClassVolume, draws=[60.006, 40, 20]), SAME, "draws (number 0: rank 0 has 0.5, rank 1 "),
+    "assign": (DV, of(ClassVolume, assign="mass"), SAME, "assign (rank 0 has 'dominant', rank 1 has 'mass')"),
+    "reduction": (adjusted, lambda: adjusted(reduction="sum"), SAME, "reduction (rank 0 has 'mean', rank 1 has 'sum"),
+    "radii": (with_radii(0, 0, 1), with_radii(0, 0, 1.0001), SAME, "log_radius (number 2: rank 0 has 1.0, rank 1 "),
+    "type": (DV, INVERSE, SAME, "type (rank 0 has 'ClassVolume', rank 1 has 'InverseFrequency')"),
+    "no weights": (of(Uniform), DV, SAME, "type (rank 0 has 'Uniform'"),
+    "beta": (of(EffectiveNumber, beta=0.999999), of(EffectiveNumber, beta=0.9999999), SAME, "beta (rank 0 has 0.99"),
     "epoch": (DV, DV, (3, 4), "epoch (rank 0 has 3, rank 1 has 4)"),
     "frequencies' epoch": (INVERSE, INVERSE, (0, 1), "epoch (rank 0 has 0, rank 1 has 1)"),
     "resumed": (resumed, DV, (1, 1), "has_radii (rank 0 has True, rank 1 has False)"),
     "resumed elsewhere": (resumed, lambda: resumed(5), (None, None), "epoch (rank 0 has 1, rank 1 has 5)"),
-    "tau": (adjusted, lambda: adjusted(tau=2.0), (0, 0), "tau (rank 0 has 1.0, rank 1 has 2.0)"),
-    "smoothing": (adjusted, lambda: adjusted(smoothing=0.1), (0, 0), "smoothing (rank 0 has 0.0, rank 1 has 0.1)"),
-    "criterion": (adjusted, lambda: ReweightedLoss(INVERSE()), (0, 0), "criterion (rank 0 has 'LogitAdjustedLoss'"),
-    "same criterion": (adjusted, adjusted, (0, 0), ""),
-    "labels": (with_label_out_of_range, DV, (0, 0), "1 are out of range"),
-    "labels of rank 1": (DV, with_label_out_of_range, (0, 0), "1 are out of range"),
-    "own failure": (of(OwnRadii, ONES), of(OwnRadii, KeyError("x")), (0, 0), ("rank 1 failed", "'x'")),
-    "own shape": (of(OwnRadii, ONES[:2]), of(OwnRadii, ONES), (0, 0), ("one a class", "rank 0 failed")),
-    "own nan": (of(OwnRadii, ONES), of(OwnRadii, ONES / 0), (0, 0), ("rank 1 failed", "finite log radii")),
-    "own none": (of(OwnRadii, ONES), of(OwnRadii, None), (0, 0), "rank 1 has none"),
-    "rounding": (of(InverseFrequency, draws=[3, 2, 1]), of(InverseFrequency, draws=[3, 2, 1 + 1e-8]), (0, 0), ""),
+    "tau": (adjusted, lambda: adjusted(tau=2.0), SAME, "tau (rank 0 has 1.0, rank 1 has 2.0)"),
+    "smoothing": (adjusted, lambda: adjusted(smoothing=0.1), SAME, "smoothing (rank 0 has 0.0, rank 1 has 0.1)"),
+    "criterion": (adjusted, lambda: ReweightedLoss(INVERSE()), SAME, "criterion (rank 0 has 'LogitAdjustedLoss'"),
+    "same criterion": (adjusted, adjusted, SAME, ""),
+    "labels": (with_label_out_of_range, DV, SAME, "1 are out of range"),
+    "labels of rank 1": (DV, with_label_out_of_range, SAME, "1 are out of range"),
+    "own failure": (of(OwnRadii, ONES), of(OwnRadii, KeyError("x")), SAME, ("rank 1 failed", "'x'")),
+    "own shape": (of(OwnRadii, ONES[:2]), of(OwnRadii, ONES), SAME, ("one a class", "rank 0 failed")),
+    "own nan": (of(OwnRadii, ONES), of(OwnRadii, ONES / 0), SAME, ("rank 1 failed", "finite log radii")),
+    "own none": (of(OwnRadii, ONES), of(OwnRadii, None), SAME, "rank 1 has none"),
+    "rounding": (of(InverseFrequency, draws=[3, 2, 1]), of(InverseFrequency, draws=[3, 2, 1 + 1e-8]), SAME, ""),
     "none": (INVERSE, INVERSE, (0, None), ""),
-    "own radii": (of(OwnRadii, ONES), of(OwnRadii, ONES + 1), (0, 0), ""),
+    "own radii": (of(OwnRadii, ONES), of(OwnRadii, ONES + 1), SAME, ""),
 }
 
 
-def one_rank(rank, folder):
-    torch.set_num_threads(1)
-    soon = datetime.timedelta(seconds=60)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=soon)
+def ends_of_epochs(rank):
     calls = []
     for name in ("all_reduce", "broadcast"):
         collective = getattr(dist, name)
@@ -191,15 +146,12 @@ def one_rank(rank, folder):
             message = str(error)
             kept = (weighting.epoch, weighting.has_radii) == before[:2] and torch.equal(weighting.weights, before[2])
         said[name] = {"message": message, "kept": kept, "calls": len(calls), "radius": float(weighting.log_radius[0])}
-    Path(folder, f"{rank}.json").write_text(json.dumps(said))
-    leave_group()
+    return said
 
 
 @pytest.fixture(scope="module")
 def outcomes():
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(one_rank, args=(folder,), nprocs=2)
-        return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(2)]
+    return on_two_ranks(ends_of_epochs)
 
 
 @pytest.mark.parametrize("name", CASES)

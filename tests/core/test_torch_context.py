@@ -3,17 +3,16 @@
 import copy
 import warnings
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
-from epochs import EVERY_WEIGHTING
-from oracles import observed
+from epochs import EVERY_WEIGHTING, end_epochs, mixture, normal, per_sample
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, ReweightedLoss
-from vlltr_plugin.core.frequency import FrequencyWeighting
 
 COUNTS = [40, 20, 9, 2]
 
@@ -50,21 +49,24 @@ class OwnCheckpoint(torch.autograd.Function):
         return None, x.grad, None
 
 
-def again(body, x, targets, reentrant=False):
-    return checkpoint(body, x, targets, use_reentrant=reentrant)
+def again(body, reentrant=False):
+    """The body, whose activations are recomputed."""
+    return lambda x, targets: 1.0 * checkpoint(body, x, targets, use_reentrant=reentrant)
+
+
+def unpacked(body):
+    return lambda x, targets: body(OwnFunction.apply(x), targets) + 0 * OwnFunction.apply(x).sum()
 
 
 WAYS = {
     "non-reentrant": again,
-    "reentrant": lambda body, x, y: again(body, x, y, reentrant=True),
-    "non-reentrant twice": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b), x, y),
-    "non-reentrant in reentrant": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b), x, y, True),
-    "reentrant in non-reentrant": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b, True), x, y),
-    "reentrant twice": lambda body, x, y: again(lambda a, b: 1.0 * again(body, a, b, True), x, y, True),
-    "unpacked by an autograd function": lambda body, x, y: again(
-        lambda a, b: body(OwnFunction.apply(a), b) + 0 * OwnFunction.apply(a).sum(), x.asin(), y
-    ),
-    "another's": OwnCheckpoint.apply,
+    "reentrant": lambda body: again(body, True),
+    "non-reentrant twice": lambda body: again(again(body)),
+    "non-reentrant in reentrant": lambda body: again(again(body), True),
+    "reentrant in non-reentrant": lambda body: again(again(body, True)),
+    "reentrant twice": lambda body: again(again(body, True), True),
+    "unpacked by an autograd function": lambda body: again(unpacked(body)),
+    "another's": lambda body: lambda x, targets: OwnCheckpoint.apply(body, x, targets),
 }
 
 
@@ -86,8 +88,8 @@ def weights_after_two_epochs(way, made, variant):
     generator = torch.Generator().manual_seed(1)
     for _ in range(2):
         for _ in range(3):
-            x = (0.9 * torch.rand(40, 5, generator=generator)).requires_grad_()
-            way(model.body, x, torch.randint(4, (40,), generator=generator)).backward()
+            x = torch.rand(40, 5, generator=generator).requires_grad_()
+            way(model.body)(x, torch.randint(4, (40,), generator=generator)).backward()
         model.criterion.end_epoch()
     return model.criterion.weighting.weights
 
@@ -96,7 +98,7 @@ def weights_after_two_epochs(way, made, variant):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("variant", ["dv", "pv"])
 def test_checkpointing_gives_the_weights_of_a_run_without_it(way, made, variant):
-    expected = weights_after_two_epochs(lambda body, x, targets: body(x, targets), made, variant)
+    expected = weights_after_two_epochs(lambda body: unpacked(body) if "unpacked" in way else body, made, variant)
     found = weights_after_two_epochs(WAYS[way], made, variant)
     assert not torch.equal(expected, torch.ones(4))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
@@ -109,36 +111,27 @@ def test_without_the_id_of_the_backward_pass_every_pass_counts(monkeypatch):
     assert criterion.weighting._moments.mass.sum() == 4
 
 
-def test_a_closure_called_again_counts_through_forward_and_not_through_losses():
+def test_losses_that_a_closure_computes_again_do_not_count():
     """What `observe` documents for L-BFGS."""
-    model, generator = nn.Linear(5, 4), torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(40, 4, requires_grad=True), torch.arange(40) % 4
     criterion = ReweightedLoss(ClassVolume(COUNTS))
-    x, targets = torch.randn(40, 5, generator=generator), torch.arange(40) % 4
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=5)
-
-    def closure():
-        optimizer.zero_grad()
-        loss = criterion.losses(model(x), targets).mean()
-        loss.backward()
-        return loss
-
-    criterion.observe(model(x), targets)
-    optimizer.step(closure)
+    criterion.observe(logits, targets)
+    for _ in range(5):
+        criterion.losses(logits, targets).mean().backward()
     assert criterion.weighting._moments.mass.tolist() == [10] * 4
 
 
 KINDS = {
     "softmax": ReweightedLoss,
-    "focal": lambda *a, **k: ReweightedLoss(*a, base="focal", **k),
-    "callable": lambda *a, **k: ReweightedLoss(*a, base=lambda z, y: F.cross_entropy(z, y, reduction="none"), **k),
+    "focal": partial(ReweightedLoss, base="focal"),
+    "callable": partial(ReweightedLoss, base=per_sample),
     "margins": LogitAdjustedLoss,
 }
 
 
 def func_batch(soft, smoothing):
-    logits, labels = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 3
-    mixed = 0.7 * F.one_hot(labels, 3) + 0.3 * F.one_hot((labels + 1) % 3, 3)
-    return logits, mixed * (1 - smoothing) + smoothing / 3 if soft else labels
+    labels = torch.arange(9) % 3
+    return normal(9, 3), mixture(labels, 3, smoothing) if soft else labels
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,17 +153,6 @@ def test_gradients_are_autograd_s_and_nothing_is_observed(kind, soft, weighting,
     assert getattr(criterion.weighting, "_moments", None) is None
 
 
-def test_an_epoch_inside_torch_func_warns_that_nothing_was_observed():
-    criterion = ReweightedLoss(ClassVolume([90, 30, 5]))
-    logits, labels = func_batch(False, 0.0)
-    torch.func.grad(lambda z: criterion(z, labels))(logits)
-    with pytest.warns(UserWarning, match=r"torch\.func"):
-        criterion.end_epoch()
-    criterion.observe(logits, labels)
-    criterion.end_epoch()
-    assert criterion.weighting.has_radii
-
-
 def test_a_batch_that_does_not_fit_is_refused_inside_grad_too():
     criterion = ReweightedLoss(InverseFrequency([90, 30, 5]), smoothing=0.1)
     logits, mixed = func_batch(True, 0.0)
@@ -179,10 +161,13 @@ def test_a_batch_that_does_not_fit_is_refused_inside_grad_too():
             torch.func.grad(lambda z, targets=targets: criterion(z, targets))(logits)
 
 
-def step(criterion, targets):
-    logits = torch.randn(6, 3, device="meta", requires_grad=True)
-    criterion(logits, targets).backward()
-    return logits.grad
+def step(criterion, soft=False, more=()):
+    """On `meta` every look at the data raises."""
+    logits = torch.randn(6, 3, *more, device="meta", requires_grad=True)
+    targets = torch.rand(6, 3, *more) if soft else torch.zeros(6, *more, dtype=torch.int64)
+    criterion(logits, targets.to("meta")).backward()
+    assert logits.grad.shape == logits.shape
+    assert criterion.losses(logits, targets.to("meta")).shape == (6, *more)
 
 
 @pytest.mark.parametrize(("variant", "features"), [("dv", None), ("bv", None), ("pv", None), ("dv", 2), ("bv", 2)])
@@ -190,34 +175,30 @@ def step(criterion, targets):
 @pytest.mark.parametrize("soft", [False, True])
 def test_a_step_of_class_volume_does_not_wait_for_the_device(variant, features, assign, soft):
     criterion = ReweightedLoss(ClassVolume([5, 4, 3], variant=variant, features=features, assign=assign), smoothing=0.1)
-    criterion.to("meta")
-    targets = torch.rand(6, 3, device="meta") if soft else torch.zeros(6, dtype=torch.int64, device="meta")
-    assert step(criterion, targets).device.type == "meta"
+    step(criterion.to("meta"), soft)
     assert criterion.weighting._moments.second.device.type == "meta"
 
 
 def test_weights_are_moved_once_and_not_in_every_step(monkeypatch):
     criterion = ReweightedLoss(InverseFrequency([5, 4, 3])).to("meta")
-    targets = torch.zeros(6, dtype=torch.int64, device="meta")
     monkeypatch.setattr(criterion.weighting, "_apply", lambda *args: pytest.fail("moved again"))
-    step(criterion, targets)
+    step(criterion)
 
 
 @pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
 @pytest.mark.parametrize("weighting", [ClassVolume, InverseFrequency])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("soft", [False, True])
-def test_logits_on_meta_leave_the_weighting_s_numbers_where_they_are(made, weighting, training, soft):
-    told, spared = (made(weighting([30, 20, 10]), smoothing=0.1) for _ in range(2))
-    targets = torch.rand(6, 3, device="meta") if soft else torch.zeros(6, dtype=torch.int64, device="meta")
-    logits = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("more", [(), (4,)], ids=str)
+@pytest.mark.parametrize("options", [{}, {"ignore_index": 9}], ids=str)
+def test_logits_on_meta_leave_the_weighting_s_numbers_where_they_are(made, weighting, training, soft, more, options):
+    told, spared = (made(weighting([30, 20, 10]), smoothing=0.1, **options) for _ in range(2))
     for _ in range(2):
         for criterion in (told, spared):
-            criterion(logits.clone().requires_grad_(), torch.arange(30) % 3)
-        assert step(told.train(training), targets).shape == (6, 3)
+            criterion(normal(30, 3, requires_grad=True), torch.arange(30) % 3)
+        step(told.train(training), soft, more)
         told.train()
-        for criterion in (told, spared):
-            criterion.end_epoch()
+        end_epochs(told, spared)
     assert torch.equal(told.weighting.weights, spared.weighting.weights)
     assert torch.equal(told.drawn, spared.drawn)
 
@@ -227,7 +208,7 @@ def test_logits_on_meta_are_refused_as_something_to_observe():
         ClassVolume([5, 4, 3]).observe(torch.randn(6, 3, device="meta"), torch.zeros(6, dtype=torch.int64))
 
 
-PARTS = ("construct", "observe", "end_epoch", "begin_epoch", "load", "move")
+PARTS = ("construct", "observe", "evaluate", "end_epoch", "begin_epoch", "load", "move")
 
 
 def a_run(make, inside, soft):
@@ -246,7 +227,12 @@ def a_run(make, inside, soft):
             rows = torch.randn(48, classes, generator=generator)
             if step == 1:
                 with part("observe"):
-                    criterion.observe(rows * 1.0, targets * 1)
+                    of_this_mode = rows * 1.0, targets * 1
+                    criterion.observe(*of_this_mode)
+                criterion.observe(*of_this_mode)
+                with part("evaluate"):
+                    numbers.append(criterion.eval()(*of_this_mode) * 1.0)
+                criterion.train()
             loss = criterion(rows.requires_grad_(), targets)
             loss.backward()
             numbers += [loss.detach(), rows.grad]
@@ -274,45 +260,3 @@ def test_any_part_inside_inference_mode_gives_the_same_run_as_outside(make, soft
     assert all(torch.equal(a, b) for a, b in zip(numbers, expected_numbers, strict=True))
     assert torch.equal(criterion.weighting.weights, expected.weighting.weights)
     assert not any(buffer.is_inference() for buffer in criterion.buffers())
-
-
-def test_logits_of_an_inference_pass_feed_the_statistics_of_a_run_that_trains():
-    layer = torch.nn.Linear(5, 3)
-    rows, labels = torch.randn(90, 5), torch.arange(90) % 3
-    inside, outside = ClassVolume([50, 40, 30]), ClassVolume([50, 40, 30])
-    with torch.inference_mode():
-        logits = layer(rows)
-        inside.observe(logits, labels)
-    inside.observe(logits, labels)
-    for _ in range(2):
-        outside.observe(logits, labels)
-    for weighting in (inside, outside):
-        weighting.end_epoch()
-    assert torch.equal(inside.weights, outside.weights)
-
-
-def test_evaluation_in_inference_mode_leaves_training_as_it_was():
-    criterion = ReweightedLoss(observed(ClassVolume([50, 40, 30])))
-    before = copy.deepcopy(criterion.state_dict())
-    with torch.inference_mode():
-        criterion(torch.randn(6, 3), torch.arange(6) % 3)
-        criterion.eval()
-        criterion(torch.randn(6, 3), torch.arange(6) % 3)
-    assert all(torch.equal(value, before[name]) for name, value in criterion.state_dict().items())
-    criterion.train()
-    criterion(torch.randn(6, 3, requires_grad=True), torch.arange(6) % 3).backward()
-    criterion.end_epoch()
-
-
-def test_a_users_weighting_may_be_made_in_inference_mode():
-    class Own(FrequencyWeighting):
-        def log_shape(self, counts):
-            return counts.log() / 3
-
-    with torch.inference_mode():
-        inside = LogitAdjustedLoss(Own([50, 40, 30], start_epoch=1))
-    logits = torch.randn(6, 3, requires_grad=True)
-    inside(logits, torch.arange(6) % 3).backward()
-    inside.end_epoch()
-    inside(logits, torch.arange(6) % 3).backward()
-    assert torch.equal(inside.weighting.weights, Own([50, 40, 30]).weights)

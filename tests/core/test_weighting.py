@@ -1,12 +1,11 @@
 """Normalisation, the schedule over epochs, radii of an earlier weighting, and the other weightings."""
 
 import math
-import operator
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from epochs import mixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import observed, weights_of
@@ -14,8 +13,11 @@ from oracles import observed, weights_of
 from vlltr_plugin import (
     ClassVolume,
     EffectiveNumber,
+    FocalLosses,
     InverseFrequency,
     InverseSqrtFrequency,
+    LogitAdjustedLoss,
+    LogitAdjustment,
     ReweightedLoss,
     Uniform,
     Weighting,
@@ -57,7 +59,7 @@ def test_expected_alpha_of_class_volume_is_1_under_the_draws(seed):
 
 
 def test_the_three_readings_of_eq_16_agree_for_a_uniform_sampler_only():
-    """The three readings of DESIGN 2.1, with equal radii: they agree for a uniform sampler only."""
+    """The three readings of DESIGN 2.1, with equal radii."""
     counts = torch.tensor([1280.0, 100.0, 5.0])
     for draws, agree in ((counts, True), (counts.sqrt(), False)):
         readings = [
@@ -72,8 +74,9 @@ def test_the_three_readings_of_eq_16_agree_for_a_uniform_sampler_only():
         assert torch.allclose(readings[0].weights, readings[2].weights) is agree
 
 
-def test_weights_stay_1_until_statistics_and_start_epoch():
-    weighting = ClassVolume([50, 40, 30], start_epoch=3)
+@pytest.mark.parametrize("make", [ClassVolume, InverseFrequency])
+def test_weights_stay_1_until_statistics_and_start_epoch(make):
+    weighting = make([50, 40, 30], start_epoch=3)
     for epoch in range(5):
         assert weighting.active is (epoch >= 3)
         assert bool((weighting.weights == 1).all()) is (epoch < 3)
@@ -88,60 +91,39 @@ def test_end_epoch_takes_the_hosts_epoch():
     weighting = ClassVolume([50, 40, 30], start_epoch=10)
     weighting.observe(torch.randn(60, 3), torch.arange(60) % 3)
     weighting.end_epoch(9)
-    assert weighting.active
-    assert weighting.epoch == 10
+    assert (weighting.active, weighting.epoch) == (True, 10)
 
 
 def test_an_epoch_without_statistics_leaves_the_weights():
     weighting = observed(ClassVolume([50, 40, 30]))
     before = weighting.weights.clone()
-    with pytest.warns(UserWarning, match="the weights stay as they are"):
+    with pytest.warns(UserWarning, match="end_epoch called twice.*the weights stay as they are"):
         weighting.end_epoch()
     torch.testing.assert_close(weighting.weights, before, rtol=0, atol=0)
 
 
-def test_frequency_weightings_have_their_textbook_shapes():
-    n = torch.tensor([1000.0, 100.0, 10.0])
+@pytest.mark.parametrize("draws", [None, [700.0, 310.0, 100.0]])
+def test_frequency_weightings_have_their_textbook_shapes_over_the_draws(draws):
+    counts = torch.tensor([1000.0, 100.0, 10.0])
+    n = counts if draws is None else torch.tensor(draws)
     for weighting, raw in (
-        (Uniform(n), torch.ones(3)),
-        (InverseFrequency(n), 1 / n),
-        (InverseSqrtFrequency(n), n.rsqrt()),
-        (EffectiveNumber(n, 0.99), (1 - 0.99) / (1 - 0.99**n)),
+        (Uniform(counts, draws), torch.ones(3)),
+        (InverseFrequency(counts, draws), 1 / n),
+        (InverseSqrtFrequency(counts, draws), n.rsqrt()),
+        (EffectiveNumber(counts, 0.99, draws), (1 - 0.99) / (1 - 0.99**n)),
     ):
         expected = raw * n.sum() / (n * raw).sum()
         torch.testing.assert_close(weighting.weights, expected, rtol=1e-5, atol=0)
         assert weighting.active is not isinstance(weighting, Uniform)
 
 
-def test_deferred_frequency_weighting_starts_at_its_epoch():
-    weighting = EffectiveNumber([100, 10], 0.999, start_epoch=2)
-    actives = []
-    for _ in range(4):
-        actives.append(weighting.active)
-        weighting.end_epoch()
-    assert actives == [False, False, True, True]
-
-
-def test_eval_mode_and_no_grad_observe_nothing():
-    criterion = ReweightedLoss(ClassVolume([9, 9, 9]))
-    batch = torch.randn(9, 3), torch.arange(9) % 3
-    with torch.no_grad():
-        criterion(*batch)
-    criterion.eval()
-    criterion(*batch)
-    assert criterion.weighting._moments is None
-    criterion.train()
-    criterion(*batch)
-    assert criterion.weighting._moments.mass.tolist() == [3, 3, 3]
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("soft", [False, True])
-def test_autocast_computes_the_loss_in_float32(dtype, soft):
-    weighting = observed(ClassVolume([50, 40, 30]))
+@pytest.mark.parametrize("made", [ReweightedLoss, LogitAdjustedLoss])
+def test_autocast_computes_the_loss_in_float32(made, dtype, soft):
     layer, rows, labels = torch.nn.Linear(8, 3), torch.randn(32, 8), torch.arange(32) % 3
-    targets = F.one_hot(labels, 3) * 0.9 + 0.1 / 3 if soft else labels
-    criterion = ReweightedLoss(weighting, smoothing=0.1)
+    targets = mixture(labels, 3) if soft else labels
+    criterion = made(observed(ClassVolume([50, 40, 30])), smoothing=0.1)
     with torch.autocast("cpu", dtype=dtype):
         logits = layer(rows)
         loss = criterion(logits, targets)
@@ -150,13 +132,6 @@ def test_autocast_computes_the_loss_in_float32(dtype, soft):
     torch.testing.assert_close(loss, criterion(logits.float(), targets), rtol=1e-6, atol=0)
     loss.backward()
     assert layer.weight.grad.isfinite().all()
-
-
-def test_effective_numbers_count_what_the_radii_are_divided_by():
-    counts, draws = torch.tensor([1000.0, 10.0]), torch.tensor([910.0, 100.0])
-    raw = (1 - 0.99) / (1 - 0.99**draws)
-    expected = raw * draws.sum() / (draws * raw).sum()
-    torch.testing.assert_close(EffectiveNumber(counts, 0.99, draws).weights, expected, rtol=1e-5, atol=0)
 
 
 def test_a_class_that_is_never_drawn_keeps_weight_1_and_stays_out():
@@ -173,70 +148,79 @@ def test_weights_follow_the_logits_to_their_device():
     assert weighting.weights.device.type == "cuda"
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: ClassVolume([3, -1]), "not negative"),
-        (lambda: ClassVolume([0, 0]), "every count"),
-        (lambda: ClassVolume([1.5, 2]), "whole numbers"),
-        (lambda: ClassVolume([3, math.nan]), "finite"),
-        (lambda: ClassVolume([[3, 1]]), "shape"),
-        (lambda: ClassVolume([3, 1], draws=[1]), "draws for 2 classes but got 1"),
-        (lambda: ClassVolume([3, 1], variant="xv"), "'dv', 'bv', 'pv' but got 'xv'"),
-        (lambda: ClassVolume([3, 1], axes=2), "variant='pv' only"),
-        (lambda: ClassVolume([3, 1], min_samples=1), "min_samples"),
-        (lambda: ClassVolume([3, 1], min_samples=30.9), "min_samples"),
-        (lambda: ClassVolume([3, 1], start_epoch="3"), "start_epoch"),
-        (lambda: ClassVolume([3, 1], debias="no"), "debias"),
-        (lambda: ClassVolume([3, 1], variant="pv", axes=1.5), "axes"),
-        (lambda: ClassVolume([3, 1], draws=[3, 1e-40]), "draws of 0 or at least"),
-        (lambda: ClassVolume([3, 1], normalize="sum"), "normalize"),
-        (lambda: EffectiveNumber([3, 1], 1.0), "beta"),
-        (lambda: ReweightedLoss(Uniform([3, 1]), smoothing=1.0), "smoothing"),
-        (lambda: ReweightedLoss(Uniform([3, 1]), base="hinge"), "'softmax', 'sigmoid', 'focal'"),
-        (lambda: build_weighting("class_volum", [3, 1]), "did you mean 'class_volume'"),
-        (lambda: build_weighting("class_volume", [3, 1], min_sample=3), "did you mean 'min_samples'"),
-        (lambda: build_weighting("effective_number", [3, 1], normalise="mean"), "did you mean 'normalize'"),
+WRONG = {
+    # a call: settings of which each is refused, and what is said
+    (lambda n: ClassVolume(n)): [
+        ([3, -1], "not negative"),
+        ([3, math.inf], "not negative"),
+        ([0, 0], "every count.*after the training set, from torch.bincount"),
+        ([1.5, 2], "whole numbers"),
+        ([3, math.nan], "finite"),
+        ([10**400, 1], "finite"),
+        (None, "class_counts to be a tensor.*NoneType None"),
     ],
-)
-def test_bad_settings_name_what_was_expected(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-@pytest.mark.parametrize(
-    ("logits", "targets", "error", "message"),
-    [
-        (torch.randn(4, 3), torch.tensor([0, 1, 2, 3]), ValueError, r"labels in 0\.\.2 but got 3"),
-        (torch.randn(4, 3), torch.tensor([0, 1, 2, -1]), ValueError, "got -1"),
-        (torch.randn(4, 3), torch.zeros(4, dtype=torch.int32), TypeError, r"targets\.long"),
-        (torch.randn(4, 3), torch.zeros(3, dtype=torch.int64), ValueError, "4 labels"),
-        (torch.randn(4, 3), torch.zeros(4, 1), ValueError, "soft targets of the logits' shape"),
-        (torch.randn(4, 2), torch.zeros(4, dtype=torch.int64), ValueError, r"\[B, 3\].*got \[4, 2\]"),
+    (lambda m: ClassVolume([3, 1], draws=m)): [
+        ([1], "draws for 2 classes but got 1"),
+        ([3, 1e-40], "draws of 0 or at least"),
+        ([0, 0], "every count"),
     ],
-)
-def test_bad_batches_are_refused_before_anything_is_counted(logits, targets, error, message):
-    criterion = ReweightedLoss(ClassVolume([5, 5, 5]))
-    with pytest.raises(error, match=message):
-        criterion(logits.requires_grad_(), targets)
-    assert criterion.weighting._moments is None
-
-
-@pytest.mark.parametrize("name", ["__call__", "observe", "losses", "check", "weighting.observe"])
-@pytest.mark.parametrize(
-    ("logits", "targets", "message"),
-    [
-        (torch.randn(2, 3), [0, 1], "targets to be a tensor but got list"),
-        (torch.randn(2, 3), np.array([0, 1]), "targets to be a tensor but got ndarray"),
-        (torch.randn(2, 3), None, "targets to be a tensor but got NoneType"),
-        (np.ones((2, 3)), torch.tensor([0, 1]), r"logits to be a tensor but got ndarray.*torch\.as_tensor\(logits\)"),
+    (lambda options: ClassVolume([9] * 8, **options)): [
+        ({"variant": "xv"}, "'dv', 'bv', 'pv' but got 'xv'"),
+        ({"axes": 2}, "variant='pv' only"),
+        ({"variant": "pv", "axes": 9}, r"1 to 8.*variant='pv' only"),
+        ({"variant": "pv", "axes": 1.5}, "axes"),
+        ({"variant": "pv", "debias": True}, "debias with"),
+        ({"min_samples": 1}, "min_samples"),
+        ({"min_samples": 30.9}, "min_samples"),
+        ({"start_epoch": "3"}, "start_epoch"),
+        ({"start_epoch": -1}, "start_epoch"),
+        ({"debias": "no"}, "debias"),
+        ({"assign": "both"}, "assign"),
+        ({"counts": "draws"}, "counts"),
+        ({"normalize": "sum"}, "normalize"),
+        ({"features": 9}, "at most the 8 classes but got 9"),
+        ({"features": 0}, "features to be a whole number, 1 or more"),
+        ({"features": 3.0}, "features to be a whole number"),
+        ({"features": True}, "features to be a whole number"),
+        ({"features": 1, "variant": "bv"}, "features to be a whole number, 2 or more"),
+        ({"features": 3, "variant": "pv"}, "features with variant 'dv' or 'bv' only"),
+        ({"features": 3, "feature_seed": -1}, "feature_seed"),
+        ({"features": 3, "feature_seed": "x"}, "feature_seed"),
     ],
-    ids=["list", "array", "none", "logits"],
-)
-def test_what_is_no_tensor_is_refused_by_name(name, logits, targets, message):
-    criterion = ReweightedLoss(ClassVolume([5, 5, 5]))
-    with pytest.raises(TypeError, match=message):
-        operator.attrgetter(name)(criterion)(logits, targets)
+    (lambda beta: EffectiveNumber([3, 1], beta)): [(beta, "beta to") for beta in (0.0, 1.0, "0.9", None, True, [0.9])],
+    (lambda value: ReweightedLoss(Uniform([3, 1]), smoothing=value)): [(1.0, "smoothing"), (-0.1, "smoothing")],
+    (lambda value: ReweightedLoss(Uniform([3, 1]), reduction=value)): [("batchmean", "Expected reduction")],
+    (lambda value: ReweightedLoss(Uniform([3, 1]), base=value)): [("hinge", "'softmax', 'sigmoid', 'focal'")],
+    (lambda value: FocalLosses(value)): [(-1.0, "gamma"), (math.inf, "gamma")],
+    (lambda value: ReweightedLoss(Uniform([3, 1]), ignore_index=value)): [
+        (value, "ignore_index") for value in (1.0, "255", True, [255])
+    ],
+    (lambda tau: LogitAdjustedLoss(Uniform([3, 1]), tau)): [
+        (tau, "tau") for tau in (-0.1, math.nan, math.inf, -math.inf, "1", None, True, [1.0])
+    ],
+    (lambda tau: LogitAdjustment([3, 1], tau)): [
+        (math.nan, "tau to be a finite number but got nan"),
+        (True, "tau to be a number"),
+        ("1", "tau to be a number"),
+    ],
+    (lambda n: LogitAdjustment(n)): [
+        ([0, 0, 0, 0], "all are 0"),
+        ([4, -1], "finite and not negative"),
+        ([4, math.inf], "finite and not negative"),
+        ({0: 4}, "of a dict or Counter give"),
+    ],
+    (lambda name: build_weighting(name, [3, 1])): [("class_volum", "did you mean 'class_volume'"), ("x", "choose one")],
+    (lambda option: build_weighting("class_volume", [3, 1], **option)): [({"min_sample": 3}, "mean 'min_samples'")],
+    (lambda option: build_weighting("effective_number", [3, 1], **option)): [
+        ({"normalise": "mean"}, "did you mean 'normalize'"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("make", "value", "said"), [(make, *row) for make, rows in WRONG.items() for row in rows])
+def test_wrong_settings_are_refused_with_what_was_expected(make, value, said):
+    with pytest.raises(ValueError, match=said):
+        make(value)
 
 
 def test_users_weightings_join_the_registry(monkeypatch):
@@ -248,6 +232,7 @@ def test_users_weightings_join_the_registry(monkeypatch):
             return None
 
     assert isinstance(build_weighting("ones", [2, 1], start_epoch=4), Ones)
+    assert "num_classes=2, counts='sampler', normalize='expected', start_epoch=4" in repr(Ones([2, 1], start_epoch=4))
     with pytest.raises(ValueError, match="exists: Ones"):
         register_weighting("ones")(Ones)
 
