@@ -1,8 +1,27 @@
-"""Leaving a process group in a test."""
+"""Process groups in tests: work on two ranks, and leaving a group."""
 
+import tempfile
 import time
+from pathlib import Path
+from typing import Any
 
+import torch
 import torch.distributed as dist
+import torch.multiprocessing as mp
+
+
+def on_two_ranks(work: Any, *args: Any) -> list[Any]:
+    """What `work(rank, *args)` returns on each of two ranks."""
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(_one_rank, args=(folder, work, args), nprocs=2)
+        return [torch.load(Path(folder, f"{rank}.pt")) for rank in range(2)]
+
+
+def _one_rank(rank: int, folder: str, work: Any, args: Any) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.save(work(rank, *args), Path(folder, f"{rank}.pt"))
+    leave_group()
 
 
 def leave_group() -> None:

@@ -44,7 +44,10 @@ CHANGES: dict[str, tuple[str, Callable[[State], Any]]] = {
     "another class count": ("num_classes: saved 4, here 5", lambda s: settings(s).update(num_classes=4)),
     "other class counts": ("class_counts: saved", lambda s: settings(s).update(class_counts=[60, 30, 12, 5, 2])),
     "another variant": ("variant: saved 'pv', here 'dv'", lambda s: settings(s).update(variant="pv")),
-    "another branch": ("branch: saved 'each'", lambda s: s["reweight"]["settings"].update(branch="each")),
+    "another branch": ("branch: saved 'each', here", lambda s: s["reweight"]["settings"].update(branch="each")),
+    "another type": ("type: saved 'Other', here 'ClassVolume'", lambda s: settings(s).update(type="Other")),
+    "another start": ("start_epoch: saved 5, here 1", lambda s: settings(s).update(start_epoch=5)),
+    "another minimum": ("min_samples: saved 30, here 2", lambda s: settings(s).update(min_samples=30)),
     "a setting of the future": ("shrinkage: saved 0.1, here None", lambda s: settings(s).update(shrinkage=0.1)),
     "a setting of the past": ("assign: saved None, here 'dominant'", lambda s: settings(s).pop("assign")),
     "all weights times 5": ("weights follow from its radii", lambda s: weighting(s)["weights"].mul_(5)),
@@ -99,6 +102,12 @@ def test_a_changed_number_of_a_state_is_refused_or_without_effect(saved: State) 
 def test_the_epoch_is_the_host_s_not_the_state_s(saved: State) -> None:
     state = copy.deepcopy(saved)
     weighting(state)["_extra_state"]["epoch"] = 300
+    assert torch.equal(resumed(state), weighting(saved)["weights"])
+
+
+def test_a_state_without_a_form_is_one_of_loss_weights(saved: State) -> None:
+    state = copy.deepcopy(saved)
+    del state["reweight"]["settings"]["form"]  # as saved before there was a choice
     assert torch.equal(resumed(state), weighting(saved)["weights"])
 
 
