@@ -7,6 +7,7 @@ import pathlib
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,21 +21,14 @@ def die() -> None:
 
 
 def arm(moment: str, number: int = 0, share: float = 0.5) -> None:
-    """Arm the switch.
-
-    Args:
-        moment: One of `MOMENTS`: a step of training, somewhere in the plug-in's `end_epoch`, while an .npz, a
-            checkpoint or a line of log.txt is written, before or after a file replaces another.
-        number: Which one of those, from 0.
-        share: How far into it: of the bytes that are written, of the calls that are made.
-    """
+    """Arms the switch for the moment of that number, from 0; `share` of the bytes or calls in it are made first."""
     {
-        "step": lambda *where: _around(torch.Tensor, "backward", *where),
+        "step": partial(_around, torch.Tensor, "backward"),
         "end_epoch": _in_end_epoch,
-        "arrays": lambda *where: _in_write(".npz", *where),
+        "arrays": partial(_in_write, ".npz"),
         "checkpoint": _in_save,
-        "replace": lambda *where: _around(os, "replace", *where),
-        "log": lambda *where: _in_write("log.txt", *where),
+        "replace": partial(_around, os, "replace"),
+        "log": partial(_in_write, "log.txt"),
     }[moment](number, share)
 
 
@@ -86,8 +80,7 @@ def _in_save(number: int, share: float) -> None:
             return
         buffer = io.BytesIO()
         real(obj, buffer, *args, **kwargs)
-        pathlib.Path(f).write_bytes(buffer.getvalue()[: int(share * len(buffer.getvalue()))])
-        die()
+        _part_of(buffer.getvalue(), share, pathlib.Path(f).write_bytes)
 
     torch.save = fatal
 
@@ -99,17 +92,13 @@ def _in_write(name: str, number: int, share: float) -> None:
     def fatal(self: pathlib.Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         file = real(self, mode, *args, **kwargs)
         if name in self.name and set(mode) & set("wax") and is_over():
-            file.write = _partial(file.write, file.flush, share)
+            write = file.write
+            file.write = lambda data: _part_of(data, share, lambda part: (write(part), file.flush()))
         return file
 
     pathlib.Path.open = fatal  # type: ignore[method-assign]
 
 
-def _partial(write: Callable[[Any], int], flush: Callable[[], None], share: float) -> Callable[[Any], int]:
-    def fatal(data: Any) -> int:
-        write(data[: int(share * len(data))])
-        flush()
-        die()
-        return 0
-
-    return fatal
+def _part_of(data: Any, share: float, write: Callable[[Any], Any]) -> None:
+    write(data[: int(share * len(data))])
+    die()

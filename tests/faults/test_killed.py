@@ -30,8 +30,7 @@ SLOW_TRIES = 50
 def whole(nursery: Nursery, standin: Path) -> tuple[Path, float]:
     """A run that nobody kills, and the seconds that it took."""
     start = time.monotonic()
-    started = nursery.train(standin, "whole", EPOCHS)
-    assert started.wait() == 0, started.printed()
+    nursery.train_whole(standin, "whole", EPOCHS)
     return standin / "checkpoints" / "whole", time.monotonic() - start
 
 
@@ -39,9 +38,9 @@ def killed_and_started_again(nursery: Nursery, standin: Path, whole: Path, name:
     """Checks what the kill left, starts again, checks what came; the last whole epoch at the kill."""
     folder = standin / "checkpoints" / name
     state = visible_files_are_whole(folder)
-    again = nursery.train(standin, name, EPOCHS)
-    assert again.wait() == 0, f"{how}\n{again.printed()[-3000:]}"
-    assert ("starting anew" if state is None else f"next epoch {state['epoch'] + 1}") in again.printed()
+    print(how)
+    printed = nursery.train_whole(standin, name, EPOCHS)
+    assert ("starting anew" if state is None else f"next epoch {state['epoch'] + 1}") in printed
     recovers(folder, whole, EPOCHS, state)
     return None if state is None else state["epoch"]
 
@@ -97,11 +96,10 @@ def whole_ranks(nursery: Nursery, standin: Path) -> Path:
     return standin / "checkpoints" / "two_whole"
 
 
-@pytest.mark.parametrize("moment", ["step", "end_epoch"])
+@pytest.mark.parametrize(("moment", "number"), [("step", 8), ("end_epoch", 1)])
 def test_the_other_rank_ends_with_an_error_and_both_resume(
-    nursery: Nursery, standin: Path, whole_ranks: Path, moment: str
+    nursery: Nursery, standin: Path, whole_ranks: Path, moment: str, number: int
 ) -> None:
-    number = {"step": 8, "end_epoch": 1}[moment]
     ranks = two_ranks(nursery, standin, moment, {"moment": moment, "number": number, "share": 0.2})
     assert ranks[1].wait() == -signal.SIGKILL, ranks[1].printed()
     died = time.monotonic()
@@ -169,14 +167,17 @@ def test_the_real_host_resumes_from_its_last_whole_epoch(
     config = write_config(checkout, f"{kill['moment']}_{kill['number']}", DV, epochs=EPOCHS)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "KILL": json.dumps(kill)}
     environment["PYTHONPATH"] = str(PROJECT)
-    command = [sys.executable, str(Path(__file__).with_name("killed_launch.py")), "--config", config, *SMALL]
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == -9, done.stdout + done.stderr
+
+    def launch(script: Path, status: int) -> str:
+        command = [sys.executable, str(script), "--config", config, *SMALL]
+        done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout
+
+    launch(Path(__file__).with_name("killed_launch.py"), -9)
     folder = checkout / "checkpoints" / Path(config).stem
     state = visible_files_are_whole(folder)
-    command[1] = str(LAUNCH)
-    again = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stdout + again.stderr
+    printed = launch(LAUNCH, 0)
     if state is not None:
-        assert f"resumed the weights in force from epoch {state['epoch'] + 1} on" in again.stdout
+        assert f"resumed the weights in force from epoch {state['epoch'] + 1} on" in printed
     recovers(folder, whole_host, EPOCHS, state)

@@ -1,5 +1,7 @@
 """Samples of three classes and a criterion for them, which the tests of all trainers share."""
 
+import itertools
+
 import torch
 
 from vlltr_plugin import ClassVolume, LogitAdjustedLoss, ReweightedLoss
@@ -27,3 +29,13 @@ def progress(state):
     criterion = volume()
     criterion.load_state_dict(state)
     return [criterion.weighting.epoch, criterion.weighting.has_radii]
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """Items of a data set without a length; `endless` ones begin anew."""
+
+    def __init__(self, items, endless=False):
+        self.items, self.endless = items, endless
+
+    def __iter__(self):
+        return itertools.cycle(self.items) if self.endless else iter(self.items)

@@ -31,11 +31,6 @@ def whole(tmp_path_factory):
     return folder, *run(folder, EPOCHS)
 
 
-def assert_same_state(found, expected):
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
-
-
 def test_files_hold_the_arrays_and_a_line_an_epoch(whole):
     folder, _, criterion = whole
     files = epoch_files(folder)
@@ -191,7 +186,7 @@ def test_a_stopped_or_killed_run_goes_on_to_the_last_bit(whole, tmp_path, stop):
         read_epoch(0, path)
     model, criterion = run(tmp_path, EPOCHS)
     folder, expected_model, expected = whole
-    assert_same_state(criterion.state_dict(), expected.state_dict())
+    torch.testing.assert_close(criterion.state_dict(), expected.state_dict(), rtol=0, atol=0)
     assert torch.equal(model.weight, expected_model.weight)
     assert list(epoch_files(tmp_path)) == list(range(EPOCHS))
     found, wanted = (
@@ -215,7 +210,7 @@ def test_a_run_resumes_from_any_epoch_of_its_folder(tmp_path, made, next_epoch):
     start = resumed.resume(next_epoch)
     assert start == (3 if next_epoch is None else next_epoch)
     assert again.weighting.epoch == start
-    assert_same_state(again.state_dict(), states[start - 1])
+    torch.testing.assert_close(again.state_dict(), states[start - 1], rtol=0, atol=0)
     end_epochs(resumed, 0)
     assert max(epoch_files(tmp_path)) == start
     assert RunRecorder(tmp_path, fresh(made)).resume() == start + 1
@@ -249,7 +244,7 @@ def test_without_the_epoch_s_state_weights_start_at_1_whatever_was_measured(tmp_
     with pytest.warns(UserWarning, match="after epoch 6 .*START AT 1"):
         assert RunRecorder(tmp_path, criterion).resume(7) == 7
     new.weighting.begin_epoch(7)
-    assert_same_state(criterion.state_dict(), new.state_dict())
+    torch.testing.assert_close(criterion.state_dict(), new.state_dict(), rtol=0, atol=0)
     assert torch.equal(criterion.weighting.margins, new.weighting.margins)
 
 
