@@ -91,13 +91,24 @@ class Nursery:
         process.start()
         return Started(process, console)
 
-    def train(self, checkout: Path, name: str, epochs: int, *more: str, **options: Any) -> Started:
-        """Starts a class-volume run of the stand-in in `checkpoints/<name>`, or goes on with it."""
-        arguments = ("--device", "cpu", "--epochs", str(epochs), "--output_dir", f"checkpoints/{name}")
-        return self.start(checkout, "--config", CONFIG, *arguments, *more, **options)
 
-    def train_whole(self, checkout: Path, name: str, epochs: int, **options: Any) -> str:
+@dataclass
+class StandIn:
+    """A stand-in checkout with the plug-in in it, for class-volume runs, each in a folder of its own."""
+
+    nursery: Nursery
+    checkout: Path
+
+    def folder(self, name: str) -> Path:
+        return self.checkout / "checkpoints" / name
+
+    def start(self, name: str, epochs: int, *more: str, **options: Any) -> Started:
+        """Starts a run, or goes on with it."""
+        arguments = ("--device", "cpu", "--epochs", str(epochs), "--output_dir", f"checkpoints/{name}")
+        return self.nursery.start(self.checkout, "--config", CONFIG, *arguments, *more, **options)
+
+    def train(self, name: str, epochs: int, **options: Any) -> str:
         """What such a run prints, which ends without error."""
-        started = self.train(checkout, name, epochs, **options)
+        started = self.start(name, epochs, **options)
         assert started.wait() == 0, started.printed()
         return started.printed()

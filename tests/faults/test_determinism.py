@@ -1,12 +1,11 @@
 """Same seeds, same machine: the same bits, with one thread and with two."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from faults.recovery import same_bits, visible_files_are_whole
-from faults.runs import Nursery
+from faults.runs import StandIn
 from mini_host import trained
 
 from vlltr_plugin import ClassVolume
@@ -15,11 +14,11 @@ VARIANTS = ["dv", "bv", "pv"]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_run_repeated_has_the_same_bits(nursery: Nursery, standin: Path, threads: int) -> None:
+def test_a_run_repeated_has_the_same_bits(standin: StandIn, threads: int) -> None:
     found = []
     for name in (f"threads_{threads}_a", f"threads_{threads}_b"):
-        nursery.train_whole(standin, name, 2, threads=threads)
-        checkpoint = visible_files_are_whole(standin / "checkpoints" / name)
+        standin.train(name, 2, threads=threads)
+        checkpoint = visible_files_are_whole(standin.folder(name))
         assert checkpoint is not None
         found.append(checkpoint["model"] | checkpoint["reweight"]["weightings"]["image_text"])
     assert {"weights", "log_radius64", "substituted", "draws"} <= found[0].keys()

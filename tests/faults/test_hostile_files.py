@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from faults.recovery import epoch_arrays
-from faults.runs import Nursery
+from faults.runs import StandIn
 from hostile import Hostile
 
 from vlltr_plugin.errors import ReportError
@@ -19,16 +19,16 @@ from vlltr_plugin.hosts.vl_ltr.log import read_log
 
 
 @pytest.fixture(scope="module")
-def one_epoch(nursery: Nursery, standin: Path) -> Path:
+def one_epoch(standin: StandIn) -> Path:
     """The folder of a run of one epoch."""
-    nursery.train_whole(standin, "one_epoch", 1)
-    return standin / "checkpoints" / "one_epoch"
+    standin.train("one_epoch", 1)
+    return standin.folder("one_epoch")
 
 
 @pytest.fixture
-def folder(one_epoch: Path, standin: Path, tmp_path: Path) -> Path:
+def folder(one_epoch: Path, standin: StandIn, tmp_path: Path) -> Path:
     """A copy of that folder, named as the test's."""
-    return Path(shutil.copytree(one_epoch, standin / "checkpoints" / tmp_path.name))
+    return Path(shutil.copytree(one_epoch, standin.folder(tmp_path.name)))
 
 
 def spoiled(checkpoint: dict[str, Any], where: str, hostile: Hostile) -> Any:
@@ -44,7 +44,7 @@ def spoiled(checkpoint: dict[str, Any], where: str, hostile: Hostile) -> Any:
 
 @pytest.mark.parametrize("where", ["everything", "arguments", "state", "setting", "bare pickle"])
 def test_a_hostile_checkpoint_ends_the_resume_and_is_never_run(
-    nursery: Nursery, standin: Path, folder: Path, tmp_path: Path, where: str
+    standin: StandIn, folder: Path, tmp_path: Path, where: str
 ) -> None:
     mark, path = tmp_path / "mark", folder / "checkpoint.pth"
     if where == "bare pickle":
@@ -52,7 +52,7 @@ def test_a_hostile_checkpoint_ends_the_resume_and_is_never_run(
     else:
         torch.save(spoiled(torch.load(path, weights_only=False), where, Hostile(mark)), path)
     before = (folder / "log.txt").read_bytes()
-    started = nursery.train(standin, folder.name, 2)
+    started = standin.start(folder.name, 2)
     assert started.wait() == 1
     assert "Weights only load failed" in started.printed()
     assert not mark.exists()
@@ -62,11 +62,11 @@ def test_a_hostile_checkpoint_ends_the_resume_and_is_never_run(
 
 
 def test_hostile_arrays_in_the_folder_of_a_run_are_never_read_by_it(
-    nursery: Nursery, standin: Path, folder: Path, tmp_path: Path
+    standin: StandIn, folder: Path, tmp_path: Path
 ) -> None:
     hostile = np.array([Hostile(tmp_path / "mark")], dtype=object)
     np.savez(folder / "reweight" / "epoch_0000.npz", weights_image_text=hostile)
-    nursery.train_whole(standin, folder.name, 2)
+    standin.train(folder.name, 2)
     assert not (tmp_path / "mark").exists()
 
 
@@ -82,13 +82,11 @@ def test_a_hostile_log_is_refused_and_never_run(tmp_path: Path, form: str) -> No
     assert not (tmp_path / "mark").exists()
 
 
-def test_a_checkpoint_of_a_host_without_the_plug_in_goes_on_with_weights_of_1(
-    nursery: Nursery, standin: Path, folder: Path
-) -> None:
+def test_a_checkpoint_of_a_host_without_the_plug_in_goes_on_with_weights_of_1(standin: StandIn, folder: Path) -> None:
     saved = torch.load(folder / "checkpoint.pth", weights_only=False)
     del saved["reweight"]
     torch.save(saved, folder / "checkpoint.pth")
-    printed = nursery.train_whole(standin, folder.name, 3)
+    printed = standin.train(folder.name, 3)
     assert "holds no re-weighting state: weights start at 1" in printed
     assert "next epoch 1" in printed
     assert (epoch_arrays(folder, 1)["weights_image_text"] == 1).all()

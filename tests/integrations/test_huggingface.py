@@ -53,7 +53,8 @@ def items(kind="hard"):
     return [{"rows": row, "labels": label} for row, label in zip(ROWS[ORDER], labels, strict=True)]
 
 
-def trainer_of(folder, *callbacks, data=None, kind=InOrder, gpus=1, **options):
+def trainer_of(folder, *callbacks, data=None, kind=InOrder, gpus=1, before=None, **options):
+    """`before` is called before the loss of each part of a step."""
     arguments = {
         "output_dir": str(folder),
         "per_device_train_batch_size": 24,
@@ -70,10 +71,14 @@ def trainer_of(folder, *callbacks, data=None, kind=InOrder, gpus=1, **options):
     args = transformers.TrainingArguments(**arguments)
     assert args.device.type == "cpu"  # asked first: it counts the GPUs
     args._n_gpu = gpus
-    data, loss = data or items(), callbacks[0].loss
-    return kind(
-        Model(), args, train_dataset=data, eval_dataset=items(), compute_loss_func=loss, callbacks=list(callbacks)
-    )
+
+    def loss(*of_step, **named):
+        if before is not None:
+            before()
+        return callbacks[0].loss(*of_step, **named)
+
+    of_data = {"train_dataset": data or items(), "eval_dataset": items()}
+    return kind(Model(), args, **of_data, compute_loss_func=loss, callbacks=list(callbacks))
 
 
 def train(folder, criterion, epochs=2, resume=None, **options):
@@ -255,11 +260,11 @@ def test_a_new_model_starts_with_weights_of_1_and_a_model_trained_further_does_n
     """Whether or not something keeps the model of before."""
     criterion, fresh, seen = volume(), volume(), []
     callback = ReweightCallback(criterion)
-    trainer = train(tmp_path / "first", None, callback=callback)
+    trainer = train(tmp_path / "first", None, callback=callback, before=lambda: seen.append(criterion.in_force()))
     kept = trainer.model if kept else None
     weights = criterion.weighting.weights.clone()
     assert not torch.equal(weights, torch.ones(3))
-    trainer.compute_loss_func = lambda *args, **kwargs: seen.append(criterion.in_force()) or callback.loss(*args)
+    seen.clear()
     if anew:
         trainer.model_init = lambda trial=None: Model()
     trainer.train()
@@ -286,16 +291,13 @@ def test_a_criterion_in_a_new_callback_begins_a_new_model_with_weights_of_1(tmp_
 def test_a_restarted_training_drops_statistics_of_the_failed_one(tmp_path, step):
     """As `auto_find_batch_size` does when memory is short: the same model, callback and criterion."""
     used, seen = volume(), []
-    callback = ReweightCallback(used)
-    trainer = trainer_of(tmp_path, callback, num_train_epochs=2)
 
-    def loss(*args, **kwargs):
+    def before():
         seen.append(used.in_force())
         if len(seen) == step:
             raise RuntimeError("out of memory")
-        return callback.loss(*args, **kwargs)
 
-    trainer.compute_loss_func = loss
+    trainer = trainer_of(tmp_path, ReweightCallback(used), num_train_epochs=2, before=before)
     with pytest.raises(RuntimeError, match="memory"):
         trainer.train()
     seen.clear()
@@ -383,12 +385,8 @@ def test_a_run_on_data_without_a_length_resumes_at_the_right_epoch(tmp_path, ste
     """The Trainer passes over the data anew, after steps of the first pass only."""
     train(tmp_path, volume(), data=Stream(items()), max_steps=14, save_strategy="steps", save_steps=1)
     resumed, seen = volume(), []
-    callback = ReweightCallback(resumed)
-    trainer = trainer_of(tmp_path / "on", callback, data=Stream(items()), max_steps=14)
-    trainer.compute_loss_func = lambda *args, **kwargs: (
-        seen.append(resumed.weighting.log_radius64.clone()) or (callback.loss(*args, **kwargs))
-    )
-    trainer.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
+    options = {"data": Stream(items()), "max_steps": 14, "resume": str(tmp_path / f"checkpoint-{step}")}
+    train(tmp_path / "on", resumed, before=lambda: seen.append(resumed.weighting.log_radius64.clone()), **options)
     assert resumed.weighting.epoch == 3
     assert torch.equal(seen[0], radii_in(tmp_path, step))
     changed = [i for i in range(1, len(seen)) if not torch.equal(seen[i - 1], seen[i])]

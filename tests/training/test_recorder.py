@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from epochs import quiet
 from process_groups import on_two_ranks
 from recorded_run import COUNTS, EPOCHS, contents, end_epochs, fresh, lines_of, observe, recorded, run
 
@@ -250,8 +250,7 @@ def test_without_the_epoch_s_state_weights_start_at_1_whatever_was_measured(tmp_
 
 def test_weights_from_class_counts_alone_need_no_state(tmp_path):
     criterion = ReweightedLoss(InverseFrequency(COUNTS, start_epoch=3))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with quiet():
         RunRecorder(tmp_path, criterion).resume(7)
     assert torch.equal(criterion.weighting.weights, InverseFrequency(COUNTS).weights)
 
@@ -357,8 +356,7 @@ def test_loaded_weights_are_kept_if_the_folder_has_no_state(tmp_path, capsys):
     criterion, loaded = recorded(tmp_path / "first", epochs=3), fresh()
     loaded.load_state_dict(criterion.state_dict())
     observe(loaded, 7)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with quiet():
         assert RunRecorder(tmp_path / "second", loaded).resume(3) == 3
     assert torch.equal(loaded.weighting.weights, criterion.weighting.weights)
     assert loaded.weighting._moments is None
