@@ -60,7 +60,7 @@ def test_a_run_killed_at_this_moment_resumes(standin: StandIn, moment: str) -> N
 
 @pytest.mark.slow
 def test_fifty_runs_killed_at_random_moments_resume(standin: StandIn, whole: float) -> None:
-    last = [try_moment(standin, MOMENTS[seed % len(MOMENTS)], seed) for seed in range(1, 31)]
+    last = [try_moment(standin, [*MOMENTS][seed % len(MOMENTS)], seed) for seed in range(1, 31)]
     draw = random.Random(0)
     for seed in range(len(last), SLOW_TRIES):
         seconds = draw.uniform(0, whole)

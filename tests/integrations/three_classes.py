@@ -3,18 +3,15 @@
 import itertools
 
 import torch
+from recorded_run import COUNTS
+from recorded_run import fresh as volume
 
-from vlltr_plugin import ClassVolume, LogitAdjustedLoss, ReweightedLoss
+from vlltr_plugin import LogitAdjustedLoss, ReweightedLoss
 
-COUNTS = [60, 30, 12]
 LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
 ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(1))
 ROWS = torch.randn(len(LABELS), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + LABELS[:, None])
 LOSSES = [ReweightedLoss, LogitAdjustedLoss]
-
-
-def volume(made=ReweightedLoss, **options):
-    return made(ClassVolume(COUNTS, **options))
 
 
 def linear_model(**options):
