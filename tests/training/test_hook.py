@@ -24,7 +24,6 @@ from vlltr_plugin.core import criterion as core_criterion
 from vlltr_plugin.core import weighting as core_weighting
 from vlltr_plugin.core.registry import WEIGHTINGS
 from vlltr_plugin.training import hook as training_hook
-from vlltr_plugin.training.hook import Session
 
 DV = {"type": "class_volume"}
 EACH = {**DV, "branch": "each"}
@@ -219,18 +218,6 @@ def test_ranks_are_compared_once_an_epoch(monkeypatch):
     trained(EACH, 1)
     assert len(compared) == 1
     assert {"branch", "image_text: smoothing", "visual: smoothing", "visual: class_counts"} <= compared[0].keys()
-
-
-def two_criteria(rank):
-    criteria = {name: ReweightedLoss(ClassVolume(THREE), smoothing=0.1 * rank * (name == "b")) for name in "ab"}
-    with pytest.raises(ValueError, match="Expected") as refused:
-        Session(criteria, None, without="").end_epoch(0)
-    return str(refused.value)
-
-
-def test_what_differs_between_ranks_is_named_with_its_criterion():
-    for said in on_two_ranks(two_criteria):
-        assert "b: smoothing (rank 0 has 0.0, rank 1 has 0.1)" in said
 
 
 def one_epoch(rank, folder, reweight):
