@@ -61,9 +61,7 @@ def test_a_hostile_checkpoint_ends_the_resume_and_is_never_run(
     assert mark.exists()  # the payload was a real one
 
 
-def test_hostile_arrays_in_the_folder_of_a_run_are_never_read_by_it(
-    standin: StandIn, folder: Path, tmp_path: Path
-) -> None:
+def test_hostile_arrays_in_a_run_s_folder_are_never_read(standin: StandIn, folder: Path, tmp_path: Path) -> None:
     hostile = np.array([Hostile(tmp_path / "mark")], dtype=object)
     np.savez(folder / "reweight" / "epoch_0000.npz", weights_image_text=hostile)
     standin.train(folder.name, 2)
@@ -82,7 +80,7 @@ def test_a_hostile_log_is_refused_and_never_run(tmp_path: Path, form: str) -> No
     assert not (tmp_path / "mark").exists()
 
 
-def test_a_checkpoint_of_a_host_without_the_plug_in_goes_on_with_weights_of_1(standin: StandIn, folder: Path) -> None:
+def test_a_checkpoint_without_a_state_goes_on_with_weights_of_1(standin: StandIn, folder: Path) -> None:
     saved = torch.load(folder / "checkpoint.pth", weights_only=False)
     del saved["reweight"]
     torch.save(saved, folder / "checkpoint.pth")

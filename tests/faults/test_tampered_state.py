@@ -40,6 +40,10 @@ def settings(state: State) -> State:
     return weighting(state)["_extra_state"]["settings"]
 
 
+def flip(state: State, name: str) -> None:
+    weighting(state)[name] = weighting(state)[name].flip(0)
+
+
 CHANGES: dict[str, tuple[str, Callable[[State], Any]]] = {
     "another class count": ("num_classes: saved 4, here 5", lambda s: settings(s).update(num_classes=4)),
     "other class counts": ("class_counts: saved", lambda s: settings(s).update(class_counts=[60, 30, 12, 5, 2])),
@@ -53,15 +57,12 @@ CHANGES: dict[str, tuple[str, Callable[[State], Any]]] = {
     "all weights times 5": ("weights follow from its radii", lambda s: weighting(s)["weights"].mul_(5)),
     "one weight a little larger": ("weights follow from its radii", lambda s: weighting(s)["weights"][0].mul_(1.001)),
     "weights of 1": ("weights follow from its radii", lambda s: weighting(s)["weights"].fill_(1)),
-    "weights in another order": (
-        "weights follow from its radii",
-        lambda s: weighting(s).update(weights=weighting(s)["weights"].flip(0)),
-    ),
+    "weights in another order": ("weights follow from its radii", lambda s: flip(s, "weights")),
     "a radius moved": ("weights follow from its radii", lambda s: weighting(s)["log_radius64"][2].add_(0.01)),
     "radii denied": ("weights follow from its radii", lambda s: weighting(s)["_extra_state"].update(has_radii=False)),
     "before the start": ("weights follow from its radii", lambda s: weighting(s)["_extra_state"].update(epoch=0)),
     "an infinite radius": ("log_radius64 is finite", lambda s: weighting(s)["log_radius64"].fill_(-torch.inf)),
-    "draws of another sampler": ("sampler", lambda s: weighting(s).update(draws=weighting(s)["draws"].flip(0))),
+    "draws of another sampler": ("sampler", lambda s: flip(s, "draws")),
     "substituted as numbers": ("substituted is", lambda s: weighting(s).update(substituted=torch.zeros(5))),
     "a negative epoch": ("epoch", lambda s: weighting(s)["_extra_state"].update(epoch=-1)),
     "no branch at all": ("settings are missing", lambda s: s["reweight"]["weightings"].clear()),
@@ -112,9 +113,7 @@ def test_a_state_without_a_form_is_one_of_loss_weights(saved: State) -> None:
 
 
 @pytest.mark.parametrize("version", ["0.0.1", "9.9", None, 3, "x" * 500])
-def test_a_state_of_another_version_is_taken_if_it_fits_and_the_version_is_named_if_not(
-    saved: State, version: Any
-) -> None:
+def test_a_state_of_another_version_is_taken_if_it_fits_else_the_version_is_named(saved: State, version: Any) -> None:
     state = copy.deepcopy(saved)
     state["reweight"]["version"] = version
     assert torch.equal(resumed(state), weighting(saved)["weights"])
