@@ -1,9 +1,7 @@
 """A place that forks runs, and a stand-in checkout with the plug-in installed."""
 
-from pathlib import Path
-
 import pytest
-from faults.runs import Nursery
+from faults.runs import Nursery, StandIn
 
 from vlltr_plugin.demo import make_standin
 from vlltr_plugin.install import install
@@ -15,8 +13,7 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Nursery:
 
 
 @pytest.fixture(scope="session")
-def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stand-in checkout with the plug-in in it; each test uses output folders of its own."""
+def standin(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> StandIn:
     checkout = make_standin(tmp_path_factory.mktemp("faults") / "standin")
     install(checkout)
-    return checkout
+    return StandIn(nursery, checkout)

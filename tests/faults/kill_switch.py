@@ -4,15 +4,14 @@ import io
 import itertools
 import os
 import pathlib
+import pkgutil
 import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
-MOMENTS = ("step", "end_epoch", "arrays", "checkpoint", "replace", "log")
 CALLS_IN_END_EPOCH = 300  # of Python functions, about
+FILES = {"arrays": ".npz", "log": "log.txt"}
 
 
 def die() -> None:
@@ -20,96 +19,58 @@ def die() -> None:
 
 
 def arm(moment: str, number: int = 0, share: float = 0.5) -> None:
-    """Arm the switch.
+    """Dies in call `number`, from 0, of those in which the moment comes, after a share of its bytes or calls."""
+    where, name, fatal = MOMENTS[moment]
+    owner, calls = pkgutil.resolve_name(where), itertools.count()
+    real = getattr(owner, name)
 
-    Args:
-        moment: One of `MOMENTS`: a step of training, somewhere in the plug-in's `end_epoch`, while an .npz, a
-            checkpoint or a line of log.txt is written, before or after a file replaces another.
-        number: Which one of those, from 0.
-        share: How far into it: of the bytes that are written, of the calls that are made.
-    """
-    {
-        "step": lambda *where: _around(torch.Tensor, "backward", *where),
-        "end_epoch": _in_end_epoch,
-        "arrays": lambda *where: _in_write(".npz", *where),
-        "checkpoint": _in_save,
-        "replace": lambda *where: _around(os, "replace", *where),
-        "log": lambda *where: _in_write("log.txt", *where),
-    }[moment](number, share)
+    def comes(path: pathlib.Path, mode: str = "r", *_: Any, **__: Any) -> bool:
+        return FILES[moment] in path.name and bool(set(mode) & set("wax"))
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if (moment not in FILES or comes(*args, **kwargs)) and next(calls) >= number:
+            return fatal(real, share, *args, **kwargs)
+        return real(*args, **kwargs)
+
+    setattr(owner, name, call)
 
 
-def _after(number: int) -> Callable[[], bool]:
-    """A function that returns False so many times, then True."""
-    calls = itertools.count()
-    return lambda: next(calls) >= number
+def before_or_after(real: Callable[..., Any], share: float, *args: Any, **kwargs: Any) -> None:
+    if share >= 0.5:
+        real(*args, **kwargs)
+    die()
 
 
-def _around(owner: Any, name: str, number: int, share: float) -> None:
-    """Dies before or after call `number` of a function."""
-    real, is_over = getattr(owner, name), _after(number)
-
-    def fatal(*args: Any, **kwargs: Any) -> Any:
-        over = is_over()
-        if over and share < 0.5:
-            die()
-        result = real(*args, **kwargs)
-        if over:
-            die()
-        return result
-
-    setattr(owner, name, fatal)
+def somewhere_in(real: Callable[..., Any], share: float, *args: Any) -> None:
+    calls, last = itertools.count(), int(share * CALLS_IN_END_EPOCH)
+    sys.setprofile(lambda frame, event, argument: die() if event == "call" and next(calls) >= last else None)
+    real(*args)
+    die()
 
 
-def _in_end_epoch(number: int, share: float) -> None:
-    from vlltr_plugin.training.hook import EpochHook
-
-    real, is_over = EpochHook.end_epoch, _after(number)
-
-    def fatal(self: EpochHook, epoch: int) -> Any:
-        if not is_over():
-            return real(self, epoch)
-        last_call = _after(int(share * CALLS_IN_END_EPOCH))
-        sys.setprofile(lambda frame, event, argument: die() if event == "call" and last_call() else None)
-        real(self, epoch)
-        return die()
-
-    EpochHook.end_epoch = fatal  # type: ignore[method-assign]
+def while_it_saves(real: Callable[..., Any], share: float, obj: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+    buffer = io.BytesIO()
+    real(obj, buffer, *args, **kwargs)
+    write_part(buffer.getvalue(), share, pathlib.Path(file).write_bytes)
 
 
-def _in_save(number: int, share: float) -> None:
-    """Dies when a share of a checkpoint's bytes has reached its file."""
-    real, is_over = torch.save, _after(number)
-
-    def fatal(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
-        if not is_over():
-            real(obj, f, *args, **kwargs)
-            return
-        buffer = io.BytesIO()
-        real(obj, buffer, *args, **kwargs)
-        pathlib.Path(f).write_bytes(buffer.getvalue()[: int(share * len(buffer.getvalue()))])
-        die()
-
-    torch.save = fatal
+def while_it_is_written(real: Callable[..., Any], share: float, *args: Any, **kwargs: Any) -> Any:
+    file = real(*args, **kwargs)
+    write = file.write
+    file.write = lambda data: write_part(data, share, lambda part: (write(part), file.flush()))
+    return file
 
 
-def _in_write(name: str, number: int, share: float) -> None:
-    """Dies when a share of what is written to a file of that name has reached it."""
-    real, is_over = pathlib.Path.open, _after(number)
-
-    def fatal(self: pathlib.Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        file = real(self, mode, *args, **kwargs)
-        if name in self.name and set(mode) & set("wax") and is_over():
-            file.write = _partial(file.write, file.flush, share)
-        return file
-
-    pathlib.Path.open = fatal  # type: ignore[method-assign]
+def write_part(data: Any, share: float, write: Callable[[Any], Any]) -> None:
+    write(data[: int(share * len(data))])
+    die()
 
 
-def _partial(write: Callable[[Any], int], flush: Callable[[], None], share: float) -> Callable[[Any], int]:
-    def fatal(data: Any) -> int:
-        write(data[: int(share * len(data))])
-        flush()
-        die()
-        return 0
-
-    return fatal
+MOMENTS: dict[str, tuple[str, str, Callable[..., Any]]] = {
+    "step": ("torch:Tensor", "backward", before_or_after),
+    "end_epoch": ("vlltr_plugin.training.hook:EpochHook", "end_epoch", somewhere_in),
+    "arrays": ("pathlib:Path", "open", while_it_is_written),
+    "checkpoint": ("torch", "save", while_it_saves),
+    "replace": ("os", "replace", before_or_after),
+    "log": ("pathlib:Path", "open", while_it_is_written),
+}

@@ -1,11 +1,35 @@
-"""A process whose files may not grow: what a full disk does to it, half-way through a write."""
+"""A full disk: calls that fail in this process, or a process whose files may not grow, half-way through a write."""
 
+import errno
+import os
+import pathlib
 import resource
 import sys
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
+import pytest
 import torch
 from mini_host import trained
+
+
+class FullDisk:
+    """While it is `full`, the named calls of `pathlib.Path` and `os` fail; `open` only to write."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *calls: str) -> None:
+        self.full = False
+        for call in calls:
+            owner: Any = os if call in ("fsync", "replace") else pathlib.Path
+            monkeypatch.setattr(owner, call, self._limited(call, getattr(owner, call)))
+
+    def _limited(self, call: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def limited(first: Any, *args: Any, **kwargs: Any) -> Any:
+            reads = call == "open" and not set(kwargs.get("mode", [*args, "r"][0])) & set("wax+")
+            if self.full and not reads:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(first, *args, **kwargs)
+
+        return limited
 
 
 def limit(size: int) -> None:
@@ -35,7 +59,7 @@ def save(folder: str) -> None:
     sys.path.insert(0, folder)
     import utils
 
-    path = Path(folder) / "checkpoint.pth"
+    path = pathlib.Path(folder) / "checkpoint.pth"
     utils.save_on_master({"epoch": 1}, path)
     limit(50_000)
     try:

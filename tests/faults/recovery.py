@@ -15,7 +15,9 @@ def visible_files_are_whole(folder: Path) -> dict[str, Any] | None:
     """Loads every checkpoint and every .npz of a run's folder, safely; returns `checkpoint.pth`."""
     for path in folder.rglob("*.npz"):
         arrays(path)
-    loaded = {path.name: _load(path) for path in folder.rglob("*.pth")}
+    trust_argparse_namespace()  # torch's `safe_globals` would take the trust away from later tests on leaving
+    paths = folder.rglob("*.pth")
+    loaded = {path.name: torch.load(path, map_location="cpu", weights_only=True) for path in paths}
     return loaded.get("checkpoint.pth")
 
 
@@ -25,13 +27,7 @@ def arrays(path: Path) -> dict[str, Any]:
         return {name: file[name] for name in file.files}
 
 
-def _load(path: Path) -> dict[str, Any]:
-    trust_argparse_namespace()  # torch's `safe_globals` would take the trust away from later tests on leaving
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
 def epoch_arrays(folder: Path, epoch: int) -> dict[str, Any]:
-    """The arrays of an epoch."""
     return arrays(folder / "reweight" / f"epoch_{epoch:04d}.npz")
 
 
@@ -41,14 +37,7 @@ def same_bits(a: Any, b: Any) -> bool:
 
 
 def recovers(folder: Path, whole: Path, epochs: int, killed: dict[str, Any] | None) -> None:
-    """Asserts that a run in `folder` went on as it should have.
-
-    Args:
-        folder: The run, after it was killed and started again.
-        whole: The same run, never killed.
-        epochs: Of the whole run.
-        killed: `checkpoint.pth` as the kill left it, None when there was none.
-    """
+    """Asserts that a run in `folder` went on from `killed`, its checkpoint, as the `whole` run that nobody killed."""
     last = -1 if killed is None else killed["epoch"]
     if killed is not None:
         saved = killed["reweight"]["weightings"]["image_text"]["weights"]

@@ -15,11 +15,7 @@ from faults import kill_switch
 
 CONFIG = "configs/digits/finetune/digits_dv.py"
 FORKSERVER = multiprocessing.get_context("forkserver")
-OF_HOSTS = (
-    "vlltr_plugin.compat",
-    "torchvision",
-    *(f"timm.{part}" for part in ("data", "loss", "models", "scheduler")),
-)
+OF_HOSTS = ("vlltr_plugin.compat", "torchvision", "timm.data", "timm.loss", "timm.models", "timm.scheduler")
 
 
 def run(cwd: str, argv: tuple[Any, ...], console: str, call: str | None, **options: Any) -> None:
@@ -55,7 +51,6 @@ class Started:
         return self.process.exitcode
 
     def wait(self, seconds: float = 120.0) -> int:
-        """Its exit status."""
         self.process.join(seconds)
         assert self.status is not None, f"still running after {seconds} s:\n{self.printed()[-2000:]}"
         return self.status
@@ -66,7 +61,6 @@ class Started:
         self.wait()
 
     def printed(self) -> str:
-        """What it printed."""
         return self.console.read_text(encoding="utf-8", errors="replace")
 
 
@@ -97,7 +91,24 @@ class Nursery:
         process.start()
         return Started(process, console)
 
-    def train(self, checkout: Path, name: str, epochs: int, *more: str, **options: Any) -> Started:
-        """Starts a class-volume run of the stand-in in `checkpoints/<name>`, or goes on with it."""
+
+@dataclass
+class StandIn:
+    """A stand-in checkout with the plug-in in it, for class-volume runs, each in a folder of its own."""
+
+    nursery: Nursery
+    checkout: Path
+
+    def folder(self, name: str) -> Path:
+        return self.checkout / "checkpoints" / name
+
+    def start(self, name: str, epochs: int, *more: str, **options: Any) -> Started:
+        """Starts a run, or goes on with it."""
         arguments = ("--device", "cpu", "--epochs", str(epochs), "--output_dir", f"checkpoints/{name}")
-        return self.start(checkout, "--config", CONFIG, *arguments, *more, **options)
+        return self.nursery.start(self.checkout, "--config", CONFIG, *arguments, *more, **options)
+
+    def train(self, name: str, epochs: int, **options: Any) -> str:
+        """What such a run prints, which ends without error."""
+        started = self.start(name, epochs, **options)
+        assert started.wait() == 0, started.printed()
+        return started.printed()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from faults.recovery import epoch_arrays
-from faults.runs import Nursery
+from faults.runs import StandIn
 from hostile import Hostile
 
 from vlltr_plugin.errors import ReportError
@@ -19,11 +19,16 @@ from vlltr_plugin.hosts.vl_ltr.log import read_log
 
 
 @pytest.fixture(scope="module")
-def one_epoch(nursery: Nursery, standin: Path) -> Path:
+def one_epoch(standin: StandIn) -> Path:
     """The folder of a run of one epoch."""
-    started = nursery.train(standin, "one_epoch", 1)
-    assert started.wait() == 0, started.printed()
-    return standin / "checkpoints" / "one_epoch"
+    standin.train("one_epoch", 1)
+    return standin.folder("one_epoch")
+
+
+@pytest.fixture
+def folder(one_epoch: Path, standin: StandIn, tmp_path: Path) -> Path:
+    """A copy of that folder, named as the test's."""
+    return Path(shutil.copytree(one_epoch, standin.folder(tmp_path.name)))
 
 
 def spoiled(checkpoint: dict[str, Any], where: str, hostile: Hostile) -> Any:
@@ -39,61 +44,48 @@ def spoiled(checkpoint: dict[str, Any], where: str, hostile: Hostile) -> Any:
 
 @pytest.mark.parametrize("where", ["everything", "arguments", "state", "setting", "bare pickle"])
 def test_a_hostile_checkpoint_ends_the_resume_and_is_never_run(
-    nursery: Nursery, standin: Path, one_epoch: Path, tmp_path: Path, where: str
+    standin: StandIn, folder: Path, tmp_path: Path, where: str
 ) -> None:
-    mark, name = tmp_path / "mark", f"hostile_{where.replace(' ', '_')}"
-    folder = Path(shutil.copytree(one_epoch, standin / "checkpoints" / name))
-    saved = torch.load(folder / "checkpoint.pth", weights_only=False)
+    mark, path = tmp_path / "mark", folder / "checkpoint.pth"
     if where == "bare pickle":
-        (folder / "checkpoint.pth").write_bytes(pickle.dumps(Hostile(mark)))
+        path.write_bytes(pickle.dumps(Hostile(mark)))
     else:
-        torch.save(spoiled(saved, where, Hostile(mark)), folder / "checkpoint.pth")
+        torch.save(spoiled(torch.load(path, weights_only=False), where, Hostile(mark)), path)
     before = (folder / "log.txt").read_bytes()
-    started = nursery.train(standin, name, 2)
+    started = standin.start(folder.name, 2)
     assert started.wait() == 1
     assert "Weights only load failed" in started.printed()
     assert not mark.exists()
     assert (folder / "log.txt").read_bytes() == before
-    with (folder / "checkpoint.pth").open("rb") as file:
-        pickle.load(file) if where == "bare pickle" else torch.load(file, weights_only=False)
+    pickle.loads(path.read_bytes()) if where == "bare pickle" else torch.load(path, weights_only=False)
     assert mark.exists()  # the payload was a real one
 
 
-def test_hostile_arrays_in_the_folder_of_a_run_are_never_read_by_it(
-    nursery: Nursery, standin: Path, one_epoch: Path, tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(one_epoch, standin / "checkpoints" / "hostile_arrays"))
+def test_hostile_arrays_in_a_run_s_folder_are_never_read(standin: StandIn, folder: Path, tmp_path: Path) -> None:
     hostile = np.array([Hostile(tmp_path / "mark")], dtype=object)
     np.savez(folder / "reweight" / "epoch_0000.npz", weights_image_text=hostile)
-    started = nursery.train(standin, "hostile_arrays", 2)
-    assert started.wait() == 0, started.printed()
+    standin.train(folder.name, 2)
     assert not (tmp_path / "mark").exists()
 
 
 @pytest.mark.parametrize("form", ["bytes", "protocol 0", "in a line"])
 def test_a_hostile_log_is_refused_and_never_run(tmp_path: Path, form: str) -> None:
-    hostile = Hostile(tmp_path / "mark")
-    text = pickle.dumps(hostile, protocol=0)
-    content = {"bytes": pickle.dumps(hostile), "protocol 0": text}.get(form)
-    if content is None:
-        content = json.dumps({"epoch": 0, "train_loss": text.decode("latin-1")}).encode() + b"\n" + text
+    content = pickle.dumps(Hostile(tmp_path / "mark"), protocol=None if form == "bytes" else 0)
+    if form == "in a line":
+        line = json.dumps({"epoch": 0, "train_loss": content.decode("latin-1")})
+        content = line.encode() + b"\n" + content
     (tmp_path / "log.txt").write_bytes(content)
     with pytest.raises(ReportError):
         read_log(tmp_path / "log.txt")
     assert not (tmp_path / "mark").exists()
 
 
-def test_a_checkpoint_of_a_host_without_the_plug_in_goes_on_with_weights_of_1(
-    nursery: Nursery, standin: Path, one_epoch: Path
-) -> None:
-    folder = standin / "checkpoints" / "from_upstream"
-    folder.mkdir()
-    saved = torch.load(one_epoch / "checkpoint.pth", weights_only=False)
+def test_a_checkpoint_without_a_state_goes_on_with_weights_of_1(standin: StandIn, folder: Path) -> None:
+    saved = torch.load(folder / "checkpoint.pth", weights_only=False)
     del saved["reweight"]
     torch.save(saved, folder / "checkpoint.pth")
-    started = nursery.train(standin, "from_upstream", 3)
-    assert started.wait() == 0, started.printed()
-    assert "holds no re-weighting state: weights start at 1" in started.printed()
-    assert "next epoch 1" in started.printed()
+    printed = standin.train(folder.name, 3)
+    assert "holds no re-weighting state: weights start at 1" in printed
+    assert "next epoch 1" in printed
     assert (epoch_arrays(folder, 1)["weights_image_text"] == 1).all()
     assert (epoch_arrays(folder, 2)["weights_image_text"] != 1).any()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from faults.kill_switch import MOMENTS
 from faults.recovery import recovers, visible_files_are_whole
-from faults.runs import CONFIG, Nursery, Started
+from faults.runs import CONFIG, StandIn, Started
 from real_host.layout import prepare_checkout, write_data
 from real_host.runner import LAUNCH, PROJECT, SMALL, run_host, write_config
 
@@ -27,51 +27,48 @@ SLOW_TRIES = 50
 
 
 @pytest.fixture(scope="module")
-def whole(nursery: Nursery, standin: Path) -> tuple[Path, float]:
-    """A run that nobody kills, and the seconds that it took."""
+def whole(standin: StandIn) -> float:
+    """A run that nobody kills; the seconds that it took."""
     start = time.monotonic()
-    started = nursery.train(standin, "whole", EPOCHS)
-    assert started.wait() == 0, started.printed()
-    return standin / "checkpoints" / "whole", time.monotonic() - start
+    standin.train("whole", EPOCHS)
+    return time.monotonic() - start
 
 
-def killed_and_started_again(nursery: Nursery, standin: Path, whole: Path, name: str, how: str) -> int | None:
+def started_again(standin: StandIn, name: str) -> int | None:
     """Checks what the kill left, starts again, checks what came; the last whole epoch at the kill."""
-    folder = standin / "checkpoints" / name
-    state = visible_files_are_whole(folder)
-    again = nursery.train(standin, name, EPOCHS)
-    assert again.wait() == 0, f"{how}\n{again.printed()[-3000:]}"
-    assert ("starting anew" if state is None else f"next epoch {state['epoch'] + 1}") in again.printed()
-    recovers(folder, whole, EPOCHS, state)
+    state = visible_files_are_whole(standin.folder(name))
+    printed = standin.train(name, EPOCHS)
+    assert ("starting anew" if state is None else f"next epoch {state['epoch'] + 1}") in printed
+    recovers(standin.folder(name), standin.folder("whole"), EPOCHS, state)
     return None if state is None else state["epoch"]
 
 
-def try_moment(nursery: Nursery, standin: Path, whole: Path, moment: str, seed: int) -> int | None:
-    draw = random.Random(f"{moment} {seed}")
+def try_moment(standin: StandIn, moment: str, seed: int) -> int | None:
+    draw, name = random.Random(f"{moment} {seed}"), f"{moment}_{seed}"
     kill = {"moment": moment, "number": draw.randrange(EPOCHS * PER_EPOCH.get(moment, 1)), "share": draw.random()}
-    name = f"{moment}_{seed}"
-    started = nursery.train(standin, name, EPOCHS, kill=kill)
+    print(kill)
+    started = standin.start(name, EPOCHS, kill=kill)
     assert started.wait() == -9, started.printed()
-    return killed_and_started_again(nursery, standin, whole, name, str(kill))
+    return started_again(standin, name)
 
 
+@pytest.mark.usefixtures("whole")
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_run_killed_at_this_moment_resumes(
-    nursery: Nursery, standin: Path, whole: tuple[Path, float], moment: str
-) -> None:
-    try_moment(nursery, standin, whole[0], moment, seed=0)
+def test_a_run_killed_at_this_moment_resumes(standin: StandIn, moment: str) -> None:
+    try_moment(standin, moment, seed=0)
 
 
 @pytest.mark.slow
-def test_fifty_runs_killed_at_random_moments_resume(nursery: Nursery, standin: Path, whole: tuple[Path, float]) -> None:
-    last = [try_moment(nursery, standin, whole[0], MOMENTS[seed % len(MOMENTS)], seed) for seed in range(1, 31)]
+def test_fifty_runs_killed_at_random_moments_resume(standin: StandIn, whole: float) -> None:
+    last = [try_moment(standin, [*MOMENTS][seed % len(MOMENTS)], seed) for seed in range(1, 31)]
     draw = random.Random(0)
     for seed in range(len(last), SLOW_TRIES):
-        name, seconds = f"timed_{seed}", draw.uniform(0, whole[1])
-        started = nursery.train(standin, name, EPOCHS)
+        seconds = draw.uniform(0, whole)
+        print(f"killed after {seconds:.3f} s")
+        started = standin.start(f"timed_{seed}", EPOCHS)
         time.sleep(seconds)
         started.kill()
-        last.append(killed_and_started_again(nursery, standin, whole[0], name, f"after {seconds:.3f} s"))
+        last.append(started_again(standin, f"timed_{seed}"))
     print(f"last whole epoch at the kill, in {len(last)} tries: {last}")
     assert set(last) >= {None, 0, 1}
 
@@ -79,49 +76,47 @@ def test_fifty_runs_killed_at_random_moments_resume(nursery: Nursery, standin: P
 A_MINUTE = 60.0
 
 
-def two_ranks(nursery: Nursery, standin: Path, name: str, kill: dict[str, object] | None = None) -> list[Started]:
+def two_ranks(standin: StandIn, name: str, kill: dict[str, object] | None = None) -> list[Started]:
     """Both ranks of a run, without a launcher that would end the other; rank 1 may be killed."""
-    meet = ("--dist_url", f"file://{nursery.folder}/meet_{nursery.started}")
+    meet = f"file://{standin.nursery.folder}/meet_{standin.nursery.started}"
     worlds = [{"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
-    return [
-        nursery.train(standin, name, EPOCHS, *meet, env=env, kill=kill)
-        for env, kill in zip(worlds, (None, kill), strict=True)
-    ]
+    ranks = zip(worlds, (None, kill), strict=True)
+    return [standin.start(name, EPOCHS, "--dist_url", meet, env=env, kill=kill) for env, kill in ranks]
+
+
+def train_two_ranks(standin: StandIn, name: str) -> None:
+    ranks = two_ranks(standin, name)
+    assert [rank.wait() for rank in ranks] == [0, 0], ranks[0].printed()
 
 
 @pytest.fixture(scope="module")
-def whole_ranks(nursery: Nursery, standin: Path) -> Path:
+def whole_ranks(standin: StandIn) -> Path:
     """A run of two ranks that nobody kills."""
-    ranks = two_ranks(nursery, standin, "two_whole")
-    assert [rank.wait() for rank in ranks] == [0, 0], ranks[0].printed()
-    return standin / "checkpoints" / "two_whole"
+    train_two_ranks(standin, "two_whole")
+    return standin.folder("two_whole")
 
 
-@pytest.mark.parametrize("moment", ["step", "end_epoch"])
+@pytest.mark.parametrize(("moment", "number"), [("step", 8), ("end_epoch", 1)])
 def test_the_other_rank_ends_with_an_error_and_both_resume(
-    nursery: Nursery, standin: Path, whole_ranks: Path, moment: str
+    standin: StandIn, whole_ranks: Path, moment: str, number: int
 ) -> None:
-    number = {"step": 8, "end_epoch": 1}[moment]
-    ranks = two_ranks(nursery, standin, moment, {"moment": moment, "number": number, "share": 0.2})
+    ranks = two_ranks(standin, moment, {"moment": moment, "number": number, "share": 0.2})
     assert ranks[1].wait() == -signal.SIGKILL, ranks[1].printed()
-    died = time.monotonic()
     assert ranks[0].wait(A_MINUTE) == 1
-    print(f"{moment}: the other rank ended {time.monotonic() - died:.1f} s later")
     assert "Error" in ranks[0].printed()
-    state = visible_files_are_whole(standin / "checkpoints" / moment)
-    again = two_ranks(nursery, standin, moment)
-    assert [rank.wait() for rank in again] == [0, 0], again[0].printed()
-    recovers(standin / "checkpoints" / moment, whole_ranks, EPOCHS, state)
+    state = visible_files_are_whole(standin.folder(moment))
+    train_two_ranks(standin, moment)
+    recovers(standin.folder(moment), whole_ranks, EPOCHS, state)
 
 
 @pytest.mark.slow
-def test_ranks_of_a_launcher_resume_after_a_kill(standin: Path, whole_ranks: Path) -> None:
-    folder = standin / "checkpoints" / "launched"
+def test_ranks_of_a_launcher_resume_after_a_kill(standin: StandIn, whole_ranks: Path) -> None:
+    folder = standin.folder("launched")
     options = ("--device", "cpu", "--epochs", str(EPOCHS), "--output_dir", "checkpoints/launched")
 
     def launch() -> "subprocess.Popen[bytes]":
         command = main_command(CONFIG, *options, processes=2)
-        return subprocess.Popen(command, cwd=standin, env=main_environment({"CUDA_VISIBLE_DEVICES": ""}))
+        return subprocess.Popen(command, cwd=standin.checkout, env=main_environment({"CUDA_VISIBLE_DEVICES": ""}))
 
     launcher = launch()
     while not read_log(folder / "log.txt"):
@@ -169,14 +164,17 @@ def test_the_real_host_resumes_from_its_last_whole_epoch(
     config = write_config(checkout, f"{kill['moment']}_{kill['number']}", DV, epochs=EPOCHS)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "KILL": json.dumps(kill)}
     environment["PYTHONPATH"] = str(PROJECT)
-    command = [sys.executable, str(Path(__file__).with_name("killed_launch.py")), "--config", config, *SMALL]
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == -9, done.stdout + done.stderr
+
+    def launch(script: Path, status: int) -> str:
+        command = [sys.executable, str(script), "--config", config, *SMALL]
+        done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout
+
+    launch(Path(__file__).with_name("killed_launch.py"), -9)
     folder = checkout / "checkpoints" / Path(config).stem
     state = visible_files_are_whole(folder)
-    command[1] = str(LAUNCH)
-    again = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stdout + again.stderr
+    printed = launch(LAUNCH, 0)
     if state is not None:
-        assert f"resumed the weights in force from epoch {state['epoch'] + 1} on" in again.stdout
+        assert f"resumed the weights in force from epoch {state['epoch'] + 1} on" in printed
     recovers(folder, whole_host, EPOCHS, state)

@@ -40,25 +40,29 @@ def settings(state: State) -> State:
     return weighting(state)["_extra_state"]["settings"]
 
 
+def flip(state: State, name: str) -> None:
+    weighting(state)[name] = weighting(state)[name].flip(0)
+
+
 CHANGES: dict[str, tuple[str, Callable[[State], Any]]] = {
     "another class count": ("num_classes: saved 4, here 5", lambda s: settings(s).update(num_classes=4)),
     "other class counts": ("class_counts: saved", lambda s: settings(s).update(class_counts=[60, 30, 12, 5, 2])),
     "another variant": ("variant: saved 'pv', here 'dv'", lambda s: settings(s).update(variant="pv")),
-    "another branch": ("branch: saved 'each'", lambda s: s["reweight"]["settings"].update(branch="each")),
+    "another branch": ("branch: saved 'each', here", lambda s: s["reweight"]["settings"].update(branch="each")),
+    "another type": ("type: saved 'Other', here 'ClassVolume'", lambda s: settings(s).update(type="Other")),
+    "another start": ("start_epoch: saved 5, here 1", lambda s: settings(s).update(start_epoch=5)),
+    "another minimum": ("min_samples: saved 30, here 2", lambda s: settings(s).update(min_samples=30)),
     "a setting of the future": ("shrinkage: saved 0.1, here None", lambda s: settings(s).update(shrinkage=0.1)),
     "a setting of the past": ("assign: saved None, here 'dominant'", lambda s: settings(s).pop("assign")),
     "all weights times 5": ("weights follow from its radii", lambda s: weighting(s)["weights"].mul_(5)),
     "one weight a little larger": ("weights follow from its radii", lambda s: weighting(s)["weights"][0].mul_(1.001)),
     "weights of 1": ("weights follow from its radii", lambda s: weighting(s)["weights"].fill_(1)),
-    "weights in another order": (
-        "weights follow from its radii",
-        lambda s: weighting(s).update(weights=weighting(s)["weights"].flip(0)),
-    ),
+    "weights in another order": ("weights follow from its radii", lambda s: flip(s, "weights")),
     "a radius moved": ("weights follow from its radii", lambda s: weighting(s)["log_radius64"][2].add_(0.01)),
     "radii denied": ("weights follow from its radii", lambda s: weighting(s)["_extra_state"].update(has_radii=False)),
     "before the start": ("weights follow from its radii", lambda s: weighting(s)["_extra_state"].update(epoch=0)),
     "an infinite radius": ("log_radius64 is finite", lambda s: weighting(s)["log_radius64"].fill_(-torch.inf)),
-    "draws of another sampler": ("sampler", lambda s: weighting(s).update(draws=weighting(s)["draws"].flip(0))),
+    "draws of another sampler": ("sampler", lambda s: flip(s, "draws")),
     "substituted as numbers": ("substituted is", lambda s: weighting(s).update(substituted=torch.zeros(5))),
     "a negative epoch": ("epoch", lambda s: weighting(s)["_extra_state"].update(epoch=-1)),
     "no branch at all": ("settings are missing", lambda s: s["reweight"]["weightings"].clear()),
@@ -102,10 +106,14 @@ def test_the_epoch_is_the_host_s_not_the_state_s(saved: State) -> None:
     assert torch.equal(resumed(state), weighting(saved)["weights"])
 
 
+def test_a_state_without_a_form_is_one_of_loss_weights(saved: State) -> None:
+    state = copy.deepcopy(saved)
+    del state["reweight"]["settings"]["form"]  # as saved before there was a choice
+    assert torch.equal(resumed(state), weighting(saved)["weights"])
+
+
 @pytest.mark.parametrize("version", ["0.0.1", "9.9", None, 3, "x" * 500])
-def test_a_state_of_another_version_is_taken_if_it_fits_and_the_version_is_named_if_not(
-    saved: State, version: Any
-) -> None:
+def test_a_state_of_another_version_is_taken_if_it_fits_else_the_version_is_named(saved: State, version: Any) -> None:
     state = copy.deepcopy(saved)
     state["reweight"]["version"] = version
     assert torch.equal(resumed(state), weighting(saved)["weights"])

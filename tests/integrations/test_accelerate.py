@@ -1,14 +1,11 @@
 """Accelerate, and with it DistributedDataParallel: two processes have identical weights, those of one process."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from integrations.three_classes import LABELS, ORDER, ROWS, linear_model, volume
-from process_groups import leave_group
+from process_groups import on_two_ranks
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -17,8 +14,7 @@ accelerate = pytest.importorskip("accelerate", reason="pip install 'vlltr-plugin
 EPOCHS, BATCH = 3, 34  # which divides the samples, so that each rank has half of every batch
 
 
-def data():
-    return ROWS[ORDER].double(), LABELS[ORDER]
+DATA = (ROWS[ORDER].double(), LABELS[ORDER])
 
 
 def model_and_optimizer():
@@ -32,7 +28,7 @@ def with_accelerate(folder, stops=False):
     for part in [range(1), range(1, EPOCHS)] if stops else [range(EPOCHS)]:
         accelerator = accelerate.Accelerator(cpu=True, dataloader_config=plugin)
         model, optimizer, loader = accelerator.prepare(
-            *model_and_optimizer(), DataLoader(TensorDataset(*data()), batch_size=BATCH)
+            *model_and_optimizer(), DataLoader(TensorDataset(*DATA), batch_size=BATCH)
         )
         criterion = volume()
         accelerator.register_for_checkpointing(criterion)
@@ -53,7 +49,7 @@ def with_torch(rank=0, world=1):
     model, optimizer = model_and_optimizer()
     called = model if world == 1 else DistributedDataParallel(model)
     criterion = volume()
-    rows, labels = data()
+    rows, labels = DATA
     for _ in range(EPOCHS):
         for start in range(0, len(labels), BATCH):
             part = slice(start + rank, start + BATCH, world)
@@ -64,14 +60,10 @@ def with_torch(rank=0, world=1):
     return model.weight.detach(), criterion.weighting.weights, statistics["drawn_alpha"]
 
 
-def one_rank(rank, world, how, folder):
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+def one_rank(rank, how, folder):
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}  # asked for, and not used: the group is there
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    found = with_torch(rank, world) if how == "ddp" else with_accelerate(folder, how == "accelerate, resumed")
-    torch.save(found, Path(folder) / f"{rank}.pt")
-    leave_group()
+    return with_torch(rank, world=2) if how == "ddp" else with_accelerate(folder, how == "accelerate, resumed")
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +74,7 @@ def alone():
 
 @pytest.mark.parametrize("how", ["ddp", "accelerate", "accelerate, resumed"])
 def test_two_processes_have_the_weights_of_one(how, alone, tmp_path):
-    mp.spawn(one_rank, args=(2, how, str(tmp_path)), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    first, second = on_two_ranks(one_rank, how, tmp_path)
     assert torch.equal(first[1], second[1])
     assert not torch.equal(first[1], torch.ones(3))
     torch.testing.assert_close(first[1], alone[1], rtol=1e-5, atol=0)

@@ -1,11 +1,12 @@
 """Hugging Face's Trainer: steps are those of undivided batches; a resumed run equals an uninterrupted one."""
 
+import contextlib
 import pickle
 
 import pytest
 import torch
 import torch.nn.functional as F
-from integrations.three_classes import COUNTS, LABELS, LOSSES, ORDER, ROWS, linear_model, progress, volume
+from integrations.three_classes import COUNTS, LABELS, LOSSES, ORDER, ROWS, Stream, linear_model, progress, volume
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss, RunRecorder
 from vlltr_plugin.cli import main
@@ -52,17 +53,8 @@ def items(kind="hard"):
     return [{"rows": row, "labels": label} for row, label in zip(ROWS[ORDER], labels, strict=True)]
 
 
-class Stream(torch.utils.data.IterableDataset):
-    def __init__(self, endless=False):
-        self.endless = endless
-
-    def __iter__(self):
-        yield from items()
-        while self.endless:
-            yield from items()
-
-
-def trainer_of(folder, *callbacks, data=None, kind=InOrder, gpus=1, **options):
+def trainer_of(folder, *callbacks, data=None, kind=InOrder, gpus=1, before=None, **options):
+    """`before` is called before the loss of each part of a step."""
     arguments = {
         "output_dir": str(folder),
         "per_device_train_batch_size": 24,
@@ -79,10 +71,14 @@ def trainer_of(folder, *callbacks, data=None, kind=InOrder, gpus=1, **options):
     args = transformers.TrainingArguments(**arguments)
     assert args.device.type == "cpu"  # asked first: it counts the GPUs
     args._n_gpu = gpus
-    data, loss = data or items(), callbacks[0].loss
-    return kind(
-        Model(), args, train_dataset=data, eval_dataset=items(), compute_loss_func=loss, callbacks=list(callbacks)
-    )
+
+    def loss(*of_step, **named):
+        if before is not None:
+            before()
+        return callbacks[0].loss(*of_step, **named)
+
+    of_data = {"train_dataset": data or items(), "eval_dataset": items()}
+    return kind(Model(), args, **of_data, compute_loss_func=loss, callbacks=list(callbacks))
 
 
 def train(folder, criterion, epochs=2, resume=None, **options):
@@ -93,12 +89,12 @@ def train(folder, criterion, epochs=2, resume=None, **options):
     return trainer
 
 
-def radii_in(folder):
-    return torch.load(folder / STATE)["weighting.log_radius64"]
+def state_in(folder, step):
+    return torch.load(folder / f"checkpoint-{step}" / STATE)
 
 
-def progress_in(folder):
-    return progress(torch.load(folder / STATE))
+def radii_in(folder, step):
+    return state_in(folder, step)["weighting.log_radius64"]
 
 
 # Steps
@@ -118,11 +114,10 @@ def test_an_accumulated_step_is_that_of_the_undivided_batch(tmp_path, made, kind
     plain = Model().layer
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
     criterion = made(InverseFrequency(COUNTS), **options)
-    for start in [*range(0, len(LABELS), 24)] * 2:
-        part = items(kind)[start : start + 24]
-        rows, labels = (torch.stack([item[name] for item in part]) for name in ("rows", "labels"))
+    rows, labels = (torch.stack([item[name] for item in items(kind)]) for name in ("rows", "labels"))
+    for rows_of_step, labels_of_step in [*zip(rows.double().split(24), labels.split(24), strict=True)] * 2:
         optimizer.zero_grad()
-        criterion(plain(rows.double()), labels).backward()
+        criterion(plain(rows_of_step), labels_of_step).backward()
         optimizer.step()
     for layer in found:
         torch.testing.assert_close(layer.weight, plain.weight, rtol=1e-6, atol=1e-9)
@@ -137,11 +132,13 @@ def test_a_batch_of_which_every_label_is_ignored_has_the_loss_0():
     assert not logits.grad.any()
 
 
-def test_criteria_and_names_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="-100"):
-        ReweightCallback(ReweightedLoss(ClassVolume(COUNTS), ignore_index=255))
-    with pytest.raises(ValueError, match="a word"):
-        ReweightCallback(volume(), name="a/b")
+@pytest.mark.parametrize(
+    ("options", "name", "said"),
+    [({"ignore_index": 255}, "", "-100"), ({"reduction": "sum"}, "", "reduction='mean'"), ({}, "a/b", "a word")],
+)
+def test_criteria_and_names_that_do_not_fit_are_refused(options, name, said):
+    with pytest.raises(ValueError, match=said):
+        ReweightCallback(ReweightedLoss(ClassVolume(COUNTS), **options), name=name)
 
 
 @pytest.mark.parametrize(("smoothing", "fits"), [(0.0, False), (0.1, True)])
@@ -149,11 +146,9 @@ def test_label_smoothing_of_the_arguments_is_refused_where_the_criterion_has_ano
     callback = ReweightCallback(ReweightedLoss(InverseFrequency(COUNTS), smoothing=smoothing))
     arguments = transformers.TrainingArguments(str(tmp_path), label_smoothing_factor=0.1, use_cpu=True, report_to=[])
     begin = (arguments, transformers.TrainerState(), transformers.TrainerControl())
-    if fits:
+    refused = pytest.raises(ValueError, match=r"give the criterion smoothing=0\.1")
+    with contextlib.nullcontext() if fits else refused:
         callback.on_train_begin(*begin)
-    else:
-        with pytest.raises(ValueError, match=r"give the criterion smoothing=0\.1"):
-            callback.on_train_begin(*begin)
 
 
 # Evaluations
@@ -210,8 +205,7 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_run(tmp_path, made, s
     trainer = train(tmp_path / "run", resumed, 3, resume=True, **saves)
     assert whole.weighting.epoch == resumed.weighting.epoch == 3
     assert not torch.equal(whole.weighting.weights, torch.ones(3))
-    for name, value in whole.state_dict().items():
-        assert torch.equal(resumed.state_dict()[name], value), name
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
     assert torch.equal(trainer.model.layer.weight, expected.model.layer.weight)
     logged = [line for line in trainer.state.log_history if "train_reweight_alpha_max" in line]
     assert [line["epoch"] for line in logged] == [1, 2, 3]
@@ -266,11 +260,11 @@ def test_a_new_model_starts_with_weights_of_1_and_a_model_trained_further_does_n
     """Whether or not something keeps the model of before."""
     criterion, fresh, seen = volume(), volume(), []
     callback = ReweightCallback(criterion)
-    trainer = train(tmp_path / "first", None, callback=callback)
+    trainer = train(tmp_path / "first", None, callback=callback, before=lambda: seen.append(criterion.in_force()))
     kept = trainer.model if kept else None
     weights = criterion.weighting.weights.clone()
     assert not torch.equal(weights, torch.ones(3))
-    trainer.compute_loss_func = lambda *args, **kwargs: seen.append(criterion.in_force()) or callback.loss(*args)
+    seen.clear()
     if anew:
         trainer.model_init = lambda trial=None: Model()
     trainer.train()
@@ -297,20 +291,17 @@ def test_a_criterion_in_a_new_callback_begins_a_new_model_with_weights_of_1(tmp_
 def test_a_restarted_training_drops_statistics_of_the_failed_one(tmp_path, step):
     """As `auto_find_batch_size` does when memory is short: the same model, callback and criterion."""
     used, seen = volume(), []
-    callback = ReweightCallback(used)
-    trainer = trainer_of(tmp_path, callback, num_train_epochs=2)
 
-    def loss(*args, **kwargs):
+    def before():
         seen.append(used.in_force())
         if len(seen) == step:
             raise RuntimeError("out of memory")
-        return callback.loss(*args, **kwargs)
 
-    trainer.compute_loss_func = loss
+    trainer = trainer_of(tmp_path, ReweightCallback(used), num_train_epochs=2, before=before)
     with pytest.raises(RuntimeError, match="memory"):
         trainer.train()
     seen.clear()
-    step = 0
+    step = None
     trainer.train()
     assert torch.equal(seen[0], torch.ones(3))
     assert used.weighting.epoch == 2
@@ -359,7 +350,7 @@ def test_two_callbacks_of_one_name_are_refused_before_training(tmp_path):
 def test_the_rest_of_an_epoch_resumed_inside_leaves_the_radii(tmp_path, step, capsys):
     train(tmp_path, volume(), save_strategy="steps", save_steps=1)
     checkpoint = tmp_path / f"checkpoint-{step}"
-    resumed, radii = volume(), radii_in(checkpoint)
+    resumed, radii = volume(), radii_in(tmp_path, step)
     assert bool(radii.any())
     train(tmp_path / "on", resumed, resume=str(checkpoint), resume_from=checkpoint, save_strategy="epoch")
     assert resumed.weighting.epoch == 2
@@ -381,38 +372,34 @@ def test_the_rest_of_the_first_epoch_is_measured_as_there_are_no_radii(tmp_path)
 def test_data_without_a_length_have_the_epochs_of_data_with_one(tmp_path):
     known, unknown, stopped = volume(), volume(), volume()
     train(tmp_path / "known", known, max_steps=14)
-    train(tmp_path, unknown, data=Stream(), max_steps=14, save_strategy="steps", save_steps=1)
+    train(tmp_path, unknown, data=Stream(items()), max_steps=14, save_strategy="steps", save_steps=1)
     assert known.weighting.epoch == unknown.weighting.epoch == 3
     torch.testing.assert_close(unknown.weighting.weights, known.weighting.weights)
-    assert [progress_in(tmp_path / f"checkpoint-{step}") for step in (4, 5, 9, 10)] == [[0, 0], [1, 1], [1, 1], [2, 1]]
-    train(tmp_path / "stopped", stopped, data=Stream(), max_steps=STEPS)
+    assert [progress(state_in(tmp_path, step)) for step in (4, 5, 9, 10)] == [[0, 0], [1, 1], [1, 1], [2, 1]]
+    train(tmp_path / "stopped", stopped, data=Stream(items()), max_steps=STEPS)
     assert stopped.weighting.epoch == 1
 
 
 @pytest.mark.parametrize("step", [3, 5, 7, 10])
 def test_a_run_on_data_without_a_length_resumes_at_the_right_epoch(tmp_path, step):
     """The Trainer passes over the data anew, after steps of the first pass only."""
-    train(tmp_path, volume(), data=Stream(), max_steps=14, save_strategy="steps", save_steps=1)
+    train(tmp_path, volume(), data=Stream(items()), max_steps=14, save_strategy="steps", save_steps=1)
     resumed, seen = volume(), []
-    callback = ReweightCallback(resumed)
-    trainer = trainer_of(tmp_path / "on", callback, data=Stream(), max_steps=14)
-    trainer.compute_loss_func = lambda *args, **kwargs: (
-        seen.append(resumed.weighting.log_radius64.clone()) or (callback.loss(*args, **kwargs))
-    )
-    trainer.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
+    options = {"data": Stream(items()), "max_steps": 14, "resume": str(tmp_path / f"checkpoint-{step}")}
+    train(tmp_path / "on", resumed, before=lambda: seen.append(resumed.weighting.log_radius64.clone()), **options)
     assert resumed.weighting.epoch == 3
-    assert torch.equal(seen[0], radii_in(tmp_path / f"checkpoint-{step}"))
+    assert torch.equal(seen[0], radii_in(tmp_path, step))
     changed = [i for i in range(1, len(seen)) if not torch.equal(seen[i - 1], seen[i])]
     assert changed[:1] == {3: [2], 5: [STEPS], 7: [STEPS], 10: []}[step]
 
 
-@pytest.mark.parametrize("data", [None, Stream(endless=True)], ids=["items", "endless"])
+@pytest.mark.parametrize("data", [None, Stream(items(), endless=True)], ids=["items", "endless"])
 def test_steps_per_epoch_ends_epochs_by_steps_also_after_a_resume(tmp_path, data):
     options = {"data": data, "max_steps": 11, "steps_per_epoch": 3}
     whole = volume()
     train(tmp_path, whole, save_strategy="steps", save_steps=1, **options)
     assert whole.weighting.epoch == 3
-    assert [progress_in(tmp_path / f"checkpoint-{step}")[0] for step in (2, 3, 5, 6, 9, 11)] == [0, 1, 1, 2, 3, 3]
+    assert [progress(state_in(tmp_path, step))[0] for step in (2, 3, 5, 6, 9, 11)] == [0, 1, 1, 2, 3, 3]
     for step in (3, 4):
         resumed = volume()
         train(tmp_path / "on", resumed, resume=str(tmp_path / f"checkpoint-{step}"), **options)
@@ -420,7 +407,7 @@ def test_steps_per_epoch_ends_epochs_by_steps_also_after_a_resume(tmp_path, data
         if step % 3 == 0:
             assert torch.equal(resumed.weighting.weights, whole.weighting.weights)
         # Of the whole epoch after the rest of one.
-        assert not torch.equal(resumed.weighting.log_radius64, radii_in(tmp_path / f"checkpoint-{step}"))
+        assert not torch.equal(resumed.weighting.log_radius64, radii_in(tmp_path, step))
 
 
 # The folder

@@ -11,63 +11,44 @@ transformers = pytest.importorskip("transformers", reason="pip install 'vlltr-pl
 pytest.importorskip("accelerate", reason="pip install 'vlltr-plugin[integrations]'")
 from vlltr_plugin.integrations.huggingface import ReweightCallback  # noqa: E402
 
-TEXT = dict(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)  # noqa: C408
-IMAGE = {"image_size": 32, "num_labels": 5}
-
-
-def tokens(length):
-    return {"input_ids": torch.randint(1, 30, (3, length))}
-
-
-def pixels():
-    return {"pixel_values": torch.randn(2, 3, 32, 32)}
-
-
-def bert(kind, length, **shape):
-    config = transformers.BertConfig(**TEXT, num_labels=5)
-    return getattr(transformers, kind)(config), tokens(length), torch.randint(5, shape["labels"])
-
-
-def model_and_batch(kind):
-    if kind == "tokens":
-        return bert("BertForTokenClassification", 7, labels=(3, 7))
-    if kind == "as many tokens as classes":
-        return bert("BertForTokenClassification", 5, labels=(3, 5))
-    if kind == "texts":
-        return bert("BertForSequenceClassification", 7, labels=(3,))
-    if kind == "ModernBERT":
-        config = transformers.ModernBertConfig(
-            **TEXT, num_labels=5, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2
-        )
-        return transformers.ModernBertForTokenClassification(config), tokens(5), torch.randint(5, (3, 5))
-    if kind == "images":
-        config = transformers.ViTConfig(
-            **IMAGE, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, patch_size=16
-        )
-        return transformers.ViTForImageClassification(config), pixels(), torch.randint(5, (2,))
-    config = transformers.SegformerConfig(
-        num_labels=5,
-        num_encoder_blocks=2,
-        depths=[1, 1],
-        sr_ratios=[2, 1],
-        hidden_sizes=[8, 8],
-        patch_sizes=[7, 3],
-        strides=[4, 2],
-        num_attention_heads=[1, 1],
-        mlp_ratios=[1, 1],
-        decoder_hidden_size=8,
-        semantic_loss_ignore_index=-100,
-    )
-    return transformers.SegformerForSemanticSegmentation(config), pixels(), torch.randint(5, (2, 32, 32))
+SMALL = {"num_labels": 5, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+TEXT = {**SMALL, "vocab_size": 30}
+MODERN = {**TEXT, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+SEGMENTS = {
+    "num_labels": 5,
+    "num_encoder_blocks": 2,
+    "depths": [1, 1],
+    "sr_ratios": [2, 1],
+    "hidden_sizes": [8, 8],
+    "patch_sizes": [7, 3],
+    "strides": [4, 2],
+    "num_attention_heads": [1, 1],
+    "mlp_ratios": [1, 1],
+    "decoder_hidden_size": 8,
+    "semantic_loss_ignore_index": -100,
+}
+# The model, its configuration, the shapes of the inputs (of texts: tokens) and of the labels.
+MODELS = {
+    "tokens": ("BertForTokenClassification", TEXT, (3, 7), (3, 7)),
+    "as many tokens as classes": ("BertForTokenClassification", TEXT, (3, 5), (3, 5)),
+    "texts": ("BertForSequenceClassification", TEXT, (3, 7), (3,)),
+    "ModernBERT": ("ModernBertForTokenClassification", MODERN, (3, 5), (3, 5)),
+    "images": ("ViTForImageClassification", {**SMALL, "image_size": 32, "patch_size": 16}, (2, 3, 32, 32), (2,)),
+    "segments": ("SegformerForSemanticSegmentation", SEGMENTS, (2, 3, 32, 32), (2, 32, 32)),
+}
 
 
 @pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("as_tuple", [False, True])
-@pytest.mark.parametrize("kind", ["tokens", "as many tokens as classes", "texts", "ModernBERT", "images", "segments"])
+@pytest.mark.parametrize("kind", MODELS)
 def test_equal_weights_give_the_model_s_own_loss(kind, as_tuple, ignored):
     torch.manual_seed(0)
-    model, inputs, labels = model_and_batch(kind)
-    model.eval()  # without dropout
+    name, options, shape, of_labels = MODELS[kind]
+    model = getattr(transformers, name)
+    model = model(model.config_class(**options)).eval()  # without dropout
+    texts = len(shape) == 2
+    inputs = {"input_ids": torch.randint(1, 30, shape)} if texts else {"pixel_values": torch.randn(shape)}
+    labels = torch.randint(5, of_labels)
     if ignored and labels.ndim > 1:
         labels[:, 0] = -100
     expected = model(**inputs, labels=labels).loss
@@ -110,10 +91,10 @@ def test_a_model_that_predicts_the_next_token_is_refused_unless_the_user_shifts(
     torch.testing.assert_close(shifted, model(ids, labels=ids).loss, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("outputs", "labels", "said"), [({"start": 1}, 0, "logits"), ({"logits": 0}, None, "labels")])
+@pytest.mark.parametrize(
+    ("outputs", "labels", "said"),
+    [({"start": 1}, torch.tensor([0, 1]), "logits"), ({"logits": torch.zeros(2, 3)}, None, "labels")],
+)
 def test_outputs_without_logits_and_batches_without_labels_are_refused(outputs, labels, said):
-    callback = ReweightCallback(ReweightedLoss(Uniform([9] * 3)))
-    if "logits" in outputs:
-        outputs = {"logits": torch.zeros(2, 3)}
     with pytest.raises(TypeError, match=said):
-        callback.loss(outputs, labels)
+        ReweightCallback(ReweightedLoss(Uniform([9] * 3))).loss(outputs, labels)

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from integrations.three_classes import COUNTS, LABELS, LOSSES, ORDER, ROWS, linear_model, progress, volume
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from integrations.three_classes import COUNTS, LABELS, LOSSES, ORDER, ROWS, Stream, linear_model, progress, volume
+from torch.utils.data import DataLoader, TensorDataset
 
 import vlltr_plugin.compat  # noqa: F401
 from vlltr_plugin import InverseFrequency, ReweightedLoss
@@ -18,15 +18,8 @@ from vlltr_plugin.integrations.lightning import ReweightCallback  # noqa: E402
 STEPS = 6  # a pass, in batches of 17
 
 
-class Stream(IterableDataset):
-    def __init__(self, endless=False):
-        self.endless = endless
-
-    def __iter__(self):
-        items = [(ROWS[i], LABELS[i]) for i in ORDER.tolist()]
-        yield from items
-        while self.endless:
-            yield from items
+ITEMS = list(zip(ROWS[ORDER], LABELS[ORDER], strict=True))
+KINDS = pytest.mark.parametrize("data", [None, Stream(ITEMS)], ids=["items", "stream"])
 
 
 class Model(lightning.LightningModule):
@@ -79,16 +72,8 @@ def fit(folder, criterion, data=None, gradients=None, ckpt=None, of_callback=Non
     return trainer, model
 
 
-def state_in(path):
-    return torch.load(path)["callbacks"]["ReweightCallback"]
-
-
-def radii_in(path):
-    return state_in(path)["weighting.log_radius64"]
-
-
-def progress_in(path):
-    return progress(state_in(path))
+def state_in(folder, step):
+    return torch.load(folder / f"step={step}.ckpt")["callbacks"]["ReweightCallback"]
 
 
 # Training
@@ -113,21 +98,14 @@ def test_a_learning_rate_finder_is_not_observed(tmp_path, when, monkeypatch):
     expected, criterion = volume(), volume()
     _, plain = fit(tmp_path, expected)
     callback, model = ReweightCallback(criterion), Model(criterion)
+    finder = lightning.callbacks.LearningRateFinder(num_training_steps=4, update_attr=False)
     if when == "before":
         tuned = trainer_of(tmp_path, callback)
         lightning.tuner.Tuner(tuned).lr_find(model, loader(), num_training=8, update_attr=False)
-        trainer_of(tmp_path, callback).fit(model, loader())
     else:
-
-        class Finder(lightning.callbacks.LearningRateFinder):
-            def on_fit_start(self, *args):
-                pass
-
-            def on_train_epoch_start(self, trainer, module):
-                self.lr_find(trainer, module)
-
-        finder = Finder(num_training_steps=4, update_attr=False)
-        trainer_of(tmp_path, callback, finder).fit(model, loader())
+        finder.on_train_epoch_start = finder.lr_find
+    finder.on_fit_start = lambda *args: None
+    trainer_of(tmp_path, callback, finder).fit(model, loader())
     assert criterion.drawn.tolist() == COUNTS
     torch.testing.assert_close(criterion.weighting.weights, expected.weighting.weights)
     torch.testing.assert_close(model.layer.weight, plain.layer.weight)
@@ -164,19 +142,18 @@ def test_a_fit_drops_statistics_observed_before(tmp_path):
 # Resumed runs
 
 
-@pytest.mark.parametrize("data", [None, Stream()], ids=["items", "stream"])
+@KINDS
 @pytest.mark.parametrize("made", LOSSES)
 @pytest.mark.parametrize("gradients", [None, False])
 def test_a_resumed_run_has_the_weights_of_an_uninterrupted_run(tmp_path, made, data, gradients):
     """A checkpoint of the last batch holds what the epoch measured."""
     whole, resumed = volume(made), volume(made)
     _, expected = fit(tmp_path, whole, data, gradients, saves=True, max_epochs=3)
-    assert [progress_in(tmp_path / f"step={step}.ckpt") for step in (5, 6, 11, 12)] == [[0, 0], [1, 1], [1, 1], [2, 1]]
+    assert [progress(state_in(tmp_path, step)) for step in (5, 6, 11, 12)] == [[0, 0], [1, 1], [1, 1], [2, 1]]
     trainer, model = fit(tmp_path / "on", resumed, data, gradients, tmp_path / "step=12.ckpt", max_epochs=3)
     assert whole.weighting.epoch == resumed.weighting.epoch == 3
     assert not torch.equal(whole.weighting.weights, torch.ones(3))
-    for name, value in whole.state_dict().items():
-        assert torch.equal(resumed.state_dict()[name], value), name
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
     assert torch.equal(model.layer.weight, expected.layer.weight)
     assert trainer.callback_metrics["train_reweight_alpha_max"] > 1
 
@@ -210,12 +187,11 @@ def test_each_of_two_criteria_is_resumed_with_its_own_state(tmp_path):
         assert torch.equal(one.weighting.weights, other.weighting.weights)
 
 
-@pytest.mark.parametrize("data", [None, Stream()], ids=["items", "stream"])
+@KINDS
 @pytest.mark.parametrize("broken", [False, True])
 def test_an_epoch_resumed_inside_keeps_the_radii_unless_its_data_come_whole(tmp_path, data, broken, capsys):
     """Lightning passes over a stream anew; the epoch after is measured in any case. Also after a fit that broke off."""
     fit(tmp_path, volume(), data, saves=True)
-    path = tmp_path / "step=8.ckpt"
     for epochs in (2, 3):
         resumed = volume()
         callback, model = ReweightCallback(resumed), Model(resumed)
@@ -223,9 +199,11 @@ def test_an_epoch_resumed_inside_keeps_the_radii_unless_its_data_come_whole(tmp_
             model.on_before_backward = lambda loss: 1 / 0
             with pytest.raises(ZeroDivisionError):
                 trainer_of(tmp_path / "broken", callback).fit(model, loader(data))
-        trainer_of(tmp_path / "on", callback, max_epochs=epochs).fit(Model(resumed), loader(data), ckpt_path=path)
+        trainer = trainer_of(tmp_path / "on", callback, max_epochs=epochs)
+        trainer.fit(Model(resumed), loader(data), ckpt_path=tmp_path / "step=8.ckpt")
         assert resumed.weighting.epoch == epochs
-        assert torch.equal(resumed.weighting.log_radius64, radii_in(path)) == (data is None and epochs == 2)
+        kept = torch.equal(resumed.weighting.log_radius64, state_in(tmp_path, 8)["weighting.log_radius64"])
+        assert kept == (data is None and epochs == 2)
         assert ("only the rest of epoch 1 was observed" in capsys.readouterr().out) == (data is None)
 
 
@@ -252,11 +230,11 @@ def test_a_second_fit_keeps_the_weights_also_above_epoch_255(tmp_path, capsys):
 def test_steps_per_epoch_ends_epochs_of_endless_data(tmp_path):
     whole, resumed = volume(), volume()
     options = {"of_callback": {"steps_per_epoch": 4}, "max_steps": 10, "max_epochs": -1}
-    trainer, _ = fit(tmp_path, whole, Stream(endless=True), saves=True, **options)
+    trainer, _ = fit(tmp_path, whole, Stream(ITEMS, endless=True), saves=True, **options)
     assert whole.weighting.epoch == 2
-    assert [progress_in(tmp_path / f"step={step}.ckpt")[0] for step in (3, 4, 7, 8, 10)] == [0, 1, 1, 2, 2]
+    assert [progress(state_in(tmp_path, step))[0] for step in (3, 4, 7, 8, 10)] == [0, 1, 1, 2, 2]
     assert trainer.callback_metrics["train_reweight_alpha_max"] > 0
-    fit(tmp_path / "on", resumed, Stream(endless=True), ckpt=tmp_path / "step=4.ckpt", **options)
+    fit(tmp_path / "on", resumed, Stream(ITEMS, endless=True), ckpt=tmp_path / "step=4.ckpt", **options)
     assert resumed.weighting.epoch == 2
 
 

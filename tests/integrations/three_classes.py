@@ -1,18 +1,17 @@
 """Samples of three classes and a criterion for them, which the tests of all trainers share."""
 
+import itertools
+
 import torch
+from recorded_run import COUNTS
+from recorded_run import fresh as volume
 
-from vlltr_plugin import ClassVolume, LogitAdjustedLoss, ReweightedLoss
+from vlltr_plugin import LogitAdjustedLoss, ReweightedLoss
 
-COUNTS = [60, 30, 12]
 LABELS = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
 ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(1))
 ROWS = torch.randn(len(LABELS), 4, generator=torch.Generator().manual_seed(0)) * (1.0 + LABELS[:, None])
 LOSSES = [ReweightedLoss, LogitAdjustedLoss]
-
-
-def volume(made=ReweightedLoss, **options):
-    return made(ClassVolume(COUNTS, **options))
 
 
 def linear_model(**options):
@@ -27,3 +26,13 @@ def progress(state):
     criterion = volume()
     criterion.load_state_dict(state)
     return [criterion.weighting.epoch, criterion.weighting.has_radii]
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """Items of a data set without a length; `endless` ones begin anew."""
+
+    def __init__(self, items, endless=False):
+        self.items, self.endless = items, endless
+
+    def __iter__(self):
+        return itertools.cycle(self.items) if self.endless else iter(self.items)

@@ -1,26 +1,30 @@
 """A run goes on from its own files only, and `inspect` shows its own epochs only, whatever their names and times."""
 
-import errno
 import os
 import pathlib
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mini_host import MiniHost
+from faults.limited_disk import FullDisk
+from mini_host import trained
 from recorded_run import COUNTS, contents, end_epochs, fresh, lines_of, recorded
 
 from vlltr_plugin import InverseFrequency, ReweightedLoss, RunRecorder
+from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.inspect import inspect_run
 from vlltr_plugin.runs.epoch_files import epoch_files, identity_of, new_start
 from vlltr_plugin.runs.log import cut_log
 
 
 def shown(folder):
-    (found,) = inspect_run(Path(folder))
+    (found,) = inspect_run(folder)
     return found.series.epochs, found.stale
+
+
+def logged(folder):
+    return [line["epoch"] for line in lines_of(folder)]
 
 
 def weights_after(seed):
@@ -32,30 +36,6 @@ def weights_after(seed):
     return [sum(COUNTS) / total * r / n for r, n in zip(radii, COUNTS, strict=True)]
 
 
-@pytest.fixture
-def disk(monkeypatch):
-    """`disk(full=True)`: nothing that needs room can be written."""
-    real = {(pathlib.Path, "open"): pathlib.Path.open, (os, "replace"): os.replace, (os, "fsync"): os.fsync}
-    state = {"full": False}
-
-    def limited(call, writes):
-        def wrapped(*args, **kwargs):
-            if state["full"] and writes(*args, **kwargs):
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return call(*args, **kwargs)
-
-        return wrapped
-
-    for (owner, name), call in real.items():
-        writes = (lambda path, mode="r", *a, **k: set(mode) & set("wax+")) if name == "open" else (lambda *a, **k: True)
-        monkeypatch.setattr(owner, name, limited(call, writes))
-
-    def fill(full):
-        state["full"] = full
-
-    return fill
-
-
 def go_on(folder, criterion, epoch, seed):
     recorder = RunRecorder(folder, criterion)
     recorder.resume(epoch)
@@ -64,21 +44,20 @@ def go_on(folder, criterion, epoch, seed):
 
 
 @pytest.mark.parametrize("same_recorder", [True, False])
-def test_an_epoch_lost_to_a_full_disk_is_not_replaced_by_a_discarded_one(tmp_path, disk, same_recorder):
+def test_an_epoch_lost_to_a_full_disk_is_not_replaced_by_a_discarded_one(tmp_path, monkeypatch, same_recorder):
     """Also what was in force without any file stays in force: the weights of the epoch that was lost."""
     recorded(tmp_path, epochs=4)
     criterion = fresh()
-    recorder = RunRecorder(tmp_path, criterion)
-    recorder.resume(2)
-    disk(full=True)
-    end_epochs(recorder, 20, overall=20.0)
-    disk(full=False)
+    disk = FullDisk(monkeypatch, "open", "fsync", "replace")
+    disk.full = True
+    recorder = go_on(tmp_path, criterion, 2, 20)
+    disk.full = False
     again = recorder if same_recorder else RunRecorder(tmp_path, criterion)
     assert again.resume(3) == 3
     assert criterion.weighting.weights.tolist() == pytest.approx(weights_after(20), rel=1e-5)
     end_epochs(again, 30, overall=30.0)
     assert shown(tmp_path) == ([0, 1, 3], ())
-    assert [line["epoch"] for line in lines_of(tmp_path)] == [0, 1, 3]
+    assert logged(tmp_path) == [0, 1, 3]
     with pytest.warns(UserWarning, match="after epoch 2 .*epochs there: 0, 1, 3.*START AT 1"):
         RunRecorder(tmp_path, fresh()).resume(3)
 
@@ -88,7 +67,7 @@ def test_discarded_files_that_cannot_be_removed_are_not_resumed_from(tmp_path, m
     criterion = fresh()
 
     def refused(path, *args, **kwargs):
-        raise OSError(errno.EROFS, "Read-only file system")
+        raise OSError("Read-only file system")
 
     with monkeypatch.context() as patched:
         patched.setattr(pathlib.Path, "unlink", refused)
@@ -99,21 +78,19 @@ def test_discarded_files_that_cannot_be_removed_are_not_resumed_from(tmp_path, m
     assert criterion.weighting.weights.tolist() == pytest.approx(weights_after(20), rel=1e-5)
 
 
-@pytest.mark.parametrize("killed_before", ["write", "append_line"])
-def test_a_kill_while_an_epoch_is_written_leaves_no_discarded_epoch(tmp_path, killed_before, monkeypatch):
+@pytest.mark.parametrize(("killed_before", "there"), [("EpochWriter.write", [0, 1]), ("append_line", [0, 1, 2])])
+def test_a_kill_while_an_epoch_is_written_leaves_no_discarded_epoch(tmp_path, killed_before, there, monkeypatch):
     recorded(tmp_path, epochs=4)
 
     def killed(*args):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        owner = "recorder.append_line" if killed_before == "append_line" else "recorder.EpochWriter.write"
-        patched.setattr(f"vlltr_plugin.training.{owner}", killed)
+        patched.setattr(f"vlltr_plugin.training.recorder.{killed_before}", killed)
         with pytest.raises(KeyboardInterrupt):
             go_on(tmp_path, fresh(), 2, 20)
-    there = [0, 1] if killed_before == "write" else [0, 1, 2]
     assert shown(tmp_path) == (there, ())
-    assert [line["epoch"] for line in lines_of(tmp_path)] == [0, 1]
+    assert logged(tmp_path) == [0, 1]
     assert RunRecorder(tmp_path, fresh()).resume() == len(there)
 
 
@@ -146,7 +123,7 @@ def test_a_baseline_removes_the_epochs_of_the_re_weighted_run_that_it_replaces(t
     recorder.resume(0)
     recorder.end_epoch(0, overall=1.0)
     assert not list((tmp_path / "reweight").iterdir())
-    assert [line["epoch"] for line in lines_of(tmp_path)] == [0]
+    assert logged(tmp_path) == [0]
 
 
 def copied(folder, to):
@@ -159,15 +136,12 @@ def copied(folder, to):
 
 @pytest.fixture
 def host_run(tmp_path):
-    """`host_run(2)`: a host ends epoch 2, after a resume from a state where one is given."""
+    """`host_run(2)`: a host ends epoch 2, after a resume from a state where one is given; the state of each epoch."""
 
     def run(*epochs, state=None):
-        host = MiniHost({"type": "class_volume"})
-        host.args.output_dir = str(tmp_path / "run")
-        host.attach()
+        host, states = trained({"type": "class_volume"}, output_dir=str(tmp_path / "run")), {}
         if state is not None:
             host.hook.load(state)
-        states = {}
         for epoch in epochs:
             host.epoch(epoch)
             states[epoch] = host.hook.checkpoint()
@@ -207,26 +181,14 @@ def test_states_and_arrays_without_an_identity_are_those_of_one_run(host_run, tm
     assert shown(tmp_path / "run") == ([0, 1, 2], (3,))
 
 
-def test_folders_of_two_runs_put_together_are_refused(host_run, tmp_path):
-    host_run(*range(2))
-    other = tmp_path / "other"
-    (tmp_path / "run").rename(other)
-    host_run(*range(4))
-    shutil.copytree(other, tmp_path / "run", dirs_exist_ok=True)
-    with pytest.raises(Exception, match=r"arrays of one run .* those of 2 \(epochs (0, 1; 2, 3|2, 3; 0, 1)\)"):
+def test_folders_of_two_runs_put_together_are_refused(tmp_path):
+    recorded(tmp_path / "other")
+    recorded(tmp_path / "run", 4)
+    shutil.copytree(tmp_path / "other", tmp_path / "run", dirs_exist_ok=True)
+    with pytest.raises(ReportError, match=r"arrays of one run .* those of 2 \(epochs (0, 1; 2, 3|2, 3; 0, 1)\)"):
         inspect_run(tmp_path / "run")
-
-
-def test_an_older_process_of_a_host_stops_writing_arrays(tmp_path, capsys):
-    hosts = [MiniHost({"type": "class_volume"}) for _ in range(2)]
-    for host in hosts:
-        host.args.output_dir = str(tmp_path)
-        host.attach()
-        host.epoch(0)
-    assert capsys.readouterr().out.count("another process has written epoch 0") == 0
-    hosts[0].epoch(1)
-    assert shown(tmp_path) == ([0], ())
-    assert "another process has written epoch 0" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"epochs of one run .* those of 2, .* call resume\(0\)"):
+        RunRecorder(tmp_path / "run", fresh()).resume()
 
 
 def test_the_identity_is_outside_the_arrays_and_uses_no_random_generator(host_run, tmp_path):
@@ -242,17 +204,9 @@ def test_the_identity_is_outside_the_arrays_and_uses_no_random_generator(host_ru
 
 
 @pytest.mark.parametrize(
-    ("epochs", "first", "left"),
-    [
-        ([0, 1, 2, 3], 2, [0, 1]),
-        ([0, 1, 2, 3], 0, []),
-        ([0, 1, 2, 3], 4, [0, 1, 2, 3]),
-        ([0, 1, 2, 1, 2], 2, [0, 1, 2, 1]),
-        ([], 0, []),
-    ],
+    ("epochs", "first", "left"), [("0123", 2, "01"), ("0123", 0, ""), ("0123", 4, "0123"), ("01212", 2, "0121")]
 )
 def test_a_log_is_cut_where_the_discarded_epochs_begin(tmp_path, epochs, first, left):
-    path = tmp_path / "log.txt"
-    path.write_text("".join(f'{{"epoch": {epoch}}}\n' for epoch in epochs))
-    cut_log(path, first)
-    assert [line["epoch"] for line in lines_of(tmp_path)] == left
+    (tmp_path / "log.txt").write_text("".join(f'{{"epoch": {epoch}}}\n' for epoch in epochs))
+    cut_log(tmp_path / "log.txt", first)
+    assert logged(tmp_path) == [int(epoch) for epoch in left]

@@ -2,62 +2,16 @@
 
 import sys
 import types
-from collections.abc import Callable
 
 import pytest
 import torch
-from host_steps import Call, Parts, expected_loss, expected_weights, parts_of, record_calls
-from mini_host import CLASSES, COUNTS, MiniHost, Mixup
+from host_steps import Call, expected_loss, expected_weights, parts_of, record_calls
+from mini_host import CLASSES, COUNTS, MiniHost
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vlltr_plugin import ClassVolume, ReweightedLoss
-from vlltr_plugin.hosts.vl_ltr.plan import check_base_criterion, observe_clean
+from vlltr_plugin.hosts.vl_ltr.plan import observe_clean
 from vlltr_plugin.training.host_criterion import HostCriterion
-
-TWO = [40, 9]
-
-
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    return -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("mixed", [False, True], ids=["hard", "mixed"])
-def test_two_classes_train_with_the_losses_of_the_definition(mixed: bool, smoothing: float) -> None:
-    base = soft_cross_entropy if mixed else nn.CrossEntropyLoss(label_smoothing=smoothing)
-    check_base_criterion(base, 2, smoothing, mixed)
-    with pytest.raises(ValueError, match="averaged over the batch"):
-        check_base_criterion(lambda logits, targets: 1.1 * base(logits, targets), 2, smoothing, mixed)
-
-    loss = ReweightedLoss(ClassVolume(TWO), smoothing=smoothing)
-    module = base if isinstance(base, nn.Module) else _Module()
-    criterion = HostCriterion(module, {"single": loss})
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.repeat_interleave(torch.arange(2), torch.tensor(TWO))
-    alpha = [1.0, 1.0]
-    for _ in range(3):
-        order = torch.randperm(len(labels), generator=generator)
-        rows = torch.randn(len(labels), 2, generator=generator) * (1.0 + labels[order, None])
-        targets = labels[order]
-        if mixed:
-            hard = F.one_hot(targets, 2).float()
-            partner = hard.roll(1, 0)
-            targets = (1 - smoothing) * (0.8 * hard + 0.2 * partner) + smoothing / 2
-        parts = parts_of(targets, smoothing)
-        found = criterion(rows.requires_grad_(), targets)
-        found.backward()
-        expected = expected_loss(rows.detach(), parts, alpha, smoothing).item()
-        assert found.item() == pytest.approx(expected, rel=1e-5)
-        loss.end_epoch()
-        alpha = expected_weights(rows.detach(), parts, TWO, TWO)
-    assert max(alpha) > 1.5
-
-
-class _Module(nn.Module):
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return soft_cross_entropy(logits, targets)
-
 
 THREE = [30, 20, 10]
 
@@ -103,23 +57,9 @@ SMOOTHING = 0.1
 DRAWS = [n**0.5 for n in COUNTS]  # of the sampler by 1/sqrt(n), up to a factor
 ONES = [1.0] * CLASSES
 BRANCHES = ["image_text", "visual", "sum", "each", "single"]
+MIXED = pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "hard"])
 Weights = dict[str, list[float]]
 """By branch: the class weights that serve its loss."""
-
-
-class KnownMixup(Mixup):
-    """Keeps what it mixed, so that nothing has to be read off the targets."""
-
-    def __init__(self) -> None:
-        self.parts: list[list[Parts]] = []
-
-    def __call__(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        state = torch.get_rng_state()
-        lam = float(torch.rand(()))
-        torch.set_rng_state(state)
-        pairs = zip(labels.tolist(), labels.flip(0).tolist(), strict=True)
-        self.parts.append([[(one, lam), (other, 1 - lam)] for one, other in pairs])
-        return super().__call__(x, labels)
 
 
 @pytest.fixture(autouse=True)
@@ -137,69 +77,49 @@ class Run:
         settings = {"type": "class_volume", **({"branch": branch} if two else {}), **reweight}
         self.host = MiniHost(settings, two_branch=two, mixed=mixed)
         self.names = ("visual", "image_text") if two else ("single",)
-        if mixed:
-            self.host.mixup = KnownMixup()
-        self._recorded = record_calls(self.host.criterion)
+        self.smoothing = SMOOTHING if mixed else 0.0  # in the targets
+        recorded = record_calls(self.host.criterion)
         self.host.attach()
-        self.calls: dict[int, list[Call]] = {}
-        self.parts: dict[int, list[list[Parts]]] = {}
-        self.clean: dict[int, dict[str, Tensor]] = {}
-        self.summed: dict[int, list[float]] = {}
+        self.calls: list[dict[str, list[Call]]] = []
+        self.clean: list[dict[str, Tensor]] = []
+        self.summed: list[list[float]] = []
         for epoch in range(epochs):
-            self.train(epoch)
+            recorded.clear()
+            self.summed.append(self.host.epoch(epoch))
+            self.calls.append({name: recorded[i :: len(self.names)] for i, name in enumerate(self.names)})
+            with torch.no_grad():
+                self.clean.append(self.outputs(self.host.dataset.data))
 
-    def train(self, epoch: int) -> None:
-        self._recorded.clear()
-        if self.host.mixup is not None:
-            self.host.mixup.parts = []
-        self.summed[epoch] = self.host.epoch(epoch)
-        self.calls[epoch] = list(self._recorded)
-        hard = [parts_of(call.targets, 0) for call in self.steps(self.calls[epoch])] if self.host.mixup is None else []
-        self.parts[epoch] = hard or self.host.mixup.parts
-        self.clean[epoch] = self._clean_logits()
-
-    def steps(self, calls: list[Call], branch: int = 0) -> list[Call]:
-        return calls[branch :: len(self.names)]
-
-    def _clean_logits(self) -> dict[str, Tensor]:
-        with torch.no_grad():
-            outputs = self.host.model(self.host.dataset.data)
-        return dict(zip(self.names, outputs if len(self.names) == 2 else [outputs], strict=True))
+    def outputs(self, x: Tensor) -> dict[str, Tensor]:
+        found = self.host.model(x)
+        return dict(zip(self.names, found if len(self.names) == 2 else [found], strict=True))
 
     def weights_after(self, epoch: int, branch: str, source: str) -> Weights:
         """The weights that the statistics of that epoch lead to, for each branch."""
-        logits = {
-            name: torch.cat([call.logits for call in self.steps(self.calls[epoch], number)])
-            for number, name in enumerate(self.names)
-        }
-        parts = [sample for batch in self.parts[epoch] for sample in batch]
+        calls = self.calls[epoch]
+        logits = {name: torch.cat([call.logits for call in calls[name]]) for name in self.names}
+        parts = [sample for call in calls[self.names[0]] for sample in parts_of(call.targets, self.smoothing)]
         if source == "clean_pass":
             logits, parts = self.clean[epoch], [[(label, 1.0)] for label in self.host.dataset.targets]
         if branch == "sum":
             logits["sum"] = logits["visual"].double() + logits["image_text"].double()
-        return {
-            name: expected_weights(logits[name if branch == "each" else branch], parts, COUNTS, DRAWS)
-            for name in self.names
-        }
+        feeds = {name: logits[name if branch == "each" else branch] for name in self.names}
+        return {name: expected_weights(feed, parts, COUNTS, DRAWS) for name, feed in feeds.items()}
+
+    def loss_of(self, logits: Tensor, targets: Tensor, alpha: list[float]) -> Tensor:
+        return expected_loss(logits, parts_of(targets, self.smoothing), alpha, SMOOTHING)
 
     def assert_losses(self, epoch: int, weights: Weights) -> None:
         """Each call gave the loss of its own branch, and the step their sum."""
         expected = []
-        for number, name in enumerate(self.names):
-            steps = zip(self.steps(self.calls[epoch], number), self.parts[epoch], strict=True)
-            of_branch = [expected_loss(call.logits, parts, weights[name], SMOOTHING).item() for call, parts in steps]
-            found = [call.loss.item() for call in self.steps(self.calls[epoch], number)]
-            assert found == pytest.approx(of_branch, rel=1e-5), name
-            expected.append(of_branch)
+        for name, calls in self.calls[epoch].items():
+            expected.append([self.loss_of(call.logits, call.targets, weights[name]).item() for call in calls])
+            assert [call.loss.item() for call in calls] == pytest.approx(expected[-1], rel=1e-5), name
         assert self.summed[epoch] == pytest.approx([sum(step) for step in zip(*expected, strict=True)], rel=1e-5)
 
 
-def spread(weights: Weights) -> float:
-    return min(max(alpha) / min(alpha) for alpha in weights.values())
-
-
 @pytest.mark.parametrize("source", ["stream", "clean_pass"])
-@pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "hard"])
+@MIXED
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_each_epochs_losses_are_the_plain_mean_of_alpha_times_the_loss_of_each_constituent(
     branch: str, mixed: bool, source: str
@@ -208,13 +128,13 @@ def test_each_epochs_losses_are_the_plain_mean_of_alpha_times_the_loss_of_each_c
     run.assert_losses(0, dict.fromkeys(run.names, ONES))
     for epoch in range(1, EPOCHS):
         weights = run.weights_after(epoch - 1, branch, source)
-        assert spread(weights) > 1.5
+        assert all(max(alpha) > 1.5 * min(alpha) for alpha in weights.values())
         run.assert_losses(epoch, weights)
     if branch == "each":
         assert weights["visual"] != pytest.approx(weights["image_text"], rel=0.05)  # else a swap could hide
 
 
-@pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "hard"])
+@MIXED
 @pytest.mark.parametrize(
     ("reweight", "of_epoch"),
     [
@@ -233,40 +153,32 @@ def test_an_epochs_weights_come_from_the_newest_statistics_before_it(
         run.assert_losses(epoch, weights)
 
 
-def test_the_weights_of_a_resumed_run_serve_its_losses() -> None:
-    first, resumed = Run("each", mixed=True, epochs=1), Run("each", mixed=True, epochs=0)
-    resumed.host.hook.load(first.host.state())
-    resumed.train(1)
-    resumed.assert_losses(1, first.weights_after(0, "each", "stream"))
-
-
-@pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "hard"])
+@MIXED
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_a_steps_gradient_is_that_of_the_definition(branch: str, mixed: bool) -> None:
     run = Run(branch, mixed, epochs=1)
-    weights = run.weights_after(0, branch, "stream")
-    host = run.host
+    weights, host = run.weights_after(0, branch, "stream"), run.host
     host.hook.begin_epoch(1)
-    x, labels = host.dataset.data[::7], torch.tensor(host.dataset.targets[::7])
-    x, targets = host.mixup(x, labels) if mixed else (x, labels)
-    parts = host.mixup.parts[-1] if mixed else parts_of(targets, 0)
-    outputs = host.model(x)
-    outputs = list(outputs) if len(run.names) == 2 else [outputs]
-    found = torch.autograd.grad(sum(host.criterion(x, logits, targets) for logits in outputs), outputs)
-    for name, logits, gradient in zip(run.names, outputs, found, strict=True):
+    x, targets = host.dataset.data[::7], torch.tensor(host.dataset.targets[::7])
+    if mixed:
+        x, targets = host.mixup(x, targets)
+    outputs = run.outputs(x)
+    losses = [host.criterion(x, logits, targets) for logits in outputs.values()]
+    found = torch.autograd.grad(sum(losses), list(outputs.values()))
+    for (name, logits), gradient in zip(outputs.items(), found, strict=True):
         exact = logits.detach().double().requires_grad_()
-        expected_loss(exact, parts, weights[name], SMOOTHING).backward()
+        run.loss_of(exact, targets, weights[name]).backward()
         torch.testing.assert_close(gradient.double(), exact.grad, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("how", [lambda c: c.eval(), lambda c: c.train()], ids=["eval", "train"])
-def test_the_weights_apply_to_a_criterion_in_eval_mode_too(how: Callable[[torch.nn.Module], object]) -> None:
+@pytest.mark.parametrize("training", [False, True])
+def test_the_weights_apply_to_a_criterion_in_eval_mode_too(training: bool) -> None:
     run = Run("visual", mixed=False, epochs=1)
     host, weights = run.host, run.weights_after(0, "visual", "stream")
     host.hook.begin_epoch(1)
-    how(host.criterion)
+    host.criterion.train(training)
     x, labels = host.dataset.data[::7], torch.tensor(host.dataset.targets[::7])
     with torch.no_grad():
-        for name, logits in zip(run.names, host.model(x), strict=True):
-            expected = expected_loss(logits, parts_of(labels, 0), weights[name], SMOOTHING)
-            assert host.criterion(x, logits, labels).item() == pytest.approx(expected.item(), rel=1e-5)
+        for name, logits in run.outputs(x).items():
+            expected = run.loss_of(logits, labels, weights[name]).item()
+            assert host.criterion(x, logits, labels).item() == pytest.approx(expected, rel=1e-5)

@@ -12,6 +12,9 @@ from vlltr_plugin import ClassVolume, InverseFrequency, LogitAdjustedLoss, Rewei
 from vlltr_plugin.__main__ import main
 from vlltr_plugin.report.compare import compare_settings, load_all, load_run, reweight_of
 
+PUBLISHED = {"data_set": "IMNET_LT", "model": "my r50", "epochs": 50}
+OF_IMAGENET_LT = [115846 - 999 * 100] + [100] * 999
+
 
 def record(folder, criterion=None, settings=None, **metrics):
     """A run of one epoch in which nothing is observed."""
@@ -28,40 +31,45 @@ def test_compare_names_the_settings_that_differ(tmp_path, capsys):
     observe(made["volume"])
     for name, criterion in made.items():
         record(tmp_path / name, criterion, {"lr": 0.1, "optimizer": Path("sgd"), "seed": name})
-    methods = load_all([str(tmp_path / name) for name in made])
-    assert {setting.name: setting.values for setting in compare_settings(methods).differing} == {
+    assert differing(tmp_path, *made) == {
         "draws": ("as class_counts", "as class_counts", "given", "?"),
         "loss": ("softmax", "sigmoid", "softmax", "?"),
         "smoothing": ("0.1", "0.0", "0.0", "?"),
     }
-    assert [reweight_of(method) for method in methods] == [
+    assert [reweight_of(method) for method in load_all([str(tmp_path / name) for name in made])] == [
         "none",
         "class_volume (variant='bv')",
         "inverse (form='logit_adjustment', tau=0.5)",
         "not the plug-in's",
     ]
-    assert main(["compare", *(str(tmp_path / name) for name in made)]) == 0
-    assert "validation split" not in capsys.readouterr().out
+    assert "validation split" not in compared(capsys, *(tmp_path / name for name in made))
 
 
-def test_published_numbers_are_shown_for_runs_of_the_same_data_only(tmp_path, capsys):
-    published = {"data_set": "IMNET_LT", "model": "my r50", "epochs": 50}
-    for name, settings in (("unsaid", {}), ("other", {"data_set": "INAT"}), ("same", published)):
-        record(tmp_path / name, settings=settings, overall=70.0)
-        status = main(["compare", str(tmp_path / name), "--reference", "imagenet_lt/r50"])
-        said = capsys.readouterr()
-        assert status == (2 if name == "other" else 0)
-        assert ("Not comparable" in said.out) == (name == "unsaid")
-        assert ("is of data set INAT" in said.err) == (name == "other")
-        assert ("Comparable: the same" in said.out) == (name == "same")
+def compared(capsys, *arguments, code=0):
+    """All that `compare` prints."""
+    assert main(["compare", *map(str, arguments)]) == code
+    return "".join(capsys.readouterr())
 
 
-def test_settings_are_those_of_the_last_start(tmp_path):
-    record(tmp_path, settings={"lr": 0.1})
-    again = RunRecorder(tmp_path, settings={"lr": 0.2})
-    again.resume()
-    again.end_epoch(overall=2.0)
-    assert load_run(tmp_path).args["lr"] == 0.2
+@pytest.mark.parametrize(
+    ("counts", "settings", "reference", "code", "found"),
+    [
+        (None, {}, "imagenet_lt/r50", 0, "Not comparable"),
+        (None, {"data_set": "INAT"}, "imagenet_lt/r50", 2, "is of data set INAT"),
+        (None, PUBLISHED, "imagenet_lt/r50", 0, "Comparable: the same"),
+        ([60, 30, 12], {}, "lift/imagenet_lt", 2, "but the reference lift/imagenet_lt of"),
+        ([116] * 1000, {}, "imagenet_lt/r50", 2, "but the reference imagenet_lt/r50 of"),
+        (OF_IMAGENET_LT, {}, "imagenet_lt/r50", 0, "Not comparable"),
+        (OF_IMAGENET_LT, {}, "lift/imagenet_lt", 0, "Not comparable"),
+    ],
+)
+def test_published_numbers_are_shown_for_runs_of_the_same_data_only(
+    tmp_path, capsys, counts, settings, reference, code, found
+):
+    record(tmp_path, counts and ReweightedLoss(Uniform(counts)), settings, overall=70.0)
+    printed = compared(capsys, tmp_path, "--reference", reference, code=code)
+    assert found in printed
+    assert ("Not comparable" in printed) == (found == "Not comparable")
 
 
 def test_settings_of_a_user_s_weighting_are_described_without_making_another(tmp_path):
@@ -81,9 +89,18 @@ def test_settings_of_a_user_s_weighting_are_described_without_making_another(tmp
     assert len(made) == 1
 
 
-def test_a_setting_of_the_plug_in_s_name_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="the plug-in uses smoothing"):
-        RunRecorder(tmp_path, ReweightedLoss(Uniform(COUNTS)), settings={"smoothing": 0.1, "lr": 1})
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"smoothing": 0.1, "lr": 1}, "the plug-in uses smoothing"),
+        ({"steps": {(1, 2): 3}}, "as JSON but keys must be"),
+        ({(1, 2): 3}, "as JSON but keys must be"),
+    ],
+)
+def test_settings_that_cannot_be_recorded_are_refused_at_once(tmp_path, settings, said):
+    with pytest.raises(ValueError, match=said):
+        RunRecorder(tmp_path / "run", ReweightedLoss(Uniform(COUNTS)), settings)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"lr": 0.', b"\xff\xfe"])
@@ -103,17 +120,7 @@ def test_a_log_without_its_settings_and_with_older_keys_is_compared(tmp_path, ca
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "log.txt").write_text(json.dumps({older.get(key, key): line[key] for key in line}) + "\n")
     assert load_run(tmp_path / "old").line("last") == load_run(tmp_path / "new").line("last")
-    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 0
-    assert "settings of old" in capsys.readouterr().out
-
-
-def test_epochs_that_a_resume_discarded_are_not_read(tmp_path):
-    criterion = recorded(tmp_path, epochs=4)
-    recorder = RunRecorder(tmp_path, criterion)
-    recorder.resume(1)
-    end_epochs(recorder, 0, overall=7.0)
-    run = load_run(tmp_path)
-    assert (run.last_epoch, run.line("last")["test_acc1"]) == (1, 7.0)
+    assert "settings of old" in compared(capsys, tmp_path / "old", tmp_path / "new")
 
 
 def test_a_folder_with_a_comma_in_its_name_can_be_named(tmp_path):
@@ -122,12 +129,10 @@ def test_a_folder_with_a_comma_in_its_name_can_be_named(tmp_path):
     assert (one.name, len(one.runs)) == ("adjusted", 1)
 
 
-def verdict_of(folder, *names):
-    return compare_settings(load_all([str(folder / name) for name in names]))
-
-
 def differing(folder, *names):
-    return {setting.name: setting.values for setting in verdict_of(folder, *names).differing}
+    verdict = compare_settings(load_all([str(folder / name) for name in names]))
+    assert verdict.comparable == (not verdict.differing)
+    return {setting.name: setting.values for setting in verdict.differing}
 
 
 def test_a_setting_that_one_run_has_alone_differs(tmp_path):
@@ -143,22 +148,20 @@ def test_runs_of_other_samplers_differ_and_a_factor_of_the_draws_does_not_matter
         record(tmp_path / name, ReweightedLoss(InverseFrequency(COUNTS, draws=draws)))
     for other in ("uniform", "swapped"):
         assert differing(tmp_path, "a", other).keys() == {"draws of the classes"}
-    assert verdict_of(tmp_path, "a", "twice").comparable
+    assert differing(tmp_path, "a", "twice") == {}
 
 
 @pytest.mark.parametrize("others", [[43, 43, 43], [30, 90, 9]])
 def test_runs_of_other_class_counts_are_refused(tmp_path, capsys, others):
     for folder, counts in (("a", [90, 30, 9]), ("b", others)):
         record(tmp_path / folder, ReweightedLoss(InverseFrequency(counts)))
-    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
-    assert "class counts" in capsys.readouterr().err
+    assert "class counts" in compared(capsys, tmp_path / "a", tmp_path / "b", code=2)
 
 
 def test_compare_refuses_an_empty_log_for_its_missing_accuracies(tmp_path, capsys):
     recorded(tmp_path)
     (tmp_path / "log.txt").write_text("")
-    assert main(["compare", str(tmp_path)]) == 2
-    assert "expected accuracies to compare: call recorder.end_epoch" in capsys.readouterr().err
+    assert "expected accuracies to compare: call recorder.end_epoch" in compared(capsys, tmp_path, code=2)
 
 
 def test_a_compiled_criterion_is_recorded_as_the_one_in_it(tmp_path):
@@ -211,6 +214,8 @@ def test_a_resume_with_other_settings_of_the_user_names_them(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "lr was 0.1 and is 0.2, batch was 8 and is not set, warm-up was not set and is 3." in said
     assert not any(name in said for name in ("sizes", "clip", "object"))
+    again.end_epoch(overall=2.0)
+    assert load_run(tmp_path).args["lr"] == 0.2
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"lr": 1}'])
@@ -221,31 +226,11 @@ def test_a_resume_is_not_refused_where_the_recorded_settings_lack_the_loss(tmp_p
     assert "other settings" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("settings", [{"steps": {(1, 2): 3}}, {(1, 2): 3}])
-def test_settings_that_cannot_be_written_are_refused_at_once(tmp_path, settings):
-    with pytest.raises(ValueError, match="as JSON but keys must be"):
-        RunRecorder(tmp_path / "run", settings=settings)
-    assert not (tmp_path / "run").exists()
-
-
 def test_accuracies_as_fractions_are_shown_in_percent(tmp_path, capsys):
     shown = {}
     for name, scale in (("fractions", 0.01), ("percent", 1.0)):
-        recorder = RunRecorder(tmp_path / name)
-        for overall in (30.0, 41.0):
-            recorder.end_epoch(overall=scale * overall, many=scale * 100, few=0.0, loss=0.7)
+        end_epochs(RunRecorder(tmp_path / name), 0, 1, overall=scale * 41.0, many=scale * 100, few=0.0, loss=0.7)
         shown[name] = load_run(tmp_path / name)
     assert shown["fractions"].log.epochs[1] == pytest.approx(shown["percent"].log.epochs[1])
     assert shown["percent"].warnings == ()
-    assert main(["compare", str(tmp_path / "fractions"), str(tmp_path / "percent")]) == 0
-    assert "read as fractions" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("reference", ["imagenet_lt/r50", "lift/imagenet_lt"])
-def test_a_reference_for_data_of_another_size_is_refused(reference, tmp_path, capsys):
-    counts = {"small": [60, 30, 12], "other images": [116] * 1000, "same": [115846 - 999 * 100] + [100] * 999}
-    for name, of_class in counts.items():
-        record(tmp_path / name, ReweightedLoss(Uniform(of_class)), overall=50.0)
-        status = main(["compare", str(tmp_path / name), "--reference", reference])
-        assert status == (0 if name == "same" else 2)
-        assert (f"but the reference {reference} of" in capsys.readouterr().err) == (name != "same")
+    assert "read as fractions" in compared(capsys, *(tmp_path / name for name in shown))
