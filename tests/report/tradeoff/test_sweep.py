@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from two_outputs import BOUNDS, naive_numbers, naive_probabilities
 
 from vlltr_plugin.core.shot_groups import OTHERS
 from vlltr_plugin.errors import ReportError
@@ -22,40 +23,21 @@ def logits(dtype=np.float64, seed: int = 0) -> np.ndarray:
     return (noise + np.log(COUNTS)).astype(dtype)
 
 
-def naive_rows(scores, prior, taus, bounds):
-    """tau, overall and the groups, by loops over images and classes."""
-    rows = []
-    for tau in taus:
-        hits = []
-        for row in scores.tolist():
-            moved = [row[c] - tau * math.log(prior[c]) for c in range(6)]
-            hits.append(moved.index(max(moved)))
-        hits = [found == label for found, label in zip(hits, LABELS.tolist(), strict=True)]
-        row = [tau, 100 * sum(hits) / 120]
-        for least, most in bounds:
-            inside = [hit for hit, label in zip(hits, LABELS.tolist(), strict=True) if least <= COUNTS[label] <= most]
-            row.append(100 * sum(inside) / len(inside))
-        rows.append(row)
-    return rows
-
-
 @pytest.mark.parametrize(
-    ("draws", "options", "taus", "bounds"),
+    ("draws", "options", "taus", "convention"),
     [
-        (None, {}, DEFAULT_TAUS, [(100, 10**9), (21, 99), (0, 20)]),
-        (
-            [5.0, 3.0, 9.0, 1.0, 2.0, 4.0],
-            {"taus": [1, 0.5], "groups": OTHERS},
-            [0.5, 1],
-            [(101, 10**9), (20, 100), (0, 19)],
-        ),
+        (None, {}, DEFAULT_TAUS, "upstream"),
+        ([5.0, 3.0, 9.0, 1.0, 2.0, 4.0], {"taus": [1, 0.5], "groups": OTHERS}, [0.5, 1], "others"),
     ],
 )
-def test_the_rows_are_the_naive_loops_over_images_and_classes(draws, options, taus, bounds):
+def test_the_rows_are_the_naive_loops_over_images_and_classes(draws, options, taus, convention):
     found = trade_off(logits(), LABELS, COUNTS, draws, **options)
     assert found.taus == tuple(taus)
-    expected = naive_rows(logits(), draws or COUNTS, taus, bounds)
-    assert [list(row.values()) for row in found.rows] == [pytest.approx(row) for row in expected]
+    bounds = {name: BOUNDS[convention][name] for name in ("many", "medium", "few")}
+    for row, tau in zip(found.rows, taus, strict=True):
+        rows = naive_probabilities([torch.from_numpy(logits())], "single", tau, draws or COUNTS)
+        expected = {"tau": tau} | naive_numbers(rows, LABELS.tolist(), bounds, COUNTS)
+        assert row == pytest.approx({name: expected[name] for name in row})
     assert found.prior == ("draws" if draws else "counts")
     assert DEFAULT_TAUS == (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2)
 
