@@ -1,7 +1,6 @@
 """`vlltr-plugin compare` from the command line: what it prints, and how it fails."""
 
 import argparse
-import re
 
 import pytest
 import torch
@@ -68,19 +67,6 @@ def test_tables_name_best_and_last_epoch_and_the_published_numbers(good, write_r
     assert "Not comparable: different settings (epochs)" in printed  # 2 here, 50 in the paper
 
 
-def test_seeds_are_shown_as_mean_and_95_percent_interval(write_run, capfd):
-    for name, value in (("a", 10.0), ("b", 20.0), ("c", 30.0), ("d", 5.0)):
-        folder = write_run(name, [log_line(None, acc1=value)]).parent
-    assert main(["compare", f"base={folder}/a,{folder}/b", f"dv={folder}/c,{folder}/d"]) == 0
-    printed = capfd.readouterr().out
-    assert "2 seeds, ± 95 %" in printed
-    assert "15.00 ±63.53" in printed  # 12.706 * 7.07 / sqrt(2)
-    difference = re.search(r"17\.50 ±158\.82  \+2\.50 ±(\d+\.\d\d)", printed)
-    assert difference is not None
-    assert 99.43 <= float(difference[1]) <= 1.008 * 99.43  # Welch: t at 1.312 degrees of freedom, by scipy
-    assert "± is half of the 95 % interval of the mean (Student's t" in printed
-
-
 def test_a_second_report_replaces_the_first(good):
     out = good.parent / "out"
     for _ in range(2):
@@ -94,25 +80,12 @@ def test_a_zero_difference_is_shown_as_plus_zero_also_after_rounding():
     assert [signed(value, 2) for value in (0.0, -0.0, -0.004, -0.006)] == ["+0.00", "+0.00", "+0.00", "-0.01"]
 
 
-@pytest.mark.parametrize(
-    ("name", "overall", "few", "overhead"),  # overhead in percent as Table 6 prints it
-    [
-        ("imagenet_lt/r50", 70.3, 55.2, -4.2),
-        ("imagenet_lt/vit16", 77.4, 64.9, 0.4),
-        ("places_lt/r50", 48.7, 48.1, -4.9),
-        ("places_lt/vit16", 50.8, 50.0, 0.7),
-        ("inat2018/r50", 76.4, 76.4, 2.6),
-        ("inat2018/vit16", 78.0, 77.1, 3.7),
-        ("inat18/r50", 76.4, 76.4, 2.6),  # as the configs name it
-    ],
-)
-def test_published_results_are_those_of_tables_5_and_6(name, overall, few, overhead):
-    baseline, ours = find_reference(name).results.values()
-    assert (ours["overall"], ours["few"]) == (overall, few)
-    more = {key: ours[key] - baseline[key] for key in ("overall", "many", "medium", "few")}
-    assert more["overall"] > 0 > more["many"]
-    assert more["few"] > more["medium"] > 0
-    assert round(100 * (ours["training_seconds"] / baseline["training_seconds"] - 1), 1) == overhead
+def test_a_published_result_has_its_time_in_seconds_and_is_also_found_by_the_data_sets_name_in_configs():
+    reference = find_reference("inat2018/r50")
+    baseline, ours = reference.results.values()
+    assert (ours["overall"], ours["few"]) == (76.4, 76.4)
+    assert round(100 * (ours["training_seconds"] / baseline["training_seconds"] - 1), 1) == 2.6  # as Table 6 prints it
+    assert find_reference("inat18/r50") == reference
 
 
 @pytest.mark.parametrize("name", ["imagenet_lt", "imagenet_lt/", "r50", ""])

@@ -50,17 +50,6 @@ def report(host_runs, tmp_path_factory):
     return folders, out
 
 
-def test_the_runs_are_the_ones_meant(host_runs):
-    resumed, torn = ((host_runs / name / "log.txt").read_text().splitlines() for name in ("resumed", "torn"))
-    assert ["epoch" in json.loads(line) for line in resumed] == [True, False, True, False]
-    assert len(torn) == 3
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(torn[1])
-    verdict = compare([load(str(host_runs / "baseline")), load(str(host_runs / "resumed"))]).verdict
-    assert verdict.comparable is True
-    assert verdict.checked > 15
-
-
 def test_every_number_of_the_json_equals_an_independent_reading(report):
     folders, out = report
     content = json.loads((out / "report.json").read_text())
@@ -89,6 +78,7 @@ def test_every_number_of_the_json_equals_an_independent_reading(report):
             }
         times = {"reweight_per_epoch": {"mean": median, "sd": None, "n": 1, "percent": None}} if reweight else {}
         assert run == {"name": folder.name, "method": run["method"], "seeds": [seed], "times": times}
+    assert content["comparable"] is True
     assert set(content) == {"runs", "warnings", "trade_off"} | REST
 
 
