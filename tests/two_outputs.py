@@ -99,3 +99,6 @@ def naive_numbers(
 def percent(hits: Sequence[bool]) -> float | None:
     """None without any."""
     return 100 * sum(hits) / len(hits) if hits else None
+
+
+OUTPUTS = two_outputs()

@@ -230,12 +230,6 @@ def test_without_the_groups_or_with_other_counts_nothing_is_placed(evaluated, tm
     assert all(row["placement"] is None for row in content["trade_off"]["rows"])
 
 
-def test_logs_alone_have_no_trade_off(write_run, tmp_path):
-    content, _ = report(tmp_path, tmp_path, str(write_run("a")), str(write_run("b")))
-    assert content["trade_off"] is None
-    assert not (tmp_path / "tradeoff.png").exists()
-
-
 def test_other_images_and_a_curve_with_keys_missing_are_refused(evaluated, tmp_path):
     with pytest.raises(ReportError, match="on other images"):
         run_compare([str(evaluated / "base"), str(evaluated / "other")])

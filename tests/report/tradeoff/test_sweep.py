@@ -104,10 +104,7 @@ def test_chunked_and_whole_processing_agree(monkeypatch):
     assert trade_off(logits(), LABELS, COUNTS).rows == whole
 
 
-def test_best_is_the_highest_top1_and_of_equals_the_least_adjustment():
-    found = trade_off(logits(), LABELS, COUNTS)
-    top1 = [row["top1"] for row in found.rows]
-    assert found.best().tau == found.taus[top1.index(max(top1))] > 0
+def test_of_equal_top_1_the_best_is_the_least_adjustment():
     certain = 100.0 * np.eye(6)[LABELS]
     assert trade_off(certain, LABELS, COUNTS, taus=[-1, 0, 1]).best().tau == 0
 
@@ -122,14 +119,12 @@ def broken(at, value):
     ("changes", "message"),
     [
         ({"logits": broken((7, 2), math.nan)}, "finite logits but those of image 7"),
-        ({"logits": broken((0, 0), math.inf)}, "finite logits but those of image 0"),
         ({"logits": broken((119, 5), -math.inf)}, "finite logits but those of image 119"),
         ({"logits": logits()[0]}, r"logits of shape \[N, C\].*\[6\]"),
         ({"logits": logits()[None]}, r"logits of shape \[N, C\].*\[1, 120, 6\]"),
         ({"logits": np.zeros((0, 6))}, r"logits of shape \[N, C\]"),
         ({"logits": np.zeros((120, 0))}, r"logits of shape \[N, C\]"),
         ({"logits": logits().astype(complex)}, "logits to be real numbers"),
-        ({"logits": "logits.npz"}, "logits to be an array"),
         ({"logits": np.array([["a"] * 6] * 120)}, "logits to be an array"),
         ({"counts": np.array(["200"] * 6)}, "counts to be an array of numbers but got ndarray of <U3"),
         ({"labels": LABELS[:-1]}, r"labels of shape \[120\].*\[119\]"),
@@ -137,7 +132,6 @@ def broken(at, value):
         ({"labels": LABELS + 1}, "labels in 0..5 but found 6"),
         ({"labels": LABELS - 1}, "labels in 0..5 but found -1"),
         ({"labels": LABELS + 0.5}, "labels to be whole numbers"),
-        ({"labels": np.full(120, math.nan)}, "labels to be whole numbers"),
         ({"labels": LABELS > 0}, "labels to be real numbers"),
         ({"counts": COUNTS[:-1]}, r"counts of shape \[6\].*\[5\]"),
         ({"counts": [-1, *COUNTS[1:]]}, "counts that are not negative"),
@@ -150,7 +144,6 @@ def broken(at, value):
         ({"draws": [0.0] * 6}, "not all 0"),
         ({"taus": []}, "tau to be one or more finite numbers"),
         ({"taus": [0, math.nan]}, "tau to be one or more finite numbers"),
-        ({"taus": [math.inf]}, "tau to be one or more finite numbers"),
     ],
 )
 def test_unfitting_arguments_are_named(changes, message):
