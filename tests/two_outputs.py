@@ -1,4 +1,4 @@
-"""Logits of a model with two outputs, how they are collected, and their probabilities in plain Python."""
+"""Logits of a model with two outputs, how they are collected, and their numbers in plain Python."""
 
 from __future__ import annotations
 
@@ -51,10 +51,12 @@ def collect(
     return collector
 
 
-def naive_probabilities(branches: Sequence[torch.Tensor], rule: str, tau: float) -> list[list[float]]:
+def naive_probabilities(
+    branches: Sequence[torch.Tensor], rule: str, tau: float, prior: Sequence[float] = tuple(DRAWS)
+) -> list[list[float]]:
     """Each output adjusted, then the rule; a class that is never drawn as the rarest that is."""
-    least = min(draw for draw in DRAWS.tolist() if draw > 0)
-    shift = [tau * math.log(max(draw, least)) for draw in DRAWS.tolist()]
+    least = min(draw for draw in prior if draw > 0)
+    shift = [tau * math.log(max(draw, least)) for draw in prior]
     rows = []
     for image in zip(*(branch.double().tolist() for branch in branches), strict=True):
         moved = [[logit - own for logit, own in zip(logits, shift, strict=True)] for logits in image]
@@ -73,6 +75,30 @@ def _softmax(row: list[float]) -> list[float]:
     return [power / sum(powers) for power in powers]
 
 
+def naive_numbers(
+    rows: list[list[float]], labels: list[int], bounds: dict[str, tuple[int, int]], counts: Sequence[int] = COUNTS
+) -> dict[str, float | None]:
+    """The numbers of probabilities, by loops over images; `bounds` are the training images of each group's classes."""
+    hits = [row.index(max(row)) == label for row, label in zip(rows, labels, strict=True)]
+    found = {"top1": percent(hits)}
+    for group, (least, most) in bounds.items():
+        found[group] = percent([hit for hit, label in zip(hits, labels, strict=True) if least <= counts[label] <= most])
+    of_class = [percent([h for h, label in zip(hits, labels, strict=True) if label == c]) for c in sorted(set(labels))]
+    found["macro_top1"] = sum(of_class) / len(of_class)
+    found["harmonic_top1"] = 0.0 if 0 in of_class else len(of_class) / sum(1 / value for value in of_class)
+    gap = 0.0
+    for low in range(15):
+        inside = [
+            i for i, row in enumerate(rows) if low / 15 <= max(row) < (low + 1) / 15 or (low == 14 and max(row) == 1)
+        ]
+        gap += abs(sum(hits[i] - max(rows[i]) for i in inside))
+    found["ece"] = 100 * gap / len(labels)
+    return found
+
+
 def percent(hits: Sequence[bool]) -> float | None:
     """None without any."""
     return 100 * sum(hits) / len(hits) if hits else None
+
+
+OUTPUTS = two_outputs()

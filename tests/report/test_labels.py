@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from vlltr_plugin import InverseFrequency, ReweightedLoss, RunRecorder, Uniform
 from vlltr_plugin.__main__ import main
@@ -46,6 +45,9 @@ def test_an_evaluation_in_a_recorded_run_s_folder_has_the_run_s_groups_settings_
     assert "fish" in said
     assert "few <= 10" in said
     assert "VL-LTR" not in said
+    for more, shown in (([], "few <= 10"), (["--groups", "60,29"], "few <= 29")):
+        assert main(["inspect", str(tmp_path / "inverse"), *more]) == 0
+        assert shown in capsys.readouterr().out
     found = json.loads((tmp_path / "ce" / "test" / "evaluation.json").read_text())
     assert found["trade_off"]["groups"] == "50,10"
     assert found["rules"]["single"]["groups"]["50,10"]["few"]["micro"] == pytest.approx(few_shot(10))
@@ -82,17 +84,6 @@ def test_other_thresholds_are_a_setting_that_differs(tmp_path, capsys):
     assert "few-shot (<= 5)" in capsys.readouterr().out
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "d"), "--groups", "60,5"]) == 2
     assert "expected groups 50,10" in capsys.readouterr().err
-
-
-def test_inspect_takes_recorded_thresholds_and_others(tmp_path, capsys):
-    criterion = ReweightedLoss(InverseFrequency(COUNTS.tolist()))
-    recorder = RunRecorder(tmp_path, criterion, groups="50,10", class_names=[f"fish {index}" for index in range(7)])
-    criterion(torch.from_numpy(LOGITS).float(), torch.from_numpy(LABELS))
-    recorder.end_epoch(overall=50.0)
-    assert main(["inspect", str(tmp_path)]) == 0
-    assert "few <= 10" in capsys.readouterr().out
-    assert main(["inspect", str(tmp_path), "--groups", "60,29"]) == 0
-    assert "few <= 29" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["10,50", "50", "50,10,5", "many", "50,0", "20,20", "1.5,1", ""])

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.compare import compare, load, run_compare
+from vlltr_plugin.report.compare import load, run_compare
 from vlltr_plugin.report.compare.tables import tables_of
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.tradeoff import place, trade_off
@@ -85,7 +85,7 @@ def test_an_evaluation_stands_beside_a_log(write_evaluation, write_run):
     assert tables_of(comparison)[0].title.startswith("Final test")
 
 
-def test_a_group_at_0_percent_in_two_evaluations_is_a_number(write_evaluation, write_run):
+def test_a_group_at_0_percent_in_evaluations_is_a_number_and_one_without_images_has_none(write_evaluation, write_run):
     runs = [write_evaluation(name) for name in ("base", "dv")]
     comparison = compared(*runs)
     assert comparison.empty == ()
@@ -94,35 +94,29 @@ def test_a_group_at_0_percent_in_two_evaluations_is_a_number(write_evaluation, w
     zeros = {"low": 0.0, "10-shot": 0.0, "5-shot": 0.0}
     log = write_run("log", [log_line(0, **zeros), log_line(None, **zeros)], SETTINGS)
     assert compared(log, runs[1]).empty == ()  # the evaluation knows that there are images
-
-
-def test_a_group_without_images_has_no_number(write_evaluation):
-    runs = [write_evaluation(name, host_log={"acc1": 50.0, "many": None}) for name in "ab"]
-    found = means(compared(*runs), "b")
+    found = means(compared(*(write_evaluation(name, host_log={"acc1": 50.0, "many": None}) for name in "ab")), "b")
     assert found["overall"] == 50.0
     assert "many" not in found
 
 
 def test_the_checkpoint_beside_it_tells_the_settings(write_evaluation, write_run):
-    write_run("dv", None, {**SETTINGS, "lr": 7.0})
-    run = load(str(write_evaluation("dv") / "evaluation.json"))
-    assert run.name == "dv"
-    (setting,) = compare([load(str(write_run("b", None, SETTINGS))), run]).verdict.differing
-    assert (setting.name, setting.values) == ("lr", ("0.001", "7.0"))
+    runs = [write_run("b", None, SETTINGS), write_run("dv", None, {**SETTINGS, "lr": 7.0})]
+    comparison = compared(runs[0], write_evaluation("dv") / "evaluation.json")
+    assert comparison.methods[1].name == "dv"
+    assert {setting.name: setting.values for setting in comparison.verdict.differing} == {"lr": ("0.001", "7.0")}
 
 
 def test_only_evaluations_of_the_same_images_stand_beside_each_other_and_whole_tests_beside_logs(
     write_evaluation, write_run
 ):
-    log = load(str(write_run("base", None, SETTINGS)))
-    val = load(str(write_evaluation("val", split="val")))
-    part = load(str(write_evaluation("part", split_images=7)))
-    other = load(str(write_evaluation("other", split="val", labels_sha256="other")))
+    log = write_run("base", None, SETTINGS)
+    val, same = (write_evaluation(name, split="val") for name in ("val", "same"))
+    part = write_evaluation("part", split_images=7)
+    other = write_evaluation("other", split="val", labels_sha256="other")
     for pair in ([log, val], [val, log], [log, part], [part, log], [val, other]):
         with pytest.raises(ReportError, match="not comparable"):
-            compare(pair)
-    same = load(str(write_evaluation("same", split="val")))
-    assert tables_of(compare([val, same]))[0].title == "Evaluation (%), validation split"
+            compared(*pair)
+    assert tables_of(compared(val, same))[0].title == "Evaluation (%), validation split"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format": "else"}', json.dumps({"format": FORMAT}), "[" * 100_000])
@@ -234,12 +228,6 @@ def test_without_the_groups_or_with_other_counts_nothing_is_placed(evaluated, tm
     content, printed = report(evaluated, tmp_path, *["{}/base", "{}/small"][::order])
     assert "small is not placed on a curve: Expected test images of many-shot classes" in printed
     assert all(row["placement"] is None for row in content["trade_off"]["rows"])
-
-
-def test_logs_alone_have_no_trade_off(write_run, tmp_path):
-    content, _ = report(tmp_path, tmp_path, str(write_run("a")), str(write_run("b")))
-    assert content["trade_off"] is None
-    assert not (tmp_path / "tradeoff.png").exists()
 
 
 def test_other_images_and_a_curve_with_keys_missing_are_refused(evaluated, tmp_path):

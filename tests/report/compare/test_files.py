@@ -5,6 +5,7 @@ import json
 import statistics
 
 import pytest
+from report_lines import PNG
 
 from vlltr_plugin.report.compare import compare, load, run_compare
 from vlltr_plugin.report.compare.files import json_text
@@ -50,17 +51,6 @@ def report(host_runs, tmp_path_factory):
     return folders, out
 
 
-def test_the_runs_are_the_ones_meant(host_runs):
-    resumed, torn = ((host_runs / name / "log.txt").read_text().splitlines() for name in ("resumed", "torn"))
-    assert ["epoch" in json.loads(line) for line in resumed] == [True, False, True, False]
-    assert len(torn) == 3
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(torn[1])
-    verdict = compare([load(str(host_runs / "baseline")), load(str(host_runs / "resumed"))]).verdict
-    assert verdict.comparable is True
-    assert verdict.checked > 15
-
-
 def test_every_number_of_the_json_equals_an_independent_reading(report):
     folders, out = report
     content = json.loads((out / "report.json").read_text())
@@ -89,6 +79,7 @@ def test_every_number_of_the_json_equals_an_independent_reading(report):
             }
         times = {"reweight_per_epoch": {"mean": median, "sd": None, "n": 1, "percent": None}} if reweight else {}
         assert run == {"name": folder.name, "method": run["method"], "seeds": [seed], "times": times}
+    assert content["comparable"] is True
     assert set(content) == {"runs", "warnings", "trade_off"} | REST
 
 
@@ -109,24 +100,19 @@ def test_every_number_of_the_csv_equals_an_independent_reading(report):
     assert list(rows) == []
 
 
-def test_the_markdown_shows_the_tests_its_pictures_and_what_was_torn(report):
+def test_the_markdown_has_the_pictures_and_names_what_was_torn(report):
     folders, out = report
     text = (out / "report.md").read_text()
-    first, *others = (read(folder)[2]["test_low"] for folder in folders)
-    shown = [f"{first:.2f}", *(f"{low:.2f}  {low - first:+.2f}" for low in others)]
+    low, torn = (read(folders[number])[2]["test_low"] for number in (0, 2))
     for said in (
-        f"| few-shot (<= 20) | {' | '.join(shown)} |",
-        "| reweight | none | class_volume | class_volume |",
+        f" {torn:.2f}  {torn - low:+.2f} |",
         f"{folders[2]}/log.txt, line 2: left out a result that a killed run wrote only in part",
-        "use different predictions",
         "](groups.png)",
         "](accuracy.png)",
-        "keep what a run prints as train.log",
     ):
         assert said in text
-    for name in ("groups.png", "accuracy.png"):
-        assert (out / name).read_bytes().startswith(b"\x89PNG")
-    assert "time.png" not in text
+    assert {path.name for path in out.glob("*.png")} == {"groups.png", "accuracy.png"}
+    assert all(path.read_bytes().startswith(PNG) for path in out.glob("*.png"))
 
 
 def test_not_a_number_stays_valid_json(write_run):

@@ -110,17 +110,18 @@ def test_a_run_that_ended_earlier_is_listed(write_run):
     assert differing(runs) == {"last epoch in the log": ("1", "0")}
 
 
-def test_unknown_settings_are_neither_equal_nor_different(runs):
-    verdict = compare_settings(runs(SETTINGS, None))
-    assert (verdict.comparable, verdict.unknown) == (None, ("run1",))
+def test_without_a_whole_checkpoint_the_stdout_log_serves_else_settings_are_neither_equal_nor_different(write_run):
+    known, unknown = load(str(write_run("a", None, SETTINGS))), load(str(write_run("b")))
+    verdict = compare_settings([known, unknown])
+    assert (verdict.comparable, verdict.unknown) == (None, ("b",))
     assert "Cannot tell" in str(verdict)
-
-
-def test_the_stdout_log_serves_where_there_is_no_checkpoint(write_run):
-    printed = "Namespace(data_set='IMNET_LT', epochs=2, lr=0.25)\n"
-    runs = [load(str(write_run("a", None, SETTINGS))), load(str(write_run("b", None, None, printed)))]
-    assert runs[1].runs[0].args_source.name == "train.log"
-    assert [*differing(runs)] == ["lr"]
+    printed = load(str(write_run("c", None, None, "Namespace(data_set='IMNET_LT', epochs=2, lr=0.25)\n")))
+    assert printed.runs[0].args_source.name == "train.log"
+    assert [*differing([known, printed])] == ["lr"]
+    (write_run("d") / "checkpoint.pth").write_bytes(b"PK\3\4 and no more")
+    damaged = load(str(unknown.runs[0].path.parent / "d"))
+    assert "killed while writing" in damaged.runs[0].warnings[0]
+    assert reweight_of(damaged) == "?"
 
 
 @pytest.mark.parametrize(
@@ -136,13 +137,10 @@ def test_different_data_sets_are_refused(runs, one, other, message):
         compare_settings(runs(one, other))
 
 
-def test_without_any_settings_different_sizes_are_refused(write_run):
-    runs = [load(str(write_run("a"))), load(str(write_run("b", [{**log_line(0), "n_parameters": 7}])))]
+def test_other_sizes_without_settings_and_a_reference_of_another_data_set_are_refused(runs, write_run):
+    made = [load(str(write_run("a"))), load(str(write_run("b", [{**log_line(0), "n_parameters": 7}])))]
     with pytest.raises(ReportError, match=r"b trained 7 parameters, but .*a 123"):
-        compare_settings(runs)
-
-
-def test_a_reference_of_another_data_set_is_refused(runs):
+        compare_settings(made)
     with pytest.raises(ReportError, match="IMNET_LT, but the reference inat2018/r50 of INAT"):
         compare_settings(runs(SETTINGS, SETTINGS), find_reference("inat2018/r50"))
 
@@ -158,11 +156,3 @@ def test_seeds_that_differ_in_more_than_the_seed_are_listed(write_run):
     write_run("b", None, {**SETTINGS, "seed": 1, "lr": 0.5})
     runs = [load(f"m={folder}/a,{folder}/b"), load(str(write_run("c", None, SETTINGS)))]
     assert differing(runs) == {"lr": ("0.001 / 0.5", "0.001")}
-
-
-def test_a_damaged_checkpoint_is_a_warning_and_the_log_still_counts(write_run):
-    folder = write_run("a")
-    (folder / "checkpoint.pth").write_bytes(b"PK\3\4 and no more")
-    run = load(str(folder))
-    assert "killed while writing" in run.runs[0].warnings[0]
-    assert reweight_of(run) == "?"

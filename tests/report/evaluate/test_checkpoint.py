@@ -1,9 +1,7 @@
 """`vlltr-plugin evaluate` in the demo's stand-in checkout."""
 
-import csv
 import hashlib
 import json
-import os
 import pickle
 import shutil
 import sys
@@ -13,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hostile import Hostile
+from report_lines import PNG, files
+from report_lines import refused as refused_command
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME, make_standin, run_main
 from vlltr_plugin.hosts.evaluation import EvaluateRequest
 from vlltr_plugin.hosts.vl_ltr.evaluate import open_trained
-from vlltr_plugin.install import install
+from vlltr_plugin.install import install, uninstall
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("torchmetrics")
@@ -28,7 +29,6 @@ pytestmark = pytest.mark.usefixtures("forked")
 
 FLOAT32 = 1e-6  # relative: the host's accuracies are float32 means
 ONE_BRANCH = "configs/digits/finetune/one_branch.py"
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,18 @@ def checkout(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "standin"))
 
 
-def call(checkout: Path, config: str, *more: str, run: str | None = None) -> int:
-    checkpoint = checkout / "checkpoints" / (run or Path(config).stem) / "checkpoint.pth"
-    return main(["evaluate", str(checkpoint), "--config", config, "--checkout", str(checkout), "--device=cpu", *more])
+def arguments_of(checkout: Path, config: str | None, *more: str, run: str | None = None) -> list[str]:
+    checkpoint = checkout / "checkpoints" / (run or Path(config or CLASS_VOLUME).stem) / "checkpoint.pth"
+    named = ["--config", config] if config else []
+    return ["evaluate", str(checkpoint), *named, "--checkout", str(checkout), "--device=cpu", *more]
+
+
+def call(checkout: Path, *arguments: Any, **run: str) -> int:
+    return main(arguments_of(checkout, *arguments, **run))
+
+
+def refused(checkout: Path, capsys: pytest.CaptureFixture[str], *arguments: Any, **run: str | None) -> str:
+    return refused_command(capsys, checkout, *arguments_of(checkout, *arguments, **run))
 
 
 def evaluation(folder: Path) -> dict[str, Any]:
@@ -61,62 +70,43 @@ def log(checkout: Path, config: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def files(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if "__pycache__" not in path.parts and path.is_file()}
-
-
-@pytest.mark.parametrize("config", [CLASS_VOLUME, ONE_BRANCH])
-@pytest.mark.parametrize("split", ["test", "val"])
-def test_numbers_equal_the_hosts_own_log(checkout, config, split):
-    assert call(checkout, config, "--split", split) == 0
-    found = evaluation(checkout / "checkpoints" / Path(config).stem / "evaluation")
-    line = log(checkout, config)[-1 if split == "test" else -2]
-    assert ("epoch" in line) == (split == "val")
-    assert found["host_log"] == pytest.approx({key: line[f"test_{key}"] for key in found["host_log"]}, rel=FLOAT32)
-    losses = {"visual": "loss0", "image_text": "loss1", "single": "loss"}
-    for rule in found["rules"].keys() & losses.keys():
-        assert found["rules"][rule]["cross_entropy"] == pytest.approx(line[f"test_{losses[rule]}"], rel=1e-5)
-
-
-def test_writes_json_csv_and_pictures_beside_the_checkpoint_and_nothing_else(checkout, capsys):
+def test_writes_json_csv_and_pictures_beside_the_checkpoint_and_nothing_else(checkout):
     before = files(checkout)
     assert call(checkout, CLASS_VOLUME) == 0
     folder = checkout / "checkpoints/digits_dv/evaluation"
     names = {"evaluation.json", "per_class.csv", "reliability.png", "confusion.png"}
     names |= {"tradeoff.csv", "tradeoff.npz", "tradeoff.png"}
-    assert files(checkout) - before == {folder / name for name in names}
-    assert all((folder / name).read_bytes().startswith(PNG) for name in names if name.endswith(".png"))
+    assert files(checkout) - before == {folder, *(folder / name for name in names)}
+    assert all(path.read_bytes().startswith(PNG) for path in folder.glob("*.png"))
     found = evaluation(folder)
-    checkpoint = folder.parent / "checkpoint.pth"
-    assert found["format"] == "vlltr-plugin evaluation 1"
-    assert found["checkpoint"]["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    assert found["checkpoint"]["epoch"] == 1
-    assert found["config"]["sha256"] == hashlib.sha256((checkout / CLASS_VOLUME).read_bytes()).hexdigest()
-    assert (found["split"], found["images"], found["split_images"], found["classes"]) == ("test", 360, 360, 10)
+    for key, path in (("checkpoint", folder.parent / "checkpoint.pth"), ("config", checkout / CLASS_VOLUME)):
+        assert found[key]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     labels = np.load(checkout / "data/digits/test.npz")["labels"].astype("<i8")
     assert found["labels_sha256"] == hashlib.sha256(labels.tobytes()).hexdigest()
-    assert found["settings"]["batch_size"] == 48
-    with (folder / "per_class.csv").open() as file:
-        accuracies = [float(row["top1_sum"]) for row in csv.DictReader(file)]
-    assert np.mean(accuracies) == pytest.approx(found["rules"]["sum"]["macro_top1"])
-    printed = capsys.readouterr().out
-    assert f"{found['rules']['mixture']['top1']:.2f}*" in printed
-    assert f"{found['rules']['sum']['groups']['upstream']['few']['micro']:.2f}*" in printed
+    assert found["checkpoint"]["epoch"] == 1
+    assert (found["split"], found["images"], found["split_images"], found["classes"]) == ("test", 360, 360, 10)
 
 
 @pytest.mark.parametrize("config", [CLASS_VOLUME, ONE_BRANCH])
-def test_the_curve_starts_at_the_hosts_own_log_and_tau_is_chosen_on_the_validation_split(checkout, config):
-    assert call(checkout, config) == 0
-    folder = checkout / "checkpoints" / Path(config).stem / "evaluation"
-    test, val = (evaluation(folder), log(checkout, config)[-2])
+def test_numbers_equal_the_hosts_own_log_and_tau_is_chosen_on_the_validation_split(checkout, config):
+    def evaluated(*more: str) -> dict[str, Any]:
+        assert call(checkout, config, *more) == 0
+        return evaluation(checkout / "checkpoints" / Path(config).stem / "evaluation")
+
+    *_, val, test = log(checkout, config)
+    found = evaluated()
+    losses = {"visual": "loss0", "image_text": "loss1", "single": "loss"}
+    for line, content in ((test, found), (val, evaluated("--split", "val"))):
+        numbers = {key: line[f"test_{key}"] for key in content["host_log"]}
+        assert content["host_log"] == pytest.approx(numbers, rel=FLOAT32)
+        for rule in content["rules"].keys() & losses.keys():
+            assert content["rules"][rule]["cross_entropy"] == pytest.approx(line[f"test_{losses[rule]}"], rel=1e-5)
     names = {"top1": "acc1", "many": "many", "medium": "median", "few": "low"}
-    rows = test["trade_off"]["rows"]
-    assert {name: rows[0][name] for name in names} == {name: test["host_log"][key] for name, key in names.items()}
-    choice = test["trade_off"]["choice"]
+    rows, choice = found["trade_off"]["rows"], found["trade_off"]["choice"]
+    assert {name: rows[0][name] for name in names} == {name: found["host_log"][key] for name, key in names.items()}
     assert (choice["split"], choice["same_images"], choice["why_here"]) == ("val", False, "")
     assert choice["top1"][0] == pytest.approx(val["test_acc1"], rel=FLOAT32)
-    assert call(checkout, config, "--choose-tau", "here") == 0
-    choice = evaluation(folder)["trade_off"]["choice"]
+    choice = evaluated("--choose-tau", "here")["trade_off"]["choice"]
     assert (choice["split"], choice["same_images"]) == ("test", True)
     assert choice["top1"] == [row["top1"] for row in rows]
 
@@ -134,34 +124,24 @@ def test_without_a_validation_split_tau_is_chosen_on_the_test_set_and_that_is_sa
 def test_the_prior_is_the_expected_draws_of_the_run_or_the_counts(checkout):
     """By the adjusted logits of the whole split, a class at a time in float64."""
     counts = np.bincount(np.load(checkout / "data/digits/train.npz")["labels"]).astype(float)
-    sources, adjusted = {}, []
-    for config, prior, values in (
-        (CLASS_VOLUME, "draws", np.sqrt(counts)),  # in the checkpoint
-        (ONE_BRANCH, "draws", np.sqrt(counts)),  # from the config
-        (ONE_BRANCH, "counts", counts),
+    predicted = {}
+    for config, prior, values, source in (
+        (CLASS_VOLUME, "draws", np.sqrt(counts), "in the checkpoint"),
+        (ONE_BRANCH, "draws", np.sqrt(counts), "1/sqrt(n)"),  # from the config
+        (ONE_BRANCH, "counts", counts, "training images"),
     ):
         assert call(checkout, config, "--prior", prior, "--tau", "0.1") == 0
         folder = checkout / "checkpoints" / Path(config).stem / "evaluation"
         told = evaluation(folder)["trade_off"]
-        sources[config, prior] = told["prior_source"]
-        assert told["prior"] == prior
-        assert told["taus"] == [0, 0.1]
-        host = logits_of(checkout, config)
-        shift = 0.1 * np.log(values)
-        if len(host) == 1:
-            predicted = {"single": (host[0] - shift).argmax(1)}
-        else:
-            soft = [np.exp(one - shift) / np.exp(one - shift).sum(1, keepdims=True) for one in host]
-            mixture = (0.2 * soft[0] + 0.8 * soft[1]).argmax(1)
-            predicted = {"mixture": mixture, "sum": (host[0] + host[1] - 2 * shift).argmax(1)}
+        assert source in told["prior_source"]
+        assert (told["prior"], told["taus"]) == (prior, [0, 0.1])
+        rule = "sum" if config == CLASS_VOLUME else "single"
+        expected = sum(logits - 0.1 * np.log(values) for logits in logits_of(checkout, config)).argmax(1)
         with np.load(folder / "tradeoff.npz") as arrays:
-            for rule, expected in predicted.items():
-                assert (arrays[f"predictions_{rule}"][1] == expected).mean() > 0.99  # float32 against float64
-                adjusted.append(expected)
+            assert (arrays[f"predictions_{rule}"][1] == expected).mean() > 0.99  # float32 against float64
             assert np.array_equal(arrays["counts"], counts)
-    assert not np.array_equal(adjusted[-2], adjusted[-1])  # else the prior would not matter here
-    assert "1/sqrt(n)" in sources[ONE_BRANCH, "draws"]
-    assert "in the checkpoint" in sources[CLASS_VOLUME, "draws"]
+        predicted[rule, prior] = expected
+    assert not np.array_equal(predicted["single", "draws"], predicted["single", "counts"])  # else it would not matter
 
 
 def logits_of(checkout: Path, config: str) -> list[np.ndarray]:
@@ -192,42 +172,14 @@ def test_options_reach_the_evaluation(checkout, tmp_path):
     assert found["labels_sha256"] == hashlib.sha256(evenly.tobytes()).hexdigest()
 
 
-def test_an_uninstalled_checkout_is_evaluated_too(checkout):
-    from vlltr_plugin.install import uninstall
-
+def test_an_uninstalled_checkout_is_evaluated_too_and_the_model_is_in_eval_mode(checkout):
     uninstall(checkout)
-    assert call(checkout, CLASS_VOLUME, "--limit", "5") == 0
-
-
-def test_the_model_is_in_eval_mode(checkout):
     with (checkout / "models/finetune.py").open("a") as file:
         file.write(
             "\n\nforward = DigitsLGR.forward\n\n\ndef checked(self, images):\n    assert not self.training\n"
             "    return forward(self, images)\n\n\nDigitsLGR.forward = checked\n"
         )
     assert call(checkout, CLASS_VOLUME, "--limit", "5") == 0
-
-
-class Hostile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
-
-
-def refused(checkout: Path, capsys: pytest.CaptureFixture[str], *call_args: str, **kwargs: str) -> str:
-    """The one line of an error; nothing was written."""
-    capsys.readouterr()
-    before = files(checkout)
-    assert call(checkout, *call_args, **kwargs) == 2
-    error = capsys.readouterr().err
-    lines = [line for line in error.splitlines() if line.strip()]
-    assert lines[-1].startswith("vlltr-plugin: error: ")
-    assert len([line for line in lines if "vlltr-plugin" in line]) == 1
-    assert "Traceback" not in error
-    assert files(checkout) == before
-    return lines[-1]
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -264,13 +216,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(checkout, capsys, content):
             None,
             "failed: SyntaxWarning: two lines",
         ),
-        (
-            "configs/stage1.py",
-            "cfg = dict(pretrain_cvlp=True)\n",
-            "configs/stage1.py",
-            "digits_dv",
-            "pre-training stage",
-        ),
+        ("configs/one.py", "cfg = dict(pretrain_cvlp=True)\n", "configs/one.py", "digits_dv", "pre-training stage"),
         ("empty.py", "", CLASS_VOLUME, "one_branch", "text_branch"),
         ("empty.py", "", ONE_BRANCH, "digits_dv", "left over"),
     ],
@@ -283,17 +229,6 @@ def test_a_config_of_something_else_and_failing_host_code_are_one_line(
     assert message in refused(checkout, capsys, config, run=run)
 
 
-def test_parameters_alone_are_evaluated_as_the_host_would(checkout):
-    path = checkout / "checkpoints/digits_dv/checkpoint.pth"
-    assert call(checkout, CLASS_VOLUME) == 0
-    whole = evaluation(path.parent / "evaluation")
-    torch.save(torch.load(path, weights_only=False)["model"], path)
-    assert call(checkout, CLASS_VOLUME) == 0
-    alone = evaluation(path.parent / "evaluation")
-    assert alone["rules"] == whole["rules"]
-    assert alone["checkpoint"]["epoch"] is None
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -303,6 +238,7 @@ def test_parameters_alone_are_evaluated_as_the_host_would(checkout):
         ([CLASS_VOLUME, "--host-args", "'open"], "as in a shell"),
         ([CLASS_VOLUME, "--host-args", "--data-path x"], "x/train.npz"),
         (["configs/missing.py"], "no file configs/missing.py"),
+        (["{checkout}/main.py", "--checkout", "{checkout}/data"], "has no main.py"),
         ([CLASS_VOLUME, "--out", "{checkout}/main.py"], "is a file"),
     ],
 )
@@ -314,23 +250,21 @@ def test_wrong_arguments_are_one_line(checkout, capsys, arguments, message):
     assert message in refused(checkout, capsys, *arguments, run="digits_dv")
 
 
-def test_a_folder_that_is_no_checkout_is_one_line(checkout, tmp_path, capsys):
-    checkpoint = str(checkout / "checkpoints/digits_dv/checkpoint.pth")
-    config = str(checkout / CLASS_VOLUME)
-    assert main(["evaluate", checkpoint, "--config", config, "--checkout", str(tmp_path)]) == 2
-    assert "has no main.py" in capsys.readouterr().err
-
-
-def test_a_runs_folder_is_evaluated_like_its_checkpoint_with_the_config_it_names(checkout, tmp_path):
-    run = checkout / "checkpoints/digits_dv"
-    common = ["--checkout", str(checkout), "--device=cpu", "--limit", "5"]
-    assert main(["evaluate", str(run), *common]) == 0
-    by_folder = evaluation(run / "evaluation")
-    assert call(checkout, CLASS_VOLUME, "--limit", "5", "--out", str(tmp_path / "out")) == 0
-    by_file = evaluation(tmp_path / "out")
+def test_a_runs_folder_and_parameters_alone_are_evaluated_like_the_checkpoint_with_its_config(checkout, tmp_path):
+    path = checkout / "checkpoints/digits_dv/checkpoint.pth"
+    assert call(checkout, CLASS_VOLUME) == 0
+    whole = evaluation(path.parent / "evaluation")
+    common = ["--checkout", str(checkout), "--device=cpu", "--out", str(tmp_path / "out")]
+    assert main(["evaluate", str(path.parent), *common]) == 0
+    by_folder = evaluation(tmp_path / "out")
     for key in ("rules", "checkpoint"):
-        assert by_folder[key] == by_file[key]
-    assert by_folder["config"]["sha256"] == by_file["config"]["sha256"]
+        assert by_folder[key] == whole[key]
+    assert by_folder["config"]["sha256"] == whole["config"]["sha256"]
+    torch.save(torch.load(path, weights_only=False)["model"], path)
+    assert call(checkout, CLASS_VOLUME) == 0
+    alone = evaluation(path.parent / "evaluation")
+    assert alone["rules"] == whole["rules"]
+    assert alone["checkpoint"]["epoch"] is None
 
 
 @pytest.mark.parametrize("named", [None, "", 3, "configs/gone.py", "../elsewhere.py"])
@@ -340,31 +274,7 @@ def test_a_config_that_the_checkpoint_does_not_name_in_the_checkout_is_asked_for
     saved = torch.load(path, weights_only=False)
     saved["args"].config = named
     torch.save(saved, path)
-    assert main(["evaluate", str(path.parent), "--checkout", str(checkout)]) == 2
-    assert "give the config that it was trained with" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["evaluate", "nope.pth"], "no file nope.pth"),
-        (["evaluate", "."], "Expected a run's folder with checkpoint.pth"),
-        (["evaluate", "x.pth", "--config", "nope.py"], "no file nope.py"),
-        (["evaluate", "--logits", "nope.npz"], "nope.npz"),
-        (["inspect", "nope", "--out", "out"], "nope is not there"),
-        (["cifar-lt", "--results", "nope.jsonl", "--plot", "out.png"], "nope.jsonl"),
-        (["compare", "nope", "nope", "--out", "out"], "nope"),
-    ],
-)
-def test_missing_input_is_reported_before_missing_libraries(tmp_path, capsys, monkeypatch, arguments, words):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "x.pth").touch()
-    for library in ("matplotlib", "torchmetrics"):
-        monkeypatch.setitem(sys.modules, library, None)
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert words in error
-    assert "install" not in error
+    assert "give the config that it was trained with" in refused(checkout, capsys, None)
 
 
 @pytest.mark.parametrize("missing", [["matplotlib"], ["torchmetrics"], ["matplotlib", "torchmetrics"]])

@@ -2,64 +2,36 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from two_outputs import (
     BOUNDS,
-    CLASSES,
     COUNTS,
     DRAWS,
+    OUTPUTS,
     TAUS,
     Outputs,
     collect,
+    naive_numbers,
     naive_probabilities,
-    percent,
-    two_outputs,
 )
 
 from vlltr_plugin.core.shot_groups import UPSTREAM, convention_of
 from vlltr_plugin.report.evaluate.evaluation import evaluate_predictions
 from vlltr_plugin.report.tradeoff import TradeOff
-from vlltr_plugin.report.tradeoff.curve import curve_of, log_prior
-from vlltr_plugin.report.tradeoff.predictions import PredictionCollector
+from vlltr_plugin.report.tradeoff.curve import curve_of
 
 pytest.importorskip("torchmetrics")
-
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-@pytest.fixture(scope="module")
-def outputs() -> Outputs:
-    return two_outputs()
 
 
 def curve(outputs: Outputs, prior=DRAWS, groups=UPSTREAM, batch: int = 50) -> TradeOff:
     return curve_of(collect(outputs, TAUS, prior, batch), COUNTS, "draws", groups)
 
 
-def naive(rows: list[list[float]], labels: list[int], bounds: dict[str, tuple[int, int]]) -> dict[str, float | None]:
-    hits = [row.index(max(row)) == label for row, label in zip(rows, labels, strict=True)]
-    found = {"top1": percent(hits)}
-    for group, (least, most) in bounds.items():
-        found[group] = percent([hit for hit, label in zip(hits, labels, strict=True) if least <= COUNTS[label] <= most])
-    of_class = [percent([h for h, label in zip(hits, labels, strict=True) if label == c]) for c in sorted(set(labels))]
-    found["macro_top1"] = sum(of_class) / len(of_class)
-    found["harmonic_top1"] = 0.0 if 0 in of_class else len(of_class) / sum(1 / value for value in of_class)
-    gap = 0.0
-    for low in range(15):
-        inside = [
-            i for i, row in enumerate(rows) if low / 15 <= max(row) < (low + 1) / 15 or (low == 14 and max(row) == 1)
-        ]
-        gap += abs(sum(hits[i] - max(rows[i]) for i in inside))
-    found["ece"] = 100 * gap / len(labels)
-    return found
-
-
 @pytest.mark.parametrize("rule", ["mixture", "sum", "single"])
 @pytest.mark.parametrize("groups", BOUNDS)
-def test_every_column_at_every_tau_is_the_naive_loops(outputs, rule, groups):
-    *branches, labels = outputs
+def test_every_column_at_every_tau_is_the_naive_loops(rule, groups):
+    *branches, labels = OUTPUTS
     if rule == "single":
         branches, kept = branches[1:], labels != 2  # without the class that is always wrong: a harmonic mean above 0
         branches, labels = [branch[kept] for branch in branches], labels[kept]
@@ -68,91 +40,42 @@ def test_every_column_at_every_tau_is_the_naive_loops(outputs, rule, groups):
     assert [point.tau for point in found.points[rule]] == list(TAUS)
     bounds = {name: BOUNDS[groups][name] for name in ("many", "medium", "few")}
     for point in found.points[rule]:
-        expected = naive(naive_probabilities(branches, rule, point.tau), labels.tolist(), bounds)
+        expected = naive_numbers(naive_probabilities(branches, rule, point.tau), labels.tolist(), bounds)
         for name, value in expected.items():
             assert getattr(point, name) == pytest.approx(value, abs=1e-4 if name == "ece" else 1e-9), (point.tau, name)
     assert len({point.few for point in found.points[rule]}) > 2  # else tau would not matter here
 
 
-def test_the_rows_are_what_the_host_logs_overall_of_the_mixture_and_groups_of_the_sum(outputs):
-    found = curve(outputs)
-    mixture, sums = found.points["mixture"], found.points["sum"]
-    assert [point.top1 for point in mixture] != [point.top1 for point in sums]
-    assert found.rows == [
-        {"tau": one.tau, "top1": one.top1, "many": other.many, "medium": other.medium, "few": other.few}
-        for one, other in zip(mixture, sums, strict=True)
-    ]
-    header, *lines = found.csv().splitlines()
-    assert header == "tau,top1,many,medium,few"
-    assert [[float(cell) for cell in line.split(",")] for line in lines] == [list(row.values()) for row in found.rows]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("two_branch", [True, False])
-def test_at_tau_0_it_is_the_evaluation_to_the_last_bit(outputs, dtype, two_branch):
-    *branches, labels = outputs
+def test_at_tau_0_it_is_the_evaluation_to_the_last_bit_else_half_precision_is_adjusted_in_float32(dtype, two_branch):
+    *branches, labels = OUTPUTS
     given = *(logits.to(dtype) for logits in branches[: 1 + two_branch]), labels
     collector = collect(given)
     evaluation = evaluate_predictions(collector.labels(), collector.predictions(), COUNTS)
-    found = curve(given)
-    for rule, points in found.points.items():
-        (point,) = [point for point in points if point.tau == 0]
-        today = evaluation["rules"][rule]
-        for name in ("top1", "macro_top1", "harmonic_top1", "ece"):
-            assert getattr(point, name) == today[name]
-        for group in ("many", "medium", "few"):
-            assert getattr(point, group) == today["groups"]["upstream"][group]["micro"]
-    (row,) = [row for row in found.rows if row["tau"] == 0]
-    log = evaluation["host_log"]
-    assert list(row.values()) == [0.0, log["acc1"], log["many"], log["median"], log["low"]]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_half_precision_is_adjusted_in_float32(outputs, dtype):
-    *branches, labels = outputs
-    narrow = curve((*(logits.to(dtype) for logits in branches), labels))
-    wide = curve((*(logits.to(dtype).double() for logits in branches), labels))
+    narrow, wide = curve(given), curve((*(logits.double() for logits in given[:-1]), labels))
     for rule, points in narrow.points.items():
+        today = evaluation["rules"][rule]
         for one, other in zip(points, wide.points[rule], strict=True):
-            if one.tau:  # at 0 the host's own precision decides
+            if one.tau:
                 assert (one.few, one.top1) == (other.few, other.top1)
+                continue
+            for name in ("top1", "macro_top1", "harmonic_top1", "ece"):
+                assert getattr(one, name) == today[name]
+            for group in ("many", "medium", "few"):
+                assert getattr(one, group) == today["groups"]["upstream"][group]["micro"]
 
 
-def test_only_the_shape_of_the_prior_matters(outputs):
-    assert curve(outputs, prior=DRAWS).rows == curve(outputs, prior=1e-6 * DRAWS).rows
-    constant = curve(outputs, prior=np.full(CLASSES, 37.0))
-    for rule, points in constant.points.items():
-        assert {tuple(vars(point).values())[1:6] for point in points} == {tuple(vars(points[0]).values())[1:6]}
-        assert (constant.predictions[rule] == constant.predictions[rule][0]).all()
-
-
-def test_a_class_that_is_never_drawn_gains_as_much_as_the_rarest_that_is():
-    found = log_prior([100, 0, 10, 1])
-    assert found.tolist() == pytest.approx([0.0, math.log(0.01), math.log(0.1), math.log(0.01)])
-    collector = PredictionCollector(4, [0.25], found)
-    collector.add(torch.tensor([[2.0, 0.0, 0.0, 0.0]]), torch.tensor([0]))
-    assert collector.predictions()["single"].at(0.25)[0].tolist() == [0]  # minus infinity would have made it class 1
-
-
-def test_batches_make_no_difference(outputs):
-    assert curve(outputs, batch=1).rows == curve(outputs, batch=1000).rows
-    small, large = (collect(outputs, batch=batch).predictions() for batch in (1, 1000))
-    for rule, predictions in small.items():
-        for name in ("top1", "in_top5"):
-            assert np.array_equal(getattr(predictions, name), getattr(large[rule], name))
-        assert predictions.confidence == pytest.approx(large[rule].confidence)
-
-
-def test_a_group_without_images_has_no_number(outputs):
-    visual, _, labels = outputs
+def test_a_group_without_images_has_no_number():
+    visual, _, labels = OUTPUTS
     found = curve((visual[labels < 4], labels[labels < 4]))
     assert {point.few for point in found.points["single"]} == {None}
     assert all(point.many is not None for point in found.points["single"])
     assert found.csv().splitlines()[1].endswith(",")
 
 
-def test_a_logit_that_is_not_a_number_spoils_its_own_image_only(outputs):
-    visual, image_text, labels = (tensor.clone() for tensor in outputs)
+def test_a_logit_that_is_not_a_number_spoils_its_own_image_only():
+    visual, image_text, labels = (tensor.clone() for tensor in OUTPUTS)
     clean = curve((visual, image_text, labels))
     visual[0, 3] = math.nan
     found = curve((visual, image_text, labels))

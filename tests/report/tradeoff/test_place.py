@@ -8,7 +8,7 @@ from scipy import stats
 
 from vlltr_plugin.core.shot_groups import OTHERS, UPSTREAM
 from vlltr_plugin.report.tradeoff import Gap, TradeOff, TradeOffError, place, trade_off
-from vlltr_plugin.report.tradeoff.spans import Curve, right_between
+from vlltr_plugin.report.tradeoff.spans import right_between
 
 pytest.importorskip("torchmetrics")
 
@@ -45,13 +45,6 @@ def test_the_baseline_at_any_tau_lies_on_its_own_curve_whatever_was_swept(taus, 
     assert found.verdict == "on"
     assert vars(found.few) == vars(found.overall) == {"value": 0, "low": 0, "high": 0}
     assert found.many == pytest.approx(100 * naive(scores, LABELS, tau)[COUNTS[LABELS] >= 100].mean())
-
-
-def test_the_verdict_of_a_run_does_not_hang_on_the_taus_that_were_swept():
-    curves = [trade_off(logits(0), LABELS, COUNTS, taus=taus) for taus in ([0], [0, 1, 2], np.arange(0, 2, 0.05))]
-    run = logits(1) - 0.8 * LOG_PRIOR
-    found = {str(place(trade_off(run, LABELS, COUNTS), curve)) for curve in curves}
-    assert len(found) == 1
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
@@ -216,14 +209,3 @@ def test_curves_that_do_not_belong_together_are_refused(changes, message):
     other = trade_off(**({"logits": logits(0), "labels": LABELS, "counts": COUNTS} | changes))
     with pytest.raises(TradeOffError, match=message):
         place(other, trade_off(logits(0), LABELS, COUNTS))
-
-
-@pytest.mark.parametrize(("few", "expected"), [(41.0, 1), (44.9, 2), (48.0, 3), (39.0, 1)])
-def test_on_a_level_stretch_the_point_nearest_in_few_shot_accuracy_counts(few, expected):
-    curve = Curve(
-        np.arange(5.0),
-        np.array([90.0, 80.0, 80.0, 80.0, 70.0]),
-        np.array([30.0, 40.0, 45.0, 50.0, 55.0]),
-        np.array([60.0, 61.0, 62.0, 63.0, 62.0]),
-    )
-    assert curve.at_many(80.0, few, 62.5) == expected
