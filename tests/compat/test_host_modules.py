@@ -22,13 +22,21 @@ def other(device="cuda"):
     return device
 """
 UTILS = """
+import torch
 class SmoothedValue:
     def synchronize_between_processes(self):
         return dict(device="cuda", other=("cuda:0", "not cuda"))
 class Meter:
     def synchronize_between_processes(self):
         return "cuda"
+def is_main_process():
+    return MAIN
+def save_on_master(*args, **kwargs):
+    if is_main_process():
+        torch.save(*args, **kwargs)
+MAIN = True
 """
+STATE = {"model": {"w": torch.arange(10_000)}, "epoch": 3}
 
 
 @pytest.fixture(autouse=True)
@@ -37,12 +45,10 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, _AfterImport)])
     monkeypatch.syspath_prepend(str(tmp_path))
-    saved = {name: sys.modules.pop(name, None) for name in ("mixup", "utils")}
-    yield tmp_path
-    for name, module in saved.items():
-        sys.modules.pop(name, None)
-        if module is not None:
-            sys.modules[name] = module
+    for name in ("mixup", "utils"):  # put back at the end, also if a test imports one
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, name)
+    return tmp_path
 
 
 def hooks():
@@ -80,22 +86,10 @@ def test_a_failing_import_raises_its_own_error_and_unknown_modules_are_not_patch
     assert foreign.one_hot == foreign.mixup() == "cuda"
 
 
-SAVING = """
-import torch
-def is_main_process():
-    return MAIN
-def save_on_master(*args, **kwargs):
-    if is_main_process():
-        torch.save(*args, **kwargs)
-MAIN = True
-"""
-STATE = {"model": {"w": torch.arange(10_000)}, "epoch": 3}
-
-
 @pytest.fixture
 def utils(host):
     """A host's `utils`, imported after the shim has been applied, twice; `torch.save` itself stays."""
-    (host / "utils.py").write_text(SAVING)
+    (host / "utils.py").write_text(UTILS)
     real = torch.save
     save_checkpoints_whole()
     save_checkpoints_whole()
