@@ -47,13 +47,6 @@ def test_sentences_that_share_words_come_out_close():
     assert close @ other > 0.5 > close @ far
 
 
-def test_same_seed_gives_the_same_files(standin, tmp_path):
-    again = make_standin(tmp_path / "again")
-    for name in ("train.npz", "test.npz"):
-        assert np.array_equal(load(again, name)["images"], load(standin, name)["images"])
-    assert np.array_equal(load(again, "text_embeddings.npy"), load(standin, "text_embeddings.npy"))
-
-
 def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="new or empty folder"):

@@ -50,10 +50,7 @@ WRONG = {
     "of the plug-in's lines there, `end_epoch` is missing": lambda attach, end: [(end, "")],
     "`end_epoch`, stands outside the loop over epochs": lambda attach, end: [(end, ""), (REST, REST + end[4:])],
     "`end_epoch`, stands in the loop over the batches of line": lambda attach, end: [(end, f"{BATCHES}    {end}")],
-    "with `attach`, which comes before the loop over": lambda attach, end: [
-        (attach, ""),
-        (WHILE, f"{WHILE}    {attach}"),
-    ],
+    "with `attach`, which comes before": lambda attach, end: [(attach, ""), (WHILE, f"{WHILE}    {attach}")],
     ", before `attach` in line": lambda attach, end: [(attach, ""), (REST, REST + attach)],
 }
 

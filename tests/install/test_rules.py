@@ -1,5 +1,6 @@
 """Hosts that people changed: each is patched and runs right, or is refused; never a wrong insertion."""
 
+import textwrap
 from unittest import mock
 
 import pytest
@@ -28,6 +29,7 @@ IN_LOOP = "        marks = epoch // 2\n"
 TRAIN = piece("        if not args.debug", "\n        for path in")
 SAVE = piece("        for path in", "        log.append")
 MODEL, REST = '"net": model,\n', '"at": epoch,\n                "args": args,\n'
+MAIN = piece("def main", "\n\nif __name__")
 CALL, PLAIN_CALL = "teach_epoch(model, criterion, epoch, mixup_fn)", "        train_stats = "
 TRY = '    try:\n        sampler_train = "weighted"\n    except KeyError:\n        '
 GUARD = "        if not args.debug:\n            train"
@@ -71,6 +73,7 @@ FITTING: dict[str, list[tuple[str, str]]] = {
 REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "no main": ("function `main`", [("def main(", "def train("), ("    main(Box", "    train(Box")]),
     "two mains": ("found 2", [("\n\nif __name__", f"{DEF_MAIN}    pass\n\n\nif __name__")]),
+    "main in a function": ("function `main`", [(MAIN, f"def outer():\n{textwrap.indent(MAIN, '    ')}")]),
     "async main": ("function `main`", [("def main(", "async def main(")]),
     "criterion renamed": ("`attach`", [("criterion", "loss_fn")]),
     "criterion set in the loop": ("`criterion`", [(IN_LOOP, f"        criterion = 3\n{IN_LOOP}")]),
@@ -110,6 +113,10 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "commas first": ("over several lines", [(SAVE, '        tools.save_on_master({"net": model\n  , "at": 1}, 1)\n')]),
     "saving twice": ("found 2 places", [(SAVE, SAVE + SAVE)]),
     "saving before training": ("`save`", [(SAVE, ""), (IN_LOOP, IN_LOOP + SAVE)]),
+    "two places missing": (
+        f"expected {PLACES['load']}; anchor `save`: found no place",
+        [("checkpoint is not None", "checkpoint"), ("save_on_master", "write_down")],
+    ),
     "saving elsewhere": ("`save`", [("save_on_master", "write_down")]),
     "the hook's name in use": ("unused", [(AFTER_RESUME, f"{AFTER_RESUME}    reweight_hook = 1\n")]),
     "the plug-in imported by hand": ("unused", [("import json\n", "import json\nimport vlltr_plugin as v\n")]),
@@ -135,15 +142,3 @@ def test_modified_host_is_patched_runs_right_and_is_restored(name, make_checkout
 def test_host_without_a_safe_place_is_refused_with_file_reason_and_lines(name, make_checkout):
     reason, pairs = REFUSED[name]
     assert_refused(rewrite(make_checkout() / "main.py", *pairs).parent, "vl-ltr", reason)
-
-
-def test_main_inside_another_function_is_refused(make_checkout):
-    main = piece("def main", "\n\nif __name__")
-    inner = "".join(f"    {line}\n" for line in main.splitlines())
-    root = make_checkout(HOST.replace(main, f"def outer():\n{inner}"))
-    assert_refused(root, "vl-ltr", "function `main`")
-
-
-def test_all_missing_places_are_named_at_once(make_checkout):
-    root = make_checkout(HOST.replace("checkpoint is not None", "checkpoint").replace("save_on_master", "save"))
-    assert_refused(root, "vl-ltr", f"expected {PLACES['load']}; anchor `save`: found no place")
