@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from checking import snapshot
 from hostile import Hostile
 
 from vlltr_plugin.check.sandbox import remove_empty_folders, restrict, safe_environment, side_folder
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
     for name in ("cached/old.pkl", "data/image", "runs/a/log.txt"):
         (folder / name).parent.mkdir(parents=True)
@@ -20,13 +21,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def contents(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.lstat().st_mtime_ns for path in folder.rglob("*")}
-
-
 def run(checkout: Path, act: Callable[[Path], None]) -> None:
     """Calls `act(side)` in a restricted process that runs in the side folder; the checkout stays as it is."""
-    before = contents(checkout)
+    before = snapshot(checkout)
     with side_folder(checkout, written=["cached"]) as side:
         child = os.fork()
         if child == 0:
@@ -41,7 +38,7 @@ def run(checkout: Path, act: Callable[[Path], None]) -> None:
                 os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
     assert not side.exists()
-    assert contents(checkout) == before
+    assert snapshot(checkout) == before
 
 
 def test_a_cache_of_tensors_is_read_as_usual(checkout: Path) -> None:
@@ -50,9 +47,7 @@ def test_a_cache_of_tensors_is_read_as_usual(checkout: Path) -> None:
 
     def act(side: Path) -> None:
         with open("cached/tokens.pkl", "rb") as file:
-            found = pickle.load(file)
-        assert all(torch.equal(one, other) for one, other in zip(found, tokens, strict=True))
-        assert [tensor.dtype for tensor in found] == [tensor.dtype for tensor in tokens]
+            torch.testing.assert_close(pickle.load(file), tokens, rtol=0, atol=0)
 
     run(checkout, act)
 
@@ -79,7 +74,9 @@ def test_hostile_pickles_are_not_run(checkout: Path, monkeypatch: pytest.MonkeyP
     assert Path("executed").exists()  # the bait would have worked
 
 
-def test_files_and_folders_of_the_host_are_made_beside_the_checkout(checkout: Path) -> None:
+def test_files_and_folders_of_the_host_are_made_beside_the_checkout_and_empty_ones_elsewhere_removed(
+    checkout: Path, tmp_path: Path
+) -> None:
     def act(side: Path) -> None:
         assert Path("cached/old.pkl").read_bytes() == Path("data/image").read_bytes() == b"old"
         Path("cached/new.pkl").write_bytes(b"new")
@@ -90,8 +87,13 @@ def test_files_and_folders_of_the_host_are_made_beside_the_checkout(checkout: Pa
         Path("runs/a/b/c/new").write_text("")
         assert Path("runs/a/log.txt").read_bytes() == b"old"
         assert Path("data/image").is_file()
+        os.makedirs(tmp_path / "empty/run")
+        os.makedirs(tmp_path / "full/run")
+        (tmp_path / "full/download").write_text("")
 
     run(checkout, act)
+    beside = [path.name for path in tmp_path.rglob("*") if checkout not in path.parents]
+    assert sorted(beside) == ["checkout", "download", "full"]
 
 
 def test_a_checkout_without_a_cache_gets_none(checkout: Path) -> None:
@@ -100,23 +102,9 @@ def test_a_checkout_without_a_cache_gets_none(checkout: Path) -> None:
     run(checkout, lambda side: Path("cached/new.pkl").write_bytes(b"new") and None)
 
 
-def test_empty_folders_made_elsewhere_are_removed(checkout: Path, tmp_path: Path) -> None:
-    def act(side: Path) -> None:
-        os.makedirs(tmp_path / "empty/run")
-        os.makedirs(tmp_path / "full/run")
-        (tmp_path / "full/download").write_text("")
-
-    run(checkout, act)
-    assert sorted(path.name for path in tmp_path.rglob("*") if checkout not in path.parents) == [
-        "checkout", "download", "full",
-    ]  # fmt: skip
-
-
 def test_no_process_group_is_joined_and_loading_is_safe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "3")
-    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "0")
-    monkeypatch.setenv("OTHER", "kept")
-    before = dict(os.environ)
-    found = safe_environment()
+    for name, value in (("RANK", "3"), ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "0"), ("OTHER", "kept")):
+        monkeypatch.setenv(name, value)
+    before, found = dict(os.environ), safe_environment()
     assert (found.get("RANK"), found["TORCH_FORCE_WEIGHTS_ONLY_LOAD"], found["OTHER"]) == (None, "1", "kept")
     assert dict(os.environ) == before

@@ -1,15 +1,8 @@
 """Checkouts made from the miniature training scripts."""
 
-from __future__ import annotations
-
 import pytest
 from faults.runs import Nursery
-from install.small_hosts import HOST, LIFT_CONFIG, LIFT_TRAINER
-
-
-@pytest.fixture(scope="session")
-def host():
-    return HOST
+from install.small_hosts import HOST, LIFT_CONFIG, LIFT_TRAINER, write_files
 
 
 @pytest.fixture
@@ -17,11 +10,18 @@ def make_checkout(tmp_path):
     """Writes a checkout with the given main.py and one config of its own."""
 
     def make(main=HOST, name="checkout"):
-        root = tmp_path / name
-        (root / "configs" / "own").mkdir(parents=True)
-        (root / "configs" / "own" / "run.py").write_text("data = dict()\n")
-        (root / "main.py").write_bytes(main if isinstance(main, bytes) else main.encode())
-        return root
+        return write_files(tmp_path / name, {"main.py": main, "configs/own/run.py": "data = dict()\n"})
+
+    return make
+
+
+@pytest.fixture
+def make_lift(tmp_path):
+    """Writes a checkout with LIFT's shape."""
+
+    def make(trainer=LIFT_TRAINER, config=LIFT_CONFIG, name="lift"):
+        files = {"main.py": "def main(args):\n    pass\n", "trainer.py": trainer, "utils/config.py": config}
+        return write_files(tmp_path / name, files)
 
     return make
 
@@ -29,9 +29,8 @@ def make_checkout(tmp_path):
 @pytest.fixture(autouse=True)
 def supplied_configs(tmp_path_factory, monkeypatch):
     """Two small configs in place of the supplied ones, so that the tests do not depend on those."""
-    folder = tmp_path_factory.mktemp("supplied")
-    for name in ("one", "two"):
-        (folder / f"{name}.py").write_text(f"_base_ = ['../own/run.py']\nreweight = dict(type='{name}')\n")
+    texts = {f"{name}.py": f"_base_ = ['../own/run.py']\nreweight = dict(type='{name}')\n" for name in ("one", "two")}
+    folder = write_files(tmp_path_factory.mktemp("supplied"), texts)
     monkeypatch.setattr("vlltr_plugin.install.config_copies.configs_dir", lambda: folder)
     return folder
 
@@ -40,18 +39,3 @@ def supplied_configs(tmp_path_factory, monkeypatch):
 def nursery(tmp_path_factory):
     """Forks processes that may be killed."""
     return Nursery(tmp_path_factory.mktemp("nursery"), for_hosts=False)
-
-
-@pytest.fixture
-def make_lift(tmp_path):
-    """Writes a checkout with LIFT's shape."""
-
-    def make(trainer=LIFT_TRAINER, config=LIFT_CONFIG, name="lift"):
-        root = tmp_path / name
-        (root / "utils").mkdir(parents=True)
-        (root / "main.py").write_text("def main(args):\n    pass\n")
-        (root / "trainer.py").write_text(trainer)
-        (root / "utils" / "config.py").write_text(config)
-        return root
-
-    return make

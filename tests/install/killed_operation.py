@@ -2,8 +2,9 @@
 
 import os
 import pathlib
-import signal
 import sys
+
+from faults.kill_switch import die
 
 from vlltr_plugin import install as operations
 from vlltr_plugin.install import config_copies
@@ -19,10 +20,9 @@ class Killer:
 
     def count(self, path):
         """One more; whether it is the one to die at."""
-        if not self.armed or not str(path).startswith(self.root):
-            return False
-        self.seen += 1
-        return self.seen > self.k
+        counts = self.armed and str(path).startswith(self.root)
+        self.seen += counts
+        return counts and self.seen > self.k
 
     def audit(self, event, arguments):
         """Before a file is opened for writing, removed, renamed, ..."""
@@ -46,10 +46,6 @@ class Killer:
             real_sync(number)
 
         pathlib.Path.open, os.fsync = half, sync  # type: ignore[method-assign,assignment]
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main(operation, root, configs, k, as_user=0):

@@ -1,7 +1,6 @@
 """Miniature training scripts with the shapes that the inserted lines look for: VL-LTR's and LIFT's."""
 
 import types
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -113,51 +112,33 @@ _C.inner = CN()
 _C.loss_type = "LA"'''  # no newline at the end of the file, as in several real ones
 
 
-class RecordingHook:
-    """Stands for the plug-in's hook and only records what it is asked."""
-
-    def __init__(self, events):
-        self.events = events
-
-    def load(self, checkpoint):
-        self.events.append(("load", checkpoint))
-
-    def begin_epoch(self, epoch):
-        self.events.append(("begin", epoch))
-
-    def end_epoch(self, epoch):
-        self.events.append(("end", epoch))
-        return {"reweight_seconds": 0.5}
-
-    def checkpoint(self):
-        return {"reweight": len(self.events)}
-
-
-def imported(text, events):
-    """The globals of a script with the lines in, whose plug-in records in `events` what it is asked."""
-
-    def attach(*args, **parts):
-        events.append(("attach", parts or args))
-        return RecordingHook(events)
-
-    plugin = types.ModuleType("vlltr_plugin")
-    lift = types.SimpleNamespace(attach=attach)
-    vars(plugin).update(attach=attach, compat=None, hosts=types.SimpleNamespace(lift=lift))
+def with_plugin(text):
+    """The globals of a script with the lines in, and the mock that stands for the plug-in's `attach`."""
+    plugin, space = mock.Mock(), {"__name__": "host"}
+    plugin.hosts.lift.attach = plugin.attach
+    hook = plugin.attach.return_value
+    hook.end_epoch.return_value, hook.checkpoint.return_value = {"reweight_seconds": 0.5}, {"reweight": 1}
     names = ("vlltr_plugin", "vlltr_plugin.compat", "vlltr_plugin.hosts", "vlltr_plugin.hosts.lift")
-    space: dict[str, Any] = {"__name__": "host"}
     with mock.patch.dict("sys.modules", dict.fromkeys(names, plugin)):
         exec(compile(text, "host.py", "exec", dont_inherit=True), space)
-    return space
+    return space, plugin.attach
 
 
 def run_host(text, **options):
-    """Runs VL-LTR's miniature with the lines in; returns its calls of the plug-in, and its globals with the log."""
-    events: list[Any] = []
-    space = imported(text, events)
+    """Runs VL-LTR's miniature with the lines in; returns its calls of the plug-in, its log, and the saved states."""
+    space, attach = with_plugin(text)
     usual = {"weighted": True, "mix": True, "parallel": True, "pretrain": False, "resume": True, "found": None}
     rest = {"judge": False, "debug": False, "first": 0, "last": 2}
-    space["log"] = space["main"](types.SimpleNamespace(**{**usual, **rest, **options}))
-    return events, space
+    log = space["main"](types.SimpleNamespace(**{**usual, **rest, **options}))
+    return attach.mock_calls, log, [state for _, state in space["kept"]]
+
+
+def write_files(root, files):
+    """Writes files below a folder, which it returns."""
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root
 
 
 def rewrite(path, *pairs):

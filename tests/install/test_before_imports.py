@@ -5,15 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from install.small_hosts import HOST, write_files
 
 from vlltr_plugin.install import install, status, uninstall
 
 OURS = "import vlltr_plugin.compat"
 SETTING = 'os.environ["CUDA_VISIBLE_DEVICES"] = "1"\n'
 
-# What stands at the top of main.py, with @ where the line belongs.
+# What stands at the top of main.py, with @ where the line belongs if that is not before the function that trains.
 TOPS = {
     "torch": "@import torch\n",
+    "byte order mark": "\ufeff@import torch\n",
     "setting first": f"import os\n{SETTING}\n@import torch\n",
     "setting after other imports": f"import argparse\nimport os, sys\n{SETTING}import numpy\n@from torch import nn\n",
     "setting after the harmless": f"import os\nimport json\n{SETTING}import datetime\n@import timm.models as m\n",
@@ -33,49 +35,39 @@ TOPS = {
     "on one line": f"import json\n@import os; {SETTING.strip()}; import torch\n",
     "future": f"from __future__ import annotations\nimport os\n{SETTING}@import torch\n",
     "docstring and future": f'"""Doc."""\nfrom __future__ import annotations\n\nimport os\n{SETTING}@import torch\n',
+    "only functions import torch": f"import os\ndef first():\n    import torch\n{SETTING}",
     "argument parser between": f"import argparse, os\nparser = argparse.ArgumentParser()\n{SETTING}@import torch.nn\n",
 }
 
 
 @pytest.fixture
-def make_top(make_checkout, host):
+def make_top(make_checkout):
     """A checkout with its own modules whose main.py starts with a text."""
 
     def make(top):
-        rest = host[host.index("import json") :]
-        root = make_checkout(top + rest)
-        (root / "engine.py").write_text("import torch\n")
-        (root / "losses").mkdir()
-        (root / "losses" / "soft.py").write_text("")
-        (root / "data").mkdir()  # no module
-        return root
+        own = {"engine.py": "import torch\n", "losses/soft.py": "", "data/no_module.txt": ""}
+        return write_files(make_checkout(top + HOST[HOST.index("import json") :]), own)
 
     return make
 
 
 def where(root):
     """Indices of our line."""
-    return [i for i, line in enumerate((root / "main.py").read_text().splitlines()) if line.lstrip().startswith(OURS)]
+    lines = (root / "main.py").read_text("utf-8-sig").splitlines()
+    return [index for index, line in enumerate(lines) if line.lstrip().startswith(OURS)]
 
 
 @pytest.mark.parametrize("name", TOPS)
 def test_it_stands_right_before_the_first_import_that_reaches_torch(name, make_top):
-    before, _, after = TOPS[name].partition("@")
+    before, belongs, after = TOPS[name].partition("@")
     root = make_top(before + after)
     text = (root / "main.py").read_text()
+    expected = before.count("\n") if belongs else text.splitlines().index("def main(args):")
     install(root)
-    assert status(root).fits
-    assert not status(root).notes
-    assert where(root) == [before.count("\n")]
+    assert (status(root).fits, status(root).notes) == (True, ())
+    assert where(root) == [expected]
     uninstall(root)
     assert (root / "main.py").read_text() == text
-
-
-def test_where_only_functions_import_torch_it_stands_before_training(make_top):
-    root = make_top(f"import os\ndef first():\n    import torch\n{SETTING}")
-    install(root)
-    lines = (root / "main.py").read_text().splitlines()
-    assert lines[where(root)[0] + 1] == "def main(args):"
 
 
 def test_settings_at_the_top_apply_before_torch_comes(make_top):
@@ -88,22 +80,12 @@ def test_settings_at_the_top_apply_before_torch_comes(make_top):
     assert done.stdout == "False False True "
 
 
-def moved(root, to):
-    """Move our line before the line with that index."""
-    lines = (root / "main.py").read_text().splitlines(keepends=True)
-    ours = lines.pop(where(root)[0])
-    lines.insert(to, ours)
-    (root / "main.py").write_text("".join(lines))
-
-
-PLAIN, BLOCK = (
-    "import os\nimport json\n\nimport torch\n",
-    "import os\nif os.name:\n    pass\nimport torch\n\nimport sys\n",
-)
+PLAIN = "import os\nimport json\n\nimport torch\n"
+BLOCK = "import os\nif os.name:\n    pass\nimport torch\n\nimport sys\n"
 MOVED = [
     *((PLAIN, to, "", to) for to in range(4)),  # any place further up fits and stays where no setting is between
     (f"import os\n{SETTING}import torch\n", 0, "settings for torch", 2),
-    *((BLOCK, to, "not where this version would put it", 3) for to in (4, 6, 7)),  # below, or inside a statement
+    *((BLOCK, to, "not where this version would put it", 3) for to in (2, 4, 6, 7)),  # below, or inside a statement
 ]
 
 
@@ -111,7 +93,11 @@ MOVED = [
 def test_a_line_that_was_moved_stays_is_noted_or_is_a_problem(top, to, said, after, make_top):
     root = make_top(top)
     install(root)
-    moved(root, to)
+    lines = (root / "main.py").read_text().splitlines(keepends=True)
+    ours = lines.pop(where(root)[0])
+    indentation = lines[to].removesuffix(lines[to].lstrip(" "))
+    lines.insert(to, indentation + ours)
+    (root / "main.py").write_text("".join(lines))
     found = status(root)
     assert found.fits is (top is not BLOCK)
     assert any(said in row for row in (*found.notes, *found.problems)) is bool(said)
@@ -120,14 +106,9 @@ def test_a_line_that_was_moved_stays_is_noted_or_is_a_problem(top, to, said, aft
     assert (status(root).fits, status(root).notes) == (True, ())
 
 
-def test_settings_added_above_the_line_later_fit_and_a_line_inside_a_block_does_not(make_top):
-    root = make_top("import os\nif os.name:\n    pass\nimport torch\n")
+def test_settings_added_above_the_line_later_fit(make_top):
+    root = make_top(PLAIN)
     install(root)
-    main = root / "main.py"
-    text = main.read_text()
-    main.write_text(f"import os\n{SETTING}{text}")
+    (root / "main.py").write_text(f"import os\n{SETTING}{(root / 'main.py').read_text()}")
     assert status(root).fits
     assert install(root).changes == ()
-    ours = text.splitlines(keepends=True)[3]
-    main.write_text(text.replace(ours, "").replace("    pass\n", f"    {ours}    pass\n"))
-    assert not status(root).fits

@@ -1,12 +1,11 @@
 """LIFT's shape: a method that trains, two files, the host found out by itself."""
 
 import types
-from typing import Any
+from unittest import mock
 
 import pytest
-from install.small_hosts import assert_refused, contents, imported, rewrite
+from install.small_hosts import assert_refused, contents, rewrite, with_plugin
 
-from vlltr_plugin.cli import main
 from vlltr_plugin.install import State, install, status, uninstall
 
 STEP = "            self.sched.step()\n"
@@ -14,17 +13,16 @@ LOOP = "        for epoch_idx in range(num_epochs):\n"
 BATCHES = '            for batch_idx, batch in enumerate(["a", "b"]):\n'
 CALL = "                self.events.append(self.criterion(batch, batch_idx))\n"
 TRAIN = "    def train(self):\n"
+NO_END = "and a loop by steps has no end"
 
 FITTING: dict[str, list[tuple[str, str]]] = {
     "unchanged": [],
     "a comment between": [(STEP, f"{STEP}            # lower the rate\n")],
     "the model wrapped before the loop": [(LOOP, f"        self.model = ('parallel', self.model)\n{LOOP}")],
-    "another loop over epochs elsewhere": [
-        ("    def train(", "    def test(self):\n        for epoch_idx in ():\n            pass\n\n    def train(")
+    "another loop over epochs": [
+        (TRAIN, f"    def test(self):\n        for epoch_idx in ():\n            1\n\n{TRAIN}")
     ],
-    "another class that trains": [
-        ("class Trainer:", "class Other:\n    def train(self):\n        pass\n\n\nclass Trainer:")
-    ],
+    "another class that trains": [("class Trainer", f"class Other:\n{TRAIN}        pass\n\n\nclass Trainer")],
     "a scheduler stepped by batch as well": [(CALL, f"{CALL}                self.sched.step\n")],
     "a decorated method": [(TRAIN, f"    @(lambda f: f)\n{TRAIN}")],
     "tabs": [("    ", "\t")],
@@ -35,43 +33,28 @@ REFUSED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "no train": ("method `Trainer.train`", [("def train(", "def fit(")]),
     "two trains": ("found 2", [("        return self.events", f"        return self.events\n\n{TRAIN}        pass")]),
     "a function that is no method": ("method `Trainer.train`", [("    def train(", "    pass\n\n\ndef train(")]),
-    "a loop by steps": (
-        "it has a loop in line 19, and a loop by steps has no end",
-        [("for epoch_idx in", "for step in")],
-    ),
-    "a while loop": (
-        "it has a `while` loop in line 20, and a loop by steps has no end of an epoch",
-        [(LOOP, "        epoch_idx = 0\n        while epoch_idx < 2:\n")],
-    ),
+    "a loop by steps": (f"it has a loop in line 19, {NO_END}", [("for epoch_idx in", "for step in")]),
+    "a while loop": (f"a `while` loop in line 19, {NO_END}", [(LOOP, "        while (epoch_idx := 1) < 2:\n")]),
     "two epoch loops": ("found 2 (lines 19, 22): the lines fit one", [(LOOP, f"{LOOP}            pass\n\n{LOOP}")]),
     "another variable": ("epoch loop in line 19 has another variable, `epoch`", [("epoch_idx", "epoch")]),
     "one epoch": (
-        "`Trainer.train` is one epoch, its loop in line 19 goes over the batches",
-        [(LOOP, "        for i, x in enumerate(self.train_loader):\n")],
+        "loop in line 19 goes over the batches",
+        [(LOOP, "        for i in enumerate(self.train_loader):\n")],
     ),
-    "an epoch loop in a block": (
-        "that in line 20 stands inside the statement of line 19",
-        [(LOOP, "        if num_epochs:\n         for epoch_idx in range(num_epochs):\n")],
-    ),
+    "an epoch loop in a block": ("line 20 stands inside the statement of line 19", [(LOOP, f"        if 1:\n {LOOP}")]),
     "batches under a condition": ("is one epoch, its loop in line 20", [(LOOP, "        if num_epochs:\n")]),
-    "a scheduler stepped by batch": (
-        "`end_epoch`: found no place for it: it is called in line 22 only",
-        [(STEP, ""), (CALL, f"{CALL}    {STEP}")],
-    ),
-    "a scheduler stepped on a condition": (
-        "called in line 24 only",
-        [(STEP, f"            if epoch_idx:\n    {STEP}")],
-    ),
+    "a scheduler stepped by batch": ("it is called in line 22 only", [(STEP, ""), (CALL, f"{CALL}    {STEP}")]),
+    "a scheduler stepped on a condition": ("in line 24 only", [(STEP, f"            if epoch_idx:\n    {STEP}")]),
     "two schedulers' steps": ("found 2 places", [(STEP, STEP + STEP)]),
     "the step shares its line": ("own line", [(STEP, f"            pass; {STEP.strip()}\n")]),
     "another criterion": ("does not call `self.criterion`", [("self.criterion(batch", "self.loss(batch")]),
-    "an attribute of the criterion set": (
-        "sets `self.criterion.weight` again",
-        [(BATCHES, f"            self.criterion.weight = epoch_idx\n{BATCHES}")],
+    "the criterion's attribute set": (
+        "`self.criterion.w` again",
+        [(BATCHES, f"            self.criterion.w = 1\n{BATCHES}")],
     ),
     "the criterion replaced": (
         "sets `self.criterion` again",
-        [(BATCHES, f"            self.criterion = print\n{BATCHES}")],
+        [(BATCHES, f"            self.criterion = 1\n{BATCHES}")],
     ),
     "the model replaced": ("sets `self.model` again", [(BATCHES, f"            del self.model\n{BATCHES}")]),
     "the epoch changed": ("`epoch_idx`, which line", [(BATCHES, f"            epoch_idx += 1\n{BATCHES}")]),
@@ -91,11 +74,13 @@ def test_five_lines_go_in_run_right_and_come_out_byte_for_byte(name, make_lift):
     assert status(root).fits
     assert install(root).changes == ()
     assert not (root / "configs").exists()
-    events: list[Any] = []
-    trainer = imported((root / "trainer.py").read_bytes(), events)["Trainer"](types.SimpleNamespace(num_epochs=2))
-    trainer.events = events
+    space, attach = with_plugin((root / "trainer.py").read_bytes())
+    trainer, hook = space["Trainer"](types.SimpleNamespace(num_epochs=2)), attach.return_value
+    hook.end_epoch.side_effect = lambda epoch: trainer.events.append(("end", epoch))
+    attach.side_effect = lambda _: trainer.events.append("attach") or hook
     epochs = [[0.5, 0.5, "step", ("end", epoch), "rest"] for epoch in (0, 1)]
-    assert trainer.train() == [("attach", (trainer,)), *epochs[0], *epochs[1]]
+    assert trainer.train() == ["attach", *epochs[0], *epochs[1]]
+    assert attach.mock_calls[0] == mock.call(trainer)
     uninstall(root)
     assert contents(root) == before
 
@@ -108,19 +93,12 @@ def test_a_trainer_without_a_safe_place_is_refused_with_the_reason_and_its_line(
     assert_refused(root, "lift", reason)
 
 
-@pytest.mark.parametrize(
-    ("pairs", "config", "reason"),
-    [
-        ([(STEP, "")], "config = 1\n", "`train` never calls it"),
-        ([(STEP, "")], "config = 1\n", "; utils/config.py: anchor `config`: found no place for it"),
-        ([], "_C = 1\n_C = 2\n", "utils/config.py: anchor `config`: found 2 places"),
-    ],
-    ids=["the first of two files", "the second of two", "one of two"],
-)
-def test_reasons_of_every_file_are_given_and_none_is_written(pairs, config, reason, make_lift):
-    root = make_lift(config=config)
-    rewrite(root / "trainer.py", *pairs)
-    assert_refused(root, "lift", reason)
+def test_reasons_of_every_file_are_given_and_none_is_written(make_lift):
+    both, one = make_lift(config="config = 1\n"), make_lift(config="_C = 1\n_C = 2\n", name="one")
+    rewrite(both / "trainer.py", (STEP, ""))
+    assert_refused(both, "lift", "`train` never calls it")
+    assert_refused(both, "lift", "; utils/config.py: anchor `config`: found no place for it")
+    assert_refused(one, "lift", "utils/config.py: anchor `config`: found 2 places")
 
 
 def test_lines_in_one_file_only_are_a_part_and_named(make_lift):
@@ -133,14 +111,3 @@ def test_lines_in_one_file_only_are_a_part_and_named(make_lift):
     assert "utils/config.py: missing line `_C.reweight = " in str(found)
     install(root)
     assert status(root).fits
-
-
-def test_the_next_command_is_the_hosts_own(make_lift, capsys):
-    root = str(make_lift())
-    assert main(["install", root, "--host", "lift", "--dry-run"]) == 0
-    out = capsys.readouterr().out
-    assert out.splitlines()[-1] == f"next: vlltr-plugin install {root}"
-    assert "configs/class_volume" not in out
-    assert main(["install", root]) == 0
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.endswith("next: python main.py YOUR-ARGUMENTS reweight.type class_volume")

@@ -1,12 +1,11 @@
 """Bytes in, bytes out: where the lines go, what they keep, and that they come out again."""
 
 import ast
-import codecs
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from install.small_hosts import run_host
+from install.small_hosts import HOST, rewrite, run_host
 
 from vlltr_plugin import __version__
 from vlltr_plugin.install import InstallError, load_recipes
@@ -20,28 +19,21 @@ NOW = f"vlltr-plugin {__version__}".encode()
 @pytest.mark.parametrize(
     ("options", "calls"),
     [
-        ({"found": None, "last": 1}, ["attach", "begin", "end"]),
-        ({"found": {"at": 4}, "judge": True}, ["attach", "load"]),
+        ({"found": None, "last": 1}, ["", "().begin_epoch", "().end_epoch", "().checkpoint"]),
+        ({"found": {"at": 4}, "judge": True}, ["", "().load"]),
     ],
     ids=["without a checkpoint", "evaluation only"],
 )
-def test_only_what_the_host_reaches_is_called(options, calls, host):
-    events, _ = run_host(with_lines(host.encode(), RECIPE).after, **options)
-    assert [name for name, _ in events] == calls
-
-
-def test_a_byte_order_mark_before_the_first_import_stays_first(host):
-    original = host[host.index("import json") :].encode("utf-8-sig")
-    result = with_lines(original, RECIPE).after
-    assert result.startswith(codecs.BOM_UTF8 + b"import vlltr_plugin.compat")
-    assert without_lines(result, RECIPE) == original
+def test_only_what_the_host_reaches_is_called(options, calls):
+    called, *_ = run_host(with_lines(HOST.encode(), RECIPE).after, **options)
+    assert [name for name, *_ in called] == calls
 
 
 NL = ["\n", "\r\n", "\r"]
 
 
 @st.composite
-def files(draw, host):
+def files(draw):
     """The host in a random but legal style: indentation, line endings, encoding, comments."""
     unit = draw(st.sampled_from(["\t", " ", "  ", "    ", "        "]))
     endings = draw(st.one_of(st.sampled_from(NL).map(lambda one: [one]), st.just(NL), st.just(NL[:2])))
@@ -49,7 +41,7 @@ def files(draw, host):
     lines = ["# Überschrift: é"] if draw(st.booleans()) or "cookie" in encoding else []
     if encoding in ("latin-1", "cp1252", "utf-8 cookie"):
         lines.insert(0, f"# -*- coding: {encoding.split()[0]} -*-")
-    for line in host.splitlines():
+    for line in HOST.splitlines():
         body = line.lstrip(" ")
         depth = (len(line) - len(body)) // 4
         remark = draw(st.sampled_from(["", "", "", "  # \x0cé"])) if body and '"""' not in body else ""
@@ -62,9 +54,8 @@ def files(draw, host):
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_any_style_is_restored_byte_for_byte(host, data):
-    original = data.draw(files(host))
+@given(original=files())
+def test_any_style_is_restored_byte_for_byte(original):
     result = with_lines(original, RECIPE).after
     assert without_lines(result, RECIPE) == original
     assert with_lines(result, RECIPE).after == result
@@ -83,28 +74,27 @@ def test_empty_or_non_python_files_are_refused(text):
     assert result.after == text
 
 
-def test_a_line_that_only_ends_like_a_marker_stays_and_a_marker_before_a_linter_note_is_found(host):
-    text = (host + "x = 1  # vlltr-plugin\ny = 2  # vlltr-plugin 0.1.0\n").encode()
+def test_a_line_that_only_ends_like_a_marker_stays_and_a_marker_before_a_linter_note_is_found():
+    text = (HOST + "x = 1  # vlltr-plugin\ny = 2  # vlltr-plugin 0.1.0\n").encode()
     assert without_lines(text, RECIPE) == text
-    result = with_lines(host.encode(), RECIPE).after.replace(NOW, NOW + b"  # noqa: E501")
-    assert without_lines(result, RECIPE) == host.encode()
+    result = with_lines(HOST.encode(), RECIPE).after.replace(NOW, NOW + b"  # noqa: E501")
+    assert without_lines(result, RECIPE) == HOST.encode()
+
+
+RESUME = '            if "at" in checkpoint:\n                args.first = checkpoint["at"] + 1\n'
 
 
 @pytest.mark.parametrize(
-    ("joint", "broken"), [("attach(args", "attach(\n        args"), ("mixup_fn)", "mixup_fn,\n    )")]
+    ("old", "new", "reason"),
+    [
+        ("attach(args", "attach(\n        args", "unmarked code still uses the plug-in"),
+        ("mixup_fn)", "mixup_fn,\n    )", "unmarked code still uses the plug-in"),
+        (RESUME, "", "not parse"),
+    ],
+    ids=["spread over lines", "spread at its end", "alone in its block"],
 )
-def test_a_line_that_a_formatter_spread_is_not_half_removed(host, joint, broken):
-    result = with_lines(host.encode(), RECIPE).after.decode()
-    spread = result.replace(joint, broken)
-    compile(spread, "main.py", "exec")
-    with pytest.raises(InstallError, match="unmarked code still uses the plug-in"):
-        without_lines(spread.encode(), RECIPE)
-
-
-def test_a_block_left_with_our_line_alone_is_not_broken(host):
-    result = with_lines(host.encode(), RECIPE).after.decode()
-    emptied = result.replace(
-        '            if "at" in checkpoint:\n                args.first = checkpoint["at"] + 1\n', ""
-    )
-    with pytest.raises(InstallError, match="not parse"):
-        without_lines(emptied.encode(), RECIPE)
+def test_a_line_that_cannot_be_taken_out_whole_stays(old, new, reason, make_checkout):
+    main = make_checkout(with_lines(HOST.encode(), RECIPE).after) / "main.py"
+    changed = rewrite(main, (old, new)).read_bytes()
+    with pytest.raises(InstallError, match=reason):
+        without_lines(changed, RECIPE)
