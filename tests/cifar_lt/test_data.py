@@ -85,14 +85,9 @@ def test_torchvisions_images_are_cut_to_nested_profiles_with_their_own_labels(tm
     ],
 )
 def test_an_npz_of_another_kind_is_refused(tmp_path, change, words):
-    arrays = {
-        "x_train": np.zeros((5, 8, 8, 3), np.uint8),
-        "y_train": np.array([0, 1, 2, 3, 0]),
-        "x_test": np.zeros((2, 8, 8, 3), np.uint8),
-        "y_test": np.array([0, 1]),
-        **change,
-    }
-    path = tmp_path / "data.npz"
+    images, path = np.zeros((5, 8, 8, 3), np.uint8), tmp_path / "data.npz"
+    arrays = {"x_train": images, "y_train": np.array([0, 1, 2, 3, 0]), "x_test": images[:2], "y_test": np.array([0, 1])}
+    arrays |= change
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
     with pytest.raises(DataError, match=words):
         from_npz(path)
