@@ -6,6 +6,7 @@ A function counts once, under the file that holds it; code at the top of a modul
 import contextlib
 import importlib
 import io
+import re
 import shutil
 import sys
 import tempfile
@@ -34,33 +35,28 @@ class Tracer:
         self.found: defaultdict[str, set[str]] = defaultdict(set)
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
-        code = frame.f_code
-        path = Path(code.co_filename)
+        path, code = Path(frame.f_code.co_filename), frame.f_code
         if event == "call" and code.co_name != "<module>" and PACKAGE in path.parents:
             self.found[str(path.relative_to(PACKAGE))].add(f"{code.co_firstlineno} {code.co_name}")
 
-    @contextlib.contextmanager
-    def tracing(self) -> Any:
-        before = sys.getprofile()
+    def __enter__(self) -> None:
         sys.setprofile(self)
-        try:
-            yield
-        finally:
-            sys.setprofile(before)
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
 
 
 def loss_of_a_batch(folder: Path, trace: Tracer) -> None:
-    criterion = ReweightedLoss(ClassVolume(COUNTS))
-    labels = torch.arange(8) % 3
+    criterion, labels = ReweightedLoss(ClassVolume(COUNTS)), torch.arange(8) % 3
     criterion(torch.randn(8, 3), labels)  # the first call of an epoch does more
-    with trace.tracing():
+    with trace:
         criterion(torch.randn(8, 3), labels)
 
 
 def compare_of_two_logs(folder: Path, trace: Tracer) -> None:
     for name in ("a", "b"):
         run(folder / name, 2)
-    with trace.tracing():
+    with trace:
         assert command_line(["compare", str(folder / "a"), str(folder / "b")]) == 0
 
 
@@ -68,23 +64,22 @@ def epoch_end_in_lift(folder: Path, trace: Tracer) -> None:
     checkout = shutil.copytree(LIFT, folder / "lift")
     install(checkout, host="lift")
     trainer = checkout / "trainer.py"
-    line = next(line for line in trainer.read_text().splitlines() if "reweight_hook.end_epoch(" in line)
-    indent = line[: len(line) - len(line.lstrip())]
-    trainer.write_text(trainer.read_text().replace(line, f"{indent}with self.tracing():\n    {line}"))
+    trainer.write_text(
+        re.sub(r"( *)(.*reweight_hook.end_epoch\(.*)", r"\1with self.trace:\n    \1\2", trainer.read_text())
+    )
     sys.path.insert(0, str(checkout))
     module = importlib.import_module("main")
-    module.Trainer.tracing = staticmethod(trace.tracing)
+    module.Trainer.trace = trace
     module.main(["output_dir", str(folder / "out"), "loss_type", "CE", "reweight.type", "class_volume"])
 
 
 def epoch_end_in_vl_ltr(folder: Path, trace: Tracer) -> None:
-    host = MiniHost({"type": "class_volume"})
-    host.args.output_dir = str(folder)
+    host = MiniHost({"type": "class_volume"}, output_dir=str(folder))
     hook = host.attach()
     end_epoch = hook.end_epoch
 
     def traced(epoch: int) -> Any:
-        with trace.tracing():
+        with trace:
             return end_epoch(epoch)
 
     hook.end_epoch = traced

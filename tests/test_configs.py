@@ -16,12 +16,12 @@ from vlltr_plugin.training.settings import parse
 FOLDER = configs_dir()
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 BASES = {
-    ("imagenet_lt", "r50"): "imagelt/finetune/finetune_r50.py",
-    ("imagenet_lt", "vit16"): "imagelt/finetune/finetune_vit16.py",
-    ("places_lt", "r50"): "placeslt/finetune/places_finetune_r50.py",
-    ("places_lt", "vit16"): "placeslt/finetune/places_finetune_vit16.py",
-    ("inat18", "r50"): "inat/finetune/inat_finetune_r50.py",
-    ("inat18", "vit16"): "inat/finetune/inat_finetune_vit16.py",
+    "imagenet_lt_r50": "imagelt/finetune/finetune_r50.py",
+    "imagenet_lt_vit16": "imagelt/finetune/finetune_vit16.py",
+    "places_lt_r50": "placeslt/finetune/places_finetune_r50.py",
+    "places_lt_vit16": "placeslt/finetune/places_finetune_vit16.py",
+    "inat18_r50": "inat/finetune/inat_finetune_r50.py",
+    "inat18_vit16": "inat/finetune/inat_finetune_vit16.py",
 }
 METHODS = {
     "dv": {"reweight": {"type": "class_volume"}},
@@ -34,10 +34,8 @@ METHODS = {
 
 def split(name):
     """A config's name as the upstream config it extends and the method it adds."""
-    for (data, tower), base in BASES.items():
-        if name.startswith(f"{data}_{tower}_"):
-            return base, name.removeprefix(f"{data}_{tower}_")
-    raise AssertionError(f"{name} names no data set and backbone")
+    (own,) = (own for own in BASES if name.startswith(f"{own}_"))
+    return BASES[own], name.removeprefix(f"{own}_")
 
 
 def args_of(read, path):
