@@ -90,13 +90,9 @@ def test_args_are_upstreams_but_for_the_named_keys(name, read, upstream):
     assert args_of(read, upstream / "class_volume" / f"{name}.py") == expected
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_reweight_key_builds_a_weighting_that_starts_at_epoch_1(name, upstream):
-    reweight = args_of(Config.fromfile, upstream / "class_volume" / f"{name}.py").get("reweight")
-    if reweight is None:
-        assert name.endswith("baseline100")
-        return
-    settings = parse(reweight, BRANCHES)
+@pytest.mark.parametrize("method", [method for method in METHODS if METHODS[method]])
+def test_every_method_builds_a_weighting_that_starts_at_epoch_1(method):
+    settings = parse(METHODS[method]["reweight"], BRANCHES)
     weighting = build_weighting(settings.type, [5, 3, 2], draws=[3, 3, 3], **settings.options)
     assert weighting.start_epoch == 1
     assert torch.equal(weighting.weights, torch.ones(3))
