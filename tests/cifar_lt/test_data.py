@@ -32,14 +32,6 @@ def test_profiles_are_the_literatures():
     assert {factor: sum(profile(500, factor, 100)) for factor in CIFAR100} == CIFAR100
 
 
-@pytest.mark.parametrize("imbalance", [0.5, 0, -3, float("nan"), float("inf")])
-def test_an_imbalance_below_1_is_refused(imbalance, tmp_path):
-    with pytest.raises(DataError, match="1 or more"):
-        profile(500, imbalance, 10)
-    with pytest.raises(DataError, match="1 or more"):  # before anything is read or downloaded
-        from_torchvision("cifar10", imbalance, tmp_path / "missing")
-
-
 def test_torchvisions_images_are_cut_to_nested_profiles_with_their_own_labels(tmp_path, monkeypatch):
     from torchvision import datasets
 

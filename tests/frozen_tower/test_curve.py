@@ -13,6 +13,7 @@ GROUPS = torch.eye(3).bool()
 LABELS, COUNTS = torch.arange(3).repeat_interleave(200), torch.tensor([100, 30, 3])
 LOGITS = 2 * torch.nn.functional.one_hot(LABELS, 3) + COUNTS.log()
 LOGITS = LOGITS + torch.randn(600, 3, generator=torch.Generator().manual_seed(0))
+EXACT = ExactCurve(LOGITS, LABELS, GROUPS, COUNTS)
 
 
 @pytest.mark.parametrize(
@@ -48,21 +49,18 @@ def test_the_curve_starts_at_ce_and_moves_towards_rare_classes() -> None:
     assert points[-1].many < points[0].many
 
 
-def test_every_adjusted_model_lies_on_the_exact_curve() -> None:
-    exact = ExactCurve(LOGITS, LABELS, GROUPS, COUNTS)
-    for tau in (0.0, 0.33, 1.0, 2.718, 9.0):
-        assert exact.height(adjusted(tau)) == (0, 0)
-    tau, best = exact.best
+def test_the_exact_curve_has_every_adjusted_model_and_the_best_tau() -> None:
+    assert all(EXACT.height(adjusted(tau)) == (0, 0) for tau in (0.0, 0.33, 1.0, 2.718, 9.0))
+    tau, best = EXACT.best
     assert best == adjusted(tau).all
     assert best >= max(each.all for each in curve(LOGITS, LABELS, GROUPS, COUNTS))
 
 
 def test_a_method_above_the_exact_curve_and_beyond_its_ends() -> None:
-    exact = ExactCurve(LOGITS, LABELS, GROUPS, COUNTS)
     on = adjusted(0.5)
-    above = exact.height(on._replace(all=on.all + 2, few=on.few + 3))
+    above = EXACT.height(on._replace(all=on.all + 2, few=on.few + 3))
     assert 1.5 < above.all <= 2  # of the taus with this many-shot accuracy the one nearest in few-shot accuracy counts
     assert 1.5 < above.few <= 3
-    top = exact.curve.top
-    assert exact.height(Point(90, 101, 90, 90)) == Height(90 - exact.curve.overall[top], 90 - exact.curve.few[top])
-    assert all(map(math.isnan, exact.height(Point(50, -1, 50, 50))))
+    top = EXACT.curve.top
+    assert EXACT.height(Point(90, 101, 90, 90)) == Height(90 - EXACT.curve.overall[top], 90 - EXACT.curve.few[top])
+    assert all(map(math.isnan, EXACT.height(Point(50, -1, 50, 50))))
