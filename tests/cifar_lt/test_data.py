@@ -1,3 +1,4 @@
+import math
 import os
 import sys
 from pathlib import Path
@@ -16,8 +17,6 @@ from vlltr_plugin.cifar_lt.data import (
 )
 
 DATA = Path(os.environ.get("VLLTR_DATA", "nowhere"))
-
-
 CIFAR10 = {
     10: [5000, 3871, 2997, 2320, 1796, 1391, 1077, 834, 645, 500],
     50: [5000, 3237, 2096, 1357, 878, 568, 368, 238, 154, 100],
@@ -55,8 +54,10 @@ def test_torchvisions_images_are_cut_to_nested_profiles_with_their_own_labels(tm
             assert (images[:, 0, 0, 0] == labels).all()
         assert len(data.x_test) == 400
     assert {image.tobytes() for image in less.x_train} > {image.tobytes() for image in more.x_train}
-    with pytest.raises(DataError, match="or a network to download it"):
-        from_torchvision("cifar10", 10, tmp_path / "missing")
+    wrong = {10: "or a network to download it", 0.5: "1 or more", math.nan: "1 or more", math.inf: "1 or more"}
+    for imbalance, words in wrong.items():  # the factor is looked at before anything is read or downloaded
+        with pytest.raises(DataError, match=words):
+            from_torchvision("cifar10", imbalance, tmp_path / "missing")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ def test_the_warm_up_ends_before_the_epoch_whose_statistics_count():
     assert [schedule.warm_up for schedule in schedules] == [159, 0, 9]
 
 
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "evaluate_every"])
+def test_settings_out_of_range_are_refused(name):
+    with pytest.raises(ValueError, match=f"Expected {name} to be 1 or more"):
+        Schedule(**{name: 0})
+
+
 def test_every_field_that_affects_training_is_part_of_the_run_identity():
     same = {"evaluate_every": 5, "compile": True}
     others = {"epochs": 7, "start_epoch": 3, "sampler": "sqrt", "mixup": 0.5, "batch_size": 9, "amp": True, **same}
