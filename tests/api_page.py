@@ -84,13 +84,11 @@ def methods(home: str, node: Definition, inherited: set[str]) -> dict[str, tuple
 
 def signature(home: str, node: Definition) -> str:
     """The arguments as the source has them; of a class those of its constructor."""
-    function: Definition | None = node
     if isinstance(node, ast.ClassDef):
         parts = [part for _, owner in bases(home, node) for part in owner.body]
-        function = next((p for p in parts if isinstance(p, ast.FunctionDef) and p.name == "__init__"), None)
-    if not isinstance(function, ast.FunctionDef):
-        return f"{node.name}()"
-    return node.name + arguments(function)
+        made = next((part for part in parts if isinstance(part, ast.FunctionDef) and part.name == "__init__"), None)
+        return node.name + (arguments(made) if made else "()")
+    return node.name + arguments(node)
 
 
 def arguments(function: ast.FunctionDef) -> str:
@@ -119,11 +117,6 @@ def markdown(docstring: str) -> list[str]:
     return [*lines, *(["```"] if section == "Example" else [])]
 
 
-def described_elsewhere(home: str, node: Definition, on_page: set[str]) -> list[str]:
-    """Base classes that this page has an entry for, nearest first."""
-    return [one.name for _, one in bases(home, node) if one is not node and one.name in on_page]
-
-
 def entry(name: str, home: str, on_page: set[str]) -> list[str]:
     """One public name."""
     found = definition(home, name)
@@ -132,7 +125,7 @@ def entry(name: str, home: str, on_page: set[str]) -> list[str]:
     kind = "class " if isinstance(node, ast.ClassDef) else ""
     lines = [f"### {name}", "", "```python", f"{kind}{signature(where, node)}  # {home}", "```", ""]
     lines += [*markdown(ast.get_docstring(node) or ""), ""]
-    inherited = described_elsewhere(where, node, on_page)
+    inherited = [one.name for _, one in bases(where, node) if one is not node and one.name in on_page]
     for method, (function, text) in methods(where, node, set(inherited)).items() if kind else ():
         summary = " ".join(text.partition("\n\n")[0].split())
         decorators = {ast.unparse(one) for one in function.decorator_list}

@@ -1,12 +1,13 @@
 """A host's training steps again: naive float64 loops over what its criterion was given."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from oracles import weights_of
+from oracles import log_radius_of, weights_of
 from torch import Tensor, nn
 
 Parts = list[tuple[int, float]]
@@ -61,12 +62,6 @@ def expected_loss(logits: Tensor, parts: Sequence[Parts], alpha: Sequence[float]
     return torch.stack(losses).sum() / len(losses)
 
 
-def degrees_of_freedom(draws: int, images: int) -> float:
-    """m - sum_j c_j^2 / m, where image j came c_j of m times, as evenly as whole numbers allow."""
-    copies = [draws // images + (j < draws % images) for j in range(images)]
-    return draws - sum(c * c for c in copies) / draws if draws else 0.0
-
-
 def expected_weights(
     logits: Tensor, parts: Sequence[Parts], counts: Sequence[int], draws: Sequence[float]
 ) -> list[float]:
@@ -75,15 +70,12 @@ def expected_weights(
     W draws of n < W images show each W // n times or once more: sum w^2 / W of the unbiased variance is that of copies.
     """
     labels = np.array([max(sample, key=lambda part: part[1])[0] for sample in parts])
-    rows = logits.double().numpy()
-    radii, seen = [], []
-    for label in range(len(counts)):
-        of_class = rows[labels == label]
-        seen.append(len(of_class))
-        freedom = degrees_of_freedom(len(of_class), counts[label])
-        scatter = ((of_class - of_class.mean(axis=0)) ** 2).sum(axis=0) if len(of_class) else np.zeros(rows.shape[1])
-        spread = np.sqrt(scatter / freedom) if freedom > 0 else np.zeros(rows.shape[1])
-        radii.append(float(np.log(spread).mean()) if (spread > 0).all() else float("nan"))
+    radii, seen = [], [int((labels == label).sum()) for label in range(len(counts))]
+    for label, (drawn, images) in enumerate(zip(seen, counts, strict=True)):
+        copies = [drawn // images + (j < drawn % images) for j in range(images)]
+        rows = logits.double().numpy()[labels == label]
+        radius = log_radius_of(rows, np.ones(drawn), np.array(copies))
+        radii.append(radius if math.isfinite(radius) else math.nan)
     return weights_of(radii, counts, draws, mass=seen).tolist()
 
 

@@ -103,13 +103,11 @@ class MiniHost:
         losses = []
         for _ in range(batches):
             index = torch.multinomial(torch.as_tensor(self.sampler.weights), 16, replacement=True)
-            x, labels = self.dataset.data[index], torch.tensor(self.dataset.targets)[index]
-            targets = labels
+            x, targets = self.dataset.data[index], torch.tensor(self.dataset.targets)[index]
             if self.mixup is not None:
-                x, targets = self.mixup(x, labels)
+                x, targets = self.mixup(x, targets)
             outputs = self.model(x)
-            branches = outputs if self.args.two_branch else [outputs]
-            loss = sum(self.criterion(x, branches[i], targets) for i in range(len(branches)))
+            loss = sum(self.criterion(x, rows, targets) for rows in (outputs if self.args.two_branch else [outputs]))
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

@@ -6,11 +6,15 @@ import numpy as np
 import torch
 
 
-def log_radius_of(samples: np.ndarray, masses: np.ndarray) -> float:
-    """Mean over the features of log sigma, with reliability weights; nan below two samples' worth."""
+def log_radius_of(samples: np.ndarray, masses: np.ndarray, copies: np.ndarray | None = None) -> float:
+    """Mean over the features of log sigma, with reliability weights; nan below two samples' worth.
+
+    `copies` says how often each image came if some samples are of one image.
+    """
     samples, masses = np.asarray(samples, np.float64), np.asarray(masses, np.float64)
     total = masses.sum()
-    freedom = total - (masses**2).sum() / total if total > 0 else 0.0
+    repeated = masses if copies is None else copies
+    freedom = total - (repeated**2).sum() / total if total > 0 else 0.0
     if freedom <= 0:
         return math.nan
     log_sigmas = []

@@ -1,7 +1,5 @@
 """What a wheel holds, that the sdist builds the same one, and that our own code starts without a warning."""
 
-import argparse
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,22 +14,29 @@ from vlltr_plugin.cli import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("vlltr_plugin", "patches", "configs", "setup.py", "pyproject.toml", "README.md", "LICENSE")
-MODERN_SETUPTOOLS = 77
+MODERN_SETUPTOOLS = "77"
 """pyproject.toml asks for it; `license_expression` is unknown to older ones."""
 
 OF_HOSTS_AND_COMMANDS = ("torchvision", "timm", "open_clip", "ftfy", "regex", "tqdm", "rich", "tomli", "tomllib")
 """Packages that the core does not need."""
 
 STRAY = ("patches/notes.txt", "vlltr_plugin/core/leftover.npz", "vlltr_plugin/runs/old.py.orig", "tests/conftest.py")
+STRAY += ("vlltr_plugin/core/__pycache__/moments.cpython-310.pyc",)
 """Put into the source tree before the build; no wheel may hold them."""
+
+
+def python(*arguments, **options):
+    """What a Python process printed; it must end well."""
+    ran = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **options)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout, ran.stderr
 
 
 def build(kind, tree, out):
     """A `wheel` or an `sdist` of a source tree, from setuptools' own backend: needs no network."""
     out.mkdir()
     call = f"import sys; from setuptools import build_meta; build_meta.build_{kind}(sys.argv[1])"
-    ran = subprocess.run([sys.executable, "-c", call, str(out)], cwd=tree, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    python("-c", call, out, cwd=tree)
     return next(out.iterdir())
 
 
@@ -43,12 +48,7 @@ def contents(wheel):
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """A copy of the sources: a build writes into its tree."""
-    if importlib.util.find_spec("setuptools") is None:
-        pytest.skip("no setuptools in this environment: pip install '.[test]'")
-    import setuptools
-
-    if int(setuptools.__version__.split(".")[0]) < MODERN_SETUPTOOLS:
-        pytest.skip(f"setuptools {setuptools.__version__} is older than {MODERN_SETUPTOOLS}: pip install '.[test]'")
+    pytest.importorskip("setuptools", MODERN_SETUPTOOLS)  # pip install '.[test]'
     copy = tmp_path_factory.mktemp("sources")
     for name in SOURCES:
         source = ROOT / name
@@ -59,9 +59,6 @@ def tree(tmp_path_factory):
     for name in STRAY:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_text("stray\n", "utf-8")
-    cache = copy / "vlltr_plugin/core/__pycache__"
-    cache.mkdir()
-    (cache / "moments.cpython-310.pyc").write_bytes(b"stray")
     return copy
 
 
@@ -82,14 +79,12 @@ def sdist_file(tree, tmp_path_factory):
 
 def expected_files(tree):
     """What belongs into the wheel, by its path there: every module, and the data that the package reads."""
-    files = {f"vlltr_plugin/{path.relative_to(tree)}": path for path in (tree / "configs").glob("*.py")}
-    files |= {f"vlltr_plugin/{path.relative_to(tree)}": path for path in (tree / "patches").glob("*.toml")}
     package = tree / "vlltr_plugin"
-    files |= {str(path.relative_to(tree)): path for path in package.rglob("*.py")}
-    files |= {str(path.relative_to(tree)): path for path in package.rglob("published.json")}
-    files["vlltr_plugin/py.typed"] = package / "py.typed"
-    standin = package / "demo/standin"
-    files |= {str(path.relative_to(tree)): path for path in standin.rglob("*") if path.is_file()}
+    inside = [*package.rglob("*.py"), *package.rglob("published.json"), package / "py.typed"]
+    inside += [path for path in (package / "demo/standin").rglob("*") if path.is_file()]
+    files = {str(path.relative_to(tree)): path for path in inside}
+    for path in (*(tree / "configs").glob("*.py"), *(tree / "patches").glob("*.toml")):
+        files[f"vlltr_plugin/{path.relative_to(tree)}"] = path
     return {name: path.read_bytes() for name, path in files.items()}
 
 
@@ -122,10 +117,9 @@ def test_the_sdist_builds_the_same_wheel(sdist_file, wheel, tmp_path):
 @pytest.mark.parametrize(("tool", "options"), [("twine", ["check", "--strict"]), ("check_wheel_contents", [])])
 def test_twine_accepts_wheel_and_sdist_and_check_wheel_contents_the_wheel(tool, options, wheel_file, sdist_file):
     pytest.importorskip(tool, reason=f"pip install {tool}")
-    files = [str(wheel_file), str(sdist_file)] if tool == "twine" else [str(wheel_file)]
-    ran = subprocess.run([sys.executable, "-m", tool, *options, *files], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert tool != "twine" or ran.stdout.count("PASSED") == 2, ran.stdout
+    files = [wheel_file, sdist_file] if tool == "twine" else [wheel_file]
+    printed, _ = python("-m", tool, *options, *files)
+    assert tool != "twine" or printed.count("PASSED") == 2, printed
 
 
 def test_readmes_first_block_runs_from_the_installed_wheel_in_an_empty_folder(wheel_file, tmp_path):
@@ -133,37 +127,29 @@ def test_readmes_first_block_runs_from_the_installed_wheel_in_an_empty_folder(wh
     pytest.importorskip("pip", reason="this environment has no pip")
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
-    ran = subprocess.run([*install, str(wheel_file)], capture_output=True, text=True, cwd=empty)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    python("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel_file, cwd=empty)
     block = (ROOT / "README.md").read_text("utf-8").partition("```python\n")[2].partition("```")[0]
     without = f"import sys\nsys.modules.update(dict.fromkeys({OF_HOSTS_AND_COMMANDS}))\n"
     after = "import vlltr_plugin\nprint(vlltr_plugin.__file__)\n"
     (empty / "loop.py").write_text(f"{without}{block}\n{after}", "utf-8")
-    ran = subprocess.run(
-        [sys.executable, "loop.py"],
-        cwd=empty,
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stderr
-    *epochs, home = ran.stdout.strip().splitlines()
+    printed, _ = python("loop.py", cwd=empty, env={**os.environ, "PYTHONPATH": str(site)})
+    *epochs, home = printed.strip().splitlines()
     assert [line.split()[0] for line in epochs] == ["0", "1", "2"]
     assert Path(home).is_relative_to(site)
 
 
-def commands():
-    actions = build_parser()._subparsers._group_actions  # type: ignore[union-attr]
-    return [name for action in actions if isinstance(action, argparse._SubParsersAction) for name in action.choices]
+def test_our_own_code_compiles_and_starts_without_a_warning_and_every_command_has_its_help():
+    """One process: `--help` ends in SystemExit, so all of them fit into it.
 
-
-def test_our_own_code_starts_without_a_warning_and_every_command_has_its_help():
-    """One process: `--help` ends in SystemExit, so all of them fit into it."""
+    Invalid escapes and `is` with a literal warn when a module is first compiled, hidden by a cache later.
+    """
     code = """
-import contextlib, io, sys
+import contextlib, io, pathlib, sys
 import vlltr_plugin
 from vlltr_plugin.cli import main
+for folder in ("vlltr_plugin", "configs"):
+    for path in pathlib.Path(folder).rglob("*.py"):
+        compile(path.read_bytes(), path, "exec")
 for command in sys.argv[1:]:
     out = io.StringIO()
     try:
@@ -172,20 +158,8 @@ for command in sys.argv[1:]:
     except SystemExit as end:
         assert end.code == 0, (command, end.code)
     assert f"vlltr-plugin {command}" in out.getvalue(), out.getvalue()
-print("fine")
 """
-    known = commands()
+    known = next(action.choices for action in build_parser()._actions if action.choices)
     assert {"install", "uninstall", "status", "demo", "compare", "evaluate", "inspect", "check", "cifar-lt"} <= {*known}
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *known], env=environment, capture_output=True, text=True
-    )
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "fine\n", "")
-
-
-def test_every_module_compiles_without_a_warning(tmp_path):
-    """Invalid escapes and `is` with a literal warn when a module is first compiled, hidden by a cache later."""
-    code = "import sys, pathlib\nfor p in sys.argv[1:]: compile(pathlib.Path(p).read_bytes(), p, 'exec')"
-    files = [str(path) for folder in ("vlltr_plugin", "configs") for path in (ROOT / folder).rglob("*.py")]
-    ran = subprocess.run([sys.executable, "-W", "error", "-c", code, *files], capture_output=True, text=True)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    printed = python("-W", "error", "-c", code, *known, cwd=ROOT)
+    assert printed == ("", "")

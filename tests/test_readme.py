@@ -15,7 +15,6 @@ from vlltr_plugin.core.registry import WEIGHTINGS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
-    "README.md",
     ".github/CONTRIBUTING.md",
     "configs/README.md",
     "vlltr_plugin/core/README.md",
@@ -23,6 +22,7 @@ DOCUMENTS = (
 )
 BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 IMPORTS = re.compile(r"^(?:import|from) (\w+)", flags=re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#\s]+)?(?:#([\w-]+))?\)")
 GROUPS = ("all", "many", "medium", "few")
 OWN_DATA = ROOT / "tests/examples/own_data.py"
 
@@ -35,18 +35,13 @@ def run(code: str, names: dict, document: str) -> None:
     exec(compile(code, document, "exec"), names)
 
 
-def whose_packages_are_here(code: str) -> bool:
-    return all(importlib.util.find_spec(name) for name in IMPORTS.findall(code))
-
-
-@pytest.mark.parametrize("document", DOCUMENTS[1:])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_blocks_run_in_order(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vlltr_plugin.core.registry.WEIGHTINGS", dict(WEIGHTINGS))  # a block may add one
-    names = {"__name__": "__main__"}
-    left_out = []
+    names, left_out = {"__name__": "__main__"}, []
     for code in blocks_of(document):
-        if whose_packages_are_here(code):
+        if all(importlib.util.find_spec(name) for name in IMPORTS.findall(code)):
             run(code, names, document)
         else:
             left_out.append(code.splitlines()[0])
@@ -87,18 +82,14 @@ def test_the_page_of_the_api_is_that_of_the_docstrings_and_has_every_public_name
     assert set(vlltr_plugin.__all__) <= set(re.findall(r"^### (\w+)$", page(), flags=re.MULTILINE))
 
 
-LINK = re.compile(r"\]\(([^)#\s]+)?(?:#([\w-]+))?\)")
-
-
 @pytest.mark.parametrize("document", ["README.md", ".github/CONTRIBUTING.md", "vlltr_plugin/API.md"])
 def test_links_to_files_and_headings_exist(document: str) -> None:
     for path, anchor in LINK.findall((ROOT / document).read_text("utf-8")):
-        if path.startswith("http"):
-            continue
-        target = (ROOT / document).parent / path if path else ROOT / document
-        assert target.exists(), path
-        headings = re.findall(r"^#+ (.*)$", target.read_text("utf-8") if anchor else "", flags=re.MULTILINE)
-        assert not anchor or anchor in {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}
+        if not path.startswith("http"):
+            target = (ROOT / document).parent / path if path else ROOT / document
+            assert target.exists(), path
+            headings = re.findall(r"^#+ (.*)$", target.read_text("utf-8") if anchor else "", flags=re.MULTILINE)
+            assert not anchor or anchor in {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}
 
 
 def table(text: str) -> dict[str, dict[str, float]]:

@@ -88,22 +88,6 @@ def imported(text: str) -> set[str]:
     return {name for name in found if name.startswith("vlltr_plugin.")}
 
 
-def picture() -> dict[str, set[str]]:
-    """Folder to the folders that it imports; two levels where a folder has folders."""
-    drawn: dict[str, set[str]] = {}
-    for path, text in files():
-        here = _folder(path.removesuffix(".py").split("/"))
-        there = {_folder(name.split(".")[1:]) for name in imported(text)}
-        drawn.setdefault(here, set()).update(there - {here} - OPEN - {"__version__"})
-    return drawn
-
-
-def _folder(parts: list[str]) -> str:
-    while len(parts) > 1 and not PACKAGE.joinpath(*parts).is_dir():
-        parts = parts[:-1]
-    return "/".join(parts)
-
-
 def without_help(text: str) -> str:
     """A file's text, what its commands say on the terminal blanked out."""
     lines = text.splitlines()
@@ -122,29 +106,27 @@ def strange_words(path: str, text: str) -> set[str]:
     return {match[0] for words in others for match in re.finditer(words, without_help(text))}
 
 
+def imports_of(folder: str) -> dict[str, set[str]]:
+    """By file of a folder, the other folders that it imports."""
+    texts = {path: text for path, text in files() if folder_of(path) == folder}
+    inside = OPEN | {folder, "__version__"}
+    return {path: {name.split(".")[1] for name in imported(text)} - inside for path, text in texts.items()}
+
+
 @pytest.mark.parametrize("folder", sorted({folder_of(path) for path, _ in files()}))
 def test_a_folder_imports_only_allowed_folders(folder: str) -> None:
-    wrong = {
-        path: sorted(unknown)
-        for path, text in files()
-        if folder_of(path) == folder and (unknown := {name.split(".")[1] for name in imported(text)} - allowed(folder))
-    }
-    assert wrong == {}
-
-
-def allowed(folder: str) -> set[str]:
-    """What the files of a folder may import."""
-    return MAY_IMPORT[folder] | OPEN | {folder, "__version__"}
+    wrong = {path: found - MAY_IMPORT[folder] for path, found in imports_of(folder).items()}
+    assert {path: sorted(found) for path, found in wrong.items() if found} == {}
 
 
 def test_a_host_imports_no_other_host() -> None:
     homes = {path.parent.name for path in PACKAGE.glob("hosts/*/host.py")}
     assert homes >= {"vl_ltr", "lift", "timm_train"}
     for path, text in files():
-        for home in homes:
-            if path.startswith(f"hosts/{home}/"):
-                others = tuple(f"vlltr_plugin.hosts.{other}" for other in homes - {home})
-                assert not [name for name in imported(text) if name.startswith(others)], path
+        own = path.split("/")[1] if path.startswith("hosts/") else ""
+        if own in homes:
+            others = tuple(f"vlltr_plugin.hosts.{other}" for other in homes - {own})
+            assert not [name for name in imported(text) if name.startswith(others)], path
 
 
 def test_only_the_demo_and_the_top_name_a_host_to_import() -> None:
@@ -174,12 +156,10 @@ def test_the_words_are_found(path: str, text: str, words: set[str]) -> None:
 
 
 def test_an_import_inside_a_function_counts() -> None:
-    assert imported("def f():\n    from vlltr_plugin.report import tables\n") == {
-        "vlltr_plugin.report",
-        "vlltr_plugin.report.tables",
-    }
+    names = imported("def f():\n    from vlltr_plugin.report import tables\n")
+    assert names == {"vlltr_plugin.report", "vlltr_plugin.report.tables"}
 
 
 if __name__ == "__main__":
-    for folder, known in sorted(picture().items()):
-        print(f"{folder:<20} -> {' '.join(sorted(known)) or '-'}")
+    for folder in MAY_IMPORT:
+        print(f"{folder:<12} -> {' '.join(sorted(set().union(*imports_of(folder).values()))) or '-'}")

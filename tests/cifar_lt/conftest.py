@@ -15,19 +15,13 @@ COUNTS = (60, 40, 30, 20, 15, 12, 9, 6, 4, 3)
 
 @pytest.fixture(scope="session")
 def digits_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    digits = load_digits()
-    images = np.repeat((digits.images * 15).astype(np.uint8)[..., None], 3, axis=3)
-    members = [np.flatnonzero(digits.target == label) for label in range(10)]
+    images, labels = load_digits(return_X_y=True)
+    images = np.repeat((images.reshape(-1, 8, 8, 1) * 15).astype(np.uint8), 3, axis=3)
+    members = [np.flatnonzero(labels == label) for label in range(10)]
     train = np.concatenate([own[:count] for own, count in zip(members, COUNTS, strict=True)])
     test = np.concatenate([own[100:105] for own in members])
     path = tmp_path_factory.mktemp("digits") / "digits.npz"
-    np.savez(
-        path,
-        x_train=images[train],
-        y_train=digits.target[train],
-        x_test=images[test],
-        y_test=digits.target[test],
-    )
+    np.savez(path, x_train=images[train], y_train=labels[train], x_test=images[test], y_test=labels[test])
     return path
 
 

@@ -45,16 +45,13 @@ def probabilities(image: int, tau: float) -> list[float]:
 
 @pytest.mark.parametrize("tau", [0.0, 1.0])
 def test_nll_and_ece_are_those_of_a_loop(tau):
-    found = calibration(LOGITS - tau * COUNTS.log(), LABELS)
-    every = [probabilities(image, tau) for image in range(40)]
-    assert found["nll"] == pytest.approx(
-        -sum(math.log(p[y]) for p, y in zip(every, LABELS.tolist(), strict=True)) / 40, abs=1e-5
-    )
-    bins: dict[int, list[tuple[float, bool]]] = {}
-    for p, label in zip(every, LABELS.tolist(), strict=True):
-        bins.setdefault(int(max(p) * 15), []).append((max(p), p.index(max(p)) == label))
-    gaps = [abs(sum(c for c, _ in b) - sum(hit for _, hit in b)) for b in bins.values()]
-    assert found["ece"] == pytest.approx(100 * sum(gaps) / 40, abs=1e-3)
+    found, likelihoods, bins = calibration(LOGITS - tau * COUNTS.log(), LABELS), [], [[] for _ in range(15)]
+    for image, label in enumerate(LABELS.tolist()):
+        p = probabilities(image, tau)
+        likelihoods.append(math.log(p[label]))
+        bins[int(max(p) * 15)].append(max(p) - (p.index(max(p)) == label))
+    assert found["nll"] == pytest.approx(-sum(likelihoods) / 40, abs=1e-5)
+    assert found["ece"] == pytest.approx(100 * sum(abs(sum(gaps)) for gaps in bins) / 40, abs=1e-3)
 
 
 def test_adjusted_errors_are_those_of_each_half():

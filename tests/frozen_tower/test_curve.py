@@ -13,6 +13,7 @@ GROUPS = torch.eye(3).bool()
 LABELS, COUNTS = torch.arange(3).repeat_interleave(200), torch.tensor([100, 30, 3])
 LOGITS = 2 * torch.nn.functional.one_hot(LABELS, 3) + COUNTS.log()
 LOGITS = LOGITS + torch.randn(600, 3, generator=torch.Generator().manual_seed(0))
+EXACT = ExactCurve(LOGITS, LABELS, GROUPS, COUNTS)
 
 
 @pytest.mark.parametrize(
@@ -22,16 +23,13 @@ LOGITS = LOGITS + torch.randn(600, 3, generator=torch.Generator().manual_seed(0)
         pytest.param(Point(41.5, 77, 50, 16), STRAIGHT, (0, 0), id="on the line between two points"),
         pytest.param(Point(44, 77, 50, 17), STRAIGHT, (2.5, 1), id="above, at equal many-shot accuracy"),
         pytest.param(Point(45, 77.5, 50, 19), DENTED, (45 - 42.25, 0), id="a dent is passed over"),
+        pytest.param(Point(44, 80.1, 50, 17), STRAIGHT, (math.nan, math.nan), id="before the first point"),
+        pytest.param(Point(44, 71.9, 50, 17), STRAIGHT, (math.nan, math.nan), id="beyond the last point"),
         pytest.param(Point(41, 80, 50, 14), FLAT, (0, 0), id="of equal many-shot accuracies the larger tau"),
     ],
 )
 def test_height_at_the_taus_of_the_curve(method: Point, baseline: list[Point], height: tuple[float, float]) -> None:
-    assert interpolated(method, baseline) == pytest.approx(height)
-
-
-@pytest.mark.parametrize("many", [80.1, 71.9])
-def test_no_height_beyond_the_taus_of_the_curve(many: float) -> None:
-    assert all(map(math.isnan, interpolated(Point(44, many, 50, 17), STRAIGHT)))
+    assert interpolated(method, baseline) == pytest.approx(height, nan_ok=True)
 
 
 def test_points_are_means_over_classes() -> None:
@@ -40,29 +38,29 @@ def test_points_are_means_over_classes() -> None:
     assert point(predicted, labels, GROUPS) == (50, 100, 50, 0)
 
 
+def adjusted(tau: float) -> Point:
+    return point(LOGITS - tau * COUNTS.log(), LABELS, GROUPS)
+
+
 def test_the_curve_starts_at_ce_and_moves_towards_rare_classes() -> None:
     points = curve(LOGITS, LABELS, GROUPS, COUNTS)
-    assert points[0] == point(LOGITS, LABELS, GROUPS)
-    assert points[10] == point(LOGITS - TAUS[10] * COUNTS.log(), LABELS, GROUPS)
+    assert (points[0], points[10]) == (point(LOGITS, LABELS, GROUPS), adjusted(TAUS[10]))
     assert points[-1].few > points[0].few
     assert points[-1].many < points[0].many
 
 
-def test_every_adjusted_model_lies_on_the_exact_curve() -> None:
-    exact = ExactCurve(LOGITS, LABELS, GROUPS, COUNTS)
-    for tau in (0.0, 0.33, 1.0, 2.718, 9.0):
-        assert exact.height(point(LOGITS - tau * COUNTS.log(), LABELS, GROUPS)) == (0, 0)
-    tau, best = exact.best
-    assert best == point(LOGITS - tau * COUNTS.log(), LABELS, GROUPS).all
+def test_the_exact_curve_has_every_adjusted_model_and_the_best_tau() -> None:
+    assert all(EXACT.height(adjusted(tau)) == (0, 0) for tau in (0.0, 0.33, 1.0, 2.718, 9.0))
+    tau, best = EXACT.best
+    assert best == adjusted(tau).all
     assert best >= max(each.all for each in curve(LOGITS, LABELS, GROUPS, COUNTS))
 
 
 def test_a_method_above_the_exact_curve_and_beyond_its_ends() -> None:
-    exact = ExactCurve(LOGITS, LABELS, GROUPS, COUNTS)
-    on = point(LOGITS - 0.5 * COUNTS.log(), LABELS, GROUPS)
-    above = exact.height(on._replace(all=on.all + 2, few=on.few + 3))
+    on = adjusted(0.5)
+    above = EXACT.height(on._replace(all=on.all + 2, few=on.few + 3))
     assert 1.5 < above.all <= 2  # of the taus with this many-shot accuracy the one nearest in few-shot accuracy counts
     assert 1.5 < above.few <= 3
-    top = exact.curve.top
-    assert exact.height(Point(90, 101, 90, 90)) == Height(90 - exact.curve.overall[top], 90 - exact.curve.few[top])
-    assert all(map(math.isnan, exact.height(Point(50, -1, 50, 50))))
+    top = EXACT.curve.top
+    assert EXACT.height(Point(90, 101, 90, 90)) == Height(90 - EXACT.curve.overall[top], 90 - EXACT.curve.few[top])
+    assert all(map(math.isnan, EXACT.height(Point(50, -1, 50, 50))))

@@ -20,38 +20,37 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def images_of(data: Data, number: int) -> tuple[list[list[tuple[int, int]]], list[list[tuple[int, int]]]]:
-    """Of each class of a draw, the training and the test images, as (class, number) of the set."""
+def images_of(data: Data, number: int) -> list[list[set[tuple[int, int]]]]:
+    """Of each class of a draw the training and the test images, as (class, number) of the set; none comes twice."""
     everything = torch.cat([data.features, data.test_features])
     ranks = torch.stack([column.unique(return_inverse=True)[1] for column in everything.T], dim=1)  # undoes the scaling
     assert ranks[:, 0].max() == number - 1
-    train, test = ranks.split([len(data.labels), len(data.test_labels)])
-    found = []
-    for rows, labels in ((train, data.labels), (test, data.test_labels)):
-        found.append([[tuple(row) for row in rows[labels == i].tolist()] for i in range(data.groups.shape[1])])
-    return found[0], found[1]
+    assert len(ranks.unique(dim=0)) == len(ranks)
+    both = list(
+        zip(ranks.split([len(data.labels), len(data.test_labels)]), (data.labels, data.test_labels), strict=True)
+    )
+    return [[{tuple(row) for row in rows[y == i].tolist()} for rows, y in both] for i in range(data.groups.shape[1])]
 
 
 def test_classes_and_images_are_random_and_disjoint(cache: Path) -> None:
     drawn = [load_random(cache, "cifar10_lt", 12, 2, seed) for seed in range(20)]
     for data in drawn:
-        train, test = images_of(data, 10)
+        train, test = zip(*images_of(data, 10), strict=True)
         assert sorted(map(len, train), reverse=True) == [12, 9, 8, 6, 5, 4, 3, 2, 2, 2]
         assert {len(each) for each in test} == {8}
         for i in range(10):
-            assert len({*train[i], *test[i]}) == len(train[i]) + 8
-            assert {label for label, _ in train[i] + test[i]} == {i}
-        assert data.groups.sum(dim=1).tolist() == [3, 4, 3]
-        assert data.class_counts[data.groups[0]].min() >= data.class_counts[data.groups[1]].max()
-        assert data.class_counts[data.groups[1]].min() >= data.class_counts[data.groups[2]].max()
+            assert {label for label, _ in train[i] | test[i]} == {i}
+        many, medium, few = (data.class_counts[group] for group in data.groups)
+        assert (len(many), len(medium), len(few)) == (3, 4, 3)
+        assert many.min() >= medium.max() >= medium.min() >= few.max()
     assert len({int(data.class_counts.argmax()) for data in drawn}) > 4
-    assert len({tuple(images_of(data, 10)[1][0]) for data in drawn}) > 4
+    assert len({frozenset(images_of(data, 10)[0][1]) for data in drawn}) > 4
 
 
 @pytest.mark.parametrize(("smallest", "similar"), [(10, False), (5, False), (10, True)])
 def test_broad_classes_take_a_fifth_from_each_of_five(cache: Path, smallest: int, similar: bool) -> None:
     data = load_broad(cache, 10, smallest, 1, similar=similar)
-    train, test = images_of(data, 100)
+    train, test = zip(*images_of(data, 100), strict=True)
     members = [{label for label, _ in each} for each in test]
     assert [len(each) for each in members] == [5] * 10 + [1] * 50
     assert len(set.union(*members)) == 100
@@ -60,7 +59,6 @@ def test_broad_classes_take_a_fifth_from_each_of_five(cache: Path, smallest: int
         per_label = [sum(label == name for label, _ in train[i]) for name in members[i]]
         assert max(per_label) - min(per_label) <= 1
         assert sum(per_label) == len(train[i])
-        assert not {*train[i]} & {*test[i]}
         assert len(test[i]) == 10 * len(members[i])
     assert max(map(len, train)) == 10
     assert min(map(len, train)) == smallest

@@ -10,22 +10,19 @@ import torch
 from frozen_tower_heads import Cosine, Head, ImageText, LanguageGuided, Linear, picked
 from torch import Tensor
 
-CLASSES, SENTENCES, WIDTH, DIM, IMAGES = 5, 3, 8, 12, 4
+CLASSES, WIDTH, DIM = 5, 8, 12
 
 
-def some_sentences() -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    sentences = torch.randn(CLASSES, SENTENCES, WIDTH, generator=generator)
-    return sentences / sentences.norm(dim=2, keepdim=True)
+def seeded(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def some_images() -> Tensor:
-    return torch.randn(IMAGES, DIM, generator=torch.Generator().manual_seed(2))
+SENTENCES = torch.nn.functional.normalize(seeded(1, CLASSES, 3, WIDTH), dim=2)
+IMAGES = seeded(2, 4, DIM)
 
 
 def language_guided(trains_projection: bool = False) -> LanguageGuided:
-    projection = torch.randn(WIDTH, DIM, generator=torch.Generator().manual_seed(3))
-    return LanguageGuided(some_sentences(), projection, math.log(20.0), trains_projection)
+    return LanguageGuided(SENTENCES, seeded(3, WIDTH, DIM), math.log(20.0), trains_projection)
 
 
 def standardised(vector: Tensor) -> Tensor:
@@ -43,8 +40,8 @@ def attended_cosine(image: Tensor, sentences: Tensor, scale: float) -> float:
 def test_the_language_guided_head_attends_and_compares() -> None:
     head = language_guided()
     parameters = picked(head.initial(DIM, CLASSES, 0), [0, 0])
-    visual, image_text = head.outputs(parameters, some_images())
-    for b, features in enumerate(some_images()):
+    visual, image_text = head.outputs(parameters, IMAGES)
+    for b, features in enumerate(IMAGES):
         image = (head.projection @ features).double()
         for c, sentences in enumerate(head.sentences.double()):
             expected = attended_cosine(image, sentences, 20.0)
@@ -57,17 +54,15 @@ def test_the_language_guided_head_attends_and_compares() -> None:
 def test_it_trains_the_projection_where_asked() -> None:
     head = language_guided(trains_projection=True)
     parameters = picked(head.initial(DIM, CLASSES, 0), [0])
-    sum(outputs.square().sum() for outputs in head.outputs(parameters, some_images())).backward()
-    gradient = parameters["projection"].grad
-    assert gradient is not None
-    assert gradient.abs().max() > 0
-    fixed = language_guided().outputs(picked(language_guided().initial(DIM, CLASSES, 0), [0]), some_images())
-    for own, other in zip(head.outputs(parameters, some_images()), fixed, strict=True):
+    sum(outputs.square().sum() for outputs in head.outputs(parameters, IMAGES)).backward()
+    assert parameters["projection"].grad.abs().max() > 0
+    fixed = language_guided().outputs(picked(language_guided().initial(DIM, CLASSES, 0), [0]), IMAGES)
+    for own, other in zip(head.outputs(parameters, IMAGES), fixed, strict=True):
         torch.testing.assert_close(own, other)
 
 
 def test_the_cosine_head_ignores_lengths() -> None:
-    head, images = Cosine(), some_images()
+    head, images = Cosine(), IMAGES
     parameters = head.initial(DIM, CLASSES, 0)
     longer = {**parameters, "weight": 3 * parameters["weight"]}
     torch.testing.assert_close(head.outputs(longer, 5 * images), head.outputs(parameters, images))
@@ -75,18 +70,16 @@ def test_the_cosine_head_ignores_lengths() -> None:
 
 
 def test_the_image_text_head_prefers_the_class_whose_sentences_point_its_way() -> None:
-    sentences = some_sentences()
-    head = ImageText(sentences)
-    parameters = head.initial(WIDTH, CLASSES, 0)
-    parameters["projection"] = torch.eye(WIDTH)[None]
-    assert head.outputs(parameters, sentences.mean(dim=1))[0][:, 0].argmax(dim=1).tolist() == list(range(CLASSES))
+    head = ImageText(SENTENCES)
+    parameters = {**head.initial(WIDTH, CLASSES, 0), "projection": torch.eye(WIDTH)[None]}
+    assert head.outputs(parameters, SENTENCES.mean(dim=1))[0][:, 0].argmax(dim=1).tolist() == list(range(CLASSES))
 
 
-@pytest.mark.parametrize("head", [Linear(), Cosine(), ImageText(some_sentences()), language_guided(True)])
+@pytest.mark.parametrize("head", [Linear(), Cosine(), ImageText(SENTENCES), language_guided(True)])
 def test_replicas_do_not_touch_each_other(head: Head) -> None:
     first, second = (picked(head.initial(DIM, CLASSES, seed), [0]) for seed in (0, 1))
     both = {name: torch.cat([first[name], second[name]]) for name in first}
-    for together, *apart in zip(*(head.outputs(each, some_images()) for each in (both, first, second)), strict=True):
+    for together, *apart in zip(*(head.outputs(each, IMAGES) for each in (both, first, second)), strict=True):
         torch.testing.assert_close(together, torch.cat(apart, dim=1))
 
 
@@ -96,7 +89,7 @@ import torch
 import vlltr_plugin.compat
 sys.path[:0] = sys.argv[1:]
 from models.finetune import Block
-from test_heads import CLASSES, DIM, WIDTH, language_guided, picked, some_images
+from test_heads import CLASSES, DIM, IMAGES, WIDTH, language_guided, picked
 
 head = language_guided()
 parameters = picked(head.initial(DIM, CLASSES, 0), [0])
@@ -107,9 +100,9 @@ with torch.no_grad():
     for name, index in (("1", 0), ("2", 2)):
         block.visual_fc[index].weight.copy_(parameters["weight" + name][0])
         block.visual_fc[index].bias.copy_(parameters["bias" + name][0])
-    images = some_images() @ head.projection.T
+    images = IMAGES @ head.projection.T
     expected = block(images[:, None], head.sentences, None, torch.tensor(head.log_scale))
-for own, other in zip(head.outputs(parameters, some_images()), expected, strict=True):
+for own, other in zip(head.outputs(parameters, IMAGES), expected, strict=True):
     torch.testing.assert_close(own[:, 0].detach(), other, rtol=1e-4, atol=1e-4)
 print("equal")
 """
@@ -119,8 +112,6 @@ def test_the_language_guided_head_equals_the_checkouts() -> None:
     checkout = os.environ.get("VLLTR_CHECKOUT")
     if not checkout:
         pytest.skip("set VLLTR_CHECKOUT to a clone of VL-LTR")
-    folders = [checkout, os.path.dirname(__file__), *sys.path]
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", COMPARE_WITH_CHECKOUT, *folders], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-B", "-c", COMPARE_WITH_CHECKOUT, checkout, os.path.dirname(__file__), *sys.path]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.strip().endswith("equal"), done.stderr
