@@ -1,6 +1,4 @@
-"""The check of a host's own loss, and what a plan says, the same for all hosts."""
-
-from __future__ import annotations
+"""The check of a host's own loss, the same for all hosts."""
 
 from typing import Any
 
@@ -9,8 +7,7 @@ import torch
 from torch import nn
 
 from vlltr_plugin import InverseFrequency, LogitAdjustedLoss, ReweightedLoss, Uniform
-from vlltr_plugin.hosts.plan import Plan, check_base_loss, make_criteria
-from vlltr_plugin.training.settings import parse
+from vlltr_plugin.hosts.plan import check_base_loss
 
 
 class Soft(nn.Module):
@@ -67,36 +64,3 @@ def test_a_loss_that_puts_margins_into_the_logits_themselves_is_refused() -> Non
 
     with pytest.raises(ValueError, match="more than the weights"):
         check_base_loss(margins, ReweightedLoss(Uniform([1] * 10)), "the loss")
-
-
-def plan(epochs: int | None, **reweight: Any) -> Plan:
-    settings = parse({"type": "class_volume", **reweight})
-    counts = torch.tensor([20, 5])
-    criteria = make_criteria(settings, counts, counts.double(), smoothing=0.0)
-    return Plan(settings, criteria, epochs, at_once=settings.adjusts)
-
-
-SAID = {
-    "weights": ({}, 3, "class_volume as loss weights, from epoch 1 on; with equal radii alpha runs from 0.625 to 2.5."),
-    "margins": ({"form": "logit_adjustment"}, 3, "tau 1), from the first step on: epoch 0 is not the baseline's, and "),
-    "frequency": ({"type": "inverse", "normalize": "mean"}, 3, "inverse, normalize mean as loss weights, from epoch 0"),
-    "nothing": ({"type": "none", "start_epoch": 9}, 3, "type none: the host's own loss in all epochs."),
-    "too late": ({"start_epoch": 3}, 3, "warning: the weights apply from epoch 3 on, counted from 0, but there are 3 "),
-    "in time": ({"start_epoch": 3}, 4, "start_epoch 3 as loss weights, from epoch 3 on"),
-    "no number of epochs": ({"start_epoch": 3}, None, "from epoch 3 on"),
-}
-
-
-@pytest.mark.parametrize(("reweight", "epochs", "said"), SAID.values(), ids=SAID)
-def test_the_announcement_of_a_plan(
-    reweight: dict[str, Any], epochs: int | None, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plan(epochs, **reweight).announce()
-    (line,) = capsys.readouterr().out.splitlines()
-    assert said in line
-
-
-def test_a_criterion_is_put_in_once() -> None:
-    criterion, _ = plan(3).apply(nn.CrossEntropyLoss())
-    with pytest.raises(ValueError, match="call attach once"):
-        check_base_loss(criterion, ReweightedLoss(Uniform([1, 1])), "the loss")

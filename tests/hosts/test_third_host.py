@@ -1,7 +1,5 @@
 """Another host is one folder and one recipe: here a trainer that ends epochs by a function of its own."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Iterator

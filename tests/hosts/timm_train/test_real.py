@@ -1,7 +1,5 @@
 """A real checkout of timm, which VLLTR_TIMM names, with images of CIFAR-10 from VLLTR_DATA (without it: noise)."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import json
