@@ -10,6 +10,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
 LAUNCH = Path(__file__).with_name("launch.py")
+LOSSES = ("train_loss", "train_loss0", "train_loss1", "test_loss", "test_loss0", "test_loss1")
 SMALL = ("--device", "cpu", "--num_workers", "0", "--input-size", "32", "--sent-length", "2")
 
 

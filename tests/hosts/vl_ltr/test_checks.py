@@ -16,6 +16,8 @@ pytestmark = pytest.mark.usefixtures("forked")
 
 STAGE_ONE = ["stage one", "embeddings"]  # the stand-in has none
 DATA = "data/digits"
+
+
 def reweight(checkout: Path, text: str) -> str:
     """A config that extends the baseline by some text."""
     path = checkout / "configs/digits/finetune/spoilt.py"

@@ -1,5 +1,6 @@
 """Statistics from a clean pass: what it reads and that it leaves the training alone."""
 
+import copy
 import random
 import sys
 import types
@@ -44,6 +45,7 @@ def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_ho
     host.model.visual.eval()
     host.attach()
     states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002
+    parameters = copy.deepcopy(host.model.state_dict())
     host.hook.end_epoch(0)
     assert torch.equal(states[0], torch.get_rng_state())
     assert np.array_equal(states[1], np.random.get_state()[1])  # noqa: NPY002
@@ -52,6 +54,8 @@ def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_ho
     assert len(drawn) == len(host.dataset)
     assert training == {False}
     assert host.dataset.pipeline is pipeline
+    assert all(torch.equal(value, parameters[name]) for name, value in host.model.state_dict().items())
+    assert all(value.grad is None for value in host.model.parameters())
 
 
 @pytest.mark.usefixtures("host_datasets")
