@@ -5,7 +5,7 @@ import io
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 from .plain_model import IMAGES, PlainBlock, assert_equal, build, sped_up
 
 BOTH = {"fast_head": True, "fast_tower": True}
-
-
 OURS = ["forward", "sentence_cache", "fold", "__getstate__", "__deepcopy__"]
 
 
 def changed(model: nn.Module) -> list[str]:
     """The modules that hold something of the plug-in's."""
     return [name for name, module in model.named_modules() if any(ours in vars(module) for ours in OURS)]
-
-
-@pytest.fixture
-def one_process(tmp_path: Path) -> Iterator[None]:
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
-    yield
-    leave_group()
 
 
 def test_outputs_agree_and_names_and_values_of_the_state_and_random_numbers_stay() -> None:
@@ -57,6 +48,53 @@ def test_fast_and_stock_models_load_each_others_checkpoints(fast_first: bool) ->
     target.load_state_dict(source.state_dict())
     target.text_padding_mask = source.text_padding_mask
     assert_equal(source, target)
+
+
+def forward_in_train_mode(model: Any) -> None:
+    for module in model.visual.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+    model.visual(3 * IMAGES + 1)
+    model.visual.eval()
+
+
+def one_norm_in_train_mode(model: Any) -> None:
+    model.visual.bn1.train()
+    model.visual.bn1(2 + 3 * torch.randn(4, 8, 8, 8, generator=torch.Generator().manual_seed(1)))
+    model.visual.eval()
+
+
+def added_to(name: str) -> Callable[[Any], object]:
+    return torch.no_grad()(lambda model: model.visual.state_dict()[name].add_(0.5))
+
+
+NEW = torch.randn(5, 6, 16, generator=torch.Generator().manual_seed(9)) + 1
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "sentences in place": torch.no_grad()(lambda model: model.text_embeddings.copy_(NEW)),
+    "loaded sentences": lambda model: model.load_state_dict(model.state_dict() | {"text_embeddings": NEW}),
+    "sentences in other storage": lambda model: setattr(model.text_embeddings, "data", NEW.clone()),
+    "replaced sentences": lambda model: setattr(model, "text_embeddings", nn.Parameter(NEW.clone(), False)),
+    **{name: added_to(name) for name in ("conv2.weight", "conv2.bias", "bn1.weight", "bn1.bias", "bn1.running_mean")},
+    "train mode": forward_in_train_mode,
+    "train mode under no_grad": torch.no_grad()(forward_in_train_mode),
+    "train mode under inference_mode": torch.inference_mode()(forward_in_train_mode),
+    "one norm in train mode": one_norm_in_train_mode,
+    "update_bn": lambda model: torch.optim.swa_utils.update_bn([3 * IMAGES], model.visual) or model.visual.eval(),
+    "reset": lambda model: model.visual.bn2.reset_running_stats(),
+    "eps": lambda model: setattr(model.visual.bn1, "eps", 0.5),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_fast_model_keeps_follows_a_model_that_changes(change: str) -> None:
+    plain = build(tower=True)
+    fast = sped_up(copy.deepcopy(plain), **BOTH)
+    assert_equal(fast, plain)
+    before = torch.cat(plain(IMAGES), dim=1)
+    for model in (plain, fast):
+        CHANGES[change](model)
+    assert (torch.cat(plain(IMAGES), dim=1) - before).norm() > 0.03 * before.norm()
+    assert_equal(fast, plain)
 
 
 def change(path: str, value: Any) -> Callable[[Any], None]:
@@ -139,26 +177,22 @@ def test_losses_agree_with_and_without_under_reweight() -> None:
     assert losses[True] != losses[False]
 
 
-@pytest.mark.usefixtures("one_process")
-def test_under_ddp_every_parameter_receives_its_gradient_at_every_step() -> None:
-    model = build(tower=True)
-    model.text_embeddings.requires_grad_(False)
-    wrapped = sped_up(DistributedDataParallel(model), **BOTH)
-    for _ in range(3):  # DDP complains at the next step about a parameter that received none
-        model.zero_grad()
-        visual, image_text = wrapped(IMAGES)
-        (visual.sum() + image_text.square().sum()).backward()
-    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
-
-
-@pytest.mark.usefixtures("one_process")
-def test_ddp_broadcasts_no_buffers_if_all_are_the_frozen_towers() -> None:
-    wrapped = DistributedDataParallel(build(tower=True))
-    assert sped_up(wrapped, fast_head=True).broadcast_buffers
-    assert not sped_up(wrapped, fast_tower=True).broadcast_buffers
-    other = build(tower=True)
-    other.register_buffer("mean", torch.zeros(3))
-    assert sped_up(DistributedDataParallel(other), **BOTH).broadcast_buffers
+def test_under_ddp_every_parameter_receives_its_gradient_and_frozen_buffers_are_not_sent(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        wrapped = DistributedDataParallel(build(tower=True))
+        assert sped_up(wrapped, fast_head=True).broadcast_buffers
+        assert not sped_up(wrapped, fast_tower=True).broadcast_buffers
+        for _ in range(3):  # DDP complains at the next step about a parameter that received none
+            wrapped.zero_grad()
+            visual, image_text = wrapped(IMAGES)
+            (visual.sum() + image_text.square().sum()).backward()
+        assert all(p.grad is not None for p in wrapped.parameters() if p.requires_grad)
+        other = build(tower=True)
+        other.register_buffer("mean", torch.zeros(3))
+        assert sped_up(DistributedDataParallel(other), **BOTH).broadcast_buffers
+    finally:
+        leave_group()
 
 
 def one_of_two(rank: int, folder: str) -> None:
