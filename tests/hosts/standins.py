@@ -12,12 +12,10 @@ def standin(host: str) -> Path:
 
 
 def copy_of(root: Path, target: Path) -> Path:
-    """A copy of a checkout, to be changed."""
     return Path(shutil.copytree(root, target, ignore=shutil.ignore_patterns("__pycache__")))
 
 
 def installed(host: str, target: Path) -> Path:
-    """A copy of a stand-in with the plug-in installed."""
     root = copy_of(standin(host), target)
     install(root)
     return root

@@ -33,7 +33,6 @@ class DataSet:
 
     @property
     def labels(self) -> list[int]:
-        """The classes that have images."""
         return [position * (self.classes // len(TRAIN_COUNTS)) for position in range(len(TRAIN_COUNTS))]
 
 

@@ -16,15 +16,12 @@ SMALL = ("--device", "cpu", "--num_workers", "0", "--input-size", "32", "--sent-
 
 @dataclass(frozen=True)
 class HostRun:
-    """What one run of the host left."""
-
     log: list[dict[str, Any]]  # the JSON lines of `log.txt`, those of earlier runs of the same config included
     stdout: str  # both output streams
     folder: Path  # the run's output folder
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
-        """The log lines of training epochs."""
         return [line for line in self.log if "epoch" in line]
 
 

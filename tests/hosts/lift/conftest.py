@@ -37,7 +37,6 @@ class Run:
 
     @property
     def ours(self) -> list[str]:
-        """The plug-in's lines."""
         return [line for line in self.lines if line.startswith("[vlltr-plugin] ")]
 
 
@@ -52,7 +51,6 @@ def change(root: Path, old: str, new: str, file: str = "trainer.py") -> None:
 
 @pytest.fixture
 def standin(tmp_path: Path) -> Path:
-    """A copy of the stand-in with the plug-in installed."""
     return installed("lift", tmp_path / "standin")
 
 

@@ -32,7 +32,6 @@ Train = Callable[..., Run]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the stand-in with the plug-in installed."""
     return installed("timm_train", tmp_path / "standin")
 
 

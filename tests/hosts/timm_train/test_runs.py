@@ -147,28 +147,21 @@ def loader(**given: Any) -> DataLoader[Any]:
     return DataLoader(Points(targets=LABELS), **given)
 
 
-class ReaderHfds(SimpleNamespace):
-    """As timm's, by its name: a column of a table."""
-
-
-class INaturalist(Points):
-    """As torchvision's, by its name."""
-
-
-class ScheduledTransformDataset(Points):
-    """As timm's, by its name."""
+def named(name: str, base: type) -> Any:
+    """A class that is known by its name alone, as timm's and torchvision's are."""
+    return type(name, (base,), {})
 
 
 def column(labels: list[Any], **more: Any) -> Points:
-    return Points(reader=ReaderHfds(label_key="label", dataset={"label": labels}, **more))
+    return Points(reader=named("ReaderHfds", SimpleNamespace)(label_key="label", dataset={"label": labels}, **more))
 
 
 NAMES = ["a"] * 8 + ["b"] * 4 + ["c"] * 4
 DATA = {
     "hfds": column(LABELS, remap_class=False),
     "hfds with a class map": column(NAMES, remap_class=True, class_to_idx={"a": 0, "b": 2, "c": 1}),
-    "inaturalist": INaturalist(target_type=["full"], index=[(label, "name.jpg") for label in LABELS]),
-    "scheduled": ScheduledTransformDataset(dataset=Points(targets=LABELS)),
+    "inaturalist": named("INaturalist", Points)(target_type=["full"], index=[(label, "name.jpg") for label in LABELS]),
+    "scheduled": named("ScheduledTransformDataset", Points)(dataset=Points(targets=LABELS)),
 }
 
 
@@ -212,28 +205,17 @@ def test_the_loss_of_a_step_is_that_of_a_loop_in_float64(mixed: bool, kind: str)
     assert criterion(logits, targets).item() == pytest.approx(expected(alpha.tolist()), rel=1e-6)
 
 
-class RepeatAugSampler(SequentialSampler):
-    """As timm's, by its name."""
-
-
-class ScheduledBatchSampler(BatchSampler):
-    """As timm's, by its name."""
-
-
-class OtherBatches(BatchSampler):
-    """A user's own."""
-
-
-def batched(batches: type[BatchSampler]) -> DataLoader[Any]:
-    return loader(batch_sampler=batches(RepeatAugSampler(range(16)), 4, False))
+def batched(name: str) -> DataLoader[Any]:
+    sampler = named("RepeatAugSampler", SequentialSampler)(range(16))
+    return loader(batch_sampler=named(name, BatchSampler)(sampler, 4, False))
 
 
 def test_the_draws_of_known_batch_samplers_are_known_and_other_ones_and_losses_are_refused() -> None:
-    for batches in (BatchSampler, ScheduledBatchSampler):
+    for batches in ("BatchSampler", "ScheduledBatchSampler"):
         criterion, *_ = attached(SMOOTHED, batched(batches))
         assert criterion.criteria["single"].weighting.draws.tolist() == [8, 4, 4]
     with pytest.raises(ValueError, match="OtherBatches, whose draws are not known"):
-        attached(SMOOTHED, batched(OtherBatches))
+        attached(SMOOTHED, batched("OtherBatches"))
     with pytest.raises(ValueError, match=r"MultiMarginLoss gives .* re-weighting would change more than the weights"):
         attached(nn.MultiMarginLoss(), loader())
     with pytest.raises(ValueError, match="call attach once"):
