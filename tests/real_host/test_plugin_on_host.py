@@ -14,11 +14,10 @@ from vlltr_plugin.install import install, uninstall
 from vlltr_plugin.runs.checkpoint_args import load_safely
 
 from .layout import IMAGENET_LT, TRAIN_COUNTS, insert_compat_import
-from .runner import LOSSES, HostRun, run_host, write_config
+from .runner import LAUNCH, LOSSES, HostRun, run_host, write_config
 
 R50 = "configs/imagelt/finetune/finetune_r50.py"
 DV = "configs/class_volume/imagenet_lt_r50_dv.py"
-RECORD = Path(__file__).parents[1] / "record_launch.py"
 HARD = {"mixup": 0.0, "cutmix": 0.0, "loss_type": "smoothCE"}
 DV_CONFIGS = [f"{data}_{tower}_dv" for data in ("imagenet_lt", "places_lt", "inat18") for tower in ("r50", "vit16")]
 ADJUSTED = {"type": "class_volume", "form": "logit_adjustment"}
@@ -149,7 +148,7 @@ def test_the_second_epochs_losses_are_those_of_the_definition(
     installed: Path, tmp_path: Path, options: dict[str, str], more: dict[str, Any]
 ) -> None:
     config = write_config(installed, "values", R50, reweight={"type": "class_volume", **options}, **more)
-    run = run_host(installed, config, launch=(str(RECORD), str(tmp_path / "calls.pt")))
+    run = run_host(installed, config, launch=(str(LAUNCH), str(tmp_path / "calls.pt")))
     counts = np.zeros(IMAGENET_LT.classes, dtype=int)
     counts[IMAGENET_LT.labels] = TRAIN_COUNTS
     # What a clean pass gives is tested on the miniature host.
