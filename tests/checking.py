@@ -12,14 +12,14 @@ from vlltr_plugin.cli import main
 Found = dict[str, tuple[str, str]]
 
 
-def check(checkout: Path, config: str, *more: str, code: int) -> Found:
+def check(checkout: Path, *arguments: str, code: int) -> Found:
     """Status and message by check; the exit code is as expected, and no file in the checkout has changed."""
     before = snapshot(checkout)
     printed = io.StringIO()
     bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, False  # as usual, whatever the tests' environment
     try:
         with contextlib.redirect_stdout(printed):
-            found = main(["check", config, "--checkout", str(checkout), "--device=cpu", "--json", *more])
+            found = main(["check", "--checkout", str(checkout), "--device=cpu", "--json", *arguments])
     finally:
         sys.dont_write_bytecode = bytecode
     assert snapshot(checkout) == before
@@ -55,9 +55,9 @@ def edited(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 def only(found: Found, check: str) -> str:
     """The message of the one line that failed."""
-    assert [name for name, (status, _) in found.items() if status == "FAIL"] == [check], found
+    assert with_status(found, "FAIL") == [check], found
     return found[check][1]
 
 
-def skipped(found: Found) -> list[str]:
-    return [name for name, (status, _) in found.items() if status == "skip"]
+def with_status(found: Found, wanted: str) -> list[str]:
+    return [name for name, (status, _) in found.items() if status == wanted]

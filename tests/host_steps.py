@@ -88,7 +88,7 @@ def assert_two_epochs_of_losses(
     mixed: bool = True,
     weights: Sequence[float] | None = None,
 ) -> None:
-    """A two-branch run under record_launch.py trained with the losses of the definition, and logged their means.
+    """A two-branch run under real_host/launch.py trained with the losses of the definition, and logged their means.
 
     The weights of the second epoch follow from the first one's logits unless they are given.
     """

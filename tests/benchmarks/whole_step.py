@@ -31,7 +31,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import dataloader
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "real_host"), str(TESTS / "hosts" / "lift")]
+sys.path[:0] = [str(TESTS), str(TESTS / "real_host"), str(TESTS / "hosts" / "lift")]
 import common  # noqa: E402
 import layout  # noqa: E402
 import real_launch  # noqa: E402

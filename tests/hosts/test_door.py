@@ -1,11 +1,10 @@
 """`check` in a process of its own, as users run it (other tests fork one), prints line by line and writes nothing."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 from checking import snapshot
-from hosts.lift.conftest import STANDIN
+from hosts.standins import copy_of, standin
 
 from vlltr_plugin.cli import main
 from vlltr_plugin.demo import CLASS_VOLUME, make_standin
@@ -22,7 +21,7 @@ EXPECTED = {
 def test_the_host_runs_in_a_separate_process(host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, arguments = tmp_path / "standin", ["--host-args", "reweight.type class_volume loss_type CE"]
     if host == "lift":
-        shutil.copytree(STANDIN, root, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_of(standin(host), root)
     else:
         pytest.importorskip("sklearn")
         root, arguments = make_standin(root), [CLASS_VOLUME, "--device", "cpu"]

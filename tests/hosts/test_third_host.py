@@ -1,7 +1,5 @@
 """Another host is one folder and one recipe: here a trainer that ends epochs by a function of its own."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Iterator
@@ -24,22 +22,10 @@ file = "fit.py"
 function = "fit"
 loop = "e"
 [[patches.insertions]]
-name = "import"
-line = "import vlltr_plugin.hosts.third"
-rule = "before_imports"
-place = "at the top"
-[[patches.insertions]]
 name = "attach"
 line = "reweight_hook = vlltr_plugin.hosts.third.attach(criterion)"
 rule = "before_loop"
 place = "before the loop"
-[[patches.insertions]]
-name = "end_epoch"
-line = "reweight_hook.end_epoch(e)"
-rule = "after_call"
-subject = "finish"
-holds_names = true
-place = "after `finish(...)`"
 """
 HOST = '''
 """What is third's own."""

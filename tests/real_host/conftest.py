@@ -1,21 +1,16 @@
 """Fixtures: copies of a real VL-LTR checkout with small data in place."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .layout import insert_compat_import, prepare_checkout, write_data
+from .layout import checkout_of_environment, insert_compat_import, prepare_checkout, write_data
 
 
 @pytest.fixture(scope="session")
 def clean_checkout() -> Path:
-    """A clean VL-LTR clone, not to be written to."""
-    folder = os.environ.get("VLLTR_CHECKOUT")
-    if not folder or not (Path(folder) / "main.py").is_file():
-        pytest.skip("set VLLTR_CHECKOUT to a clean clone of VL-LTR at e5391f5 to run the real host")
-    return Path(folder)
+    return checkout_of_environment()
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,16 @@
 """Runs the `main.py` of the current folder with small towers and a seeded `random`: for tests on the CPU.
 
-    python launch.py --config configs/... --device cpu ...
+    python launch.py [calls.pt] --config configs/... --device cpu ...
 
-The host's files stay as they are: only the numbers given to its `LGR` model differ.
+The host's files stay as they are: only the numbers given to its `LGR` model differ. What the criterion was called with
+in training is saved in `calls.pt`.
 """
 
 import os
 import random
 import runpy
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -75,9 +77,32 @@ def teach(parts: dict[str, Any], *, send: Any, path: str) -> None:
     torch.save(saved, path)
 
 
+def record_criterion() -> list[Any]:
+    """A list that will hold the calls in training of the criterion that the host will build."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    import losses  # the host's
+    from host_steps import record_calls
+
+    recorded: list[Any] = []
+    build = losses.DistillationLoss.__init__
+
+    def build_recorded(self: torch.nn.Module, *args: object) -> None:
+        build(self, *args)
+        recorded.append(record_calls(self))
+
+    losses.DistillationLoss.__init__ = build_recorded
+    return recorded
+
+
 if __name__ == "__main__":
+    record = sys.argv.pop(1) if sys.argv[1].endswith(".pt") else None
     sys.path[0] = os.getcwd()
     sys.argv[0] = "main.py"
     random.seed(int(os.environ.get("RANK", "0")))
-    shrink_towers()
+    recorded = record_criterion() if record else []
+    if "class LGR(" in Path("models/finetune.py").read_text():  # the stand-in's models are small
+        shrink_towers()
     runpy.run_path("main.py", run_name="__main__")
+    if record:
+        (calls,) = recorded
+        torch.save([tuple(call) for call in calls], record)

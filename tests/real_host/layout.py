@@ -5,13 +5,14 @@ import json
 import os
 import pickle
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from hosts.real_images import images
 from PIL import Image
 
 TRAIN_COUNTS = (110, 70, 40, 25, 15, 8, 5, 3, 2, 1)  # images of the classes that have any
@@ -32,7 +33,6 @@ class DataSet:
 
     @property
     def labels(self) -> list[int]:
-        """The classes that have images."""
         return [position * (self.classes // len(TRAIN_COUNTS)) for position in range(len(TRAIN_COUNTS))]
 
 
@@ -40,6 +40,14 @@ IMAGENET_LT = DataSet("IMNET_LT", "data/imagenet", 1000, {"r50": "pretrain_r50",
 PLACES_LT = DataSet("PLACES_LT", "data/places", 365, {"r50": "places_pretrain_r50", "vit16": "places_pretrain_vit16"})
 INAT18 = DataSet("INAT", "data/iNat", 8142, {"r50": "inat_pretrain_r50", "vit16": "inat_pretrain_vit16"})
 DATA_SETS = (IMAGENET_LT, PLACES_LT, INAT18)
+
+
+def checkout_of_environment() -> Path:
+    """A clean VL-LTR clone, not to be written to; the test is skipped if there is none."""
+    folder = Path(os.environ.get("VLLTR_CHECKOUT", "no folder"))
+    if not (folder / "main.py").is_file():
+        pytest.skip("set VLLTR_CHECKOUT to a clean clone of VL-LTR at e5391f5 to run the real host")
+    return folder
 
 
 def prepare_checkout(source: Path, target: Path, data_root: Path) -> Path:
@@ -77,9 +85,9 @@ def write_data(root: Path, seed: int = 0) -> Path:
     """Writes images, lists, texts and stage-one results of the three data sets: `data`, `cached`, `checkpoints`."""
     rng = np.random.default_rng(seed)
     _write_clip_archives(root / "pretrained")
-    images = _images(rng)
+    of_splits = {split: _images(split) for split in ("train", "val", "test")}
     for data_set in DATA_SETS:
-        lists = _write_images(root / data_set.folder, data_set, images)
+        lists = _write_images(root / data_set.folder, data_set, of_splits)
         if data_set is INAT18:
             _write_inat_lists(root / data_set.folder, lists)
         else:
@@ -92,42 +100,17 @@ def write_data(root: Path, seed: int = 0) -> Path:
     return root
 
 
-def _images(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
-    """Return, per split, one uint8 array [n, 32, 32, 3] for each class that has images."""
-    folder = os.environ.get("VLLTR_DATA")
-    if folder:
-        return {split: _cifar(Path(folder), split) for split in ("train", "val", "test")}
-    colours = rng.integers(40, 216, size=(len(TRAIN_COUNTS), 1, 1, 1, 3))
-    spreads = rng.uniform(5, 40, size=len(TRAIN_COUNTS))
-    return {
-        split: [
-            np.clip(colour + spread * rng.standard_normal((count, 32, 32, 3)), 0, 255).astype(np.uint8)
-            for colour, spread, count in zip(colours, spreads, _counts(split), strict=True)
-        ]
-        for split in ("train", "val", "test")
-    }
-
-
-def _counts(split: str) -> tuple[int, ...]:
-    return TRAIN_COUNTS if split == "train" else (HELD_OUT_COUNT,) * len(TRAIN_COUNTS)
-
-
-def _cifar(folder: Path, split: str) -> list[np.ndarray]:
-    sys.path.insert(0, str(folder))
-    try:
-        from cifar_lt import load
-    finally:
-        sys.path.remove(str(folder))
-    pixels, labels = load("cifar10_lt_mini", "train" if split == "train" else "test")
+def _images(split: str) -> list[np.ndarray]:
+    counts = TRAIN_COUNTS if split == "train" else (HELD_OUT_COUNT,) * len(TRAIN_COUNTS)
     skip = HELD_OUT_COUNT if split == "test" else 0
-    return [pixels[labels == label][skip : skip + count] for label, count in enumerate(_counts(split))]
+    return images("cifar10_lt_mini", "train" if split == "train" else "test", counts, skip)
 
 
 def _write_images(
-    folder: Path, data_set: DataSet, images: Mapping[str, list[np.ndarray]]
+    folder: Path, data_set: DataSet, of_splits: Mapping[str, list[np.ndarray]]
 ) -> dict[str, list[tuple[str, int]]]:
     lists: dict[str, list[tuple[str, int]]] = {}
-    for split, classes in images.items():
+    for split, classes in of_splits.items():
         lists[split] = []
         for label, pixels in zip(data_set.labels, classes, strict=True):
             (folder / split / f"c{label}").mkdir(parents=True)

@@ -10,20 +10,18 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
 LAUNCH = Path(__file__).with_name("launch.py")
+LOSSES = ("train_loss", "train_loss0", "train_loss1", "test_loss", "test_loss0", "test_loss1")
 SMALL = ("--device", "cpu", "--num_workers", "0", "--input-size", "32", "--sent-length", "2")
 
 
 @dataclass(frozen=True)
 class HostRun:
-    """What one run of the host left."""
-
     log: list[dict[str, Any]]  # the JSON lines of `log.txt`, those of earlier runs of the same config included
     stdout: str  # both output streams
     folder: Path  # the run's output folder
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
-        """The log lines of training epochs."""
         return [line for line in self.log if "epoch" in line]
 
 

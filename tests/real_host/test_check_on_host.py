@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checking import Found, check, edited, only, skipped
+from checking import Found, check, edited, only, with_status
 from hostile import Hostile
 
 from vlltr_plugin.hosts.door import open_host
@@ -82,19 +82,11 @@ def change(path: Path, how: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize("config", STAGE_ONE)
 def test_all_is_fine(checkout: Path, config: str) -> None:
     found = run(checkout, config, code=0)
-    assert skipped(found) == (["memory"] if config.endswith("inverse.py") else [])
+    assert with_status(found, "skip") == (["memory"] if config.endswith("inverse.py") else [])
     assert "10 of" in found["classes"][1]
     assert "train list" in found
     assert ("test list" in found) == ("inat" not in config)
     assert ("train_txt_ce.npy" in found["embeddings"][1]) == ("inat" in config)
-
-
-def test_weights_and_memory(checkout: Path) -> None:
-    found = run(checkout, code=0)
-    draws = np.sqrt([110, 70, 40, 25, 15, 8, 5, 3, 2, 1])
-    alpha = draws.mean() / draws
-    assert f"from {alpha.min():.3g} (a class of 110 images) to {alpha.max():.3g} (of 1), 1 on av" in found["weights"][1]
-    assert "statistics of 12 MB on each rank (16 MB while ranks merge)" in found["memory"][1]
 
 
 def array(name: str, how: Callable[[Any], Any]) -> Callable[[Path], None]:
@@ -172,23 +164,14 @@ def test_more_sentences_wanted_than_any_class_has(checkout: Path) -> None:
 
 
 def test_hostile_pickles_are_never_run(checkout: Path, tmp_path: Path) -> None:
-    bait = Hostile(tmp_path / "executed")
-    path = checkout / "checkpoints/pretrain_r50/checkpoint.pth"
+    bait, path = Hostile(tmp_path / "executed"), checkout / SAVED
     whole = path.read_bytes()
     change(path, lambda saved: saved.update(extra=bait))
     assert "could run code" in only(run(checkout, code=1), "stage one")
     path.write_bytes(whole)
-
-    folder = checkout / "checkpoints/imagenet_lt_r50_dv"
-    folder.mkdir()
-    torch.save({"model": {}, "extra": bait}, folder / "checkpoint.pth")
-    assert "could run code" in only(run(checkout, code=1), "output")
-    shutil.rmtree(folder)
-
     own(checkout, TOKENS).write_bytes(pickle.dumps([bait]))
     found = run(checkout, code=1)
-    lists = ["train list", "val list", "test list"]
-    assert [name for name, (status, _) in found.items() if status == "FAIL"] == lists
+    assert with_status(found, "FAIL") == ["train list", "val list", "test list"]
     assert f"{TOKENS}: it holds posix.mkdir, which could run code" in found["train list"][1]
     assert not (tmp_path / "executed").exists()
 

@@ -40,7 +40,6 @@ def evaluate(checkout: Path, run: HostRun, config: str, *more: str) -> dict[str,
 
 
 def teach(checkout: Path, config: str, path: Path) -> None:
-    """See launch.py."""
     arguments = ["--config", str(checkout / config), "--device", "cpu", *HOST_ARGS.split()]
     with open_host(checkout, arguments, ("launch:teach", {"path": str(path)})) as messages:
         assert list(messages) == []

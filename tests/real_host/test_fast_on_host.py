@@ -9,11 +9,10 @@ import torch
 
 from vlltr_plugin.install import install
 
-from .runner import HostRun, run_host, write_config
+from .runner import LOSSES, HostRun, run_host, write_config
 
 R50 = "configs/imagelt/finetune/finetune_r50.py"
 INAT = "configs/inat/finetune/inat_finetune_r50.py"
-LOSSES = ("train_loss", "train_loss0", "train_loss1", "test_loss", "test_loss0", "test_loss1")
 BOTH = {"fast_head": True, "fast_tower": True}
 REWEIGHT = {"type": "class_volume"}
 

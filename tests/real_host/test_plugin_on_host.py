@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from host_steps import assert_two_epochs_of_losses
 
 from vlltr_plugin.install import install, uninstall
 from vlltr_plugin.runs.checkpoint_args import load_safely
 
-from .layout import insert_compat_import
-from .runner import HostRun, run_host, write_config
+from .layout import IMAGENET_LT, TRAIN_COUNTS, insert_compat_import
+from .runner import LAUNCH, LOSSES, HostRun, run_host, write_config
 
 R50 = "configs/imagelt/finetune/finetune_r50.py"
 DV = "configs/class_volume/imagenet_lt_r50_dv.py"
+HARD = {"mixup": 0.0, "cutmix": 0.0, "loss_type": "smoothCE"}
 DV_CONFIGS = [f"{data}_{tower}_dv" for data in ("imagenet_lt", "places_lt", "inat18") for tower in ("r50", "vit16")]
 ADJUSTED = {"type": "class_volume", "form": "logit_adjustment"}
-LOSSES = ("train_loss", "train_loss0", "train_loss1", "test_loss", "test_loss0", "test_loss1")
 
 
 def losses(run: HostRun, epoch: int) -> list[float]:
@@ -51,28 +52,25 @@ def two_epochs(copy_checkout: Callable[[Path], Path], tmp_path_factory: pytest.T
     }
 
 
-def test_installed_without_the_key_every_logged_number_is_the_bare_hosts(two_epochs: dict[str, HostRun]) -> None:
-    assert two_epochs["installed"].log == two_epochs["bare"].log
-    assert not (two_epochs["installed"].folder / "reweight").exists()
-
-
-def test_logit_adjustment_trains_from_the_first_step_on_and_the_hosts_evaluation_stays_as_it_is(
+def test_without_the_key_every_number_is_the_bare_hosts_and_with_it_the_first_epochs(
     two_epochs: dict[str, HostRun],
 ) -> None:
-    adjusted, baseline = two_epochs["adjusted"], two_epochs["bare"]
+    bare, installed, dv = (two_epochs[name] for name in ("bare", "installed", "dv"))
+    assert installed.log == bare.log
+    assert not (installed.folder / "reweight").exists()
+    assert losses(dv, 0) == losses(bare, 0)
+    assert losses(dv, 1) != losses(bare, 1)
+
+
+def test_logit_adjustment_trains_from_the_first_step_on(two_epochs: dict[str, HostRun]) -> None:
+    adjusted, bare = two_epochs["adjusted"], two_epochs["bare"]
     assert "epoch 0 is not the baseline's" in adjusted.stdout
-    assert all(adjusted.epochs[epoch][key] != baseline.epochs[epoch][key] for epoch in range(2) for key in LOSSES[:3])
+    assert all(adjusted.epochs[epoch][key] != bare.epochs[epoch][key] for epoch in range(2) for key in LOSSES[:3])
     assert adjusted.epochs[0].keys() == two_epochs["dv"].epochs[0].keys()
-    assert adjusted.epochs[0]["train_reweight_alpha_max"] > 1 == two_epochs["dv"].epochs[0]["train_reweight_alpha_max"]
     for epoch, line in enumerate(adjusted.epochs):
         assert line["train_reweight_expected_alpha"] == pytest.approx(1, abs=1e-5)
         assert arrays(adjusted, epoch)["weights_image_text"].max() == pytest.approx(line["train_reweight_alpha_max"])
-
-
-def test_the_first_epoch_logs_the_baselines_losses_to_the_last_bit(two_epochs: dict[str, HostRun]) -> None:
-    dv, baseline = two_epochs["dv"], two_epochs["bare"]
-    assert losses(dv, 0) == losses(baseline, 0)
-    assert losses(dv, 1) != losses(baseline, 1)
+        assert line["train_reweight_alpha_max"] > 1
 
 
 def test_class_volume_is_at_work_in_the_second_epoch(two_epochs: dict[str, HostRun]) -> None:
@@ -104,23 +102,24 @@ def test_the_checkpoint_loads_safely_and_in_a_plain_checkout(
     assert [line["epoch"] for line in run.epochs] == [2]
 
 
-def test_a_resumed_run_goes_on_with_the_saved_weights(installed: Path) -> None:
-    whole = run_host(installed, write_config(installed, "whole", DV, epochs=2))
+def test_a_resumed_run_goes_on_an_evaluation_writes_no_arrays_and_uninstall_leaves_a_clean_checkout(
+    two_epochs: dict[str, HostRun], installed: Path
+) -> None:
     stopped = run_host(installed, write_config(installed, "stopped", DV, epochs=1))
     saved = torch.load(stopped.folder / "checkpoint.pth", weights_only=False)["reweight"]["weightings"]["image_text"]
     resumed = run_host(installed, write_config(installed, "stopped", DV, epochs=2))
     assert "resumed the weights in force from epoch 1 on" in resumed.stdout
     assert [line["epoch"] for line in resumed.epochs] == [0, 1]
-    assert np.array_equal(arrays(resumed, 1)["weights_image_text"], saved["weights"].numpy())
-    assert np.array_equal(arrays(resumed, 1)["weights_image_text"], arrays(whole, 1)["weights_image_text"])
-
-
-def test_a_baseline_checkpoint_resumes_with_weights_of_1(installed: Path) -> None:
-    baseline = run_host(installed, write_config(installed, "baseline", R50, epochs=1))
-    config = write_config(installed, "dv", DV, epochs=3)
-    run = run_host(installed, config, "--resume", str(baseline.folder / "checkpoint.pth"))
-    assert "weights start at 1" in run.stdout
-    assert [line["train_reweight_alpha_max"] > 1 for line in run.epochs] == [False, True]
+    weights = arrays(resumed, 1)["weights_image_text"]
+    assert np.array_equal(weights, saved["weights"].numpy())
+    assert np.array_equal(weights, arrays(two_epochs["dv"], 1)["weights_image_text"])
+    before = sorted(path.name for path in (resumed.folder / "reweight").iterdir())
+    evaluated = run_host(installed, "configs/real_host/stopped.py", "--eval")
+    assert sorted(path.name for path in (resumed.folder / "reweight").iterdir()) == before
+    assert len(evaluated.log) == len(resumed.log) + 1
+    uninstall(installed)
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=installed, capture_output=True, text=True, check=True)
+    assert status.stdout == ""
 
 
 def test_two_gloo_processes_hold_identical_weights(installed: Path) -> None:
@@ -140,20 +139,22 @@ def test_every_dv_config_finishes_an_epoch(installed: Path, name: str) -> None:
     assert arrays(run, 0)["next_weights_image_text"].max() > 1
 
 
-def test_evaluation_writes_no_arrays_and_uninstall_leaves_the_checkout_clean(installed: Path) -> None:
-    run = run_host(installed, write_config(installed, "dv", DV, epochs=1))
-    before = sorted(path.name for path in (run.folder / "reweight").iterdir())
-    again = run_host(installed, "configs/real_host/dv.py", "--eval")
-    assert sorted(path.name for path in (run.folder / "reweight").iterdir()) == before
-    assert len(again.log) == len(run.log) + 1
-    uninstall(installed)
-    status = subprocess.run(["git", "status", "--porcelain"], cwd=installed, capture_output=True, text=True, check=True)
-    assert status.stdout == ""
-
-
-def test_the_pretraining_stage_is_refused_before_it_trains(installed: Path) -> None:
-    config = write_config(
-        installed, "stage1", "configs/imagelt/pretrain/pretrain_r50.py", reweight={"type": "class_volume"}
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [({}, {}), ({"branch": "each"}, HARD), ({"branch": "sum", "source": "clean_pass"}, {})],
+    ids=["default", "each-hard", "clean"],
+)
+def test_the_second_epochs_losses_are_those_of_the_definition(
+    installed: Path, tmp_path: Path, options: dict[str, str], more: dict[str, Any]
+) -> None:
+    config = write_config(installed, "values", R50, reweight={"type": "class_volume", **options}, **more)
+    run = run_host(installed, config, launch=(str(LAUNCH), str(tmp_path / "calls.pt")))
+    counts = np.zeros(IMAGENET_LT.classes, dtype=int)
+    counts[IMAGENET_LT.labels] = TRAIN_COUNTS
+    # What a clean pass gives is tested on the miniature host.
+    clean = arrays(run, 1)["weights_sum"].tolist() if "source" in options else None
+    logged = [line["train_loss"] for line in run.epochs]
+    branch = options.get("branch", "image_text")
+    assert_two_epochs_of_losses(
+        tmp_path / "calls.pt", logged, counts.tolist(), branch=branch, mixed=more != HARD, weights=clean
     )
-    with pytest.raises(AssertionError, match="pre-training stage"):
-        run_host(installed, config)

@@ -1,21 +1,17 @@
 """LIFT's stand-in with the plug-in's lines in, run in this process."""
 
-from __future__ import annotations
-
 import importlib
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-
-from vlltr_plugin.install import install
-
-STANDIN = Path(__file__).parent / "standin"
+from checking import edited
+from hosts.standins import installed
 
 
 @dataclass
@@ -35,9 +31,12 @@ class Run:
                 found.setdefault(int(match[1]), []).append(match[2])
         return found
 
+    def arrays(self, epoch: int = 1) -> Any:
+        """The plug-in's arrays of an epoch, from 0."""
+        return np.load(self.folder / "reweight" / f"epoch_{epoch:04d}.npz")
+
     @property
     def ours(self) -> list[str]:
-        """The plug-in's lines."""
         return [line for line in self.lines if line.startswith("[vlltr-plugin] ")]
 
 
@@ -47,17 +46,12 @@ Build = Callable[..., Callable[[], Any]]
 
 def change(root: Path, old: str, new: str, file: str = "trainer.py") -> None:
     """Changes a file of a checkout, as users change theirs."""
-    text = (root / file).read_text()
-    assert old in text
-    (root / file).write_text(text.replace(old, new))
+    edited(file, old, new)(root)
 
 
 @pytest.fixture
 def standin(tmp_path: Path) -> Path:
-    """A copy of the stand-in with the plug-in installed."""
-    root = shutil.copytree(STANDIN, tmp_path / "standin", ignore=shutil.ignore_patterns("__pycache__"))
-    install(root, host="lift")
-    return root
+    return installed("lift", tmp_path / "standin")
 
 
 @pytest.fixture
@@ -76,9 +70,8 @@ def build(standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         forget()
         importlib.invalidate_caches()
         main = importlib.import_module("main").main
-        listed = [
-            str(part) for key, value in options.items() for part in (key.replace("reweight_", "reweight."), value)
-        ]
+        pairs = [(key.replace("reweight_", "reweight."), str(value)) for key, value in options.items()]
+        listed = [part for pair in pairs for part in pair]
         return lambda: main(["output_dir", str(tmp_path / "output"), *listed])
 
     before = its_modules()

@@ -23,23 +23,16 @@ if not torch.cuda.is_available():  # a torchvision built for CUDA cannot load it
 
 import torchvision
 
+sys.path.append(str(Path(__file__).parents[2]))
+from hosts.real_images import images
+
 CLASSES, LARGEST, IMBALANCE = 100, 500, 100
 
 
-def counts(thinned: int) -> list[int]:
+def counts(split: str, thinned: int) -> list[int]:
+    if split == "test":
+        return [max(100 // thinned, 1)] * CLASSES
     return [max(int(LARGEST * IMBALANCE ** (-i / (CLASSES - 1))) // thinned, 1) for i in range(CLASSES)]
-
-
-def images(split: str, thinned: int) -> tuple[np.ndarray, list[int]]:
-    per_class = counts(thinned) if split == "train" else [max(100 // thinned, 1)] * CLASSES
-    if "VLLTR_DATA" in os.environ:
-        sys.path.insert(0, os.environ["VLLTR_DATA"])
-        x, y = importlib.import_module("cifar_lt").load("cifar100_lt", split)
-        kept = np.concatenate([np.flatnonzero(y == label)[:n] for label, n in enumerate(per_class)])
-        return x[kept], y[kept].tolist()
-    labels = np.repeat(np.arange(CLASSES), per_class)
-    noise = np.random.default_rng(0).integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
-    return noise, labels.tolist()
 
 
 class Images(torchvision.datasets.VisionDataset):
@@ -47,7 +40,10 @@ class Images(torchvision.datasets.VisionDataset):
 
     def __init__(self, root: str, train: bool = True, transform: Any = None, *args: Any) -> None:
         super().__init__(root, transform=transform)
-        self.data, self.targets = images("train" if train else "test", int(os.environ.get("LIFT_IMAGES", "1")))
+        split, thinned = "train" if train else "test", int(os.environ.get("LIFT_IMAGES", "1"))
+        of_class = images("cifar100_lt", split, counts(split, thinned))
+        self.data = np.concatenate(of_class)
+        self.targets = np.repeat(np.arange(CLASSES), list(map(len, of_class))).tolist()
         self.classes = [f"thing {label}" for label in range(CLASSES)]
 
     def __len__(self) -> int:

@@ -1,10 +1,9 @@
 """LIFT's text logs: what is read of them, and what `compare` and `inspect` make of a run's folder."""
 
-from __future__ import annotations
-
 import csv
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ from hosts.lift.conftest import Make
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, host_of_log
-from vlltr_plugin.hosts.lift.log import read_config, read_run
+from vlltr_plugin.hosts.host import RunFiles
+from vlltr_plugin.hosts.lift.log import read_run
 from vlltr_plugin.report.inspect import inspect_run
 
 HEAD = """\
@@ -66,22 +66,40 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def read(folder: Path, text: str) -> RunFiles:
+    return read_run(write(folder / "log.txt", text))
+
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """What the plug-in's command prints: the report with exit code 0, the error with 2."""
+
+    def run(name: str, *arguments: object, code: int = 0) -> str:
+        capsys.readouterr()
+        assert main([name, *map(str, arguments)]) == code
+        return capsys.readouterr()[code // 2]
+
+    return run
+
+
 @pytest.mark.parametrize("left", range(1, 30))
 def test_a_log_cut_anywhere_in_its_last_line_is_read_up_to_there(tmp_path: Path, left: int) -> None:
-    files = read_run(write(tmp_path / "log.txt", (HEAD + EPOCHS)[:-left]))
+    files = read(tmp_path, (HEAD + EPOCHS)[:-left])
     assert files.log.epochs[0]["reweight_seconds"] == 0.25
     assert "reweight_seconds" not in files.log.epochs[1]
     assert "line 19: left out" in files.warnings[0]
 
 
 def test_every_number_of_a_run_is_read(tmp_path: Path) -> None:
-    files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.25)))
+    files = read(tmp_path, HEAD + EPOCHS + TAIL + result(40.25))
     assert files.log.epochs == {
         0: {"epoch": 0, "train_loss": 3.5, "reweight_alpha_max": 1.0, "reweight_seconds": 0.25},
         1: {"epoch": 1, "train_loss": 2.0, "reweight_alpha_max": 5.5, "reweight_seconds": 0.25},
     }
-    assert files.log.test == {"overall": 40.25, "harmonic": 12.5, "medium": 31.5, "few": 8.25,
-                              "macro": 43.8}  # fmt: skip
+    assert files.log.test == {"overall": 40.25, **GROUPS}
     assert files.log.class_accuracy == (50.0, 25.0, 0.0, 100.0)
     assert files.stdout is not None
     assert files.stdout.training_seconds == 86400 + 2 * 3600 + 3 * 60 + 4
@@ -125,7 +143,7 @@ TEXTS = {
 def test_texts_of_derivatives_and_damaged_ones(
     text: str, losses: list[float], overall: list[float], test: dict[str, float] | None, warning: str, tmp_path: Path
 ) -> None:
-    files = read_run(write(tmp_path / "log.txt", HEAD + text))
+    files = read(tmp_path, HEAD + text)
     lines = files.log.epochs.values()
     assert [line["train_loss"] for line in lines] == losses
     assert [line["overall"] for line in lines if "overall" in line] == overall
@@ -138,14 +156,10 @@ def test_texts_of_derivatives_and_damaged_ones(
     assert (files.stdout.training_seconds is None) == (TAIL not in text)
 
 
-@pytest.mark.parametrize(
-    ("each", "accuracy"),
-    [("[ 50. 5x. 0. 100.]", ()), ("[ 50. 25. ... 0. 100.]", ()), ("[ 50.  25.\n   0. 100.]", (50.0, 25.0, 0.0, 100.0))],
-    ids=["damaged", "more than a thousand classes", "in two lines"],
-)
-def test_accuracies_of_the_classes(each: str, accuracy: tuple[float, ...], tmp_path: Path) -> None:
-    files = read_run(write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.0, each)))
-    assert files.log.class_accuracy == accuracy
+@pytest.mark.parametrize("each", ["[ 50. 5x. 0. 100.]", "[ 50. 25. ... 0. 100.]"], ids=["damaged", "over 1000 classes"])
+def test_accuracies_of_the_classes_that_are_not_whole_are_left_out(each: str, tmp_path: Path) -> None:
+    files = read(tmp_path, HEAD + EPOCHS + TAIL + result(40.0, each))
+    assert files.log.class_accuracy == ()
     assert files.log.test == {"overall": 40.0, **GROUPS}
 
 
@@ -159,142 +173,122 @@ NO_RUN = {
 @pytest.mark.parametrize(("text", "reason"), NO_RUN.items())
 def test_a_log_without_a_run_is_refused(text: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=reason):
-        read_run(write(tmp_path / "log.txt", text))
-
-
-@pytest.mark.parametrize(
-    ("text", "reweighted"),
-    [(HEAD, True), (HEAD.replace("type: class_volume", "type: None"), False), ("Setting fixed seed: 0\n", None)],
-)
-def test_the_config_tells_whether_a_run_was_reweighted(text: str, reweighted: bool | None, tmp_path: Path) -> None:
-    assert read_run(write(tmp_path / "log.txt", text + EPOCHS)).log.reweighted is reweighted
+        read(tmp_path, text)
 
 
 ATTACHED = "[vlltr-plugin] class_volume as loss weights, from epoch [2/2] on; alpha runs from 0.4 to 9.\n"
+NO_TYPE = HEAD.replace("tau: None", "tau: 1.0").replace("type: class_volume", "type: None")
+PLAIN = ONE + TWO.replace(OURS.format(2, 5.5), "")
+REWEIGHTED: dict[str, tuple[str, bool | None, str]] = {
+    "by the plug-in's lines": (HEAD + EPOCHS, True, ""),
+    "killed in the first epoch": (HEAD + ATTACHED + batch(1, 4, "4.0", 0.5), True, ""),
+    "no type": (NO_TYPE + EPOCHS, False, ""),
+    "no config": ("Setting fixed seed: 0\n" + EPOCHS, None, ""),
+    "no line of the plug-in": (HEAD + PLAIN + TAIL, False, "no line of the plug-in in its text"),
+    "no end of an epoch": (HEAD + ATTACHED + PLAIN + TAIL, False, "no epoch of it ended with a line"),
+}
 
 
-def test_a_run_without_plugin_lines_counts_as_not_reweighted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("text", "reweighted", "why"), REWEIGHTED.values(), ids=REWEIGHTED)
+def test_the_config_and_the_lines_of_the_plug_in_tell_whether_a_run_was_reweighted(
+    text: str, reweighted: bool | None, why: str, tmp_path: Path
 ) -> None:
-    plain = "".join(line for line in EPOCHS.splitlines(True) if not line.startswith("[vlltr-plugin]"))
-    never, no_end = plain + TAIL, ATTACHED + plain + TAIL
-    for name, text in {"never": never, "no_end": no_end, "right": EPOCHS + TAIL}.items():
-        write(tmp_path / name / "log.txt", HEAD + text + result(40.0))
-    for name, why in {
-        "never": "no line of the plug-in in its text",
-        "no_end": "no epoch of it ended with a line",
-    }.items():
-        files = read_run(tmp_path / name / "log.txt")
-        assert (files.log.reweighted, "reweight" in files.args) == (False, False)
-        assert why in files.warnings[-1]
-    killed = read_run(write(tmp_path / "killed.txt", HEAD + ATTACHED + batch(1, 4, "4.0", 0.5)))
-    assert killed.args["reweight"]["type"] == "class_volume"
-    assert main(["compare", str(tmp_path / "never"), str(tmp_path / "no_end")]) == 0
-    assert "class_volume (" not in capsys.readouterr().out
-    assert main(["compare", str(tmp_path / "never"), str(tmp_path / "right")]) == 0
-    assert "class_volume (start_epoch=0)" in capsys.readouterr().out
+    files = read(tmp_path, text)
+    assert files.log.reweighted is reweighted
+    assert files.args.get("reweight", {}).get("type") == ("class_volume" if reweighted else None)
+    assert why in "".join(files.warnings[-1:])
 
 
 def test_the_last_trained_run_of_a_log_with_several_runs_is_read(tmp_path: Path) -> None:
     other = HEAD.replace("lr: 0.01", "lr: 0.5").replace("  fft: True\n", "  fft: True\nextra: 1\n")
     one, tested = other + EPOCHS + TAIL + result(30.0, "[ 1.  2.]"), HEAD + result(99.0)
     second = batch(1, 4, "8.0", 0.5) + OURS.format(1, 2)
-    files = read_run(write(tmp_path / "a.txt", one + HEAD + second + tested))
+    files = read(tmp_path, one + HEAD + second + tested)
     assert files.log.epochs == {0: {"epoch": 0, "train_loss": 8.0, "reweight_alpha_max": 2.0, "reweight_seconds": 0.25}}
     assert (files.log.test, files.log.class_accuracy, files.args["lr"]) == (None, (), 0.01)
     assert "extra" not in files.args
     said = "\n".join(files.warnings)
     assert "holds 2 runs, from lines 1, 37 on: the last one counts" in said
     assert "its last run did not finish, but the run from line 1 on did" in said
-    files = read_run(write(tmp_path / "b.txt", HEAD + second + one))
+    files = read(tmp_path, HEAD + second + one)
     assert files.log.test is not None
     assert (files.log.test["overall"], files.args["lr"]) == (30.0, 0.5)
     assert "did not finish" not in "\n".join(files.warnings)
 
 
+LATER = "log.txt-2026-01-02-03-04-05"
+PLUS_NAMES = ["log-2026-01-01-03-04-05.txt", "log-2026-01-02-03-04-05.txt"]
+WHOLE = HEAD + EPOCHS + TAIL + result(40.25)
+FOLDERS: dict[str, tuple[dict[str, str], str | None]] = {
+    "one": ({"log.txt": WHOLE}, "log.txt"),
+    "three": ({"log.txt": WHOLE, LATER: WHOLE, "log.txt-2025-12-02-03-04-05": WHOLE}, LATER),
+    "LIFT+'s names": (dict.fromkeys(PLUS_NAMES, WHOLE), PLUS_NAMES[1]),
+    "a refused start": ({"log.txt": WHOLE, LATER: HEAD}, "log.txt"),
+    "a test on the training set": ({"log.txt": WHOLE, LATER: HEAD + result(9).replace("test set", "train set")},
+                                   "log.txt"),
+    "one more test": ({"log.txt": WHOLE, LATER: HEAD + result(40.0)}, "log.txt"),
+    "a test alone": ({LATER: HEAD + result(40.0)}, LATER),
+    "none": ({}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("logs", "last"), FOLDERS.values(), ids=FOLDERS)
+def test_the_last_log_in_a_folder_that_holds_a_training_is_read(
+    logs: dict[str, str], last: str | None, tmp_path: Path
+) -> None:
+    for name, text in (logs | {"log-2027-01-01-00-00-00.txt": "not a run\n"}).items():
+        write(tmp_path / name, text)
+    assert find_log(tmp_path) == (tmp_path / last if last else None)
+
+
 def test_a_false_start_that_comes_after_a_whole_run_in_the_folder_is_named(tmp_path: Path) -> None:
-    write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.25))
-    start = write(tmp_path / "log.txt-2026-01-02-03-04-05", HEAD + ATTACHED + batch(1, 4, "4.0", 0.5))
+    write(tmp_path / "log.txt", WHOLE)
+    start = write(tmp_path / LATER, HEAD + ATTACHED + batch(1, 4, "4.0", 0.5))
     assert find_log(tmp_path) == start
     (warning,) = read_run(start).warnings
     assert "its last run did not finish, but log.txt did" in warning
 
 
+def test_the_host_of_a_log_is_recognised_and_runs_of_two_are_not_compared(tmp_path: Path, command: Command) -> None:
+    texts = {"lift": WHOLE, "vl-ltr": '{"test_acc1": 1.0, "epoch": 0}\n', "nobody's": "nobody's\n"}
+    logs = {name: write(tmp_path / name / "log.txt", text) for name, text in texts.items()}
+    assert [host_of_log(log).name for log in logs.values()] == ["lift", "vl-ltr", "vl-ltr"]
+    assert find_log(tmp_path / "vl-ltr") == logs["vl-ltr"]
+    assert "is a run of VL-LTR, but" in command("compare", tmp_path / "lift", tmp_path / "vl-ltr", code=2)
+
+
 def test_a_model_that_training_went_on_from_is_a_setting_and_one_that_was_tested_is_none(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, command: Command
 ) -> None:
-    heads = [HEAD.replace("lr: 0.01", f"lr: 0.01\nmodel_dir: {model}") for model in ("None", "./output/other")]
-    for name, head in zip("ab", heads, strict=True):
+    for name, model in (("a", "None"), ("b", "./output/other")):
+        head = HEAD.replace("lr: 0.01", f"lr: 0.01\nmodel_dir: {model}")
         write(tmp_path / name / "log.txt", head + EPOCHS + TAIL + result(40.0))
         write(tmp_path / f"tested_{name}" / "log.txt", head + result(40.0))
-    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
-    assert "Not comparable: different settings (model_dir)" in capsys.readouterr().out
-    assert main(["compare", str(tmp_path / "tested_a"), str(tmp_path / "tested_b")]) == 0
-    assert "Comparable: the same" in capsys.readouterr().out
+    said = command("compare", tmp_path / "a", tmp_path / "b")
+    assert "Not comparable: different settings (model_dir)" in said
+    assert "class_volume (start_epoch=0)" in said
+    assert "Comparable: the same" in command("compare", tmp_path / "tested_a", tmp_path / "tested_b")
 
 
-def test_a_config_without_a_type_asks_for_no_method() -> None:
-    assert read_config(["lr: 1", "reweight:", "  tau: 1.0", "  type: None", "seed: 0"]) == {"lr": 1, "seed": 0}
-
-
-@pytest.mark.parametrize(
-    ("names", "last"),
-    [
-        (["log.txt"], "log.txt"),
-        (["log.txt", "log.txt-2026-01-02-03-04-05", "log.txt-2025-12-02-03-04-05"], "log.txt-2026-01-02-03-04-05"),
-        (["log-2026-01-02-03-04-05.txt", "log-2026-01-01-03-04-05.txt"], "log-2026-01-02-03-04-05.txt"),
-    ],
-)
-def test_the_last_of_several_logs_in_a_folder_is_read(names: list[str], last: str, tmp_path: Path) -> None:
-    for name in names:
-        write(tmp_path / name, HEAD + EPOCHS)
-    write(tmp_path / "log-2027-01-01-00-00-00.txt", "not a run\n")
-    assert find_log(tmp_path) == tmp_path / last
-
-
-@pytest.mark.parametrize("later", [HEAD, HEAD + result(90.0).replace("test set", "train set"), HEAD + result(40.0)])
-def test_a_later_log_of_no_training_is_not_the_runs(later: str, tmp_path: Path) -> None:
-    """A refused start; the trained model on its training set; and on the test set once more, with `tte` say."""
-    log = write(tmp_path / "log.txt", HEAD + EPOCHS + TAIL + result(40.25))
-    last = write(tmp_path / "log.txt-2026-01-02-03-04-05", later)
-    assert find_log(tmp_path) == log
-    log.unlink()
-    assert find_log(tmp_path) == last
-
-
-def test_the_host_of_a_log_is_recognised(tmp_path: Path) -> None:
-    assert host_of_log(write(tmp_path / "a" / "log.txt", HEAD)).name == "lift"
-    assert host_of_log(write(tmp_path / "b" / "log.txt", '{"test_acc1": 1.0, "epoch": 0}\n')).name == "vl-ltr"
-    assert host_of_log(write(tmp_path / "c" / "log.txt", "nobody's\n")).name == "vl-ltr"
-    assert find_log(tmp_path / "b") == tmp_path / "b" / "log.txt"
-    assert find_log(tmp_path) is None
-
-
-def test_compare_and_inspect_read_runs_of_the_stand_in(
-    run: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = {"loss_type": "CE", "reweight_min_samples": 6}
-    run(**options).folder.rename(tmp_path / "plain")
+def test_compare_and_inspect_read_runs_of_the_stand_in(run: Make, tmp_path: Path, command: Command) -> None:
+    plain, report = tmp_path / "plain", tmp_path / "report"
+    options = {"loss_type": "CE", "reweight_min_samples": 6, "counts": (120, 100, 20, 19, 5)}
+    run(**options).folder.rename(plain)
     done = run(reweight_type="class_volume", **options)
     printed = next(line for line in done.lines if line.startswith("* accuracy")).split()[-1].rstrip("%")
-    capsys.readouterr()
-    assert main(["compare", str(tmp_path / "plain"), str(done.folder), "--out", str(tmp_path / "report")]) == 0
-    said = capsys.readouterr().out
-    assert "Comparable" in said
-    assert "class_volume (min_samples=6)" in said
-    assert "LIFT's own result on the test set" in said
+    said = command("compare", plain, done.folder, "--out", report)
+    for words in ("Comparable", "class_volume (min_samples=6)", "LIFT's own result on the test set"):
+        assert words in said
     assert "VL-LTR" not in said
     assert "two branches" not in said
-    rows = list(csv.DictReader((tmp_path / "report" / "report.csv").open()))
+    rows = list(csv.DictReader((report / "report.csv").open()))
     test = next(row for row in rows if not row["epoch"] and row["run"] == "output")
     assert float(test["overall"]) == float(printed)
     assert len([row for row in rows if row["epoch"]]) == 4
-    assert main(["inspect", str(done.folder)]) == 0
-    assert "12" in capsys.readouterr().out
-    run(loss_type="LA").folder.rename(tmp_path / "la")
-    capsys.readouterr()
-    assert main(["compare", str(tmp_path / "plain"), str(tmp_path / "la")]) == 0
-    assert "Not comparable: different settings (loss_type)" in capsys.readouterr().out
+    assert "100" in command("inspect", done.folder)
+    assert inspect_run(done.folder)[0].group.tolist() == ["many", "medium", "medium", "few", "few"]  # LIFT's thresholds
+    other = run(loss_type="LA", counts=options["counts"]).folder
+    assert "Not comparable: different settings (loss_type)" in command("compare", plain, other)
 
 
 REFERENCES = [
@@ -306,45 +300,29 @@ REFERENCES = [
 
 @pytest.mark.parametrize(("name", "data", "backbone", "published"), REFERENCES)
 def test_a_run_beside_the_published_number_of_its_data_and_backbone(
-    name: str, data: str, backbone: str, published: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, data: str, backbone: str, published: str, tmp_path: Path, command: Command
 ) -> None:
-    head = HEAD.replace("dataset: CIFAR100_IR100", f"backbone: {backbone}\ndataset: {data}")
-    write(tmp_path / "run" / "log.txt", head + EPOCHS + TAIL + result(40.0))
-    assert main(["compare", str(tmp_path / "run"), "--reference", name]) == 0
-    said = capsys.readouterr().out
+    for folder, used in (("run", backbone), ("other", "CLIP-RN50")):
+        head = HEAD.replace("dataset: CIFAR100_IR100", f"backbone: {used}\ndataset: {data}")
+        write(tmp_path / folder / "log.txt", head + EPOCHS + TAIL + result(40.0))
+    said = command("compare", tmp_path / "run", "--reference", name)
     row = next(line for line in said.splitlines() if "overall top-1" in line)
     assert f"40.00  {40 - float(published):+.2f}" in row
     assert published in row
     assert "Comparable" in said
     assert "neither the accuracy of the groups nor whether test-time ensembling" in said
     assert "class volume with its difference" not in said  # no published result of LIFT has class volume
-    other = next(one for one, of_data, *_ in REFERENCES if of_data != data)
-    assert main(["compare", str(tmp_path / "run"), "--reference", other]) == 2
-    assert "is of data set" in capsys.readouterr().err
+    others = command("compare", tmp_path / "other", "--reference", name)
+    assert "Not comparable: different settings (backbone)" in others
+    foreign = next(one for one, of_data, *_ in REFERENCES if of_data != data)
+    assert "is of data set" in command("compare", tmp_path / "run", "--reference", foreign, code=2)
 
 
-def test_a_run_of_another_backbone_is_not_comparable_with_the_published_number(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = HEAD.replace("lr: 0.01", "backbone: CLIP-RN50\nlr: 0.01") + EPOCHS + TAIL + result(40.0)
-    write(tmp_path / "run" / "log.txt", text)
-    assert main(["compare", str(tmp_path / "run"), "--reference", "lift/cifar100_ir100"]) == 0
-    assert "Not comparable: different settings (backbone)" in capsys.readouterr().out
+def test_inspect_shows_the_last_run_in_a_folder_whatever_the_times_of_its_files(run: Make, command: Command) -> None:
+    """LIFT's log has another name each time, the stand-in's has not; the arrays have one.
 
-
-def test_inspect_shows_the_last_run_in_a_folder(run: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    """LIFT's log has another name each time, the stand-in's has not; the arrays have one."""
-    run(reweight_type="class_volume", num_epochs=4)
-    done = run(reweight_type="class_volume", reweight_min_samples=6, loss_type="CE", num_epochs=2)
-    (found,) = inspect_run(done.folder)
-    assert (found.epoch, found.series.epochs, found.stale) == (1, [0, 1], (2, 3))
-    done = run(num_epochs=2)
-    assert main(["inspect", str(done.folder)]) == 2
-    assert "the last one there (log.txt) is a plain one" in capsys.readouterr().err
-
-
-def test_a_folder_used_twice_shows_the_last_run_whatever_the_times_of_its_files(run: Make) -> None:
-    """Also where that run has broken off, as a kill leaves it: inside an epoch, or inside its first one."""
+    Also where the last run has broken off, as a kill leaves it: inside an epoch, or inside its first one.
+    """
     run(reweight_type="class_volume", num_epochs=5)
     folder = run(reweight_type="class_volume", num_epochs=3).folder
     log = (folder / "log.txt").read_text()
@@ -352,25 +330,10 @@ def test_a_folder_used_twice_shows_the_last_run_whatever_the_times_of_its_files(
         os.utime(file, (1e9, 1e9))
     os.utime(folder / "reweight/epoch_0004.npz", (2e9, 2e9))
     (found,) = inspect_run(folder)
-    assert (found.series.epochs, found.stale) == ([0, 1, 2], (3, 4))
+    assert (found.epoch, found.series.epochs, found.stale) == (2, [0, 1, 2], (3, 4))
     (folder / "log.txt").write_text(log[: log.index("epoch [3/3]")] + batch(4, 1, "1.0", 1.0, epochs=5))
     assert inspect_run(folder)[0].stale == (3, 4)
     (folder / "log.txt").write_text(log[: log.index("epoch [2/3]")])
-    with pytest.raises(ReportError, match=r"the last one there \(log.txt\) has ended no epoch"):
-        inspect_run(folder)
-
-
-def test_runs_of_two_hosts_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path / "a" / "log.txt", HEAD + EPOCHS + TAIL + result(40.0))
-    write(tmp_path / "b" / "log.txt", '{"test_acc1": 1.0, "epoch": 0}\n')
-    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
-    assert "is a run of VL-LTR, but" in capsys.readouterr().err
-
-
-def test_groups_have_the_hosts_thresholds(run: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    done = run(counts="(120, 100, 20, 19, 5)", reweight_type="class_volume")
-    capsys.readouterr()
-    assert main(["inspect", str(done.folder)]) == 0
-    said = capsys.readouterr().out
-    assert "100" in said
-    assert inspect_run(done.folder)[0].group.tolist() == ["many", "medium", "medium", "few", "few"]
+    assert "the last one there (log.txt) has ended no epoch" in command("inspect", folder, code=2)
+    run(num_epochs=2)
+    assert "the last one there (log.txt) is a plain one" in command("inspect", folder, code=2)

@@ -1,7 +1,5 @@
 """Real checkouts: LIFT, PEL and LIFT-plus below the folder that VLLTR_LIFT names, with a tiny random CLIP."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

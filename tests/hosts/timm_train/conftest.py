@@ -1,21 +1,15 @@
 """The stand-in for timm's train.py, run in this process."""
 
-from __future__ import annotations
-
 import csv
 import re
 import runpy
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from vlltr_plugin.install import install
-
-STANDIN = Path(__file__).parent / "standin"
+from hosts.standins import installed
 
 
 @dataclass
@@ -38,10 +32,7 @@ Train = Callable[..., Run]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the stand-in with the plug-in installed."""
-    root = shutil.copytree(STANDIN, tmp_path / "standin", ignore=shutil.ignore_patterns("__pycache__"))
-    install(root)
-    return root
+    return installed("timm_train", tmp_path / "standin")
 
 
 @pytest.fixture

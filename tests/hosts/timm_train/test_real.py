@@ -1,9 +1,6 @@
 """A real checkout of timm, which VLLTR_TIMM names, with images of CIFAR-10 from VLLTR_DATA (without it: noise)."""
 
-from __future__ import annotations
-
 import contextlib
-import importlib
 import json
 import os
 import re
@@ -15,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hosts.real_images import images
 from PIL import Image
 
 from vlltr_plugin.cli import main
@@ -29,26 +27,18 @@ DV = ["--reweight", "class_volume", "--reweight-opt", "min_samples=10"]
 pytestmark = pytest.mark.skipif(not (FOLDER / "train.py").is_file(), reason="VLLTR_TIMM names no checkout of timm")
 
 
-def images(split: str) -> tuple[np.ndarray, list[int]]:
-    """Up to 120 images of a class for training, 10 of each for validation."""
-    per_class = [max(2, 120 // 2**label) for label in range(10)] if split == "train" else [10] * 10
-    if "VLLTR_DATA" in os.environ:
-        sys.path.insert(0, os.environ["VLLTR_DATA"])
-        x, y = importlib.import_module("cifar_lt").load("cifar10_lt_mini", split)
-        kept = np.concatenate([np.flatnonzero(y == label)[:n] for label, n in enumerate(per_class)])
-        return x[kept], y[kept].tolist()
-    labels = np.repeat(np.arange(10), per_class)
-    return np.random.default_rng(0).integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8), labels.tolist()
+COUNTS = {"train": [max(2, 120 // 2**label) for label in range(10)], "test": [10] * 10}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     for folder, split in (("train", "train"), ("validation", "test")):
-        for number, (image, label) in enumerate(zip(*images(split), strict=True)):
-            path = root / folder / f"class{label}" / f"{number:05d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path)
+        for label, pixels in enumerate(images("cifar10_lt_mini", split, COUNTS[split])):
+            place = root / folder / f"class{label}"
+            place.mkdir(parents=True)
+            for number, image in enumerate(pixels):
+                Image.fromarray(image).save(place / f"{number:05d}.png")
     return root
 
 

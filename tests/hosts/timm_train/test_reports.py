@@ -1,7 +1,5 @@
 """What `compare`, `inspect` and `evaluate` make of runs of train.py."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,16 +1,16 @@
 """Runs of the stand-in: what the lines change, and what they do not."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hosts.timm_train.conftest import STANDIN, Train
-from oracles import mean_loss
+from hosts.standins import standin
+from hosts.timm_train.conftest import Train
+from oracles import mean_loss, weights_of
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
@@ -31,18 +31,16 @@ DV = "--reweight class_volume --reweight-opt min_samples=5"
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_the_first_epoch_is_the_plain_run_and_the_others_are_not(way: str, train: Train) -> None:
-    plain, off, on = train(way, "plain", STANDIN), train(way, "off"), train(f"{way} {DV}", "on")
+def test_the_first_epoch_is_the_plain_run_and_the_others_are_not(way: str, train: Train, checkout: Path) -> None:
+    original = standin("timm_train")
+    plain, off, on = train(way, "plain", original), train(way, "off"), train(f"{way} {DV}", "on")
     assert off.rows == plain.rows
     assert on.rows[0] == plain.rows[0]
     assert all(row["train_loss"] != other["train_loss"] for row, other in zip(on.rows[1:], plain.rows[1:], strict=True))
     assert off.said == []
     assert "class_volume, min_samples 5 as loss weights, from epoch 1 on" in on.said[-1]
-
-
-def test_uninstall_leaves_no_trace(checkout: Path) -> None:
     uninstall(checkout)
-    assert (checkout / "train.py").read_bytes() == (STANDIN / "train.py").read_bytes()
+    assert (checkout / "train.py").read_bytes() == (original / "train.py").read_bytes()
 
 
 def test_logit_adjustment_applies_at_once_and_leaves_the_validation_loss_plain(train: Train) -> None:
@@ -61,6 +59,9 @@ def test_a_resumed_run_goes_on_to_the_last_bit(way: str, train: Train) -> None:
     for epoch in (1, 2):
         one, other = (np.load(run.folder / f"reweight/epoch_000{epoch}.npz") for run in (whole, resumed))
         assert all(np.array_equal(one[name], other[name]) for name in one.files)
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        saved = torch.load(resumed.folder / "checkpoint-2.pth.tar", weights_only=True)["args"].reweight_state
+    assert np.array_equal(saved["weightings"]["single"]["weights"].numpy(), other["next_weights_single"])
 
 
 def test_resuming_across_a_change_of_the_settings(train: Train) -> None:
@@ -74,14 +75,6 @@ def test_resuming_across_a_change_of_the_settings(train: Train) -> None:
     ]
     started = train(f"{DV} --resume {plain}/checkpoint-0.pth.tar", "started")
     assert started.said[1] == "this checkpoint holds no re-weighting state: weights start at 1."
-
-
-def test_the_state_stands_in_the_arguments_of_a_checkpoint_that_loads_safely(train: Train) -> None:
-    run = train(DV)
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        state = torch.load(run.folder / "checkpoint-2.pth.tar", weights_only=True)["args"].reweight_state
-    arrays = np.load(run.folder / "reweight" / "epoch_0002.npz")
-    assert np.array_equal(state["weightings"]["single"]["weights"].numpy(), arrays["next_weights_single"])
 
 
 REFUSED = {
@@ -121,61 +114,59 @@ def test_options_come_from_the_command_line_and_from_yaml(train: Train, tmp_path
         train("--reweight class_volume --reweight-opt min_samples")
 
 
-def arguments(**given: Any) -> argparse.Namespace:
-    defaults = {"reweight": "class_volume", "reweight_opt": {}, "resume": "", "epochs": 3, "device": "cpu"}
-    losses = {"smoothing": 0.1, "mixup": 0.0, "cutmix": 0.0, "cutmix_minmax": None, "bce_loss": False, "bce_sum": False}
-    return argparse.Namespace(**{"num_classes": 3, **defaults, **losses, **given})
+def test_a_script_that_trains_with_another_loss_is_refused(checkout: Path, train: Train) -> None:
+    script = checkout / "train.py"
+    script.write_text(script.read_text().replace("optimizer, train_loss_fn, args", "optimizer, validate_loss_fn, args"))
+    with pytest.raises(ValueError, match="it was never called"):
+        train(DV)
 
 
 def attached(loss: nn.Module, train_loader: Any, **given: Any) -> Any:
     """What `attach` returns, and the arguments that it was given."""
-    args = arguments(**given)
+    defaults = {"reweight": "class_volume", "reweight_opt": {}, "resume": "", "epochs": 3, "device": "cpu"}
+    losses = {"smoothing": 0.1, "mixup": 0.0, "cutmix": 0.0, "cutmix_minmax": None, "bce_loss": False, "bce_sum": False}
+    args = argparse.Namespace(**{"num_classes": 3, **defaults, **losses, **given})
     return *attach(args, loss, nn.Identity(), train_loader, None), args
 
 
 SMOOTHED = nn.CrossEntropyLoss(label_smoothing=0.1)
+LABELS = [0] * 8 + [1] * 4 + [2] * 4
 
 
 class Points(torch.utils.data.Dataset[int]):
+    """Without labels, unless they are given."""
+
+    def __init__(self, **attributes: Any) -> None:
+        vars(self).update(attributes)
+
     def __len__(self) -> int:
         return 16
 
 
-class Labelled(Points):
-    targets = [0] * 8 + [1] * 4 + [2] * 4
-
-
 def loader(**given: Any) -> DataLoader[Any]:
-    return DataLoader(Labelled(), **given)
+    return DataLoader(Points(targets=LABELS), **given)
 
 
-class ReaderHfds:
-    """As timm's, by its name: a column of a table."""
-
-    label_key, dataset, class_to_idx = "label", {"label": ["a"] * 8 + ["b"] * 4 + ["c"] * 4}, {"a": 0, "b": 2, "c": 1}
-
-    def __init__(self, remap_class: bool) -> None:
-        self.remap_class = remap_class
-        self.dataset = self.dataset if remap_class else {"label": Labelled.targets}
+def named(name: str, base: type) -> Any:
+    """A class that is known by its name alone, as timm's and torchvision's are."""
+    return type(name, (base,), {})
 
 
-class INaturalist(Points):
-    """As torchvision's, by its name."""
-
-    target_type, index = ["full"], [(label, "name.jpg") for label in Labelled.targets]
+def column(labels: list[Any], **more: Any) -> Points:
+    return Points(reader=named("ReaderHfds", SimpleNamespace)(label_key="label", dataset={"label": labels}, **more))
 
 
+NAMES = ["a"] * 8 + ["b"] * 4 + ["c"] * 4
 DATA = {
-    "hfds": (Points(), {"reader": ReaderHfds(False)}),
-    "hfds with a class map": (Points(), {"reader": ReaderHfds(True)}),
-    "inaturalist": (INaturalist(), {}),
-    "scheduled": (type("ScheduledTransformDataset", (Points,), {"dataset": Labelled()})(), {}),
+    "hfds": column(LABELS, remap_class=False),
+    "hfds with a class map": column(NAMES, remap_class=True, class_to_idx={"a": 0, "b": 2, "c": 1}),
+    "inaturalist": named("INaturalist", Points)(target_type=["full"], index=[(label, "name.jpg") for label in LABELS]),
+    "scheduled": named("ScheduledTransformDataset", Points)(dataset=Points(targets=LABELS)),
 }
 
 
-@pytest.mark.parametrize(("dataset", "more"), DATA.values(), ids=DATA)
-def test_where_data_sets_keep_their_labels(dataset: Any, more: dict[str, Any]) -> None:
-    vars(dataset).update(more)
+@pytest.mark.parametrize("dataset", DATA.values(), ids=DATA)
+def test_where_data_sets_keep_their_labels(dataset: Points) -> None:
     criterion, *_ = attached(SMOOTHED, DataLoader(dataset))
     assert criterion.criteria["single"].weighting.class_counts.tolist() == [8, 4, 4]
 
@@ -187,62 +178,45 @@ class Binary(nn.Module):
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-@pytest.mark.parametrize("binary", [False, True])
-def test_the_loss_of_a_step_is_that_of_a_loop_in_float64(mixed: bool, binary: bool) -> None:
-    base = Binary() if binary else nn.CrossEntropyLoss(label_smoothing=0.0 if mixed else 0.1)
-    criterion, hook, args = attached(base, loader(), bce_loss=binary, mixup=0.8 * mixed)
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid", "adjusted"])
+def test_the_loss_of_a_step_is_that_of_a_loop_in_float64(mixed: bool, kind: str) -> None:
+    base = Binary() if kind == "sigmoid" else nn.CrossEntropyLoss(label_smoothing=0.0 if mixed else 0.1)
+    form = {"form": "logit_adjustment"} if kind == "adjusted" else {}
+    given = {"bce_loss": kind == "sigmoid", "mixup": 0.8 * mixed, "reweight_opt": form}
+    criterion, hook, args = attached(base, loader(), **given)
     hook.begin_epoch(0, None)
-    labels = torch.tensor(Labelled.targets)
+    labels = torch.tensor(LABELS)
     smoothed = 0.9 * nn.functional.one_hot(labels, 3) + 0.1 / 3
     targets = 0.7 * smoothed + 0.3 * smoothed.flip(0) if mixed else labels
     logits = torch.randn(16, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    assert criterion(logits, targets).item() == base(logits, targets).item()
+
+    def expected(alpha: list[float]) -> float:
+        if kind == "adjusted":
+            return mean_loss("softmax", logits - torch.tensor(alpha).log(), targets, [1.0] * 3, 0.1)
+        return mean_loss(kind, logits, targets, alpha, 0.1) / (3 if kind == "sigmoid" else 1)
+
+    first = weights_of([0.0] * 3, [8, 4, 4]).tolist() if kind == "adjusted" else [1.0] * 3
+    loss = criterion(logits, targets).item()
+    assert loss == pytest.approx(expected(first), rel=1e-6)
+    assert (loss == base(logits, targets).item()) == (kind != "adjusted")
     hook.end_epoch(0)
     alpha = args.reweight_state["weightings"]["single"]["weights"]
-    expected = mean_loss("sigmoid" if binary else "softmax", logits, targets, alpha.tolist(), 0.1)
     assert float(alpha.max() / alpha.min()) > 1.2
-    assert criterion(logits, targets).item() == pytest.approx(expected / (3 if binary else 1), rel=1e-6)
+    assert criterion(logits, targets).item() == pytest.approx(expected(alpha.tolist()), rel=1e-6)
 
 
-def test_the_adjusted_loss_of_a_step_is_that_of_a_loop_in_float64() -> None:
-    given = {"reweight": "inverse", "reweight_opt": {"form": "logit_adjustment"}, "smoothing": 0.2}
-    criterion, *_ = attached(nn.CrossEntropyLoss(label_smoothing=0.2), loader(), **given)
-    logits = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
-    lowered = logits - torch.tensor([1 / 8, 1 / 4, 1 / 4]).log()
-    expected = mean_loss("softmax", lowered, torch.tensor(Labelled.targets), [1.0] * 3, 0.2)
-    assert criterion(logits, torch.tensor(Labelled.targets)).item() == pytest.approx(expected, rel=1e-6)
+def batched(name: str) -> DataLoader[Any]:
+    sampler = named("RepeatAugSampler", SequentialSampler)(range(16))
+    return loader(batch_sampler=named(name, BatchSampler)(sampler, 4, False))
 
 
-class RepeatAugSampler(SequentialSampler):
-    """As timm's, by its name."""
-
-
-class ScheduledBatchSampler(BatchSampler):
-    """As timm's, by its name."""
-
-
-class OtherBatches(BatchSampler):
-    """A user's own."""
-
-
-@pytest.mark.parametrize("batches", [BatchSampler, ScheduledBatchSampler])
-def test_samplers_whose_draws_are_known(batches: type[BatchSampler]) -> None:
-    criterion, *_ = attached(SMOOTHED, loader(batch_sampler=batches(RepeatAugSampler(range(16)), 4, False)))
-    assert criterion.criteria["single"].weighting.draws.tolist() == [8, 4, 4]
-
-
-def test_other_batch_samplers_and_losses_are_refused() -> None:
+def test_the_draws_of_known_batch_samplers_are_known_and_other_ones_and_losses_are_refused() -> None:
+    for batches in ("BatchSampler", "ScheduledBatchSampler"):
+        criterion, *_ = attached(SMOOTHED, batched(batches))
+        assert criterion.criteria["single"].weighting.draws.tolist() == [8, 4, 4]
     with pytest.raises(ValueError, match="OtherBatches, whose draws are not known"):
-        attached(SMOOTHED, loader(batch_sampler=OtherBatches(RepeatAugSampler(range(16)), 4, False)))
+        attached(SMOOTHED, batched("OtherBatches"))
     with pytest.raises(ValueError, match=r"MultiMarginLoss gives .* re-weighting would change more than the weights"):
         attached(nn.MultiMarginLoss(), loader())
-    criterion, *_ = attached(SMOOTHED, loader())
     with pytest.raises(ValueError, match="call attach once"):
         attached(criterion, loader())
-
-
-def test_a_script_that_trains_with_another_loss_is_refused(checkout: Path, train: Train) -> None:
-    script = checkout / "train.py"
-    script.write_text(script.read_text().replace("optimizer, train_loss_fn, args", "optimizer, validate_loss_fn, args"))
-    with pytest.raises(ValueError, match="it was never called"):
-        train(DV)

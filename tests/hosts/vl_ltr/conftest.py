@@ -38,7 +38,6 @@ def trained(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Callable[[Path], Path]:
-    """Copies a checkout, to be spoilt."""
     return lambda source: Path(shutil.copytree(source, tmp_path / "standin"))
 
 

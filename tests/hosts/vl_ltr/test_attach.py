@@ -4,25 +4,24 @@ import re
 
 import pytest
 import torch
-from mini_host import SoftCrossEntropy, Wrapper
+from mini_host import COUNTS, SoftCrossEntropy, Wrapper
 from torch import nn
 from torch.utils.data import DistributedSampler, RandomSampler, WeightedRandomSampler
 
-from vlltr_plugin.training.draws import expected_draws
 from vlltr_plugin.training.hook import Hook
 
 DV = {"type": "class_volume"}
+ADJUSTED = {**DV, "form": "logit_adjustment"}
+CLEAN = {**DV, "source": "clean_pass"}
 
 
 def assert_untouched(host):
-    assert host.criterion.base_criterion is host.base
+    assert getattr(host.criterion, "base_criterion", host.base) is host.base
     assert not host.model._forward_hooks
 
 
-def step(host, *more, **named):
-    """Calls the base criterion on the visual logits of a batch."""
-    x, targets = host.mixup(host.dataset.data[:8], torch.tensor(host.dataset.targets[:8]))
-    return host.criterion.base_criterion(host.model(x)[0], targets, *more, **named)
+def mixed_batch(host):
+    return host.mixup(host.dataset.data[:8], torch.tensor(host.dataset.targets[:8]))
 
 
 def test_without_the_key_losses_equal_the_plain_run(mini_host):
@@ -39,8 +38,7 @@ def test_without_the_key_losses_equal_the_plain_run(mini_host):
 
 
 def test_with_eval_it_neither_refuses_nor_writes(mini_host, tmp_path, capsys):
-    host = mini_host(DV, eval=True, pretrain_cvlp=True)
-    host.args.output_dir = str(tmp_path)
+    host = mini_host(DV, eval=True, pretrain_cvlp=True, output_dir=str(tmp_path))
     hook = host.attach(sampler=object())
     hook.load({"reweight": "anything"})
     assert_untouched(host)
@@ -55,6 +53,26 @@ def test_config_dicts_become_plain_ones_so_that_checkpoints_load_safely(mini_hos
     host = mini_host(ConfigDict(type="class_volume", min_samples=2))
     host.attach()
     assert type(host.args.reweight) is dict
+
+
+MISSPELT = ("reweigth", "re_weight", "reweighting", "rewieght", "Reweight", "REWEIGHT", "re-weight")
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        *(({name: DV, "lr": 0.1, **beside}, name) for name in MISSPELT for beside in ({}, {"reweight": None})),
+        *(({"reweight": off, **more}, None)
+          for off in (None, False) for more in ({}, {"weights": "x", "reweighting": True, "re_weight": None})),
+    ],
+)  # fmt: skip
+def test_no_reweight_is_the_baseline_and_a_dict_under_a_name_like_it_is_pointed_out(mini_host, capsys, args, named):
+    host = mini_host()
+    vars(host.args).update(args)
+    assert type(host.attach()) is Hook
+    assert_untouched(host)
+    said = capsys.readouterr().out
+    assert f"asks for no `reweight`, but has {named!r}: was that meant?" in said if named else said == ""
 
 
 TYPE = "got .*: give a type, .*None or no `reweight` at all re-weights nothing"
@@ -73,7 +91,7 @@ TYPE = "got .*: give a type, .*None or no `reweight` at all re-weights nothing"
         ({**DV, "branch": "image_text"}, {"two_branch": False}, "single output"),
         ({**DV, "source": "clean"}, {}, "'stream', 'clean_pass'"),
         ({**DV, "every": 2}, {}, "clean_pass' only"),
-        ({**DV, "source": "clean_pass", "every": 0}, {}, "1 or more"),
+        ({**CLEAN, "every": 0}, {}, "1 or more"),
         ({"type": "inverse", "source": "clean_pass"}, {}, "reads logits only"),
         ({**DV, "variant": "pv", "memory_limit": 99}, {}, "memory_limit"),
         ({**DV, "from": "logit_adjustment"}, {}, "did you mean 'form'"),
@@ -85,27 +103,6 @@ def test_wrong_settings_are_refused_before_anything_is_wrapped(mini_host, reweig
     with pytest.raises(ValueError, match=message):
         host.attach()
     assert_untouched(host)
-
-
-@pytest.mark.parametrize("value", [None, False])
-@pytest.mark.parametrize("more", [{}, {"weights": "clip.pth", "reweighting": True, "re_weight": None}])
-def test_reweight_none_or_false_is_the_baseline_without_a_misspelling_warning(mini_host, capsys, value, more):
-    host = mini_host(**more)
-    host.args.reweight = value
-    assert type(host.attach()) is Hook
-    assert_untouched(host)
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize(
-    "name", ["reweigth", "re_weight", "reweighting", "rewieght", "Reweight", "REWEIGHT", "re-weight"]
-)
-@pytest.mark.parametrize("beside", [{}, {"reweight": None}])
-def test_a_dict_under_a_name_like_reweight_is_pointed_out(mini_host, capsys, name, beside):
-    host = mini_host(**{name: DV}, lr=0.1)
-    vars(host.args).update(beside)
-    assert type(host.attach()) is Hook
-    assert f"asks for no `reweight`, but has {name!r}: was that meant?" in capsys.readouterr().out
 
 
 class HardOnly(nn.Module):
@@ -122,11 +119,6 @@ class WithEpoch(SoftCrossEntropy):
 
 class WithEpochByName(SoftCrossEntropy):
     def forward(self, logits, targets, *, epoch, more=0, **rest):
-        return super().forward(logits, targets)
-
-
-class WithOptionalEpoch(SoftCrossEntropy):
-    def forward(self, logits, targets, epoch=0):
         return super().forward(logits, targets)
 
 
@@ -152,48 +144,72 @@ def test_a_base_criterion_other_than_softmax_cross_entropy_is_refused(mini_host,
     assert host.criterion.base_criterion is base
 
 
+class WithOptionalEpoch(SoftCrossEntropy):
+    def forward(self, logits, targets, epoch=0):
+        return super().forward(logits, targets)
+
+
 @pytest.mark.parametrize(("more", "named"), [((3,), {}), ((), {"epoch": 3})])
 def test_further_arguments_that_only_the_loop_gives_are_refused_at_the_first_step(mini_host, more, named):
     host = mini_host(DV)
     host.criterion.base_criterion = WithOptionalEpoch()
     host.attach()
+    x, targets = mixed_batch(host)
     with pytest.raises(ValueError, match=r"(1 argument\(s\)|`epoch`) more, whose effect on the loss"):
-        step(host, *more, **named)
+        host.criterion.base_criterion(host.model(x)[0], targets, *more, **named)
+
+
+class OfEpoch(Wrapper):
+    def forward(self, inputs, outputs, labels, epoch):
+        return (1 + epoch) * super().forward(inputs, outputs, labels)
 
 
 def test_a_wrapper_with_a_further_argument_is_no_obstacle(mini_host):
-    class OfEpoch(Wrapper):
-        def forward(self, inputs, outputs, labels, epoch):
-            return (1 + epoch) * super().forward(inputs, outputs, labels)
-
     host = mini_host(DV)
     host.criterion = OfEpoch(host.base)
     host.attach()
-    x, targets = host.mixup(host.dataset.data[:8], torch.tensor(host.dataset.targets[:8]))
+    x, targets = mixed_batch(host)
     outputs = host.model(x)
     assert torch.equal(host.criterion(x, outputs[0], targets, 1), 2 * host.base(outputs[0], targets))
 
 
-def test_a_criterion_without_base_criterion_or_attached_twice_is_refused(mini_host):
+def test_the_expected_draws_follow_the_sampler(mini_host):
     host = mini_host(DV)
-    with pytest.raises(ValueError, match="module `base_criterion`"):
-        host.attach(criterion=nn.CrossEntropyLoss())
+    for sampler, weights in ((host.sampler, torch.tensor(COUNTS).double().sqrt()), (RandomSampler(range(108)), COUNTS)):
+        weights = torch.as_tensor(weights, dtype=torch.float64)
+        draws = mini_host(DV).attach(sampler=sampler).weightings["image_text"].draws
+        torch.testing.assert_close(draws, 108 * weights / weights.sum())
+
+
+class Balanced(DistributedSampler):
+    pass
+
+
+UNFIT = {
+    "module `base_criterion`": lambda host: {"criterion": nn.CrossEntropyLoss()},
+    r"4 classes.*found 4": lambda host: setattr(host.args, "nb_classes", 4),
+    "whole numbers": lambda host: host.dataset.targets.__setitem__(0, 0.5),
+    "got object: .*attribute `weights`": lambda host: {"sampler": object()},
+    "got Balanced: .*attribute `weights`": lambda host: {"sampler": Balanced(host.dataset, num_replicas=1, rank=0)},
+    "one weight for each of the 108": lambda host: {"sampler": WeightedRandomSampler([1.0] * 107, 10)},
+    "with replacement": lambda host: {"sampler": WeightedRandomSampler([1.0] * 108, 10, replacement=False)},
+    "finite sampler weights": lambda host: {"sampler": WeightedRandomSampler([float("inf")] * 108, 10)},
+}
+
+
+@pytest.mark.parametrize("message", UNFIT)
+def test_parts_that_do_not_fit_are_refused(mini_host, message):
+    host = mini_host(DV)
+    parts = UNFIT[message](host) or {}
+    with pytest.raises(ValueError, match=message):
+        host.attach(**parts)
+    assert_untouched(host)
+
+
+def test_attaching_twice_is_refused(mini_host):
+    host = mini_host(DV)
     host.attach()
     with pytest.raises(ValueError, match="call attach once"):
-        host.attach()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda host: setattr(host.args, "nb_classes", 4), r"4 classes.*found 4"),
-        (lambda host: host.dataset.targets.__setitem__(0, 0.5), "whole numbers"),
-    ],
-)
-def test_labels_that_do_not_fit_are_refused(mini_host, change, message):
-    host = mini_host(DV)
-    change(host)
-    with pytest.raises(ValueError, match=message):
         host.attach()
 
 
@@ -222,59 +238,31 @@ def test_outputs_that_do_not_fit_are_refused_at_the_first_step(mini_host, change
         host.epoch(0)
 
 
-LABELS = [0] * 8 + [1] * 2
-
-
-def test_expected_draws_follow_the_sampler():
-    weighted = WeightedRandomSampler([1 / 8**0.5] * 8 + [1 / 2**0.5] * 2, 10)
-    expected = torch.tensor([20 / 3, 10 / 3, 0], dtype=torch.float64)
-    torch.testing.assert_close(expected_draws(weighted, LABELS, 3), expected)
-    assert expected_draws(RandomSampler(LABELS), LABELS, 3).tolist() == [8, 2, 0]
-
-
-class Balanced(DistributedSampler):
-    pass
-
-
 @pytest.mark.parametrize(
-    ("sampler", "message"),
+    ("reweight", "epochs", "first", "words"),
     [
-        (object(), "attribute `weights`"),
-        (Balanced(LABELS, num_replicas=1, rank=0), "attribute `weights`"),
-        (WeightedRandomSampler([1.0] * 9, 10), "one weight for each of the 10"),
-        (WeightedRandomSampler([1.0] * 10, 10, replacement=False), "with replacement"),
-        (WeightedRandomSampler([1.0] * 9 + [float("inf")], 10), "finite sampler weights"),
+        ({**DV, "start_epoch": 3}, 3, 3, "the run is the baseline, exactly"),
+        ({**DV, "start_epoch": 2}, 3, None, "start_epoch 2 from the image_text logits (stream) as loss weights"),
+        (DV, 1, 1, ""),
+        (DV, 2, None, "from epoch 1 on; with equal radii alpha runs from 0.514 to 3.98."),
+        (DV, None, None, ""),
+        ({**CLEAN, "every": 4}, 4, 4, ""),
+        ({**CLEAN, "every": 4}, 5, None, "(clean_pass)"),
+        ({"type": "inverse", "start_epoch": 5}, 5, 5, ""),
+        ({"type": "inverse", "normalize": "mean"}, 1, None, "inverse, normalize mean as loss weights, from epoch 0 on"),
+        ({"type": "none", "start_epoch": 5}, 5, None, "type none: the host's own loss in all epochs."),
+        ({**ADJUSTED, "start_epoch": 5}, 5, 5, "plain logit adjustment, by the draws or counts alone"),
+        (ADJUSTED, 5, None, "(logit adjustment, tau 1), from the first step on: epoch 0 is not the baseline's, and "
+         "measured radii apply from epoch 1 on"),
     ],
-)
-def test_samplers_whose_draws_do_not_follow_from_their_kind_are_refused(sampler, message):
-    with pytest.raises(ValueError, match=message):
-        expected_draws(sampler, LABELS, 2)
-
-
-@pytest.mark.parametrize(
-    ("reweight", "epochs", "first"),
-    [
-        ({**DV, "start_epoch": 3}, 3, 3),
-        ({**DV, "start_epoch": 2}, 3, None),
-        (DV, 1, 1),
-        (DV, 2, None),
-        ({**DV, "source": "clean_pass", "every": 4}, 4, 4),
-        ({**DV, "source": "clean_pass", "every": 4}, 5, None),
-        ({"type": "inverse", "start_epoch": 5}, 5, 5),
-        ({"type": "inverse"}, 1, None),
-        ({"type": "none", "start_epoch": 5}, 5, None),
-    ],
-)
+)  # fmt: skip
 @pytest.mark.usefixtures("host_datasets")
-def test_weights_that_can_never_apply_are_warned_of(mini_host, capsys, reweight, epochs, first):
-    host = mini_host(reweight, epochs=epochs)
-    host.attach()
+def test_what_the_run_will_do_is_said_and_weights_that_can_never_apply_are_warned_of(
+    mini_host, capsys, reweight, epochs, first, words
+):
+    mini_host(reweight, epochs=epochs).attach()
     said = capsys.readouterr().out
+    assert words in said
     assert ("never apply" in said) == (first is not None)
     assert first is None or f"apply from epoch {first} on, counted from 0, but there are {epochs} epochs" in said
-
-
-def test_a_plan_changes_nothing(mini_host):
-    host = mini_host(DV)
-    host.plan()
-    assert_untouched(host)
+    assert ("not the baseline's" in said) == ("form" in reweight)

@@ -3,20 +3,22 @@
 import copy
 import io
 import pickle
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
-from mini_host import MiniHost
+from mini_host import MiniHost, trained
 from process_groups import leave_group
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+NO_FORWARD = "an output of the model's last forward"
 
 
 @pytest.fixture
 def host() -> MiniHost:
-    host = MiniHost({"type": "class_volume"})
-    host.attach()
-    host.epoch(0)
-    return host
+    return trained({"type": "class_volume"}, epochs=1)
 
 
 def test_a_model_saved_whole_loads_without_the_plugin_and_without_its_hook(host: MiniHost) -> None:
@@ -27,42 +29,37 @@ def test_a_model_saved_whole_loads_without_the_plugin_and_without_its_hook(host:
     file.seek(0)
     loaded = torch.load(file, weights_only=False)
     assert not loaded._forward_hooks
-    assert torch.equal(loaded(host.dataset.data)[1], outputs[1])
-    assert torch.equal(pickle.loads(pickle.dumps(loaded))(host.dataset.data)[1], outputs[1])
+    for model in (loaded, pickle.loads(pickle.dumps(loaded))):
+        assert torch.equal(model(host.dataset.data)[1], outputs[1])
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy])
-def test_a_copy_as_an_ema_makes_does_not_disturb_the_run(host: MiniHost, copied) -> None:
+def test_a_copy_as_an_ema_makes_has_hooks_of_others_alone_and_does_not_disturb_the_run(
+    host: MiniHost, copied: Callable[[nn.Module], nn.Module]
+) -> None:
+    seen: list[int] = []
+    host.model.register_forward_hook(lambda *_: seen.append(1))
     ema = copied(host.model)
-    assert not ema._forward_hooks
-    x, labels = host.dataset.data[:8], torch.tensor(host.dataset.targets[:8])
-    x, targets = host.mixup(x, labels)
+    x, targets = host.mixup(host.dataset.data[:8], torch.tensor(host.dataset.targets[:8]))
     outputs = host.model(x)
     ema(host.dataset.data)
     ema.two_branch = False
     ema(host.dataset.data)  # not even with another number of outputs
     assert torch.isfinite(host.criterion(x, outputs[0], targets) + host.criterion(x, outputs[1], targets))
-    assert len(host.model._forward_hooks) == 1
+    assert (len(ema._forward_hooks), len(host.model._forward_hooks), len(seen)) == (1, 2, 3)
     host.epoch(1)
 
 
-def test_hooks_of_others_are_copied(host: MiniHost) -> None:
-    seen = []
-    host.model.register_forward_hook(lambda *_: seen.append(1))
-    copy.deepcopy(host.model)(host.dataset.data)
-    assert len(seen) == 1
-
-
-def test_a_criterion_can_be_copied_and_pickled(host: MiniHost) -> None:
+def test_a_criterion_can_be_copied_and_pickled_and_wants_a_forward_first(host: MiniHost) -> None:
     x, labels = host.dataset.data[:8], torch.tensor(host.dataset.targets[:8])
     outputs = host.model(x)
-    twin = copy.deepcopy(host.criterion)
-    with pytest.raises(ValueError, match="an output of the model's last forward"):
-        twin(x, outputs[0], labels)
+    for criterion in (copy.deepcopy(host.criterion), trained({"type": "class_volume"}).criterion):
+        with pytest.raises(ValueError, match=NO_FORWARD):
+            criterion(x, outputs[0], labels)
     pickle.dumps(host.criterion.base_criterion._watch)
 
 
-def test_ddp_s_own_state_is_kept(tmp_path) -> None:
+def test_ddp_s_own_state_is_kept(tmp_path: Path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
     try:
         host = MiniHost({"type": "class_volume"})
@@ -74,10 +71,3 @@ def test_ddp_s_own_state_is_kept(tmp_path) -> None:
         host.epoch(0)
     finally:
         leave_group()
-
-
-def test_a_criterion_called_before_any_forward_is_refused() -> None:
-    host = MiniHost({"type": "class_volume"})
-    host.attach()
-    with pytest.raises(ValueError, match="an output of the model's last forward"):
-        host.criterion(None, torch.zeros(2, 5), torch.tensor([0, 1]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from checking import check, edited, only
+from checking import check, edited, only, with_status
 from hostile import Hostile
 
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME
@@ -38,49 +38,42 @@ def test_a_resume_of_the_same_settings_is_fine(begun: Path) -> None:
     assert found["output"] == ("ok", f"{SAVED}: resumes after 1 of 3 epochs, with the same settings")
 
 
-def test_other_settings_from_the_command_line(begun: Path) -> None:
-    assert "epochs: saved 3, here 30" in only(check(begun, CLASS_VOLUME, code=1), "output")
-
-
 def saved(how: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
     return lambda checkout: change(checkout, how)
 
 
-FAULTS = {
-    "other settings (mixup: saved 0.2, here 0.8)": saved(
-        lambda s: vars(s["args"]).update(mixup=0.2, seed=5, device="")
-    ),
-    "min_samples: saved 2, here 30": edited(CLASS_VOLUME, '"class_volume"', '"class_volume", min_samples=30'),
-    "same expected draws": edited("samplers.py", "weights, dtype=torch.double)", "weights, dtype=torch.double) ** 2"),
-    "weights are positive": saved(lambda s: s["reweight"]["weightings"]["image_text"]["weights"].fill_(-1.0)),
-    "head.0.weight": saved(lambda s: s["model"].pop("head.0.weight")),
-}
+def nothing(checkout: Path) -> None:
+    pass
+
+
+SAME, DV = ("--host-args", f"--epochs 3 --resume {SAVED}"), (CLASS_VOLUME, *GO_ON)
+OTHERS = saved(lambda s: vars(s["args"]).update(mixup=0.2, seed=5, device=""))
+FAULTS: dict[str, tuple[Callable[[Path], object], str, tuple[str, ...]]] = {
+    "epochs: saved 3, here 30": (nothing, "output", (CLASS_VOLUME,)),
+    "other settings (mixup: saved 0.2, here 0.8)": (OTHERS, "output", DV),
+    "min_samples: saved 2, here 30": (
+        edited(CLASS_VOLUME, '"class_volume"', '"class_volume", min_samples=30'), "output", DV),
+    "same expected draws": (
+        edited("samplers.py", "weights, dtype=torch.double)", "weights, dtype=torch.double) ** 2"), "output", DV),
+    "weights are positive": (
+        saved(lambda s: s["reweight"]["weightings"]["image_text"]["weights"].fill_(-1.0)), "output", DV),
+    "head.0.weight": (saved(lambda s: s["model"].pop("head.0.weight")), "output", DV),
+    "rows of visual logits": (saved(lambda s: s["model"]["head.2.bias"].fill_(float("nan"))), "step", DV),
+    "is of a run with re-weighting": (nothing, "output", (BASELINE, *SAME)),
+    "is of a run without re-weighting": (saved(lambda s: s.pop("reweight")), "output", (CLASS_VOLUME, *SAME)),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("message", FAULTS)
 def test_a_checkpoint_that_does_not_fit_the_run(begun: Path, message: str) -> None:
-    FAULTS[message](begun)
-    assert message in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "output")
-
-
-def test_resumed_parameters_that_are_not_finite(begun: Path) -> None:
-    change(begun, lambda saved: saved["model"]["head.2.bias"].fill_(float("nan")))
-    assert "rows of visual logits" in only(check(begun, CLASS_VOLUME, *GO_ON, code=1), "step")
-
-
-@pytest.mark.parametrize(("config", "state"), [(BASELINE, True), (CLASS_VOLUME, False)])
-def test_a_baselines_checkpoint_for_a_re_weighted_run_or_the_other_way_round(
-    begun: Path, config: str, state: bool
-) -> None:
-    if not state:
-        change(begun, lambda saved: saved.pop("reweight"))
-    message = only(check(begun, config, "--host-args", f"--epochs 3 --resume {SAVED}", code=1), "output")
-    assert f"is of a run with{'' if state else 'out'} re-weighting" in message
+    how, check_name, arguments = FAULTS[message]
+    how(begun)
+    assert message in only(check(begun, *arguments, code=1), check_name)
 
 
 def test_a_finished_run(trained: Path, copied: Callable[[Path], Path]) -> None:
     found = check(copied(trained), CLASS_VOLUME, "--host-args", "--epochs 1", code=1)
-    assert [name for name, (status, _) in found.items() if status == "FAIL"] == ["weights", "output"]
+    assert with_status(found, "FAIL") == ["weights", "output"]
     assert "they never apply" in found["weights"][1]
     assert "has all 1 epochs" in found["output"][1]
 

@@ -1,8 +1,10 @@
 """Statistics from a clean pass: what it reads and that it leaves the training alone."""
 
+import copy
 import random
 import sys
 import types
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -44,6 +46,7 @@ def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_ho
     host.model.visual.eval()
     host.attach()
     states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002
+    parameters = copy.deepcopy(host.model.state_dict())
     host.hook.end_epoch(0)
     assert torch.equal(states[0], torch.get_rng_state())
     assert np.array_equal(states[1], np.random.get_state()[1])  # noqa: NPY002
@@ -52,22 +55,20 @@ def test_it_uses_no_random_number_of_the_training_and_restores_the_modes(mini_ho
     assert len(drawn) == len(host.dataset)
     assert training == {False}
     assert host.dataset.pipeline is pipeline
+    assert all(torch.equal(value, parameters[name]) for name, value in host.model.state_dict().items())
+    assert all(value.grad is None for value in host.model.parameters())
 
 
 @pytest.mark.usefixtures("host_datasets")
 def test_every_n_epochs_only(mini_host):
     host = mini_host({**CLEAN, "every": 2})
     host.attach()
-    host.epoch(0)
-    weighting = host.hook.weightings["image_text"]
-    assert not weighting.active
-    host.epoch(1)
-    assert weighting.active
-    before = weighting.weights.clone()
-    host.epoch(2)
-    assert torch.equal(weighting.weights, before)
-    host.epoch(3)
-    assert not torch.equal(weighting.weights, before)
+    weights = []
+    for epoch in range(4):
+        host.epoch(epoch)
+        weights.append(host.hook.weightings["image_text"].weights.clone())
+        assert host.hook.weightings["image_text"].active == (epoch > 0)
+    assert [torch.equal(*pair) for pair in pairwise(weights)] == [False, True, False]
 
 
 def test_a_host_without_an_evaluation_transform_is_refused(mini_host, monkeypatch):
@@ -78,10 +79,11 @@ def test_a_host_without_an_evaluation_transform_is_refused(mini_host, monkeypatc
     assert host.criterion.base_criterion is host.base
 
 
+SPOILT = {"sum 2": lambda t: 2 * t, "not smoothed": lambda t: (t - 0.02) / 0.9, "negative": lambda t: -t}
+
+
 @pytest.mark.usefixtures("host_datasets")
-@pytest.mark.parametrize(
-    "spoil", [lambda t: 2 * t, lambda t: (t - 0.02) / 0.9, lambda t: -t], ids=["sum 2", "not smoothed", "negative"]
-)
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_soft_targets_that_do_not_fit_are_refused_though_no_batch_is_observed(mini_host, spoil):
     host = mini_host(CLEAN)
     host.attach()

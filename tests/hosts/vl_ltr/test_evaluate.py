@@ -37,21 +37,11 @@ def test_a_re_weighted_runs_are_those_in_its_checkpoint() -> None:
     assert "checkpoint" in source
 
 
-@pytest.mark.parametrize(
-    "state",
-    [
-        7,
-        {},
-        {"weightings": {}},
-        {"weightings": []},
-        {"weightings": {"a": {}}},
-        {"weightings": {"a": {"draws": [1, 2, 3, 4]}}},
-        {"weightings": {"a": {"draws": torch.ones(5)}}},
-        {"weightings": {"a": {"draws": torch.zeros(4)}}},
-        {"weightings": {"a": {"draws": torch.tensor([1, 1, 1, -1.0])}}},
-        {"weightings": {"a": {"draws": torch.tensor([1, 1, 1, float("nan")])}}},
-    ],
-)
+NO_DRAWS = [[1, 2, 3, 4], torch.ones(5), torch.zeros(4), torch.tensor([1, 1, 1, -1.0]), torch.full((4,), torch.nan)]
+NO_STATES = [7, {}, {"weightings": {}}, {"weightings": []}, {"weightings": {"a": {}}}]
+
+
+@pytest.mark.parametrize("state", [*NO_STATES, *({"weightings": {"a": {"draws": draws}}} for draws in NO_DRAWS)])
 def test_a_state_that_is_none_is_passed_over(state) -> None:
     found, source = draws_of_run(argparse.Namespace(), TARGETS, 4, state)
     assert torch.equal(found, COUNTS)

@@ -23,33 +23,34 @@ def path(tmp_path):
     return tmp_path / "log.txt"
 
 
-def test_the_later_line_of_a_repeated_epoch_counts(path):
-    log = read_log(write(path, epoch(0), epoch(1, 10.0), epoch(1, 20.0), epoch(2), {"test_acc1": 30.0}))
-    assert list(log.epochs) == [0, 1, 2]
-    assert log.epochs[1]["test_acc1"] == 20.0
-    assert log.test == {"test_acc1": 30.0}
-    assert log.warnings == ()
-    assert read_log(write(path, epoch(0))).test is None
+CUT = '{"train_loss": 1.0, "te'
+ZEROS = "\0" * 50
+FINAL = {"test_acc1": 30.0}
+READ = {
+    "a run and its test": ([epoch(0), epoch(1), FINAL], [0, 1], FINAL, {}),
+    "blank lines and comments": (
+        ["", "# epoch=0, task=x", epoch(0), "", {"val_acc1": 3.0}, "#", "  ", FINAL], [0], FINAL,
+        {5: "the validation split alone"}),
+    "a line glued to a cut one": (
+        [epoch(0), CUT + json.dumps(epoch(1)), '{"train_'], [0, 1], None, {2: "only in part", 3: "only in part"}),
+    # Zeros that a power failure left cost their line alone.
+    "zeros": ([epoch(0), ZEROS + json.dumps(epoch(1)), epoch(2)], [0, 1, 2], None, {2: "only in part"}),
+    "zeros after a cut line": (
+        [epoch(0), CUT + ZEROS + json.dumps(epoch(1)), epoch(2)], [0, 1, 2], None, {2: "only in part"}),
+    "zeros at the start": ([ZEROS, epoch(3)], [3], None, {1: "only in part"}),
+}  # fmt: skip
 
 
-def test_blank_lines_and_comments_are_passed_over(path):
-    log = read_log(write(path, "", "# epoch=0, task=x", epoch(0), "", {"val_acc1": 3.0}, "#", "  ", {"test_acc1": 2.0}))
-    assert list(log.epochs) == [0]
-    assert log.test == {"test_acc1": 2.0}
-
-
-def test_a_cut_line_is_left_out_with_a_warning_and_the_glued_one_is_kept(path):
-    log = read_log(write(path, epoch(0), '{"train_loss": 1.0, "te' + json.dumps(epoch(1)), '{"train_'))
-    assert list(log.epochs) == [0, 1]
-    assert [warning.split(":")[0] for warning in log.warnings] == [f"{path}, line 2", f"{path}, line 3"]
-
-
-@pytest.mark.parametrize("zeros", ["\0" * 50, '{"train_loss": 1.0, "te' + "\0" * 50], ids=["alone", "after a cut line"])
-def test_zeros_that_a_power_failure_left_cost_their_line_alone(path, zeros):
-    log = read_log(write(path, epoch(0), zeros + json.dumps(epoch(1)), epoch(2)))
-    assert list(log.epochs) == [0, 1, 2]
-    assert [warning.split(":")[0] for warning in log.warnings] == [f"{path}, line 2"]
-    assert list(read_log(write(path, zeros[-50:], epoch(3))).epochs) == [3]
+@pytest.mark.parametrize(("lines", "epochs", "test", "left_out"), READ.values(), ids=READ)
+def test_whole_lines_are_read_and_others_named(path, lines, epochs, test, left_out):
+    log = read_log(write(path, *lines))
+    assert [(number, line["test_acc1"]) for number, line in log.epochs.items()] == [(n, 50.0) for n in epochs]
+    assert log.test == test
+    named = [warning for warning in log.warnings if ", line " in warning]
+    assert len(named) == len(left_out)
+    for warning, (number, words) in zip(named, left_out.items(), strict=True):
+        assert warning.startswith(f"{path}, line {number}:")
+        assert words in warning
 
 
 def test_missing_and_discarded_epochs_are_named(path):
@@ -84,62 +85,50 @@ def test_a_resume_replaces_what_came_after_it(path, written, left, abandoned):
 
 
 TEST, OTHER = {"test_acc1": 1.0}, {"test_acc1": 2.0}
+RUN = [epoch(0), TEST]
+TESTED = [
+    ([*RUN, "# epoch=0, task=x", {"val_acc1": 31.25}], TEST, "epoch 0 on the validation split alone (val_acc1 31.25)"),
+    ([*RUN, "# epoch=0, task=x", {"train_acc1": 31.25}], TEST, "of epoch 0 on the training split alone (train_acc1"),
+    ([*RUN, "", {"val_acc1": 31.25, "val_many": 2.0}], TEST, "an evaluation on the validation split alone (val_acc1 3"),
+    ([*RUN, "", {"n_parameters": 3}], TEST, "line 4: left out, an evaluation on no split alone (n_parameters)"),
+    ([*RUN, "", OTHER], TEST, "line 4: left out, a test without a checkpoint, after a test of this run"),
+    ([*RUN, "# epoch=7, task=x", OTHER], TEST, "line 4: left out, a test of epoch 7, not of 0"),
+    ([*RUN, CUT + "# epoch=7, task=x", OTHER], TEST, "line 4: left out, a test of epoch 7, not of 0"),
+    ([*RUN, epoch(1)], None, "line 3: training went on after a test result"),
+    ([epoch(0), epoch(1), TEST, epoch(0), "# epoch=1, task=x", OTHER], None, "a test of epoch 1, not of 0"),
+    ([epoch(9), TEST, "# epoch=4, task=x", OTHER], TEST, "a test of epoch 4, not of 9"),
+    ([epoch(9), TEST, "# epoch=9, task=x", OTHER], OTHER, "2 test results that differ"),
+]
 
 
-@pytest.mark.parametrize(
-    ("lines", "test", "words"),
-    [
-        ([epoch(0), TEST, epoch(1)], None, "line 3: training went on after a test result"),
-        ([epoch(0), epoch(1), TEST, epoch(0), "# epoch=1, task=x", OTHER], None, "a test of epoch 1, not of 0"),
-        ([epoch(9), TEST, "# epoch=4, task=x", OTHER], TEST, "a test of epoch 4, not of 9"),
-        ([epoch(9), TEST, "# epoch=9, task=x", OTHER], OTHER, "2 test results that differ"),
-    ],
-)
-def test_a_test_counts_for_the_last_epoch_alone(path, lines, test, words):
+@pytest.mark.parametrize(("lines", "test", "words"), TESTED)
+def test_a_test_of_the_last_epoch_counts_and_each_other_result_is_named(path, lines, test, words):
     log = read_log(write(path, *lines))
     assert log.test == test
     assert any(words in warning for warning in log.warnings)
 
 
-@pytest.mark.parametrize(
-    ("comment", "line", "words"),
-    [
-        ("# epoch=0, task=x", {"val_acc1": 31.25, "val_many": 2.0}, "epoch 0 on the validation split alone (val_acc1"),
-        ("", {"val_acc1": 31.25}, "an evaluation on the validation split alone"),
-        ("# epoch=0, task=x", {"train_acc1": 31.25}, "of epoch 0 on the training split alone (train_acc1 31.25)"),
-        ("# epoch=7, task=x", {"test_acc1": 31.25}, "a test of epoch 7, not of 0"),
-        ("", {"test_acc1": 31.25}, "a test without a checkpoint, after a test of this run"),
-        ("", {"n_parameters": 3}, "an evaluation on no split alone (n_parameters)"),
-        ('{"train_loss": 1.0, "te# epoch=7, task=x', {"test_acc1": 31.25}, "a test of epoch 7, not of 0"),
-    ],
-)  # fmt: skip
-def test_each_line_of_an_evaluation_is_read_or_named(path, comment, line, words):
-    log = read_log(write(path, epoch(0), {"test_acc1": 1.0}, comment, line))
-    assert log.test == {"test_acc1": 1.0}
-    assert any("line 4: left out" in warning and words in warning for warning in log.warnings)
-
-
 def test_only_numbers_are_kept(path):
     line = {**epoch(0), "classes": [1.0] * 5, "name": "x", "flag": True, "huge": 10**400, "none": None}
-    assert read_log(write(path, line)).epochs[0] == {"train_loss": 1.0, "test_acc1": 50.0, "epoch": 0}
+    assert read_log(write(path, line)).epochs[0] == epoch(0)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "log.txt: expected the JSON lines of a VL-LTR log, but the file is empty"),
-        (b"\n \n", "the file is empty"),
-        (b"PK\x03\x04\x00\x00", "line 1: .* binary file"),
-        (b'{"epoch": 0, "test_acc1": 1}\n\xff\xfe\n', "line 2: expected text in UTF-8"),
-        (b'{"epoch": 0, "test_acc1": 1}\nNaN%\n', "line 2: expected a JSON object, but got 'NaN%'"),
-        (b'\n{"epoch": 0, "test_acc1": x}\n', "line 2: not JSON: Expecting value at character 27"),
-        (b'{"epoch": -1, "test_acc1": 1}\n', "line 1: expected `epoch` to be a whole number"),
-        (b'{"epoch": "0", "test_acc1": 1}\n', "line 1: expected `epoch` to be a whole number"),
-        (b"# epoch=3\n", "no line holds one"),
-        (b'# epoch=3, task=x\n{"val_acc1": 3.0}\n', "no line holds one .*validation split alone"),
-        (b'{"epoch": 0, "test_text_acc1": 1}\n', "results of stage two"),
-    ],
-)
+REFUSED = {
+    b"": "log.txt: expected the JSON lines of a VL-LTR log, but the file is empty",
+    b"\n \n": "the file is empty",
+    b"PK\x03\x04\x00\x00": "line 1: .* binary file",
+    b'{"epoch": 0, "test_acc1": 1}\n\xff\xfe\n': "line 2: expected text in UTF-8",
+    b'{"epoch": 0, "test_acc1": 1}\nNaN%\n': "line 2: expected a JSON object, but got 'NaN%'",
+    b'\n{"epoch": 0, "test_acc1": x}\n': "line 2: not JSON: Expecting value at character 27",
+    b'{"epoch": -1, "test_acc1": 1}\n': "line 1: expected `epoch` to be a whole number",
+    b'{"epoch": "0", "test_acc1": 1}\n': "line 1: expected `epoch` to be a whole number",
+    b"# epoch=3\n": "no line holds one",
+    b'# epoch=3, task=x\n{"val_acc1": 3.0}\n': "no line holds one .*validation split alone",
+    b'{"epoch": 0, "test_text_acc1": 1}\n': "results of stage two",
+}
+
+
+@pytest.mark.parametrize(("content", "message"), REFUSED.items())
 def test_a_log_that_cannot_be_used_is_refused_in_one_line_with_the_place(path, content, message):
     path.write_bytes(content)
     with pytest.raises(ReportError, match=message) as caught:
@@ -183,14 +172,10 @@ def test_times_of_the_starts_of_a_run(tmp_path, starts, epoch_seconds, training_
     assert (log.args, log.starts) == (ARGS, len(starts))
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        "Test: Total time: 0:00:03 (0.1 s / it)\n",
-        "CUDA out of memory\n",
-        "Epoch: [2]  [ 0/20]  eta: 0:00:09\n",  # killed there: no line of the results is its
-    ],
-)
+UNENDED = ["Test: Total time: 0:00:03 (0.1 s / it)\n", "CUDA out of memory\n", "Epoch: [2]  [ 0/20]  eta: 0:00:09\n"]
+
+
+@pytest.mark.parametrize("said", UNENDED)
 def test_the_settings_are_those_of_the_last_start_that_ended_an_epoch(tmp_path, said):
     last = "Namespace(epochs=9, eval=True, batch_size=999)\n"
     (tmp_path / "train.log").write_text(printed([0, 1]) + last + said)

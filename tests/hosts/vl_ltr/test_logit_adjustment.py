@@ -1,6 +1,7 @@
 """`form="logit_adjustment"`: the class weights as margins in the host's losses, against naive float64 loops."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -59,51 +60,35 @@ def test_each_epochs_losses_are_of_logits_minus_log_alpha_from_the_first_step_on
             assert max(log_alpha[name]) - min(log_alpha[name]) > 0.5
 
 
-@pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "hard"])
-def test_the_first_epoch_is_not_the_baselines_and_that_is_said(mixed: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    host, baseline = host_with(ADJUSTED, mixed=mixed), host_with(None, mixed=mixed)
-    host.attach()
-    assert "epoch 0 is not the baseline's" in (said := capsys.readouterr().out)
-    assert "measured radii apply from epoch 1 on" in said
-    baseline.attach()
-    assert host.epoch(0) != baseline.epoch(0)
-    loss_weight = host_with({"type": "class_volume"}, mixed=mixed)
-    loss_weight.attach()
-    assert "not the baseline" not in capsys.readouterr().out
-
-
 def attached(reweight: dict[str, object] | None, branch: str = "image_text") -> MiniHost:
     host = host_with(reweight, branch)
     host.attach()
     return host
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"type": "class_volume"}, {"type": "class_volume", "form": "loss_weight"}),  # the default
-        ({"type": "none", "form": "logit_adjustment"}, None),  # the baseline in either form
-    ],
-)
-def test_bit_identical_runs(one: dict[str, object], other: dict[str, object] | None) -> None:
-    first, second = ([run.epoch(epoch) for epoch in range(2)] for run in (attached(one), attached(other)))
-    assert first == second
+def losses(reweight: dict[str, object] | None, epochs: int) -> list[list[float]]:
+    host = attached(reweight)
+    return [host.epoch(epoch) for epoch in range(epochs)]
+
+
+def test_loss_weight_is_the_default_and_type_none_the_baseline_in_either_form() -> None:
+    assert losses({"type": "class_volume"}, 2) == losses({"type": "class_volume", "form": "loss_weight"}, 2)
+    assert losses({"type": "none", "form": "logit_adjustment"}, 2) == losses(None, 2)
 
 
 def test_radii_wait_for_start_epoch_while_the_margins_of_equal_radii_hold() -> None:
     settings = {**ADJUSTED, "start_epoch": 1}, {**ADJUSTED, "start_epoch": 2}, {**ADJUSTED, "type": "inverse"}
-    early, late, inverse = ([run.epoch(epoch) for epoch in range(3)] for run in map(attached, settings))
+    early, late, inverse = (losses(one, 3) for one in settings)
     assert early[0] == late[0] == pytest.approx(inverse[0])
     assert late[1] == pytest.approx(inverse[1])
     assert early[1] != pytest.approx(inverse[1], rel=1e-4)
     assert late[2] != pytest.approx(inverse[2], rel=1e-4)
 
 
-@pytest.mark.parametrize("normalize", ["expected", "dataset", "mean"])
-def test_the_scale_of_alpha_does_not_matter(normalize: str) -> None:
-    one, other = attached(ADJUSTED), attached({**ADJUSTED, "normalize": normalize})
-    for epoch in range(3):
-        assert one.epoch(epoch) == pytest.approx(other.epoch(epoch), rel=1e-5)
+def test_the_scale_of_alpha_does_not_matter() -> None:
+    one, *others = (losses({**ADJUSTED, "normalize": scale}, 3) for scale in ("expected", "dataset", "mean"))
+    for other in others:
+        np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
 def test_counts_dataset_is_logit_adjustment_by_the_training_images_until_the_radii_apply() -> None:
@@ -115,39 +100,24 @@ def test_counts_dataset_is_logit_adjustment_by_the_training_images_until_the_rad
     assert [call.loss.item() for call in calls] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_log_has_the_alpha_in_force_also_in_epoch_0() -> None:
-    host = attached(ADJUSTED)
-    host.epoch(0)
-    shares = [draws / sum(DRAWS) for draws in DRAWS]
-    alpha = [1 / (CLASSES * share) for share in shares]  # E(alpha) = 1 over the draws
-    assert host.stats["reweight_alpha_max"] == pytest.approx(max(alpha), rel=1e-5)
-    assert host.stats["reweight_alpha_min"] == pytest.approx(min(alpha), rel=1e-5)
-    assert host.stats["reweight_expected_alpha"] == pytest.approx(1, rel=1e-5)
-    loss_weight = attached({"type": "class_volume"})
+def test_log_and_arrays_hold_the_alpha_in_force_and_the_arrays_that_of_the_next_epoch(tmp_path) -> None:
+    host, loss_weight = host_with({**ADJUSTED, "start_epoch": 2}), attached({"type": "class_volume"})
+    host.args.output_dir = str(tmp_path)
+    host.attach()
+    alpha = [sum(DRAWS) / (CLASSES * draws) for draws in DRAWS]  # E(alpha) = 1 over the draws
+    for epoch in range(3):
+        host.epoch(epoch)
+        names = ("reweight_alpha_min", "reweight_alpha_max", "reweight_expected_alpha")
+        in_force = [host.stats[name] for name in names]
+        assert (in_force == pytest.approx([min(alpha), max(alpha), 1], rel=1e-5)) == (epoch < 2)
+    found = [np.load(tmp_path / "reweight" / f"epoch_{epoch:04d}.npz") for epoch in range(3)]
+    for now, later in pairwise(found):
+        assert now["weights_image_text"] == pytest.approx(alpha, rel=1e-5)
+        assert now["next_weights_image_text"] == pytest.approx(later["weights_image_text"])
+    assert found[2]["weights_image_text"] != pytest.approx(alpha, rel=0.01)
     loss_weight.epoch(0)
     assert host.stats.keys() == loss_weight.stats.keys()
     assert loss_weight.stats["reweight_alpha_max"] == 1
-
-
-def test_the_arrays_hold_the_alpha_in_force_and_that_of_the_next_epoch(tmp_path) -> None:
-    host = host_with({**ADJUSTED, "start_epoch": 2})
-    host.args.output_dir = str(tmp_path)
-    host.attach()
-    for epoch in range(3):
-        host.epoch(epoch)
-    found = [np.load(tmp_path / "reweight" / f"epoch_{epoch:04d}.npz") for epoch in range(3)]
-    alpha = [sum(DRAWS) / (CLASSES * draws) for draws in DRAWS]
-    for epoch in range(2):
-        assert found[epoch]["weights_image_text"] == pytest.approx(alpha, rel=1e-5)
-        assert found[epoch]["next_weights_image_text"] == pytest.approx(found[epoch + 1]["weights_image_text"])
-    assert found[2]["weights_image_text"] != pytest.approx(alpha, rel=0.01)
-
-
-def test_a_run_whose_radii_never_apply_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
-    host = host_with({**ADJUSTED, "start_epoch": 5})
-    host.args.epochs = 5
-    host.attach()
-    assert "the run is plain logit adjustment" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("branch", ["image_text", "each"])
@@ -161,13 +131,12 @@ def test_a_resumed_run_goes_on_to_the_last_bit(branch: str) -> None:
     assert second.epoch(2) == whole.epoch(2)
 
 
-def test_a_state_of_another_form_is_refused() -> None:
-    forms = ("loss_weight", "logit_adjustment")
-    for saved, here in (forms, forms[::-1]):
-        run, other = (attached({"type": "class_volume", "form": form}) for form in (saved, here))
-        run.epoch(0)
-        with pytest.raises(ValueError, match=f"form: saved '{saved}', here '{here}'"):
-            other.hook.load(run.state())
+@pytest.mark.parametrize(("saved", "here"), [("loss_weight", "logit_adjustment"), ("logit_adjustment", "loss_weight")])
+def test_a_state_of_another_form_is_refused(saved: str, here: str) -> None:
+    run, other = (attached({**ADJUSTED, "form": form}) for form in (saved, here))
+    run.epoch(0)
+    with pytest.raises(ValueError, match=f"form: saved '{saved}', here '{here}'"):
+        other.hook.load(run.state())
 
 
 @pytest.mark.usefixtures("host_datasets")

@@ -8,20 +8,11 @@ import numpy as np
 import pytest
 from host_steps import assert_two_epochs_of_losses
 
-from vlltr_plugin.demo import BASELINE, make_standin
+from vlltr_plugin.demo import BASELINE
 from vlltr_plugin.demo.standin_checkout import main_environment, read_log
-from vlltr_plugin.install import install
 
-RECORD = Path(__file__).parents[2] / "record_launch.py"
+LAUNCH = Path(__file__).parents[2] / "real_host" / "launch.py"
 HARD = {"mixup": 0.0, "cutmix": 0.0}
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("sklearn")
-    folder = make_standin(tmp_path_factory.mktemp("loss_values") / "standin")
-    install(folder)
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -35,7 +26,7 @@ def test_the_second_epochs_losses_are_those_of_the_definition(
     reweight = {"type": "class_volume", "branch": branch, **options}
     config = checkout / Path(BASELINE).with_name(f"values_{tmp_path.name}.py")
     config.write_text(f"_base_ = ['./{Path(BASELINE).name}']\ncfg = dict(**{ ({'reweight': reweight, **more})!r})\n")
-    command = [sys.executable, str(RECORD), str(tmp_path / "calls.pt"), "--config", str(config.relative_to(checkout))]
+    command = [sys.executable, str(LAUNCH), str(tmp_path / "calls.pt"), "--config", str(config.relative_to(checkout))]
     done = subprocess.run(
         [*command, "--device=cpu", "--epochs=2"], cwd=checkout, env=main_environment(), capture_output=True, text=True
     )
