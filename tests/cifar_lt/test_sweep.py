@@ -163,6 +163,7 @@ def test_post_hoc_adjustment_changes_test_errors_only(batches):
         training._test()
         logits = training.test_logits()[0].double().numpy()
         predicted = (logits - tau * np.log(batches.class_counts.numpy())).argmax(axis=1)
+        np.testing.assert_array_equal(training.adjusted(training.test_logits())[0].argmax(1), predicted)
         assert training.curve[0][-1] == (1, pytest.approx(100 * (predicted != batches.test_labels.numpy()).mean()))
     for one, two in zip(plain.model.parameters(), adjusted.model.parameters(), strict=True):
         assert torch.equal(one, two)
