@@ -8,7 +8,7 @@ from scipy import stats
 
 from vlltr_plugin.core.shot_groups import OTHERS, UPSTREAM
 from vlltr_plugin.report.tradeoff import Gap, TradeOff, TradeOffError, place, trade_off
-from vlltr_plugin.report.tradeoff.spans import right_between
+from vlltr_plugin.report.tradeoff.spans import Curve, right_between
 
 pytest.importorskip("torchmetrics")
 
@@ -209,3 +209,14 @@ def test_curves_that_do_not_belong_together_are_refused(changes, message):
     other = trade_off(**({"logits": logits(0), "labels": LABELS, "counts": COUNTS} | changes))
     with pytest.raises(TradeOffError, match=message):
         place(other, trade_off(logits(0), LABELS, COUNTS))
+
+
+@pytest.mark.parametrize(("few", "expected"), [(41.0, 1), (44.9, 2), (48.0, 3), (39.0, 1)])
+def test_on_a_level_stretch_the_point_nearest_in_few_shot_accuracy_counts(few, expected):
+    curve = Curve(
+        np.arange(5.0),
+        np.array([90.0, 80.0, 80.0, 80.0, 70.0]),
+        np.array([30.0, 40.0, 45.0, 50.0, 55.0]),
+        np.array([60.0, 61.0, 62.0, 63.0, 62.0]),
+    )
+    assert curve.at_many(80.0, few, 62.5) == expected
