@@ -11,7 +11,7 @@ import torch
 from epochs import COUNTS, CRITERIA, WEIGHTINGS, normal, quiet, train, warnings_of
 from torch import nn
 
-from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss
+from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss, Uniform
 
 MANY = torch.tensor([600, 300, 120])
 FEW = torch.tensor([12, 6, 3])
@@ -305,3 +305,31 @@ def test_starting_over_drops_what_was_drawn_and_which_classes_were_substituted()
     assert not criterion.weighting.substituted.any()
     epochs(lambda: LABELS[:19], 1)(criterion)
     assert criterion.drawn.tolist() == [12, 6, 1]
+
+
+def of_validation(criterion):
+    criterion.eval()
+    criterion(torch.randn(21, 3), LABELS)
+    criterion.train()
+
+
+USES = {
+    "none": lambda criterion: None,
+    "in eval mode only": of_validation,
+    "forward": lambda criterion: passes(criterion, LABELS),
+    "losses": lambda criterion: criterion.losses(torch.randn(21, 3), LABELS),
+    "observe": lambda criterion: criterion.observe(torch.randn(21, 3), LABELS),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("weighting", [InverseFrequency, Uniform])
+def test_a_criterion_that_gives_no_training_loss_is_noticed_once_where_it_has_weights(use, weighting):
+    def loop(criterion):
+        for _ in range(3):
+            USES[use](criterion)
+            criterion.end_epoch()
+
+    warned = weighting is InverseFrequency and use in ("none", "in eval mode only")
+    found = warnings_of(loop, ReweightedLoss(weighting(FEW)))
+    assert ["nothing was re-weighted" in message for message in found] == [True] * warned

@@ -13,6 +13,7 @@ from vlltr_plugin import InverseFrequency, ReweightedLoss
 from vlltr_plugin.cli import main
 
 lightning = pytest.importorskip("lightning.pytorch", reason="pip install 'vlltr-plugin[integrations]'")
+from vlltr_plugin.integrations.epochs import evaluation_metrics  # noqa: E402
 from vlltr_plugin.integrations.lightning import ReweightCallback  # noqa: E402
 
 STEPS = 6  # a pass, in batches of 17
@@ -239,6 +240,16 @@ def test_steps_per_epoch_ends_epochs_of_endless_data(tmp_path):
 
 
 # The folder
+
+
+def test_an_accuracy_in_percent_is_not_taken_for_a_share():
+    assert evaluation_metrics({"val_acc": 1.0, "val/many": 93, "val_loss": 2, "lr": 5}) == {
+        "overall": 100,
+        "many": 93,
+        "loss": 2,
+    }
+    with pytest.raises(ValueError, match=r"val_acc as a share of 1 but got 91\.2.*val_overall"):
+        evaluation_metrics({"val_acc": 91.2})
 
 
 def test_a_run_s_folder_can_be_inspected_and_compared(tmp_path, capsys):

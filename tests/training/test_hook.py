@@ -135,6 +135,18 @@ def test_the_state_is_small_and_leaves_the_model_state_alone():
     assert list(host.model.state_dict()) == list(MiniHost().model.state_dict())
 
 
+@pytest.mark.parametrize("kind", ["class_volume", "inverse"])
+@pytest.mark.parametrize("branch", ["image_text", "sum", "each"])
+def test_a_criterion_that_the_host_has_replaced_is_noticed_before_anything_is_written(kind, branch, tmp_path):
+    host = MiniHost({"type": kind, "branch": branch}, output_dir=str(tmp_path))
+    host.attach()
+    host.criterion.base_criterion = host.base
+    with pytest.raises(ValueError, match="replaced or never called"):
+        host.epoch(0)
+        host.hook.end_epoch(0)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_state_in_a_run_without_the_key_is_named_and_ignored(capsys):
     trained().hook.load({"reweight": {}})
     assert "weights stay 1" in capsys.readouterr().out

@@ -63,15 +63,24 @@ def test_inspect_and_compare_read_a_run(whole, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "metrics", [{"overall": "93"}, {"overall": None}, {"overall": [1, 2]}, {"train_reweight_x": 1}, {"own": True}]
+    "metrics",
+    [
+        *({"overall": "93"}, {"overall": None}, {"overall": [1, 2]}, {"train_reweight_x": 1}, {"own": True}),
+        *({"overall": 153}, {"few": -0.1}, {"many": math.inf}),
+    ],
 )
-def test_metrics_that_are_no_numbers_are_refused_before_anything_is_done(tmp_path, metrics):
+def test_metrics_that_are_no_numbers_or_no_percentages_are_refused_before_anything_is_done(tmp_path, metrics):
     criterion = fresh()
     observe(criterion)
     with pytest.raises(ValueError, match=next(iter(metrics))):
         RunRecorder(tmp_path / "run", criterion).end_epoch(**metrics)
     assert criterion.weighting.epoch == 0
     assert not (tmp_path / "run").exists()
+
+
+def test_accuracies_of_a_diverged_run_and_rounded_ones_are_logged(tmp_path):
+    RunRecorder(tmp_path).end_epoch(overall=100.00001, many=math.nan, few=0, loss=math.inf, top5=153)
+    assert lines_of(tmp_path)[0].keys() >= {"overall", "many", "few", "loss", "top5"}
 
 
 @pytest.mark.parametrize("number", [7, 7.0, np.float32(7), np.int64(7), torch.tensor(7.0), torch.tensor([7])])

@@ -310,8 +310,11 @@ def test_a_run_beside_the_published_number_of_its_data_and_backbone(
     assert f"40.00  {40 - float(published):+.2f}" in row
     assert published in row
     assert "Comparable" in said
+    assert "no final test" not in said
     assert "neither the accuracy of the groups nor whether test-time ensembling" in said
     assert "class volume with its difference" not in said  # no published result of LIFT has class volume
+    write(tmp_path / "untested" / "log.txt", head.replace(used, backbone) + EPOCHS)
+    assert "the run has no final test" in command("compare", tmp_path / "untested", "--reference", name)
     others = command("compare", tmp_path / "other", "--reference", name)
     assert "Not comparable: different settings (backbone)" in others
     foreign = next(one for one, of_data, *_ in REFERENCES if of_data != data)
