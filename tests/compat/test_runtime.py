@@ -175,3 +175,12 @@ def test_schemas_are_declared_when_needed_and_another_failure_is_not_hidden(tmp_
     (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('no disk')")
     with pytest.raises(AssertionError, match="RuntimeError: no disk"):
         run(DECLARE, tmp_path)
+
+
+def test_the_installed_torchvision_and_timm_import():
+    pytest.importorskip("torchvision", exc_type=ImportError)
+    import timm.models
+    import torchvision.transforms
+
+    assert torchvision.transforms.Resize
+    assert timm.models.create_model

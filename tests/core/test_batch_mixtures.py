@@ -90,7 +90,8 @@ def test_rounded_soft_targets_of_half_precision_are_accepted(dtype):
 
 
 @pytest.mark.parametrize(
-    ("smoothing", "scale", "said"), [(0.0, 1, r"smoothed by 0 but they show 0\.1"), (0.1, 2, r"sum to 1.*softmax\(dim=1\)")]
+    ("smoothing", "scale", "said"),
+    [(0.0, 1, r"smoothed by 0 but they show 0\.1"), (0.1, 2, r"sum to 1.*softmax\(dim=1\)")],
 )
 def test_soft_targets_of_another_smoothing_or_sum_are_refused(smoothing, scale, said):
     logits, *_, targets = mixed_batch(7, 16, 10, 0.1)

@@ -22,6 +22,7 @@ from vlltr_plugin import (
     Uniform,
     Weighting,
 )
+from vlltr_plugin.report.tradeoff import trade_off
 
 COUNTS = [900, 200, 40, 9, 3]
 DRAWS = [50.0, 30.0, 20.0, 10.0, 7.0]
@@ -196,3 +197,24 @@ def test_the_unit_of_the_counts_and_torchs_defaults_do_not_matter():
 def test_logits_of_other_classes_are_refused(logits):
     with pytest.raises(ValueError, match=r"floating point logits of shape \[B, 4\]"):
         LogitAdjustment(PRIOR_COUNTS)(logits)
+
+
+def test_at_tau_1_with_equal_radii_it_is_balanced_softmax():
+    """Ren et al. Eq. 3: n_y exp(z_y) / sum_j n_j exp(z_j)."""
+    logits, labels = batch_of()
+    total = 0.0
+    for z, y in zip(logits.tolist(), labels.tolist(), strict=True):
+        total -= math.log(COUNTS[y] * math.exp(z[y]) / sum(n * math.exp(x) for n, x in zip(COUNTS, z, strict=True)))
+    found = LogitAdjustedLoss(InverseFrequency(COUNTS, DRAWS, counts="dataset"))(logits, labels)
+    assert found.item() == pytest.approx(total / len(labels), rel=1e-12)
+
+
+def test_its_accuracy_is_that_of_evaluate_at_the_same_tau():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(300, 4, generator=generator) + torch.tensor([4.0, 2.0, 2.0, 0.0])
+    labels = torch.randint(4, (300,), generator=generator)
+    curve = trade_off(logits, labels, PRIOR_COUNTS, taus=[0.0, TAU])
+    for tau, row in zip(curve.taus, curve.rows, strict=True):
+        right = (LogitAdjustment(PRIOR_COUNTS, tau)(logits).argmax(1) == labels).sum().item()
+        assert 100 * right / 300 == pytest.approx(row["top1"])
+    assert curve.rows[0]["top1"] != curve.rows[1]["top1"]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,36 @@ def test_a_folder_named_like_a_config_stays_or_is_refused_in_the_place_of_one(na
         with pytest.raises(InstallError, match=r"one\.py"):
             install(root)
     assert contents(root) == before
+
+
+def git(root, *arguments):
+    """Runs git without the user's settings."""
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.autocrlf=false", "-c", "commit.gpgsign=false"]
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    command = ["git", "-C", str(root), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_uncommitted_changes_are_kept_as_they_are(make_checkout):
+    root, main = make_checkout(), "main.py"
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "all")
+    (root / main).write_text((root / main).read_text().replace("import json\n", "import json  # staged\n"))
+    git(root, "add", main)
+    (root / main).write_text((root / main).read_text().replace("log = []", "log = list()  # not staged"))
+    (root / "new.py").write_text("mine = 1\n")
+
+    def seen():
+        return [git(root, "status", "--porcelain"), git(root, "diff"), git(root, "diff", "--cached")]
+
+    before, files = seen(), contents(root / "configs")
+    assert all(before)
+    install(root)
+    assert git(root, "diff", "--cached") == before[2]
+    assert git(root, "diff", "--numstat").split()[:3] == ["7", "1", main]  # ours, and the user's one line
+    assert status(root).fits
+    uninstall(root)
+    assert seen() == before
+    assert contents(root / "configs") == files

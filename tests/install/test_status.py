@@ -4,7 +4,7 @@ import pytest
 from install.small_hosts import HOST, rewrite
 
 from vlltr_plugin import __version__
-from vlltr_plugin.install import State, install, load_recipes, status
+from vlltr_plugin.install import AnchorError, State, install, load_recipes, status, uninstall
 
 INSERTIONS = {item.name: item.line for item in load_recipes()["vl-ltr"].patches[0].insertions}
 BEGIN = f"        {INSERTIONS['begin_epoch']}  # vlltr-plugin {__version__}\n"
@@ -50,3 +50,23 @@ def test_edited_lines_are_reported_and_install_repairs_them(problem, make_checko
 def test_lines_without_marker_are_named(make_checkout):
     root = make_checkout(HOST.replace("import json\n", "import vlltr_plugin.compat\nimport json\n"))
     assert "without its marker" in str(status(root))
+
+
+def test_lines_inserted_by_hand_get_the_configs_and_come_out_again(make_checkout):
+    changed = HOST.replace("checkpoint is not None", "checkpoint")
+    root = make_checkout(changed)
+    with pytest.raises(AnchorError) as caught:
+        install(root)
+    load = next(line.strip() for line in str(caught.value).splitlines() if "hook.load(" in line)
+    helped = make_checkout(name="helped")
+    install(helped)
+    by_hand = (helped / "main.py").read_text().replace("checkpoint is not None", "checkpoint")
+    assert load in by_hand
+    (root / "main.py").write_text(by_hand)
+    notes = install(root).notes
+    assert any("unchecked" in note and "anchor `load`" in note for note in notes)
+    assert (root / "configs" / "class_volume" / "one.py").exists()
+    assert status(root).state is State.INSTALLED
+    uninstall(root)
+    assert (root / "main.py").read_text() == changed
+    assert not (root / "configs" / "class_volume").exists()
