@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from run_arrays import COUNTS as RUN_COUNTS
+from run_arrays import epoch_arrays
 from scipy.stats import rankdata
 
 from vlltr_plugin import (
@@ -157,17 +158,16 @@ def test_radius_against_accuracy_is_said_at_equal_class_size(tmp_path, slope, an
     assert sentence.endswith("accuracies from evaluation/per_class.csv.")
 
 
-def test_an_evaluation_of_another_epoch_names_both_epochs_and_a_damaged_or_foreign_one_is_ignored(run):
-    folder = run / "evaluation"
+def test_an_evaluation_of_another_epoch_names_both_epochs(write):
+    accuracy = np.random.default_rng(0).uniform(0, 100, len(RUN_COUNTS))
+    table = "".join(f"{n},{a}\n" for n, a in zip(RUN_COUNTS, accuracy, strict=True))
+    folder = write(*(epoch_arrays(np.random.default_rng(0)) for _ in range(3))) / "evaluation"
     folder.mkdir()
-    (folder / "per_class.csv").write_text("training_images,top1_a\n" + "".join(f"{n},{n % 7}\n" for n in RUN_COUNTS))
-    for epoch, both in ((1, ", of epoch 1 (the radii are of epoch 3)."), (3, "."), (None, ".")):
+    (folder / "per_class.csv").write_text(f"training_images,top1_single\n{table}")
+    for epoch, both in ((1, ", of epoch 1 (the radii are of epoch 2)."), (2, "."), (None, ".")):
         (folder / "evaluation.json").write_text(json.dumps({"checkpoint": {"epoch": epoch}}))
-        (sentence,) = (text for text in findings(inspect_run(run)[0], None) if "harder" in text)
+        (sentence,) = (text for text in findings(inspect_run(folder.parent)[0], None) if "harder" in text)
         assert sentence.endswith(f"accuracies from evaluation/per_class.csv{both}")
-    for text in ("", "class\n1\n", "training_images,top1_a\n5,x\n", "training_images,top1_a\n7,1\n"):
-        (folder / "per_class.csv").write_text(text)
-        assert inspect_run(run)[0].accuracy is None
 
 
 @pytest.mark.parametrize("form", ["loss_weight", "logit_adjustment"])
@@ -181,3 +181,10 @@ def test_an_early_start_of_weights_is_noted_with_its_cost_in_the_benchmark(tmp_p
         "This run has weights from epoch 0 on, of 8. With start_epoch at half of the epochs, overall accuracy was 1.9"
     )
     assert (said in capsys.readouterr().out) == (form == "loss_weight")
+
+
+@pytest.mark.parametrize("text", ["", "class\n1\n", "training_images,top1_a\n5,x\n", "training_images,top1_a\n7,1\n"])
+def test_an_evaluation_of_other_classes_or_a_damaged_one_is_ignored(tmp_path, text):
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/per_class.csv").write_text(text)
+    assert trained(tmp_path, lambda n: 2.0).accuracy is None
