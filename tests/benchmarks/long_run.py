@@ -24,7 +24,7 @@ def held_by(criterion: ReweightedLoss) -> dict[str, int]:
     return {
         "resident_bytes": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
         "live_tensors": len(tensors),
-        "live_tensor_bytes": sum(tensor.nbytes for tensor in tensors),
+        "live_tensor_bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
         "state_bytes": sum(tensor.nbytes for tensor in saved),
     }
 

@@ -220,10 +220,7 @@ class EpochHook(Hook):
                 weighting.begin_epoch(epoch)
 
     def end_epoch(self, epoch: int) -> Statistics:
-        """Ends an epoch of training on every rank; `Criterion.end_epoch` says what the numbers are.
-
-        ValueError if the criterion was never called in it; nothing is written then.
-        """
+        """Ends an epoch of training on every rank; `Criterion.end_epoch` says what the numbers are."""
         start = time.perf_counter()
         with print_warnings():
             if self._clean_pass is not None and (epoch + 1) % self._every == 0:
@@ -237,7 +234,7 @@ class EpochHook(Hook):
             prefix = f"{KEY}_{name}_" if statistics else f"{KEY}_"  # empty until the primary one has radii
             statistics |= {prefix + key: numbers.get(key) for key in NAMES}
         if statistics[f"{KEY}_drawn_alpha"] is None:
-            raise ValueError(NOT_CALLED)
+            info(f"warning: {NOT_CALLED}")
         self._session.write(epoch, lambda files: files.write(epoch, arrays))
         return {**statistics, f"{KEY}_{SECONDS}": time.perf_counter() - start}
 

@@ -91,8 +91,8 @@ def said(inspection: Inspection):
 
 def test_substituted_and_empty_classes_are_counted_in_the_findings(run):
     _, *others = said(one(run))
-    assert any("2 classes with too few samples" in sentence for sentence in others)
-    assert any("1 classes have no training images" in sentence for sentence in others)
+    assert any("others (2)" in sentence for sentence in others)
+    assert any("without training images: 1." in sentence for sentence in others)
 
 
 def test_weights_from_counts_alone_are_called_so(write):

@@ -113,7 +113,7 @@ class LiftHook(Hook):
                 f"clean_pass, which reads the logits that the model returns, or a {KEY}.type without radii. This "
                 "warning is shown once."
             )
-        if self._trainer.criterion is not self._criterion:
+        if self._trainer.criterion is not self._criterion or statistics[f"{KEY}_drawn_alpha"] is None:
             raise ValueError(NOT_CALLED)
         known = {name: value for name, value in statistics.items() if value is not None}
         info(

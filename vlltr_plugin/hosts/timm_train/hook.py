@@ -19,7 +19,7 @@ from vlltr_plugin.hosts.plan import Plan, check_base_loss, make_criteria
 from vlltr_plugin.hosts.timm_train.data import class_names_of, counts_and_draws
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
 from vlltr_plugin.runs.log import write_class_names
-from vlltr_plugin.training.hook import EpochHook, Hook, Statistics
+from vlltr_plugin.training.hook import NOT_CALLED, EpochHook, Hook, Statistics
 from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, parse
 
@@ -176,5 +176,7 @@ class TimmHook:
     def end_epoch(self, epoch: int) -> Statistics:
         """Ends an epoch on all ranks; returns numbers for train.py's log. ValueError if the loss was never called."""
         statistics = self._epochs.end_epoch(epoch)
+        if statistics[f"{KEY}_drawn_alpha"] is None:
+            raise ValueError(NOT_CALLED)
         setattr(self._args, STATE, self._epochs.checkpoint()[KEY])
         return statistics
