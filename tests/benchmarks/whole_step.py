@@ -112,7 +112,7 @@ def vl_ltr_checkout(target, batch):
     for split, count in (("train", 7 * batch), ("val", 10), ("test", 10)):
         noise = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
         images[split] = np.array_split(np.kron(noise, np.ones((8, 8, 1), np.uint8)), 10)
-    layout._images = lambda _: images
+    layout._images = images.__getitem__
     layout.write_data(root)
     model = {"visual.attnpool.positional_embedding": torch.zeros(50, 2048)}
     state = {"model": model, "epoch": 49, "args": argparse.Namespace()}
