@@ -143,7 +143,7 @@ def test_a_criterion_that_the_host_has_replaced_is_said_in_each_epoch(kind, bran
     host.criterion.base_criterion = host.base
     for epoch in (1, 2):
         host.epoch(epoch)
-        assert "never called: this run is not re-weighted" in capsys.readouterr().out
+        assert "the criterion as `attach` has left it" in capsys.readouterr().out
 
 
 def test_a_state_in_a_run_without_the_key_is_named_and_ignored(capsys):

@@ -26,9 +26,7 @@ MULTI_LABEL = (
     "Multi-label targets (several labels of one sample, each a 1) are not supported: a sample is weighted by its "
     "class. Give one label for each sample, or a mixture of labels whose masses sum to 1."
 )
-
-
-NO_MASSES = " Give the mass of each label, scores as scores.softmax(dim=1), or labels, int64 [B]."
+NO_MASSES = "Give the mass of each label, scores as scores.softmax(dim=1), or labels, int64 [B]."
 
 
 @dataclass
@@ -241,7 +239,7 @@ def check_smoothing(targets: Tensor, smoothing: float) -> None:
     worst = max(abs(float(extreme) - 1) for extreme in sums.aminmax())
     if not worst <= tolerance:
         empty = (rows == 0).all(dim=1)
-        advice = f" {MULTI_LABEL}" if bool(((rows == 0) | (rows == 1)).all()) else NO_MASSES
+        advice = f" {MULTI_LABEL if bool(((rows == 0) | (rows == 1)).all()) else NO_MASSES}"
         if bool(empty.any()) and not bool(empty.all()) and bool((sums[~empty] - 1).abs().max() < 0.1):
             advice = (
                 f" {int(empty.sum())} rows are all 0: leave samples without a label out (kept = targets.sum(1) > 0, "

@@ -99,7 +99,8 @@ class Criterion(nn.Module):
         check_choice("reduction", reduction, REDUCTIONS)
         batch = self.batch(logits, targets)
         observed = self._observes(logits)
-        self._checks.called |= self.training
+        if self.training:
+            self._checks.called = True
         if observed:
             self._checks.see_logits(logits, targets)
             self.observe_batch(batch)

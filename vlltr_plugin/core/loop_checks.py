@@ -35,7 +35,7 @@ ADVICE = (
 class LoopChecks:
     """Counts and compares the batches of one criterion; gives each warning once, and never waits for a GPU."""
 
-    called: bool  # True if the criterion gave a training loss since the last epoch ended
+    called = False  # True if the criterion gave a training loss since the last epoch ended
     drawn: Tensor  # samples of each class since the last epoch ended, float64 `[C]` on the device that they come on
     advice = ADVICE  # advice if the draws differ from those declared; empty if no weight depends on them
     # Prints a warning in a host, whose hook ends the epochs; None in a user's own loop, which uses `warnings.warn`.
@@ -154,7 +154,7 @@ class LoopChecks:
                 f"training, such as those of a learning-rate finder or of a start that ran out of memory.{what_to_do}",
             )
         weighting = self._weighting[0]
-        # A weighting that reads logits warns itself; in a host, the hook raises an error.
+        # A weighting that reads logits warns itself; in a host, the hook does.
         if unused and self.say is None and weighting.has_radii and not weighting.uses_logits:
             self._warn(
                 "unused",

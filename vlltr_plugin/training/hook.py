@@ -28,8 +28,8 @@ from vlltr_plugin.training.settings import KEY, LOSS_WEIGHT, Settings
 Statistics = dict[str, float | int | None]  # numbers by their names in a host's log; None if unknown
 RUN = "run"  # key in a checkpoint's state for the identity of the run that saved it, see `runs.epoch_files`
 NOT_CALLED = (
-    "Expected the training to call the criterion as `attach` has left it but it was replaced or never called: this run "
-    f"is not re-weighted. Do not replace the criterion after the inserted line, or leave {KEY} out."
+    "Expected the training to call the criterion as `attach` has left it but it was replaced, in eval mode or never "
+    f"called: this run is not re-weighted as asked. Leave the criterion alone after the inserted line, or {KEY} out."
 )
 WEIGHTS_TOLERANCE = 1e-4  # relative tolerance of saved weights against those computed from their radii
 

@@ -117,7 +117,7 @@ def test_options_come_from_the_command_line_and_from_yaml(train: Train, tmp_path
 def test_a_script_that_trains_with_another_loss_is_refused(checkout: Path, train: Train) -> None:
     script = checkout / "train.py"
     script.write_text(script.read_text().replace("optimizer, train_loss_fn, args", "optimizer, validate_loss_fn, args"))
-    with pytest.raises(ValueError, match="replaced or never called"):
+    with pytest.raises(ValueError, match="never called"):
         train(DV)
 
 

@@ -63,10 +63,10 @@ def notes_of(comparison: Comparison) -> list[str]:
     words, reference = comparison.host.words, comparison.reference
     shown = {metric.name for metric in comparison.metrics_at(STAGES)}
     notes = [] if comparison.trade_offs is None else comparison.trade_offs.sentences
-    compared = len(comparison.methods) > 1 or any(run.log.test is not None for run in comparison.runs)
-    missing = f"Nothing is compared with {comparison.baseline_name}: the run has no final test."
-    of = f"Differences are to {comparison.baseline_name}, in percentage points for accuracies."
-    notes.append(of if compared else missing)
+    if len(comparison.methods) > 1 or any(run.log.test is not None for run in comparison.runs):
+        notes.append(f"Differences are to {comparison.baseline_name}, in percentage points for accuracies.")
+    else:
+        notes.append(f"Nothing is compared with {comparison.baseline_name}: the run has no final test.")
     notes += [note for metric, note in words.notes_with.items() if metric in shown]
     if any(run.evaluated is None for run in comparison.runs):
         timed = comparison.frame.metrics([TIMES]) - {REWEIGHTING}
