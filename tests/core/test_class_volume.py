@@ -83,6 +83,9 @@ def test_pv_is_refused_where_the_covariances_do_not_fit():
     ClassVolume([10] * 20, variant="pv", memory_limit=8 * 20**3)
     with pytest.raises(ValueError, match="memory_limit"):
         ClassVolume([10] * 20, variant="pv", memory_limit=8 * 20**3 - 1)
+    for variant in ("dv", "bv", "pv"):
+        with pytest.raises(ValueError, match="memory_limit to be a number"):
+            ClassVolume([10] * 20, variant=variant, memory_limit="1 GiB")
 
 
 @pytest.mark.parametrize("variant", ["dv", "bv"])

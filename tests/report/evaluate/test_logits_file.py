@@ -87,6 +87,17 @@ def test_tau_groups_split_and_out_are_as_asked(file, tmp_path):
     assert evaluation["split"] == "val"
 
 
+@pytest.mark.parametrize(
+    ("groups", "missing"), [("100,20", ""), ("200,20", "many"), ("100,5", "few"), ("200,5", "many- and few")]
+)
+def test_a_curve_without_a_picture_says_which_group_has_no_images(groups, missing, file, capsys):
+    assert call(file, "--groups", groups) == 0
+    assert file.with_suffix("").joinpath("tradeoff.png").exists() == (not missing)
+    printed = capsys.readouterr().out
+    assert ("No picture of the curve" in printed) == bool(missing)
+    assert f"no images of {missing}-shot classes" in printed or not missing
+
+
 def test_tau_is_chosen_on_validation_logits_where_there_are_any(file, capsys):
     labels = np.repeat(np.arange(4), [100, 3, 2, 1])  # where adjusting does not pay
     np.savez(file, **ARRAYS, val_logits=logits(labels, 1), val_labels=labels)
