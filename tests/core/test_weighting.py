@@ -162,6 +162,7 @@ WRONG = {
     (lambda m: ClassVolume([3, 1], draws=m)): [
         ([1], "draws for 2 classes but got 1"),
         ([3, 1e-40], "draws of 0 or at least"),
+        ([2, 5e-324], "draws of 0 or at least"),  # scaled to one epoch, it would be 0
         ([0, 0], "every count"),
     ],
     (lambda options: ClassVolume([9] * 8, **options)): [

@@ -33,11 +33,12 @@ def draws_in_an_epoch(draws: Counts, class_counts: Tensor) -> Tensor:
     given = numbers_of_classes("draws", draws)
     if given.shape != class_counts.shape:
         raise ValueError(f"Expected draws for {len(class_counts)} classes but got {len(given)}.")
-    # Scale by a power of two first, which is exact, so that the sum stays in range.
+    # Scale by a power of two first, so that the sum stays in range; it is exact for all that is not refused below.
     near_1 = torch.from_numpy(np.ldexp(given.numpy(), -math.frexp(float(given.max()))[1]))
     total = float(near_1.sum())
-    if bool(((near_1 > 0) & (near_1 < SMALLEST_SHARE * total)).any()):
-        raise ValueError(f"Expected draws of 0 or at least {SMALLEST_SHARE:g} of all but got {float(given.min()):g}.")
+    if bool(((given > 0) & (near_1 < SMALLEST_SHARE * total)).any()):
+        least = float(given[given > 0].min())
+        raise ValueError(f"Expected draws of 0 or at least {SMALLEST_SHARE:g} of all but got {least:g}.")
     return near_1 * (float(class_counts.sum()) / total) if total else near_1
 
 
