@@ -29,6 +29,9 @@ INTRO = """# Public API
 Written by `python tests/api_page.py` from the docstrings: change those, not this page. Names under "`vlltr_plugin`" are
 imported from there (`from vlltr_plugin import ClassVolume`), others from the module that stands beside them. Commands
 and their options: `vlltr-plugin --help`. Keys of `reweight` in a host's config: [configs/README](../configs/README.md).
+
+Symbols: C classes, B samples; n_i training images, m_i expected draws, r_i radius and alpha_i weight of class i;
+E(alpha) is the mean of alpha over the draws.
 """
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Shape|Example):$")
 HIDDEN = {"extra_repr", "train", "get_extra_state", "set_extra_state"} | {

@@ -22,6 +22,7 @@ CELLS = {
 README_ROWS = {
     "ce": "cross entropy",
     "inverse from 0": "weights 1 / n from the first epoch (default)",
+    "inverse from 1": "weights 1 / n from the second epoch",
     "inverse": "weights 1 / n, second half",
     "dv from 1": "**class volume**, r / n, from the second epoch (default)",
     "dv": "class volume, second half",
@@ -47,7 +48,7 @@ READINGS = {
     "dv": "the same, class volume",
     "inverse-dataset": '`counts="dataset"`, 1/n',
     "dv-dataset": "the same, class volume",
-    "inverse-letter": "letter of Eq. 6 and 16, 1/n",
+    "inverse-letter": "Eq. 6 and 16 taken literally, 1/n",
     "dv-letter": "the same, class volume",
     "inverse adjusted": '`counts="sampler"` (default), 1/m as margins',
     "dv adjusted": "the same, class volume",

@@ -1,7 +1,7 @@
 """Your own long-tailed data, from class counts to a table of accuracies, with runs that resume.
 
 Runs as it stands, in 20 seconds: `pip install scikit-learn`, then `python own_data.py`. It writes `runs/`. A second
-start goes on from what is there: delete `runs/` after a change.
+start resumes from what is there: delete `runs/` after a change.
 """
 
 from pathlib import Path
@@ -41,13 +41,14 @@ def accuracy(model):
 
 
 def run(folder, criterion, seed, sampler=None):
-    """Trains one model, or goes on with it; returns the model."""
+    """Trains one model, or resumes its training; returns the model."""
     torch.manual_seed(seed)
     loader = DataLoader(TensorDataset(x[train], y[train]), 32, shuffle=sampler is None, sampler=sampler)
     model = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    recorder, saved, start = RunRecorder(folder, criterion.to(device)), Path(folder, "model.pt"), 0
-    if saved.exists():  # started again: go on after the last epoch that was saved
+    recorder = RunRecorder(folder, criterion.to(device), groups="51,9")  # many: 51 images or more, few: up to 9
+    saved, start = Path(folder, "model.pt"), 0
+    if saved.exists():  # started again: resume after the last epoch that was saved
         checkpoint = torch.load(saved)
         model.load_state_dict(checkpoint["model"])
         optimizer.load_state_dict(checkpoint["optimizer"])

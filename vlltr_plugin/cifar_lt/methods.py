@@ -91,7 +91,7 @@ METHODS: Mapping[str, Method] = {
     "dv-debias": _class_volume("dv, corrected for the small samples of rare classes", debias=True),
     "dv-dataset": _class_volume("dv with alpha ~ r/n also under the sqrt sampler", counts="dataset"),
     "dv-letter": _class_volume(
-        "the letter of Eq. 6 and 16: E over the data set is 1", counts="dataset", normalize="dataset"
+        "the same with Eq. 6 and 16 taken literally: mean over the data set 1", counts="dataset", normalize="dataset"
     ),
     "bv": _class_volume("class volume of the differences between logits", variant="bv"),
     "bv-mean": _class_volume("the same, mean over the classes 1", variant="bv", normalize="mean"),

@@ -74,7 +74,7 @@ class Sweep:
         training = Training(self.batches, method, self.schedule, seeds)
         if state.exists():
             training.load(_load(state))
-            self.say(f"{name}, {_named(seeds)}: goes on from epoch {training.epoch}")
+            self.say(f"{name}, {_named(seeds)}: resumes from epoch {training.epoch}")
         elif self.share_warmup and method.warm_up and self.schedule.warm_up:
             # The epochs before the weights apply, trained once.
             path = self._state(f"warmup-{method.warm_up}", seeds)

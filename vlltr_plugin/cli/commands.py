@@ -54,7 +54,7 @@ def _add_install(commands: Subcommands) -> None:
     command = commands.add_parser(
         "status",
         help="show what is installed in a checkout, and whether it still fits",
-        description="Exit code 0: installed and fits; 1: not installed, or something does not fit.",
+        description="Exit code 0: installed and fits; 1: not installed, or something does not fit; 2: no checkout.",
     )
     _add_checkout(command)
     command.set_defaults(command=_status)
@@ -116,7 +116,8 @@ def _add_check(commands: Subcommands) -> None:
     command = commands.add_parser(
         "check",
         help="check everything that a run needs, before it starts; trains and writes nothing",
-        description="Imports and runs the checkout's code. Exit code 0: all fine; 1: a check failed.",
+        description="Imports and runs the checkout's code. "
+        "Exit code 0: all fine; 1: a check failed; 2: the checks could not run.",
     )
     command.add_argument(
         "config",
@@ -228,9 +229,13 @@ def _add_evaluate(commands: Subcommands) -> None:
         help="the config of its training (default: the one that the checkpoint names); none for LIFT and timm",
     )
     command.add_argument("--checkout", type=Path, default=Path(), help="the checkout (default: the current folder)")
-    command.add_argument("--split", choices=("val", "test"), help="default: test where the config says test=True")
+    command.add_argument(
+        "--split",
+        choices=("val", "test"),
+        help="default: test if the config has test=True or the host has no validation split, else val",
+    )
     command.add_argument("--device", help="default: cuda if there is one, else cpu")
-    command.add_argument("--batch-size", type=int, help="default: the host's, 1.5 times the training batch size")
+    command.add_argument("--batch-size", type=int, help="default: that of the host's own evaluation")
     command.add_argument("--limit", type=int, metavar="N", help="evaluate only N images, evenly spaced over the split")
     command.add_argument("--out", type=Path, metavar="DIR", help="default: evaluation/ beside the checkpoint")
     command.add_argument(

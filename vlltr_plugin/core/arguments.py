@@ -81,7 +81,7 @@ def _as_float(number: Any) -> float:
 def _no_counts(name: str, got: str) -> ValueError:
     return ValueError(
         f"Expected {name} to be a tensor, a numpy array or a sequence (list, tuple) of one number for each class, in "
-        f"the order of the labels, but got {got}: of a dict or Counter give [{name}[k] for k in range(C)]."
+        f"the order of the labels, but got {got}: for a dict or Counter, pass [{name}[k] for k in range(C)]."
     )
 
 

@@ -153,7 +153,7 @@ def _check_shapes(logits: Tensor, targets: Tensor, num_classes: int, dense: bool
     if logits.ndim < 2 or logits.shape[1] != num_classes or (logits.ndim > 2 and not dense):
         more, cause = f" or [B, {num_classes}, d1, ...]" if dense else "", ""
         if logits.shape == (num_classes,):
-            cause = " (of a single sample give logits[None] and targets[None])"
+            cause = " (for a single sample, pass logits[None] and targets[None])"
         elif targets.ndim > 1 and targets.shape[1] == num_classes and targets.is_floating_point():
             cause = " (logits come first, then targets)"
         raise ValueError(
@@ -177,7 +177,7 @@ def _check_shapes(logits: Tensor, targets: Tensor, num_classes: int, dense: bool
 def _remedy(targets: Tensor, logits: Tensor, expected: torch.Size) -> str:
     """Advice for targets of another dtype or shape."""
     if targets.shape == logits.shape:
-        one_hot = "of one-hot targets give targets.argmax(dim=1)."
+        one_hot = "for one-hot targets, pass targets.argmax(dim=1)."
         if not cheap_to_read(targets) or targets.is_complex():
             return f"{one_hot} {MULTI_LABEL}"
         rows = targets.long()
@@ -215,8 +215,8 @@ def _check_labels(labels: Tensor, num_classes: int, ignore_index: int | None) ->
         low, high = (int(label) for label in labels.aminmax()) if len(labels) else (0, 0)
     if low < 0 or high >= num_classes:
         raise ValueError(
-            f"Expected labels in 0..{num_classes - 1} but got {low if low < 0 else high}: give labels counted from 0, "
-            "the class_counts of this data set (all of its classes), and a label to leave out as `ignore_index`."
+            f"Expected labels in 0..{num_classes - 1} but got {low if low < 0 else high}. Labels count from 0, and "
+            "class_counts has an entry for each class of the data set. Pass a label to be ignored as `ignore_index`."
         )
 
 

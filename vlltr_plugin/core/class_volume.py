@@ -121,7 +121,7 @@ class ClassVolume(Weighting):
 
         Raises:
             ValueError: for shapes that do not fit, labels out of range, or floating point targets that are no
-                mixture of at most two labels with that smoothing (both on a GPU: raised by `end_epoch`).
+                mixture of at most two labels with that smoothing (on a GPU `end_epoch` raises these two).
             TypeError: for dtypes that do not fit, and for what is no tensor.
         """
         self._observe(batch_of(logits, targets, self.num_classes, smoothing, dense=False))
@@ -236,8 +236,10 @@ class ClassVolume(Weighting):
                     f"No class has statistics of this epoch, since {left_out} (with -inf, -1e9 or the like: give "
                     "criterion.observe the logits from before the mask, and train with criterion.losses)"
                 )
-            where = "in eval mode, under no_grad or torch.func, or all ignored; or end_epoch called twice"
-            return f"No training batch was observed this epoch (criterion {where}?)"
+            return (
+                "No training batch was observed this epoch (possible causes: criterion.eval(), no_grad, torch.func, "
+                "all labels ignored, or end_epoch called twice)"
+            )
         if reason := moments.why_no_radius(self.class_counts):
             return reason
         reason = f"No class had {self.min_samples} samples that differ in every logit this epoch"

@@ -90,9 +90,9 @@ class Criterion(nn.Module):
             The loss: a scalar, or for `"none"` as from `losses`.
 
         Raises:
-            ValueError: for shapes, labels, row sums or a smoothing that do not fit. On a GPU the latter two are
-                checked in the first batch only, so that no other step waits for it, and under `torch.compile` never;
-                a label out of range is a RuntimeError there.
+            ValueError: for shapes, labels, row sums or a smoothing that do not fit. On a GPU row sums and smoothing
+                are checked in the first batch only, so that no other step waits for it, and under `torch.compile`
+                never. Under `torch.compile` a label out of range is a RuntimeError.
             TypeError: for dtypes that do not fit.
         """
         reduction = reduction or self.reduction

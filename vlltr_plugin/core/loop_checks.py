@@ -76,10 +76,10 @@ class LoopChecks:
         if self._last is not None and self._last() is logits and self._last_pass == this_pass:
             self._warn(
                 "twice",
-                "Expected every batch once but the same logits came twice in a row: each of their images counts once "
-                "more, whatever the loss is multiplied by. Give mixed targets in one call, float [B, C]: lam * "
-                "one_hot(a) + (1 - lam) * one_hot(b). For a loss that is only printed use criterion.losses(logits, "
-                "targets).mean().",
+                "Expected every batch once but the same logits came twice in a row: each of their images is counted "
+                "twice in the statistics, even if the losses are scaled by lam and 1 - lam. Give mixed targets in one "
+                "call, float [B, C]: lam * one_hot(a) + (1 - lam) * one_hot(b). For a loss that is only printed use "
+                "criterion.losses(logits, targets).mean().",
             )
         self._last, self._last_pass = weakref.ref(logits), this_pass
         if targets is None or self._calls >= CALLS_CHECKED:
@@ -128,7 +128,7 @@ class LoopChecks:
             self._warn(
                 "forgotten",
                 f"Expected criterion.end_epoch() after each epoch but {self._samples} samples came without it here "
-                f"({ended}, class_counts count {declared:.0f}): only end_epoch changes the class weights, "
+                f"({ended}; class_counts sum to {declared:.0f}): only end_epoch changes the class weights, "
                 f"so they are still those of epoch {weighting.epoch}. Call it once an epoch, on every rank. If a "
                 "callback calls it after each pass over the data and the data are endless, give it steps_per_epoch.",
             )
@@ -167,9 +167,10 @@ class LoopChecks:
             self._warn(
                 "untrained",
                 f"Expected a backward pass for each loss but {passes.untrained} of {passes.samples} samples came in "
-                "calls without one (validation with gradients, a loss that is only printed?): they count in the class "
-                "weights. Call criterion.eval() or use torch.no_grad() there; criterion.forget_epoch() drops what "
-                "was observed since the last epoch ended, such as the passes of a learning-rate finder.",
+                "calls without one (validation with gradients, a loss that is only printed?): these samples are in the "
+                "statistics that set the class weights. Call criterion.eval() or use torch.no_grad() there; "
+                "criterion.forget_epoch() drops what was observed since the last epoch ended, such as the passes of a "
+                "learning-rate finder.",
             )
         self._untrained_before = untrained
         return drawn

@@ -18,7 +18,7 @@ class Convention:
     few_to: int
 
     def group(self, counts: Sequence[int] | NDArray[np.int64]) -> NDArray[np.str_]:
-        """The group of each class, `[C]`, from its training images; classes without images are few-shot."""
+        """The group of each class, `[C]`, from its training images; "few" also for 0, which reports leave out."""
         counts = np.asarray(counts)
         return np.select([counts >= self.many_from, counts > self.few_to], ["many", "medium"], "few")
 

@@ -34,6 +34,12 @@ class Weighting(WeightingState):
     Subclasses implement `radii`; this class turns them into weights (Eq. 6 and 10 to 16 of Zheng and Ng), at the end of
     an epoch only. Weights are all 1 until the first radii and until `start_epoch`.
 
+    The state dict holds floating point tensors only, O(C), independent of torch's default dtype, so that a criterion
+    inside a model works with EMA, SWA, averages of checkpoints, casts and other file formats. A resume from an average
+    of states uses their settings, the averaged weights and radii, and the rounded mean of their epochs; pass `epoch` to
+    `end_epoch` then. Weights are float32 on the device of the logits. The rest is float64, on the CPU if that device
+    has no float64. Under `torch.device("meta")` the state is on the CPU, too.
+
     Args:
         class_counts: n_i, training samples of each class, whole numbers, `[C]`. A class without
             samples keeps weight 1 and stays out of the normalisation.
@@ -49,17 +55,11 @@ class Weighting(WeightingState):
         margins: log alpha as `LogitAdjustedLoss` takes it, float64 `[C]`; see `update_margins`.
         num_classes: C.
         epoch: the epoch in progress, counted from 0.
-        draws_given: the sum of `draws` as they were given, 0 by default; an epoch may be that long.
+        draws_given: the sum of the argument `draws`, before it is scaled to an epoch; 0 without it.
 
     Raises:
         ValueError: for counts that are no tensor, array or sequence of numbers, or negative, fractional, not finite or
             all 0, and for unknown options.
-
-    The state dict holds floating point tensors only, O(C), independent of torch's default dtype, so that a criterion
-    inside a model works with EMA, SWA, averages of checkpoints, casts and other file formats. A resume from an average
-    of states uses their settings, the averaged weights and radii, and the rounded mean of their epochs; pass `epoch` to
-    `end_epoch` then. Weights are float32 on the device of the logits. The rest is float64, on the CPU if that device
-    has no float64. Under `torch.device("meta")` the state is on the CPU, too.
     """
 
     uses_logits = False  # True if the radii come from observed logits
@@ -102,8 +102,8 @@ class Weighting(WeightingState):
         empty = (class_counts == 0).nonzero().flatten().tolist()
         if empty:
             warn_caller(
-                f"{len(empty)} of {len(class_counts)} classes have no samples ({listed(empty)}): "
-                "their weight stays 1 and they stay out of the normalisation."
+                f"{len(empty)} of {len(class_counts)} classes have no samples (class {listed(empty)}): "
+                "their weight stays 1, and the normalisation leaves them out."
             )
 
     @property

@@ -86,7 +86,7 @@ WORDS = Words(
     ),
     epochs_on="evaluation images",  # not known whether on a validation or a test set
     times="Times: re-weighting (train_reweight_seconds in log.txt).",
-    no_times="The log tells no training times.",
+    no_times="The log has no training times.",
     settings_from=f"{SETTINGS} beside the log",
     only_known=" and that the runs recorded. Others, such as learning rate or mixup, were not compared unless "
     "RunRecorder(..., settings={...}) noted them",

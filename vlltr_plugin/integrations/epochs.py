@@ -93,7 +93,7 @@ class EpochCallback:
         if not again and (last := self._recorder.last_epoch()) >= 0:
             raise ValueError(
                 f"Expected a new folder but {self._recorder.folder} holds a run up to epoch {last}: give the callback "
-                "another folder, or go on from a checkpoint of that run."
+                "another folder, or resume from a checkpoint of that run."
             )
         self._recorder.resume(0)
 

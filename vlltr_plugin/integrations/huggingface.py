@@ -50,10 +50,10 @@ class ReweightCallback(EpochCallback, TrainerCallback):
 
     Raises:
         TypeError: if `criterion` is not a criterion of the plug-in.
-        ValueError: if its `ignore_index` is not None or -100, which the Trainer counts by, if its reduction is not the
-            mean, or if the name is not a word; when training begins, if two callbacks have one name, if the
-            `label_smoothing_factor` is not the criterion's `smoothing`, or if a new run's `folder` holds a run; in
-            training, if something else ends an epoch of the criterion.
+        ValueError: if its `ignore_index` is not None or -100 (the Trainer counts the labels that are not -100), if its
+            reduction is not the mean, or if the name is not a word; when training begins, if two callbacks have one
+            name, if the `label_smoothing_factor` is not the criterion's `smoothing`, or if a new run's `folder` holds
+            a run; in training, if something else ends an epoch of the criterion.
 
     Example:
         >>> reweight = ReweightCallback(ReweightedLoss(ClassVolume(counts)))
@@ -74,8 +74,8 @@ class ReweightCallback(EpochCallback, TrainerCallback):
         super().__init__(criterion, name, steps_per_epoch, folder, metrics, groups, class_names)
         if criterion.ignore_index not in (None, IGNORED):
             raise ValueError(
-                f"Expected ignore_index=-100, which the Trainer counts by, but got {criterion.ignore_index}: map the "
-                "labels to leave out to -100."
+                f"Expected ignore_index=-100 but got {criterion.ignore_index}: the Trainer leaves labels of -100 out "
+                "of its count of items. Map the labels to be ignored to -100."
             )
         if criterion.reduction != "mean":
             raise ValueError(f"Expected a criterion with reduction='mean' but got {criterion.reduction!r}.")

@@ -71,8 +71,8 @@ class Session:
         except OSError as error:
             if not self._warned:
                 info(
-                    f"could not write epoch {epoch} into {self.files.folder} ({error}): training goes on without "
-                    f"{self._without}; each later epoch tries again. This warning is shown once."
+                    f"could not write epoch {epoch} into {self.files.folder} ({error}): training continues without "
+                    f"{self._without}. Writing is tried again after each epoch; this warning is shown once."
                 )
             self._warned = True
 
@@ -107,7 +107,7 @@ def read_epoch_state(path: Path) -> dict[str, Tensor]:
             state = {name.removeprefix(STATE): torch.from_numpy(archive[name]) for name in names}
     except (*BROKEN, OSError, TypeError) as error:
         raise ValueError(
-            f"Expected the state of a re-weighting in {path} but could not read it ({error}): go on from an earlier "
+            f"Expected the state of a re-weighting in {path} but could not read it ({error}): resume from an earlier "
             "epoch with resume(next_epoch), and the model's checkpoint of that epoch."
         ) from error
     if not state:
@@ -119,7 +119,7 @@ def read_epoch_state(path: Path) -> dict[str, Tensor]:
 
 
 class Hook:
-    """The hook of a run that is not re-weighted: every call does nothing.
+    """The interface of epoch hooks, and the hook of a run that is not re-weighted: it changes nothing.
 
     Args:
         trains: False if nothing is trained (`--eval`); then a state in a checkpoint causes no message.
@@ -148,7 +148,7 @@ class Hook:
 
 
 class EpochHook(Hook):
-    """Ends epochs: computes weights, returns numbers for the host's log, writes arrays, keeps the state.
+    """The epoch hook of a re-weighted run: computes weights, gives numbers for the log, writes arrays, keeps the state.
 
     Args:
         settings: what the config says.

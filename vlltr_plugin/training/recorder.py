@@ -249,7 +249,7 @@ class RunRecorder:
                 path = self._files.files_of(self._files.run)[start - 1]
                 raise ValueError(
                     f"Expected the state for epoch {start} in {path} but it is for epoch {weighting.epoch}: the "
-                    "file was renamed or copied. Give it back its name, or resume at an epoch whose file is right."
+                    "file was renamed or copied. Rename it back, or resume at an epoch whose file is intact."
                 )
             info(f"resumed the weights in force from epoch {weighting.epoch} on ({_largest(criterion)}).")
         elif (
@@ -264,7 +264,7 @@ class RunRecorder:
                 warn_caller(
                     f"Expected the state after epoch {start - 1} in {self.folder / FOLDER} but there is none (epochs "
                     f"there: {known}): THE CLASS WEIGHTS START AT 1, until epoch {start} ends. Save the model's "
-                    "checkpoint after recorder.end_epoch, or go on from an epoch that is there."
+                    "checkpoint after recorder.end_epoch, or resume at an epoch that is there."
                 )
         else:
             criterion.forget_epoch()  # drops what a stopped run observed, keeps radii

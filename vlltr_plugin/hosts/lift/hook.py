@@ -93,7 +93,7 @@ def plan(trainer: Any) -> Plan | None:
 
 
 class LiftHook(Hook):
-    """Ends epochs: updates weights, prints a line, logs to TensorBoard if the trainer has it, writes arrays."""
+    """The epoch hook of a trainer: updates weights, prints a line, writes TensorBoard logs and arrays."""
 
     def __init__(self, trainer: Any, hook: EpochHook) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ WORDS = Words(
     epochs_on="test set",
     times="Times: LIFT's own `Time elapsed` (without the test) and its mean time of a batch, both as printed; "
     "re-weighting (reweight_seconds in its log) with its share of the training pass.",
-    no_times="The logs tell no training times: LIFT prints them at the end, and with the batches (print_freq).",
+    no_times="The logs have no training times: LIFT prints them at the end, and with the batches (print_freq).",
     settings_from="config in the log",
 )
 

@@ -33,7 +33,7 @@ def labels_of(dataset: Any) -> Any:
         if (samples := getattr(source, "samples", None)) is not None:
             return [sample[1] for sample in samples]
     raise ValueError(
-        f"Expected a training set that tells the label of each image before training but {type(dataset).__name__} "
+        f"Expected a training set whose labels are known before training but {type(dataset).__name__} "
         f"({type(reader or dataset).__name__}) does not: the classes cannot be counted. Use folders, tar files or "
         "--dataset torch/... or hfds/..., or give the data set an attribute `targets`."
     )

@@ -32,8 +32,8 @@ REFUSED = {
     "jsd_loss": f"{VIEWS}, and adds a term between them that has no label to weight",
     "aug_splits": VIEWS,
     "naflex_loader": "draws images in batches whose shares of the classes are not known",
-    "bce_target_thresh": "makes 0 or 1 of the targets, so that smoothing and mixtures cannot be told apart",
-    "bce_pos_weight": "weights the classes' positive terms in a way of its own",
+    "bce_target_thresh": "rounds the targets to 0 or 1, which hides smoothing and mixup",
+    "bce_pos_weight": "already weights the positive term of each class",
 }
 """Arguments of train.py that cannot be combined with re-weighting, and why."""
 
@@ -158,7 +158,7 @@ class PlainHook(Hook):
 
 
 class TimmHook:
-    """Ends epochs: updates weights, returns numbers for summary.csv, writes arrays, stores state in the arguments."""
+    """The epoch hook of train.py: updates weights, writes arrays, stores its state in the arguments."""
 
     def __init__(self, args: argparse.Namespace, epochs: EpochHook, class_names: list[str] | None) -> None:
         self._args, self._epochs, self._class_names = args, epochs, class_names

@@ -37,7 +37,7 @@ WORDS = Words(
     ),
     epochs_on="validation set",
     times="Times: re-weighting (train_reweight_seconds in summary.csv).",
-    no_times="summary.csv tells no training times.",
+    no_times="summary.csv has no training times.",
     settings_from=f"{ARGUMENTS} beside the log",
 )
 

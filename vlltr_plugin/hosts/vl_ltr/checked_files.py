@@ -170,8 +170,8 @@ def _check_resume(run: Run, checkpoint: Checkpoint, resume: str) -> str:
     if differing := sorted(key for key in here.keys() & saved.keys() - NOT_SETTINGS if here[key] != saved[key]):
         parts = "; ".join(f"{key}: saved {saved[key]!r}, here {here[key]!r}" for key in differing)
         raise ReportError(
-            f"{resume} is of other settings ({parts}), and the run would go on from it: use those (--host-args for "
-            f"what the launch command says), or {ELSEWHERE}."
+            f"{resume} was saved with other settings ({parts}), and the run would resume from it. Use the saved "
+            f"settings (--host-args for what the launch command says), or {ELSEWHERE}."
         )
     epochs = "an unknown number" if checkpoint.epoch is None else str(checkpoint.epoch + 1)
     if checkpoint.epoch is not None:
@@ -180,7 +180,7 @@ def _check_resume(run: Run, checkpoint: Checkpoint, resume: str) -> str:
         wanted, found = ("out" * (state is None) for state in (reweight_setting(run.args), checkpoint.reweight))
         if wanted != found:
             raise ReportError(
-                f"{resume} is of a run with{found} re-weighting, and this one, with{wanted}, would go on from it: "
+                f"{resume} is of a run with{found} re-weighting, and this one, with{wanted}, would resume from it: "
                 f"{ELSEWHERE}."
             )
     if run.hook is None:

@@ -64,7 +64,7 @@ WORDS = Words(
     times="Times: the host's own `Training time` (evaluations included; only where one start ran through all epochs) "
     "and its `Total time` of each training pass, both as printed; re-weighting (train_reweight_seconds in log.txt) "
     "with its share of the training pass.",
-    no_times="The logs tell no training times: keep what a run prints as train.log beside its log.txt, as upstream's "
+    no_times="The logs have no training times: keep what a run prints as train.log beside its log.txt, as upstream's "
     "launcher script does.",
     settings_from="checkpoint.pth or train.log beside the log",
     empty_groups="0.0 in every line of every run, shown as -: {groups}. Upstream writes that for groups without test "

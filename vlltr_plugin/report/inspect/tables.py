@@ -16,6 +16,7 @@ from vlltr_plugin.report.labels import run_name
 from vlltr_plugin.report.pictures import require_matplotlib
 from vlltr_plugin.report.tables import MISSING, Table
 from vlltr_plugin.runs.epoch_files import epoch_files
+from vlltr_plugin.training.settings import SINGLE
 
 EXTREMES = 5
 LISTED = 10
@@ -45,7 +46,8 @@ def print_inspection(inspection: Inspection, names: Names, console: Console) -> 
 def groups_table(inspection: Inspection) -> Table:
     """One row per group: weights in force, measured radii, shares of the loss."""
     epochs, measured = inspection.series.epochs, inspection.measured
-    of_logits = f", volumes from the {inspection.logits} logits" if measured else ", no volume measured"
+    named = "the" if inspection.logits == SINGLE else f"the {inspection.logits}"
+    of_logits = f", radii measured on {named} logits" if measured else ", no volume measured"
     explained = "weight, radius: median of the group; subst.: given the mean radius of the others\n" if measured else ""
     columns = ("radius", "subst.") if measured else ()
     header = ("group", "classes", "images", "weight (range)", *columns, "% of weight")
@@ -67,7 +69,7 @@ def groups_table(inspection: Inspection) -> Table:
         f"Epoch {inspection.epoch} of {epochs[0]} to {epochs[-1]}{of_logits}",
         header,
         tuple(rows),
-        caption=f"{explained}% of weight: share of the expected weights, at weights of 1 -> with these",
+        caption=f"{explained}% of weight: share of the total weight of an epoch, with all weights 1 -> with these",
     )
 
 
@@ -162,9 +164,8 @@ def _weight_and_size(inspection: Inspection) -> str:
         )
     elif parts.by_draws and parts.sampler.whole > 1 + EQUAL:
         answer = (
-            f"No, for two separate reasons. {radii}; the sampler's n / m, m its expected draws, by {parts.sampler}, "
-            f"which has nothing to do with volumes. Together, alpha * n varies by {images}; alpha * m varies as the "
-            "radii do."
+            f"No: alpha * n varies by a factor of {images}, for two reasons. {radii}. The sampler's n / m, with m its "
+            f"expected draws, varies by {parts.sampler}; this part has nothing to do with volumes."
         )
     else:
         answer = f"No: alpha * n varies only with the radii. {radii}."

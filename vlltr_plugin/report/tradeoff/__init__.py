@@ -1,8 +1,9 @@
 """The trade-off between many- and few-shot accuracy under post-hoc logit adjustment, for any model's logits.
 
 Subtracting tau times the log prior from the logits of a *trained* model moves accuracy from many- to few-shot classes
-at no cost (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, Eq. 9). So a re-weighted run is an
-improvement only if it lies above the curve of its own baseline: at equal many-shot accuracy, not at equal tau.
+without training again (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, Eq. 9). So a re-weighted
+run is an improvement only if it lies above the curve of its own baseline: at equal many-shot accuracy, not at equal
+tau.
 
 ```python
 from vlltr_plugin.report.tradeoff import place, trade_off

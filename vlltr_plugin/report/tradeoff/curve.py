@@ -70,7 +70,7 @@ class TradeOff:
 
     Attributes:
         taus: ascending, T of them.
-        prior: whose logarithm was subtracted: `"draws"` or `"counts"`.
+        prior: `"draws"` or `"counts"`: tau times its logarithm was subtracted.
         groups: thresholds of many, medium and few.
         labels: int64 `[N]`.
         counts: training images of each class, int64 `[C]`.
