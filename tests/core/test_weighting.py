@@ -208,7 +208,7 @@ WRONG = {
         ([0, 0, 0, 0], "all are 0"),
         ([4, -1], "finite and not negative"),
         ([4, math.inf], "finite and not negative"),
-        ({0: 4}, "of a dict or Counter give"),
+        ({0: 4}, "for a dict or Counter, pass"),
     ],
     (lambda name: build_weighting(name, [3, 1])): [("class_volum", "did you mean 'class_volume'"), ("x", "choose one")],
     (lambda option: build_weighting("class_volume", [3, 1], **option)): [({"min_sample": 3}, "mean 'min_samples'")],

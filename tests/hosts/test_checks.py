@@ -37,7 +37,7 @@ CASES: dict[tuple[str, str], tuple[str, Expected]] = {
     ("timm_train", "a plain run"): (
         "--smoothing 0", {"reweight": ("skip", "nothing is re-weighted"), "step": ("ok", "loss")}),
     ("timm_train", "unknown labels"): (
-        f"--labels none {TIMM}", {"labels": ("FAIL", "tells the label"), "step": ("skip", "it needs")}),
+        f"--labels none {TIMM}", {"labels": ("FAIL", "labels are known"), "step": ("skip", "it needs")}),
     ("timm_train", "unknown labels of a plain run"): (
         "--labels none", {"labels": ("skip", "needs none"), "step": ("ok", "loss")}),
     ("timm_train", "too few epochs"): (f"{TIMM} start_epoch=3", {"reweight": ("FAIL", "never apply")}),

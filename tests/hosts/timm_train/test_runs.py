@@ -85,7 +85,7 @@ REFUSED = {
     f"--bce-loss --bce-pos-weight 2 {DV}": "no --bce-pos-weight",
     f"--bce-loss {DV} form=logit_adjustment": "form=loss_weight with --bce-loss",
     f"{DV} source=clean_pass": "source=stream",
-    f"--labels none {DV}": "tells the label of each image",
+    f"--labels none {DV}": "labels are known before training",
     f"--num-classes 3 {DV}": "0..2",
     "--reweight class_volum": "did you mean 'class_volume'",
     "--reweight class_volume --reweight-opt min_sample=5": "did you mean 'min_samples'",
