@@ -17,7 +17,7 @@ pytest.importorskip("torchmetrics")
 COMMANDS = {
     "compare": (["compare", "{log}", "{log}"], "report.md", "Final test (%)"),
     "evaluate": (["evaluate", "--logits", "{logits}"], "evaluation.json", "100 images, in percent"),
-    "inspect": (["inspect", "{run}"], "epochs.png", "radii measured on"),
+    "inspect": (["inspect", "{run}"], "epochs.png", "radii from"),
 }
 
 

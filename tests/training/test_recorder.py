@@ -62,6 +62,17 @@ def test_inspect_and_compare_read_a_run(whole, tmp_path, capsys):
     assert not seed.warnings
 
 
+def test_class_names_that_are_not_utf_8_are_recorded_and_shown(tmp_path, capsys):
+    """As `os.listdir` gives the name of a folder with another encoding."""
+    names = [f"caf\udce9 {number}" for number in range(len(COUNTS))]
+    recorder = RunRecorder(tmp_path, criterion := fresh(), class_names=names)
+    observe(criterion)
+    recorder.end_epoch(0, overall=50.0)
+    assert [line["epoch"] for line in lines_of(tmp_path)] == [0]
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "caf\\udce9 0" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "metrics",
     [

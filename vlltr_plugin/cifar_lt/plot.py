@@ -8,8 +8,8 @@ import numpy as np
 
 from vlltr_plugin.cifar_lt.results import DATA, SETTING, once_each
 from vlltr_plugin.cifar_lt.tables import Runs, frame_of, grouped, methods_of
-from vlltr_plugin.report.labels import printable
 from vlltr_plugin.report.pictures import light_grid, new_figure, require_matplotlib, run_style, save, styled
+from vlltr_plugin.runs.files import printable
 
 
 def draw(runs: Runs, path: Path) -> Path:

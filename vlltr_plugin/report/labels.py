@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.runs.files import printable
 
 if TYPE_CHECKING:
     from vlltr_plugin.core.shot_groups import Convention
@@ -18,11 +19,6 @@ def run_name(folder: Path) -> str:
     """The last two folders of a run's path, for titles, since many runs are called `0` or `test`."""
     parts = [part for part in folder.absolute().parts if part != "evaluation"]
     return printable("/".join(parts[-2:]))
-
-
-def printable(name: str) -> str:
-    r"""The name with non-UTF-8 bytes written as `\udcff`, so that any file and picture can hold it."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def with_bounds(title: str, name: str, groups: Convention | None) -> str:

@@ -43,6 +43,11 @@ def whole_file(path: Path, unfinished: Path) -> Iterator[Path]:
         raise
 
 
+def printable(name: str) -> str:
+    r"""The name with non-UTF-8 bytes written as `\udcff`, so that any file and picture can hold it."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def sha256(path: Path) -> str:
     """Digest of a file, in hexadecimal."""
     digest = hashlib.sha256()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.core.epoch_statistics import LOGGED
-from vlltr_plugin.runs.files import whole_objects, write_whole
+from vlltr_plugin.runs.files import printable, whole_objects, write_whole
 
 KEY = "reweight"  # key of the settings in a config and in a run's arguments, and of the state in its checkpoint
 LOG = "log.txt"
@@ -147,7 +147,7 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
 
 def write_class_names(folder: Path, names: Sequence[str]) -> None:
     """Writes the class names atomically."""
-    write_whole(folder / CLASS_NAMES, json.dumps(list(names), indent=0, ensure_ascii=False).encode())
+    write_whole(folder / CLASS_NAMES, json.dumps([*map(printable, names)], indent=0, ensure_ascii=False).encode())
 
 
 def read_class_names(start: Path, num_classes: int) -> list[str] | None:

@@ -9,7 +9,8 @@ from vlltr_plugin import RunRecorder
 from vlltr_plugin.hosts.vl_ltr.host import HOST, OVERALL
 from vlltr_plugin.report.compare import compare, find_reference, load, write_report
 from vlltr_plugin.report.compare.comparison import COSTS, PASS_SECONDS, costs_of
-from vlltr_plugin.report.compare.tables import tables_of
+from vlltr_plugin.report.compare.files import markdown_text
+from vlltr_plugin.report.compare.tables import notes_of, tables_of
 
 BY_NAME = {metric.name: metric for metric in HOST.metrics}
 FEW = BY_NAME["few"]
@@ -50,6 +51,21 @@ def test_a_curve_averages_the_seeds_that_have_the_epoch(write_run):
     comparison = compared(f"m={folder}/a,{write_run('b', [log_line(0, acc1=3.0)])}", write_run("c"))
     values = comparison.frame.over_epochs("m", "overall")
     assert {epoch: (value.mean, value.n) for epoch, value in values.items()} == {0: (2.0, 2), 1: (2.0, 1)}
+
+
+def test_a_name_of_two_lines_has_one_line_as_heading(write_run):
+    text = markdown_text(compared(write_run("base"), write_run("two\nlines")), [], "")
+    assert text.splitlines()[0] == "# Comparison of two lines and base"
+
+
+def test_a_mean_over_fewer_seeds_is_noted(write_run):
+    without = {name: value for name, value in log_line(1).items() if name != "test_acc1"}
+    write_run("a", [log_line(0), log_line(1), log_line(None)])
+    folder = write_run("b", [log_line(0), without]).parent
+    notes = notes_of(compared(write_run("base"), f"m={folder}/a,{folder}/b"))
+    assert "Only 1 of 2 seeds of m have a final test." in notes
+    assert "Not all seeds of m have each number of the last epoch: overall top-1 (1 of 2)." in notes
+    assert not [note for note in notes if "the best epoch" in note and "Not all" in note]
 
 
 def test_a_group_is_empty_only_where_every_line_of_every_run_is_zero_and_others_are_not(write_run):

@@ -1,5 +1,6 @@
 """`compare` takes the evaluations of `evaluate` beside logs, and puts runs on their baseline's trade-off curve."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -113,10 +114,39 @@ def test_only_evaluations_of_the_same_images_stand_beside_each_other_and_whole_t
     val, same = (write_evaluation(name, split="val") for name in ("val", "same"))
     part = write_evaluation("part", split_images=7)
     other = write_evaluation("other", split="val", labels_sha256="other")
-    for pair in ([log, val], [val, log], [log, part], [part, log], [val, other]):
+    whole = write_evaluation("whole")
+    for pair in ([log, val], [val, log], [log, part], [part, log], [val, other], [val, whole]):
         with pytest.raises(ReportError, match="not comparable"):
             compared(*pair)
     assert tables_of(compared(val, same))[0].title == "Evaluation (%), validation split"
+
+
+def test_a_host_s_own_groups_are_kept_unless_others_are_asked_for(write_evaluation):
+    """LIFT takes the groups of its CIFAR-100 sets from other class counts than the run's."""
+    own = {"overall": 50.0, "many": 38.0, "medium": 20.0, "few": 11.0, "macro": 23.0, "harmonic": 9.0}
+    row = {"tau": 0.0, "top1": 50.0, "many": 29.0, "medium": 10.0, "few": None}
+    for groups, expected in (("others", own), ("50,30", {"overall": 50.0, "many": 29.0, "medium": 10.0})):
+        trade_off = {"groups": groups, "rules": {}, "rows": [row]}
+        settings = {"host": "lift", "host_log": own, "trade_off": trade_off, "data_set": "CIFAR100_IR10"}
+        found = means(compared(*(write_evaluation(f"{name}{groups}", **settings) for name in "ab")), f"b{groups}")
+        names = ("overall", "many", "medium", "few")
+        assert {name: found[name] for name in names if name in found} == {
+            name: expected[name] for name in names if name in expected
+        }
+
+
+def test_settings_are_not_those_of_another_run_in_whose_folder_the_evaluation_lies(write_evaluation, write_run):
+    plain, other = write_run("plain", None, SETTINGS), write_run("dv", None, {**SETTINGS, "lr": 7.0})
+    of_plain = {"file": str(plain / "checkpoint.pth"), "sha256": "", "epoch": 1}
+    folder = write_evaluation("dv", checkpoint=of_plain)
+    comparison = compared(plain, folder)
+    assert comparison.verdict.comparable is None
+    assert "which is not of the run in" in comparison.warnings[0]
+    moved = shutil.copytree(plain, other.parent / "moved")  # a copy of the run that was evaluated
+    digest = hashlib.sha256((moved / "checkpoint.pth").read_bytes()).hexdigest()
+    comparison = compared(plain, write_evaluation("moved", checkpoint=of_plain | {"sha256": digest}))
+    assert comparison.verdict.comparable
+    assert not comparison.warnings
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format": "else"}', json.dumps({"format": FORMAT}), "[" * 100_000])
@@ -221,6 +251,22 @@ def test_methods_without_a_curve_are_named_and_others_compared(evaluated, tmp_pa
         assert {row["run"] for row in content["trade_off"]["rows"]} == {"base"}
         assert all(row["placement"] is None for row in content["trade_off"]["rows"])
         assert content["runs"][1]["test"]["overall"]["mean"] > 0
+
+
+def test_without_the_curve_s_file_the_groups_are_those_of_the_evaluation(evaluated, tmp_path):
+    for name, lean, seed in (("a", 1.0, 0), ("b", 0.4, 1)):
+        np.savez(tmp_path / f"{name}.npz", logits=logits(lean, seed), labels=LABELS, counts=COUNTS)
+        assert main(["evaluate", "--logits", str(tmp_path / f"{name}.npz"), "--groups", "60,10"]) == 0
+    whole, _ = report(evaluated, tmp_path, str(tmp_path / "a"), str(tmp_path / "b"))
+    for name in "ab":
+        (tmp_path / name / "tradeoff.npz").unlink()
+        content, printed = report(evaluated, tmp_path, str(tmp_path / "a"), str(tmp_path / "b"))
+        for run, same, (lean, seed) in zip(content["runs"], whole["runs"], ((1.0, 0), (0.4, 1)), strict=True):
+            right = logits(lean, seed).argmax(1) == LABELS
+            for group, inside in (("many", COUNTS >= 60), ("few", COUNTS <= 10)):
+                assert run["test"][group]["mean"] == pytest.approx(100 * right[inside[LABELS]].mean())
+            assert run["test"] == same["test"]
+        assert "many-shot (>= 60)" in printed
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -56,6 +56,16 @@ def test_lines_of_several_seeds_differ_in_colour_and_dash(write_run):
         assert hexes(line.get_color() for line in legend.get_lines()) == hexes(line.get_color() for line in found)
 
 
+def test_a_line_ends_where_a_seed_ends_and_its_band_has_no_epoch_without_interval(write_run):
+    short, long = ([log_line(epoch, acc1=50.0 + n) for epoch in range(n)] for n in (2, 4))
+    panel = drawn(
+        draw_accuracy, compared(f"m={write_run('a', short)},{write_run('b', long)}", write_run("c", long))
+    ).axes[0]
+    assert [line.get_xdata().tolist() for line in curves(panel)] == [[0, 1], [0, 1, 2, 3]]
+    (band,) = panel.collections
+    assert set(band.get_paths()[0].vertices[:, 0]) == {0, 1}
+
+
 def test_a_single_run_has_a_marker_at_its_best_epoch(write_run):
     lines = [log_line(epoch, acc1=value) for epoch, value in enumerate([50.0, 60.0, 55.0])]
     figure = drawn(draw_accuracy, compared(write_run("a", lines), f"b={write_run('b')},{write_run('c')}"))

@@ -147,7 +147,11 @@ def test_other_sizes_without_settings_and_a_reference_of_another_data_set_are_re
 
 def test_epochs_and_backbone_are_compared_with_the_reference(runs):
     made = runs({**SETTINGS, "epochs": 50}, {**SETTINGS, "epochs": 50})
-    assert compare_settings(made, find_reference("imagenet_lt/r50")).comparable
+    for methods in (made, made[:1]):
+        verdict = compare_settings(methods, find_reference("imagenet_lt/r50"))
+        assert verdict.comparable
+        assert "the same as imagenet_lt/r50 in what is published (data_set, model, epochs)" in str(verdict)
+        assert ("the same in all 6 settings that matter" in str(verdict)) == (len(methods) > 1)
     assert differing(made, find_reference("imagenet_lt/vit16")) == {"model": ("LGR_r50", "LGR_r50", "vit16")}
 
 
@@ -156,3 +160,6 @@ def test_seeds_that_differ_in_more_than_the_seed_are_listed(write_run):
     write_run("b", None, {**SETTINGS, "seed": 1, "lr": 0.5})
     runs = [load(f"m={folder}/a,{folder}/b"), load(str(write_run("c", None, SETTINGS)))]
     assert differing(runs) == {"lr": ("0.001 / 0.5", "0.001")}
+    write_run("d", [log_line(0) | OURS, log_line(1) | OURS], {**SETTINGS, "reweight": {"type": "inverse"}})
+    runs[0] = load(f"m={folder}/c,{folder}/d")
+    assert differing(runs) == {"reweight": ("inverse / none", "none")}

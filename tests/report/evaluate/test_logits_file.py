@@ -33,6 +33,13 @@ def logits(labels: np.ndarray = LABELS, seed: int = 0) -> np.ndarray:
 ARRAYS = {"logits": logits(), "labels": LABELS, "counts": COUNTS}
 
 
+def test_class_names_that_are_not_utf_8_are_written(tmp_path):
+    np.savez(tmp_path / "a.npz", **ARRAYS, names=np.array([f"caf\udce9 {n}" for n in range(4)]))
+    assert main(["evaluate", "--logits", str(tmp_path / "a.npz")]) == 0
+    for name in ("evaluation.json", "per_class.csv"):
+        assert "caf\\udce9" in (tmp_path / "a" / name).read_text().replace("\\\\", "\\")
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "lift.npz"
@@ -129,7 +136,10 @@ def test_the_logits_are_never_replaced_by_the_curve_of_the_same_name(tmp_path, c
         *(({name: None}, f"but {name} is missing") for name in ARRAYS),
         ({"logits": np.full((100, 4), np.nan)}, "finite logits but those of image 0"),
         ({"labels": LABELS.astype(object)}, "it holds an object array"),
-        ({"val_logits": np.full((9, 4), np.nan), "val_labels": np.zeros(9)}, "finite logits"),
+        (
+            {"val_logits": np.full((9, 4), np.nan), "val_labels": np.zeros(9)},
+            "Of val_logits and val_labels: Expected finite logits",
+        ),
         ({"val_logits": np.zeros((9, 4))}, "val_logits and val_labels, or neither"),
         ({"val_labels": np.zeros(9)}, "got val_labels alone"),
     ],

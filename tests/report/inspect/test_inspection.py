@@ -149,6 +149,28 @@ def test_the_parts_of_radii_and_sampler_are_those_of_a_run_whose_radii_are_known
     assert f"The radii explain {100 * parts.share:.1f} % of the variance of log alpha" in said(found)[2]
 
 
+@pytest.mark.parametrize(("reading", "divisor"), [("draws", DRAWS), ("images", COUNTS)])
+def test_the_counts_that_divide_are_known_while_the_radii_change_much(write, reading, divisor):
+    """The weights in force are from equal radii; those measured now follow n, as do the weights of the next epoch."""
+    present = COUNTS > 0
+    log_radius = 0.4 * np.log(np.maximum(COUNTS, 1))
+    now, then = np.ones(12), np.ones(12)
+    now[present], then[present] = 1 / divisor[present], np.exp(log_radius[present]) / divisor[present]
+    changes = {"log_radius_image_text": log_radius, "substituted_image_text": np.zeros(12, bool)}
+    arrays = epoch_arrays(np.random.default_rng(0), weights_image_text=now, next_weights_image_text=then, **changes)
+    assert one(write(arrays)).parts.by_draws == (reading == "draws")
+
+
+def test_equal_class_sizes_have_no_relation_to_size(write):
+    equal = np.full(12, 50.0)
+    changes = {"counts": equal, "draws": equal, "drawn": equal, "substituted_image_text": np.zeros(12, bool)}
+    weights = np.exp(0.1 * np.arange(12))
+    arrays = epoch_arrays(np.random.default_rng(0), weights_image_text=weights, **changes)
+    found = said(one(write(arrays, arrays)))
+    assert "the same number of training images" in found[0]
+    assert "nan" not in " ".join(found)
+
+
 def test_radii_against_the_counts_are_said_in_words_not_as_a_negative_share(write):
     """Large classes with large radii: the weights are closer together than those of the counts alone."""
     found = one(write(epoch_arrays(np.random.default_rng(0), slope=0.2)))

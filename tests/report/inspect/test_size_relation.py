@@ -26,7 +26,7 @@ from vlltr_plugin import (
 from vlltr_plugin.cli import main
 from vlltr_plugin.core.moments import log_volume_bias
 from vlltr_plugin.report.inspect import Inspection, findings, inspect_run, write_pictures
-from vlltr_plugin.report.inspect.size_relation import chance_level, rank_correlation
+from vlltr_plugin.report.inspect.size_relation import Radii, accuracy_relation, chance_level, rank_correlation
 
 C = 30
 COUNTS = np.round(500 * 100 ** (-np.arange(C) / (C - 1))).astype(int)  # 500 to 5
@@ -156,6 +156,31 @@ def test_radius_against_accuracy_is_said_at_equal_class_size(tmp_path, slope, an
     assert found.accuracy.at_equal_size == pytest.approx(np.corrcoef(*rest)[0, 1])
     (sentence,) = (text for text in findings(found, None) if answer in text and "harder" in text)
     assert sentence.endswith("accuracies from evaluation/per_class.csv.")
+
+
+@pytest.mark.parametrize("classes", [5, 6, 7, 12])
+def test_unrelated_radius_and_accuracy_are_rarely_called_related(classes):
+    rng, found = np.random.default_rng(classes), 0
+    for _ in range(1000):
+        counts, radius, accuracy = rng.permutation(classes) + 10, rng.random(classes), rng.random(classes)
+        own, zeros = np.ones(classes, bool), np.zeros(classes)
+        relation = accuracy_relation(Radii(True, own, counts, radius, counts * 1.0, zeros, zeros), accuracy, "")
+        found += relation is not None and relation.sign != 0
+    assert found < 70  # 50 expected at most, standard error 7
+
+
+def test_an_evaluation_of_another_run_is_not_taken(write):
+    folder = write(*(epoch_arrays(np.random.default_rng(0)) for _ in range(3)))
+    accuracy = np.random.default_rng(0).uniform(0, 100, len(RUN_COUNTS))
+    (folder / "evaluation").mkdir()
+    table = "".join(f"{n},{a}\n" for n, a in zip(RUN_COUNTS, accuracy, strict=True))
+    (folder / "evaluation/per_class.csv").write_text(f"training_images,top1_single\n{table}")
+    (folder.parent / "checkpoint.pth").write_bytes(b"another run's")
+    (folder / "checkpoint.pth").write_bytes(b"its own")
+    for owner, taken in ((folder, True), (folder.parent, False)):
+        checkpoint = {"epoch": 2, "file": str(owner / "checkpoint.pth"), "sha256": ""}
+        (folder / "evaluation/evaluation.json").write_text(json.dumps({"checkpoint": checkpoint}))
+        assert (inspect_run(folder)[0].accuracy is not None) == taken
 
 
 def test_an_evaluation_of_another_epoch_names_both_epochs(write):

@@ -71,6 +71,7 @@ HOST = Host(
     reweight_seconds="reweight_seconds",
     words=WORDS,
     irrelevant=frozenset(("output_dir", "root", "print_freq", "seed", "gpu", "num_workers")),
+    optional=frozenset(("model", "nb_classes")),  # an evaluation names them, the log does not
     first=("data_set", "backbone", "num_epochs", "batch_size", "lr", "loss_type"),
     open_trained=later("vlltr_plugin.hosts.lift.evaluate:open_trained"),
     find_checkpoint=_find_checkpoint,

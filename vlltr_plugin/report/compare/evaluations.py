@@ -16,8 +16,8 @@ from vlltr_plugin.hosts.host import Host, RunFiles
 from vlltr_plugin.report.accuracy import overall_rule
 from vlltr_plugin.report.compare.comparison import EVALUATED
 from vlltr_plugin.report.compare.runs import Evaluated, Method
-from vlltr_plugin.report.evaluate.evaluation import FORMAT, HOST_GROUPS, Choice, choice_on
-from vlltr_plugin.report.evaluate.files import read_trade_off
+from vlltr_plugin.report.evaluate.evaluation import FORMAT, HOST_GROUPS, Choice, choice_on, own_result
+from vlltr_plugin.report.evaluate.files import is_of_run, read_trade_off
 from vlltr_plugin.report.frame import Frame, at_tau
 from vlltr_plugin.report.tables import MISSING, Table, fixed
 from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOffError, best_tau, regrouped, steps_of
@@ -48,8 +48,10 @@ def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[
         evaluated = _evaluated(path, content, groups)
         host = get_host(evaluated.host) if evaluated.host else host
         numbers = dict(content["host_log"])
-        if evaluated.groups != UPSTREAM and evaluated.curve is not None:
-            trained = evaluated.curve.rows[evaluated.curve.taus.index(0.0)]
+        if evaluated.groups != (host.convention if own_result(content) else UPSTREAM):
+            rows = content["trade_off"]["rows"] if evaluated.curve is None else evaluated.curve.rows
+            trained = next(row for row in rows if row["tau"] == 0)
+            numbers = {key: value for key, value in numbers.items() if key not in GROUPS}
             numbers |= {key: trained[group] for key, group in HOST_GROUPS.items() if group in GROUPS}
         overall = content["rules"][overall_rule(content["rules"])]
         line = host.evaluated_line(numbers)
@@ -58,12 +60,18 @@ def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[
         settings = {**content.get("run_settings", {}), "nb_classes": content["classes"]}
         settings |= {"model": content["settings"]["model"]} if "model" in content["settings"] else {}
         settings |= {"data_set": content["data_set"]} if content["data_set"] else {}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise ReportError(
             f"{path}: expected the keys of {FORMAT!r}, but {error} is missing or has a wrong value"
         ) from error
     recorded, beside = bool(content.get("run_settings")), path.resolve().parent.parent
-    args, source, warnings = host.args_of_checkpoint(beside / evaluated.checkpoint if evaluated.checkpoint else None)
+    name, ours = evaluated.checkpoint, is_of_run(content["checkpoint"], beside)
+    args, source, warnings = host.args_of_checkpoint(beside / name if name and ours else None)
+    if not ours:
+        warnings = [
+            *warnings,
+            f"{path} evaluates {content['checkpoint']['file']}, which is not of the run in {beside}.",
+        ]
     source = source if args else path if recorded else None
     whole = recorded or args is not None
     return RunFiles(Log(path, {}, line, ()), settings | (args or {}), source, None, tuple(warnings), whole), evaluated

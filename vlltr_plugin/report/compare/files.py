@@ -15,15 +15,14 @@ from vlltr_plugin.report.compare.runs import Method
 from vlltr_plugin.report.compare.settings import reweight_of
 from vlltr_plugin.report.compare.tables import notes_of, tables_of
 from vlltr_plugin.report.frame import Stage
-from vlltr_plugin.report.labels import printable
 from vlltr_plugin.report.tables import Table
-from vlltr_plugin.runs.files import write_whole
+from vlltr_plugin.runs.files import printable, write_whole
 
 CAPTIONS = {
     "groups.png": "Accuracy by group of classes; above the bars the difference to the baseline. On the bars of several "
     "seeds, the 95 % interval of the mean (Student's t), cut at 0 and 100 %.",
     "accuracy.png": "Accuracy over the epochs. A single run has a marker at its best epoch; of several seeds, the line "
-    "is the mean and the band its 95 % interval (Student's t).",
+    "is the mean and the band its 95 % interval (Student's t), at the epochs that all of them have.",
     "tradeoff.png": "Few- against many-shot accuracy of each method, mean over its seeds, as tau grows; the filled "
     "mark is tau 0, as trained.",
     "time.png": "Seconds of the training pass of each epoch, mean over the seeds.",
@@ -52,7 +51,7 @@ def markdown_text(comparison: Comparison, pictures: Sequence[str], missing: str)
     """The report as Markdown; `missing` says why there are no pictures."""
     first, *others = [method.name for method in comparison.methods]
     names = f"{', '.join(others) or first} and {comparison.baseline_name}"
-    parts = [f"# Comparison of {names}", "", f"**{comparison.verdict}**", ""]
+    parts = [f"# Comparison of {' '.join(names.split())}", "", f"**{comparison.verdict}**", ""]
     parts += [table.markdown() for table in tables_of(comparison)]
     for name in pictures:
         parts += [f"![{CAPTIONS[name]}]({name})", "", CAPTIONS[name], ""]

@@ -6,7 +6,7 @@ Colours show groups of classes, line styles show runs; with several seeds, a lin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,13 +150,15 @@ def _metrics(comparison: Comparison) -> tuple[Metric, ...]:
 
 def _line(axes: Axes, values: Mapping[int, Summary], name: str, style: dict[str, Any], best: int | None = None) -> None:
     """One run's mean over its seeds, with a band for the interval, and a mark at the best epoch or a single epoch."""
+    most = max((value.n for value in values.values()), default=0)
+    values = {epoch: value for epoch, value in values.items() if value.n == most}  # a seed that ends earlier is missed
     if not values:
         return
     epochs, means = list(values), [value.mean for value in values.values()]
     marked = [place for place, epoch in enumerate(epochs) if epoch == best or len(epochs) == 1]
     axes.plot(epochs, means, label=name, **style | ({"markevery": marked} if marked else {"marker": ""}))
-    halves = [value.half or 0.0 for value in values.values()]
-    if any(halves):
+    halves = [nan if value.half is None else value.half for value in values.values()]
+    if any(map(isfinite, halves)):
         low, high = ([m + sign * half for m, half in zip(means, halves, strict=True)] for sign in (-1, 1))
         band(axes, epochs, low, high, style["color"])
 

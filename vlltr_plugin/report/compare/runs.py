@@ -14,7 +14,8 @@ from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, get_host, host_of_log
 from vlltr_plugin.hosts.host import Host, RunFiles
-from vlltr_plugin.report.labels import printable, recorded_groups
+from vlltr_plugin.report.labels import recorded_groups
+from vlltr_plugin.runs.files import printable
 from vlltr_plugin.runs.log import KEY, Line, Log
 
 if TYPE_CHECKING:

@@ -34,8 +34,9 @@ class Verdict:
 
     differing: tuple[Setting, ...]
     unknown: tuple[str, ...]  # methods with unknown settings
-    checked: int  # number of settings that were compared
+    checked: int  # number of settings in which the runs were compared
     words: Words
+    published: str = ""  # the reference, and the settings in which the runs were compared with it
 
     @property
     def comparable(self) -> bool | None:
@@ -51,7 +52,8 @@ class Verdict:
                 f"Cannot tell whether these are comparable: the settings of {', '.join(self.unknown)} are unknown "
                 f"(no {self.words.settings_from})."
             )
-        return f"Comparable: the same in all {self.checked} settings that matter{self.words.only_known}."
+        same = f"the same in all {self.checked} settings that matter{self.words.only_known}" if self.checked else ""
+        return f"Comparable: {'; '.join(filter(None, (same, self.published)))}."
 
 
 def compare_settings(methods: Sequence[Method], reference: Reference | None = None) -> Verdict:
@@ -80,8 +82,12 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
         for name, row in rows.items()
         if len(set().union(*row)) > 1
     ]
+    if any(len({str(run.args.get(KEY)) for run in method.runs}) > 1 for method in methods):  # seeds of one method
+        differing.append(Setting(KEY, tuple(map(reweight_of, methods))))
     unknown = [method.name for method in methods if None in {run.args_source for run in method.runs}]
-    return Verdict(tuple(differing), tuple(unknown), len(names), host.words)
+    several = sum(len(method.runs) for method in methods) > 1
+    with_it = f"the same as {reference.name} in what is published ({', '.join(published)})" if reference else ""
+    return Verdict(tuple(differing), tuple(unknown), len(names) if several else 0, host.words, with_it)
 
 
 def reweight_of(method: Method) -> str:
@@ -175,7 +181,7 @@ def _refuse_other_data(run: Run, words: Mapping[str, str], beside: str, settings
 def _refuse_other_images(one: Run, other: Run) -> None:
     """Raises `ReportError` unless evaluations use the same images; with a log's test, the whole test split."""
     mine, others = one.evaluated, other.evaluated
-    if mine and others and mine.labels != others.labels:
+    if mine and others and (mine.labels, mine.split) != (others.labels, others.split):
         raise ReportError(
             f"{other.path} was evaluated on {others.images} images of {others.split}, but {one.path} on other images "
             f"({mine.images} of {mine.split}): not comparable"

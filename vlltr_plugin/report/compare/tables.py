@@ -52,7 +52,7 @@ def tables_of(comparison: Comparison) -> list[Table]:
 
     last = [] if reference is None else [reference.name]
     settings = [(KEY, *map(reweight_of, methods), *[MISSING] * len(last))]
-    settings += [(setting.name, *setting.values) for setting in comparison.verdict.differing]
+    settings += [(setting.name, *setting.values) for setting in comparison.verdict.differing if setting.name != KEY]
     header = ["", *(method.name for method in methods), *last]
     tables.append(Table("Settings that differ", tuple(header), tuple(settings)))
     return [table for table in tables if table.rows]
@@ -88,10 +88,7 @@ def notes_of(comparison: Comparison) -> list[str]:
     if evaluated:
         about = "Mean over classes, harmonic mean and calibration error are of the overall prediction."
         notes.append(f"Evaluations: {'; '.join(evaluated)}. {about}")
-    for method in comparison.methods:
-        tested = sum(run.log.test is not None for run in method.runs)
-        if 0 < tested < len(method.runs):
-            notes.append(f"Only {tested} of {len(method.runs)} seeds of {method.name} have a final test.")
+    notes += [note for method in comparison.methods for stage in STAGES if (note := _fewer(comparison, method, stage))]
     for method in comparison.methods:
         advice = dict.fromkeys(early_start(run.host, run.args, len(run.log.epochs)) for run in method.runs)
         notes += [f"{method.name}: {sentence}" for sentence in advice if sentence]
@@ -100,6 +97,21 @@ def notes_of(comparison: Comparison) -> list[str]:
         what = f" (class volume with its difference to {title})" if len(reference.results) > 1 else ""
         notes.append(f"Published, {reference.name}{what}: {reference.source}")
     return notes
+
+
+def _fewer(comparison: Comparison, method: Method, stage: str) -> str:
+    """A note on numbers that only some seeds of a method have at a stage; else empty."""
+    metrics = [metric for metric in comparison.metrics_at([stage]) if metric not in comparison.empty]
+    known = {metric.title: found.n for metric in metrics if (found := comparison.summary(method.name, stage, metric))}
+    fewer = {title: n for title, n in known.items() if n < len(method.runs)}
+    if not fewer:
+        return ""
+    if len(set(known.values())) == 1:
+        what = "a final test" if stage == "test" else f"accuracies of the {stage} epoch"
+        return f"Only {min(fewer.values())} of {len(method.runs)} seeds of {method.name} have {what}."
+    means = ", ".join(f"{title} ({n} of {len(method.runs)})" for title, n in fewer.items())
+    where = "the final test" if stage == "test" else f"the {stage} epoch"
+    return f"Not all seeds of {method.name} have each number of {where}: {means}."
 
 
 def _numbers(comparison: Comparison, title: str, header: list[str], columns: list[tuple[str, str]]) -> Table:

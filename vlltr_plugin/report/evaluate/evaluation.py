@@ -32,6 +32,7 @@ from vlltr_plugin.report.tradeoff.curve import (
     until_it_falls,
 )
 from vlltr_plugin.report.tradeoff.predictions import PredictionCollector, Predictions
+from vlltr_plugin.runs.files import printable
 
 FORMAT = "vlltr-plugin evaluation 1"
 WORST = 20
@@ -111,6 +112,12 @@ class Choice:
         return f" It is the {side} tau swept, the edge of the sweep: give {more} ones with --tau to find the best."
 
 
+def own_result(evaluation: dict[str, Any]) -> dict[str, float | None]:
+    """The host's own result on these images, where its groups or means differ from ours; else empty."""
+    numbers: dict[str, float | None] = evaluation["host_log"]
+    return {} if "acc1" in numbers else numbers
+
+
 def choice_on(curve: TradeOff, split: str, same_images: bool = True, why_here: str = "") -> Choice:
     """The best tau on a curve's images."""
     top1 = tuple(point.top1 for point in curve.points[overall_rule(curve.points)])
@@ -146,6 +153,7 @@ def make_evaluation(
     from vlltr_plugin import __version__
 
     labels, by_rule = images.labels(), images.predictions()
+    names = names and [*map(printable, names)]
     both = [images] if validation is None else [images, validation]
     taus = until_it_falls(sweep.taus, both)
     curve, *of_validation = [curve_of(one, counts, prior.name, sweep.groups, taus) for one in both]

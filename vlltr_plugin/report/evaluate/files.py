@@ -26,7 +26,7 @@ from vlltr_plugin.report.tables import Table
 from vlltr_plugin.report.tradeoff.curve import Point, TradeOff, TradeOffError
 from vlltr_plugin.report.tradeoff.predictions import Predictions
 from vlltr_plugin.runs.epoch_files import BROKEN
-from vlltr_plugin.runs.files import write_whole
+from vlltr_plugin.runs.files import sha256, write_whole
 
 JSON, PER_CLASS, CSV, NPZ = "evaluation.json", "per_class.csv", "tradeoff.csv", "tradeoff.npz"
 PREFIX, RIGHT = "predictions_", "right_"
@@ -40,6 +40,15 @@ def folder_for(wanted: Path | None, default: Path) -> Path:
     if folder.exists() and not folder.is_dir():
         raise ReportError(f"Expected --out to name a folder but {folder} is a file.")
     return folder
+
+
+def is_of_run(checkpoint: dict[str, Any], run: Path) -> bool:
+    """False if the run in a folder has another checkpoint than the one evaluated, which is still where it was."""
+    recorded = Path(checkpoint.get("file") or "")
+    own = run / recorded.name
+    if not own.is_file() or not recorded.is_file() or own.samefile(recorded):
+        return True
+    return sha256(own) == str(checkpoint["sha256"])  # a copy of the run
 
 
 def show_and_write(evaluation: Evaluation, folder: Path, console: Console) -> list[Path]:

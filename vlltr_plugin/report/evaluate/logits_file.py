@@ -72,7 +72,10 @@ def _evaluate(path: Path, split: str, sweep: Sweep, host: Host | None, settings:
         prior = Prior.choose(sweep.prior, given.counts, given.draws, f"the draws of {path.name}")
         images = [given]
         if sweep.choose_tau != "here" and half:
-            images.append(checked(arrays["val_logits"], arrays["val_labels"], given.counts, given.draws))
+            try:
+                images.append(checked(arrays["val_logits"], arrays["val_labels"], given.counts, given.draws))
+            except TradeOffError as error:
+                raise TradeOffError(f"Of {' and '.join(VALIDATION)}: {error}") from error
         elif sweep.choose_tau == "val":
             raise TradeOffError(f"Expected {' and '.join(VALIDATION)} to choose tau on but they are not there.")
         collector, *validation = swept(images, sweep.taus, prior.values)

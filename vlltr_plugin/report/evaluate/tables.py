@@ -8,7 +8,7 @@ from rich.markup import escape
 from vlltr_plugin.core.shot_groups import GROUPS, OTHERS, UPSTREAM, convention_of
 from vlltr_plugin.hosts import get_host
 from vlltr_plugin.report.accuracy import overall_rule, shots_rule
-from vlltr_plugin.report.evaluate.evaluation import Choice, outputs_of
+from vlltr_plugin.report.evaluate.evaluation import Choice, outputs_of, own_result
 from vlltr_plugin.report.tables import Table, fixed
 
 HOST_MARK = "*"
@@ -82,7 +82,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         found.append(f"mixture: {share:g} * softmax({first}) + {1 - share:g} * softmax({second}); sum: of the logits.")
     elif _logs(evaluation):
         found.append(f"{HOST_MARK} what {host} {'would log' if 'logits' in evaluation else 'logs'}.")
-    if numbers := _own_numbers(evaluation):
+    if numbers := own_result(evaluation):
         each = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items() if value is not None)
         found.append(f"{host}'s own result on these images: {each} (each group the mean over its classes).")
     overall = rules[overall_rule(rules)]
@@ -153,16 +153,10 @@ def trade_off_notes(trade_off: dict[str, Any]) -> list[str]:
     return found
 
 
-def _own_numbers(evaluation: Evaluation) -> dict[str, float | None]:
-    """The host's own result; empty if the tables already show its numbers."""
-    numbers: dict[str, float | None] = evaluation["host_log"]
-    return {} if "acc1" in numbers else numbers
-
-
 def _logs(evaluation: Evaluation) -> bool:
     """True if the host is known and logs the accuracies of these tables."""
     known = evaluation.get("host")
-    return known is not None and not get_host(known).groups_setting and not _own_numbers(evaluation)
+    return known is not None and not get_host(known).groups_setting and not own_result(evaluation)
 
 
 def _title(rule: str) -> str:

@@ -17,7 +17,7 @@ from vlltr_plugin.core.shot_groups import GROUPS, Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, host_of_run
 from vlltr_plugin.report.compare.settings import early_start
-from vlltr_plugin.report.evaluate.files import JSON, PER_CLASS
+from vlltr_plugin.report.evaluate.files import JSON, PER_CLASS, is_of_run
 from vlltr_plugin.report.inspect.size_relation import (
     AccuracyRelation,
     Radii,
@@ -170,7 +170,10 @@ def _evaluated(run: Path, arrays: EpochArrays) -> tuple[Floats, str]:
         return nothing, ""
     source, epoch = path.relative_to(run).as_posix(), None
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
-        epoch = json.loads(path.with_name(JSON).read_bytes())["checkpoint"]["epoch"]
+        checkpoint = json.loads(path.with_name(JSON).read_bytes())["checkpoint"]
+        if not is_of_run(checkpoint, run):
+            return nothing, ""
+        epoch = checkpoint["epoch"]
     if epoch is not None and epoch != arrays.epoch:
         source += f", of epoch {epoch} (the radii are of epoch {arrays.epoch})"
     return accuracy, source
@@ -209,7 +212,7 @@ def _inspect(
         radius_spread=Spread.of(np.exp(weights.log_radius)[present]),
         weight_times_draws=Spread.of((weights.in_force * arrays.draws)[drawn]),
         weight_times_images=Spread.of((weights.in_force * arrays.counts)[present]),
-        parts=take_apart(weights.in_force, weights.log_radius, arrays.counts, arrays.draws),
+        parts=take_apart(weights, arrays.counts, arrays.draws),
         series=series,
         groups=groups,
         stale=stale,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from vlltr_plugin.core.moments import log_sigma_bias
-from vlltr_plugin.runs.epoch_files import EpochArrays, Floats
+from vlltr_plugin.runs.epoch_files import EpochArrays, Floats, Weights
 
 EQUAL = 1e-6  # relative tolerance below which log radii count as equal; weights are stored as float32
 ROUNDING = 1e-9  # quantile for a rank correlation
@@ -126,7 +126,7 @@ class AccuracyRelation:
     @property
     def sign(self) -> int:
         """1 or -1 if the relation at equal class size exceeds chance level, else 0."""
-        level = chance_level(self.classes) + ROUNDING
+        level = chance_level(self.classes - 1) + ROUNDING  # a partial correlation has one degree of freedom less
         return int(self.at_equal_size > level) - int(self.at_equal_size < -level)
 
 
@@ -173,11 +173,15 @@ class WeightParts:
     with_equal_radii: Floats  # weights for equal radii with the same mean over the draws, `[C]`; NaN if not drawn
 
 
-def take_apart(weights: Floats, log_radius: Floats, counts: NDArray[np.int64], draws: Floats) -> WeightParts:
-    """Separates weights `[C]` into radii and counts; `log_radius` shows which counts they were divided by."""
-    drawn = (counts > 0) & (draws > 0)
+def take_apart(of_epoch: Weights, counts: NDArray[np.int64], draws: Floats) -> WeightParts:
+    """Separates the weights in force into radii and counts."""
+    drawn, weights = (counts > 0) & (draws > 0), of_epoch.in_force
     alpha, n, m = np.log(weights[drawn]), np.log(counts[drawn]), np.log(draws[drawn])
-    by_draws = bool(np.std(alpha + m - log_radius[drawn]) < np.std(alpha + n - log_radius[drawn]) - 1e-9)
+    # This epoch's radii give the next weights, exactly; those in force are from the radii of the epoch before.
+    known = [weights] if of_epoch.next_weights is None else [weights, of_epoch.next_weights]
+    over_r = [np.log(one[drawn]) - of_epoch.log_radius[drawn] for one in known]
+    residual_of_m, residual_of_n = (min(float(np.std(one + log_c)) for one in over_r) for log_c in (m, n))
+    by_draws = residual_of_m < residual_of_n - 1e-9
     divisor = m if by_draws else n
     radii = alpha + divisor
     variance = float(np.var(alpha))

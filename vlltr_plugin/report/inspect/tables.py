@@ -47,7 +47,7 @@ def groups_table(inspection: Inspection) -> Table:
     """One row per group: weights in force, measured radii, shares of the loss."""
     epochs, measured = inspection.series.epochs, inspection.measured
     named = "the" if inspection.logits == SINGLE else f"the {inspection.logits}"
-    of_logits = f", radii measured on {named} logits" if measured else ", no volume measured"
+    of_logits = f", radii from {named} logits" if measured else ", no volume measured"
     explained = "weight, radius: median of the group; subst.: given the mean radius of the others\n" if measured else ""
     columns = ("radius", "subst.") if measured else ()
     header = ("group", "classes", "images", "weight (range)", *columns, "% of weight")
@@ -109,6 +109,8 @@ def _radius_and_size(inspection: Inspection) -> str:
     if not inspection.measured:
         never = "never change" if len(inspection.series.epochs) > 1 else "are not computed from logits"
         return f"Not measured here: these weights follow from the class counts and {never}."
+    if size.classes > 2 and inspection.counts[inspection.own].min() == inspection.counts[inspection.own].max():
+        return "Not defined here: all classes with a radius of their own have the same number of training images."
     if math.isnan(size.measured):
         return "Unknown: the radii are all equal, or fewer than 3 classes have a radius of their own."
     if math.isnan(size.corrected):
@@ -165,13 +167,15 @@ def _weight_and_size(inspection: Inspection) -> str:
     elif parts.by_draws and parts.sampler.whole > 1 + EQUAL:
         answer = (
             f"No: alpha * n varies by a factor of {images}, for two reasons. {radii}. The sampler's n / m, with m its "
-            f"expected draws, varies by {parts.sampler}; this part has nothing to do with volumes."
+            f"expected draws, varies by {parts.sampler}, which has nothing to do with volumes."
         )
     else:
         answer = f"No: alpha * n varies only with the radii. {radii}."
+    known = not math.isnan(inspection.weight_correlation)
+    rank = f" Rank correlation of weight and class size {inspection.weight_correlation:+.2f}." if known else ""
     return (
         f"{answer} Factors are between the 10 % and 90 % quantiles of the classes; in brackets, between smallest and "
-        f"largest. Rank correlation of weight and class size {inspection.weight_correlation:+.2f}."
+        f"largest.{rank}"
     )
 
 
