@@ -102,7 +102,7 @@ def test_weights_from_counts_alone_are_called_so(write):
         ("draws", equal | {"weights_image_text": by_draws}, 1, "just 1/m"),
         ("draws_unknown", equal | {"weights_image_text": by_draws}, 0, "Unknown"),
         ("images", equal | {"weights_image_text": by_images}, 1, "Yes: alpha * n is the same"),
-        ("fixed", equal | {"samples_image_text": np.zeros(12)}, 0, "never change"),
+        ("fixed", equal | {"samples_image_text": np.zeros(12)}, 0, "no radii"),
         ("ones", {"weights_image_text": np.ones(12, dtype=np.float32)}, 1, "All weights are 1"),
     ):
         arrays = epoch_arrays(np.random.default_rng(0), **changes)
