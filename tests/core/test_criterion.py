@@ -131,6 +131,20 @@ def test_the_losses_of_elements_stand_in_their_places_and_are_0_where_ignored(fo
     assert each.flatten().tolist() == pytest.approx(alone, rel=1e-10)
 
 
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("form", [*BASES, *TAUS])
+@pytest.mark.parametrize("kind", ["hard", "ignored", "mixed"])
+def test_reduced_losses_are_the_loss_of_a_training_pass_and_are_not_observed(form, kind, reduction):
+    """The mean leaves ignored elements out."""
+    criterion = made(form, InverseFrequency(COUNTS), 0.1)
+    logits, targets = batch_of(kind, (3, 4), 0.1, torch.float64)
+    found = criterion.losses(logits, targets, reduction)
+    assert not criterion._checks.drawn.any()
+    torch.testing.assert_close(found, criterion(logits.requires_grad_(), targets, reduction=reduction).detach())
+    with pytest.raises(ValueError, match="reduction"):
+        criterion.losses(logits, targets, "median")
+
+
 @pytest.mark.parametrize("criterion", [ReweightedLoss, LogitAdjustedLoss])
 @pytest.mark.parametrize("kind", ["ignored", "mixed"])
 @pytest.mark.parametrize("variant", ["dv", "bv", "pv"])

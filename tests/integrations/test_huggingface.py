@@ -6,7 +6,17 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
-from integrations.three_classes import COUNTS, LABELS, LOSSES, ORDER, ROWS, Stream, linear_model, progress, volume
+from integrations.three_classes import (
+    COUNTS,
+    LABELS,
+    LOSSES,
+    ORDER,
+    ROWS,
+    Stream,
+    linear_model,
+    progress,
+    volume,
+)
 
 from vlltr_plugin import ClassVolume, InverseFrequency, ReweightedLoss, RunRecorder
 from vlltr_plugin.cli import main
@@ -212,6 +222,32 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_run(tmp_path, made, s
     assert logged[-1]["train_reweight_alpha_max"] > 1
 
 
+def test_a_compiled_criterion_is_called_as_such_and_its_state_is_the_one_of_a_plain_one(tmp_path):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    kinds = {"plain": lambda one: one, "compiled": lambda one: torch.compile(one, backend=backend)}
+    whole = volume()
+    train(tmp_path / "whole", whole, 3)
+    for name, made in kinds.items():
+        trainer = train(tmp_path / name, made(volume()), save_strategy="epoch")
+        assert bool(graphs) == (name == "compiled")
+        plain = F.cross_entropy(trainer.model(ROWS)["logits"], LABELS).item()
+        assert trainer.evaluate()["eval_loss"] == pytest.approx(plain, rel=1e-5)
+        path = tmp_path / name / f"checkpoint-{2 * STEPS}" / STATE
+        state = torch.load(path)
+        assert state.keys() == volume().state_dict().keys()
+        for prefix in ("", "_orig_mod."):  # a compiled criterion's states once had the prefix
+            torch.save({prefix + key: value for key, value in state.items()}, path)
+            for again in kinds.values():
+                resumed = volume()
+                train(tmp_path / "on", again(resumed), 3, resume=str(path.parent))
+                torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_the_state_comes_from_the_checkpoint_that_is_resumed(tmp_path, named):
     """Also where the folder of this run holds one of the same number."""
@@ -358,7 +394,7 @@ def test_the_rest_of_an_epoch_resumed_inside_leaves_the_radii(tmp_path, step, ca
     assert "only the rest of epoch 1 was observed" in capsys.readouterr().out
     train(tmp_path / "on", resumed, 3, resume=True)
     assert not torch.equal(resumed.weighting.log_radius64, radii)
-    train(tmp_path / "anew", resumed, resume=str(checkpoint), ignore_data_skip=True)  # the epoch begins anew
+    train(tmp_path / "anew", resumed, 3, resume=str(checkpoint), ignore_data_skip=True)  # the epoch begins anew
     assert not torch.equal(resumed.weighting.log_radius64, radii)
 
 
@@ -367,6 +403,60 @@ def test_the_rest_of_the_first_epoch_is_measured_as_there_are_no_radii(tmp_path)
     resumed = volume()
     train(tmp_path, resumed, 1, resume=str(tmp_path / "checkpoint-2"))
     assert resumed.weighting.has_radii
+
+
+@pytest.mark.parametrize("saves", [{"save_strategy": "epoch"}, {"save_strategy": "steps", "save_steps": 1}])
+@pytest.mark.parametrize("data", [None, Stream(items())], ids=["items", "stream"])
+@pytest.mark.parametrize("step", [2, 7])
+def test_a_run_that_stopped_inside_an_epoch_resumes_with_the_weights_in_force(tmp_path, step, data, saves, capsys):
+    """Never with those of the part that was observed, in the first epoch either; whenever the checkpoint was saved."""
+    stopped, resumed, seen = volume(start_epoch=0), volume(start_epoch=0), []
+
+    def run(criterion, **options):
+        train(tmp_path, criterion, data=data, before=lambda: seen.append(criterion.in_force()), **options)
+
+    run(stopped, max_steps=step, **saves)
+    in_force = seen[-1]
+    assert torch.equal(in_force, torch.ones(3)) == (step < STEPS)
+    assert torch.equal(stopped.in_force(), in_force)
+    epoch, radii = step // STEPS, "the radii stay" if step > STEPS else "there are no radii"
+    assert f"epoch {epoch} was observed, since training stopped inside it: {radii}" in capsys.readouterr().out
+    seen.clear()
+    run(resumed, resume=str(tmp_path / f"checkpoint-{step}"), max_steps=2 * STEPS)
+    assert torch.equal(seen[0], in_force)
+    assert resumed.weighting.has_radii
+
+
+WHOLE = {
+    "items": {"max_steps": 2 * STEPS},
+    "stream": {"max_steps": 2 * STEPS, "data": Stream(items())},
+    "accumulated": {"max_steps": 6, "gradient_accumulation_steps": 2},
+    "accumulated stream": {"max_steps": 6, "data": Stream(items()), "per_device_train_batch_size": 17}
+    | {"gradient_accumulation_steps": 2},
+    "drop_last": {"dataloader_drop_last": True},
+}
+
+
+@pytest.mark.parametrize("options", WHOLE.values(), ids=WHOLE)
+def test_whole_passes_are_measured_up_to_the_last_without_a_message(tmp_path, options, capsys):
+    criterion, radii = volume(), []
+    train(tmp_path, criterion, before=lambda: radii.append(criterion.weighting.log_radius64.clone()), **options)
+    assert criterion.weighting.epoch == 2
+    assert not torch.equal(criterion.weighting.log_radius64, radii[-1])
+    assert "stopped inside" not in capsys.readouterr().out
+
+
+def test_epochs_that_a_callback_makes_shorter_are_measured(tmp_path, capsys):
+    class Shortens(transformers.TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_epoch_stop = True
+
+    criterion, radii = volume(), []
+    before = lambda: radii.append(criterion.weighting.log_radius64.clone())  # noqa: E731
+    trainer_of(tmp_path, ReweightCallback(criterion), Shortens(), num_train_epochs=3, before=before).train()
+    assert len(radii) == 3
+    assert not torch.equal(radii[1], radii[2])
+    assert "stopped inside" not in capsys.readouterr().out
 
 
 def test_data_without_a_length_have_the_epochs_of_data_with_one(tmp_path):

@@ -77,6 +77,12 @@ def state_in(folder, step):
     return torch.load(folder / f"step={step}.ckpt")["callbacks"]["ReweightCallback"]
 
 
+def radii_weights(state):
+    criterion = volume(start_epoch=0)
+    criterion.load_state_dict(state)
+    return criterion.in_force()
+
+
 # Training
 
 
@@ -213,6 +219,76 @@ def test_the_rest_of_the_first_epoch_is_measured_as_there_are_no_radii(tmp_path)
     resumed = volume()
     fit(tmp_path / "on", resumed, ckpt=tmp_path / "step=2.ckpt", max_epochs=1)
     assert resumed.weighting.has_radii
+
+
+@KINDS
+@pytest.mark.parametrize("step", [2, 8])
+@pytest.mark.parametrize("way", ["max_steps", "should_stop"])
+def test_a_run_that_stopped_inside_an_epoch_resumes_with_the_weights_in_force(tmp_path, step, data, way, capsys):
+    """Never with those of the part that was observed; Lightning takes the epoch of a checkpoint at its end as over."""
+
+    class Stops(lightning.Callback):
+        def on_train_batch_end(self, trainer, *args):
+            trainer.should_stop = way == "should_stop" and trainer.global_step == step
+
+    stopped, seen = volume(start_epoch=0), []
+    at_the_end = lightning.callbacks.ModelCheckpoint(tmp_path, "end", save_on_train_epoch_end=True)
+    callbacks = ReweightCallback(stopped), Stops(), at_the_end
+    options = {"max_steps": step} if way == "max_steps" else {}
+    trainer_of(tmp_path, *callbacks, saves=True, **options).fit(Model(stopped), loader(data))
+    in_force = torch.ones(3) if step < STEPS else radii_weights(state_in(tmp_path, STEPS))
+    assert torch.equal(stopped.in_force(), in_force)
+    assert f"epoch {step // STEPS} was observed, since training stopped inside it" in capsys.readouterr().out
+    for name in ("end", f"step={step}"):
+        resumed = volume(start_epoch=0)
+        model = Model(resumed)
+        model.on_before_backward = lambda loss, resumed=resumed: seen.append(resumed.in_force())
+        trainer = trainer_of(tmp_path / "on", ReweightCallback(resumed), max_epochs=3)
+        trainer.fit(model, loader(data), ckpt_path=tmp_path / f"{name}.ckpt")
+        assert torch.equal(seen[0], in_force)
+        assert resumed.weighting.has_radii
+        seen.clear()
+
+
+WHOLE = {
+    "items": (None, {"max_steps": 2 * STEPS}),
+    "stream": (Stream(ITEMS), {"max_steps": 2 * STEPS}),
+    "limited": (None, {"limit_train_batches": 3, "max_steps": 6}),
+    "limited stream": (Stream(ITEMS), {"limit_train_batches": 3, "max_steps": 6}),
+    "accumulated": (None, {"accumulate_grad_batches": 4, "max_steps": 4}),
+    "endless": (Stream(ITEMS, endless=True), {"limit_train_batches": STEPS}),
+}
+
+
+@pytest.mark.parametrize(("data", "options"), WHOLE.values(), ids=WHOLE)
+def test_whole_passes_are_measured_up_to_the_last_without_a_message(tmp_path, data, options, capsys):
+    criterion, radii = volume(), []
+    model = Model(criterion)
+    model.on_before_backward = lambda loss: radii.append(criterion.weighting.log_radius64.clone())
+    trainer_of(tmp_path, ReweightCallback(criterion), **options).fit(model, loader(data))
+    assert criterion.weighting.epoch == 2
+    assert not torch.equal(criterion.weighting.log_radius64, radii[-1])
+    assert "stopped inside" not in capsys.readouterr().out
+
+
+def test_the_state_of_a_compiled_criterion_is_the_one_of_a_plain_one(tmp_path):
+    kinds = {"plain": lambda one: one, "compiled": lambda one: torch.compile(one, backend="eager")}
+    whole = volume()
+    fit(tmp_path / "whole", whole, max_epochs=3)
+    for name, made in kinds.items():
+        _, model = fit(tmp_path / name, made(volume()), saves=True, gradients=False)
+        assert model.reported == pytest.approx(model.plain, rel=1e-5)
+        path = tmp_path / name / f"step={2 * STEPS}.ckpt"
+        checkpoint = torch.load(path)
+        state = checkpoint["callbacks"]["ReweightCallback"]
+        assert state.keys() == volume().state_dict().keys()
+        for prefix in ("", "_orig_mod."):  # a compiled criterion's states once had the prefix
+            checkpoint["callbacks"]["ReweightCallback"] = {prefix + key: value for key, value in state.items()}
+            torch.save(checkpoint, path)
+            for again in kinds.values():
+                resumed = volume()
+                fit(tmp_path / "on", again(resumed), ckpt=path, max_epochs=3)
+                torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
 
 
 def test_a_second_fit_keeps_the_weights_also_above_epoch_255(tmp_path, capsys):

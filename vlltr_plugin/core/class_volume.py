@@ -234,7 +234,8 @@ class ClassVolume(Weighting):
             if self.skipped:
                 return (
                     f"No class has statistics of this epoch, since {left_out} (with -inf, -1e9 or the like: give "
-                    "criterion.observe the logits from before the mask, and train with criterion.losses)"
+                    "criterion.observe the logits from before the mask, and train with criterion.losses(masked, "
+                    "targets, 'mean'))"
                 )
             return (
                 "No training batch was observed this epoch (possible causes: criterion.eval(), no_grad, torch.func, "

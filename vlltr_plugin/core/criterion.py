@@ -79,7 +79,7 @@ class Criterion(nn.Module):
         a validation loss that is comparable over the epochs, whose weights differ, and with a baseline.
         Give mixed targets in one call: two calls for the two labels of an image would count it in full for both.
         For a model with several heads, call the criterion for the head that predicts, and
-        `losses(logits, targets).mean()` for the others: one criterion measures one space of logits.
+        `losses(logits, targets, "mean")` for the others: one criterion measures one space of logits.
 
         Args:
             logits: `[B, C]` or `[B, C, d1, ...]`; computed in float32 at least, also under autocast.
@@ -113,7 +113,7 @@ class Criterion(nn.Module):
         """Feeds a batch to the statistics without computing a loss, in any mode.
 
         Every call counts. A closure that an optimizer calls several times in a step (L-BFGS) would count its batch as
-        often through `forward`: take `criterion.losses(logits, targets).mean()` there, and `observe` once a step.
+        often through `forward`: take `criterion.losses(logits, targets, "mean")` there, and `observe` once a step.
         """
         self.observe_batch(self.batch(logits, targets))
 
@@ -129,17 +129,19 @@ class Criterion(nn.Module):
         self.observe_batch(batch, statistics)
         return batch
 
-    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The training loss of each element, `[B]` or `[B, d1, ...]`, 0 for ignored elements.
+    def losses(self, logits: Tensor, targets: Tensor, reduction: str = "none") -> Tensor:
+        """The training loss of each element, `[B]` or `[B, d1, ...]`, 0 for ignored elements; or reduced.
 
-        Applies the weights or margins in eval mode too, and observes nothing in any mode.
+        Applies the weights or margins in eval mode too, and observes nothing in any mode. With `reduction="mean"` it is
+        the loss that `forward` gives while training: the mean leaves ignored elements out, unlike `.mean()`.
         """
-        return self.losses_of(self.batch(logits, targets))
+        check_choice("reduction", reduction, REDUCTIONS)
+        return self.losses_of(self.batch(logits, targets), reduction)
 
-    def losses_of(self, batch: Batch) -> Tensor:
+    def losses_of(self, batch: Batch, reduction: str = "none") -> Tensor:
         """`losses` of a checked batch."""
         self._checks.called = True
-        return batch.unflatten(self._losses(batch))
+        return batch.reduced(self._losses(batch), reduction)
 
     def check(self, logits: Tensor, targets: Tensor) -> None:
         """Raises the errors that `forward` would raise for a batch that does not fit; changes nothing."""

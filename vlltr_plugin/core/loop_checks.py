@@ -79,7 +79,7 @@ class LoopChecks:
                 "Expected every batch once but the same logits came twice in a row: each of their images is counted "
                 "twice in the statistics, even if the losses are scaled by lam and 1 - lam. Give mixed targets in one "
                 "call, float [B, C]: lam * one_hot(a) + (1 - lam) * one_hot(b). For a loss that is only printed use "
-                "criterion.losses(logits, targets).mean().",
+                "criterion.losses(logits, targets, 'mean').",
             )
         self._last, self._last_pass = weakref.ref(logits), this_pass
         if targets is None or self._calls >= CALLS_CHECKED:
@@ -92,7 +92,7 @@ class LoopChecks:
                 "heads",
                 "Expected the logits of one head but got those of several for the same targets: their statistics are "
                 "mixed, so the radii are wrong. Call the criterion for the head that predicts, and "
-                "criterion.losses(logits, targets).mean() for the others.",
+                "criterion.losses(logits, targets, 'mean') for the others.",
             )
         self._last_targets, self._last_parameters = weakref.ref(targets), parameters
 

@@ -67,6 +67,10 @@ class WeightingState(nn.Module):
         self.epoch, self.has_radii = epoch, has_radii
         self.progress.copy_(self.progress.new_tensor(progress_of(epoch, has_radii)))
 
+    def _forget_samples(self) -> None:
+        """Drops the samples behind the radii, which others replace; a buffer of a subclass was loaded with these."""
+        vars(self).pop("samples", None)
+
     def _read_progress(self) -> None:
         """Updates the Python values from the tensor, which DDP, an average or a loader may have written."""
         progress = self.progress.tolist()
@@ -82,6 +86,7 @@ class WeightingState(nn.Module):
     def set_extra_state(self, state: Any) -> None:
         """Continues from a state that was checked and whose tensors are loaded."""
         self._read_progress()
+        self._forget_samples()
 
     def plain_state(self) -> dict[str, Any]:
         """The state with settings, epoch and booleans as Python values, for a checkpoint that nothing averages.

@@ -63,7 +63,7 @@ class Weighting(WeightingState):
     """
 
     uses_logits = False  # True if the radii come from observed logits
-    # Independent samples behind the last measured radii, `[C]`; None before that, or if not counted.
+    # Independent samples behind the radii, `[C]`; None if not known: radii not measured here, or samples not counted.
     samples: Tensor | None = None
 
     @outside_inference_mode
@@ -280,6 +280,7 @@ class Weighting(WeightingState):
         log_radius[places] = old.log_radius64.to(self.device64)
         unknown[places] = old.substituted.to(self.device64)
         self.substituted = unknown
+        self._forget_samples()
         self._take_radii(substitute(log_radius, unknown))
         self.begin_epoch(self.epoch)
 

@@ -58,6 +58,8 @@ class EpochCallback:
     ) -> None:
         super().__init__()
         check_criterion(criterion)
+        # Unwrapped after `torch.compile`, so that the state has the same names as without it.
+        criterion = getattr(criterion, "_orig_mod", criterion)
         if not isinstance(name, str) or (name and not name.isidentifier()):
             raise ValueError(f"Expected name to be a word (letters, digits, _) but got {name!r}.")
         if steps_per_epoch is not None:
@@ -97,14 +99,25 @@ class EpochCallback:
             )
         self._recorder.resume(0)
 
-    def _end(self, step: int, epoch: int | None = None) -> Statistics:
-        """Ends an epoch after a trainer's step, on every rank; returns its numbers by their names in the log."""
+    def _load(self, state: Mapping[str, Any]) -> None:
+        """Loads the criterion's state, also one saved under the names that `torch.compile` gives."""
+        self.criterion.load_state_dict({name.removeprefix("_orig_mod."): value for name, value in state.items()})
+
+    def _end(self, step: int, epoch: int | None = None, stopped: bool = False) -> Statistics:
+        """Ends an epoch after a trainer's step, on every rank; returns its numbers by their names in the log.
+
+        `stopped` says that training stopped before the data of the epoch ended.
+        """
         self._refuse_another_end()
         weighting = self.criterion.weighting
         ended = weighting.epoch if epoch is None else epoch
-        # Radii of a whole epoch are better than those of its last batches, in which most classes have few samples.
-        if self._rest and weighting.uses_logits and weighting.has_radii:
-            info(f"only the rest of epoch {ended} was observed, since the run resumed inside it: the radii stay.")
+        # Radii of a whole epoch are better than those of a part, in which most classes have few samples.
+        if weighting.uses_logits and (stopped or (self._rest and weighting.has_radii)):
+            part = "only the rest of" if self._rest else "not all of"
+            why = "training stopped" if stopped else "the run resumed"
+            radii = "the radii stay" if weighting.has_radii else "there are no radii, and the weights stay 1"
+            shorter = " For shorter epochs give ReweightCallback steps_per_epoch." if stopped else ""
+            info(f"{part} epoch {ended} was observed, since {why} inside it: {radii}.{shorter}")
             self.criterion.keep_radii()
         if self._recorder is None:
             self._statistics = self.criterion.end_epoch(epoch)

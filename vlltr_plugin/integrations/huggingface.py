@@ -31,9 +31,10 @@ class ReweightCallback(EpochCallback, TrainerCallback):
 
     The epoch's numbers are in `statistics` and in the Trainer's log history, as `train_reweight_*`. A checkpoint saved
     inside an epoch (`save_strategy="steps"`) restores the weights in force; what was observed of that epoch is lost,
-    and its rest adds radii only where there are none yet. A checkpoint of an epoch's last step has the state of the
-    ended epoch. Only training steps are observed; the loss of an evaluation is that of the criterion in eval mode:
-    without weights, comparable over the epochs and with a baseline.
+    and its rest adds radii only where there are none yet. An epoch that training stops inside (`max_steps`, early
+    stopping) adds none. A checkpoint of an epoch's last step has the state of the ended epoch. Only training steps are
+    observed; the loss of an evaluation is that of the criterion in eval mode: without weights, comparable over the
+    epochs and with a baseline.
 
     Args:
         criterion: gets the model's `logits` and the `labels`. Give it `ignore_index=-100` if labels contain that.
@@ -79,7 +80,7 @@ class ReweightCallback(EpochCallback, TrainerCallback):
             )
         if criterion.reduction != "mean":
             raise ValueError(f"Expected a criterion with reduction='mean' but got {criterion.reduction!r}.")
-        self._resume_from = resume_from
+        self._called, self._resume_from = criterion, resume_from  # called as given, so compiled where it is
         self._file = f"reweight_{name}.pt" if name else STATE
         self._has_length = True
 
@@ -108,7 +109,7 @@ class ReweightCallback(EpochCallback, TrainerCallback):
         if not trains:
             self.criterion.eval()
         try:
-            loss: Tensor = self.criterion(logits, labels)
+            loss: Tensor = self._called(logits, labels)
         finally:
             if not trains:
                 self.criterion.train(mode)
@@ -184,7 +185,7 @@ class ReweightCallback(EpochCallback, TrainerCallback):
         """Ends an epoch that was stopped early, or whose last batches are not a full step; called on every rank."""
         if self._steps is None:
             if self._in_epoch:
-                self._end_epoch(state)
+                self._end_epoch(state, stopped=control.should_training_stop)
             self._rest = False  # nothing is left of a pass that was skipped completely
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -216,7 +217,7 @@ class ReweightCallback(EpochCallback, TrainerCallback):
         epoch = int(state.epoch or 0)
         if path.is_file():
             try:
-                self.criterion.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+                self._load(torch.load(path, map_location="cpu", weights_only=True))
             except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
                 raise ValueError(f"Expected the re-weighting's state in {path} but could not load it.") from error
             # For data without a length the Trainer counts passes from 0 after each resume; only the state counts all.
@@ -236,8 +237,8 @@ class ReweightCallback(EpochCallback, TrainerCallback):
         if weighting.epoch != epoch:  # stopped during an epoch, or before it ended
             weighting.begin_epoch(epoch)
 
-    def _end_epoch(self, state: TrainerState) -> None:
-        numbers = self._end(state.global_step)
+    def _end_epoch(self, state: TrainerState, stopped: bool = False) -> None:
+        numbers = self._end(state.global_step, stopped=stopped)
         state.log_history.append({**numbers, "epoch": float(state.epoch or 0), "step": state.global_step})
 
 

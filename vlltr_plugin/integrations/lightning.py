@@ -21,8 +21,9 @@ class ReweightCallback(EpochCallback, Callback):
 
     The criterion's state is in Lightning's checkpoints: `trainer.fit(model, ckpt_path=...)` restores weights and radii
     to the last bit. A checkpoint saved inside an epoch restores the weights in force; what was observed of that epoch
-    is lost, and its rest adds radii only where there are none yet. Only training batches are observed. In validation
-    and tests the criterion is in eval mode: the loss without weights, comparable over the epochs and with a baseline.
+    is lost, and its rest adds radii only where there are none yet. An epoch that training stops inside (`max_steps`,
+    early stopping, `max_time`) adds none. Only training batches are observed. In validation and tests the criterion is
+    in eval mode: the loss without weights, comparable over the epochs and with a baseline.
 
     Args:
         criterion: what `training_step` calls; it need not be a part of the module.
@@ -101,7 +102,8 @@ class ReweightCallback(EpochCallback, Callback):
         """Logs the epoch's numbers; ends an epoch that was stopped early. Called on every rank."""
         if self._steps is None:
             if self._in_epoch:
-                self._end(trainer.global_step, trainer.current_epoch)
+                stops = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
+                self._end(trainer.global_step, trainer.current_epoch, stopped=stops and not trainer.is_last_batch)
             self._log(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -135,7 +137,7 @@ class ReweightCallback(EpochCallback, Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads the criterion's state from a checkpoint; ValueError if it was saved with other settings."""
-        self.criterion.load_state_dict(state_dict)
+        self._load(state_dict)
         self._loaded = True
 
     def _log(self, pl_module: LightningModule, **when: bool) -> None:

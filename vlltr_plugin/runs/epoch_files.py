@@ -32,7 +32,7 @@ ZIP = b"PK\x03\x04"
 _RUN = re.compile(r"vlltr-plugin run (\d+):((?: [0-9a-f]*@\d+)+)")
 STATE = "state."  # prefix of a criterion's state, which is not an array over classes; see `training.hook`
 WEIGHTS = "weights_"  # prefix; the name of the logits that feed them follows
-OF_WEIGHTS = ("log_radius", "substituted", "samples")  # stored with every `weights_`, with the same suffix
+OF_WEIGHTS = ("log_radius", "substituted")  # stored with every `weights_`, with the same suffix
 # Errors from reading a damaged .npz; RuntimeError if a flag marks it as encrypted or unknown compression.
 BROKEN = (ValueError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
@@ -44,9 +44,9 @@ class Weights:
     """Radii and weights from one kind of logits in an epoch; arrays `[C]`, None if not in the file."""
 
     in_force: Floats  # alpha during the epoch
-    log_radius: Floats  # log r as measured in the epoch
+    log_radius: Floats  # log r after the epoch: as measured in it, or kept if it measured none
     substituted: NDArray[np.bool_]  # classes that were given the mean log radius of the others
-    samples: Floats  # independent samples behind each radius, all 0 where none was measured
+    samples: Floats  # independent samples behind each radius: 0 without radii; NaN if not in the file (not known)
     next_weights: Floats | None = None  # alpha of the next epoch
     bias: Floats | None = None  # expected bias of log r from few samples (how far it is too low)
 
@@ -137,7 +137,7 @@ def _epoch_arrays(epoch: int, arrays: dict[str, NDArray[Any]], names: list[str])
             in_force=floats[WEIGHTS + name],
             log_radius=floats[f"log_radius_{name}"],
             substituted=arrays[f"substituted_{name}"].astype(bool),
-            samples=floats[f"samples_{name}"],
+            samples=floats.get(f"samples_{name}", np.full(len(arrays["counts"]), np.nan)),
             next_weights=floats.get(f"next_weights_{name}"),
             bias=floats.get(f"bias_{name}"),
         )

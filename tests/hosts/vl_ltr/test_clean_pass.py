@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from vlltr_plugin import ClassVolume
+from vlltr_plugin.report.inspect import inspect_run
 
 CLEAN = {"type": "class_volume", "source": "clean_pass"}
 
@@ -69,6 +70,24 @@ def test_every_n_epochs_only(mini_host):
         weights.append(host.hook.weightings["image_text"].weights.clone())
         assert host.hook.weightings["image_text"].active == (epoch > 0)
     assert [torch.equal(*pair) for pair in pairwise(weights)] == [False, True, False]
+
+
+@pytest.mark.usefixtures("host_datasets")
+@pytest.mark.parametrize("branch", ["image_text", "each"])
+def test_a_run_resumed_before_an_epoch_without_a_clean_pass_can_be_inspected(mini_host, branch, tmp_path):
+    hosts = [mini_host({**CLEAN, "every": 2, "branch": branch}, output_dir=str(tmp_path)) for _ in range(2)]
+    for host, epochs in zip(hosts, ((0, 1), (2, 3)), strict=True):
+        host.attach()
+        host.hook.load(hosts[0].state()) if host is hosts[1] else None
+        for epoch in epochs:
+            host.epoch(epoch)
+    found = [inspect_run(tmp_path, epoch) for epoch in range(4)]
+    assert [[(one.measured, one.samples_known) for one in epoch] for epoch in found] == [
+        [known] * len(found[0]) for known in ((False, True), (True, True), (True, False), (True, True))
+    ]
+    for name in (one.logits for one in found[0]):
+        kept, measured = (next(one for one in found[epoch] if one.logits == name) for epoch in (2, 1))
+        assert np.array_equal(kept.radii, measured.radii)
 
 
 def test_a_host_without_an_evaluation_transform_is_refused(mini_host, monkeypatch):

@@ -22,6 +22,7 @@ from vlltr_plugin import (
     ReweightedLoss,
     RunRecorder,
     Uniform,
+    Weighting,
 )
 from vlltr_plugin.cli import main
 from vlltr_plugin.core.moments import log_volume_bias
@@ -100,6 +101,81 @@ def test_radii_along_the_first_axes_cannot_tell(tmp_path):
     assert "Unknown: along the first principal axes" in said(trained(tmp_path, lambda n: 2.0, variant="pv", axes=2))
 
 
+class Uncounted(Weighting):
+    """A user's own: the radius is the standard deviation over a class's logits; samples are not counted."""
+
+    uses_logits = True
+
+    def observe(self, logits, targets, smoothing=0.0):
+        self.rows = logits.detach().double(), targets
+
+    def radii(self):
+        logits, targets = self.rows
+        return torch.stack([logits[targets == label].std().log() for label in range(self.num_classes)])
+
+
+def observed(criterion, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randn(int(COUNTS.sum()), C, generator=generator)
+    criterion(rows, torch.repeat_interleave(torch.arange(C), torch.tensor(COUNTS)))
+
+
+def kept_after_a_resume(folder):
+    recorder = RunRecorder(folder, ReweightedLoss(ClassVolume(COUNTS)))
+    observed(recorder.criterion)
+    recorder.end_epoch()
+    used = ReweightedLoss(ClassVolume(COUNTS))
+    observed(used, 1)
+    used.end_epoch()  # its samples are behind other radii
+    recorder = RunRecorder(folder, used)
+    recorder.resume(1)
+    recorder.criterion.keep_radii()
+    recorder.end_epoch()
+
+
+def kept_from_another_weighting(folder):
+    old, criterion = ClassVolume(COUNTS), ReweightedLoss(ClassVolume(COUNTS))
+    for weighting, seed in ((old, 0), (criterion.weighting, 1)):
+        observed(ReweightedLoss(weighting), seed)
+        weighting.end_epoch()
+    criterion.weighting.carry_over(old)
+    criterion.keep_radii()
+    RunRecorder(folder, criterion).end_epoch(1)
+
+
+def without_counting_samples(folder):
+    recorder = RunRecorder(folder, ReweightedLoss(Uncounted(COUNTS)))
+    observed(recorder.criterion)
+    recorder.end_epoch()
+
+
+@pytest.mark.parametrize("way", [kept_after_a_resume, kept_from_another_weighting, without_counting_samples])
+def test_radii_of_unknown_samples_are_shown_without_a_finding_on_volumes(tmp_path, way, capsys):
+    way(tmp_path / "run")
+    assert main(["inspect", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "Unknown: how many samples are behind these radii is not recorded" in printed
+    assert "Largest and smallest radius" in printed
+    assert "principal axes" not in printed
+    pytest.importorskip("matplotlib")
+    (found,) = inspect_run(tmp_path / "run")
+    assert len(write_pictures(found, None, tmp_path / "out")) == 3
+    assert math.isnan(found.size.corrected)
+    assert math.isfinite(found.size.measured)
+
+
+def test_the_samples_of_an_epoch_before_count_on_in_one_process(tmp_path):
+    """As with a clean pass in every other epoch."""
+    recorder = RunRecorder(tmp_path, ReweightedLoss(ClassVolume(COUNTS)))
+    observed(recorder.criterion)
+    recorder.end_epoch()
+    recorder.criterion.keep_radii()
+    recorder.end_epoch()
+    measured, kept = (inspect_run(tmp_path, epoch)[0] for epoch in (0, 1))
+    assert kept.size == measured.size
+    assert kept.samples_known
+
+
 @pytest.mark.parametrize("n", [3, 4, 5, 6, 7])
 def test_the_chance_level_of_few_pairs_is_that_of_all_orders(n):
     rhos = sorted(abs(rank_correlation(range(n), order)) for order in itertools.permutations(range(n)))
@@ -131,6 +207,7 @@ def test_no_finding_on_volumes_without_measured_radii(tmp_path, make, epochs, ca
     assert main(["inspect", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     assert "Not measured here" in printed
+    assert ("all weights are 1" in printed) == (make is Uniform)
     for word in ("as the paper says", "against the paper", "the radii", "The radii", "Largest and smallest radius"):
         assert word not in printed
     pytest.importorskip("matplotlib")

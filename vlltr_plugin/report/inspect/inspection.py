@@ -87,8 +87,9 @@ class Inspection:
     counts: NDArray[np.int64]  # training images n
     draws: Floats  # expected draws m of an epoch
     weights: Floats  # alpha in force in that epoch
-    radii: Floats  # r as measured in it
+    radii: Floats  # r after it: as measured in it, or kept if it measured none
     measured: bool  # True if radii come from logits; else they follow from the class counts, or there are none
+    samples_known: bool  # False if the file does not say how many samples are behind the radii
     own: Mask  # classes with images and their own radius
     substituted: Mask  # classes with images that were given the mean log radius of the others
     group: NDArray[np.str_]  # many, medium or few; empty for classes without images
@@ -201,6 +202,7 @@ def _inspect(
         weights=weights.in_force,
         radii=np.exp(weights.log_radius),
         measured=radii.measured,
+        samples_known=not np.isnan(radii.samples).any(),
         own=radii.own,
         substituted=present & weights.substituted,
         group=group,

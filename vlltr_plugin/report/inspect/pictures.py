@@ -103,7 +103,7 @@ def _radii_and_size(axes: Axes, inspection: Inspection) -> None:
         parts = np.array_split(indices[order], slices)
         medians = [(np.median(inspection.counts[part]), np.median(inspection.radii[part])) for part in parts]
         axes.plot(*np.array(medians).T, color=COLOURS["overall"], label="median radius")
-    axes.set(title=f"Radii as measured in epoch {inspection.epoch}", ylabel="radius r")
+    axes.set(title=f"Radii as measured, epoch {inspection.epoch}", ylabel="radius r")
 
 
 def _epochs(inspection: Inspection) -> Figure:

@@ -35,7 +35,7 @@ class Radii:
     own: NDArray[np.bool_]  # which classes these are, `[C]`
     counts: NDArray[np.int64]  # training images of these classes
     log_radius: Floats  # as measured
-    samples: Floats  # independent samples behind each
+    samples: Floats  # independent samples behind each; NaN if not known
     missing: Floats | None  # to be added to `log_radius` to make it unbiased; None if not known
     correction: Floats  # the full small-sample correction; with `debias`, `missing` is 0
 
@@ -60,11 +60,11 @@ class SizeRelation:
 def own_radii(arrays: EpochArrays, name: str) -> Radii:
     """The radii of the classes with their own radius in an epoch."""
     weights = arrays.by_logits[name]
-    measured = bool((weights.samples > 0).any())
+    measured = bool((weights.samples != 0).any())
     own = (arrays.counts > 0) & ~weights.substituted & measured
     samples = np.maximum(weights.samples[own], 2.0)
     correction: Floats = log_sigma_bias(torch.from_numpy(samples)).numpy()
-    missing = None if weights.bias is None else weights.bias[own]
+    missing = None if weights.bias is None or np.isnan(samples).any() else weights.bias[own]
     if missing is not None and missing.any():
         correction = missing  # the bias of a volume along principal axes, larger than that of single logits
     return Radii(measured, own, arrays.counts[own], weights.log_radius[own], samples, missing, correction)

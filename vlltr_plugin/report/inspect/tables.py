@@ -107,12 +107,21 @@ def findings(inspection: Inspection, names: Names) -> list[str]:
 def _radius_and_size(inspection: Inspection) -> str:
     size = inspection.size
     if not inspection.measured:
-        never = "never change" if len(inspection.series.epochs) > 1 else "are not computed from logits"
-        return f"Not measured here: these weights follow from the class counts and {never}."
+        series = inspection.series.weights.values()
+        fixed = all(np.array_equal(rows[0], row, equal_nan=True) for rows in series for row in rows)
+        weights = "all weights are 1" if inspection.all_weights_one else "these weights follow from the class counts"
+        never = "never change" if fixed and len(inspection.series.epochs) > 1 else "this epoch has no radii from logits"
+        return f"Not measured here: {weights} and {never}."
     if size.classes > 2 and inspection.counts[inspection.own].min() == inspection.counts[inspection.own].max():
         return "Not defined here: all classes with a radius of their own have the same number of training images."
     if math.isnan(size.measured):
         return "Unknown: the radii are all equal, or fewer than 3 classes have a radius of their own."
+    if not inspection.samples_known:
+        return (
+            "Unknown: how many samples are behind these radii is not recorded, so their bias from few samples is not "
+            "known. Either no radii were measured between a resume and the end of this epoch, so that older ones were "
+            "kept, or this weighting counts no samples."
+        )
     if math.isnan(size.corrected):
         return (
             "Unknown: along the first principal axes the bias of a radius from few samples is not known. Variants dv "
