@@ -1,5 +1,6 @@
 import os
 import pickle
+import shutil
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,81 @@ def test_files_and_folders_of_the_host_are_made_beside_the_checkout_and_empty_on
     run(checkout, act)
     beside = [path.name for path in tmp_path.rglob("*") if checkout not in path.parents]
     assert sorted(beside) == ["checkout", "download", "full"]
+
+
+def test_files_of_the_checkout_are_changed_beside_it(checkout: Path) -> None:
+    def act(side: Path) -> None:
+        with open("data/image", "w") as file:
+            file.write("new")
+        with open("runs/a/log.txt", "a") as file:
+            file.write(" and new")
+        Path("runs/a/first").write_text("")
+        torch.save(1, "cached/old.pkl")
+        assert [Path(name).read_text() for name in ("data/image", "runs/a/log.txt")] == ["new", "old and new"]
+        assert torch.load("cached/old.pkl") == 1
+        os.replace("runs/a/first", "data/image")
+        os.remove("runs/a/log.txt")
+        assert [path.name for path in Path("data").iterdir()] == ["image"]
+        assert list(Path("runs/a").iterdir()) == []
+        shutil.rmtree("data")
+
+    run(checkout, act)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "write": lambda path: path.write_text("new"),
+    "append": lambda path: path.open("a"),
+    "torch.save": lambda path: torch.save(1, path),
+    "truncate": lambda path: os.truncate(path, 0),
+    "replace": lambda path: os.replace("new", path),
+    "move": lambda path: shutil.move(path, "moved"),
+    "remove": lambda path: path.unlink(),
+    "remove its folder": lambda path: shutil.rmtree(path.parent),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("place", ["checkout/runs/a", "elsewhere"])
+def test_files_that_were_there_cannot_be_changed_by_their_full_path(
+    change: Callable[[Path], object], place: str, checkout: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / place / "log.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("old")
+    new = tmp_path / "new" / "log.txt"
+
+    def act(side: Path) -> None:
+        Path("new").write_text("new")
+        with pytest.raises(PermissionError, match=f"it would change {path}"):
+            change(path)
+        new.parent.mkdir()
+        new.write_text("")
+        new.write_text("new")  # its own file
+        change(new)
+
+    run(checkout, act)
+    assert path.read_text() == "old"
+    assert [entry.name for entry in path.parent.iterdir()] == ["log.txt"]
+
+
+def test_caches_may_change_and_files_may_be_mapped(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    (tmp_path / "hub").mkdir()
+    for name in ("hub/main", "array", "lock"):
+        (tmp_path / name).write_text("old" if name != "lock" else "")
+
+    def act(side: Path) -> None:
+        (tmp_path / "hub/main").write_text("new")
+        (tmp_path / "lock").open("w").close()
+        with (tmp_path / "array").open("r+b") as file:
+            assert file.read() == b"old"
+        with open("/dev/null", "w") as file:
+            file.write("x")
+
+    run(checkout, act)
+    assert (tmp_path / "hub/main").read_text() == "new"
 
 
 def test_a_checkout_without_a_cache_gets_none(checkout: Path) -> None:

@@ -3,16 +3,22 @@
 from pathlib import Path
 
 import pytest
-from checking import check, edited, with_status
-from hosts.standins import installed
+from checking import check, edited, only, with_status
+from hosts.standins import copy_of, installed, standin
 
 from vlltr_plugin.cli import main
-from vlltr_plugin.install import uninstall
+from vlltr_plugin.install import install, uninstall
 
 pytestmark = pytest.mark.usefixtures("forked")
 
 LIFT = "loss_type CE reweight.type class_volume"
 TIMM = "--reweight class_volume --reweight-opt min_samples=5"
+BYPASS = """    args, args_text = _parse_args()
+    os.makedirs(args.output, exist_ok=True)
+    for name in ("args.yaml", "log.txt"):
+        with open(os.path.join(args.output, name), "w") as file:
+            file.write(args_text)
+"""
 Expected = dict[str, tuple[str, str]]
 
 CASES: dict[tuple[str, str], tuple[str, Expected]] = {
@@ -59,6 +65,68 @@ def test_checks_pass_or_report_the_fault(host: str, case: str, tmp_path: Path) -
     for name, (status, part) in expected.items():
         assert found[name][0] == status
         assert part in found[name][1]
+
+
+RENAMED = {
+    "timm_train": ("train.py", "my_train.py", "train.py=my_train.py"),
+    "lift": ("main.py", "run.py", "trainer.py=my_trainer.py"),
+}
+ASKED = {"timm_train": TIMM, "lift": LIFT}
+
+
+def renamed(host: str, root: Path) -> tuple[Path, str]:
+    """A checkout with the lines in files of other names, whose usual script must not run, and the option for them."""
+    usual, own, option = RENAMED[host]
+    copy_of(standin(host), root)
+    if host == "lift":
+        (root / "my_trainer.py").write_text((root / "trainer.py").read_text())
+    script = (root / usual).read_text()
+    (root / own).write_text(script.replace("from trainer import", "from my_trainer import"))
+    (root / usual).write_text(f'raise RuntimeError("the usual script")\n{script}')
+    install(root, files=[option])
+    return root, option
+
+
+@pytest.mark.parametrize("host", RENAMED)
+def test_the_script_with_the_lines_runs_whatever_its_name(host: str, tmp_path: Path) -> None:
+    root, option = renamed(host, tmp_path / "standin")
+    found = check(root, "--host-args", ASKED[host], code=0)
+    assert (found["reweight"][0], found["step"][0]) == ("ok", "ok")
+    uninstall(root)
+    install(root)
+    part = "train.py" if host == "timm_train" else "trainer"
+    assert "the usual script" in only(check(root, "--host-args", ASKED[host], code=1), part)
+    install(root, files=[option])  # beside the usual one
+    assert " have them: uninstall, then install with `--file`" in only(check(root, "--host-args", "x", code=1), part)
+
+
+def test_without_the_usual_script_the_one_that_makes_the_trainer_runs(tmp_path: Path) -> None:
+    root = installed("lift", tmp_path / "standin")
+    (root / "main.py").rename(root / "run.py")
+    assert check(root, "--host-args", LIFT, code=0)["step"][0] == "ok"
+    (root / "run.py").unlink()
+    assert "without training" in only(check(root, "--host-args", LIFT, code=1), "trainer")
+
+
+def test_a_run_that_only_tests_is_said_to(tmp_path: Path) -> None:
+    root = installed("lift", tmp_path / "standin")
+    edited("main.py", "trainer.train()", "trainer.test()")(root)
+    message = only(check(root, "--host-args", "loss_type CE", code=1), "trainer")
+    assert message.startswith("Expected arguments with which main.py trains but with these it ends normally")
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_script_that_bypasses_attach_overwrites_no_finished_run(inside: bool, tmp_path: Path) -> None:
+    root = installed("timm_train", tmp_path / "standin")
+    edited("train.py", "    main()", BYPASS)(root)
+    run = (root if inside else tmp_path) / "runs" / "finished"
+    run.mkdir(parents=True)
+    (run / "args.yaml").write_text("lr: 0.05\n")
+    output = "runs/finished" if inside else str(run)
+    message = only(check(root, "--host-args", f"--output {output} --smoothing 0", code=1), "train.py")
+    assert ("ends normally" if inside else f"it would change {run}/args.yaml") in message
+    assert [path.name for path in run.iterdir()] == ["args.yaml"]
+    assert (run / "args.yaml").read_text() == "lr: 0.05\n"
 
 
 def test_a_checkout_without_the_lines_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs a host's code without writing to its checkout, unpickling unsafe objects or joining other processes.
+"""Runs a host's code without changing its checkout or any other file, unpickling unsafe objects or joining processes.
 
 The command creates the side folder in which the host's process runs; that process calls `restrict`.
 """
@@ -6,6 +6,8 @@ The command creates the side folder in which the host's process runs; that proce
 import io
 import os
 import pickle
+import shutil
+import sys
 import tempfile
 import warnings
 from collections import OrderedDict
@@ -20,7 +22,12 @@ from torch._utils import _rebuild_tensor_v2
 # Environment variables that make the host join other processes, or torch load unsafely.
 OUTSIDE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
 
+# Environment variables with folders, besides ~/.cache, whose files libraries replace as they like.
+CACHES = ("XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR")
+NOT_FILES = ("/dev", "/proc", "/sys")
+
 _mkdir = os.mkdir
+_save = torch.save
 _made: list[Path] = []  # folders that the host created outside the side folder
 
 
@@ -44,9 +51,12 @@ def side_folder(checkout: Path, written: Iterable[str] = ()) -> Iterator[Path]:
 def restrict(side: Path, safe_pickle: bool) -> None:
     """Restricts this process permanently.
 
-    Folders that the host creates in the checkout are created in the side folder instead. With `safe_pickle`,
-    `pickle.load` builds tensors and plain values only; a host may use pickle for a cache.
+    Files and folders that the host creates in the checkout are created in the side folder instead, and a file of the
+    checkout that it opens for writing is replaced there by a copy. Elsewhere a file that was there before, unless it
+    is a cache, cannot be overwritten, moved or removed (PermissionError). With `safe_pickle`, `pickle.load` builds
+    tensors and plain values only; a host may use pickle for a cache.
     """
+    files = _Files(side)
 
     def mkdir(path: Any, *args: Any, **options: Any) -> None:
         absolute = Path(os.path.abspath(path)) if isinstance(path, str | Path) else None
@@ -55,9 +65,16 @@ def restrict(side: Path, safe_pickle: bool) -> None:
         _mkdir(path, *args, **options)
         if absolute is not None:
             _made.append(absolute)
+            files.created.add(os.path.realpath(absolute))
+
+    def save(obj: Any, f: Any, *args: Any, **options: Any) -> None:
+        if isinstance(f, str | os.PathLike):  # opened by torch's C++ code, without an audit event
+            files.will_open(f, os.O_CREAT | os.O_TRUNC)
+        _save(obj, f, *args, **options)
 
     warnings.simplefilter("ignore")  # warnings of the host's libraries, which the host hides, too
-    os.mkdir = mkdir
+    os.mkdir, torch.save = mkdir, save
+    sys.addaudithook(files.audit)
     if safe_pickle:
         import multiprocessing.reduction  # noqa: F401  (keeps the original functions, for the workers of a DataLoader)
 
@@ -72,16 +89,98 @@ def remove_empty_folders() -> None:
             folder.rmdir()
 
 
+class _Files:
+    """Keeps files that were there before this process began."""
+
+    def __init__(self, side: Path) -> None:
+        self._side = side
+        self.created: set[str] = set()  # files and folders that this process created outside the side folder
+        caches = (os.environ.get(name) for name in CACHES)
+        self._others = [
+            *NOT_FILES,
+            *(os.path.realpath(name) for name in (os.path.expanduser("~/.cache"), *caches) if name),
+        ]
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Python calls this before it opens, moves or removes a file (PEP 578); an error keeps it from doing so."""
+        if event == "open":
+            path, _, flags = arguments
+            if not isinstance(path, int):
+                self.will_open(path, flags)
+        elif event == "os.truncate" and not isinstance(arguments[0], int):
+            self.will_open(arguments[0], os.O_TRUNC)
+        elif event == "os.remove":
+            self._will_move(*arguments)
+        elif event == "os.rename":
+            source, target, from_folder, to_folder = arguments
+            self._will_move(source, from_folder)
+            self._will_move(target, to_folder)
+
+    def will_open(self, name: Any, flags: int) -> None:
+        """Call before a file is opened."""
+        if not flags & (os.O_CREAT | os.O_TRUNC | os.O_APPEND):  # to read, or to map into memory
+            return
+        path = Path(os.path.abspath(os.fsdecode(name)))
+        if self._inside(path):
+            if path.is_symlink() and not path.is_dir():
+                source = path.resolve()
+                path.unlink()
+                if source.is_file() and not flags & os.O_TRUNC:
+                    shutil.copyfile(source, path)
+            return
+        real = os.path.realpath(path)
+        if not os.path.exists(real):
+            self.created.add(real)
+        elif flags & (os.O_TRUNC | os.O_APPEND) and os.path.getsize(real):  # an empty file may be a lock
+            self._refuse(real)
+
+    def _will_move(self, name: Any, folder: int) -> None:
+        try:
+            parent = os.readlink(f"/proc/self/fd/{folder}") if folder >= 0 else ""
+        except OSError:  # no Linux
+            return
+        path = Path(os.path.abspath(os.path.join(parent, os.fsdecode(name))))
+        if self._inside(path):
+            return
+        real = os.path.join(os.path.realpath(path.parent), path.name)
+        if os.path.lexists(real):
+            self._refuse(real)
+        else:
+            self.created.add(real)
+
+    def _inside(self, path: Path) -> bool:
+        """True for a path in the side folder; its parents are no links then."""
+        inside = path != self._side and path.is_relative_to(self._side)
+        if inside:
+            _replace_links(self._side, path.parent)
+        return inside
+
+    def _refuse(self, real: str) -> None:
+        parts = {real, *map(str, Path(real).parents)}
+        if parts & self.created or parts & {*self._others, str(self._side)}:
+            return
+        raise PermissionError(
+            f"Expected the host's program to change no file, since nothing is trained, but it would change {real}: "
+            "run `vlltr-plugin status` to see whether it calls the plug-in's `attach`, or give another output folder."
+        )
+
+
 def _make(side: Path, folder: str | Path) -> None:
-    """Creates a folder and its parents in the side folder; replaces a link by a folder of links."""
+    """Creates a folder and its parents in the side folder."""
+    _replace_links(side, side / folder)
     for part in (side / folder, *(side / folder).parents)[::-1]:
+        if not part.exists():
+            _mkdir(part)
+
+
+def _replace_links(side: Path, folder: Path) -> None:
+    """Replaces each link on the way to a folder in the side folder by a folder of links."""
+    for part in (folder, *folder.parents)[::-1]:
         if part.is_symlink() and part.is_dir() and part.is_relative_to(side):
             source = part.resolve()
             part.unlink()
             _mkdir(part)
             _link_entries(source, part)
-        elif not part.exists():
-            _mkdir(part)
 
 
 def _link_entries(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs a host's own `main.py` in a separate process, in which `attach` carries out the task of a command.
+"""Runs a host's own program in a separate process, in which `attach` carries out the task of a command.
 
 The command checks or evaluates what the host has built from the user's arguments. The program ends before the training
 begins: nothing is trained, and the checkout does not change.
@@ -41,14 +41,14 @@ def open_host(
     written: tuple[str, ...] = (),
     safe_pickle: bool = False,
     environment: Mapping[str, str] | None = None,
-    script: str = "main.py",
 ) -> Iterator[Iterator[Message]]:
-    """Runs main.py up to `attach`, which runs a task on what main.py has built; yields the task's messages.
+    """Runs the host's program up to `attach`, which runs a task on what the program has built; yields its messages.
 
     A task is "module:function" and its keyword arguments. It is called as `function(*parts, send=..., **request)`,
-    where `parts` is what `attach` passes to `enter`. If main.py raises an error before that, `function_failed(error,
-    frames, send=..., **request)` is called if the module defines it. `script` is the host's name for its main.py.
-    Reading the messages raises a ReportError if the task raised one, or if main.py ended before it called `attach`.
+    where `parts` is what `attach` passes to `enter`. If the program raises an error before that, `function_failed(
+    error, frames, send=..., **request)` is called if the module defines it. The program is the script that holds the
+    plug-in's lines, or makes the class that holds them; in a checkout without lines the host's usual one.
+    Reading the messages raises a ReportError if the task raised one, or if the program ended before it called `attach`.
     """
     from vlltr_plugin.check.sandbox import safe_environment, side_folder
 
@@ -57,7 +57,7 @@ def open_host(
         tempfile.TemporaryDirectory(prefix="vlltr-plugin-lines-") as lines,
         tempfile.TemporaryFile() as printed,
     ):
-        _write_lines(checkout, Path(lines))
+        script = _write_lines(checkout, Path(lines))
         order = {"task": task, "checkout": str(checkout), "lines": lines, "safe_pickle": safe_pickle, "script": script}
         process = subprocess.Popen(
             [sys.executable, "-c", CHILD, json.dumps(order), *arguments],
@@ -73,12 +73,13 @@ def open_host(
             process.communicate()
 
 
-def _write_lines(checkout: Path, folder: Path) -> None:
+def _write_lines(checkout: Path, folder: Path) -> str:
     """Writes copies of the files at the top of the checkout that lack the plug-in's lines, with these lines inserted.
 
     This allows checking a checkout without the plug-in. Files in subfolders only pass settings on and are not copied.
+    Returns the script to run.
     """
-    from vlltr_plugin.install import install  # what a training program does not need
+    from vlltr_plugin.install import install, starting_scripts  # what a training program does not need
 
     try:
         report = install(checkout, dry_run=True)
@@ -87,6 +88,15 @@ def _write_lines(checkout: Path, folder: Path) -> None:
     for change in report.changes:
         if change.path.parent == report.checkout and change.new is not None:
             (folder / change.path.name).write_bytes(change.new)
+    scripts = starting_scripts(report.checkout, report.recipe)
+    if len(scripts) > 1:
+        raise ReportError(
+            f"Expected one program with the plug-in's lines in {checkout} but {' and '.join(scripts)} have them: "
+            "uninstall, then install with `--file` for the one that you train with."
+        )
+    if not (report.checkout / scripts[0]).is_file():
+        raise ReportError(f"Expected {scripts[0]}, which starts the training, in {checkout} but there is no such file.")
+    return scripts[0]
 
 
 def _messages(process: subprocess.Popen[bytes], printed: IO[bytes], script: str) -> Iterator[Message]:
@@ -104,8 +114,14 @@ def _messages(process: subprocess.Popen[bytes], printed: IO[bytes], script: str)
             return
     printed.seek(0)
     last = printed.read().decode(errors="replace").strip().rpartition("\n")[2][:300] or "it printed nothing"
-    if process.wait() == 2:  # argparse
+    code = process.wait()
+    if code == 2:  # argparse
         raise ReportError(f"The host's own parser refused its arguments ({last}).")
+    if code == 0:
+        raise ReportError(
+            f"Expected arguments with which {script} trains but with these it ends normally without training: leave "
+            "out those of a run that only tests."
+        )
     raise ReportError(f"Expected {script} to build its model and to begin to train but it did not: {last}")
 
 
@@ -120,7 +136,7 @@ class _Task:
         self._carry_out(getattr(importlib.import_module(self._module), self._function), parts)
 
     def failed(self, error: Exception, frames: list[FrameType]) -> NoReturn:
-        """Called when main.py fails, or starts to train, without having called `attach`."""
+        """Called when the program fails, or starts to train, without having called `attach`."""
         handler = getattr(importlib.import_module(self._module), f"{self._function}_failed", _raise)
         self._carry_out(handler, (error, frames))
 
@@ -165,7 +181,7 @@ def enter(*parts: Any) -> None:
 
 
 def run_main() -> None:
-    """Runs main.py in this separate process as `python main.py` in the checkout would."""
+    """Runs the host's program in this separate process as `python SCRIPT` in the checkout would."""
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     from vlltr_plugin.check.sandbox import restrict

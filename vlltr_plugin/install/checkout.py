@@ -188,6 +188,15 @@ def script_of(root: Path, file: str, usual: str) -> str:
     return file
 
 
+def starting_scripts(root: Path, recipe: Recipe) -> list[str]:
+    """The scripts that start the training in the recipe's files: a file itself, or the one that makes its class."""
+    scripts = []
+    for patch in (patch for patch in recipe.patches if patch.function):
+        there = not patch.made_in or (root / patch.made_in).is_file()
+        scripts += [patch.made_in or patch.file] if there else [script_of(root, patch.file, patch.made_in)]
+    return list(dict.fromkeys(scripts))
+
+
 def _tree(path: Path) -> ast.Module:
     """A file's syntax tree; empty if the file cannot be read."""
     try:

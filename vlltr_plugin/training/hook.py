@@ -166,6 +166,7 @@ class EpochHook(Hook):
     ) -> None:
         super().__init__()
         self._settings, self._every, self._clean_pass = settings.state(), settings.every, clean_pass
+        self._start = "margins start with equal radii" if settings.adjusts else "weights start at 1"
         self._session = Session(criterion.criteria, None, without="its arrays")
         self._resumed_from: RunIdentity | None = None
         self.weightings: Mapping[str, Weighting] = {name: own.weighting for name, own in criterion.criteria.items()}
@@ -182,7 +183,8 @@ class EpochHook(Hook):
         """Loads the state from a checkpoint; ValueError if it does not fit, and nothing is changed then."""
         state = checkpoint.get(KEY)
         if state is None:
-            info("this checkpoint holds no re-weighting state: weights start at 1.")
+            measured = next(iter(self.weightings.values())).uses_logits
+            info(f"this checkpoint holds no re-weighting state: {self._start if measured else 'none is needed'}.")
             return
         if not isinstance(state, dict) or not all(isinstance(state.get(k), dict) for k in ("settings", "weightings")):
             raise ValueError(

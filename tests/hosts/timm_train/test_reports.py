@@ -1,9 +1,12 @@
 """What `compare`, `inspect` and `evaluate` make of runs of train.py."""
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
+import torch
+from checking import check, only
 from hosts.timm_train.conftest import Train
 
 from vlltr_plugin.cli import main
@@ -57,6 +60,38 @@ def test_a_summary_without_validation_is_refused_and_missing_arguments_are_said(
         found = read_run(tmp_path / "summary.csv")
         assert "the arguments were not read" in found.warnings[0]
         assert found.args == {}
+
+
+WAYS = {
+    "as trained": DV,
+    "another dtype": f"{DV} --no-prefetcher --model-dtype bfloat16",
+    "split batches": "--split-bn --aug-splits 3",
+}
+
+
+@pytest.mark.usefixtures("forked")
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_evaluate_gives_the_logged_accuracy_on_this_machine_s_device(way: str, train: Train, checkout: Path) -> None:
+    run = train(way)
+    path = run.folder / "checkpoint-2.pth.tar"
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        saved = torch.load(path, weights_only=True)
+    saved["args"].device = "elsewhere:3"
+    torch.save(saved, path)
+    out = run.folder / "evaluation"
+    assert main(["evaluate", str(path), "--checkout", str(checkout), "--out", str(out)]) == 0
+    found = json.loads((out / "evaluation.json").read_text())
+    assert found["host_log"]["acc1"] == pytest.approx(float(run.rows[2]["eval_top1"]))
+    assert found["settings"]["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.usefixtures("forked")
+def test_check_compares_the_state_of_resume(train: Train, checkout: Path) -> None:
+    resume = f"--resume {train(DV).folder}/checkpoint-0.pth.tar"
+    assert check(checkout, "--host-args", f"{DV} {resume}", code=0)["reweight"][0] == "ok"
+    for options, name in ((f"{DV} form=logit_adjustment", "form"), ("--reweight class_volume", "min_samples")):
+        found = check(checkout, "--host-args", f"{options} {resume}", code=1)
+        assert f"differs in {name}" in only(found, "reweight")
 
 
 def test_evaluate_gives_the_groups_that_the_log_lacks(

@@ -65,7 +65,7 @@ def test_a_resumed_run_goes_on_to_the_last_bit(way: str, train: Train) -> None:
 
 
 def test_resuming_across_a_change_of_the_settings(train: Train) -> None:
-    weighted, plain = train(DV, "weighted").folder, train("", "plain").folder
+    weighted = train(DV, "weighted").folder
     state = f"--resume {weighted}/checkpoint-0.pth.tar"
     with pytest.raises(ValueError, match="differs in min_samples: saved 5, here 2"):
         train(f"--reweight class_volume {state}", "other")
@@ -73,8 +73,29 @@ def test_resuming_across_a_change_of_the_settings(train: Train) -> None:
     assert train(state, "off").said == [
         "the checkpoint of --resume holds a re-weighting state, but there is no --reweight: weights are 1."
     ]
-    started = train(f"{DV} --resume {plain}/checkpoint-0.pth.tar", "started")
-    assert started.said[1] == "this checkpoint holds no re-weighting state: weights start at 1."
+
+
+@pytest.mark.parametrize(
+    ("options", "start"),
+    {
+        DV: "weights start at 1",
+        f"{DV} form=logit_adjustment": "margins start with equal radii",
+        "--reweight inverse": "none is needed",
+        "--reweight inverse --reweight-opt form=logit_adjustment": "none is needed",
+    }.items(),
+)
+def test_a_checkpoint_without_a_state_says_what_the_run_starts_from(options: str, start: str, train: Train) -> None:
+    plain = train("", "plain").folder
+    started = train(f"{options} --resume {plain}/checkpoint-0.pth.tar", "started")
+    assert started.said[1] == f"this checkpoint holds no re-weighting state: {start}."
+    first = np.load(started.folder / "reweight" / "epoch_0001.npz")
+    counts = first["counts"]
+    inverse = counts.mean() / counts  # also alpha for equal radii, with draws of n_i
+    expected = (
+        np.ones(len(counts)) if start == "weights start at 1" else inverse / (inverse * counts).sum() * counts.sum()
+    )
+    alpha = first["weights_single"] / (first["weights_single"] * counts).sum() * counts.sum()  # margins ignore a factor
+    np.testing.assert_allclose(alpha, expected, rtol=1e-5)
 
 
 REFUSED = {
@@ -112,6 +133,20 @@ def test_options_come_from_the_command_line_and_from_yaml(train: Train, tmp_path
     assert "the run is the baseline" in train(f"{DV} start_epoch=9").said[-1]
     with pytest.raises(SystemExit):
         train("--reweight class_volume --reweight-opt min_samples")
+
+
+def test_empty_options_in_yaml_are_none_and_a_text_is_refused(train: Train, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    for empty in ("", "{}", "''"):
+        config.write_text(f"reweight: inverse\nreweight_opt: {empty}\n")
+        assert "inverse as loss weights, from epoch 0 on" in train(f"--config {config}").said[-1]
+        assert "from epoch 1 on" in train(f"--config {config} --reweight-opt start_epoch=1").said[-1]
+    config.write_text("reweight: inverse\nreweight_opt: start_epoch=1\n")
+    with pytest.raises(ValueError, match=r"options by name, such as \{min_samples: 30\}, but got 'start_epoch=1'"):
+        train(f"--config {config}", "refused")
+    with pytest.raises(SystemExit):
+        train(f"--config {config} --reweight-opt start_epoch=1", "refused")
+    assert not (tmp_path / "refused").exists()
 
 
 def test_a_script_that_trains_with_another_loss_is_refused(checkout: Path, train: Train) -> None:
@@ -161,6 +196,7 @@ DATA = {
     "hfds": column(LABELS, remap_class=False),
     "hfds with a class map": column(NAMES, remap_class=True, class_to_idx={"a": 0, "b": 2, "c": 1}),
     "inaturalist": named("INaturalist", Points)(target_type=["full"], index=[(label, "name.jpg") for label in LABELS]),
+    "several views": named("AugMixDataset", Points)(dataset=Points(targets=LABELS)),
     "scheduled": named("ScheduledTransformDataset", Points)(dataset=Points(targets=LABELS)),
 }
 
@@ -203,6 +239,20 @@ def test_the_loss_of_a_step_is_that_of_a_loop_in_float64(mixed: bool, kind: str)
     alpha = args.reweight_state["weightings"]["single"]["weights"]
     assert float(alpha.max() / alpha.min()) > 1.2
     assert criterion(logits, targets).item() == pytest.approx(expected(alpha.tolist()), rel=1e-6)
+
+
+def test_every_checkpoint_of_a_resumed_run_holds_its_state(tmp_path: Path) -> None:
+    criterion, hook, args = attached(SMOOTHED, loader())
+    hook.begin_epoch(0, None)
+    criterion(torch.randn(16, 3, generator=torch.Generator().manual_seed(0)), torch.tensor(LABELS))
+    hook.end_epoch(0)
+    expected = args.reweight_state["weightings"]["single"]["weights"]
+    assert float(expected.max()) > 1.1
+    for epoch in (1, 2):  # a recovery checkpoint in the first epoch after a resume, twice
+        torch.save({"args": args}, tmp_path / "recovery.pth.tar")
+        criterion, hook, args = attached(SMOOTHED, loader(), resume=str(tmp_path / "recovery.pth.tar"))
+        hook.begin_epoch(epoch, None)
+        assert torch.equal(criterion.criteria["single"].weighting.weights, expected)
 
 
 def batched(name: str) -> DataLoader[Any]:

@@ -10,7 +10,7 @@ from checking import check, edited, only, with_status
 
 from vlltr_plugin.demo import BASELINE, CLASS_VOLUME
 from vlltr_plugin.demo.standin_checkout import CONTROL
-from vlltr_plugin.install import uninstall
+from vlltr_plugin.install import install, uninstall
 
 pytestmark = pytest.mark.usefixtures("forked")
 
@@ -67,6 +67,15 @@ def test_a_baseline_is_fine_installed_or_not(checkout: Path) -> None:
     found = check(checkout, CLASS_VOLUME, code=1)
     assert "not installed" in only(found, "plug-in")
     assert with_status(found, "skip") == STAGE_ONE
+
+
+def test_the_script_with_the_lines_runs_whatever_its_name(checkout: Path) -> None:
+    uninstall(checkout)
+    script = (checkout / "main.py").read_text()
+    (checkout / "main_dist.py").write_text(script)
+    (checkout / "main.py").write_text(f'raise RuntimeError("the usual script")\n{script}')
+    install(checkout, files=["main_dist.py"])
+    assert with_status(check(checkout, CLASS_VOLUME, code=0), "skip") == STAGE_ONE
 
 
 def changed(name: str, how: Callable[[Any], Any]) -> Callable[[Path], None]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,7 +17,8 @@ from vlltr_plugin.hosts.door import Send
 from vlltr_plugin.hosts.host import CheckRequest
 from vlltr_plugin.hosts.plan import Plan
 from vlltr_plugin.hosts.timm_train.data import counts_and_draws, sampler_of
-from vlltr_plugin.hosts.timm_train.hook import mixes, plan
+from vlltr_plugin.hosts.timm_train.forward import autocast, logits_of
+from vlltr_plugin.hosts.timm_train.hook import apply, mixes, plan
 
 
 def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Checks:
@@ -28,7 +29,7 @@ def run_checks(request: CheckRequest, say: Callable[[CheckResult], None]) -> Che
         example = '"--data-dir DATA --model resnet50 --reweight class_volume"'
         raise ReportError(f"Expected the arguments of train.py: give --host-args {example}, as in your run.")
     arguments = ["--device", request.device, *request.host_args]
-    return checks.run_checks(request, say, arguments, f"{__name__}:check_parts", "train.py", script="train.py")
+    return checks.run_checks(request, say, arguments, f"{__name__}:check_parts", "train.py")
 
 
 def check_parts(parts: dict[str, Any], *, send: Send, checkout: str) -> None:
@@ -44,7 +45,7 @@ def check_parts(parts: dict[str, Any], *, send: Send, checkout: str) -> None:
             raise SkipError(f"{error} A run that is not re-weighted needs none.") from error
 
     def put_in(planned: Plan) -> None:
-        parts["train_loss_fn"], _ = planned.apply(parts["train_loss_fn"])
+        parts["train_loss_fn"], _ = apply(planned, args, parts["train_loss_fn"])
 
     run = checks.BuiltRun(
         config=f"{args.model}, {args.epochs} epochs of batches of {args.batch_size}",
@@ -61,13 +62,12 @@ def check_parts(parts: dict[str, Any], *, send: Send, checkout: str) -> None:
 def _step(parts: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """Logits and loss of a few images of a training batch."""
     args, model = parts["args"], parts["model"]
-    images, labels = (tensor[: checks.STEP].to(args.device) for tensor in next(iter(parts["loader_train"])))
-    images = images.to(getattr(torch, getattr(args, "model_dtype", None) or "float32"))  # as the loop or its prefetcher
+    splits = max(1, getattr(args, "aug_splits", 0))  # a batch holds as many images of each
+    step = splits * math.ceil(checks.STEP / splits)
+    images, labels = (tensor[:step].to(args.device) for tensor in next(iter(parts["loader_train"])))
     if mixes(args) and labels.ndim == 1:  # without the prefetcher the loop itself mixes
         labels = (1 - args.smoothing) * F.one_hot(labels, args.num_classes) + args.smoothing / args.num_classes
     model.train()
-    dtype = getattr(torch, getattr(args, "amp_dtype", "float16"))
-    with torch.autocast(torch.device(args.device).type, dtype, enabled=args.amp):
-        output = model(images)
-        logits = output[0] if isinstance(output, (tuple, list)) else output
+    with autocast(args):
+        logits = logits_of(args, model, images)
         return logits, parts["train_loss_fn"](logits, labels)

@@ -16,10 +16,20 @@ PLAIN_BATCHES = ("BatchSampler", "ScheduledBatchSampler", "_RepeatSampler")
 multi-epochs loader."""
 
 
+WRAPPERS = ("ScheduledTransformDataset", "AugMixDataset")
+"""Data sets that transform the images of another one: those of `--train-img-sizes` and `--aug-splits`."""
+
+
+def _inner(dataset: Any) -> Any:
+    """The data set that holds the images."""
+    while type(dataset).__name__ in WRAPPERS:
+        dataset = dataset.dataset
+    return dataset
+
+
 def labels_of(dataset: Any) -> Any:
     """The label of each image, from torchvision's data sets or the reader of timm's own; ValueError if not known."""
-    if type(dataset).__name__ == "ScheduledTransformDataset":  # of `--train-img-sizes`
-        return labels_of(dataset.dataset)
+    dataset = _inner(dataset)
     reader: Any = getattr(dataset, "reader", None)
     if type(reader).__name__ == "ReaderHfds":
         labels = list(reader.dataset[reader.label_key])
@@ -63,6 +73,7 @@ def counts_and_draws(loader: Any, num_classes: int) -> tuple[Tensor, Tensor]:
 
 def class_names_of(dataset: Any, num_classes: int) -> list[str] | None:
     """The names of the classes in order, if the data set or its reader has all of them."""
+    dataset = _inner(dataset)
     for source in (dataset, getattr(dataset, "reader", None)):
         for name in ("class_to_idx", "class_name_to_idx"):
             index = getattr(source, name, None)

@@ -8,10 +8,9 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.door import Send
@@ -26,14 +25,15 @@ from vlltr_plugin.hosts.evaluation import (
     load_parameters,
     send_logits,
 )
+from vlltr_plugin.hosts.host import device_or_default
 from vlltr_plugin.hosts.timm_train.data import class_names_of, counts_and_draws
+from vlltr_plugin.hosts.timm_train.forward import autocast, logits_of
 from vlltr_plugin.hosts.timm_train.host import HOST, OF_THE_START, find_checkpoint
 
 ELSEWHERE = {
     **dict.fromkeys(("resume", "initial_checkpoint"), ""),
     **dict.fromkeys(("pretrained", "torchscript", "log_wandb", "jsd_loss"), False),
     **dict.fromkeys(("reweight", "kd_model_name", "torchcompile"), None),
-    "aug_splits": 0,
 }
 """Training arguments that an evaluation ignores; the parameters come from the checkpoint."""
 
@@ -50,7 +50,7 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> Iterator[Train
         raise ReportError(
             f"{path}: expected a checkpoint of train.py, with `state_dict` and `args`, but it is not one."
         )
-    arguments = [*request.host_args, *(["--device", request.device] if request.device else [])]
+    arguments = ["--device", device_or_default(request.device), *request.host_args]
     if request.batch_size is not None:
         arguments += ["--validation-batch-size", str(request.batch_size)]
     with tempfile.TemporaryDirectory(prefix="vlltr-plugin-evaluate-") as folder:
@@ -63,7 +63,6 @@ def open_trained(request: EvaluateRequest, progress: Progress) -> Iterator[Train
             path,
             progress,
             host="timm's train.py",
-            script="train.py",
         ) as model:
             yield model
 
@@ -117,12 +116,6 @@ def evaluate(parts: dict[str, Any], *, send: Send, checkpoint: str, limit: int |
             "draws_from": "by the sampler of the training loader",
         }
     )
-    dtype = getattr(torch, getattr(args, "amp_dtype", "float16"))
-
-    def forward(inputs: torch.Tensor) -> Any:
-        output = model(inputs.to(args.device))
-        return output[0] if isinstance(output, (tuple, list)) else output
-
     model.eval()
-    with torch.autocast(torch.device(args.device).type, dtype, enabled=args.amp):
-        send_logits(send, "val", loader, forward, total=len(inner.dataset), images=images)
+    with autocast(args):
+        send_logits(send, "val", loader, partial(logits_of, args, model), total=len(inner.dataset), images=images)

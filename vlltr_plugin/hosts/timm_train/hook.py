@@ -20,6 +20,7 @@ from vlltr_plugin.hosts.timm_train.data import class_names_of, counts_and_draws
 from vlltr_plugin.runs.checkpoint_args import read_checkpoint_args
 from vlltr_plugin.runs.log import write_class_names
 from vlltr_plugin.training.hook import NOT_CALLED, EpochHook, Hook, Statistics
+from vlltr_plugin.training.host_criterion import HostCriterion
 from vlltr_plugin.training.messages import info, print_warnings
 from vlltr_plugin.training.settings import KEY, parse
 
@@ -60,7 +61,10 @@ class _Options(argparse.Action):
     """Collects `key=value` arguments; values are Python literals, else text."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
-        found = dict(getattr(namespace, self.dest))
+        try:
+            found = dict(_options(getattr(namespace, self.dest)))  # those of `--config`
+        except ValueError as error:
+            parser.error(str(error))
         for text in values:
             key, equals, value = text.partition("=")
             if not (key and equals):
@@ -70,6 +74,16 @@ class _Options(argparse.Action):
             except (ValueError, SyntaxError):
                 found[key] = value
         setattr(namespace, self.dest, found)
+
+
+def _options(found: Any) -> dict[str, Any]:
+    """Options by name, none if the YAML file leaves them empty; ValueError for anything else."""
+    if isinstance(found or {}, dict):
+        return found or {}
+    raise ValueError(
+        f"Expected {KEY}_opt in the YAML file of --config to be options by name, such as {{min_samples: 30}}, but got "
+        f"{found!r}."
+    )
 
 
 def attach(
@@ -107,10 +121,16 @@ def attach(
                 )
         return train_loss_fn, PlainHook()
     planned.announce()
+    criterion, epochs = apply(planned, args, train_loss_fn)
+    return criterion, TimmHook(args, epochs, class_names_of(loader_train.dataset, args.num_classes))
+
+
+def apply(planned: Plan, args: argparse.Namespace, train_loss_fn: nn.Module) -> tuple[HostCriterion, EpochHook]:
+    """The re-weighted loss and its hook, with the state of `--resume`; ValueError if that does not fit."""
     criterion, epochs = planned.apply(train_loss_fn)
     if args.resume:
         epochs.load(_saved_state(args))
-    return criterion, TimmHook(args, epochs, class_names_of(loader_train.dataset, args.num_classes))
+    return criterion, epochs
 
 
 def plan(args: argparse.Namespace, train_loss_fn: nn.Module, loader: Any) -> Plan | None:
@@ -122,7 +142,7 @@ def plan(args: argparse.Namespace, train_loss_fn: nn.Module, loader: Any) -> Pla
             raise ValueError(
                 f"Expected no --{name.replace('_', '-')} with --reweight, since it {reason}: leave one of them out."
             )
-    settings = parse({"type": args.reweight, **args.reweight_opt})
+    settings = parse({"type": args.reweight, **_options(args.reweight_opt)})
     if settings.source != "stream":
         raise ValueError(f"Expected source=stream in --reweight-opt but got {settings.source!r}.")
     base: BaseLoss = SoftmaxLosses()
@@ -172,11 +192,15 @@ class TimmHook:
                     write_class_names(Path(output_dir), self._class_names)
                 self._class_names = None  # once
         self._epochs.begin_epoch(epoch)
+        self._store()  # for the recovery checkpoints of a resumed run's first epoch
 
     def end_epoch(self, epoch: int) -> Statistics:
         """Ends an epoch on all ranks; returns numbers for train.py's log. ValueError if the loss was never called."""
         statistics = self._epochs.end_epoch(epoch)
         if statistics[f"{KEY}_drawn_alpha"] is None:
             raise ValueError(NOT_CALLED)
-        setattr(self._args, STATE, self._epochs.checkpoint()[KEY])
+        self._store()
         return statistics
+
+    def _store(self) -> None:
+        setattr(self._args, STATE, self._epochs.checkpoint()[KEY])

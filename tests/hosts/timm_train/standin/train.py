@@ -16,7 +16,7 @@ config_parser = parser = argparse.ArgumentParser(add_help=False)
 parser.add_argument("--config", default="")
 
 parser = argparse.ArgumentParser()
-for name in ("jsd-loss", "bce-loss", "bce-sum", "no-prefetcher", "naflex-loader", "amp"):
+for name in ("jsd-loss", "bce-loss", "bce-sum", "no-prefetcher", "naflex-loader", "amp", "split-bn"):
     parser.add_argument(f"--{name}", action="store_true")
 for name in ("cutmix-minmax", "bce-target-thresh", "bce-pos-weight"):
     parser.add_argument(f"--{name}", type=float)
@@ -58,6 +58,27 @@ class Points(torch.utils.data.Dataset):
         return self.data[index], self._pairs[index][1]
 
 
+class AugMixDataset(torch.utils.data.Dataset):
+    """Several views of each point, as timm's."""
+
+    def __init__(self, dataset, num_splits):
+        self.dataset, self.num_splits = dataset, num_splits
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        points, target = self.dataset[index]
+        return [points] + [points + 0.1 * torch.randn(8) for _ in range(self.num_splits - 1)], target
+
+
+def collate(batch):
+    views = zip(*(points for points, _ in batch), strict=True)
+    targets = [target for _, target in batch]
+    points = [torch.stack(view) for view in views]
+    return torch.cat(points), torch.tensor(targets * len(points))
+
+
 class Prefetcher:
     """Around a loader, as timm's; mixes pairs of a batch."""
 
@@ -89,7 +110,10 @@ def smoothed(target, args):
 def main():
     args, args_text = _parse_args()
     torch.manual_seed(args.seed)
-    model = nn.Linear(8, args.num_classes, dtype=getattr(torch, args.model_dtype))
+    model = nn.Linear(8, args.num_classes, device=args.device, dtype=getattr(torch, args.model_dtype))
+    if args.split_bn:
+        assert args.aug_splits > 1
+        model.splits = nn.ModuleList(nn.Linear(1, 1) for _ in range(args.aug_splits - 1))
     dataset_train = Points(COUNTS, 0, args.labels)
 
     def mix(points, target):
@@ -97,7 +121,10 @@ def main():
         return share * points + (1 - share) * points.flip(0), share * soft + (1 - share) * soft.flip(0)
 
     mixup_active = args.mixup > 0 or args.cutmix > 0
-    loader_train = DataLoader(dataset_train, args.batch_size, shuffle=True, drop_last=True)
+    options = {}
+    if args.aug_splits > 1:
+        dataset_train, options = AugMixDataset(dataset_train, args.aug_splits), {"collate_fn": collate}
+    loader_train = DataLoader(dataset_train, args.batch_size, shuffle=True, drop_last=True, **options)
     if mixup_active or not args.no_prefetcher:
         loader_train = Prefetcher(loader_train, mix if mixup_active else None)
     loader_eval = DataLoader(Points([9] * len(COUNTS), 1, args.labels), 10)
@@ -145,7 +172,7 @@ def main():
 def train_one_epoch(model, loader, optimizer, loss_fn, args):
     losses = []
     for step, (points, target) in enumerate(loader):
-        loss = loss_fn(model(points.to(model.weight.dtype)), target) / args.grad_accum_steps
+        loss = loss_fn(model(points.to(model.weight)), target.to(args.device)) / args.grad_accum_steps
         loss.backward()
         losses.append(loss.item() * args.grad_accum_steps)
         if (step + 1) % args.grad_accum_steps == 0:
@@ -156,7 +183,7 @@ def train_one_epoch(model, loader, optimizer, loss_fn, args):
 
 def validate(model, loader, loss_fn):
     with torch.inference_mode():
-        output = torch.cat([model(points.to(model.weight.dtype)) for points, _ in loader])
+        output = torch.cat([model(points.to(model.weight)).cpu() for points, _ in loader])
     target = torch.cat([target for _, target in loader])
     hits = (output.argmax(1) == target).double().mean() * 100
     return {"eval_loss": loss_fn(output, target).item(), "eval_top1": hits.item(), "eval_top5": 100.0}
