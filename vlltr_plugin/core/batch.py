@@ -215,8 +215,8 @@ def _check_labels(labels: Tensor, num_classes: int, ignore_index: int | None) ->
         low, high = (int(label) for label in labels.aminmax()) if len(labels) else (0, 0)
     if low < 0 or high >= num_classes:
         raise ValueError(
-            f"Expected labels in 0..{num_classes - 1} but got {low if low < 0 else high}. Labels count from 0, and "
-            "class_counts has an entry for each class of the data set. Pass a label to be ignored as `ignore_index`."
+            f"Expected labels in 0..{num_classes - 1} but got {low if low < 0 else high}. Labels count from 0. Pass "
+            "the class_counts of this data set (all of its classes), and a label to be ignored as `ignore_index`."
         )
 
 

@@ -238,8 +238,8 @@ class ClassVolume(Weighting):
                     "targets, 'mean'))"
                 )
             return (
-                "No training batch was observed this epoch (possible causes: criterion.eval(), no_grad, torch.func, "
-                "all labels ignored, or end_epoch called twice)"
+                "No training batch was observed this epoch (criterion in eval mode, under no_grad or torch.func, all "
+                "labels ignored, or end_epoch called twice?)"
             )
         if reason := moments.why_no_radius(self.class_counts):
             return reason

@@ -189,12 +189,16 @@ def script_of(root: Path, file: str, usual: str) -> str:
 
 
 def starting_scripts(root: Path, recipe: Recipe) -> list[str]:
-    """The scripts that start the training in the recipe's files: a file itself, or the one that makes its class."""
+    """The scripts that start the training in the recipe's files (themselves, or the ones that make its class).
+
+    The host's usual script alone if it is among them.
+    """
     scripts = []
     for patch in (patch for patch in recipe.patches if patch.function):
         there = not patch.made_in or (root / patch.made_in).is_file()
         scripts += [patch.made_in or patch.file] if there else [script_of(root, patch.file, patch.made_in)]
-    return list(dict.fromkeys(scripts))
+    usual = {patch.made_in or patch.file for patch in load_recipes()[recipe.name].patches if patch.function}
+    return list(dict.fromkeys(script for script in scripts if script in usual or not usual & {*scripts}))
 
 
 def _tree(path: Path) -> ast.Module:

@@ -19,7 +19,7 @@ from vlltr_plugin.training.settings import misspelling, reweight_setting
 def attach(
     args: Any, *, model: nn.Module, criterion: nn.Module, dataset: Any, sampler: Any, mixup: Any | None = None
 ) -> Hook:
-    """VL-LTR: wraps the base criterion in place and returns the epoch hook. LIFT and timm have their own `attach`.
+    """VL-LTR: wraps the base criterion in place and returns the epoch hook (other hosts have an `attach` of their own).
 
     With `form="logit_adjustment"` in `reweight`, the class weights become margins (see `Settings`). The run then
     differs from the baseline from its first step on; a message says so.
