@@ -100,6 +100,17 @@ def test_the_script_with_the_lines_runs_whatever_its_name(host: str, tmp_path: P
     assert "the usual script" in only(check(root, "--host-args", ASKED[host], code=1), part)
 
 
+def test_several_scripts_with_the_lines_but_the_usual_one_are_an_error(tmp_path: Path) -> None:
+    root, _ = renamed("timm_train", tmp_path / "standin")
+    own = RENAMED["timm_train"][1]
+    (root / "other.py").write_text((root / own).read_text())
+    uninstall(root)
+    for name in (own, "other.py"):
+        install(root, files=[name])
+    message = only(check(root, "--host-args", ASKED["timm_train"], code=1), "train.py")
+    assert f"{own} and other.py have them: uninstall" in message or f"other.py and {own} have them" in message
+
+
 def test_without_the_usual_script_the_one_that_makes_the_trainer_runs(tmp_path: Path) -> None:
     root = installed("lift", tmp_path / "standin")
     (root / "main.py").rename(root / "run.py")
