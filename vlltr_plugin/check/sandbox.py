@@ -48,13 +48,15 @@ def side_folder(checkout: Path, written: Iterable[str] = ()) -> Iterator[Path]:
         yield side
 
 
-def restrict(side: Path, safe_pickle: bool) -> None:
+def restrict(side: Path, safe_pickle: bool) -> Callable[[], None]:
     """Restricts this process permanently.
 
     Files and folders that the host creates in the checkout are created in the side folder instead, and a file of the
     checkout that it opens for writing is replaced there by a copy. Elsewhere a file that was there before, unless it
     is a cache, cannot be overwritten, moved or removed (PermissionError). With `safe_pickle`, `pickle.load` builds
     tensors and plain values only; a host may use pickle for a cache.
+
+    Returns a function that ends the protection of files elsewhere: the host's program has reached `attach`.
     """
     files = _Files(side)
 
@@ -80,6 +82,7 @@ def restrict(side: Path, safe_pickle: bool) -> None:
 
         pickle.load = _load_safely
         pickle.loads = lambda data, /, **options: _SafeUnpickler(io.BytesIO(data), **options).load()
+    return files.release
 
 
 def remove_empty_folders() -> None:
@@ -93,7 +96,7 @@ class _Files:
     """Keeps files that were there before this process began."""
 
     def __init__(self, side: Path) -> None:
-        self._side = side
+        self._side, self._protects = side, True
         self.created: set[str] = set()  # files and folders that this process created outside the side folder
         caches = (os.environ.get(name) for name in CACHES)
         self._others = [
@@ -115,6 +118,10 @@ class _Files:
             source, target, from_folder, to_folder = arguments
             self._will_move(source, from_folder)
             self._will_move(target, to_folder)
+
+    def release(self) -> None:
+        """Ends the protection of files outside the side folder."""
+        self._protects = False
 
     def will_open(self, name: Any, flags: int) -> None:
         """Call before a file is opened."""
@@ -157,7 +164,7 @@ class _Files:
 
     def _refuse(self, real: str) -> None:
         parts = {real, *map(str, Path(real).parents)}
-        if parts & self.created or parts & {*self._others, str(self._side)}:
+        if not self._protects or parts & self.created or parts & {*self._others, str(self._side)}:
             return
         raise PermissionError(
             f"Expected the host's program to change no file, since nothing is trained, but it would change {real}: "

@@ -131,6 +131,7 @@ class _Task:
     def __init__(self, channel: IO[bytes], task: tuple[str, Message]) -> None:
         (name, self._request), self._channel = task, channel
         self._module, _, self._function = name.partition(":")
+        self.release: Callable[[], None] = lambda: None  # see `restrict`
 
     def attached(self, *parts: Any) -> NoReturn:
         self._carry_out(getattr(importlib.import_module(self._module), self._function), parts)
@@ -144,6 +145,7 @@ class _Task:
         from vlltr_plugin.check.sandbox import remove_empty_folders
 
         ended = ""
+        self.release()
         try:
             function(*parts, send=self._send, **self._request)
         except Exception as error:  # the host's code may raise anything
@@ -190,7 +192,7 @@ def run_main() -> None:
     task = _Task(os.fdopen(os.dup(1), "wb"), order["task"])
     os.dup2(2, 1)  # what the host prints goes to stderr, beside its errors
     _task.append(task)
-    restrict(Path.cwd(), order["safe_pickle"])
+    task.release = restrict(Path.cwd(), order["safe_pickle"])
     lines, checkout, script = order["lines"], order["checkout"], order["script"]
 
     def stop(*_: Any) -> NoReturn:
