@@ -163,3 +163,6 @@ def test_seeds_that_differ_in_more_than_the_seed_are_listed(write_run):
     write_run("d", [log_line(0) | OURS, log_line(1) | OURS], {**SETTINGS, "reweight": {"type": "inverse"}})
     runs[0] = load(f"m={folder}/c,{folder}/d")
     assert differing(runs) == {"reweight": ("inverse / none", "none")}
+    write_run("unknown", [log_line(0) | OURS, log_line(1) | OURS])
+    runs[0] = load(f"m={folder}/d,{folder}/unknown")
+    assert compare_settings(runs).comparable is None

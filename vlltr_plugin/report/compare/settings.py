@@ -82,7 +82,8 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
         for name, row in rows.items()
         if len(set().union(*row)) > 1
     ]
-    if any(len({str(run.args.get(KEY)) for run in method.runs}) > 1 for method in methods):  # seeds of one method
+    recorded = [[run for run in method.runs if run.args_source is not None] for method in methods]
+    if any(len({str(run.args.get(KEY)) for run in seeds}) > 1 for seeds in recorded):
         differing.append(Setting(KEY, tuple(map(reweight_of, methods))))
     unknown = [method.name for method in methods if None in {run.args_source for run in method.runs}]
     several = sum(len(method.runs) for method in methods) > 1
