@@ -6,25 +6,16 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Host, Metric, Reference
+from vlltr_plugin.report.compare.evaluations import EVALUATED
 from vlltr_plugin.report.compare.runs import Method, Run
 from vlltr_plugin.report.compare.settings import Verdict, compare_settings
+from vlltr_plugin.report.compare.trade_offs import TradeOffs, trade_offs_of
 from vlltr_plugin.report.frame import Difference, Frame, Stage, Summary, at_tau, subtract
 from vlltr_plugin.report.labels import with_bounds
-
-if TYPE_CHECKING:
-    from vlltr_plugin.report.compare.evaluations import TradeOffs
-
-EVALUATED = (
-    Metric("macro", "eval_macro_top1", "mean over classes"),
-    Metric("harmonic", "eval_harmonic_top1", "harmonic mean"),
-    Metric("ece", "eval_ece", "calibration error"),
-)
-"""Metrics of an evaluation that the host's log lacks, by the evaluation's key with the prefix `eval_`."""
 
 STAGES = ("best", "last", "test")  # best and last epoch, and the final test
 PUBLISHED, TIMES = "published", "times"  # stages of published results (methods of their own) and of a run's times
@@ -151,8 +142,6 @@ def compare(methods: Sequence[Method], reference: Reference | None = None) -> Co
     frame = _frame(methods, reference, metrics)
     trade_offs = None
     if len(methods) > 1 and any(run.evaluated for method in methods for run in method.runs):
-        from vlltr_plugin.report.compare.evaluations import trade_offs_of  # not for logs
-
         trade_offs = trade_offs_of(methods, frame)
     return Comparison(tuple(methods), reference, verdict, metrics, frame, trade_offs)
 

@@ -8,40 +8,19 @@ from dataclasses import dataclass, replace
 from itertools import chain, count
 from math import isfinite, nan
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, get_host, host_of_log
 from vlltr_plugin.hosts.host import Host, RunFiles
+from vlltr_plugin.report.compare.evaluations import Evaluated, read_evaluation
 from vlltr_plugin.report.labels import recorded_groups
 from vlltr_plugin.runs.files import printable
 from vlltr_plugin.runs.log import KEY, Line, Log
 
-if TYPE_CHECKING:
-    from vlltr_plugin.report.evaluate.evaluation import Choice
-    from vlltr_plugin.report.tradeoff.curve import TradeOff
-
 LOG, EVALUATION = "log.txt", "evaluation.json"
 ANY_MODEL = "own-loop"
 """Host whose terms and keys are used for the logits of any model, unless they are compared with a host's runs."""
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """The data and model of an evaluation, and its trade-off curve."""
-
-    host: str | None  # None for the logits of any model
-    split: str
-    images: int
-    limited: bool  # True if only a part of the split was evaluated
-    labels: str  # digest of the labels, equal for equal images
-    epoch: int | None
-    checkpoint: str | None  # name of the file; None for the logits of any model
-    groups: Convention
-    curve: TradeOff | None = None
-    no_curve: str = ""  # why there is no curve
-    choice: Choice | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +139,6 @@ def load_run(path: Path, groups: Convention | None = None, host: Host | None = N
             )
         run = Run(**vars(files), path=path, host=host, groups=groups or own)
         return _without_unapplied_reweight(run, files.log)
-    from vlltr_plugin.report.compare.evaluations import read_evaluation  # not for logs
-
     host = host or get_host(ANY_MODEL)
     files, evaluated = read_evaluation(found, groups, host)
     host = get_host(evaluated.host) if evaluated.host else host
