@@ -130,7 +130,7 @@ SHAPES: Mapping[str, Method] = {
 }
 
 STARTS = (("inverse", 0), ("inverse", 1), ("dv", 1))
-MARGIN_TAUS = (0.5, 1.0, 1.5, 2.0, 2.5)
+MARGIN_TAUS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 """Of the margins that `frozen_tower_grid.py` tunes."""
 
 
@@ -187,7 +187,10 @@ _ADDED: Mapping[str, list[str]] = {
     ],
     "random": [*_forms(_INFORMATION[:3], "", "adjusted"), "inverse post-hoc"],
     "breadth": _forms(["inverse", "dv", "bv", "r^4", "features", "features^4"], "", "adjusted"),
-    "grid": _forms(["inverse", "dv"], "", *(f"adjusted tau {tau:g}" for tau in MARGIN_TAUS)),
+    "grid": [
+        *_forms(["inverse", "dv"], "", "from 1", *(f"adjusted tau {tau:g}" for tau in MARGIN_TAUS)),
+        *["inverse from 0", "inverse adjusted late"],
+    ],
 }
 
 SETS = {name: ["ce", *methods] for name, methods in _ADDED.items()}

@@ -47,6 +47,12 @@ def partial(values: Tensor, x: Tensor, others: Tensor) -> float:
     return round(float(torch.corrcoef(torch.stack([left, others]))[0, 1]), 4)
 
 
+def log_radii(logits: Tensor, labels: Tensor) -> Tensor:
+    """Log r of each class, float64 `[C]`, in two passes."""
+    of_class = [logits[labels == i].double() for i in range(logits.shape[1])]
+    return torch.stack([rows.var(dim=0).log().mean() / 2 for rows in of_class])
+
+
 def main() -> None:
     parser = study_parser(__doc__, seeds=10)
     parser.add_argument("--cell", nargs="+", required=True)
@@ -71,11 +77,14 @@ def main() -> None:
             scores["tau"] += accuracy(-tau * log_counts, ~given) / 2
         radii = {name: found[f"{name} post-hoc"].log_radius.double() for name in ("dv", "dv-test")}
         right = (logits - log_counts).argmax(dim=1) == labels
+        one, other = (log_radii(logits[half], labels[half]) for half in (first, ~first))
         of_class = torch.stack([100 * right[labels == i].double().mean() for i in range(len(log_counts))])
         return {
             "accuracy": {name: round(value, 3) for name, value in scores.items()},
             "corr_biases_r": {name: partial(biases, log_counts, r) for name, r in radii.items()},
             "corr_accuracy_r": partial(of_class, log_counts, radii["dv-test"]),
+            "corr_halves": round(float(torch.corrcoef(torch.stack([one, other]))[0, 1]), 4),
+            "std_over_images": round(float((one - other).std()) / 2, 4),  # of radii of all test images
             "log_radius": [round(float(value), 4) for value in radii["dv-test"]],
             "class_accuracy": [round(float(value), 2) for value in of_class],
         }

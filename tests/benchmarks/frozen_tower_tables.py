@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from common import RESULTS, lines_of, table
+from common import RESULTS, Line, lines_of, table
 from frozen_tower_columns import tabled as columns
-from frozen_tower_curve import Point
+from frozen_tower_curve import TAUS, Point
 from frozen_tower_results import Cell, estimate, read
 
 CELLS = {
@@ -72,12 +72,13 @@ def cells(*names: str) -> dict[str, Cell]:
 
 
 def starts(cell: Cell, rows: dict[str, str]) -> str:
-    """Methods in words, accuracies, and the difference to cross entropy."""
+    """Methods in words, accuracies, the difference to cross entropy, and the height over its curve."""
     shown = []
     for method, words in rows.items():
-        difference = "" if method == "ce" else cell.difference(method, "ce")
-        shown.append([words, *(f"{value:.1f}" for value in cell.mean_point(method)), difference])
-    return table("| | all | many | medium | few | all, minus cross entropy |", shown, numbers=True)
+        differences = cell.difference(method, "ce"), estimate(cell.numbers(method, "height"))
+        accuracies = (f"{value:.1f}" for value in cell.mean_point(method))
+        shown.append([words, *accuracies, *(["", ""] if method == "ce" else differences)])
+    return table("| | all | many | medium | few | all, minus cross entropy | minus its curve |", shown, numbers=True)
 
 
 def overview(found: dict[str, Cell]) -> str:
@@ -87,9 +88,13 @@ def overview(found: dict[str, Cell]) -> str:
         cell, (tau, best) = found[name], found[name].best
         plain = [f"{cell.mean_point(method).all:.1f}" for method in ("ce", "inverse", "inverse adjusted")]
         heights = [estimate(cell.numbers(method, "height")) for method in ("inverse", "inverse adjusted")]
-        rows.append([words, len(cell.having("inverse")), *plain, f"{best:.1f} at {tau:.1f}", *heights])
-    header = "| cell | seeds | cross entropy | 1/n, weights | 1/n, margins | best of the curve, at tau |"
-    return table(f"{header} height of 1/n: weights | margins |", rows)
+        adjusted = [line["curve"][TAUS.index(1.0)][0] for line in cell.having("inverse adjusted")]
+        margins = cell.numbers("inverse adjusted", "all")
+        gained = estimate([a - b for a, b in zip(adjusted, margins, strict=True)])
+        after = [f"{np.mean(adjusted):.1f}", f"{best:.1f} at {tau:.1f}", gained]
+        rows.append([words, len(cell.having("inverse")), *plain, *after, *heights])
+    header = "| cell | seeds | cross entropy | 1/n, weights | 1/n, margins | after training: tau 1 | best, at tau |"
+    return table(f"{header} tau 1 minus margins | height of 1/n: weights | margins |", rows)
 
 
 def information(found: dict[str, Cell], parts: dict[str, tuple[str, str]]) -> str:
@@ -104,6 +109,31 @@ def information(found: dict[str, Cell], parts: dict[str, tuple[str, str]]) -> st
 
 def both_forms(what: str) -> dict[str, tuple[str, str]]:
     return {"weights": ("", what), "margins": (" adjusted", what)}
+
+
+def twin_of(method: str) -> str | None:
+    """The method that counts all radii as equal; None for one that has no radii."""
+    shape, _, form = method.partition(" ")
+    if shape in ("ce", "en") or shape.startswith("inverse"):
+        return None
+    reading = shape.removeprefix("dv") if shape in ("dv-dataset", "dv-letter") else ""
+    return f"inverse{reading} {form}".strip()
+
+
+def clear_gains(found: dict[str, Cell], what: str) -> str:
+    """All methods with radii whose difference to 1/n is clearly above 0, of how many."""
+    rows, compared = [], 0
+    for name, words in CELLS.items():
+        cell = found[name]
+        for method in cell.methods:
+            twin = twin_of(method)
+            gain = cell.difference(method, twin, what) if twin in cell.methods else None
+            compared += gain is not None
+            if gain is not None and gain.mean > gain.half_width:
+                spreads = (estimate(cell.described(each, "std_log_alpha")).mean for each in (method, twin))
+                rows.append([words, method, gain, *(f"{spread:.2f}" for spread in spreads)])
+    rows.append([f"{len(rows)} of {compared}", "", "", "", ""])
+    return table("| cell | method | minus 1/n | std log alpha | of 1/n |", rows)
 
 
 def volumes(found: dict[str, Cell]) -> str:
@@ -179,12 +209,13 @@ def oracle() -> str:
         correlations = [[line["corr_biases_r"][key] for line in own] for key in ("dv", "dv-test")]
         correlations.append([line["corr_accuracy_r"] for line in own])
         radii = np.array([line["log_radius"] for line in own])
-        spreads = radii.mean(axis=0).std(ddof=1), np.sqrt(radii.var(axis=0, ddof=1).mean())
+        spreads = [radii.mean(axis=0).std(ddof=1), np.sqrt(radii.var(axis=0, ddof=1).mean())]
+        spreads.append(np.mean([line["std_over_images"] for line in own]))
         rows.append(
             [CELLS[name], len(own), *map(estimate, [gains, *correlations]), *(f"{each:.3f}" for each in spreads)]
         )
     header = "| cell | seeds | fitted biases minus the best tau | biases and training radii | biases and test radii |"
-    header += " accuracy and test radii | std of test log r between classes | over seeds |"
+    header += " accuracy and test radii | std of test log r between classes | over seeds | over test images |"
     return table(header, rows)
 
 
@@ -199,33 +230,62 @@ def settings() -> str:
     return table("| cell | rate | epochs | decay | seeds | ce, validation |", rows)
 
 
+def grid_lines() -> dict[str, list[Line]]:
+    """The lines of each rate, number of epochs and decay, by these in words."""
+    found: dict[str, list[Line]] = {}
+    for line in lines_of("frozen_tower_grid"):
+        found.setdefault(", ".join(f"{number:g}" for number in line["setting"]), []).append(line)
+    return found
+
+
 def grid() -> str:
-    """Effects by rate, epochs and decay, and the families with tau chosen on the validation images."""
-    rows, lines = [], lines_of("frozen_tower_grid")
-    for setting in dict.fromkeys(tuple(line["setting"]) for line in lines):
-        own = [line for line in lines if tuple(line["setting"]) == setting]
+    """Effects by rate, epochs and decay."""
+    margins, rows = "inverse adjusted tau 1", []
+    against = {"ce": ["inverse from 0", "inverse from 1", "inverse", margins, "inverse adjusted late"]}
+    against |= {"inverse from 1": ["dv from 1"], "inverse": ["dv"], margins: ["dv adjusted tau 1"]}
+    for words, own in grid_lines().items():
         test = [line["test"]["methods"] for line in own]
+        pairs = [(method, other) for other, methods in against.items() for method in methods]
+        rows.append([words, len(own), *(estimate([each[a][0] - each[b][0] for each in test]) for a, b in pairs)])
+    header = "| rate, epochs, decay | seeds | 1/n minus ce: weights from 0 | from 1 | from half | margins | from half |"
+    return table(f"{header} dv minus 1/n: weights from 1 | from half | margins |", rows)
+
+
+def grid_tuned() -> str:
+    """The families with tau chosen on the validation images; of margins also the largest tau that was chosen."""
+    rows, curves = [], ("ce", "inverse", "inverse adjusted tau 1")
+    for words, own in grid_lines().items():
         best: dict[str, list[float]] = {}
+        largest = 0.0
         for line in own:
             at, of = line["validation"], line["test"]
             for name in ("inverse", "dv"):
-                family = [each for each in of["methods"] if each.startswith(f"{name} adjusted")]
+                family = [each for each in of["methods"] if each.startswith(f"{name} adjusted tau")]
                 chosen = max(family, key=lambda each: at["methods"][each][0])
+                largest = max(largest, float(chosen.rpartition(" ")[2]))
                 best.setdefault(f"{name} adjusted", []).append(of["methods"][chosen][0])
-            for name in ("ce", "inverse", "inverse adjusted tau 1"):
+            for name in curves:
                 best.setdefault(name, []).append(of["curves"][name][int(np.argmax(at["curves"][name]))])
-        margins = "inverse adjusted tau 1"
-        pairs = [("inverse", "ce"), (margins, "ce"), ("dv", "inverse"), ("dv adjusted tau 1", margins)]
-        effects = [estimate([each[a][0] - each[b][0] for each in test]) for a, b in pairs]
-        names = ("ce", "inverse adjusted", "dv adjusted", "inverse", margins)
-        rate, epochs, decay = setting
-        rows.append(
-            [f"{rate:g}, {epochs}, {decay:g}", len(own), *effects, *(f"{np.mean(best[name]):.1f}" for name in names)]
-        )
-    header = "| rate, epochs, decay | seeds | 1/n, weights, minus ce | margins | dv minus 1/n, weights | margins |"
-    return table(
-        f"{header} tuned: after training | margins 1/n | margins dv | weights 1/n | margins 1/n, own curve |", rows
-    )
+        shown = (f"{np.mean(best[name]):.1f}" for name in ("ce", "inverse adjusted", "dv adjusted", *curves[1:]))
+        differences = [
+            [a - b for a, b in zip(best["inverse adjusted"], best[name], strict=True)] for name in curves[:2]
+        ]
+        rows.append([words, len(own), *shown, *map(estimate, differences), f"{largest:g}"])
+    header = "| rate, epochs, decay | seeds | after training | margins 1/n | margins dv | weights 1/n, own curve |"
+    header += " margins 1/n, own curve | margins minus after training | margins minus weights |"
+    return table(f"{header} largest tau of margins |", rows)
+
+
+def intervals() -> str:
+    """Half widths of 95 % intervals that cover seeds, test images, classes."""
+    rows = []
+    for line in lines_of("frozen_tower_intervals"):
+        words = CELLS[line["cell"]]
+        for pair, numbers in line["differences"].items():
+            widths = (f"{numbers[each]:.2f}" for each in ("seeds", "images", "classes"))
+            rows.append([words, line["seeds"], pair.replace("inverse", "1/n"), f"{numbers['mean']:+.2f}", *widths])
+            words = ""
+    return table("| cell | seeds | difference | mean | ± over seeds | test images | classes |", rows)
 
 
 def methods(cell: Cell) -> str:
@@ -253,6 +313,8 @@ def all_tables() -> dict[str, str]:
         "radii, few": information(main, both_forms("few")),
         "radii, height": information(main, both_forms("height")),
         "radii, after training": information(main, {"all": (" post-hoc", "all"), "height": (" post-hoc", "height")}),
+        "clear gains": clear_gains(main, "all"),
+        "clear heights": clear_gains(main, "height"),
         "volumes": volumes(main),
         "control": control(cells("control")),
         "readings, VL-LTR's head": readings(main["cifar100-100-language-sqrt"]),
@@ -262,5 +324,7 @@ def all_tables() -> dict[str, str]:
         "oracle": oracle(),
         "settings": settings(),
         "grid": grid(),
+        "grid, tuned": grid_tuned(),
+        "intervals": intervals(),
         "columns": columns(lines_of("frozen_tower_columns")),
     }

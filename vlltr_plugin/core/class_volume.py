@@ -46,7 +46,7 @@ class ClassVolume(Weighting):
         min_samples: classes with fewer samples (the smaller of n_i and the mass observed), or
             without volume, take the mean log radius of the others; 30 is the paper's "S30". At least 2.
         normalize: see `Weighting`.
-        start_epoch: first epoch (from 0) in which weights may differ from 1.
+        start_epoch: first epoch (from 0) in which weights may differ from 1; see `Weighting`.
         counts: see `Weighting`.
         axes: for pv, the number of principal axes to use (all by default). Logits computed from fewer features than
             classes span no more dimensions than features; then no class has a volume unless `axes` is smaller.

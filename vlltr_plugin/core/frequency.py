@@ -15,7 +15,7 @@ RADII_TOLERANCE = 1e-5  # absolute tolerance on the log radii of a saved state
 
 
 class FrequencyWeighting(Weighting):
-    """Weights that are known before training; they apply from `start_epoch` on, 0 by default.
+    """Weights that are known before training; they apply from `start_epoch` on, 0 by default (see `Weighting`).
 
     Each has the form alpha_i ~ r_i / q_i with q the draws or the counts (see `Weighting`), so all differ in
     the shape of r only.

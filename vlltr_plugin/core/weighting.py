@@ -46,9 +46,12 @@ class Weighting(WeightingState):
         draws: m_i, expected draws of each class in one epoch under the sampler in use, `[C]`; only the
             ratios matter (stored scaled to one epoch, sum_i m_i = sum_i n_i). Default: `class_counts`, as with a
             uniform sampler.
-        counts: `"sampler"`: alpha ~ r_i / m_i; `"dataset"`: alpha ~ r_i / n_i, as Eq. 6 is written.
+        counts: `"sampler"`: alpha ~ r_i / m_i; `"dataset"`: alpha ~ r_i / n_i, as Eq. 6 is written. Under a sampler
+            that favours rare classes, `"dataset"` favours them further: a higher mean over the classes, less
+            many-shot accuracy.
         normalize: `"expected"`, `"dataset"` or `"mean"`, see `core.weighting.class_weights`.
-        start_epoch: first epoch (counted from 0) in which the weights apply ("deferred re-weighting").
+        start_epoch: first epoch (counted from 0) in which the weights apply ("deferred re-weighting"). As loss weights,
+            they gained most from half of the epochs on in `tests/benchmarks`.
 
     Attributes:
         weights: alpha in force now, float32 `[C]`.
