@@ -15,9 +15,7 @@ HOSTS = {
     "timm": "vlltr_plugin.hosts.timm_train.host",
     "own-loop": "vlltr_plugin.hosts.own_loop",
 }
-"""The module that holds each host's `HOST`, by the host's name in its recipe. A user's own loop has no recipe.
-
-A log that belongs to no known host is read by the first host's reader, which reports what is wrong with it."""
+"""The module that holds each host's `HOST`, by the host's name in its recipe. A user's own loop has no recipe."""
 
 HEAD = 4096  # leading bytes of a log that are enough to recognise its host
 
@@ -34,14 +32,13 @@ def default_host() -> Host:
 
 
 def find_log(folder: Path) -> Path | None:
-    """The log in a run's folder, of any host; None if there is none."""
+    """The log that a host wrote in a run's folder; None if there is none."""
     found = [(host, host.find_log(folder)) for host in _hosts()]
-    own = [log for host, log in found if log is not None and _claims(host, log)]
-    return next(iter(own), default_host().find_log(folder))
+    return next((log for host, log in found if log is not None and _claims(host, log)), None)
 
 
 def host_of_log(log: Path) -> Host:
-    """The host that wrote a log; the first one if none is recognised."""
+    """The host that wrote a log; the first one, whose reader says what is wrong with it, if none is recognised."""
     return next((host for host in _hosts() if _claims(host, log)), default_host())
 
 

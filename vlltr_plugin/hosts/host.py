@@ -123,6 +123,7 @@ class Host:
     reweight_seconds: str  # key of the seconds spent on re-weighting at an epoch's end
     words: Words
     beside: str = ""  # name of a file beside the log that identifies the host
+    class_means: bool = False  # True if it takes a group's accuracy as the mean over its classes, not over its images
     logs_groups: bool = True  # True if the log holds the groups' accuracies; if not, only an evaluation has them
     groups_setting: str = ""  # setting that holds the run's thresholds, if the user chooses them
     irrelevant: frozenset[str] = frozenset()  # settings of place and repetition (paths, seed), not of the method

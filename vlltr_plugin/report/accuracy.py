@@ -48,6 +48,17 @@ def group_accuracy(hits: Mask, inside: Mask) -> float | None:
     return 100.0 * float(hits[inside].mean()) if inside.any() else None
 
 
+def group_accuracies(
+    labels: Ints, predicted: Ints, groups: dict[str, Mask], num_classes: int
+) -> dict[str, dict[str, float | None]]:
+    """Of each group `[C]` the accuracy over its images (`micro`) and the mean over its classes (`macro`)."""
+    hits, of_class, found = predicted == labels, class_accuracies(labels, predicted, num_classes), {}
+    for name, members in groups.items():
+        micro = group_accuracy(hits, members[labels])
+        found[name] = {"micro": micro, "macro": None if micro is None else float(np.nanmean(of_class[members]))}
+    return found
+
+
 def class_accuracies(labels: Ints, predicted: Ints, num_classes: int) -> Floats:
     """Accuracy of each class in percent, `[C]`; NaN for classes without images."""
     images = np.bincount(labels, minlength=num_classes)

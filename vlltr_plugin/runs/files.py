@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -92,3 +92,9 @@ def is_cut(fragment: str) -> bool:
     except json.JSONDecodeError as error:
         return error.msg.startswith("Unterminated string") or fragment[error.pos :].strip() in _BEGINNINGS
     return False
+
+
+def class_summary(numbers: Sequence[int | str]) -> str:
+    """Shortens one number per class to the smallest, the largest, and a digest of all in order."""
+    digest = hashlib.sha256(json.dumps(numbers).encode()).hexdigest()[:8]
+    return f"{min(numbers, key=float)} to {max(numbers, key=float)} (digest {digest})"

@@ -1,11 +1,10 @@
 """The `reweight` key of a config, checked and split; and a criterion described in the words of a config."""
 
 import difflib
-import hashlib
 import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +16,7 @@ from vlltr_plugin.core.frequency import Uniform
 from vlltr_plugin.core.logit_adjustment import LogitAdjustedLoss
 from vlltr_plugin.core.registry import WEIGHTINGS, nearest, option_names
 from vlltr_plugin.core.weighting import Weighting
+from vlltr_plugin.runs.files import class_summary
 from vlltr_plugin.runs.log import KEY as KEY
 
 SINGLE, SUM = "single", "sum"
@@ -129,9 +129,9 @@ def describe_criterion(criterion: Criterion | None) -> dict[str, Any]:
     return {
         "nb_classes": weighting.num_classes,
         "training images": round(float(weighting.class_counts.sum())),
-        "class counts": _summary([round(n) for n in weighting.class_counts.tolist()]),
+        "class counts": class_summary([round(n) for n in weighting.class_counts.tolist()]),
         "draws": "as class_counts" if as_counts else "given",
-        **({} if as_counts else {"draws of the classes": _summary([f"{share:.4g}" for share in drawn.tolist()])}),
+        **({} if as_counts else {"draws of the classes": class_summary([f"{share:.4g}" for share in drawn.tolist()])}),
         "loss": getattr(criterion, "base_name", type(criterion).__name__),
         "smoothing": criterion.smoothing,
         KEY: reweight,
@@ -163,12 +163,6 @@ def differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         if was != is_now:
             found.append(f"{name} was {recorded.get(name, 'not set')} and is {now.get(name, 'not set')}")
     return ", ".join(found)
-
-
-def _summary(numbers: Sequence[int | str]) -> str:
-    """Shortens one number per class to the smallest, the largest, and a digest of all in order."""
-    digest = hashlib.sha256(json.dumps(numbers).encode()).hexdigest()[:8]
-    return f"{min(numbers, key=float)} to {max(numbers, key=float)} (digest {digest})"
 
 
 def _not_default(weighting: Weighting) -> dict[str, Any]:

@@ -6,14 +6,17 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hosts.lift.conftest import Make
 
 from vlltr_plugin.cli import main
+from vlltr_plugin.core.shot_groups import convention_of
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import find_log, host_of_log
 from vlltr_plugin.hosts.host import RunFiles
 from vlltr_plugin.hosts.lift.log import read_run
+from vlltr_plugin.report.compare import load
 from vlltr_plugin.report.inspect import inspect_run
 
 HEAD = """\
@@ -340,3 +343,22 @@ def test_inspect_shows_the_last_run_in_a_folder_whatever_the_times_of_its_files(
     assert "the last one there (log.txt) has ended no epoch" in command("inspect", folder, code=2)
     run(num_epochs=2)
     assert "the last one there (log.txt) is a plain one" in command("inspect", folder, code=2)
+
+
+def test_stored_logits_in_a_run_s_folder_are_compared_by_the_means_over_classes_that_lift_logs(
+    tmp_path: Path, command: Command
+) -> None:
+    write(tmp_path / "run/log.txt", WHOLE)
+    counts, images = np.array([300, 200, 50, 40, 10, 5]), np.array([30, 2, 30, 2, 30, 2])
+    labels = np.repeat(np.arange(6), images)
+    predicted = np.where(labels % 2 == 0, labels, labels - 1)  # even classes are right, odd ones are not
+    np.savez(tmp_path / "run/logits.npz", logits=4.0 * np.eye(6)[predicted], labels=labels, counts=counts)
+    printed = command("evaluate", "--logits", tmp_path / "run/logits.npz")
+    assert "*" not in printed.replace("tau * log", "").replace("alpha * ", "")
+    (run,) = load(str(tmp_path / "run/logits")).runs
+    assert run.log.test is not None
+    found = {name: round(run.log.test[name], 2) for name in ("overall", "many", "medium", "few", "macro", "harmonic")}
+    assert found == {"overall": 93.75, "many": 50.0, "medium": 50.0, "few": 50.0, "macro": 50.0, "harmonic": 0.0}
+    (run,) = load(str(tmp_path / "run/logits"), convention_of("250,30")).runs  # many: class 0; few: classes 4, 5
+    assert run.log.test is not None
+    assert [round(run.log.test[name], 2) for name in ("many", "medium", "few")] == [100.0, 33.33, 50.0]

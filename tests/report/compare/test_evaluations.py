@@ -1,22 +1,25 @@
 """`compare` takes the evaluations of `evaluate` beside logs, and puts runs on their baseline's trade-off curve."""
 
-import hashlib
+import argparse
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from report_lines import SETTINGS, compared, log_line
 from rich.console import Console
 
 from vlltr_plugin.cli import main
+from vlltr_plugin.core.shot_groups import convention_of
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.report.compare import load, run_compare
+from vlltr_plugin.report.compare import compare, find_reference, load, run_compare
 from vlltr_plugin.report.compare.tables import tables_of
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, evaluate_predictions
 from vlltr_plugin.report.tradeoff import place, trade_off
 from vlltr_plugin.report.tradeoff.predictions import Predictions
+from vlltr_plugin.runs.files import sha256
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("torchmetrics")
@@ -30,18 +33,19 @@ HERE = "chosen on the test set itself, so slightly optimistic"
 def write_evaluation(tmp_path):
     """Writes an evaluation of two branches on six images; its folder."""
 
-    def write(name, **changes):
+    def write(name, groups="upstream", **changes):
         rules = {"mixture": [0, 0, 1, 1, 2, 0], "sum": [0, 0, 1, 0, 0, 0], "visual": [0] * 6}
         rules["image_text"] = labels = [0, 0, 1, 1, 2, 2]
         by_rule = {
             rule: Predictions(np.array(top1), np.ones(6, bool), np.full(6, 0.5), np.zeros(6))
             for rule, top1 in rules.items()
         }
+        own = tmp_path / name / "checkpoint.pth"
         content = {
             "format": FORMAT,
             "host": "vl-ltr",
-            "trade_off": {"groups": "upstream", "rules": {}},  # without its file
-            "checkpoint": {"file": "x/checkpoint.pth", "sha256": "", "epoch": 9},
+            "trade_off": {"groups": groups, "rules": {}},  # without its file
+            "checkpoint": {"file": str(own), "sha256": sha256(own) if own.exists() else "", "epoch": 9},
             "data_set": "IMNET_LT",
             "split": "test",
             "labels_sha256": "abc",
@@ -50,9 +54,10 @@ def write_evaluation(tmp_path):
             "classes": 1000,
             "settings": {"model": "LGR_r50"},
         }
-        content |= evaluate_predictions(np.array(labels), by_rule, np.array([200, 50, 4])) | changes
+        counts = np.array([200, 50, 4])
+        content |= evaluate_predictions(np.array(labels), by_rule, counts, groups=convention_of(groups)) | changes
         folder = tmp_path / name / "evaluation"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "evaluation.json").write_text(json.dumps(content))
         return folder
 
@@ -83,7 +88,7 @@ def test_an_evaluation_stands_beside_a_log(write_evaluation, write_run):
     (few,) = (metric for metric in comparison.metrics if metric.name == "few")
     assert comparison.difference("dv", "test", few).value == -20.0
     assert comparison.verdict.unknown == ("dv",)
-    assert tables_of(comparison)[0].title.startswith("Final test")
+    assert tables_of(comparison)[0].title == "Final test (%)"  # an evaluation may be of any epoch
 
 
 def test_a_group_at_0_percent_in_evaluations_is_a_number_and_one_without_images_has_none(write_evaluation, write_run):
@@ -124,11 +129,10 @@ def test_only_evaluations_of_the_same_images_stand_beside_each_other_and_whole_t
 def test_a_host_s_own_groups_are_kept_unless_others_are_asked_for(write_evaluation):
     """LIFT takes the groups of its CIFAR-100 sets from other class counts than the run's."""
     own = {"overall": 50.0, "many": 38.0, "medium": 20.0, "few": 11.0, "macro": 23.0, "harmonic": 9.0}
-    row = {"tau": 0.0, "top1": 50.0, "many": 29.0, "medium": 10.0, "few": None}
-    for groups, expected in (("others", own), ("50,30", {"overall": 50.0, "many": 29.0, "medium": 10.0})):
-        trade_off = {"groups": groups, "rules": {}, "rows": [row]}
-        settings = {"host": "lift", "host_log": own, "trade_off": trade_off, "data_set": "CIFAR100_IR10"}
-        found = means(compared(*(write_evaluation(f"{name}{groups}", **settings) for name in "ab")), f"b{groups}")
+    for groups, expected in (("others", own), ("50,30", {"overall": 50.0, "many": 75.0, "few": 0.0})):
+        settings = {"host": "lift", "host_log": own, "data_set": "CIFAR100_IR10"}
+        pair = (write_evaluation(f"{name}{groups}", groups, **settings) for name in "ab")
+        found = means(compared(*pair), f"b{groups}")
         names = ("overall", "many", "medium", "few")
         assert {name: found[name] for name in names if name in found} == {
             name: expected[name] for name in names if name in expected
@@ -137,16 +141,33 @@ def test_a_host_s_own_groups_are_kept_unless_others_are_asked_for(write_evaluati
 
 def test_settings_are_not_those_of_another_run_in_whose_folder_the_evaluation_lies(write_evaluation, write_run):
     plain, other = write_run("plain", None, SETTINGS), write_run("dv", None, {**SETTINGS, "lr": 7.0})
-    of_plain = {"file": str(plain / "checkpoint.pth"), "sha256": "", "epoch": 1}
+    digest = sha256(plain / "checkpoint.pth")
+    of_plain = {"file": str(plain / "checkpoint.pth"), "sha256": digest, "epoch": 1}
     folder = write_evaluation("dv", checkpoint=of_plain)
     comparison = compared(plain, folder)
     assert comparison.verdict.comparable is None
     assert "which is not of the run in" in comparison.warnings[0]
-    moved = shutil.copytree(plain, other.parent / "moved")  # a copy of the run that was evaluated
-    digest = hashlib.sha256((moved / "checkpoint.pth").read_bytes()).hexdigest()
-    comparison = compared(plain, write_evaluation("moved", checkpoint=of_plain | {"sha256": digest}))
+    shutil.copytree(plain, other.parent / "moved")  # a copy of the run that was evaluated
+    comparison = compared(plain, write_evaluation("moved", checkpoint=of_plain))
     assert comparison.verdict.comparable
     assert not comparison.warnings
+
+
+def test_a_run_that_was_trained_anew_is_not_the_one_that_was_evaluated(write_evaluation, write_run):
+    base, run = (write_run(name, None, SETTINGS) for name in ("base", "run"))
+    folder = write_evaluation("run")
+    assert compared(base, folder).verdict.comparable
+    torch.save({"args": argparse.Namespace(**SETTINGS | {"lr": 5.0}), "model": {}}, run / "checkpoint.pth")
+    comparison = compared(base, folder)
+    assert comparison.verdict.comparable is None
+    assert "which is not of the run in" in comparison.warnings[0]
+
+
+def test_a_run_and_its_evaluation_are_no_two_seeds(write_evaluation, write_run):
+    run = write_run("run", None, SETTINGS)
+    with pytest.raises(ReportError, match="given twice"):
+        load(f"m={run},{write_evaluation('run')}")
+    assert len(load(f"m={write_evaluation('a')},{write_evaluation('b')}").runs) == 2
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format": "else"}', json.dumps({"format": FORMAT}), "[" * 100_000])
@@ -274,6 +295,36 @@ def test_without_the_groups_or_with_other_counts_nothing_is_placed(evaluated, tm
     content, printed = report(evaluated, tmp_path, *["{}/base", "{}/small"][::order])
     assert "small is not placed on a curve: Expected test images of many-shot classes" in printed
     assert all(row["placement"] is None for row in content["trade_off"]["rows"])
+
+
+def test_other_class_counts_are_a_difference(evaluated, tmp_path):
+    _, printed = report(evaluated, tmp_path, "{}/base", "{}/small")
+    assert "Not comparable: different settings (class counts of the evaluation)" in printed
+    reordered = {"logits": logits(1.0, 0), "labels": LABELS, "counts": COUNTS[::-1]}
+    np.savez(tmp_path / "reordered.npz", **reordered)
+    assert main(["evaluate", "--logits", str(tmp_path / "reordered.npz")]) == 0
+    _, printed = report(evaluated, tmp_path, "{}/base", str(tmp_path / "reordered"))
+    assert "Not comparable: different settings (class counts of the evaluation)" in printed
+
+
+def test_published_results_are_of_the_whole_test_split_and_of_the_host_s_groups(write_evaluation):
+    reference = find_reference("imagenet_lt/r50")
+    for name, changes in (("val", {"split": "val"}), ("part", {"split_images": 7})):
+        with pytest.raises(ReportError, match=f"but the reference {reference.name} is of the whole test split"):
+            compare([load(str(write_evaluation(name, **changes)))], reference)
+    settings = {"settings": {"model": "LGR_r50"}, "run_settings": {"epochs": reference.settings["epochs"]}}
+    for groups, comparable in (("upstream", True), ("50,10", False)):
+        verdict = compare([load(str(write_evaluation(groups, groups, **settings)))], reference).verdict
+        assert verdict.comparable == comparable, verdict
+        assert [setting.values for setting in verdict.differing] == [("50,10", "100,20")] * (not comparable)
+
+
+def test_a_tau_at_the_edge_of_the_sweep_is_pointed_out(tmp_path):
+    for name, lean in (("a", 1.0), ("b", 1.2)):
+        np.savez(tmp_path / f"{name}.npz", logits=logits(lean, 0), labels=LABELS, counts=COUNTS)
+        assert main(["evaluate", "--logits", str(tmp_path / f"{name}.npz"), "--tau", "0.25"]) == 0
+    _, printed = report(tmp_path, tmp_path, "{}/a", "{}/b")
+    assert "b: tau 0.25 chosen on the test set itself, so slightly optimistic. It is the largest tau swept" in printed
 
 
 def test_other_images_and_a_curve_with_keys_missing_are_refused(evaluated, tmp_path):

@@ -98,6 +98,22 @@ def test_what_differs_is_listed_in_a_fixed_order_and_of_paths_the_last_part_coun
     assert str(verdict) == "Not comparable: different settings (model, lr, aa, cvlp_path); see the table."
 
 
+def test_only_settings_that_are_known_of_all_runs_are_counted(write_run):
+    known = load(str(write_run("a", None, SETTINGS | {"cvlp_path": "/here/images"})))
+    text = "Namespace(data_set='IMNET_LT', nb_classes=1000, cvlp_path='/there/images')\n"
+    printed = load(str(write_run("b", None, None, text)))
+    verdict = compare_settings([known, printed])
+    assert f"the same in all {verdict.checked} settings" in str(verdict)
+    assert verdict.checked == len({"data_set", "nb_classes", "cvlp_path"})
+    assert verdict.moved == ("cvlp_path",)
+    recorded = {"c": {"reweight": "not the plug-in's"}, "d": {"nb_classes": 3, "reweight": {"type": "class_volume"}}}
+    for name, settings in recorded.items():
+        (write_run(name, [log_line(0) | OURS]) / "reweight_settings.json").write_text(json.dumps(settings))
+    verdict = compare_settings([load(str(known.runs[0].path.parent / name)) for name in recorded])
+    assert (verdict.comparable, verdict.differing) == (None, ())
+    assert str(verdict) == "Cannot tell whether these are comparable: no setting is known of all of them."
+
+
 def test_a_data_set_that_only_one_run_or_the_reference_names_is_a_difference(runs):
     unnamed = {name: value for name, value in SETTINGS.items() if name not in ("data_set", "nb_classes")}
     named, alone = runs(SETTINGS, unnamed)

@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from report_lines import PNG, refused
 
+from vlltr_plugin import InverseFrequency, ReweightedLoss, RunRecorder
 from vlltr_plugin.cli import main
 from vlltr_plugin.errors import ReportError
+from vlltr_plugin.report.compare import load
 from vlltr_plugin.report.evaluate.logits_file import read_arrays
 from vlltr_plugin.report.tradeoff import trade_off
 
@@ -268,3 +271,18 @@ def test_a_curve_without_class_means_is_still_compared(file, capsys):
         del point["macro_top1"]
     path.write_text(json.dumps(content))
     assert compared() == expected
+
+
+def test_a_log_of_no_known_host_beside_the_logits_tells_nothing(file, capsys):
+    (file.parent / "log.txt").write_text("2026-01-01 INFO epoch 1 acc 0.5\n")
+    assert call(file) == 0
+    assert "logs" not in capsys.readouterr().out
+    assert read(file.with_suffix(""))[0]["host"] is None
+    assert "VL-LTR" not in load(str(file.with_suffix(""))).host.title
+
+
+def test_counts_in_another_order_than_the_run_s_are_refused(file, capsys):
+    criterion = ReweightedLoss(InverseFrequency(COUNTS[::-1].tolist()))
+    criterion(torch.randn(8, 4, requires_grad=True), torch.arange(8) % 4)
+    RunRecorder(file.parent, criterion).end_epoch(overall=50.0)
+    assert "whose class counts are" in refused(capsys, file.parent, "evaluate", "--logits", file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -255,9 +256,15 @@ def test_an_evaluation_of_another_run_is_not_taken(write):
     (folder.parent / "checkpoint.pth").write_bytes(b"another run's")
     (folder / "checkpoint.pth").write_bytes(b"its own")
     for owner, taken in ((folder, True), (folder.parent, False)):
-        checkpoint = {"epoch": 2, "file": str(owner / "checkpoint.pth"), "sha256": ""}
+        digest = hashlib.sha256((owner / "checkpoint.pth").read_bytes()).hexdigest()
+        checkpoint = {"epoch": 2, "file": str(owner / "checkpoint.pth"), "sha256": digest}
         (folder / "evaluation/evaluation.json").write_text(json.dumps({"checkpoint": checkpoint}))
         assert (inspect_run(folder)[0].accuracy is not None) == taken
+    checkpoint = {"epoch": 2, "file": str(folder / "checkpoint.pth"), "sha256": hashlib.sha256(b"its own").hexdigest()}
+    (folder / "evaluation/evaluation.json").write_text(json.dumps({"checkpoint": checkpoint}))
+    assert inspect_run(folder)[0].accuracy is not None
+    (folder / "checkpoint.pth").write_bytes(b"trained anew")
+    assert inspect_run(folder)[0].accuracy is None
 
 
 def test_an_evaluation_of_another_epoch_names_both_epochs(write):

@@ -67,6 +67,7 @@ HOST = Host(
         Metric("train_loss", "train_loss", "training loss", percent=False),
     ),
     convention=OTHERS,
+    class_means=True,
     evaluated_line=_evaluated_line,
     reweight_seconds="reweight_seconds",
     words=WORDS,

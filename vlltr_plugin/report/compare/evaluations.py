@@ -11,7 +11,7 @@ from vlltr_plugin.core.shot_groups import GROUPS, UPSTREAM, Convention, conventi
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import get_host
 from vlltr_plugin.hosts.host import Host, Metric, RunFiles
-from vlltr_plugin.report.accuracy import overall_rule
+from vlltr_plugin.report.accuracy import group_accuracies, group_masks, overall_rule, shots_rule
 from vlltr_plugin.report.evaluate.evaluation import FORMAT, HOST_GROUPS, Choice, own_result
 from vlltr_plugin.report.evaluate.files import is_of_run, read_trade_off
 from vlltr_plugin.report.tradeoff.curve import TradeOff, TradeOffError, regrouped
@@ -57,14 +57,8 @@ def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[
     try:
         evaluated = _evaluated(path, content, groups)
         host = get_host(evaluated.host) if evaluated.host else host
-        numbers = dict(content["host_log"])
-        if evaluated.groups != (host.convention if own_result(content) else UPSTREAM):
-            rows = content["trade_off"]["rows"] if evaluated.curve is None else evaluated.curve.rows
-            trained = next(row for row in rows if row["tau"] == 0)
-            numbers = {key: value for key, value in numbers.items() if key not in GROUPS}
-            numbers |= {key: trained[group] for key, group in HOST_GROUPS.items() if group in GROUPS}
         overall = content["rules"][overall_rule(content["rules"])]
-        line = host.evaluated_line(numbers)
+        line = host.evaluated_line(_host_numbers(content, evaluated, host))
         line |= {metric.key: overall[metric.key.removeprefix("eval_")] for metric in EVALUATED}
         line = {key: float(value) for key, value in line.items() if value is not None}  # groups without images
         settings = {**content.get("run_settings", {}), "nb_classes": content["classes"]}
@@ -78,13 +72,34 @@ def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[
     name, ours = evaluated.checkpoint, is_of_run(content["checkpoint"], beside)
     args, source, warnings = host.args_of_checkpoint(beside / name if name and ours else None)
     if not ours:
+        file = content["checkpoint"]["file"]
+        trained_on = "If it was trained on since, evaluate it again."
         warnings = [
             *warnings,
-            f"{path} evaluates {content['checkpoint']['file']}, which is not of the run in {beside}.",
+            f"{path} evaluates {file}, which is not of the run in {beside} as it is now. {trained_on}",
         ]
     source = source if args else path if recorded else None
     whole = recorded or args is not None
     return RunFiles(Log(path, {}, line, ()), settings | (args or {}), source, None, tuple(warnings), whole), evaluated
+
+
+def _host_numbers(content: dict[str, Any], evaluated: Evaluated, host: Host) -> dict[str, float | None]:
+    """The numbers that the host logs, with the groups in use, by its keys."""
+    numbers, rules = dict(content["host_log"]), content["rules"]
+    own, means = own_result(content), ("macro", "harmonic")
+    if host.class_means and not own:
+        numbers |= {name: rules[overall_rule(rules)][f"{name}_top1"] for name in means}
+    if evaluated.groups == (host.convention if own else UPSTREAM) and bool(own) == host.class_means:
+        return numbers
+    rule = shots_rule(rules)
+    found = rules[rule]["groups"].get(evaluated.groups.name)
+    curve = evaluated.curve
+    if found is None and curve is not None:  # of thresholds that are given now, which need a curve
+        masks, trained = group_masks(curve.counts, evaluated.groups), curve.taus.index(0.0)
+        found = group_accuracies(curve.labels, curve.predictions[rule][trained], masks, len(curve.counts))
+    kind = "macro" if host.class_means else "micro"
+    numbers = {key: value for key, value in numbers.items() if key not in GROUPS}
+    return numbers | {key: found[group][kind] for key, group in HOST_GROUPS.items() if group in GROUPS}
 
 
 def _evaluated(path: Path, content: dict[str, Any], groups: Convention | None) -> Evaluated:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.errors import ReportError
-from vlltr_plugin.hosts import find_log, get_host, host_of_log
+from vlltr_plugin.hosts import default_host, find_log, get_host, host_of_log
 from vlltr_plugin.hosts.host import Host, RunFiles
 from vlltr_plugin.report.compare.evaluations import Evaluated, read_evaluation
 from vlltr_plugin.report.labels import recorded_groups
@@ -75,7 +75,7 @@ def load(text: str, groups: Convention | None = None, host: Host | None = None) 
     if not name or not paths:
         raise ReportError(f"{text}: expected name=folder1,folder2,... for the seeds of a method")
     runs = tuple(load_run(path, groups, host) for path in paths)
-    if len({run.log.path.resolve() for run in runs}) < len(runs):
+    if len({_log_of_training(run) for run in runs}) < len(runs):
         raise ReportError(f"{text}: expected different folders, but one is given twice")
     return Method(name, runs)
 
@@ -154,7 +154,9 @@ def _find_results(path: Path) -> Path | None:
     """The log or the evaluation that a path names."""
     if not os.path.exists(path):  # Path.exists raises OSError if the joined names of many runs are too long
         return None
-    candidates = [find_log(path), path / EVALUATION] if path.is_dir() else [path]
+    # The log of no known host comes last: its reader says what is wrong with it.
+    found = [find_log(path), path / EVALUATION, default_host().find_log(path)]
+    candidates = found if path.is_dir() else [path]
     return next((candidate for candidate in candidates if candidate is not None and candidate.is_file()), None)
 
 
@@ -172,6 +174,12 @@ def _without_unapplied_reweight(run: Run, log: Log | None) -> Run:
 
 def _is_path(text: str) -> bool:
     return "=" not in text or os.path.exists(text)
+
+
+def _log_of_training(run: Run) -> Path:
+    """The run's log, also of an evaluation in its folder; the evaluation if it lies elsewhere."""
+    path = run.log.path.resolve()
+    return (find_log(path.parent.parent) if run.evaluated else None) or path
 
 
 def _folder(run: Run) -> Path:

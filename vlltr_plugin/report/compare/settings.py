@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts.host import Host, Reference, Words
 from vlltr_plugin.report.compare.runs import Method, Run
+from vlltr_plugin.runs.files import class_summary
 from vlltr_plugin.runs.log import KEY
 
 NOT_SET = "not set"
+PATH = "_path"  # end of the names of settings that are paths
 GROUPS_OF_CLASSES = "groups (many from, few up to)"
 _SAME_DATA = {
     "data_set": "data set",
@@ -34,14 +36,15 @@ class Verdict:
 
     differing: tuple[Setting, ...]
     unknown: tuple[str, ...]  # methods with unknown settings
-    checked: int  # number of settings in which the runs were compared
+    checked: int  # number of settings that are known of all runs
     words: Words
     published: str = ""  # the reference, and the settings in which the runs were compared with it
+    moved: tuple[str, ...] = ()  # settings whose paths differ, but not in their last part
 
     @property
     def comparable(self) -> bool | None:
         """False if a setting differs, None if that is unknown."""
-        return False if self.differing else None if self.unknown else True
+        return False if self.differing else None if self.unknown or not (self.checked or self.published) else True
 
     def __str__(self) -> str:
         if self.differing:
@@ -52,6 +55,8 @@ class Verdict:
                 f"Cannot tell whether these are comparable: the settings of {', '.join(self.unknown)} are unknown "
                 f"(no {self.words.settings_from})."
             )
+        if not self.comparable:
+            return "Cannot tell whether these are comparable: no setting is known of all of them."
         same = f"the same in all {self.checked} settings that matter{self.words.only_known}" if self.checked else ""
         return f"Comparable: {'; '.join(filter(None, (same, self.published)))}."
 
@@ -70,13 +75,19 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
     }
     runs_of = [method.runs for method in methods]
     rows[GROUPS_OF_CLASSES] = [{run.groups.numbers for run in runs if run.groups is not None} for runs in runs_of]
+    curves = [[run.evaluated.curve for run in runs if run.evaluated and run.evaluated.curve] for runs in runs_of]
+    rows["class counts of the evaluation"] = [{class_summary(one.counts.tolist()) for one in each} for each in curves]
     rows["last epoch in the log"] = [{str(run.last_epoch) for run in runs if run.log.epochs} for runs in runs_of]
     if reference is not None:
+        of_reference = {name: {str(value)} for name, value in published.items()}
+        if any(metric.name in numbers for numbers in reference.results.values() for metric in host.groups):
+            of_reference[GROUPS_OF_CLASSES] = {host.convention.numbers}
         for name, row in rows.items():
-            known = {str(published[name])} if name in published else set()
+            known = of_reference.get(name, set())
             # The host's model name holds the published backbone.
             same = {value for value in set().union(*row) if name == "model" and any(one in value for one in known)}
             row.append(same or known)
+    checked = sum(all(rows[name][: len(methods)]) for name in names)  # known of all methods
     differing = [
         Setting(name, tuple(" / ".join(sorted(values)) or "?" for values in row))
         for name, row in rows.items()
@@ -88,7 +99,10 @@ def compare_settings(methods: Sequence[Method], reference: Reference | None = No
     unknown = [method.name for method in methods if None in {run.args_source for run in method.runs}]
     several = sum(len(method.runs) for method in methods) > 1
     with_it = f"the same as {reference.name} in what is published ({', '.join(published)})" if reference else ""
-    return Verdict(tuple(differing), tuple(unknown), len(names) if several else 0, host.words, with_it)
+    runs = [run for method in methods for run in method.runs]
+    paths = {name: {str(run.args[name]) for run in runs if name in run.args} for name in names if name.endswith(PATH)}
+    moved = tuple(sorted(name for name, values in paths.items() if len(values) > len(set(map(_last_part, values)))))
+    return Verdict(tuple(differing), tuple(unknown), checked if several else 0, host.words, with_it, moved)
 
 
 def reweight_of(method: Method) -> str:
@@ -139,10 +153,12 @@ def _values(method: Method, name: str, published: bool) -> set[str]:
 
 def _as_text(name: str, args: Mapping[str, Any]) -> str:
     """A value as text; for a path only its last part, since the rest differs between machines."""
-    value = args[name]
-    if name.endswith("_path") and isinstance(value, str):
-        return value.rstrip("/").rpartition("/")[2]
-    return str(value)
+    value = str(args[name])
+    return _last_part(value) if name.endswith(PATH) else value
+
+
+def _last_part(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def _refuse_different_data(methods: Sequence[Method], reference: Reference | None) -> None:
@@ -170,6 +186,7 @@ def _refuse_different_data(methods: Sequence[Method], reference: Reference | Non
         words = {name: _SAME_DATA.get(name, f"a data set with this many {name}:") for name in published}
         for run in (first, *others):
             _refuse_other_data(run, words, f"the reference {reference.name}", published)
+            _refuse_part_of_the_test(run, f"the reference {reference.name} is of")
 
 
 def _refuse_other_data(run: Run, words: Mapping[str, str], beside: str, settings: Mapping[str, Any]) -> None:
@@ -188,9 +205,15 @@ def _refuse_other_images(one: Run, other: Run) -> None:
             f"({mine.images} of {mine.split}): not comparable"
         )
     for run, beside in ((one, other), (other, one)):
-        if run.evaluated and not beside.evaluated and (run.evaluated.limited or run.evaluated.split != "test"):
-            part = "part of " if run.evaluated.limited else ""
-            raise ReportError(
-                f"{run.path} was evaluated on {part}the split {run.evaluated.split}, but {beside.path} is a log with "
-                "the whole test split: not comparable"
-            )
+        if not beside.evaluated:
+            _refuse_part_of_the_test(run, f"{beside.path} is a log with")
+
+
+def _refuse_part_of_the_test(run: Run, beside: str) -> None:
+    """Raises `ReportError` for an evaluation of other images than the whole test split."""
+    if run.evaluated and (run.evaluated.limited or run.evaluated.split != "test"):
+        part = "part of " if run.evaluated.limited else ""
+        raise ReportError(
+            f"{run.path} was evaluated on {part}the split {run.evaluated.split}, but {beside} the whole test split: "
+            "not comparable"
+        )

@@ -29,7 +29,10 @@ def tables_of(comparison: Comparison) -> list[Table]:
     headings += [name.replace(" ", "\n", 1) for name in comparison.published]
 
     columns = [(method.name, "test") for method in methods] + [(name, PUBLISHED) for name in comparison.published]
-    title = "Final test (%), after the last epoch" if comparison.split == "test" else "Evaluation (%), validation split"
+    title = "Evaluation (%), validation split"
+    if comparison.split == "test":
+        evaluated = any(run.evaluated for run in comparison.runs)
+        title = "Final test (%)" if evaluated else "Final test (%), after the last epoch"
     tables = [_numbers(comparison, title, headings, columns)]
     if comparison.trade_offs is not None:
         tables.append(comparison.trade_offs.table)
@@ -72,7 +75,9 @@ def notes_of(comparison: Comparison) -> list[str]:
         timed = comparison.frame.metrics([TIMES]) - {REWEIGHTING}
         notes += [*words.notes, words.times if timed else words.no_times]
     empty = ", ".join(metric.title for metric in comparison.empty)
+    moved = comparison.verdict.moved
     for holds, note in (
+        (moved, f"Of the paths of {', '.join(moved)} only the last part was compared; the folders before it differ."),
         ("train_loss" in shown, _TRAINING_LOSS),
         (comparison.groups is None and shown & set(GROUPS), _UNKNOWN_GROUPS),
         (any(len(method.runs) > 1 for method in comparison.methods), _SEEDS),

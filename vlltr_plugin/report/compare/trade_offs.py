@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vlltr_plugin.core.shot_groups import GROUPS
 from vlltr_plugin.report.compare.runs import Method
-from vlltr_plugin.report.evaluate.evaluation import choice_on
+from vlltr_plugin.report.evaluate.evaluation import Choice, choice_on
 from vlltr_plugin.report.frame import Frame, at_tau
 from vlltr_plugin.report.tables import MISSING, Table, fixed
 from vlltr_plugin.report.tradeoff.curve import COLUMNS, TradeOffError, best_tau, steps_of
@@ -31,6 +31,7 @@ class Placed:
     chosen: str
     numbers: dict[str, float | None]  # by `COLUMNS`, mean over the runs; None for groups without images
     placement: Placement | None
+    edge: str = ""  # a sentence if the chosen tau is at the edge of the sweep
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class TradeOffs:
         if not self.rows:
             return list(self.missing)
         placed = [str(row.placement) for row in self.rows if row.placement is not None and not row.chosen]
-        chosen = [f"{row.method}: tau {row.numbers['tau']:g} {row.chosen}." for row in self.rows if row.chosen]
+        chosen = [
+            f"{row.method}: tau {row.numbers['tau']:g} {row.chosen}.{row.edge}" for row in self.rows if row.chosen
+        ]
         return [*placed, ABOUT, *chosen, *self.missing]
 
     def as_json(self) -> dict[str, Any]:
@@ -84,8 +87,8 @@ def trade_offs_of(methods: Sequence[Method], frame: Frame) -> TradeOffs:
             continue
         shared = [tau for tau in curves[0].taus if all(tau in curve.taus for curve in curves)]
         numbers = {tau: _numbers(frame, method, tau) for tau in shared}
-        tau, chosen = _chosen(method, shared)
-        taus = dict.fromkeys((0.0, tau))
+        choice = _chosen(method, shared)
+        taus = dict.fromkeys((0.0, choice.tau))
         places: dict[float, Placement] = {}
         try:
             scores = Scores(curves)
@@ -95,19 +98,23 @@ def trade_offs_of(methods: Sequence[Method], frame: Frame) -> TradeOffs:
                 places = {one: placement(scores, baseline, one, (method.name, methods[0].name)) for one in taus}
         except TradeOffError as error:
             missing.append(f"{method.name} is not placed on a curve: {error}")
-        rows += [Placed(method.name, chosen if one else "", numbers[one], places.get(one)) for one in taus]
+        rows.append(Placed(method.name, "", numbers[0.0], places.get(0.0)))
+        if choice.tau:
+            placed = numbers[choice.tau], places.get(choice.tau)
+            rows.append(Placed(method.name, choice.words, *placed, choice.edge))
         steps.append((method.name, steps_of(list(numbers.values()))))
     return TradeOffs(tuple(rows), tuple(steps), tuple(missing))
 
 
-def _chosen(method: Method, taus: Sequence[float]) -> tuple[float, str]:
-    """The tau with the highest mean overall top-1 of the runs; on the validation split if all have one."""
+def _chosen(method: Method, taus: Sequence[float]) -> Choice:
+    """The tau with the highest mean overall top-1 of the runs, chosen on the validation split if all have one."""
     evaluated = [run.evaluated for run in method.runs if run.evaluated]
     choices = [one.choice for one in evaluated if one.choice is not None]
     if any(choice.same_images for choice in choices):
         choices = [choice_on(one.curve, one.split) for one in evaluated if one.curve is not None]
     top1 = [dict(zip(choice.taus, choice.top1, strict=True)) for choice in choices]
-    return best_tau(taus, [statistics.fmean(one[tau] for one in top1) for tau in taus]), choices[0].words
+    means = tuple(statistics.fmean(one[tau] for one in top1) for tau in taus)
+    return replace(choices[0], tau=best_tau(taus, means), taus=tuple(taus), top1=means)
 
 
 def _numbers(frame: Frame, method: Method, tau: float) -> dict[str, float | None]:

@@ -17,7 +17,7 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.report.accuracy import (
     accuracies,
     class_accuracies,
-    group_accuracy,
+    group_accuracies,
     group_masks,
     overall_rule,
     reliability,
@@ -218,12 +218,7 @@ def _rule(
     of_class = class_accuracies(labels, predictions.top1, len(images))
     worst = int(np.nanargmin(of_class))
     loss = float(predictions.cross_entropy.mean())
-    groups: dict[str, dict[str, dict[str, float | None]]] = {convention: {} for convention in members}
-    for convention, masks in members.items():
-        for name, mask in masks.items():
-            micro = group_accuracy(hits, mask[labels])
-            macro = None if micro is None else float(np.nanmean(of_class[mask]))
-            groups[convention][name] = {"micro": micro, "macro": macro}
+    by_group = {name: group_accuracies(labels, predictions.top1, m, len(images)) for name, m in members.items()}
     return {
         **accuracies(labels, predictions.top1, predictions.confidence, {}, len(images)),
         "top5": 100.0 * float(predictions.in_top5.mean()),
@@ -231,7 +226,7 @@ def _rule(
         "worst_class": {"class": worst, "name": names[worst] if names else None, "top1": float(of_class[worst])},
         "cross_entropy": loss if math.isfinite(loss) else None,
         "reliability": reliability(predictions.confidence, hits),
-        "groups": groups,
+        "groups": by_group,
     }
 
 

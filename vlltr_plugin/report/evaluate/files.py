@@ -43,12 +43,9 @@ def folder_for(wanted: Path | None, default: Path) -> Path:
 
 
 def is_of_run(checkpoint: dict[str, Any], run: Path) -> bool:
-    """False if the run in a folder has another checkpoint than the one evaluated, which is still where it was."""
-    recorded = Path(checkpoint.get("file") or "")
-    own = run / recorded.name
-    if not own.is_file() or not recorded.is_file() or own.samefile(recorded):
-        return True
-    return sha256(own) == str(checkpoint["sha256"])  # a copy of the run
+    """False if the run in a folder has a checkpoint of that name with other content than the one evaluated."""
+    own = run / Path(checkpoint.get("file") or "").name
+    return not own.is_file() or sha256(own) == checkpoint["sha256"]
 
 
 def show_and_write(evaluation: Evaluation, folder: Path, console: Console) -> list[Path]:

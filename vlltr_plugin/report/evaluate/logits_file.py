@@ -21,7 +21,7 @@ from vlltr_plugin.report.labels import recorded_groups
 from vlltr_plugin.report.tradeoff.curve import TradeOffError
 from vlltr_plugin.report.tradeoff.sweep import checked, swept
 from vlltr_plugin.runs.epoch_files import BROKEN
-from vlltr_plugin.runs.files import sha256
+from vlltr_plugin.runs.files import class_summary, sha256
 from vlltr_plugin.runs.log import read_settings
 
 NEEDED = ("logits", "labels", "counts")
@@ -82,12 +82,17 @@ def _evaluate(path: Path, split: str, sweep: Sweep, host: Host | None, settings:
     except TradeOffError as error:
         raise ReportError(f"{path}: {error}") from error
     names = _names(path, arrays.get("names"), host, len(given.counts))
-    for name, value in (("nb_classes", len(given.counts)), ("training images", int(given.counts.sum()))):
+    own = {
+        "nb_classes": len(given.counts),
+        "training images": int(given.counts.sum()),
+        "class counts": class_summary(given.counts.tolist()),  # also of their order
+    }
+    for name, value in own.items():
         if settings.get(name, value) != value:
             raise ReportError(
                 f"{path}: expected logits of the run in {path.absolute().parent}, whose {name} are {settings[name]}, "
-                f"but its counts say {value}. Give the training images of each class as counts, or put the file "
-                "elsewhere."
+                f"but its counts say {value}. Give the training images of each class as counts, in the run's order of "
+                "the classes, or put the file elsewhere."
             )
     if np.array_equal(np.bincount(given.labels.numpy(), minlength=len(given.counts)), given.counts):
         notes.append(

@@ -81,7 +81,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         share, (first, second) = evaluation["settings"]["visual_share"], map(_title, outputs)
         found.append(f"mixture: {share:g} * softmax({first}) + {1 - share:g} * softmax({second}); sum: of the logits.")
     elif _logs(evaluation):
-        found.append(f"{HOST_MARK} what {host} {'would log' if 'logits' in evaluation else 'logs'}.")
+        found.append(f"{HOST_MARK} what {host} logs.")
     if numbers := own_result(evaluation):
         each = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items() if value is not None)
         found.append(f"{host}'s own result on these images: {each} (each group the mean over its classes).")
@@ -154,9 +154,8 @@ def trade_off_notes(trade_off: dict[str, Any]) -> list[str]:
 
 
 def _logs(evaluation: Evaluation) -> bool:
-    """True if the host is known and logs the accuracies of these tables."""
-    known = evaluation.get("host")
-    return known is not None and not get_host(known).groups_setting and not own_result(evaluation)
+    """True if a host evaluated its checkpoint, and logs the accuracies of these tables."""
+    return bool(evaluation.get("host")) and "logits" not in evaluation and not own_result(evaluation)
 
 
 def _title(rule: str) -> str:
