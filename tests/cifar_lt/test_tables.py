@@ -46,6 +46,16 @@ def test_published_errors_are_shown_for_the_papers_images_and_recipe_only(method
     assert cells(tables([run(method, 0, 30.0, **changes)])[0], method)["published"] == shown
 
 
+def test_a_note_says_where_published_errors_stand_beside_runs_of_other_lengths():
+    usual, short = run("ce", 0, 30.0), run("dv", 0, 30.0, epochs=2, start_epoch=1)
+    assert notes([usual]) == []
+    assert (
+        "of 200 epochs; here they also stand beside runs of 2, 30."
+        in notes([usual, short, run("ce", 1, 30.0, epochs=30, start_epoch=24)])[0]
+    )
+    assert notes([{**short, "sampler": "sqrt"}]) == []  # no published error is shown
+
+
 def test_published_numbers_are_the_papers():
     known = {("ce", "cifar10", 200): 39.9, ("dv", "cifar10", 100): 20.8, ("pv10-mean", "cifar100", 10): 38.5}
     known |= {

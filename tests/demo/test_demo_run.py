@@ -193,12 +193,22 @@ def test_the_verdict_says_what_the_numbers_say(tmp_path, few, second, words):
     assert "explain -3 % of the spread of log alpha (below 0" in volume
     assert f"it has {second:.0f} % on validation, inverse frequency 61 %, the baseline 61 %" in start
     assert "0.50 to 3.00 at once" in start
-    assert "train 2 epochs or more" in verdict(compared, [*logs[:2], logs[2][:1]], weights)[2]
     after = {"tau": 0.75, "top1": 92.5, "many": 95.25, "medium": 90.0, "few": 80.125}
     first, adjusted, *others = verdict(compared, logs[:3], weights, after)
     assert [line[3:] for line in (first, *others)] == [line[3:] for line in (effect, volume, start)]
     assert "(tau 0.75, chosen on validation) give 80.12 %, 95.25 %, 92.50 %" in adjusted
     assert f"margins gives {few[3]:.2f} %, 90.00 %, 75.00 %" in adjusted
+
+
+def test_the_verdict_of_one_epoch_claims_no_effect_of_weights_that_never_applied(tmp_path):
+    line = {**RESULT, "epoch": 0, "train_reweight_alpha_min": 1.0, "train_reweight_alpha_max": 1.0}
+    compared = compare([method(tmp_path, name, line, RESULT) for name in "abcd"])
+    weights, after = SimpleNamespace(parts=SimpleNamespace(share=0.0)), {"tau": 1, "top1": 90, "many": 90, "few": 80}
+    for row in (None, after):
+        first, *others = verdict(compared, [[line]] * 3, weights, row)
+        assert "trained like the baseline" in first
+        assert "train 2 epochs or more" in first
+        assert [line[:12] for line in others] == ["2. Adjusting"] * (row is not None)
 
 
 @pytest.mark.parametrize("error", [MissingExtraError("Expected torchmetrics"), ReportError("Expected torchmetrics")])

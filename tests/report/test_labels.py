@@ -7,6 +7,7 @@ import pytest
 
 from vlltr_plugin import InverseFrequency, ReweightedLoss, RunRecorder, Uniform
 from vlltr_plugin.__main__ import main
+from vlltr_plugin.core.shot_groups import UPSTREAM
 
 pytest.importorskip("torchmetrics")
 pytest.importorskip("matplotlib")
@@ -14,6 +15,10 @@ pytest.importorskip("matplotlib")
 COUNTS = np.array([120, 60, 50, 30, 11, 10, 5])
 LABELS = np.repeat(np.arange(7), 20)
 LOGITS = np.random.default_rng(0).normal(size=(140, 7)) + 1.5 * np.eye(7)[LABELS] + np.log(COUNTS)
+
+
+def test_a_class_without_training_images_is_in_no_group():
+    assert [*UPSTREAM.group([0, 1, 20, 21, 99, 100])] == ["", "few", "few", "medium", "medium", "many"]
 
 
 def evaluate(file, *more, **arrays):

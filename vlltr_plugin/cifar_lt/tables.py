@@ -41,6 +41,8 @@ PUBLISHED_ROW = {
 }
 """The paper's row for a method; it does not say whether its EN is deferred, and Table 2 is without NE."""
 
+PAPER_EPOCHS = 200
+
 RIVALS = ("ce", "en-drw", "inverse-drw", "dv", "inverse-la")
 """The methods that every method is compared with, seed by seed."""
 
@@ -98,13 +100,19 @@ def tables(runs: Runs) -> list[Table]:
 
 
 def notes(runs: Runs) -> list[str]:
-    """Notes below the tables: repeated runs, and weights that never applied."""
+    """Notes below the tables: repeated runs, published errors of longer runs, and weights that never applied."""
     found = []
     lines = Counter(identity(run) for run in runs)
     repeated = [run for run in once_each(runs) if lines[identity(run)] > 1]
     if repeated:
         named = ", ".join(f"{run['method']} seed {run['seed']} ({lines[identity(run)]} lines)" for run in repeated)
         found.append(f"Repeated runs count once, by their newest line: {named}.")
+    beside = {run["epochs"] for run in runs if _published(run["method"], run) is not None} - {PAPER_EPOCHS}
+    if beside:
+        others = ", ".join(map(str, sorted(beside)))
+        found.append(
+            f"The published errors are of {PAPER_EPOCHS} epochs; here they also stand beside runs of {others}."
+        )
     schedules = {(run["method"], run["start_epoch"], run["epochs"]) for run in runs if run["method"] in METHODS}
     warnings = [never_weighted(*schedule) for schedule in sorted(schedules)]
     return found + [f"Warning: {warning}" for warning in warnings if warning]

@@ -18,9 +18,9 @@ class Convention:
     few_to: int
 
     def group(self, counts: Sequence[int] | NDArray[np.int64]) -> NDArray[np.str_]:
-        """The group of each class, `[C]`, from its training images; "few" also for 0, which reports leave out."""
+        """The group of each class, `[C]`, from its training images; "" for a class without any."""
         counts = np.asarray(counts)
-        return np.select([counts >= self.many_from, counts > self.few_to], ["many", "medium"], "few")
+        return np.select([counts >= self.many_from, counts > self.few_to, counts > 0], GROUPS, "")
 
     @property
     def numbers(self) -> str:

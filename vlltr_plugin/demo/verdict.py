@@ -15,6 +15,10 @@ from .digits import CLASSES, TEST, long_tailed_counts
 from .standin_checkout import LogLine
 
 MANY, FEW = GROUP_METRICS[0], GROUP_METRICS[2]
+NO_WEIGHTS = (
+    "Inverse frequency and class volume trained like the baseline. Their weights apply from the second epoch on, once "
+    "the first has been measured: train 2 epochs or more."
+)
 METRICS = (OVERALL, *GROUP_METRICS[: len(GROUPS)])
 
 
@@ -29,8 +33,11 @@ def verdict(
     `comparison` has baseline, inverse frequency, class volume and its adjusted form; `logs` are of the first three;
     `after` is the row of the baseline's trade-off curve at the tau chosen on validation images, if it was evaluated.
     """
-    lines = [_effect(comparison), *([] if after is None else [_after_training(comparison, after)])]
-    lines += [_volume(comparison, weights), _start(*logs)]
+    adjusted = [] if after is None else [_after_training(comparison, after)]
+    if any(line["train_reweight_alpha_max"] > 1 for line in logs[2] if "epoch" in line):
+        lines = [_effect(comparison), *adjusted, _volume(comparison, weights), _start(*logs)]
+    else:
+        lines = [NO_WEIGHTS, *adjusted]
     return [f"{number}. {line}" for number, line in enumerate(lines, 1)]
 
 
@@ -74,9 +81,7 @@ def _volume(comparison: Comparison, weights: Inspection) -> str:
 def _start(baseline: list[LogLine], inverse: list[LogLine], class_volume: list[LogLine]) -> str:
     lines = {line["epoch"]: line for line in class_volume if "epoch" in line}
     others = [{line["epoch"]: line["test_acc1"] for line in log if "epoch" in line} for log in (baseline, inverse)]
-    first = next((epoch for epoch in sorted(lines) if lines[epoch]["train_reweight_alpha_max"] > 1), None)
-    if first is None:
-        return "Its weights apply from the second epoch on, once the first has been measured: train 2 epochs or more."
+    first = min(epoch for epoch, line in lines.items() if line["train_reweight_alpha_max"] > 1)
     line, last = lines[first], max(lines)
     plain, counted = (other.get(first, math.nan) for other in others)
     low = line["test_acc1"] < plain

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from vlltr_plugin.check import CheckResult, Checks
 from vlltr_plugin.core.epoch_statistics import LOGGED, SECONDS
@@ -18,12 +17,11 @@ from vlltr_plugin.runs.log import (
     METRICS,
     SETTINGS,
     SHOT_GROUPS,
-    Line,
+    EpochLines,
     Log,
     epoch_of,
     read_class_names,
     read_settings,
-    shows_reweighting,
 )
 
 KEYS = dict(zip(METRICS, ("test_acc1", "test_many", "test_median", "test_low", "test_loss"), strict=True))
@@ -42,35 +40,29 @@ def read_run(path: Path) -> RunFiles:
 
 def read_log(path: Path) -> Log:
     """The numbers alone."""
-    epochs: dict[int, Line] = {}
-    warnings = []
+    epochs, warnings = EpochLines(own_loop=True), []
     for number, text in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             found, cut = whole_objects(text.decode())
             for values in found:
-                _take(values, epochs)
+                line = {KEYS.get(key, key): value for key, value in values.items() if type(value) in (int, float)}
+                epochs.take(epoch_of(values), line)
         except ValueError as error:
             raise ReportError(f"{path}, line {number}: {error}") from error
         if cut:
             warnings.append(f"{path}, line {number}: left out an epoch that a killed run wrote only in part")
-    if not any(KEYS["overall"] in line for line in epochs.values()):
+    lines = epochs.lines.values()
+    if not any(KEYS["overall"] in line for line in lines):
         raise ReportError(f"{path}: expected accuracies to compare: call recorder.end_epoch(epoch, overall=...)")
-    every = [line[key] for line in epochs.values() for key in ACCURACIES & line.keys() if isfinite(line[key])]
+    every = [line[key] for line in lines for key in ACCURACIES & line.keys() if isfinite(line[key])]
     if all(0 <= value <= 1 for value in every) and any(0 < value < 1 for value in every):
         warnings.append(
             f"{path}: no accuracy in any epoch is above 1: read as fractions and shown times 100. Give "
             "recorder.end_epoch accuracies in percent."
         )
-        for line in epochs.values():
+        for line in lines:
             line |= {key: 100 * line[key] for key in ACCURACIES & line.keys()}
-    return Log(path, dict(sorted(epochs.items())), None, tuple(warnings), reweighted=shows_reweighting(epochs))
-
-
-def _take(values: dict[str, Any], epochs: dict[int, Line]) -> None:
-    epoch = epoch_of(values)
-    for later in [other for other in epochs if other >= epoch]:
-        del epochs[later]
-    epochs[epoch] = {KEYS.get(key, key): v for key, v in values.items() if type(v) in (int, float)}
+    return epochs.log(path, warnings)
 
 
 TOLD = ("nb_classes", "training images", "class counts", "draws", "draws of the classes", "loss", "smoothing")

@@ -75,10 +75,10 @@ def harmonic_mean(accuracies: Floats) -> float:
 
 def group_masks(train_counts: Ints, convention: Convention, shots: bool = False) -> dict[str, Mask]:
     """Masks `[C]` of each group; `shots` adds 10-shot and 5-shot. A class without training images is in no group."""
-    group, trained = convention.group(train_counts), train_counts > 0
-    masks = {name: (group == name) & trained for name in GROUPS}
+    group = convention.group(train_counts)
+    masks = {name: group == name for name in GROUPS}
     if shots and convention is UPSTREAM:
-        masks |= {name: trained & (train_counts <= most) for name, most in UPSTREAM_SHOTS.items()}
+        masks |= {name: (train_counts > 0) & (train_counts <= most) for name, most in UPSTREAM_SHOTS.items()}
     return masks
 
 

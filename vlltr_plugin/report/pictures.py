@@ -31,6 +31,7 @@ RUN_COLOURS = ("#444444", "#D55E00", "#009E73", "#56B4E9", "#8B5A2B", "#7B3294")
 GREY = "#555555"  # for references and borders
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
+LEGEND_ROW = 0.22  # inches
 
 STYLE: Mapping[str, Any] = {
     "font.size": 11.0,
@@ -118,9 +119,21 @@ def band(axes: Axes, x: Sequence[float], low: Sequence[float], high: Sequence[fl
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist], title: str | None = None) -> None:
-    """Adds one legend above all panels: one row for up to three entries, else two rows."""
+    """Adds one legend above all panels: one row for up to three entries, else two, or more where names are long.
+
+    More than two rows make the figure higher.
+    """
     columns = len(handles) if len(handles) <= 3 else (len(handles) + 1) // 2
-    figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, title=title)
+    while True:
+        legend = figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, title=title)
+        if columns <= 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
+        columns -= 1
+    more = -(-len(handles) // max(columns, 1)) - 2
+    if more > 0:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + LEGEND_ROW * more)
 
 
 def group_marks(axes: Axes, present: Iterable[str], groups: Convention, marker: str = "o") -> list[Line2D]:
@@ -134,7 +147,7 @@ def whole_epochs(axes: Axes) -> None:
     """Puts ticks at whole epochs only."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 MISSING = "-"
+WIDE = 400  # width if the output is not a terminal, so that tables in files and pipes are not wrapped
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ class Table:
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\n").writerows([self.header, *self.rows])
         return buffer.getvalue()
+
+
+def plain_console() -> Console:
+    """A console of the terminal's width, or of wide lines if the output is not a terminal; `:x:` stays `:x:`."""
+    console = Console(emoji=False)
+    return console if console.is_terminal else Console(width=WIDE, emoji=False)
 
 
 def _markdown_row(cells: Sequence[Any]) -> str:

@@ -9,8 +9,9 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,46 @@ class Log:
 def shows_reweighting(epochs: Mapping[int, Line]) -> bool | None:
     """True if the log has numbers of the plug-in (`train_reweight_*`); None without an epoch."""
     return any(key.startswith("train_reweight_") for line in epochs.values() for key in line) if epochs else None
+
+
+@dataclass
+class EpochLines:
+    """The epochs of a log while it is read. A resumed run writes lines again from the epoch it resumed at."""
+
+    lines: dict[int, Line] = field(default_factory=dict)  # by epoch, ascending
+    abandoned: set[int] = field(default_factory=set)  # epochs after the latest one that were discarded
+    first: int = 0  # number of the first epoch in the log itself, for warnings
+    own_loop: bool = False  # True if a loop may record every fifth epoch only, or count from 1
+
+    def take(self, epoch: int, line: Line) -> None:
+        """Adds the line of an epoch; it replaces earlier lines of this epoch and of later ones."""
+        while self.lines and (last := next(reversed(self.lines))) >= epoch:
+            del self.lines[last]
+            self.abandoned.add(last)
+        self.abandoned = {other for other in self.abandoned if other > epoch}
+        self.lines[epoch] = line
+
+    def warnings(self, path: Path) -> list[str]:
+        """Warnings of missing and of discarded epochs."""
+        found = []
+        gaps = [(before + 1, after - 1) for before, after in pairwise((-1, *self.lines)) if after > before + 1]
+        steps = {after - before for before, after in pairwise(self.lines)}
+        regular = self.own_loop and len(self.lines) > 2 and len(steps) == 1 and min(self.lines) <= min(steps)
+        if gaps and not regular:
+            named = [(low + self.first, high + self.first) for low, high in gaps]
+            missing = ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in named)
+            found.append(f"{path}: no line for epoch {missing}")
+        if self.abandoned:
+            found.append(
+                f"{path}: training went back and is now at epoch {max(self.lines) + self.first}; {len(self.abandoned)} "
+                f"later ones up to {max(self.abandoned) + self.first} were discarded and are left out"
+            )
+        return found
+
+    def log(self, path: Path, warnings: Iterable[str], test: Line | None = None) -> Log:
+        """The log; its warnings end with those of missing and of discarded epochs."""
+        said, abandoned = (*warnings, *self.warnings(path)), tuple(sorted(self.abandoned))
+        return Log(path, self.lines, test, said, abandoned, reweighted=shows_reweighting(self.lines))
 
 
 @dataclass(frozen=True)

@@ -33,19 +33,23 @@ def test_compare_and_inspect_read_a_run(train: Train, capsys: pytest.CaptureFixt
 
 HEAD = "epoch,train_loss,eval_top1\n"
 SUMMARIES = {
-    "under another heading": (f"{HEAD}0,2,50\nepoch,train_loss,train_reweight_x,eval_top1\n1,1,,60\n", [50, 60], ()),
-    "gone back": (f"{HEAD}0,2,50\n1,2,60\n2,2,70\n{HEAD}1,2,65\n", [50, 65], (2,)),
-    "half a line": (f"{HEAD}0,2.0,50\n1,1.9\n", [50], ()),
+    "under another heading": (
+        f"{HEAD}0,2,50\nepoch,train_loss,train_reweight_x,eval_top1\n1,1,,60\n", [50, 60], (), ""),
+    "gone back": (f"{HEAD}0,2,50\n1,2,60\n2,2,70\n{HEAD}1,2,65\n", [50, 65], (2,), "training went back"),
+    "half a line": (f"{HEAD}0,2.0,50\n1,1.9\n", [50], (), "line 3: left out"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "top1", "abandoned"), SUMMARIES.values(), ids=SUMMARIES)
-def test_summaries_of_several_starts(text: str, top1: list[float], abandoned: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "top1", "abandoned", "warning"), SUMMARIES.values(), ids=SUMMARIES)
+def test_summaries_of_several_starts(
+    text: str, top1: list[float], abandoned: tuple[int, ...], warning: str, tmp_path: Path
+) -> None:
     (tmp_path / "summary.csv").write_text(text)
     log = read_log(tmp_path / "summary.csv")
     assert [line["eval_top1"] for line in log.epochs.values()] == top1
     assert log.abandoned == abandoned
-    assert len(log.warnings) == text.endswith("1,1.9\n")
+    assert len(log.warnings) == bool(warning)
+    assert warning in "".join(log.warnings)
     assert log.reweighted is False
 
 

@@ -8,7 +8,7 @@ from report_lines import SETTINGS, compared, log_line
 from vlltr_plugin.report.compare import compare, find_reference, load
 from vlltr_plugin.report.compare.pictures import draw_accuracy, draw_comparison, draw_groups, draw_times
 from vlltr_plugin.report.evaluate.pictures import draw_curves
-from vlltr_plugin.report.pictures import COLOURS, STYLE, styled
+from vlltr_plugin.report.pictures import COLOURS, STYLE, new_figure, styled, whole_epochs
 
 
 @pytest.fixture
@@ -38,22 +38,62 @@ def overlap(boxes):
     return any(one.overlaps(other) for number, one in enumerate(boxes) for other in boxes[:number])
 
 
-def test_each_panel_has_its_groups_colour_and_each_run_its_line_style(comparison):
+def looks(lines):
+    return [(matplotlib.colors.to_hex(line.get_color()), line.get_linestyle(), line._dash_pattern) for line in lines]
+
+
+def test_each_panels_title_has_its_groups_colour_and_each_run_its_line_style(comparison):
     panels = drawn(draw_accuracy, comparison).axes
     for axes, name in zip(panels, ["overall", "many", "medium", "few"], strict=True):
-        assert hexes(line.get_color() for line in axes.lines) == {COLOURS[name].upper()}
+        assert axes.title.get_color() == COLOURS[name]
         assert [line.get_linestyle() for line in curves(axes)] == ["-", "--"]
     assert curves(panels[3])[1].get_ydata().tolist() == [40.0, 50.0]
 
 
-def test_lines_of_several_seeds_differ_in_colour_and_dash(write_run):
-    methods = [load(f"{name}={write_run(f'{name}/0')},{write_run(f'{name}/1')}") for name in ("a", "b", "c")]
-    figure = drawn(draw_accuracy, compare(methods))
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_no_two_of_many_runs_look_alike_in_lines_and_bars(write_run, seeds):
+    names = [f"run {number}" for number in range(12)]
+    runs = [f"{n}={','.join(str(write_run(f'{n}/{seed}')) for seed in range(seeds))}" for n in names]
+    comparison = compare([load(run) for run in runs])
+    figure = drawn(draw_accuracy, comparison)
     (legend,) = figure.legends
     for axes in figure.axes:
-        found = curves(axes)
-        assert len(hexes(line.get_color() for line in found)) == len({line.get_linestyle() for line in found}) == 3
-        assert hexes(line.get_color() for line in legend.get_lines()) == hexes(line.get_color() for line in found)
+        assert len(set(map(str, looks(curves(axes))))) == len(names)
+        assert looks(legend.get_lines()) == looks(curves(axes))
+    bars = drawn(draw_groups, comparison).legends[0].get_patches()
+    assert len({(bar.get_hatch(), bar.get_facecolor()) for bar in bars}) == len(names)
+
+
+@pytest.mark.parametrize("draw", [draw_accuracy, draw_groups])
+@pytest.mark.parametrize("length", [3, 45])
+def test_a_legend_of_long_names_lies_inside_the_picture_and_leaves_the_panels_their_height(write_run, draw, length):
+    def figure(name):
+        return drawn(
+            draw,
+            compared(*(f"{f'{number} '.ljust(length, name)}={write_run(f'{name}{number}')}" for number in range(9))),
+        )
+
+    found = figure("n")
+    box = found.legends[0].get_window_extent()
+    assert 0 <= box.x0 <= box.x1 <= found.bbox.width
+    assert found.axes[0].get_window_extent().height > 150
+
+
+def test_one_epoch_has_one_tick():
+    with styled():
+        figure = new_figure()
+        axes = figure.subplots()
+        axes.plot([0], [50.0], "o")
+        whole_epochs(axes)
+        figure.canvas.draw()
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [0]
+
+
+def test_a_group_at_0_in_every_line_is_not_said_to_have_no_images(write_run):
+    lines = [log_line(0, low=0.0), log_line(1, low=0.0), log_line(None, low=0.0)]
+    figure = drawn(draw_accuracy, compared(write_run("a", lines), write_run("b", lines)))
+    assert [text.get_text() for axes in figure.axes for text in axes.texts] == ["0.0 in every line of the logs"]
 
 
 def test_a_line_ends_where_a_seed_ends_and_its_band_has_no_epoch_without_interval(write_run):
@@ -149,3 +189,12 @@ def test_taus_in_a_trade_off_picture_lie_on_no_other_tau_and_on_no_mark(apart):
     assert not overlap(boxes)
     places = axes.transData.transform([step[1:] for _, steps in shown for step in steps])
     assert not any(box.contains(*place) for box in boxes for place in places)
+
+
+def test_taus_lie_inside_the_axes_also_where_several_share_the_leftmost_place():
+    """As with few test images: tau -1, 0 and 1 have the same numbers."""
+    steps = [(-1.0, 40.0, 60.0), (0.0, 40.0, 60.0), (1.0, 40.0, 60.0), (2.0, 90.0, 50.0)]
+    (axes,) = drawn(draw_curves, [("a", steps), ("b", [(0.0, 70.0, 55.0), (2.0, 40.5, 59.0)])], "test").axes
+    assert "-1, 0, 1" in {text.get_text() for text in axes.texts}
+    for text in axes.texts:
+        assert axes.bbox.count_contains(text.get_window_extent().corners()) == 4

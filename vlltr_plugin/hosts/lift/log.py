@@ -19,7 +19,7 @@ from vlltr_plugin.errors import ReportError
 from vlltr_plugin.hosts import HEAD
 from vlltr_plugin.hosts.host import RunFiles
 from vlltr_plugin.runs.epoch_files import numbered_files
-from vlltr_plugin.runs.log import KEY, Line, Log, StdoutLog
+from vlltr_plugin.runs.log import KEY, EpochLines, Line, Log, StdoutLog
 
 UNKEPT_OUTPUT = ("output_dir", "vlltr-plugin-output")
 """Arguments for a start that must leave no log in the run's folder; this folder is created in its side folder."""
@@ -239,6 +239,7 @@ def read_run(path: Path) -> RunFiles:
                             "are not finite; train_loss is the mean of the others")  # fmt: skip
         mean = {"train_loss": sum(known) / len(known)} if known else {}
         epochs[epoch] = {"epoch": epoch} | mean | run.ours.get(epoch, {})
+    warnings += EpochLines(epochs, first=1).warnings(path)
     last = max(epochs, default=-1)
     if any(epoch in results for epoch in epochs if epoch < last):  # else the one result is the final test
         epochs = {epoch: line | results.get(epoch, {}) for epoch, line in epochs.items()}

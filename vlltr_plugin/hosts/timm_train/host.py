@@ -20,7 +20,7 @@ from vlltr_plugin.hosts.host import (
     later,
     line_of,
 )
-from vlltr_plugin.runs.log import KEY, Line, Log, read_class_names, shows_reweighting
+from vlltr_plugin.runs.log import KEY, EpochLines, Log, read_class_names
 
 LOG, ARGUMENTS, CHECKPOINT = "summary.csv", "args.yaml", "model_best.pth.tar"
 
@@ -47,8 +47,7 @@ def read_log(path: Path) -> Log:
 
     ReportError for a file that is not a summary of train.py, or has no validated epoch.
     """
-    epochs: dict[int, Line] = {}
-    abandoned: set[int] = set()
+    epochs = EpochLines()
     heading: list[str] = []
     warnings = []
     for number, row in enumerate(csv.reader(path.read_text("utf-8", errors="replace").splitlines()), start=1):
@@ -57,17 +56,13 @@ def read_log(path: Path) -> Log:
             continue
         try:
             line = {key: float(value) for key, value in zip(heading, row, strict=True) if value}
-            epoch = int(line.pop("epoch"))
+            epoch = int(line["epoch"])
+            epochs.take(epoch, line | {"epoch": epoch})
         except (ValueError, KeyError):
             warnings.append(f"{path}, line {number}: left out, since it is not a complete line of numbers")
-            continue
-        later = {other for other in epochs if other >= epoch}
-        abandoned = (abandoned | later) - {epoch}
-        epochs = {known: epochs[known] for known in epochs if known not in later} | {epoch: line}
-    if not any(OVERALL.key in line for line in epochs.values()):
+    if not any(OVERALL.key in line for line in epochs.lines.values()):
         raise ReportError(f"{path}: expected a summary of train.py with {OVERALL.key} but it has none.")
-    left = tuple(sorted(abandoned - epochs.keys()))
-    return Log(path, epochs, None, tuple(warnings), abandoned=left, reweighted=shows_reweighting(epochs))
+    return epochs.log(path, warnings)
 
 
 def read_run(path: Path) -> RunFiles:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from vlltr_plugin.errors import ReportError
 from vlltr_plugin.runs.files import whole_objects
-from vlltr_plugin.runs.log import Line, Log, StdoutLog, shows_reweighting
+from vlltr_plugin.runs.log import EpochLines, Line, Log, StdoutLog, epoch_of
 
 _HEAD = 4096  # leading bytes read to recognise a file
 _EVALUATED_EPOCH = re.compile(r"#\s*epoch=(\d+)")
@@ -60,9 +59,7 @@ class _Reading:
 
     path: Path
     where: str = ""  # file and number of the line
-    epochs: dict[int, Line] = field(default_factory=dict)
-    latest: int | None = None  # the epoch of the latest line
-    abandoned: set[int] = field(default_factory=set)  # epochs after `latest` that were discarded
+    epochs: EpochLines = field(default_factory=EpochLines)
     tests: list[Line] = field(default_factory=list)  # test results since the latest epoch
     comment: str | None = None  # comment directly above this line; empty for a blank line
     warnings: list[str] = field(default_factory=list)
@@ -83,25 +80,19 @@ class _Reading:
             line = {key: value for key, value in values.items() if type(value) in (int, float)}
             line = {key: value for key, value in line.items() if type(value) is float or abs(value) < 2**1023}
             if "epoch" in values:
-                self.read_epoch(values["epoch"], line)
+                self.read_epoch(epoch_of(values), line)
             else:
                 self.read_evaluation(line)
             self.comment = None
         glued = _EVALUATED_EPOCH.search(text)  # appended to an incomplete line
         self.comment = glued[0] if glued else None
 
-    def read_epoch(self, epoch: object, line: Line) -> None:
-        """Reads the line of an epoch; it replaces earlier lines of this epoch and of later ones."""
-        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
-            raise ValueError(f"expected `epoch` to be a whole number from 0 on, but got {epoch!r}")
+    def read_epoch(self, epoch: int, line: Line) -> None:
+        """Reads the line of an epoch."""
         if self.tests:
             self.warn("training went on after a test result, which is left out")
-        later = {other for other in self.epochs if other > epoch}
-        for other in later:
-            del self.epochs[other]
-        self.abandoned = {other for other in self.abandoned | later if other > epoch}
-        self.epochs[epoch] = line
-        self.latest, self.tests = epoch, []
+        self.epochs.take(epoch, line)
+        self.tests = []
 
     def read_evaluation(self, line: Line) -> None:
         """Reads a result without epoch: the final test or another evaluation; warns if it is left out."""
@@ -114,17 +105,17 @@ class _Reading:
             of_epoch = "" if epoch is None else f" of epoch {epoch}"
             numbers = numbers or ", ".join(line) or "no numbers"
             self.warn(f"left out, an evaluation{of_epoch} on {split} alone ({numbers})")
-        elif epoch is not None and self.latest is not None and epoch != self.latest:
-            self.warn(f"left out, a test of epoch {epoch}, not of {self.latest}")
+        elif epoch is not None and self.epochs.lines and epoch != max(self.epochs.lines):
+            self.warn(f"left out, a test of epoch {epoch}, not of {max(self.epochs.lines)}")
         elif self.comment == "" and self.tests:
             self.warn("left out, a test without a checkpoint, after a test of this run")
         else:
             self.tests.append(line)
 
     def finish(self) -> Log:
-        """Checks all that was read, and sorts the epochs."""
-        path, warnings, epochs = self.path, self.warnings, dict(sorted(self.epochs.items()))
-        lines = [*epochs.values(), *self.tests]
+        """Checks all that was read."""
+        path, warnings = self.path, self.warnings
+        lines = [*self.epochs.lines.values(), *self.tests]
         if not lines:
             left_out = f" ({warnings[-1]})" if warnings else ""
             raise ReportError(
@@ -133,20 +124,9 @@ class _Reading:
         if not any("test_acc1" in line for line in lines):
             keys = ", ".join(sorted(lines[-1]))
             raise ReportError(f"{path}: expected results of stage two (`test_acc1`), but the lines hold {keys}")
-        gaps = [(before + 1, after - 1) for before, after in pairwise((-1, *epochs)) if after > before + 1]
-        if gaps:
-            missing = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in gaps)
-            warnings.append(f"{path}: no line for epoch {missing}")
-        if self.abandoned:
-            warnings.append(
-                f"{path}: training went back and is now at epoch {self.latest}; "
-                f"{len(self.abandoned)} later ones up to {max(self.abandoned)} were discarded and are left out"
-            )
         if len({line.get("test_acc1") for line in self.tests}) > 1:
             warnings.append(f"{path}: {len(self.tests)} test results that differ; the last one counts")
-        test = self.tests[-1] if self.tests else None
-        abandoned = tuple(sorted(self.abandoned))
-        return Log(path, epochs, test, tuple(warnings), abandoned, reweighted=shows_reweighting(epochs))
+        return self.epochs.log(path, warnings, self.tests[-1] if self.tests else None)
 
 
 def find_stdout_log(folder: Path) -> StdoutLog | None:

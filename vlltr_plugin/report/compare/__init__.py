@@ -17,6 +17,7 @@ from vlltr_plugin.report.compare.files import write_report
 from vlltr_plugin.report.compare.runs import Method, load, load_all, load_run
 from vlltr_plugin.report.compare.settings import compare_settings, reweight_of
 from vlltr_plugin.report.compare.tables import notes_of, tables_of
+from vlltr_plugin.report.tables import plain_console
 
 __all__ = [
     "Comparison",
@@ -34,8 +35,6 @@ __all__ = [
     "run_compare",
     "write_report",
 ]
-
-WIDE = 400  # width if the output is not a terminal, so that tables in files and pipes are not wrapped
 
 
 def run_compare(
@@ -68,12 +67,6 @@ def find_reference(name: str) -> Reference:
         names = dict.fromkeys(one.name for one in known.values())  # without aliases
         raise ReportError(f"Expected a reference among {', '.join(names)}, but got {name}")
     return known[name]
-
-
-def plain_console() -> Console:
-    """A console of the terminal's width, or of wide lines if the output is not a terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDE)
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

@@ -1,6 +1,6 @@
 """The pictures of a comparison.
 
-Colours show groups of classes, line styles show runs; with several seeds, a line has its run's colour.
+Lines have their run's colour and dash, bars the colour of their group of classes and their run's hatch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HATCHES = ("///", "...", "xxx", "ooo")
+HATCHES = ("///", "...", "xxx", "ooo", "\\\\\\", "+++", "|||", "---", "**", "OO")
+TINT = "#dddddd"  # behind the hatches once they repeat
 BAR = 0.8  # fraction of a group's width that its bars take
 
 
@@ -56,7 +57,6 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
     shown = {metric: curves for metric, curves in found.items() if any(curves)}
     if not shown:
         return None
-    several = any(len(method.runs) > 1 for method in methods)
     rows = (len(shown) + 1) // 2
     figure = new_figure(8.0, (3.6, 6.0)[rows - 1])
     panels = list(figure.subplots(rows, min(len(shown), 2), sharex=True, squeeze=False).flat)
@@ -65,13 +65,20 @@ def draw_accuracy(comparison: Comparison) -> Figure | None:
     for axes, (metric, of_methods) in zip(panels, shown.items(), strict=False):
         axes.set_title(comparison.title_of(metric), color=COLOURS[metric.name], fontweight="bold")
         for number, (method, curve) in enumerate(zip(methods, of_methods, strict=True)):
-            style = run_style(number) | ({} if several else {"color": COLOURS[metric.name]})
             best = (
                 method.runs[0].best_epoch if len(method.runs) == 1 else None
             )  # with several seeds, each seed has its own best epoch
-            _line(axes, curve, method.name, style, best)
+            _line(axes, curve, method.name, run_style(number), best)
         if metric in comparison.empty:
-            axes.text(0.5, 0.5, "no test images", transform=axes.transAxes, ha="center", va="center", color=GREY)
+            axes.text(
+                0.5,
+                0.7,
+                "0.0 in every line of the logs",
+                transform=axes.transAxes,
+                ha="center",
+                va="center",
+                color=GREY,
+            )
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -2), min(high, 102))  # with two seeds, an interval may exceed 0 to 100 %
         whole_epochs(axes)
@@ -175,6 +182,8 @@ def _bar(axes: Axes, x: float, width: float, value: Summary, label: str, style: 
 
 
 def _bar_style(colour: str, number: int) -> dict[str, Any]:
-    """The first bar is hollow, the second filled, further ones hatched on white."""
-    hatch = "" if number <= 1 else HATCHES[(number - 2) % len(HATCHES)]
-    return {"edgecolor": colour, "facecolor": colour if number == 1 else "white", "hatch": hatch}
+    """The first bar is hollow, the second filled, further ones hatched on white, then on grey."""
+    if number <= 1:
+        return {"edgecolor": colour, "facecolor": ("white", colour)[number], "hatch": ""}
+    again, hatch = divmod(number - 2, len(HATCHES))
+    return {"edgecolor": colour, "facecolor": TINT if again else "white", "hatch": HATCHES[hatch]}

@@ -16,6 +16,7 @@ from vlltr_plugin.hosts.host import Host, split_host_args
 from vlltr_plugin.report.accuracy import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import Evaluation, Prior, Sweep, make_evaluation
 from vlltr_plugin.report.evaluate.files import folder_for, show_and_write
+from vlltr_plugin.report.tables import plain_console
 from vlltr_plugin.report.tradeoff.curve import DEFAULT_TAUS, FAR_TAUS, log_prior
 from vlltr_plugin.report.tradeoff.predictions import PredictionCollector
 
@@ -47,7 +48,7 @@ def run_evaluate(options: argparse.Namespace, console: Console | None = None) ->
         evaluation = run_evaluation(
             host, request, sweep, lambda done, total: bar.update(task, completed=done, total=total, refresh=True)
         )
-    return show_and_write(evaluation, out, console or Console())
+    return show_and_write(evaluation, out, console or plain_console())
 
 
 def run_evaluation(

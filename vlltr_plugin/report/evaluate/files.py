@@ -92,7 +92,7 @@ def per_class_csv(by_rule: dict[str, Predictions], curve: TradeOff, names: list[
     """
     labels, counts = curve.labels, curve.counts
     conventions = dict.fromkeys((*CONVENTIONS, curve.groups))
-    of_class = [np.where(counts > 0, convention.group(counts), "") for convention in conventions]
+    of_class = [convention.group(counts) for convention in conventions]
     images = np.bincount(labels, minlength=len(counts))
     of_rules = [class_accuracies(labels, one.top1, len(counts)) for one in by_rule.values()]
     header = ["class", "name", "training_images", "images", *(f"group_{convention.name}" for convention in conventions)]

@@ -18,6 +18,7 @@ from vlltr_plugin.report.accuracy import require_for_evaluation
 from vlltr_plugin.report.evaluate.evaluation import Evaluation, Prior, Sweep, make_evaluation
 from vlltr_plugin.report.evaluate.files import NPZ, folder_for, show_and_write
 from vlltr_plugin.report.labels import recorded_groups
+from vlltr_plugin.report.tables import plain_console
 from vlltr_plugin.report.tradeoff.curve import TradeOffError
 from vlltr_plugin.report.tradeoff.sweep import checked, swept
 from vlltr_plugin.runs.epoch_files import BROKEN
@@ -54,7 +55,7 @@ def run_evaluate_logits(options: argparse.Namespace, console: Console | None = N
     groups = None if host is None else recorded_groups(host, settings, folder)
     require_for_evaluation()  # fail before the work, not after it
     evaluation = _evaluate(path, options.split or "test", Sweep.from_options(options, groups), host, settings)
-    return show_and_write(evaluation, out, console or Console())
+    return show_and_write(evaluation, out, console or plain_console())
 
 
 def _evaluate(path: Path, split: str, sweep: Sweep, host: Host | None, settings: Mapping[str, Any]) -> Evaluation:

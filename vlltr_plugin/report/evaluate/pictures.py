@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vlltr_plugin.core.shot_groups import Convention
 from vlltr_plugin.report.labels import with_bounds
-from vlltr_plugin.report.pictures import COLOURS, GREY, RUN_COLOURS, group_marks, light_grid, new_figure, run_style
+from vlltr_plugin.report.pictures import (
+    COLOURS,
+    GREY,
+    RUN_COLOURS,
+    group_marks,
+    legend_above,
+    light_grid,
+    new_figure,
+    run_style,
+)
 from vlltr_plugin.report.tradeoff.curve import TradeOff, steps_of
 
 if TYPE_CHECKING:
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
 
 PANELS = {"mixture": "Mixture of softmaxes", "sum": "Sum of logits", "single": "Predictions"}
 BAR, GAP, IMAGES = RUN_COLOURS[3], RUN_COLOURS[1], "#999999"
+UNTRAINED = "#999999"  # names of classes without training images
 LONGEST_NAME = 18
 
 Steps = Sequence[tuple[float, float, float]]  # tau, many-shot and few-shot accuracy
@@ -30,7 +39,7 @@ def draw_evaluation(evaluation: dict[str, Any], curve: TradeOff, run: str) -> di
     curves = {"tradeoff.png": draw_curves([(run, steps)], evaluation["split"], curve.groups)} if steps else {}
     return curves | {
         "reliability.png": _reliability(evaluation, run),
-        "confusion.png": _confusion(evaluation, curve.counts, curve.groups, run),
+        "confusion.png": _confusion(evaluation, curve, run),
     }
 
 
@@ -60,14 +69,14 @@ def _reliability(evaluation: dict[str, Any], run: str) -> Figure:
     return figure
 
 
-def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64], convention: Convention, run: str) -> Figure:
+def _confusion(evaluation: dict[str, Any], curve: TradeOff, run: str) -> Figure:
     """Rows: the worst classes; columns: the predicted classes, in percent of the row."""
     confusion = evaluation["confusion"]
     classes: list[int] = confusion["classes"]
     counts = np.array(confusion["counts"], dtype=float)
     share = 100 * counts / counts.sum(axis=1, keepdims=True)
     number = len(classes)
-    everything = number == len(train_counts)
+    everything = number == len(curve.counts)
     share = share[:, :-1] if everything else share
     figure = new_figure(8, 2.2 + 0.29 * number)
     axes = figure.subplots()
@@ -81,9 +90,9 @@ def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64], conv
     columns = [str(index) for index in classes] + ([] if everything else ["other"])
     axes.set_xticks(range(len(columns)), columns, rotation=90 if number > 10 else 0)
     axes.set_xlabel("predicted class")
-    groups = convention.group(train_counts)[classes]
+    groups = curve.groups.group(curve.counts)[classes]
     for tick, group in zip([*axes.get_yticklabels(), *axes.get_xticklabels()], [*groups, *groups], strict=False):
-        tick.set_color(COLOURS[str(group)])
+        tick.set_color(COLOURS.get(str(group), UNTRAINED))
     axes.grid(False)
     axes.tick_params(length=0)
     # Beside each row: the most frequent wrong prediction, which is usually not one of the worst classes.
@@ -97,10 +106,13 @@ def _confusion(evaluation: dict[str, Any], train_counts: NDArray[np.int64], conv
     rule = confusion["rule"]
     at_0 = evaluation["rules"][rule]["classes_at_0"]
     what = f"The first {number} of the {at_0} classes at 0 %" if at_0 > number else f"The {number} worst classes"
-    what = "All classes" if number == evaluation["classes"] else what
+    if number == len(np.unique(curve.labels)):
+        what = "All classes" if everything else f"All {number} classes with images"
     of_rule = "" if rule == "single" else f" ({rule})"
     figure.suptitle(f"{run}\n{what}: predictions in percent of their images{of_rule}", fontsize=12)
-    marks = group_marks(axes, groups, convention, marker="s")
+    marks = group_marks(axes, groups, curve.groups, marker="s")
+    if "" in groups:
+        marks += axes.plot([], [], "s", color=UNTRAINED, ms=7, label="no training images")
     figure.legend(handles=marks, loc="outside lower center", ncols=3, title="colour of a class's name")
     return figure
 
@@ -130,14 +142,13 @@ def draw_curves(curves: Sequence[tuple[str, Steps]], split: str, groups: Convent
     axes.set_title("Trade-off curves: logits - tau * log(prior)")
     axes.margins(0.08)
     light_grid(axes, "both")
-    title = "filled: tau 0, as trained; numbers: tau"
-    figure.legend(loc="outside upper center", ncols=min(3, len(curves)), title=title)
+    legend_above(figure, axes.get_legend_handles_labels()[0], "filled: tau 0, as trained; numbers: tau")
     _write_taus(figure, axes, [steps for _, steps in curves])
     return figure
 
 
 def _write_taus(figure: Figure, axes: Axes, curves: Sequence[Steps]) -> None:
-    """Writes tau beside the points, those at the ends of the curves first; skips points without room for it."""
+    """Writes tau beside the points, inside the axes, the curves' ends first; skips points without room for it."""
     from matplotlib.transforms import Bbox
 
     figure.draw_without_rendering()  # draws once, so that the positions of the points are known
@@ -154,18 +165,23 @@ def _write_taus(figure: Figure, axes: Axes, curves: Sequence[Steps]) -> None:
     taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in marks]
     for number, place, text in ends + between:
         side = 1 if number % 2 else -1  # the first run's labels go on the inner side of its curve
-        label = axes.annotate(
-            text,
-            place,
-            xytext=(7 * side, 5 * side),
-            textcoords="offset points",
-            ha="left" if side > 0 else "right",
-            va="bottom" if side > 0 else "top",
-            fontsize=9,
-            color=RUN_COLOURS[number % len(RUN_COLOURS)],
-        )
-        extent = label.get_window_extent()
-        if any(extent.overlaps(other) for other in taken):
+        for across, up in ((side, side), (-side, -side), (-side, side), (side, -side)):
+            label = axes.annotate(
+                text,
+                place,
+                xytext=(7 * across, 5 * up),
+                textcoords="offset points",
+                ha="left" if across > 0 else "right",
+                va="bottom" if up > 0 else "top",
+                fontsize=9,
+                color=RUN_COLOURS[number % len(RUN_COLOURS)],
+            )
+            extent = label.get_window_extent()
+            inside = axes.bbox.count_contains(extent.corners()) == 4
+            if inside:
+                break
             label.remove()
-        else:
+        if inside and any(extent.overlaps(other) for other in taken):
+            label.remove()
+        elif inside:
             taken.append(extent)

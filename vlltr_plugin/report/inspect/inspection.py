@@ -68,7 +68,7 @@ class Series:
     def append(self, arrays: EpochArrays, name: str, groups: Convention) -> None:
         """Adds an epoch."""
         weights, radii = arrays.by_logits[name], own_radii(arrays, name)
-        group = np.where(arrays.counts > 0, groups.group(arrays.counts), "")
+        group = groups.group(arrays.counts)
         self.epochs.append(arrays.epoch)
         self.corrected.append(corrected_correlation(radii))
         for member in GROUPS:
@@ -192,7 +192,7 @@ def _inspect(
     weights, radii = arrays.by_logits[name], own_radii(arrays, name)
     present = arrays.counts > 0
     drawn = present & (arrays.draws > 0)
-    group = np.where(present, groups.group(arrays.counts), "")
+    group = groups.group(arrays.counts)
     equal = np.median(radii.corrected()) - radii.missing if radii.missing is not None and len(radii.counts) else None
     return Inspection(
         logits=name,

@@ -14,7 +14,7 @@ from vlltr_plugin.report.inspect.pictures import write_pictures
 from vlltr_plugin.report.inspect.size_relation import EQUAL, ROUNDING
 from vlltr_plugin.report.labels import run_name
 from vlltr_plugin.report.pictures import require_matplotlib
-from vlltr_plugin.report.tables import MISSING, Table
+from vlltr_plugin.report.tables import MISSING, Table, plain_console
 from vlltr_plugin.runs.epoch_files import epoch_files
 from vlltr_plugin.training.settings import SINGLE
 
@@ -234,7 +234,7 @@ def run_inspect(
 
     ReportError for unusable input, and MissingExtraError without matplotlib for pictures; nothing is written then.
     """
-    console = console or Console()
+    console = console or plain_console()
     epoch_files(run)  # an error for a missing run comes first
     if out is not None:
         require_matplotlib()
