@@ -80,7 +80,7 @@ def test_whole_runs_and_runs_that_caught_up_are_read_without_a_warning(written: 
     assert not log.abandoned
 
 
-@pytest.mark.parametrize("written", [(0, 5, 10), (4, 9, 14), (1, 2, 3), (2, 4, 6)])
+@pytest.mark.parametrize("written", [(0, 5, 10), (4, 9, 14), (1, 2, 3), (2, 4, 6), (1,), (4, 9)])
 def test_a_loop_may_record_every_fifth_epoch_or_count_from_1(written: Sequence[int], tmp_path: Path) -> None:
     (tmp_path / "log.txt").write_text(_own_loop(written))
     assert get_host("own-loop").read_log(tmp_path / "log.txt").warnings == ()
