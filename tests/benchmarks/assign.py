@@ -22,6 +22,7 @@ from torch import nn
 from vlltr_plugin import ClassVolume, ReweightedLoss, Uniform
 
 SMOOTHING, BATCH = 0.1, 128
+TITLES = {"cifar10_lt": "CIFAR-10-LT", "cifar100_lt": "CIFAR-100-LT"}
 READINGS = {
     "mass": {"assign": "mass"},
     "dominant": {"assign": "dominant"},
@@ -147,7 +148,7 @@ def tabled(records):
             spread = ", ".join(f"{np.median([r[column] for r in own]):.3f}" for column in columns)
             better = f"{(dominant > mass).sum()} of {len(own)}"
             medians = [f"{np.median(values):.3f}" for values in (mass, dominant)]
-            rows.append([f"{key[0]}, IF {key[1]}", key[2], variant, len(own), *medians, better, spread])
+            rows.append([f"{TITLES[key[0]]}, IF {key[1]}", key[2], variant, len(own), *medians, better, spread])
     header = "| data | phase | variant | epochs | `mass` | `dominant` | `dominant` ranks better in |"
     return table(f"{header} spread: clean, mass, dominant |", rows)
 

@@ -56,12 +56,41 @@ def errors_of(logits, rng):
             image = np.take_along_axis(chosen, rng.integers(0, size, (TRIALS, number)), axis=1)
             drawn = rows[image, rng.integers(0, rows.shape[1], image.shape)]
             bias = float(np.nanmean(log_radius(drawn)) - known)
-            n, m = (torch.tensor([float(value)], dtype=torch.float64) for value in (size, number))
-            moments = ClassMoments(1, 1, torch.device("cpu"))
-            moments.mass, moments.mass_squared = m, m  # of whole samples
-            radius = bias + float(((m - 1) / moments.degrees_of_freedom(n)).log()) / 2
-            debiased = radius + float(log_sigma_bias(torch.minimum(n, m)))
-            yield {"class": label, "n": size, "draws": number, "bias": bias, "radius": radius, "debiased": debiased}
+            yield {"class": label, "n": size, "draws": number, **corrected(bias, size, number)}
+
+
+def corrected(bias, size, number):
+    """Errors of a log radius: of the draws taken for as many images, with the variance of the images, and debiased."""
+    n, m = (torch.tensor([float(value)], dtype=torch.float64) for value in (size, number))
+    moments = ClassMoments(1, 1, torch.device("cpu"))
+    moments.mass, moments.mass_squared = m, m  # of whole samples
+    radius = bias + float(((m - 1) / moments.degrees_of_freedom(n)).log()) / 2
+    return {"bias": bias, "radius": radius, "debiased": radius + float(log_sigma_bias(torch.minimum(n, m)))}
+
+
+def tabled_normal(classes=100_000):
+    """The same for normal logits whose draws repeat exactly, by simulation."""
+    rows, rng = [], np.random.default_rng(0)
+    for size in SIZES:
+        number = draws_of(size)
+        images = rng.standard_normal((classes, size))
+        drawn = np.take_along_axis(images, rng.integers(0, size, (classes, number)), axis=1)
+        errors = corrected(float(np.nanmean(log_radius(drawn[..., None]))), size, number)
+        rows.append([size, number, *(f"{error:+.3f}" for error in errors.values())])
+    header = "| n | m | m draws taken for m images | variance of n (the default) | with `debias` |"
+    return table(header, rows)
+
+
+def tabled(lines):
+    """Means over the classes."""
+    rows = []
+    for size in SIZES:
+        for augmented, kind in ((False, "the same"), (True, "augmented")):
+            own = [line for line in lines if line["n"] == size and line["augmented"] is augmented]
+            means = (f"{np.mean([line[key] for line in own]):+.3f}" for key in ("bias", "radius", "debiased"))
+            rows.append([size, draws_of(size), kind, *means])
+    header = "| n | draws | draws of an image | m draws taken for m images | variance of n | with `debias` |"
+    return table(header, rows)
 
 
 def main():
@@ -72,13 +101,7 @@ def main():
             about = {"state": number, "epochs": training.epoch, "augmented": augmented}
             lines += [about | line for line in errors_of(logits_of(training, augmented, generator), rng)]
     write_lines(lines, options.out)
-    rows = []
-    for size in SIZES:
-        for augmented, kind in ((False, "the same"), (True, "augmented")):
-            own = [line for line in lines if line["n"] == size and line["augmented"] is augmented]
-            means = (f"{np.mean([line[key] for line in own]):+.3f}" for key in ("bias", "radius", "debiased"))
-            rows.append([size, draws_of(size), kind, *means])
-    print(table("| n | draws | draws of an image | m draws taken for m images | variance of n | with `debias` |", rows))
+    print(tabled(lines))
 
 
 if __name__ == "__main__":

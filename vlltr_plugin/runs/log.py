@@ -73,7 +73,7 @@ class EpochLines:
         gaps = [(before + 1, after - 1) for before, after in pairwise((-1, *self.lines)) if after > before + 1]
         steps = {after - before for before, after in pairwise(self.lines)}
         regular = self.own_loop and len(steps) < 2 and min(self.lines, default=0) <= min(steps, default=1)
-        regular &= list(self.lines) != [0, max(self.lines, default=0)]  # of two lines nobody knows
+        regular &= list(self.lines) != [0, max(self.lines, default=0)]  # 0 and one other do not show a step
         if gaps and not regular:
             named = [(low + self.first, high + self.first) for low, high in gaps]
             missing = ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in named)
