@@ -190,11 +190,15 @@ class Criterion(nn.Module):
         return self.weighting.statistics(in_force, self.drawn)
 
     def keep_radii(self) -> None:
-        """Keeps the radii at the end of this epoch, for example if it was resumed inside and few samples are left."""
+        """Keeps the radii at the end of this epoch, for example if it was resumed inside and few samples are left.
+
+        Call it after a state is loaded. If there are no radii yet (`criterion.weighting.has_radii`) there will be none.
+        """
         self._keeps_radii = True
 
     def forget_epoch(self) -> None:
         """Drops everything observed since the last epoch ended, for example by a run that was stopped."""
+        self._keeps_radii = False
         self.weighting.forget_epoch()
         self._checks.forget()
 
@@ -204,6 +208,7 @@ class Criterion(nn.Module):
         Args:
             epoch: counted from 0.
         """
+        self._keeps_radii = False
         self.weighting.start_over(epoch)
         self._checks.start_over()
 
@@ -260,6 +265,7 @@ class Criterion(nn.Module):
 def _forget_counts(criterion: Criterion, incompatible_keys: Any) -> None:
     """Called after a state was loaded: drops the counts, which belong to another run."""
     if criterion._loads_weighting:
+        criterion._keeps_radii = False
         criterion._checks.forget()
 
 
