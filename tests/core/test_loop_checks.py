@@ -240,6 +240,14 @@ def heads(number):
     return loop
 
 
+def a_criterion_for_each_head(criterion):
+    layers, other = [nn.Linear(4, 3) for _ in range(2)], ReweightedLoss(criterion.weighting, smoothing=0.1)
+    for _ in range(3):
+        x = torch.randn(21, 4)
+        (criterion(layers[0](x), LABELS) + 0.4 * other(layers[1](x), LABELS)).backward()
+        criterion.end_epoch()
+
+
 def validation_with_gradients(criterion):
     for _ in range(4):
         passes(criterion, LABELS, 7)
@@ -259,6 +267,7 @@ def no_end_of_the_fourth_epoch(criterion):
 
 WRONG = [
     (heads(2), "logits of one head"),
+    (a_criterion_for_each_head, "logits of one head.*a weighting of its own"),
     (validation_with_gradients, "validation with gradients"),
     (passes_before_the_first_epoch, "learning-rate finder.*forget_epoch"),
     (no_end_of_the_fourth_epoch, r"end_epoch\(\)"),
@@ -269,6 +278,77 @@ WRONG = [
 def test_a_wrong_loop_warns_once(loop, words):
     (found,) = said(loop)
     assert re.search(words, found)
+
+
+def of_same_logits(first, second, layers, x, epoch):
+    logits = layers[0](x)
+    (first(logits, LABELS) + second(logits, LABELS)).backward()
+    first.end_epoch()
+
+
+def of_another_head(first, second, layers, x, epoch):
+    (first(layers[0](x), LABELS) + second.losses(layers[1](x), LABELS, "mean")).backward()
+    first.end_epoch()
+
+
+def each_ended_by_number(first, second, layers, x, epoch):
+    (first(layers[0](x), LABELS) + second(layers[1](x), LABELS)).backward()
+    for criterion in (first, second):
+        criterion.end_epoch(epoch)
+
+
+def in_validation(first, second, layers, x, epoch):
+    first(layers[0](x), LABELS).backward()
+    second.eval()(layers[1](x), LABELS)
+    first.end_epoch()
+
+
+def made_again(first, second, layers, x, epoch):
+    for criterion in (ReweightedLoss(first.weighting), first, ReweightedLoss(first.weighting)):
+        criterion(layers[0](x), LABELS).backward()
+    criterion.end_epoch()
+
+
+def copied(first, second, layers, x, epoch):
+    copy.deepcopy(first)(layers[1](x), LABELS).backward()
+    in_validation(first, second, layers, x, epoch)
+
+
+SHARED = [of_same_logits, of_another_head, each_ended_by_number, in_validation, made_again, copied]
+OF_STATISTICS = [of_another_head, in_validation, made_again, copied]
+
+
+@pytest.mark.parametrize(
+    ("weighting", "loop"),
+    [(InverseFrequency, loop) for loop in SHARED] + [(ClassVolume, loop) for loop in OF_STATISTICS],
+)
+def test_criteria_that_share_a_weighting_in_an_honest_loop_are_silent_and_have_the_weights_of_one(weighting, loop):
+    weighting, alone = (weighting(FEW, start_epoch=2) for _ in range(2))
+    layers = [nn.Linear(4, 3) for _ in range(2)]
+    first, second, expected = ReweightedLoss(weighting), ReweightedLoss(weighting, smoothing=0.1), ReweightedLoss(alone)
+    with quiet():
+        for epoch in range(4):
+            x = normal(21, 4, seed=epoch)
+            assert torch.equal(weighting.weights, alone.weights)
+            loop(first, second, layers, x, epoch)
+            expected(layers[0](x), LABELS).backward()
+            expected.end_epoch()
+    torch.testing.assert_close(weighting.weights, alone.weights)
+    assert weighting.epoch == alone.epoch == 4
+
+
+def test_two_criteria_that_each_end_the_epochs_of_one_weighting_warn_once():
+    weighting = InverseFrequency(FEW, start_epoch=4)
+    criteria = ReweightedLoss(weighting), ReweightedLoss(weighting, smoothing=0.1)
+
+    def loop():
+        for _ in range(3):
+            sum(criterion(torch.randn(21, 3, requires_grad=True), LABELS) for criterion in criteria).backward()
+            for criterion in criteria:
+                criterion.end_epoch()
+
+    (found,) = warnings_of(loop)
+    assert re.search(r"each end_epoch\(\) counts an epoch: give each criterion its own weighting", found)
 
 
 def test_several_passes_of_one_head_do_not_warn():

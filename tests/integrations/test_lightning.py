@@ -1,5 +1,6 @@
 """Lightning: what is an epoch, what is training; a resumed run equals an uninterrupted one."""
 
+import json
 import math
 
 import pytest
@@ -163,6 +164,61 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_run(tmp_path, made, d
     torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
     assert torch.equal(model.layer.weight, expected.layer.weight)
     assert trainer.callback_metrics["train_reweight_alpha_max"] > 1
+
+
+class Broken(lightning.Callback):
+    """Breaks the validation at the end of the second epoch."""
+
+    def on_validation_batch_start(self, trainer, *args):
+        if trainer.current_epoch == 1 and not trainer.sanity_checking:
+            raise ZeroDivisionError
+
+
+# How a checkpoint comes to be saved in the validation after the second epoch: (options, of ModelCheckpoint, breaks)
+IN_VALIDATION = {
+    "every second epoch": ({"check_val_every_n_epoch": 2}, {}, False),
+    "twice an epoch": ({"val_check_interval": 0.5}, {}, False),
+    "on request": ({}, {"save_on_train_epoch_end": False}, False),
+    "every two epochs' steps": ({"val_check_interval": 2 * STEPS, "check_val_every_n_epoch": None}, {}, False),
+    "broken": ({}, None, True),
+}
+
+
+@pytest.mark.parametrize("records", [False, True])
+@pytest.mark.parametrize("way", IN_VALIDATION)
+def test_a_run_resumed_from_a_checkpoint_of_a_validation_equals_the_whole_run(tmp_path, way, records, capsys):
+    options, of_saver, breaks = IN_VALIDATION[way]
+    saver = lightning.callbacks.OnExceptionCheckpoint(tmp_path)
+    saver.teardown = lambda *args: None  # it would remove the file
+    if of_saver is not None:
+        saver = lightning.callbacks.ModelCheckpoint(tmp_path, save_top_k=-1, **of_saver)
+
+    def run(folder, epochs, *others, ckpt=None):
+        criterion, seen = volume(start_epoch=2), []
+        callback = ReweightCallback(criterion, folder=tmp_path / folder if records else None)
+        model = Model(criterion)
+        model.on_before_backward = lambda loss: seen.append(criterion.in_force())
+        trainer = trainer_of(
+            tmp_path, callback, *others, max_epochs=epochs, enable_checkpointing=bool(others), **options
+        )
+        if breaks and others:
+            with pytest.raises(ZeroDivisionError):
+                trainer.fit(model, loader(), loader())
+        else:
+            trainer.fit(model, loader(), loader(), ckpt_path=ckpt)
+        return torch.stack(seen), model, criterion
+
+    seen, expected, whole = run("whole", 5)
+    run("run", 2, saver, *[Broken()] * breaks)
+    saved = max(tmp_path.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+    again, model, resumed = run("run", 5, ckpt=saved)
+    assert torch.equal(again, seen[2 * STEPS :])
+    assert torch.equal(model.layer.weight, expected.layer.weight)
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
+    if records:
+        lines = [json.loads(line) for line in (tmp_path / "run/log.txt").read_text().splitlines()]
+        assert sorted({line["epoch"] for line in lines}) == list(range(5))
+    assert "saved in epoch" not in capsys.readouterr().out
 
 
 def test_a_checkpoint_without_a_state_gives_a_message_and_one_of_other_settings_an_error(tmp_path, capsys):

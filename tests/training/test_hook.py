@@ -221,6 +221,22 @@ def test_an_epoch_that_keeps_the_radii_drops_what_it_observed_and_the_next_is_me
     assert criterion.weighting.epoch == 3
 
 
+@pytest.mark.parametrize("start", ["forget_epoch", "start_over", "load_state_dict"])
+def test_radii_are_kept_in_the_epoch_that_it_was_said_for_not_in_one_that_begins_anew(start):
+    stopped, expected = (ReweightedLoss(ClassVolume(THREE)) for _ in range(2))
+    for criterion in (stopped, expected):
+        observe(criterion, 0)
+        criterion.end_epoch()
+    state = stopped.state_dict()
+    stopped.keep_radii()
+    for criterion in (stopped, expected):
+        getattr(criterion, start)(*[state] * (start == "load_state_dict"))
+        observe(criterion, 1)
+        criterion.end_epoch()
+    assert torch.equal(stopped.weighting.weights, expected.weighting.weights)
+    assert stopped.weighting.has_radii
+
+
 def test_ranks_are_compared_once_an_epoch(monkeypatch):
     compared = []
     for module in (training_hook, core_criterion, core_weighting):

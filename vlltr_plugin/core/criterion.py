@@ -27,7 +27,8 @@ class Criterion(nn.Module):
     `torch.nn.CrossEntropyLoss` has them.
 
     Args:
-        weighting: provides the class weights, for example `ClassVolume`.
+        weighting: provides the class weights, for example `ClassVolume`. Criteria of one weighting share its epochs:
+            call `end_epoch` of one of them, or give each its own.
         smoothing: label smoothing eps in [0, 1), applied to int64 targets. Floating point targets must already contain
             it; the criterion removes it from them.
         ignore_index: label of elements to leave out of loss, statistics and the mean's denominator; not used for
@@ -67,7 +68,8 @@ class Criterion(nn.Module):
         self.reduction = reduction
         self._smoothing_checked = self._keeps_radii = self._loads_weighting = False
         self.drawn = torch.zeros(weighting.num_classes, dtype=torch.float64, device="cpu")
-        self._checks = LoopChecks(weighting)
+        # One for all criteria of a weighting, whose statistics and epochs they share.
+        self._checks: LoopChecks = vars(weighting).setdefault("_checks", LoopChecks(weighting))
         self.register_load_state_dict_post_hook(_forget_counts)  # type: ignore[no-untyped-call]
 
     def forward(self, logits: Tensor, targets: Tensor, reduction: str | None = None) -> Tensor:
@@ -124,7 +126,7 @@ class Criterion(nn.Module):
     def observe_in_host(self, logits: Tensor, targets: Tensor, statistics: bool = True) -> Batch:
         """As `observe`, for a training pass whose loss the host computes; without `statistics`, counts draws only."""
         batch = self.batch(logits, targets)
-        if statistics and self.weighting.uses_logits:
+        if statistics:
             self._checks.see_logits(logits)
         self.observe_batch(batch, statistics)
         return batch
@@ -190,11 +192,15 @@ class Criterion(nn.Module):
         return self.weighting.statistics(in_force, self.drawn)
 
     def keep_radii(self) -> None:
-        """Keeps the radii at the end of this epoch, for example if it was resumed inside and few samples are left."""
+        """Keeps the radii at the end of this epoch, for example if it was resumed inside and few samples are left.
+
+        Call it after a state is loaded. If there are no radii yet (`criterion.weighting.has_radii`) there will be none.
+        """
         self._keeps_radii = True
 
     def forget_epoch(self) -> None:
         """Drops everything observed since the last epoch ended, for example by a run that was stopped."""
+        self._keeps_radii = False
         self.weighting.forget_epoch()
         self._checks.forget()
 
@@ -204,6 +210,7 @@ class Criterion(nn.Module):
         Args:
             epoch: counted from 0.
         """
+        self._keeps_radii = False
         self.weighting.start_over(epoch)
         self._checks.start_over()
 
@@ -260,6 +267,7 @@ class Criterion(nn.Module):
 def _forget_counts(criterion: Criterion, incompatible_keys: Any) -> None:
     """Called after a state was loaded: drops the counts, which belong to another run."""
     if criterion._loads_weighting:
+        criterion._keeps_radii = False
         criterion._checks.forget()
 
 

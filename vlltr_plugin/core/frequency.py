@@ -24,8 +24,17 @@ class FrequencyWeighting(Weighting):
     @outside_inference_mode
     def __init__(self, class_counts: Counts, draws: Counts | None = None, **options: Any) -> None:
         super().__init__(class_counts, draws, **options)
+        self._compute_radii()
+
+    def _compute_radii(self) -> None:
         self._take_radii(torch.where(self.divisor > 0, self.log_shape(self.divisor), 0.0))
-        self.begin_epoch(0)
+        self.begin_epoch(self.epoch)
+
+    def _undo_cast(self) -> None:
+        cast = self.log_radius64.dtype != torch.float64
+        super()._undo_cast()
+        if cast:
+            self._compute_radii()
 
     def radii(self) -> Tensor | None:
         """Returns None: the radii never change."""

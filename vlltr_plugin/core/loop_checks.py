@@ -33,9 +33,9 @@ ADVICE = (
 
 
 class LoopChecks:
-    """Counts and compares the batches of one criterion; gives each warning once, and never waits for a GPU."""
+    """Counts and compares the batches that feed a weighting; gives each warning once, and never waits for a GPU."""
 
-    called = False  # True if the criterion gave a training loss since the last epoch ended
+    called = False  # True if a criterion gave a training loss since the last epoch ended
     drawn: Tensor  # samples of each class since the last epoch ended, float64 `[C]` on the device that they come on
     advice = ADVICE  # advice if the draws differ from those declared; empty if no weight depends on them
     # Prints a warning in a host, whose hook ends the epochs; None in a user's own loop, which uses `warnings.warn`.
@@ -69,7 +69,7 @@ class LoopChecks:
 
     def see_logits(self, logits: Tensor, targets: Tensor | None = None) -> None:
         """Warns if a training pass has the logits of the pass before, or (with targets) those of another head."""
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or not self._weighting[0].uses_logits:
             return
         # CUDA graphs return the same tensor in every pass: the autograd node (for a parameter, the version) differs.
         this_pass = None if logits.grad_fn is None else logits.grad_fn._sequence_nr(), logits._version
@@ -92,7 +92,8 @@ class LoopChecks:
                 "heads",
                 "Expected the logits of one head but got those of several for the same targets: their statistics are "
                 "mixed, so the radii are wrong. Call the criterion for the head that predicts, and "
-                "criterion.losses(logits, targets, 'mean') for the others.",
+                "criterion.losses(logits, targets, 'mean') for the others, or give each head a criterion with a "
+                "weighting of its own.",
             )
         self._last_targets, self._last_parameters = weakref.ref(targets), parameters
 
@@ -138,7 +139,8 @@ class LoopChecks:
         drawn = self.drawn.to(self._weighting[0].device64)
         totals = sum_over_ranks(torch.cat([drawn, drawn.new_tensor([self._images])]))
         drawn, images, passes = totals[:-1], float(totals[-1]), self._passes
-        unused = not self.called and not bool(drawn.any())
+        counted = self._epoch != self._weighting[0].epoch  # not if this epoch had ended before: end_epoch(epoch) twice
+        unused = counted and not self.called and not bool(drawn.any())
         self._epochs.add(drawn, images or math.inf)
         self.forget()
         if self.advice and (differs := self._epochs.other_classes()):
@@ -160,7 +162,8 @@ class LoopChecks:
                 "unused",
                 "Expected the training to compute its loss with the criterion but it was never called in this epoch: "
                 "nothing was re-weighted. Call criterion(logits, targets) in each step (Hugging Face's Trainer: "
-                "compute_loss_func=callback.loss).",
+                "compute_loss_func=callback.loss). If two criteria have one weighting, each end_epoch() counts an "
+                "epoch: give each criterion its own weighting, or call end_epoch() of one of them.",
             )
         untrained = passes.untrained > NOT_TRAINED * passes.samples and passes.left_out
         if untrained and self._untrained_before:

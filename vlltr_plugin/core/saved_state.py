@@ -37,6 +37,8 @@ class WeightingState(nn.Module):
     class_counts: Tensor
     draws: Tensor
     num_classes: int
+    # The arguments class_counts and draws, float64 on the CPU. No buffers: a loader or a cast may write over those.
+    _declared: dict[str, Tensor]
     epoch: int
     has_radii: bool
 
@@ -71,8 +73,24 @@ class WeightingState(nn.Module):
         """Drops the samples behind the radii, which others replace; a buffer of a subclass was loaded with these."""
         vars(self).pop("samples", None)
 
+    @outside_inference_mode
+    def _undo_cast(self) -> None:
+        """Restores the precision of the buffers if FSDP's mixed precision has cast them; it does not call `_apply`.
+
+        Counts, draws and what follows from them are exact again; measured radii and their weights stay rounded.
+        """
+        if self.log_radius64.dtype == torch.float64:
+            return
+        self.weights.data = self.weights.float()
+        device = float64_device(self.weights.device)
+        for name in ("log_radius64", "substitution", "progress", "margins", *self._declared):
+            buffer = getattr(self, name)
+            buffer.data = self._declared.get(name, buffer).to(device, torch.float64, copy=True)
+        self.update_margins()
+
     def _read_progress(self) -> None:
         """Updates the Python values from the tensor, which DDP, an average or a loader may have written."""
+        self._undo_cast()
         progress = self.progress.tolist()
         self.epoch, self.has_radii = epoch_of(progress), progress[1] > 0
 
@@ -104,7 +122,7 @@ class WeightingState(nn.Module):
         """Reads a state or an average of states; ValueError if it is damaged or has other settings."""
         refuse_other_settings(settings_of(state), as_saved(self.settings()))
         saved = read_state(state, self.num_classes)
-        own = self.draws.cpu().clamp(max=saved.largest)
+        own = self._declared["draws"].clamp(max=saved.largest)
         own_share, share = (draws / draws.sum() for draws in (own, saved.draws))
         if not torch.allclose(share, own_share, rtol=max(DRAWS_TOLERANCE, 2 * saved.precision), atol=0.0):
             raise ValueError(
@@ -116,6 +134,7 @@ class WeightingState(nn.Module):
     @outside_inference_mode
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         own = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
+        self._undo_cast()
         if not own.keys().isdisjoint(ENTRIES):  # if the state lacks all of them, torch reports the missing keys
             saved = self.check_state(own)
             tensors = {
@@ -123,7 +142,7 @@ class WeightingState(nn.Module):
                 "log_radius64": saved.log_radius,
                 "substitution": saved.substituted.double(),
                 "progress": torch.tensor(progress_of(saved.epoch, saved.has_radii), dtype=torch.float64, device="cpu"),
-                "draws": self.draws,
+                "draws": self._declared["draws"],
                 SETTINGS: self.get_extra_state(),
             }
             placed = {name: value.to(getattr(self, name, value).device, copy=True) for name, value in tensors.items()}
@@ -134,6 +153,7 @@ class WeightingState(nn.Module):
 
     def move_to(self, device: torch.device) -> None:
         """Moves to the device of the logits, once; not to the meta device, which holds no numbers."""
+        self._undo_cast()
         if self.weights.device != device and device.type != "meta":
             self.to(device)
 

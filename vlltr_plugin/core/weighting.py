@@ -38,7 +38,9 @@ class Weighting(WeightingState):
     inside a model works with EMA, SWA, averages of checkpoints, casts and other file formats. A resume from an average
     of states uses their settings, the averaged weights and radii, and the rounded mean of their epochs; pass `epoch` to
     `end_epoch` then. Weights are float32 on the device of the logits. The rest is float64, on the CPU if that device
-    has no float64. Under `torch.device("meta")` the state is on the CPU, too.
+    has no float64. Under `torch.device("meta")` the state is on the CPU, too. If FSDP's `MixedPrecision` has a
+    `buffer_dtype`, the first step restores the precision of the buffers; after a resume, the weights that were measured
+    are rounded to that dtype until the epoch ends.
 
     Args:
         class_counts: n_i, training samples of each class, whole numbers, `[C]`. A class without
@@ -101,6 +103,7 @@ class Weighting(WeightingState):
         self.register_buffer("progress", class_counts.new_tensor(progress_of(0, False)))
         self.register_buffer("class_counts", class_counts, persistent=False)
         self.register_buffer("draws", draws)
+        self._declared = {"class_counts": class_counts.clone(), "draws": draws.clone()}
         self.register_buffer("margins", torch.zeros_like(class_counts), persistent=False)
         empty = (class_counts == 0).nonzero().flatten().tolist()
         if empty:
@@ -310,7 +313,7 @@ class Weighting(WeightingState):
             "counts": self.counts,
             "normalize": self.normalize,
             "start_epoch": self.start_epoch,
-            "class_counts": [round(n) for n in self.class_counts.tolist()],
+            "class_counts": [round(n) for n in self._declared["class_counts"].tolist()],
         }
 
     def extra_repr(self) -> str:

@@ -46,6 +46,7 @@ class ReweightCallback(EpochCallback, Callback):
         >>> trainer = Trainer(callbacks=[ReweightCallback(criterion), ModelCheckpoint("runs")])
     """
 
+    _starts = False  # True from the start of a training to its first batch
     _loaded = False  # True if a checkpoint's state was loaded for the next training
     _mode: bool | None = None  # mode of the criterion before the evaluation in progress
 
@@ -55,7 +56,12 @@ class ReweightCallback(EpochCallback, Callback):
         return f"{super().state_key}[{self._name}]" if self._name else super().state_key
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Marks the start of a training, which its first batch begins."""
+        self._starts, self._in_epoch = True, False
+
+    def _start(self, trainer: Trainer) -> None:
         """Prints a message if a run resumes without the epoch's state; a new run begins with weights of 1."""
+        self._starts = False
         weighting, new = self.criterion.weighting, trainer.global_step == 0
         epoch = trainer.current_epoch if self._steps is None else trainer.global_step // self._steps
         reached = epoch_of(
@@ -73,12 +79,14 @@ class ReweightCallback(EpochCallback, Callback):
                 why = "the checkpoint holds no re-weighting state" if epoch else dropped
                 info(f"{why}: the weights start at 1, in epoch {epoch}.")
             self.criterion.start_over(epoch)
-        self._in_epoch = False
         self._rest = self._steps is not None and trainer.global_step % self._steps > 0
         self._begin(new, again)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begins an epoch with its first batch, also after other passes (for example a learning-rate finder)."""
+        # Not earlier: with a checkpoint of a validation, `current_epoch` is the epoch before until that is over.
+        if self._starts:
+            self._start(trainer)
         self._refuse_another_end()
         if not self._in_epoch:
             self.criterion.forget_epoch()
