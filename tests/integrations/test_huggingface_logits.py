@@ -91,6 +91,52 @@ def test_a_model_that_predicts_the_next_token_is_refused_unless_the_user_shifts(
     torch.testing.assert_close(shifted, model(ids, labels=ids).loss, rtol=1e-5, atol=1e-6)
 
 
+class LastTokenForCausalLM(transformers.GPT2LMHeadModel):
+    """A language model whose logits of the last token are those of a text's class."""
+
+    def forward(self, input_ids, labels=None):
+        return {"logits": super().forward(input_ids).logits[:, -1]}
+
+
+def weights_after_a_step(folder, parts, **attributes):
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=5, n_positions=8, n_embd=8, n_layer=1, n_head=1, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
+    )
+    model = LastTokenForCausalLM(config)
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    callback = ReweightCallback(ReweightedLoss(Uniform([2, 2, 2, 1, 1])))
+    arguments = transformers.TrainingArguments(
+        str(folder),
+        per_device_train_batch_size=8 // parts,
+        gradient_accumulation_steps=parts,
+        max_steps=1,
+        optim="sgd",
+        learning_rate=0.1,
+        max_grad_norm=0.0,
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+    )
+    texts = torch.randint(5, (8, 6), generator=torch.Generator().manual_seed(0))
+    data = [{"input_ids": text, "labels": torch.tensor(k % 5)} for k, text in enumerate(texts)]
+    transformers.Trainer(
+        model, arguments, train_dataset=data, compute_loss_func=callback.loss, callbacks=[callback]
+    ).train()
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+@pytest.mark.parametrize("parts", [1, 4, 8])
+def test_a_language_model_as_a_classifier_takes_the_step_of_the_undivided_batch_or_is_refused(tmp_path, parts):
+    """Its Trainer counts one label less in each part, as long as its loss is that of the next token."""
+    expected = weights_after_a_step(tmp_path, 1, loss_type="ForSequenceClassification")
+    found = weights_after_a_step(tmp_path, parts, loss_type="ForSequenceClassification")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="leaves out the first label of each part"):
+        assert torch.allclose(weights_after_a_step(tmp_path, parts), expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("outputs", "labels", "said"),
     [({"start": 1}, torch.tensor([0, 1]), "logits"), ({"logits": torch.zeros(2, 3)}, None, "labels")],

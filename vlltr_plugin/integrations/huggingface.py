@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from accelerate.state import GradientState
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length
 
 from vlltr_plugin.core.criterion import Criterion
@@ -100,7 +101,8 @@ class ReweightCallback(EpochCallback, TrainerCallback):
 
         Raises:
             TypeError: if there are no logits or no labels.
-            ValueError: if the model predicts the next token: its own loss shifts the labels.
+            ValueError: if the model predicts the next token: its own loss shifts the labels, and the Trainer counts
+                one label less in each part.
         """
         model = self._model()
         logits, labels = _class_logits(outputs, labels, self.criterion.weighting.num_classes, model)
@@ -115,6 +117,12 @@ class ReweightCallback(EpochCallback, TrainerCallback):
                 self.criterion.train(mode)
         if num_items_in_batch is None:
             return loss
+        if labels.ndim == 1 and _counts_next_tokens(model):
+            raise ValueError(
+                "Expected num_items_in_batch to count every label but this model predicts the next token, so the "
+                "Trainer leaves out the first label of each part. If there is one label for each row, set "
+                "model.loss_type = 'ForSequenceClassification' before the Trainer is made; labels of tokens are [B, T]."
+            )
         # DataParallel, of several GPUs in one process: an entry for each, and the Trainer multiplies by their number.
         items = torch.as_tensor(num_items_in_batch).sum().to(loss.device)
         items = torch.where(items > 0, items, 1)  # if every label is ignored
@@ -254,6 +262,13 @@ def _resumed_folder() -> str | None:
         if frame.f_code.co_name == "_inner_training_loop" and frame.f_locals.get("resume_from_checkpoint"):
             return str(frame.f_locals["resume_from_checkpoint"])
     return None
+
+
+def _counts_next_tokens(model: Any) -> bool:
+    """True if the Trainer counts `labels[..., 1:]` as the items of a batch, since the model's own loss shifts them."""
+    loss_type = getattr(model, "loss_type", None)
+    encodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    return LOSS_MAPPING.get(loss_type) is ForCausalLMLoss and not encodes
 
 
 def _class_logits(outputs: Any, labels: Any, num_classes: int, model: Any) -> tuple[Tensor, Tensor]:
