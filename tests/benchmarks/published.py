@@ -27,7 +27,7 @@ PAGES = ("frozen_tower", "cifar_lt", "cost", "reports")
 DOCUMENTS = ("README.md", "vlltr_plugin/core/README.md", *(f"tests/benchmarks/{page}.md" for page in PAGES))
 MARKED = re.compile(r"(( *)<!-- table: (.+?) -->\n)((?: *\|.*\n)*)")
 """Indent, name, table."""
-CIFAR_LT = ("cifar10", "cifar100", "full_cifar10", "cifar10_sqrt", "trained_cifar10", "trained_cifar100")
+CIFAR_LT = ("cifar10", "cifar100", "full_cifar10", "full_cifar100", "cifar10_sqrt", "trained_cifar10", "trained_cifar100")
 
 
 def published() -> dict[str, str]:
