@@ -24,7 +24,7 @@ SHAPES = {
 FORMS = {"": ("loss weights", "o"), " adjusted": ("margins (LogitAdjustedLoss)", "^")}
 WORDS = (
     "Up and right is better. The grey line is free: it shifts the logits of one trained baseline. "
-    "Red (with the volume) beside blue (without) and green (wrong volumes)."
+    "Red: with the volume; blue: without; green: shuffled radii. Weights apply in the second half."
 )
 MARKED_TAUS = (0.0, 0.5, 1.0, 1.5)
 TITLES = {
