@@ -72,9 +72,10 @@ class EpochLines:
         found = []
         gaps = [(before + 1, after - 1) for before, after in pairwise((-1, *self.lines)) if after > before + 1]
         steps = {after - before for before, after in pairwise(self.lines)}
-        regular = self.own_loop and len(steps) < 2 and min(self.lines, default=0) <= min(steps, default=1)
-        regular &= list(self.lines) != [0, max(self.lines, default=0)]  # 0 and one other do not show a step
-        if gaps and not regular:
+        first = min(self.lines, default=0)
+        shows_step = first > 0 or len(self.lines) > 2  # 0 and one other epoch do not
+        regular = shows_step and len(steps) < 2 and first <= min(steps, default=1)
+        if gaps and not (self.own_loop and regular):
             named = [(low + self.first, high + self.first) for low, high in gaps]
             missing = ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in named)
             found.append(f"{path}: no line for epoch {missing}")

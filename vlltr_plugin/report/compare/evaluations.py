@@ -85,10 +85,9 @@ def read_evaluation(path: Path, groups: Convention | None, host: Host) -> tuple[
 
 def _host_numbers(content: dict[str, Any], evaluated: Evaluated, host: Host) -> dict[str, float | None]:
     """The numbers that the host logs, with the groups in use, by its keys."""
-    numbers, rules = dict(content["host_log"]), content["rules"]
-    own, means = own_result(content), ("macro", "harmonic")
+    numbers, rules, own = dict(content["host_log"]), content["rules"], own_result(content)
     if host.class_means and not own:
-        numbers |= {name: rules[overall_rule(rules)][f"{name}_top1"] for name in means}
+        numbers |= {name: rules[overall_rule(rules)][f"{name}_top1"] for name in ("macro", "harmonic")}
     if evaluated.groups == (host.convention if own else UPSTREAM) and bool(own) == host.class_means:
         return numbers
     rule = shots_rule(rules)
